@@ -1,0 +1,83 @@
+"""Decides who PostgreSQL runs as: it refuses root."""
+
+import os
+import pwd
+from pathlib import Path
+
+from embedded.errors import ServerError
+from embedded.processes import SAME, complete
+
+NAMESPACE = "namespace"
+NOBODY = 65534
+
+
+def choose(data_dir: Path, program: Path) -> str:
+    """Return the identity (see leash.py) under which `program` can own and use `data_dir`.
+
+    A user's own folder keeps its owner, also below `sudo`. Root's is used from a user
+    namespace, or is handed to nobody where the kernel or a container forbids namespaces.
+
+    Raises: ServerError when there is no way.
+    """
+    if os.geteuid() != 0:
+        return SAME
+    owner = data_dir.stat()
+    if owner.st_uid != 0:
+        return _checked(f"{owner.st_uid}:{owner.st_gid}", data_dir, program)
+    if _works(NAMESPACE, data_dir, program):
+        return NAMESPACE
+    return _checked(f"{NOBODY}:{NOBODY}", data_dir, program)
+
+
+def with_a_name(identity: str) -> str:
+    """Return an identity that may make the data: initdb wants one that /etc/passwd knows.
+
+    The server itself does not, so that a container's user without a name can run it.
+    """
+    if identity == NAMESPACE:
+        return identity
+    uid = os.geteuid() if identity == SAME else int(identity.split(":", maxsplit=1)[0])
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return NAMESPACE if identity == SAME else f"{NOBODY}:{NOBODY}"
+    return identity
+
+
+def hand_over(data_dir: Path, identity: str) -> None:
+    """Make the identity the owner of the folder and all in it; without effect if it is."""
+    if identity in (SAME, NAMESPACE):
+        return
+    uid, gid = (int(number) for number in identity.split(":"))
+    if data_dir.stat().st_uid == uid:
+        return
+    for path in data_dir.rglob("*"):
+        os.chown(path, uid, gid, follow_symlinks=False)
+    # Last: as long as the folder is not theirs, a handover that was cut short is repeated.
+    os.chown(data_dir, uid, gid)
+
+
+def adopt(path: Path) -> None:
+    """Give what root just made the owner of the folder that it is in.
+
+    After one `sudo make run` in a user's folder, `make run` must not fail for its owner.
+    """
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _checked(identity: str, data_dir: Path, program: Path) -> str:
+    if _works(identity, data_dir, program):
+        return identity
+    raise ServerError(
+        "PostgreSQL refuses to run as root, and this machine lets root neither make a user "
+        f"namespace nor become user {identity}. Run this as an ordinary user instead."
+    )
+
+
+def _works(identity: str, data_dir: Path, program: Path) -> bool:
+    script = 'test -x "$1" && test -r "$2" && test -w "$2"'
+    shell = ["/bin/sh", "-c", script, "sh", str(program), str(data_dir)]
+    code, _ = complete(shell, identity=identity)
+    return code == 0

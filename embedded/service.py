@@ -1,0 +1,63 @@
+"""The service as a child process: started, waited for, stopped in order."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from embedded import processes
+from embedded.ports import HOST
+
+READY_PATH = "/api/health/ready"
+STOP_S = 12.0  # above the 10 s in which the service drains
+
+
+class Service:
+    """A running service; its output goes straight to ours. It ends when we die."""
+
+    def __init__(self, command: Sequence[str], port: int, env: Mapping[str, str], cwd: Path) -> None:
+        self._port = port
+        self._process = processes.spawn(command, death_signal=signal.SIGTERM, env=env, cwd=cwd)
+
+    @property
+    def pid(self) -> int:
+        """The process that launches the others."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Return None while it runs, then its exit code as a shell counts it."""
+        return None if self._process.poll() is None else exit_code(self._process)
+
+    def is_ready(self) -> bool:
+        """Ask it whether it serves; waits for the answer 2 s at most."""
+        client = http.client.HTTPConnection(HOST, self._port, timeout=2)
+        try:
+            client.request("GET", READY_PATH)
+            return client.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            client.close()
+
+    def stop(self) -> None:
+        """Let it finish its requests, 12 s at most, then end it and what it started."""
+        if self._process.poll() is None:
+            main = psutil.Process(self._process.pid)
+            processes.send([main], signal.SIGTERM)
+            if not processes.wait_gone(main, STOP_S):
+                processes.kill(main)
+        # Its workers, should it have died without them: they share its session's group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def exit_code(ended: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of an ended process as a shell counts it: 128 + the signal."""
+    code = ended.wait()
+    return code if code >= 0 else 128 - code
