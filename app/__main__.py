@@ -1,0 +1,180 @@
+"""`python -m app`: prepare the database, serve, and stop without cutting a request.
+
+The server starts at once and says over /api/health/ready that it is starting, while a
+process of its own prepares the database. After SIGTERM the service first says that it
+drains, for DRAIN_DELAY_S, so that a balancer turns away; then it takes no more
+connections and lets the requests under way end.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import granian._signals
+import structlog
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server import MPServer
+
+from app.config import Settings, load_settings
+from app.errors import DomainError, SettingsError, StartError
+from app.factory import create_app
+from app.infra.logs import configure_logs
+from app.infra.shared import Phase, SharedState
+from app.services.founding import found_from_settings
+from app.services.preparation import prepare
+
+log = structlog.get_logger(__name__)
+
+_STOP_S = 9.5
+_BACKLOG = 2048
+
+
+class Server(MPServer):
+    """Granian, with the phases of the service."""
+
+    def __init__(self, settings: Settings, state: SharedState) -> None:
+        super().__init__(
+            "app:create_app",
+            factory=True,
+            interface=Interfaces.WSGI,
+            address=settings.listen_address,
+            port=settings.port,
+            workers=settings.worker_count,
+            blocking_threads=settings.threads,
+            backlog=_BACKLOG,
+            # It bounds connections, not requests: idle keep-alive connections count.
+            backpressure=_BACKLOG,
+            http1_settings=HTTP1Settings(header_read_timeout=30_000),
+            respawn_failed_workers=True,
+            workers_kill_timeout=max(1, int(_STOP_S - settings.drain_delay_s)),
+            log_enabled=False,
+        )
+        self.exit_code = 0
+        self._settings, self._state = settings, state
+        self._preparing = _context().Process(target=_prepare, args=(settings,), name="prepare")
+
+    def startup(self, *args: Any) -> None:
+        """Start the workers and the preparation side by side. Raises: StartError, when the port is taken"""
+        # Another service may be serving there, with the same state.
+        _check_port(self._settings)
+        self._state.phase = Phase.STARTING
+        self._state.closed = False
+        self._preparing.start()
+        _end_on_early_signals()
+        super().startup(*args)
+        threading.Thread(target=self._await_preparation, daemon=True).start()
+
+    def signal_handler_interrupt(self, *_: Any) -> None:
+        """SIGTERM and SIGINT: drain, then stop. A second one stops at once."""
+        if os.getpid() != self.pid:
+            # A worker that still loads the application has this handler from us, and nothing to finish.
+            os._exit(0)
+        if self._state.phase is Phase.SERVING:
+            self._state.phase = Phase.DRAINING
+            log.info("draining", s=self._settings.drain_delay_s)
+            threading.Timer(self._settings.drain_delay_s, super().signal_handler_interrupt).start()
+        else:
+            self._stop_at_once()
+
+    def _stop_workers(self) -> None:
+        workers = [worker.inner for worker in self.wrks]
+        super()._stop_workers()
+        for worker in workers:
+            if worker.exitcode == -signal.SIGKILL:
+                log.warning("worker_killed", worker=worker.pid, after_s=self.workers_kill_timeout)
+
+    def _stop_at_once(self) -> None:
+        """Nothing is served yet, or nobody wants to wait."""
+        self.workers_kill_timeout = 1
+        super().signal_handler_interrupt()
+
+    def _await_preparation(self) -> None:
+        self._preparing.join()
+        if self._preparing.exitcode == 0 and self._state.phase is Phase.STARTING:
+            self._state.phase = Phase.SERVING
+            log.info("serving", address=self.bind_addr, port=self.bind_port, workers=self.workers)
+        elif self._preparing.exitcode:
+            self.exit_code = 1
+            self._stop_at_once()
+
+
+def main() -> int:
+    """Serve until told to stop. Returns the exit status."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"fullstack-app does not start. {error}\n")
+        return 2
+    configure_logs(settings.log_level, settings.log_format)
+    state = SharedState(settings.state_path)
+    server = Server(settings, state)
+    try:
+        server.serve()
+    except StartError as error:
+        log.error("start_refused", cause=str(error))  # noqa: TRY400 - the sentence says it all
+        return 1
+    state.phase = Phase.UNMANAGED
+    log.info("stopped")
+    return server.exit_code
+
+
+def _end_on_early_signals() -> None:
+    """Let a signal that comes before granian waits for one end the worker. Granian loses it, and would never end.
+
+    For workers that are forked afterwards.
+    """
+    set_sync_signals = granian._signals.set_sync_signals  # noqa: SLF001 - it has no public place
+
+    def set_and_guard() -> Any:
+        event = set_sync_signals()
+        stop: Any = signal.getsignal(signal.SIGTERM)
+
+        def stop_or_end(number: int, frame: FrameType | None) -> None:
+            while frame and frame.f_code.co_name != "_main":
+                frame = frame.f_back
+            if not frame:
+                os._exit(0)
+            stop(number, frame)
+
+        granian._signals.set_main_signals(stop_or_end)  # noqa: SLF001
+        return event
+
+    granian._signals.set_sync_signals = set_and_guard  # noqa: SLF001
+
+
+def _check_port(settings: Settings) -> None:
+    """Refuse a port that somebody has: granian would share it, and requests would go to either. Raises: StartError"""
+    family = socket.AF_INET6 if ":" in settings.listen_address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.listen_address, settings.port))
+        except OSError as error:
+            place = f"{settings.listen_address}, port {settings.port} (LISTEN_ADDRESS, PORT)"
+            raise StartError(f"can't listen on {place}: {error.strerror}") from None
+
+
+def _prepare(settings: Settings) -> None:
+    configure_logs(settings.log_level, settings.log_format)
+    try:
+        prepare(settings)
+        with create_app().app_context():
+            found_from_settings()
+    except DomainError as error:
+        log.error("start_refused", cause=str(error))  # noqa: TRY400 - the sentence says it all
+        sys.exit(1)
+
+
+def _context() -> Any:
+    """Forking is as safe here as it is for the workers: nothing has connected yet, and it saves a second."""
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The JSON door: three-line views over the services."""

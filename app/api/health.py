@@ -1,0 +1,64 @@
+"""/api/health: public, without secrets, in bounded time."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Response
+from flask_openapi3 import Tag
+from pydantic import BaseModel
+
+from app.api.contract import JSON, StrictBlueprint, problems
+from app.services.health import health
+
+
+class CheckReport(BaseModel):
+    """One thing that the service stands on."""
+
+    status: str
+    latency_ms: float | None = None
+    error: str | None = None
+
+
+class HealthReport(BaseModel):
+    """`ok`, `degraded` (without Redis) or `down` (without PostgreSQL)."""
+
+    status: str
+    checks: dict[str, CheckReport]
+
+
+class Sign(BaseModel):
+    """A word on the state of the process."""
+
+    status: str
+
+
+blueprint = StrictBlueprint("health", __name__, abp_tags=[Tag(name="health")], abp_responses=problems(400, 403))
+
+
+@blueprint.get("/health", summary="Does it work?", responses={200: HealthReport, 503: HealthReport})
+def report() -> Response:
+    """200 while PostgreSQL answers, else 503."""
+    status, checks = health().report()
+    body = {"status": status, "checks": {name: check.as_json() for name, check in checks.items()}}
+    return _answer(body, 503 if status == "down" else 200)
+
+
+@blueprint.get("/health/live", summary="Does the process serve?", responses={200: Sign})
+def live() -> Response:
+    """Touches nothing."""
+    return _answer({"status": "ok"}, 200)
+
+
+@blueprint.get("/health/ready", summary="May requests be sent here?", responses={200: Sign, 503: Sign})
+def ready() -> Response:
+    """503 while starting, migrating, draining or without PostgreSQL."""
+    return _answer({"status": "ok"}, 200) if health().ready() else _answer({"status": "not ready"}, 503)
+
+
+def _answer(body: dict[str, Any], status: int) -> Response:
+    response = Response(orjson.dumps(body), status, content_type=JSON)
+    response.headers["Cache-Control"] = "no-store"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = "1"
+    return response

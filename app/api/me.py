@@ -1,0 +1,92 @@
+"""/api/me: one's own record, sessions and password."""
+
+import uuid
+
+from flask import Response
+from flask_openapi3 import Tag
+from pydantic import BaseModel, Field
+
+from app.api.contract import (
+    ReadHeader,
+    StrictBlueprint,
+    WriteHeader,
+    precondition,
+    problems,
+    read_response,
+    user_response,
+)
+from app.api.sessions import SessionList, sessions_response
+from app.errors import Fault, Forbidden, Invalid
+from app.schemas import PasswordChange, User, UserPatch
+from app.services import sessions, users
+from app.web.access import actor, caller, keep_cookie, session
+
+
+class OwnSessionPath(BaseModel):
+    """The path of one of one's own sessions."""
+
+    session_id: str = Field(description="id of the session", pattern="^[0-9a-f]{64}$")
+
+
+blueprint = StrictBlueprint(
+    "me", __name__, abp_tags=[Tag(name="me")], abp_responses=problems(400, 401, 403, 404, 429, 503)
+)
+_WRITE = problems(409, 412, 413, 415, 422)
+
+
+@blueprint.get("/me", summary="Read yourself", responses={200: User, 304: None})
+def show(header: ReadHeader) -> Response:
+    """The user of the session, or of the token."""
+    response = read_response(users.fetch(_me()), header)
+    # An ETag is a version, and that of another user may be the same: who signs in next would be shown this one.
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.patch("/me", summary="Change yourself", responses={200: User, **_WRITE})
+def change(body: UserPatch, header: WriteHeader) -> Response:
+    """JSON merge patch (RFC 7396) of name, email, attributes or password. A new password ends all your sessions."""
+    return user_response(users.change(_me(), body, precondition(header), caller()))
+
+
+@blueprint.put("/me/password", summary="Change your password", responses={204: None, **_WRITE})
+def change_password(body: PasswordChange) -> Response:
+    """Ends all your sessions but this one, which gets a new id."""
+    user_id = _me()
+    version = sessions.require_password(user_id, body.current_password, caller())
+    try:
+        users.set_password(user_id, body.new_password, version, caller())
+    except Invalid as error:
+        raise Invalid([Fault(f"new_{fault.field}", fault.message) for fault in error.faults]) from None
+    if session() is not None:
+        keep_cookie(sessions.renewed(user_id, caller())[0])
+    return Response(status=204)
+
+
+@blueprint.get("/me/sessions", summary="List your sessions", responses={200: SessionList})
+def own_sessions() -> Response:
+    """Where you are signed in."""
+    return sessions_response(sessions.of_user(_me()))
+
+
+@blueprint.delete("/me/sessions", summary="End all your sessions", responses={204: None})
+def end_sessions() -> Response:
+    """This one too."""
+    sessions.end_all(_me(), caller())
+    return Response(status=204)
+
+
+@blueprint.delete("/me/sessions/<session_id>", summary="End one of your sessions", responses={204: None})
+def end_session(path: OwnSessionPath) -> Response:
+    """At once: its next request is 401."""
+    sessions.end(_me(), path.session_id, caller())
+    return Response(status=204)
+
+
+def _me() -> uuid.UUID:
+    who = actor()
+    if who.user_id is None:
+        raise Forbidden("Nobody is signed in, so there is no `me`.")
+    if not who.whole:
+        raise Forbidden("This token has a lower role than its user, so it may not act as the user.")
+    return who.user_id

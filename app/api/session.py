@@ -1,0 +1,60 @@
+"""/api/session: sign in, who am I, sign out."""
+
+import uuid
+
+import orjson
+from flask import Response, request
+from flask_openapi3 import Tag
+
+from app.api.contract import JSON, StrictBlueprint, problems
+from app.schemas import Identity, SignIn
+from app.services import sessions, users
+from app.services.authority import Actor
+from app.services.sessions import Session
+from app.web.access import COOKIE, actor, caller, drop_cookie, keep_cookie, session
+
+blueprint = StrictBlueprint(
+    "session", __name__, abp_tags=[Tag(name="session")], abp_responses=problems(400, 401, 403, 429, 503)
+)
+
+
+@blueprint.post("/session", summary="Sign in", responses={201: Identity, **problems(413, 415, 422)})
+def begin(body: SignIn) -> Response:
+    """With a username or email and a password. The session is a cookie that no script can read; it always gets a new
+    id, and ends the one that the request came with.
+    """
+    secret, begun = sessions.sign_in(body, caller())
+    earlier = request.cookies.get(COOKIE)
+    if earlier is not None:
+        sessions.drop(earlier)
+    keep_cookie(secret)
+    return _identity(begun.actor, begun, 201)
+
+
+@blueprint.get("/session", summary="Who am I?", responses={200: Identity})
+def show() -> Response:
+    """The role is that of the credential: a token's may be lower than its user's."""
+    return _identity(actor(), session())
+
+
+@blueprint.delete("/session", summary="Sign out", responses={204: None})
+def end() -> Response:
+    """Ends the session of the cookie. A token is not ended so: see /api/tokens."""
+    current = session()
+    if current is not None:
+        sessions.end(current.user_id, current.id, caller(), "signed_out")
+        drop_cookie()
+    return Response(status=204)
+
+
+def _identity(who: Actor, current: Session | None, status: int = 200) -> Response:
+    user_id: uuid.UUID | None = who.user_id
+    fields = {
+        "kind": who.kind,
+        "role": who.role,
+        "user": orjson.Fragment(users.fetch(user_id).body) if user_id else None,
+        "session": {**current.fields(), "current": True} if current else None,
+    }
+    response = Response(orjson.dumps(fields), status, content_type=JSON)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,62 @@
+"""/api/users/{id}/sessions: see and end a user's sessions, and let a user in again who is locked out."""
+
+import orjson
+from flask import Response
+from flask_openapi3 import Tag
+from pydantic import Field, RootModel
+
+from app.api.contract import JSON, StrictBlueprint, UserPath, problems
+from app.schemas import Session
+from app.services import sessions
+from app.web.access import caller, session
+
+
+class SessionPath(UserPath):
+    """The path of one session of a user."""
+
+    session_id: str = Field(description="id of the session", pattern="^[0-9a-f]{64}$")
+
+
+class SessionList(RootModel[list[Session]]):
+    """All sessions of a user, last seen first."""
+
+
+blueprint = StrictBlueprint(
+    "sessions", __name__, abp_tags=[Tag(name="sessions")], abp_responses=problems(400, 401, 403, 404, 429, 503)
+)
+
+
+@blueprint.get("/users/<user_id>/sessions", summary="List a user's sessions", responses={200: SessionList})
+def index(path: UserPath) -> Response:
+    """Where the user is signed in: address, browser, since when, last seen."""
+    return sessions_response(sessions.of_user(path.user_id))
+
+
+@blueprint.delete("/users/<user_id>/sessions", summary="End all sessions of a user", responses={204: None})
+def end_all(path: UserPath) -> Response:
+    """Tokens stay: see /api/tokens."""
+    sessions.end_all(path.user_id, caller())
+    return Response(status=204)
+
+
+@blueprint.delete("/users/<user_id>/sessions/<session_id>", summary="End a session", responses={204: None})
+def end(path: SessionPath) -> Response:
+    """At once: its next request is 401."""
+    sessions.end(path.user_id, path.session_id, caller())
+    return Response(status=204)
+
+
+@blueprint.post("/users/<user_id>/unlock", summary="Let a user sign in again", responses={204: None})
+def unlock(path: UserPath) -> Response:
+    """After too many wrong passwords: forgets them, whichever address they came from."""
+    sessions.unlock(path.user_id, caller())
+    return Response(status=204)
+
+
+def sessions_response(found: list[sessions.Session]) -> Response:
+    """Sessions as JSON; which one is that of this request is said."""
+    current = session()
+    body = [{**one.fields(), "current": current is not None and one.id == current.id} for one in found]
+    response = Response(orjson.dumps(body), content_type=JSON)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,58 @@
+"""/api/tokens: see, make and revoke API tokens."""
+
+import uuid
+
+import orjson
+from flask import Response, url_for
+from flask_openapi3 import Tag
+from pydantic import BaseModel, Field, RootModel
+
+from app.api.contract import JSON, StrictBlueprint, problems
+from app.schemas import NewToken, Token, TokenDraft
+from app.services import tokens
+from app.web.access import caller
+
+
+class TokenPath(BaseModel):
+    """The path of one token."""
+
+    token_id: uuid.UUID = Field(description="id of the token")
+
+
+class TokenList(RootModel[list[Token]]):
+    """All tokens, newest first."""
+
+
+blueprint = StrictBlueprint(
+    "tokens", __name__, abp_tags=[Tag(name="tokens")], abp_responses=problems(400, 401, 403, 429, 503)
+)
+
+
+@blueprint.get("/tokens", summary="List all API tokens", responses={200: TokenList})
+def index() -> Response:
+    """Without their secrets, which are not kept."""
+    return _answer(tokens.listed(), 200)
+
+
+@blueprint.post("/tokens", summary="Make an API token", responses={201: NewToken, **problems(413, 415, 422)})
+def create(body: TokenDraft) -> Response:
+    """Its secret is in this answer and nowhere else. It stops working when it is revoked or expires, and when its user
+    is deactivated or deleted; when its user's role is lowered, so is the token's.
+    """
+    made = tokens.make(body, caller())
+    response = _answer({**made.fields, "token": made.secret}, 201)
+    response.headers["Location"] = f"{url_for('.index')}/{made.fields['id']}"
+    return response
+
+
+@blueprint.delete("/tokens/<token_id>", summary="Revoke an API token", responses={204: None, **problems(404)})
+def remove(path: TokenPath) -> Response:
+    """At once: its next request is 401."""
+    tokens.revoke(path.token_id, caller())
+    return Response(status=204)
+
+
+def _answer(body: object, status: int) -> Response:
+    response = Response(orjson.dumps(body), status, content_type=JSON)
+    response.headers["Cache-Control"] = "no-store"
+    return response

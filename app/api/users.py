@@ -1,0 +1,177 @@
+"""/api/users: list, create, read, replace, change, delete, restore, history."""
+
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from flask import Response, request, url_for
+from flask_openapi3 import Tag
+from pydantic import BaseModel, Field, RootModel
+
+from app.api.contract import (
+    JSON,
+    ReadHeader,
+    StrictBlueprint,
+    UserPath,
+    WriteHeader,
+    precondition,
+    problems,
+    read_response,
+    user_response,
+)
+from app.errors import Forbidden, Malformed
+from app.extensions import resources
+from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch
+from app.services import history, listing, users
+from app.services.idempotency import Attempt
+from app.web.access import actor, caller
+from app.web.reading import query_pairs
+
+_KEY_CHARACTERS = 255
+
+
+class UserList(RootModel[list[User]]):
+    """A page of users."""
+
+
+class HistoryList(RootModel[list[HistoryEntry]]):
+    """A page of a history, newest first."""
+
+
+class ListHeader(BaseModel):
+    """Headers of a list."""
+
+    prefer: str | None = Field(default=None, alias="Prefer", description="count=exact or count=estimated")
+
+
+class CreateHeader(BaseModel):
+    """Headers of POST."""
+
+    idempotency_key: str | None = Field(
+        default=None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=_KEY_CHARACTERS,
+        pattern="^[!-~]([ -~]*[!-~])?$",
+        description="makes a repeated request harmless for 24 hours",
+    )
+
+
+_COMMON = problems(400, 401, 403, 429, 503)
+_ONE = problems(404)
+_BODY = problems(413, 415, 422)
+_WRITE = problems(409, 412)
+blueprint = StrictBlueprint("users", __name__, abp_tags=[Tag(name="users")], abp_responses=_COMMON)
+
+
+@blueprint.get("/users", summary="List, search and filter users", responses={200: UserList, **problems(422)})
+def index(query: ListQuery, header: ListHeader) -> Response:
+    """Keyset pages: follow `Link: <...>; rel="next"` until there is none. A page may hold fewer users than `limit`
+    and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
+    """
+    page = listing.page(query)
+    response = Response(page.body, content_type=JSON)
+    response.headers["Cache-Control"] = "private, no-cache"
+    _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
+    preferred = _count_preference(header.prefer)
+    if preferred:
+        total = listing.count(query, exact=preferred == "exact")
+        response.headers["X-Total-Count"] = str(total)
+        response.headers["Preference-Applied"] = f"count={preferred}"
+    return response
+
+
+@blueprint.post("/users", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
+def create(body: UserDraft, header: CreateHeader) -> Response:
+    """`email` or `username` has to be there; all else has defaults."""
+    document, user_id, repeated = users.register(body, caller(), _attempt(body, header.idempotency_key))
+    response = user_response(document, 201)
+    response.headers["Location"] = url_for(".show", user_id=user_id)
+    if repeated:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@blueprint.get("/users/<user_id>", summary="Read a user", responses={200: User, 304: None, **_ONE})
+def show(path: UserPath, header: ReadHeader) -> Response:
+    """The ETag is the version."""
+    return read_response(users.fetch(path.user_id), header)
+
+
+@blueprint.put(
+    "/users/<user_id>",
+    summary="Replace a user, or create one under this id",
+    responses={200: User, 201: User, **_ONE, **_BODY, **_WRITE},
+)
+def replace(path: UserPath, body: UserDraft, header: WriteHeader) -> Response:
+    """Full replacement: what is left out takes its default. A password that is left out stays."""
+    document, new = users.replace(path.user_id, body, precondition(header), caller())
+    response = user_response(document, 201 if new else 200)
+    if new:
+        response.headers["Location"] = url_for(".show", user_id=path.user_id)
+    return response
+
+
+@blueprint.patch(
+    "/users/<user_id>", summary="Change some fields of a user", responses={200: User, **_ONE, **_BODY, **_WRITE}
+)
+def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
+    """JSON merge patch (RFC 7396): what is left out stays, null gives the default back."""
+    return user_response(users.change(path.user_id, body, precondition(header), caller()))
+
+
+@blueprint.delete("/users/<user_id>", summary="Delete a user", responses={204: None, **_ONE, **_WRITE, **problems(422)})
+def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
+    """Into the trash; with `purge=true` for good, also from the trash."""
+    if query.purge and not actor().may("admin"):
+        raise Forbidden("Purging needs the role admin.")
+    command = users.purge if query.purge else users.remove
+    command(path.user_id, precondition(header), caller())
+    return Response(status=204)
+
+
+@blueprint.post(
+    "/users/<user_id>/restore", summary="Take a user out of the trash", responses={200: User, **_ONE, **_WRITE}
+)
+def restore(path: UserPath, header: WriteHeader) -> Response:
+    """409 when its username or email was taken meanwhile."""
+    return user_response(users.restore(path.user_id, precondition(header), caller()))
+
+
+@blueprint.get(
+    "/users/<user_id>/history",
+    summary="Who changed what, when, from where",
+    responses={200: HistoryList, **_ONE, **problems(422)},
+)
+def changes(path: UserPath, query: HistoryQuery) -> Response:
+    """Newest first; also of users in the trash, and (without values) of purged ones."""
+    page = history.page(path.user_id, query.limit, query.cursor)
+    response = Response(page.body, content_type=JSON)
+    response.headers["Cache-Control"] = "private, no-cache"
+    _link(response, {"first": "", "next": page.next_cursor})
+    return response
+
+
+def _link(response: Response, cursors: dict[str, str | None]) -> None:
+    """RFC 8288 links to the pages around this one: the same request with another cursor."""
+    asked = [pair for pair in query_pairs(request) if pair[0] != "cursor"]
+    for relation, cursor in cursors.items():
+        if cursor is not None:
+            query = urlencode([*asked, ("cursor", cursor)] if cursor else asked)
+            response.headers.add("Link", f'<{request.base_url}{"?" if query else ""}{query}>; rel="{relation}"')
+
+
+def _count_preference(prefer: str | None) -> str | None:
+    """`exact` or `estimated`, from Prefer (RFC 7240). Other preferences are ignored, as it says."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition(";")[0].strip().partition("=")
+        if name.strip().lower() == "count" and value.strip().strip('"') in ("exact", "estimated"):
+            return value.strip().strip('"')
+    return None
+
+
+def _attempt(draft: UserDraft, key: str | None) -> Attempt | None:
+    if key is None:
+        return None
+    if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise Malformed("Idempotency-Key must be 1 to 255 printable ASCII characters.", "Idempotency-Key")
+    return Attempt(key, draft, timedelta(hours=resources().settings.idempotency_ttl_h))

@@ -1,0 +1,90 @@
+"""`flask doctor`: what works, what does not, and what to do about it."""
+
+import os
+import sys
+
+import click
+import psycopg
+from flask.cli import with_appcontext
+
+from app.config import Settings, without_password
+from app.errors import StartError, Unavailable
+from app.extensions import resources
+from app.services import administrators
+from app.services.health import health
+from app.services.preparation import revisions
+
+Finding = tuple[str, str, str]
+"""What was looked at, ok, warning or failed, and a sentence."""
+
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+
+
+@click.command("doctor")
+@with_appcontext
+def doctor() -> None:
+    """Check the database, the cache, the migrations, who may come in, and the settings.
+
+    Exits with 1 when something does not work. Example: docker compose exec web flask doctor
+    """
+    settings = resources().settings
+    findings = [*_services(settings), _migrations(settings), _access(settings), *_settings(settings)]
+    width = max(len(name) for name, _, _ in findings)
+    for name, verdict, sentence in findings:
+        click.echo(f"{name:<{width}}  {click.style(f'{verdict:<7}', fg=_COLOURS[verdict])}  {sentence}")
+    sys.exit(1 if any(verdict == "failed" for _, verdict, _ in findings) else 0)
+
+
+def _services(settings: Settings) -> list[Finding]:
+    _, checks = health().report()
+    places = {"database": without_password(settings.database_url), "cache": without_password(settings.redis_address)}
+    return [
+        (name, "ok", f"{places[name]} answers in {check.latency_ms} ms")
+        if check.ok
+        else (name, "failed", f"{places[name]} does not answer ({check.error})")
+        for name, check in checks.items()
+    ]
+
+
+def _migrations(settings: Settings) -> Finding:
+    try:
+        found, newest = revisions(settings)
+    except (StartError, psycopg.Error) as error:
+        return "migrations", "failed", str(error).strip().splitlines()[0]
+    if found != newest:
+        return "migrations", "failed", f"the database is at {found or 'nothing'}, not at {newest}: run flask db upgrade"
+    return "migrations", "ok", f"the database is at {newest}, the newest"
+
+
+def _access(settings: Settings) -> Finding:
+    """Whether the service is open, and whether anybody can sign in."""
+    place = settings.bind_address or settings.listen_address
+    try:
+        found = administrators.count()
+    except Unavailable as error:
+        return "access", "failed", f"whether anybody has to sign in is not known: {error}"
+    if found:
+        return "access", "ok", f"closed: {found} administrator{'s' if found > 1 else ''} can sign in"
+    how = "`flask users create --role admin` makes an administrator"
+    if settings.is_public:
+        return "access", "failed", f"published on {place} without an administrator, so it does not start: {how}"
+    return "access", "warning", f"open: who reaches {place} may do everything, until {how}"
+
+
+def _settings(settings: Settings) -> list[Finding]:
+    doubts = {
+        "DATABASE_URL has the password of the exercise: fine on a laptop, nowhere else": (
+            ":password@" in settings.database_url
+        ),
+        "CACHE_TTL_S=0 turns the cache off": not settings.cache_ttl_s,
+        "LOG_LEVEL=debug says more than production should keep": settings.log_level == "debug",
+        "WRITE_LIMIT=0 lets a credential write as fast as it can": not settings.write_limit,
+        "ADMIN_PASSWORD stands in the environment, where `docker inspect` shows it: use ADMIN_PASSWORD_FILE, or take"
+        " it out once there is an administrator": bool(os.environ.get("ADMIN_PASSWORD")),
+        "TRUSTED_PROXIES holds every address, so anybody can pretend to come from anywhere": any(
+            network.prefixlen == 0 for network in settings.proxy_networks
+        ),
+        "published for other machines without TRUSTED_PROXIES: passwords and cookies travel unencrypted, unless a"
+        " proxy takes HTTPS, and then TRUSTED_PROXIES must name it": settings.is_public and not settings.proxy_networks,
+    }
+    return [("settings", "warning", sentence) for sentence, holds in doubts.items() if holds]

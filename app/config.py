@@ -1,0 +1,222 @@
+"""Every setting: its variable, unit, default and rule. Nonsense is refused at start."""
+
+import ipaddress
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from app.errors import SettingsError
+
+_POSTGRES_SCHEMES = ("postgres", "postgresql")
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+class Settings(BaseModel):
+    """The settings of one process. A field is read from the variable of its name in capitals.
+
+    Every variable also exists as NAME_FILE, the path of a file that holds the value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
+
+    database_url: Annotated[str, Field(description="where PostgreSQL is")] = (
+        "postgresql://postgres:password@db:5432/usersdb"
+    )
+    database_pool_size: Annotated[int, Field(ge=1, le=500, description="connections that a worker keeps")] = 10
+    database_timeout_s: Annotated[
+        float, Field(gt=0, le=300, description="longest statement, and wait for a connection, in seconds")
+    ] = 5.0
+
+    redis_url: Annotated[str, Field(description="where Redis is; replaces the next three")] = ""
+    redis_host: Annotated[str, Field(min_length=1, description="host of Redis")] = "cache"
+    redis_port: Annotated[int, Field(ge=1, le=65535, description="port of Redis")] = 6379
+    redis_password: Annotated[str, Field(description="password of Redis")] = ""
+    redis_timeout_ms: Annotated[
+        int, Field(ge=5, le=1000, description="longest answer of Redis that is waited for, in milliseconds")
+    ] = 40
+    cache_ttl_s: Annotated[
+        int, Field(ge=0, le=86400, description="how long Redis keeps a cached answer, in seconds; 0 turns it off")
+    ] = 60
+
+    listen_address: Annotated[str, Field(description="address that the server listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="port that the server listens on")] = 5000
+    bind_address: Annotated[
+        str, Field(description="address that the service is published on; must be given when it listens wider")
+    ] = ""
+    allowed_hosts: Annotated[
+        str, Field(description="further names, separated by commas, that a Host header may hold")
+    ] = ""
+    trusted_proxies: Annotated[
+        str, Field(description="addresses or networks of proxies, separated by commas, whose X-Forwarded-* is believed")
+    ] = ""
+    admin_email: Annotated[str, Field(description="address of the first administrator, made at start")] = ""
+    admin_password: Annotated[str, Field(description="password of the first administrator")] = ""
+    session_idle_h: Annotated[float, Field(gt=0, le=8760, description="how long an unused session lasts, in hours")] = (
+        12.0
+    )
+    session_max_days: Annotated[float, Field(gt=0, le=3650, description="how long any session lasts, in days")] = 14.0
+    write_limit: Annotated[
+        int, Field(ge=0, le=10**9, description="writes a minute that one credential may make; 0: no limit")
+    ] = 600
+
+    workers: Annotated[int, Field(ge=0, le=256, description="worker processes; 0: one a core, 2 at the most")] = 0
+    threads: Annotated[int, Field(ge=1, le=1024, description="threads of each worker")] = 64
+
+    max_body_bytes: Annotated[int, Field(ge=1024, le=2**30, description="largest request body, in bytes")] = 2**20
+    idempotency_ttl_h: Annotated[
+        int, Field(ge=1, le=720, description="how long the answer to an Idempotency-Key is kept, in hours")
+    ] = 24
+    start_timeout_s: Annotated[
+        float, Field(gt=0, le=3600, description="how long a start waits for PostgreSQL, in seconds")
+    ] = 60.0
+    drain_delay_s: Annotated[
+        float, Field(ge=0, le=8, description="how long a stopping server says so before it closes, in seconds")
+    ] = 1.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="least level that is logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Field(description="form of a log line; auto: text on a terminal, else json")
+    ] = "auto"
+    state_file: Annotated[
+        str, Field(description="file that the processes of one host share; by default in the temporary folder")
+    ] = ""
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: str) -> str:
+        """Take postgres://, postgresql:// and postgresql+driver:// alike; the driver is ours to choose."""
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme.split("+", 1)[0] not in _POSTGRES_SCHEMES:
+            raise ValueError("must begin with postgresql:// or postgres://")
+        _check_port(value)
+        return f"postgresql://{rest}"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str) -> str:
+        if value and value.partition("://")[0] not in _REDIS_SCHEMES:
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        _check_port(value)
+        return value
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _first_administrator(self) -> Self:
+        if bool(self.admin_email) != bool(self.admin_password):
+            raise SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD (or ADMIN_PASSWORD_FILE) go together: give both.")
+        return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for name in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ipaddress.ip_network(name)
+            except ValueError:
+                raise ValueError(f"{name} is no address or network, such as 10.0.0.0/8") from None
+        return value
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines reach the service, so that it must never be open (as with Redis's protected mode)."""
+        return not is_loopback(self.bind_address or self.listen_address)
+
+    @property
+    def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """TRUSTED_PROXIES, read."""
+        return tuple(ipaddress.ip_network(part.strip()) for part in self.trusted_proxies.split(",") if part.strip())
+
+    @property
+    def redis_address(self) -> str:
+        """The one URL of Redis, whichever variables it was given by."""
+        if self.redis_url:
+            return self.redis_url
+        secret = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
+        host = f"[{self.redis_host}]" if ":" in self.redis_host else self.redis_host
+        return f"redis://{secret}{host}:{self.redis_port}/0"
+
+    @property
+    def worker_count(self) -> int:
+        """Worker processes. More than two were slower on two cores; threads do the rest."""
+        return self.workers or min(2, os.cpu_count() or 1)
+
+    @property
+    def state_path(self) -> Path:
+        """The file through which the processes of this host tell each other what can't wait."""
+        if self.state_file:
+            return Path(self.state_file)
+        return Path(tempfile.gettempdir()) / f"fullstack-app-{os.getuid()}-{self.port}.state"
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """ALLOWED_HOSTS in lower case, without white space."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """The settings that the environment and `overrides` (which win) give.
+
+    Raises: SettingsError, naming every variable that is wrong, never its value.
+    """
+    values: dict[str, object] = {}
+    source = os.environ if environ is None else environ
+    for name in Settings.model_fields:
+        value = _read(source, name.upper())
+        if value is not None:
+            values[name] = value
+    try:
+        return Settings.model_validate({**values, **overrides})
+    except ValidationError as error:
+        faults = (
+            f"{str(fault['loc'][0]).upper() if fault['loc'] else 'settings'}:"
+            f" {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError("; ".join(faults)) from None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches `address` (an IP address, or `localhost`)."""
+    if address.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown to people: user, host and path, but no password or query."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
+
+
+def _check_port(url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError("has a port that is no number from 0 to 65535") from None
+
+
+def _read(environ: Mapping[str, str], name: str) -> str | None:
+    """NAME, or what is in the file that NAME_FILE names. An empty variable counts as not set."""
+    value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value and path:
+        raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them.")
+    if not path:
+        return value or None
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE: can't read {path}: {error.__class__.__name__}") from None

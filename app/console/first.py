@@ -1,0 +1,54 @@
+"""The first visit of a browser to a fresh service: make the first administrator. Gone once there is one."""
+
+from http import HTTPStatus
+
+from flask import Response, redirect, request, url_for
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.console.pages import page, pages_of
+from app.errors import Conflict, Fault, Invalid, NotFound, Taken
+from app.schemas import SignIn, UserDraft
+from app.services import administrators, founding, sessions
+from app.web.access import caller, keep_cookie
+from app.web.reading import validated
+
+blueprint = pages_of("first")
+
+_FIELDS = ("name", "email", "password")
+
+
+@blueprint.get("/")
+def show() -> WerkzeugResponse:
+    """Offer to make the first administrator; once there is one, lead on to the overview."""
+    if administrators.door().is_closed():
+        return redirect(url_for("overview.show"))
+    return _page({}, [], 200)
+
+
+@blueprint.post("/first")
+def found() -> WerkzeugResponse:
+    """Make the first administrator and sign them in."""
+    if administrators.door().is_closed():
+        raise NotFound("There is an administrator already.")
+    given = {field: request.form.get(field, "") for field in _FIELDS}
+    try:
+        draft = _draft(given)
+        founding.found(draft, caller())
+    except (Invalid, Taken) as error:
+        return _page(given, error.faults, 422)
+    except Conflict:
+        return redirect(url_for("first.show"))
+    keep_cookie(sessions.sign_in(SignIn(email=given["email"], password=given["password"]), caller())[0])
+    return redirect(url_for("people.index"), HTTPStatus.SEE_OTHER)
+
+
+def _draft(given: dict[str, str]) -> UserDraft:
+    """The administrator that the form describes. Raises: Invalid"""
+    missing = [Fault(field, "is needed") for field in ("email", "password") if not given[field]]
+    if missing:
+        raise Invalid(missing)
+    return validated(UserDraft, {**{field: value for field, value in given.items() if value}, "role": "admin"})
+
+
+def _page(given: dict[str, str], faults: list[Fault], status: int) -> Response:
+    return page("first.html", status, given=given, faults={fault.field: fault.message for fault in faults})

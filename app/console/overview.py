@@ -1,0 +1,50 @@
+"""The first page: how many, since when, and whether all works."""
+
+from flask import Response, redirect, url_for
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.console.pages import page, pages_of
+from app.extensions import resources
+from app.services.health import health
+from app.services.overview import overview
+from app.web.access import actor
+
+blueprint = pages_of("overview")
+
+_WIDTH, _HEIGHT = 600, 120
+
+
+@blueprint.get("/overview")
+def show() -> WerkzeugResponse:
+    """Figures and health; members, who may not see them, come to their own page."""
+    if not actor().may("viewer"):
+        return redirect(url_for("account.profile"))
+    return _page()
+
+
+def _page() -> Response:
+    figures = overview()
+    highest = max(1, *(made for _, made in figures.sign_ups))
+    step = _WIDTH / len(figures.sign_ups)
+    bars = [
+        {
+            "x": round(number * step + 1, 1),
+            "width": round(step - 2, 1),
+            "height": round(made / highest * _HEIGHT, 1),
+            "y": round(_HEIGHT - made / highest * _HEIGHT, 1),
+            "day": day.isoformat(),
+            "made": made,
+        }
+        for number, (day, made) in enumerate(figures.sign_ups)
+    ]
+    status, checks = health().report()
+    return page(
+        "overview.html",
+        figures=figures,
+        bars=bars,
+        size=(_WIDTH, _HEIGHT),
+        made=sum(made for _, made in figures.sign_ups),
+        health=status,
+        checks=checks,
+        phase=resources().state.phase.name.lower(),
+    )

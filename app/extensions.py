@@ -1,0 +1,192 @@
+"""The database and Redis: created unbound, no connection on import.
+
+`db` and `cache` are what guests get (the exercise's shell, `flask shell`): they also
+work without an application, from the environment. Services use `reading`, `writing`
+and `answers`.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import redis as redis_client
+from flask import current_app, has_app_context
+from flask.globals import app_ctx
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as FlaskSession
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import exc as sql_errors
+from sqlalchemy.engine import make_url
+from werkzeug.local import LocalProxy
+
+from app.config import Settings, load_settings
+from app.errors import Unavailable
+from app.infra.cache import Cache, NullCache, RedisCache, open_client
+from app.infra.link import Link
+from app.infra.postgres import connect, replace_if_ended
+from app.infra.shared import SharedState
+from app.models import Base
+
+_NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
+Part = TypeVar("Part")
+
+
+class Session(FlaskSession):
+    """Flask-SQLAlchemy's session, that takes SQL as text, and works without an application from the environment."""
+
+    def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        """As SQLAlchemy's; the exercise says `db.session.execute('SELECT 1')`."""
+        return super().execute(text(statement) if isinstance(statement, str) else statement, *args, **kwargs)
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """The application's engine, or the guest's own."""
+        return super().get_bind(*args, **kwargs) if has_app_context() else _guest_engine()
+
+
+def _session_scope() -> int:
+    return id(cast("Any", app_ctx)._get_current_object()) if has_app_context() else threading.get_ident()
+
+
+db = SQLAlchemy(
+    model_class=Base,
+    session_options={"class_": Session, "scopefunc": _session_scope},
+    disable_autonaming=True,
+)
+Base.query = db.session.query_property()
+migrate = Migrate(directory=str(Path(__file__).parent / "migrations"))
+
+
+@functools.cache
+def _guest_redis() -> redis_client.Redis:
+    return open_client(load_settings().redis_address, timeout_s=2)
+
+
+cache = cast("redis_client.Redis", LocalProxy(lambda: resources().redis if has_app_context() else _guest_redis()))
+"""A plain Redis client, for guests. It raises when Redis is away; services use `answers()` instead."""
+
+
+class Resources:
+    """What one application holds open: made by create_app, found through `resources`."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        event.listen(engine, "checkout", replace_if_ended)
+        self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.state = SharedState(settings.state_path)
+        self.redis: redis_client.Redis = open_client(settings.redis_address, timeout_s=2)
+        self.cache: Cache = NullCache()
+        self.redis_cache = RedisCache(
+            settings.redis_address, settings.redis_timeout_ms / 1000, settings.cache_ttl_s, self.state
+        )
+        if settings.cache_ttl_s:
+            self.cache = self.redis_cache
+        self.database = Link("database", self._probe_database)
+        self._parts: dict[Any, Any] = {}
+        self._endings: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def part(self, kind: Callable[["Resources"], Part]) -> Part:
+        """The one `kind(self)` of this application, made when it is first asked for."""
+        with self._lock:
+            if kind not in self._parts:
+                self._parts[kind] = kind(self)
+            return cast("Part", self._parts[kind])
+
+    def at_close(self, end: Callable[[], None]) -> None:
+        """Call `end` when the application closes: for what a part holds open itself."""
+        self._endings.append(end)
+
+    def _probe_database(self) -> None:
+        with contextlib.closing(connect(self.settings.database_url, longest_s=2)) as connection:
+            connection.execute("SELECT 1")
+
+    def close(self) -> None:
+        """Close every connection."""
+        for end in self._endings:
+            end()
+        self.database.close()
+        self.redis_cache.close()
+        self.redis.close()
+        self.engine.dispose()
+        self.state.close()
+
+
+def resources() -> Resources:
+    """What the current application holds open."""
+    return cast("Resources", current_app.extensions["fullstack"])
+
+
+def answers() -> Cache:
+    """The cache of answers, which never fails."""
+    return resources().cache
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[Connection]:
+    """A connection in autocommit, for statements that read: each is a snapshot of its own. Raises: Unavailable"""
+    held = resources()
+    with _translated(held), held.autocommit.connect() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[Connection]:
+    """One transaction, committed when the block ends and rolled back when it raises. Raises: Unavailable"""
+    held = resources()
+    with _translated(held), held.engine.begin() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _translated(held: Resources) -> Iterator[None]:
+    """Refuse at once while PostgreSQL is known to be away; say so when it turns out to be."""
+    if not held.database.up:
+        raise Unavailable("The database is away. Try again shortly.")
+    try:
+        yield
+    except sql_errors.DBAPIError as error:
+        if isinstance(error, sql_errors.IntegrityError):
+            raise
+        if error.connection_invalidated or not _sqlstate(error):
+            held.database.failed(error.orig or error)
+        if _sqlstate(error) in _NOT_MIGRATED:
+            raise Unavailable("The database is not migrated yet. `flask db upgrade` does it.") from error
+        if isinstance(error, (sql_errors.OperationalError, sql_errors.InternalError)):
+            raise Unavailable("The database is away or too busy. Try again shortly.") from error
+        raise
+    except sql_errors.TimeoutError as error:
+        raise Unavailable("The service is too busy. Try again shortly.") from error
+
+
+def _sqlstate(error: sql_errors.DBAPIError) -> str | None:
+    return cast("str | None", getattr(error.orig, "sqlstate", None))
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """What SQLAlchemy's create_engine needs beside the URL."""
+    return {
+        "creator": functools.partial(connect, settings.database_url, settings.database_timeout_s),
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": settings.database_timeout_s,
+        "pool_recycle": 1800,
+        "pool_use_lifo": True,
+        "hide_parameters": True,
+    }
+
+
+def engine_url(settings: Settings) -> str:
+    """The URL as SQLAlchemy wants it, with our driver."""
+    url = make_url(settings.database_url).set(drivername="postgresql+psycopg")
+    return url.render_as_string(hide_password=False)
+
+
+@functools.cache
+def _guest_engine() -> Engine:
+    settings = load_settings()
+    return create_engine(engine_url(settings), **engine_options(settings))

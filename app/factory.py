@@ -1,0 +1,56 @@
+"""create_app(): the only file that knows how the parts fit."""
+
+from typing import Any
+
+from flask_openapi3 import Info, OpenAPI
+
+from app.cli import install_commands
+from app.config import load_settings
+from app.extensions import Resources, cache, db, engine_options, engine_url, migrate
+from app.infra.logs import configure_logs
+from app.models import HistoryEntry, User
+from app.routes import register_routes
+from app.version import VERSION
+from app.web.access import install_access
+from app.web.phases import install_phases
+from app.web.problems import install_problems
+from app.web.proxies import install_proxies
+from app.web.watching import install_watching
+
+
+def create_app(**overrides: Any) -> OpenAPI:
+    """The application, with settings from the environment and `overrides` (fields of config.Settings).
+
+    Connects to nothing yet. Raises: SettingsError
+    """
+    settings = load_settings(**overrides)
+    configure_logs(settings.log_level, settings.log_format)
+    app = OpenAPI(
+        "app",
+        info=Info(title="fullstack-app", version=VERSION),
+        doc_ui=False,
+        static_folder=None,
+        template_folder="console/templates",
+    )
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=engine_url(settings),
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
+        SQLALCHEMY_TRACK_MODIFICATIONS=False,
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+    )
+    # A redirect would answer with a page of HTML.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    db.init_app(app)
+    migrate.init_app(app, db)
+    with app.app_context():
+        app.extensions["fullstack"] = Resources(settings, db.engine)
+    install_proxies(app, settings.proxy_networks)
+    install_watching(app)
+    install_problems(app)
+    install_phases(app)
+    install_access(app)
+    register_routes(app)
+    install_commands(app)
+    app.shell_context_processor(lambda: {"db": db, "cache": cache, "User": User, "HistoryEntry": HistoryEntry})
+    return app

@@ -1,0 +1,63 @@
+"""A link to something that may go away: a breaker whose probing is done off the path of requests."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+class Link:
+    """Knows whether a thing answers. Requests ask `up`, which costs nothing, and report what failed.
+
+    While it is down a thread tries `probe` again and again, with growing pauses. So a
+    request never waits for a name look-up, a connection or a time-out of a thing that
+    is known to be away. `probe` raises when the thing does not answer yet.
+    """
+
+    def __init__(self, name: str, probe: Callable[[], None]) -> None:
+        self.name = name
+        self.error = ""
+        self._probe = probe
+        self._up = True
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    @property
+    def up(self) -> bool:
+        """Whether the last that was heard of the thing was good."""
+        return self._up
+
+    def failed(self, error: BaseException) -> None:
+        """Somebody could not use the thing: stop all others from trying until a probe succeeds."""
+        with self._lock:
+            if not self._up or self._closed.is_set():
+                return
+            self._up = False
+            self.error = error.__class__.__name__
+        log.warning("lost", what=self.name, error=self.error)
+        threading.Thread(target=self._keep_probing, name=f"probe-{self.name}", daemon=True).start()
+
+    def close(self) -> None:
+        """End the probing thread, if there is one."""
+        self._closed.set()
+
+    def _keep_probing(self) -> None:
+        lost, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while not self._closed.is_set():
+            try:
+                self._probe()
+            # Whatever a probe raises means "not yet"; what it was is told by /api/health.
+            except Exception as error:  # noqa: BLE001 - the edge of a thread
+                self.error = error.__class__.__name__
+                self._closed.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                self._up, self.error = True, ""
+                log.info("back", what=self.name, away_s=round(time.monotonic() - lost, 3))
+                return

@@ -1,0 +1,130 @@
+"""Sessions in Redis: records under the digest of their secret, and an index of those of each owner.
+
+No key has a TTL: what has one may be evicted for want of memory, and a session must never go
+for the sake of a cached page. What is over is swept out whenever a session begins.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.errors import Unavailable
+from app.infra.cache import open_client, resolved
+from app.infra.link import Link
+
+_RECORD = "fsa:session:"
+_OWNER = "fsa:sessions-of:"
+_ENDS = "fsa:session-ends"
+_SWEPT_AT_ONCE = 100
+_AWAY = "Sessions are out of reach. Try again shortly, or use an API token."
+# A session that can't be read means being signed out, so it is waited for longer than a cached page.
+_TIMEOUT_S = 0.25
+
+
+class SessionStore:
+    """Sessions by id. All methods raise Unavailable while Redis is away."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: Redis | None = None
+        self.link = Link("sessions", self._connect)
+
+    def begin(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
+        """Keep a new session, and sweep out some that are over."""
+        with self._redis() as redis:
+            over = cast(
+                "list[bytes]", redis.zrange(_ENDS, "-inf", time.time(), byscore=True, offset=0, num=_SWEPT_AT_ONCE)
+            )
+            pipe = redis.pipeline()
+            for member in over:
+                old_id, _, old_owner = member.decode().partition(" ")
+                _drop(pipe, old_id, old_owner)
+            pipe.set(_RECORD + session_id, record)
+            pipe.sadd(_OWNER + owner, session_id)
+            pipe.zadd(_ENDS, {f"{session_id} {owner}": ends_at})
+            pipe.execute()
+
+    def read(self, session_id: str, *beside: str) -> list[bytes | None]:
+        """The record of a session, or None, and what is kept under the names `beside`, in one round trip."""
+        with self._redis() as redis:
+            return cast("list[bytes | None]", redis.mget(_RECORD + session_id, *beside))
+
+    def touch(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
+        """Replace a record, unless the session was ended meanwhile."""
+        with self._redis() as redis:
+            if redis.set(_RECORD + session_id, record, xx=True):
+                redis.zadd(_ENDS, {f"{session_id} {owner}": ends_at}, xx=True)
+
+    def end(self, session_id: str, owner: str) -> bool:
+        """End one session, if it is of this owner. Returns whether there was one."""
+        with self._redis() as redis:
+            if not redis.sismember(_OWNER + owner, session_id):
+                return False
+            pipe = redis.pipeline()
+            _drop(pipe, session_id, owner)
+            return bool(pipe.execute()[0])
+
+    def of_owner(self, owner: str) -> list[tuple[str, bytes]]:
+        """Ids and records of an owner's sessions."""
+        with self._redis() as redis:
+            ids = sorted(member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + owner)))
+            records = cast("list[bytes | None]", redis.mget([_RECORD + one for one in ids])) if ids else []
+            return [(one, record) for one, record in zip(ids, records, strict=True) if record is not None]
+
+    def end_all(self, owner: str) -> int:
+        """End all sessions of an owner. Returns how many there were."""
+        with self._redis() as redis:
+            ids = [member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + owner))]
+            pipe = redis.pipeline()
+            for one in ids:
+                _drop(pipe, one, owner)
+            pipe.execute()
+            return len(ids)
+
+    def how_many(self) -> int:
+        """How many sessions are not over by the clock."""
+        with self._redis() as redis:
+            return redis.zcount(_ENDS, time.time(), "+inf")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.link.close()
+        if self._client is not None:
+            self._client.close()
+
+    def require_up(self) -> None:
+        """Refuse while Redis is known to be away."""
+        if not self.link.up:
+            raise Unavailable(_AWAY)
+
+    @contextlib.contextmanager
+    def _redis(self) -> Iterator[Redis]:
+        if self.link.up:
+            try:
+                if self._client is None:
+                    self._connect()
+                yield cast("Redis", self._client)
+            except (RedisError, OSError) as error:
+                self.link.failed(error)
+            else:
+                return
+        raise Unavailable(_AWAY)
+
+    def _connect(self) -> None:
+        client = open_client(resolved(self._url), _TIMEOUT_S)
+        try:
+            client.ping()
+        except BaseException:
+            client.close()
+            raise
+        self._client = client
+
+
+def _drop(pipe: Redis, session_id: str, owner: str) -> None:
+    pipe.delete(_RECORD + session_id)
+    pipe.srem(_OWNER + owner, session_id)
+    pipe.zrem(_ENDS, f"{session_id} {owner}")

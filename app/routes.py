@@ -1,0 +1,35 @@
+"""The map: one line per door. The same JSON routes answer under /api and, as the exercise has them, at the root."""
+
+from flask_openapi3 import OpenAPI
+
+from app.api import docs, health, me, session, sessions, tokens, users
+from app.console import account, first, overview, pages, people
+from app.console import tokens as console_tokens
+
+API = (
+    ("/api", users.blueprint),
+    ("/api", session.blueprint),
+    ("/api", sessions.blueprint),
+    ("/api", tokens.blueprint),
+    ("/api", me.blueprint),
+    ("/api", health.blueprint),
+)
+PAGES = (
+    ("/api", docs.blueprint),
+    ("", pages.blueprint),
+    ("", first.blueprint),
+    ("", account.blueprint),
+    ("", people.blueprint),
+    ("", overview.blueprint),
+    ("", console_tokens.blueprint),
+)
+
+
+def register_routes(app: OpenAPI) -> None:
+    """Hang every door into `app`."""
+    for prefix, blueprint in API:
+        app.register_api(blueprint, url_prefix=prefix)
+        # Undocumented: /users is the exercise's spelling of /api/users.
+        app.register_blueprint(blueprint, name=f"root_{blueprint.name}", url_prefix="")
+    for prefix, page in PAGES:
+        app.register_blueprint(page, url_prefix=prefix)

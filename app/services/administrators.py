@@ -1,0 +1,87 @@
+"""Administrators: whether there is one, that there always stays one, and the first."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, exists, func, select, text
+
+from app.errors import Conflict
+from app.extensions import Resources, reading, resources
+from app.models import ADMINISTRATOR
+from app.services.documents import users
+
+_LOCK = 5002
+_LOOK_AGAIN_S = 1.0
+IS_ONE = text(ADMINISTRATOR)
+"""The condition that a row of users is an administrator who can sign in."""
+
+
+class Door:
+    """Whether the service is closed: it is as soon as there is an administrator who can sign in.
+
+    Processes of one host learn of it at once (infra.shared), others within a second.
+    """
+
+    def __init__(self, held: Resources) -> None:
+        self._held = held
+        self._looked_at = float("-inf")
+
+    @property
+    def was_closed(self) -> bool:
+        """Whether the service is closed, as far as is known without asking PostgreSQL."""
+        return self._held.state.closed or self._held.settings.is_public
+
+    def is_closed(self) -> bool:
+        """Whether requests need a credential. Raises: Unavailable, when nobody knows"""
+        if self.was_closed:
+            return True
+        if time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
+            self.look()
+        return self._held.state.closed
+
+    def look(self) -> None:
+        """Look for an administrator now, unless the service is closed. Raises: Unavailable"""
+        if not self._held.state.closed:
+            # Only ever set: another may have closed it while this one looked.
+            if self.has_administrator():
+                self._held.state.closed = True
+            self._looked_at = time.monotonic()
+
+    @staticmethod
+    def has_administrator() -> bool:
+        """Whether there is an administrator who can sign in. Raises: Unavailable"""
+        with reading() as connection:
+            return bool(connection.scalar(select(exists().select_from(users).where(IS_ONE))))
+
+
+def count() -> int:
+    """How many administrators can sign in. Raises: Unavailable"""
+    with reading() as connection:
+        return connection.scalar(select(func.count()).select_from(users).where(IS_ONE)) or 0
+
+
+def door() -> Door:
+    """The door of the current application."""
+    return resources().part(Door)
+
+
+def require_another(connection: Connection, row: Row[Any], after: Mapping[str, Any] | None = None) -> None:
+    """Refuse to take away the last administrator: the user in `row`, who will be as in `after` (None: gone).
+
+    Raises: Conflict
+    """
+    before = {**row._asdict()}
+    if not _is_administrator(before) or (after is not None and _is_administrator({**before, **after})):
+        return
+    # Two administrators who remove each other: the second waits here.
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    others = exists().select_from(users).where(IS_ONE, users.c.id != row.id)
+    if not connection.scalar(select(others)):
+        raise Conflict("This is the last active administrator. Make another one first.")
+
+
+def _is_administrator(user: Mapping[str, Any]) -> bool:
+    return bool(
+        user["role"] == "admin" and user["active"] and user["deleted_at"] is None and user["password_hash"] is not None
+    )

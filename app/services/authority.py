@@ -1,0 +1,111 @@
+"""Who acts, and what they may do to whom: the rules of sign-in, without HTTP.
+
+| | member | viewer | editor | admin |
+|---|---|---|---|---|
+| own record: read; change name, email, password, attributes | x | x | x | x |
+| read everyone, history | | x | x | x |
+| create, change, delete, restore users of a lower role | | | x | x |
+| roles, tokens, others' sessions, purge | | | | x |
+
+Which role a route needs at least is said in web.access; here is what depends on the user concerned.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from app.errors import Forbidden
+from app.models import ROLES
+from app.values import Role
+
+OWN_FIELDS = frozenset({"name", "email", "password", "attributes"})
+"""What everybody may change of their own record."""
+
+Kind = Literal["open", "system", "session", "token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a request or a change.
+
+    `open`: anybody, while there is no administrator; `system`: a command on the machine itself. No rule
+    about roles is for them (`unbound`), nor for who is known while the service is open. A token acts for
+    the user `user_id`, but has a role of its own, never above the user's. `whole` is false when it is
+    below: then it may not act as its user either.
+    """
+
+    kind: Kind
+    user_id: uuid.UUID | None = None
+    role: Role = "admin"
+    credential_id: str | None = None
+    whole: bool = True
+    unbound: bool = False
+
+    @property
+    def label(self) -> str | None:
+        """How the history names the actor: ids only, so that a purge of the actor leaves nothing personal."""
+        if self.kind == "open":
+            return None
+        if self.kind == "system":
+            return self.credential_id
+        return f"user:{self.user_id}" if self.kind == "session" else f"token:{self.credential_id} user:{self.user_id}"
+
+    def may(self, least: Role) -> bool:
+        """Whether the actor has the role `least` or a higher one."""
+        return self.unbound or _rank(self.role) >= _rank(least)
+
+    def owns(self, user_id: uuid.UUID) -> bool:
+        """Whether this is the actor's own record."""
+        return self.user_id == user_id and self.whole
+
+    def may_change(self, user_id: uuid.UUID, role: Role) -> bool:
+        """Whether the actor may change anything of the user `user_id` of this role."""
+        try:
+            self.require_change(user_id, role, ())
+        except Forbidden:
+            return False
+        return True
+
+    def require_make(self, role: Role) -> None:
+        """Refuse to make a user of this role. Raises: Forbidden"""
+        if not self.may("editor"):
+            raise Forbidden("Making users needs the role editor.")
+        self.require_over(role)
+
+    def require_over(self, role: Role) -> None:
+        """Refuse to touch a user of this role, or to make one. Raises: Forbidden"""
+        if not self.unbound and self.role != "admin" and _rank(role) >= _rank(self.role):
+            raise Forbidden(f"The role {self.role} may not touch a user with the role {role}.")
+
+    def require_change(self, user_id: uuid.UUID, role: Role, fields: Iterable[str]) -> None:
+        """Refuse to change `fields` of the user `user_id` of this role. Raises: Forbidden, which names the fields"""
+        if self.unbound or self.role == "admin":
+            return
+        changed = {field.partition(".")[0] for field in fields}
+        if self.owns(user_id):
+            refused = changed - OWN_FIELDS
+        else:
+            if not self.may("editor"):
+                raise Forbidden("Changing others needs the role editor.")
+            self.require_over(role)
+            refused = changed & {"role"}
+        if refused:
+            raise Forbidden(f"The role {self.role} may not change {', '.join(sorted(refused))} here.")
+
+
+OPEN = Actor("open", unbound=True)
+
+
+def command(name: str) -> Actor:
+    """A command on the machine itself."""
+    return Actor("system", credential_id=name, unbound=True)
+
+
+def lower(one: Role, other: Role) -> Role:
+    """The lower of two roles."""
+    return min(one, other, key=_rank)
+
+
+def _rank(role: Role) -> int:
+    return ROLES.index(role)

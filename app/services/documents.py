@@ -1,0 +1,74 @@
+"""How rows become what leaves the services: rendered JSON with its version."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Row, Text
+from sqlalchemy import cast as sql_cast
+
+from app.models import User, table_of
+
+users = table_of(User)
+
+PUBLIC = (
+    users.c.id,
+    users.c.username,
+    users.c.email,
+    users.c.name,
+    users.c.role,
+    users.c.active,
+    # As text: it is passed on as it is.
+    sql_cast(users.c.attributes, Text).label("attributes"),
+    users.c.version,
+    users.c.created_at,
+    users.c.updated_at,
+    users.c.deleted_at,
+)
+PUBLIC_SQL = (
+    "u.id, u.username, u.email, u.name, u.role, u.active, u.attributes::text AS attributes,"
+    " u.version, u.created_at, u.updated_at, u.deleted_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One user as JSON, and its version."""
+
+    version: int
+    body: bytes
+
+
+def document(row: Row[Any]) -> Document:
+    """The user in `row`, which has the columns of PUBLIC."""
+    return Document(row.version, orjson.dumps(_fields(row)))
+
+
+def array(rows: Iterable[Row[Any]]) -> bytes:
+    """The users in `rows` as a JSON array."""
+    return orjson.dumps([_fields(row) for row in rows])
+
+
+def moment(value: datetime) -> str:
+    """RFC 3339 in UTC, always with microseconds."""
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    fields = {
+        "id": str(row.id),
+        "username": row.username,
+        "email": row.email,
+        "name": row.name,
+        "role": row.role,
+        "active": row.active,
+        "attributes": orjson.Fragment(row.attributes),
+        "version": row.version,
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+    }
+    if row.deleted_at is not None:
+        fields["deleted_at"] = moment(row.deleted_at)
+    return fields

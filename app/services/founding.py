@@ -1,0 +1,65 @@
+"""The first administrator: from settings, the command line or the first visit of a browser."""
+
+import uuid
+
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from app.errors import Conflict, Invalid, StartError, Taken
+from app.extensions import reading, resources
+from app.schemas import UserDraft, UserPatch
+from app.services import administrators, users, words
+from app.services.authority import command
+from app.services.documents import users as table
+from app.services.history import Caller
+
+
+def found(draft: UserDraft, caller: Caller) -> uuid.UUID:
+    """Make the first administrator, or an administrator of the user who has this email already. Returns its id.
+
+    Raises: Invalid, Taken, Conflict (there is one), Unavailable
+    """
+    if administrators.door().has_administrator():
+        raise Conflict("There is an administrator already. Sign in, or ask them.")
+    known = _named(draft.email)
+    if known is None:
+        return users.register(draft, caller)[1]
+    patch = UserPatch(role="admin", active=True, password=draft.password)
+    users.change(known, patch, lambda _: True, caller)
+    return known
+
+
+def found_from_settings() -> None:
+    """Make the administrator of ADMIN_EMAIL and ADMIN_PASSWORD, unless there is one. Raises: StartError, Unavailable"""
+    settings = resources().settings
+    door = administrators.door()
+    if not door.has_administrator() and settings.admin_email:
+        try:
+            draft = UserDraft(email=settings.admin_email, password=settings.admin_password, role="admin")
+            found(draft, Caller(command("ADMIN_EMAIL")))
+        except ValidationError as error:
+            faults = "; ".join(
+                f"ADMIN_{str(f['loc'][0]).upper()} {f['msg']}" for f in error.errors(include_input=False)
+            )
+            raise StartError(f"The first administrator can't be made: {faults}.") from None
+        except Invalid as error:
+            raise StartError(f"The first administrator can't be made: {error}.") from None
+        except (Conflict, Taken):
+            # Another replica was quicker.
+            return
+    door.look()
+    if settings.is_public and not door.has_administrator():
+        raise StartError(
+            f"The service can be reached from other machines (BIND_ADDRESS={settings.bind_address or '-'},"
+            f" LISTEN_ADDRESS={settings.listen_address}), and there is no administrator: anybody could do anything."
+            " Set ADMIN_EMAIL and ADMIN_PASSWORD (or ADMIN_PASSWORD_FILE), or publish on loopback with"
+            " BIND_ADDRESS=127.0.0.1."
+        )
+
+
+def _named(email: str | None) -> uuid.UUID | None:
+    if email is None:
+        return None
+    same = (table.c.email_key == words.identity_key(email), table.c.deleted_at.is_(None))
+    with reading() as connection:
+        return connection.scalar(select(table.c.id).where(*same))

@@ -1,0 +1,105 @@
+"""Whether the service and what it stands on work. Answers in bounded time, also when something hangs."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from app.extensions import Resources, resources
+from app.infra.postgres import DeadlineConnection, connect
+from app.infra.shared import Phase
+
+_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was asked whether it works. `error` is a kind of error, never its text."""
+
+    ok: bool
+    latency_ms: float | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For /api/health."""
+        if self.ok:
+            return {"status": "ok", "latency_ms": self.latency_ms}
+        return {"status": "down", "error": self.error}
+
+
+class Checker:
+    """Asks one thing at a time whether it works; while a question hangs, the answer is no, and no second one is put."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self._ask = ask
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="health")
+        self._busy = threading.Lock()
+
+    def check(self) -> Check:
+        """Ask, and wait for a second at the most."""
+        if not self._busy.acquire(timeout=_PATIENCE_S):
+            return Check(ok=False, error="Timeout")
+        began = time.perf_counter()
+        future = self._pool.submit(self._ask)
+        future.add_done_callback(lambda _: self._busy.release())
+        try:
+            future.result(timeout=_PATIENCE_S)
+        except FutureTimeout:
+            return Check(ok=False, error="Timeout")
+        except Exception as error:  # noqa: BLE001 - an edge: whatever the question raises is the answer
+            return Check(ok=False, error=error.__class__.__name__)
+        return Check(ok=True, latency_ms=round(1000 * (time.perf_counter() - began), 2))
+
+    def close(self) -> None:
+        """Ask nothing any more."""
+        self._pool.shutdown()
+
+
+class Health:
+    """The checks of one application."""
+
+    def __init__(self, held: Resources) -> None:
+        self._held = held
+        self._connection: DeadlineConnection | None = None
+        self._database = Checker(self._ask_database)
+        self._cache = Checker(held.redis_cache.ping)
+        held.at_close(self._close)
+
+    def report(self) -> tuple[str, dict[str, Check]]:
+        """ok, degraded (without Redis) or down (without PostgreSQL), and each check."""
+        checks = {"database": self._database.check(), "cache": self._cache.check()}
+        if not checks["database"].ok:
+            return "down", checks
+        return ("ok" if checks["cache"].ok else "degraded"), checks
+
+    def ready(self) -> bool:
+        """Whether to send requests here: not while starting, migrating or draining, nor without PostgreSQL."""
+        phase = self._held.state.phase
+        return phase in (Phase.SERVING, Phase.UNMANAGED) and self._database.check().ok
+
+    def _close(self) -> None:
+        self._database.close()
+        self._cache.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _ask_database(self) -> None:
+        """On a connection of its own: a busy pool is no illness."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._held.settings.database_url, _PATIENCE_S)
+            self._connection.autocommit = True
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            self._connection.close()
+            raise
+
+
+def health() -> Health:
+    """The checks of the current application."""
+    return resources().part(Health)

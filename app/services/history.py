@@ -1,0 +1,137 @@
+"""The history of each user: written in the transaction of the change, read newest first."""
+
+import struct
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, Text, exists, func, insert, select, text, update
+from sqlalchemy import cast as sql_cast
+
+from app.errors import NotFound
+from app.extensions import reading
+from app.models import HistoryEntry, table_of
+from app.services import cursors
+from app.services.authority import OPEN, Actor
+from app.services.cursors import Position
+from app.services.documents import moment, users
+
+FIELDS = ("username", "email", "name", "role", "active")
+_history = table_of(HistoryEntry)
+_KIND = "history"
+_ID = struct.Struct("q")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a change, and from where."""
+
+    actor: Actor = OPEN
+    address: str | None = None
+    agent: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A JSON array of entries, and the cursor of the next page, if there is one."""
+
+    body: bytes
+    next_cursor: str | None
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What changed, field by field, attributes key by key. A password is only named."""
+    changes = [
+        {"field": field, "old": before.get(field), "new": after.get(field)}
+        for field in FIELDS
+        if before.get(field) != after.get(field)
+    ]
+    old, new = before.get("attributes") or {}, after.get("attributes") or {}
+    changes += [
+        {"field": f"attributes.{key}", "old": old.get(key), "new": new.get(key)}
+        for key in sorted(old.keys() | new.keys())
+        # Through JSON, since Python holds 1 and true, and 1 and 1.0, for equal.
+        if key not in old or key not in new or orjson.dumps(old[key]) != orjson.dumps(new[key])
+    ]
+    if before.get("password_hash") != after.get("password_hash"):
+        changes.append({"field": "password", "old": None, "new": None})
+    return changes
+
+
+def record(
+    connection: Connection,
+    caller: Caller,
+    user_id: uuid.UUID,
+    version: int,
+    action: str,
+    changes: list[dict[str, Any]] | None = None,
+) -> None:
+    """Write one entry in the transaction of the change."""
+    connection.execute(
+        insert(_history),
+        {
+            "user_id": user_id,
+            "version": version,
+            "action": action,
+            "actor": caller.actor.label,
+            "address": caller.address,
+            "agent": caller.agent,
+            "request_id": caller.request_id,
+            "changes": changes or [],
+        },
+    )
+
+
+def origins_of_failures(connection: Connection, user_id: uuid.UUID) -> list[str]:
+    """The addresses from which signing in as this user failed within the last day."""
+    recent = _history.c.at > func.now() - text("interval '1 day'")
+    failed = _history.c.action.in_(("sign_in_failed", "sign_in_locked"))
+    statement = select(_history.c.address).distinct().where(_history.c.user_id == user_id, failed, recent)
+    return [row.address or "-" for row in connection.execute(statement)]
+
+
+def erase(connection: Connection, user_id: uuid.UUID) -> None:
+    """Take all values and origins out of a user's entries; that something happened, and when, stays."""
+    blank: dict[str, Any] = {"changes": [], "address": None, "agent": None, "actor": None, "request_id": None}
+    connection.execute(update(_history).where(_history.c.user_id == user_id).values(blank))
+
+
+def page(user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
+    """One page of the history of a user, who may be in the trash or purged. Raises: NotFound, Malformed"""
+    entries = (
+        select(_history, sql_cast(_history.c.changes, Text).label("changes_text"))
+        .where(_history.c.user_id == user_id)
+        .order_by(_history.c.id.desc())
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        entries = entries.where(_history.c.id < cursors.decode(_kind(user_id), cursor, _ID.pack).key)
+    with reading() as connection:
+        rows = connection.execute(entries).all()
+        if not rows and cursor is None and not connection.scalar(select(exists().where(users.c.id == user_id))):
+            raise NotFound("There is no such user.")
+    more = len(rows) > limit
+    shown = rows[:limit]
+    next_cursor = cursors.encode(_kind(user_id), Position(shown[-1].id, str(user_id))) if more else None
+    return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
+
+
+def _kind(user_id: uuid.UUID) -> str:
+    return f"{_KIND}:{user_id}"
+
+
+def _entry(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "version": row.version,
+        "at": moment(row.at),
+        "action": row.action,
+        "actor": row.actor,
+        "address": row.address,
+        "agent": row.agent,
+        "request_id": row.request_id,
+        "changes": orjson.Fragment(row.changes_text),
+    }

@@ -1,0 +1,40 @@
+"""The names under which answers are kept in the cache: all of them are here."""
+
+import hashlib
+import uuid
+
+from app.schemas import ListQuery
+
+
+def user_key(user_id: uuid.UUID) -> str:
+    """One user, rendered."""
+    return f"user:{user_id.hex}"
+
+
+SIGN_UPS_KEY = "sign-ups"
+"""How many users were made on each of the last days."""
+
+
+def standing_key(user_id: uuid.UUID) -> str:
+    """What a user may do now."""
+    return f"standing:{user_id.hex}"
+
+
+def token_key(digest: bytes) -> str:
+    """Whom an API token stands for."""
+    return f"token:{digest.hex()}"
+
+
+def page_key(query: ListQuery) -> str:
+    """One page of a list."""
+    return f"page:{_digest(query.model_dump_json())}:{_digest(repr(sorted(query.attributes.items())))}"
+
+
+def count_key(query: ListQuery) -> str:
+    """How many users a list has, whatever its pages and order."""
+    filters = query.model_dump_json(exclude={"limit", "cursor", "sort"})
+    return f"count:{_digest(filters)}:{_digest(repr(sorted(query.attributes.items())))}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

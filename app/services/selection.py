@@ -1,0 +1,121 @@
+"""What a list is asked for, as SQL: the one place where conditions and order of a list are composed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from app.models import SORT_KEYS
+from app.schemas import ListQuery
+from app.services import cursors, words
+from app.services.words import Term
+
+_MOMENTS = ("created_at", "updated_at")
+
+
+class Selection:
+    """What a query asks for, as SQL: conditions, order, and where to begin. Values are parameters, always."""
+
+    def __init__(self, query: ListQuery) -> None:
+        self.limit = query.limit
+        self.sort = query.sort.removeprefix("-")
+        self.kind = f"users:{query.sort}:{'trash' if query.deleted else 'live'}"
+        self.position = cursors.decode(self.kind, query.cursor, self._read_key) if query.cursor else None
+        self.backwards = self.position is not None and self.position.backwards
+        self.parameters: dict[str, Any] = {"limit": query.limit + 1}
+        self.half = f"deleted_at IS {'NOT ' if query.deleted else ''}NULL"
+        self.range = [
+            self._bound("created_at", operator, name, value)
+            for operator, name, value in (
+                (">", "created_after", query.created_after),
+                ("<", "created_before", query.created_before),
+            )
+            if value is not None
+        ]
+        self.exact = [
+            self._bound(SORT_KEYS[name], "=", name, words.identity_key(value))
+            for name, value in (("email", query.email), ("username", query.username))
+            if value is not None
+        ]
+        self.trashed = query.deleted
+        self.terms = self._terms(query)
+        self.descending = query.sort.startswith("-") != self.backwards
+
+    @property
+    def key(self) -> str:
+        """The sort key, as SQL."""
+        return SORT_KEYS[self.sort]
+
+    @property
+    def conditions(self) -> list[str]:
+        """Everything but the half of the table and the cursor."""
+        marks = ["words @@ %(words)s::tsquery"] if self.terms else []
+        return [*self.exact, *marks, *self.range]
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the order alone does not give the page."""
+        return bool(self.exact or self.terms or (self.range and self.sort != "created_at"))
+
+    @property
+    def served(self) -> list[str]:
+        """Conditions that the index of the sort serves. Nobody is updated before being created."""
+        if self.sort == "created_at":
+            return self.range
+        if self.sort == "updated_at" and "created_after" in self.parameters:
+            return ["updated_at > %(created_after)s"]
+        return []
+
+    def looked_up(self, sought: list[Term], *, in_range: bool) -> list[str]:
+        """The same conditions, in a form of which an index serves the terms `sought` (and the dates) only.
+
+        PostgreSQL looks nothing up for what IS TRUE is said of; it compares it in the rows that the rest gives.
+        """
+        compared = [term for term in self.terms if term not in sought]
+        self.parameters["sought"] = words.query_text(sought, trashed=self.trashed)
+        self.parameters["compared"] = words.query_text(compared, trashed=self.trashed)
+        return [
+            *(["words @@ %(sought)s::tsquery"] if sought else []),
+            *(["(words @@ %(compared)s::tsquery) IS TRUE"] if compared else []),
+            *(self.range if in_range else [f"({condition}) IS TRUE" for condition in self.range]),
+        ]
+
+    def where(self, conditions: list[str]) -> str:
+        """WHERE, for the half of the table and `conditions`."""
+        return " AND ".join([self.half, *conditions])
+
+    def after_cursor(self, key: str) -> list[str]:
+        """The condition that a row lies beyond the cursor, on the side that is read."""
+        if self.position is None:
+            return []
+        moment = "::timestamptz" if self.sort in _MOMENTS else ""
+        self.parameters |= {"cursor_key": self.position.key, "cursor_id": self.position.id}
+        beyond = ("<" if self.descending else ">") + ("=" if self.position.inclusive else "")
+        return [f"({key}, id) {beyond} (%(cursor_key)s{moment}, %(cursor_id)s::uuid)"]
+
+    def order(self, key: str, row_id: str = "id") -> str:
+        """ORDER BY, in the direction that is read."""
+        direction = "DESC" if self.descending else "ASC"
+        return f"ORDER BY {key} {direction}, {row_id} {direction}"
+
+    def _read_key(self, key: str) -> object:
+        """What no sort key can be makes an error in here, and not in PostgreSQL. Raises: ValueError, TypeError"""
+        if self.sort in _MOMENTS:
+            # No other form was ever given.
+            return datetime.strptime(key.encode("ascii").decode(), "%Y-%m-%dT%H:%M:%S.%f+00").replace(tzinfo=UTC)
+        if "\x00" in key:
+            raise ValueError
+        return key.encode()
+
+    def _bound(self, column: str, operator: str, name: str, value: object) -> str:
+        self.parameters[name] = value
+        return f"{column} {operator} %({name})s"
+
+    def _terms(self, query: ListQuery) -> list[Term]:
+        """Words and marks that a user has to have."""
+        marks = [words.attribute_mark(key, value) for key, value in query.attributes.items()]
+        if query.role is not None:
+            marks.append(words.role_mark(query.role))
+        if query.active is not None:
+            marks.append(words.active_mark(query.active))
+        terms = [*words.prefix_terms(query.q), *map(Term, marks)]
+        self.parameters["words"] = words.query_text(terms, trashed=query.deleted)
+        return terms

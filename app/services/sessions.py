@@ -1,0 +1,315 @@
+"""Sessions: sign in, who is signed in, and the end of it. Whether a session still counts, PostgreSQL decides.
+
+Redis keeps what a session is; each use compares it with its user: inactive, deleted or of a
+new epoch (the password changed) ends it, another role gives it a new id. So nothing that
+Redis was not told of, because it was away, keeps anybody signed in.
+"""
+
+import hashlib
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import Row, select, update
+
+from app.errors import Forbidden, NotFound, TooMany, Unauthorized, Unavailable
+from app.extensions import Resources, answers, reading, resources, writing
+from app.infra.cache import Scope
+from app.infra.sessions import SessionStore
+from app.schemas import SignIn
+from app.services import history, limiting, passwords, words
+from app.services.authority import Actor
+from app.services.documents import moment, users
+from app.services.history import Caller
+from app.services.keys import standing_key
+from app.values import Role
+
+# 256 random bits, and whose they are: so the user's standing is read in the same round trip.
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
+_SEEN_EVERY_S = 60.0
+_LIVE = users.c.deleted_at.is_(None)
+_REFUSAL_S = 0.15
+_ENDED = "This session has ended. Sign in again."
+_WRONG = "The username or email, or the password, is not right."
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie."""
+
+    id: str
+    user_id: uuid.UUID
+    role: Role
+    epoch: int
+    created: float
+    seen: float
+    address: str | None
+    agent: str | None
+
+    def ends_at(self) -> float:
+        """When it is over, if it is not used again."""
+        settings = resources().settings
+        return min(self.seen + 3600 * settings.session_idle_h, self.created + 86400 * settings.session_max_days)
+
+    @property
+    def actor(self) -> Actor:
+        """Whom it stands for."""
+        return Actor("session", self.user_id, self.role, self.id)
+
+    def fields(self) -> dict[str, Any]:
+        """What is shown of it."""
+        moments = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.ends_at()}
+        shown = {name: moment(datetime.fromtimestamp(value, UTC)) for name, value in moments.items()}
+        return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **shown}
+
+
+def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
+    """Begin a session for who knows the password. Returns its cookie, and the session.
+
+    It takes the same time, and says the same, for an unknown user, a wrong password and
+    an inactive user. Raises: Unauthorized, TooMany, Unavailable
+    """
+    began = time.monotonic()
+    account = words.identity_key(offered.login)
+    # Before anything is counted: nobody could be let in.
+    _store().require_up()
+    try:
+        user = _recognised(account, offered, caller)
+    except (Unauthorized, TooMany) as error:
+        if isinstance(error, Unauthorized) or error.is_new_lock:
+            # What is noted of those who are there takes some ms more than nothing.
+            time.sleep(max(0.0, began + _REFUSAL_S - time.monotonic()))
+        raise
+    limiting.forgive_sign_in(account, caller.address)
+    if passwords.is_outdated(user.password_hash):
+        _rehash(user, offered.password)
+    actor = Actor("session", user.id, user.role)
+    begun = _begin(user.id, user.role, user.session_epoch, caller)
+    _note(user, replace(caller, actor=actor), "signed_in")
+    return begun
+
+
+def renewed(user_id: uuid.UUID, caller: Caller) -> tuple[str, Session]:
+    """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
+    standing = _standing(user_id)
+    return _begin(user_id, standing["role"], standing["epoch"], caller)
+
+
+def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -> tuple[Session, str | None]:
+    """The session that a cookie stands for, and another cookie when its role has changed.
+
+    With `afresh` PostgreSQL is asked whether it still counts, not the cache. Raises: Unauthorized, Unavailable
+    """
+    user_id = _user_id(cookie)
+    session, kept = _found(cookie, *(answers().beside(standing_key(user_id)) if user_id and not afresh else ()))
+    known = _looked_up(session.user_id) if afresh else answers().judged(Scope.ITEM, kept)
+    standing = orjson.loads(known) if known is not None else _standing(session.user_id)
+    if not standing["active"] or standing["epoch"] != session.epoch or time.time() >= session.ends_at():
+        _store().end(session.id, session.user_id.hex)
+        raise Unauthorized(_ENDED)
+    if standing["role"] != session.role:
+        begun = _begin(session.user_id, standing["role"], session.epoch, caller(), session.created)
+        _store().end(session.id, session.user_id.hex)
+        return begun[1], begun[0]
+    if time.time() - session.seen > _SEEN_EVERY_S:
+        session = replace(session, seen=time.time())
+        _store().touch(session.id, session.user_id.hex, _packed(session), session.ends_at())
+    return session, None
+
+
+def how_many() -> int:
+    """How many sessions there are, about: some may be over and not swept out yet. Raises: Unavailable"""
+    return _store().how_many()
+
+
+def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
+    """Ask for the password of who is signed in, counted like a sign-in. Returns the version of the user who has it.
+
+    Raises: Forbidden, TooMany, Unavailable
+    """
+    limiting.count_sign_in(user_id.hex, caller.address)
+    with reading() as connection:
+        columns = (users.c.id, users.c.version, users.c.password_hash)
+        statement = select(*columns).where(users.c.id == user_id, _LIVE)
+        user: Any = connection.execute(statement).one_or_none()
+    if user is None or not passwords.verified(offered, user.password_hash):
+        if user is not None:
+            _note(user, caller, "sign_in_failed")
+        raise Forbidden("The current password is not right.")
+    limiting.forgive_sign_in(user_id.hex, caller.address)
+    return int(user.version)
+
+
+def of_user(user_id: uuid.UUID) -> list[Session]:
+    """The sessions of a user that are not over, last seen first. Raises: NotFound, Unavailable"""
+    standing = _standing(user_id)
+    if standing["role"] is None:
+        raise NotFound("There is no such user.")
+    found = [_unpacked(session_id, record) for session_id, record in _store().of_owner(user_id.hex)]
+    live = (one for one in found if one.epoch == standing["epoch"] and time.time() < one.ends_at())
+    return sorted(live, key=lambda one: one.seen, reverse=True) if standing["active"] else []
+
+
+def end(user_id: uuid.UUID, session_id: str, caller: Caller, action: str = "session_ended") -> None:
+    """End one session of a user. Raises: NotFound, Unavailable"""
+    if not _store().end(session_id, user_id.hex):
+        raise NotFound("There is no such session.")
+    _note_by_id(user_id, caller, action)
+
+
+def end_all(user_id: uuid.UUID, caller: Caller) -> None:
+    """End all sessions of a user. Raises: NotFound, Unavailable"""
+    if _standing(user_id)["role"] is None:
+        raise NotFound("There is no such user.")
+    if _store().end_all(user_id.hex):
+        _note_by_id(user_id, caller, "sessions_ended")
+
+
+def unlock(user_id: uuid.UUID, caller: Caller) -> None:
+    """Let a user sign in again at once, from wherever it failed. Raises: NotFound, Unavailable"""
+    with writing() as connection:
+        found = select(users.c.username_key, users.c.email_key, users.c.version)
+        user = connection.execute(found.where(users.c.id == user_id, _LIVE)).one_or_none()
+        if user is None:
+            raise NotFound("There is no such user.")
+        # By its id it is counted when it gives its password while signed in.
+        accounts = filter(None, (user.username_key, user.email_key, user_id.hex))
+        limiting.unlock(accounts, history.origins_of_failures(connection, user_id))
+        history.record(connection, caller, user_id, user.version, "unlocked")
+
+
+def forget(user_id: uuid.UUID) -> None:
+    """Take from Redis, if it can be told, what it keeps of the sessions of a purged user: they are over already."""
+    with suppress(Unavailable):
+        _store().end_all(user_id.hex)
+
+
+def drop(cookie: str) -> None:
+    """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
+    try:
+        session, _ = _found(cookie)
+    except Unauthorized:
+        return
+    _store().end(session.id, session.user_id.hex)
+
+
+def _store() -> SessionStore:
+    return resources().part(_opened)
+
+
+def _opened(held: Resources) -> SessionStore:
+    store = SessionStore(held.settings.redis_address)
+    held.at_close(store.close)
+    return store
+
+
+def _begin(
+    user_id: uuid.UUID, role: Role, epoch: int, caller: Caller, created: float | None = None
+) -> tuple[str, Session]:
+    secret, now = secrets.token_urlsafe(32), time.time()
+    session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
+    _store().begin(session.id, user_id.hex, _packed(session), session.ends_at())
+    return f"{secret}.{user_id.hex}", session
+
+
+def _user_id(cookie: str) -> uuid.UUID | None:
+    """Whose session a cookie says it is: good for reading ahead only. None: it is no cookie of ours."""
+    return uuid.UUID(cookie[-32:]) if _COOKIE.fullmatch(cookie) else None
+
+
+def _found(cookie: str, *beside: str) -> tuple[Session, list[bytes | None]]:
+    """The session of a cookie, and what is kept under the names `beside`. Raises: Unauthorized, Unavailable"""
+    user_id = _user_id(cookie)
+    if user_id is not None:
+        session_id = _id(cookie.partition(".")[0])
+        record, *kept = _store().read(session_id, *beside)
+        if record is not None and (session := _unpacked(session_id, record)).user_id == user_id:
+            return session, kept
+    raise Unauthorized(_ENDED)
+
+
+def _standing(user_id: uuid.UUID) -> dict[str, Any]:
+    """What a user may do now: role (None: not there), active, epoch. From the cache or by one SELECT."""
+    return cast(
+        "dict[str, Any]",
+        orjson.loads(answers().through(standing_key(user_id), Scope.ITEM, lambda: _looked_up(user_id))),
+    )
+
+
+def _looked_up(user_id: uuid.UUID) -> bytes:
+    statement = select(users.c.role, users.c.active, users.c.session_epoch.label("epoch"))
+    with reading() as connection:
+        row = connection.execute(statement.where(users.c.id == user_id, _LIVE)).one_or_none()
+    return orjson.dumps(row._asdict() if row else {"role": None, "active": False, "epoch": -1})
+
+
+def _recognised(account: str, offered: SignIn, caller: Caller) -> Any:
+    """The user who may sign in so. Raises: Unauthorized, TooMany"""
+    try:
+        limiting.count_sign_in(account, caller.address)
+    except TooMany as error:
+        if error.is_new_lock and (user := _named(account, by_email_only=offered.username is None)):
+            _note(user, caller, "sign_in_locked")
+        raise
+    user = _named(account, by_email_only=offered.username is None)
+    is_right = passwords.verified(offered.password, user.password_hash if user else None)
+    if user is not None and is_right and user.active:
+        return user
+    if user is not None:
+        _note(user, caller, "sign_in_failed")
+    raise Unauthorized(_WRONG)
+
+
+def _named(account: str, *, by_email_only: bool) -> Any:
+    """The user of this username or, failing that, of this email."""
+    columns = (users.c.id, users.c.role, users.c.active, users.c.version, users.c.session_epoch, users.c.password_hash)
+    keys = [users.c.email_key] if by_email_only else [users.c.username_key, users.c.email_key]
+    with reading() as connection:
+        for key in keys:
+            statement = select(*columns).where(key == account, _LIVE)
+            row: Any = connection.execute(statement).one_or_none()
+            if row is not None:
+                return row
+    return None
+
+
+def _rehash(user: Row[Any], password: str) -> None:
+    """Keep the same password with today's parameters; a change at the same moment wins."""
+    fresh = passwords.hashed(passwords.normal(password))
+    with writing() as connection:
+        unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
+        connection.execute(update(users).where(*unchanged).values(password_hash=fresh))
+
+
+def _note(user: Row[Any], caller: Caller, action: str) -> None:
+    with writing() as connection:
+        history.record(connection, caller, user.id, user.version, action)
+
+
+def _note_by_id(user_id: uuid.UUID, caller: Caller, action: str) -> None:
+    with writing() as connection:
+        version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
+        history.record(connection, caller, user_id, version or 1, action)
+
+
+def _packed(session: Session) -> bytes:
+    fields = asdict(session)
+    del fields["id"]
+    return orjson.dumps(fields)
+
+
+def _unpacked(session_id: str, record: bytes) -> Session:
+    fields = orjson.loads(record)
+    fields["user_id"] = uuid.UUID(fields["user_id"])
+    return Session(id=session_id, **fields)
+
+
+def _id(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

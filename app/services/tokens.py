@@ -1,0 +1,215 @@
+"""API tokens: shown once, kept as SHA-256, checked against damage before anything is looked up."""
+
+import hashlib
+import secrets
+import string
+import time
+import uuid
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, text, update
+from uuid_utils.compat import uuid7
+
+from app.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
+from app.extensions import Resources, answers, reading, resources, writing
+from app.infra.cache import Scope
+from app.models import Token, table_of
+from app.schemas import TokenDraft
+from app.services import history
+from app.services.authority import Actor, lower
+from app.services.documents import moment, users
+from app.services.history import Caller
+from app.services.keys import token_key
+from app.values import Role
+
+PREFIX = "fsa_"
+"""What all our tokens begin with, so that secret scanners find one that leaked."""
+
+_DIGITS = string.digits + string.ascii_letters
+_SECRET, _CHECK = 43, 6  # characters: 256 bits and a CRC-32 in base 62
+_NOTED_EVERY_S = 60.0
+_NOTED_AT_MOST = 10_000
+_LIVE = users.c.deleted_at.is_(None)
+_tokens = table_of(Token)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new token: all that there is to show, and the secret, now and never again."""
+
+    fields: dict[str, Any]
+    secret: str
+
+
+class Uses:
+    """When each token was last noted as used, by this process."""
+
+    def __init__(self, _: Resources) -> None:
+        self._noted: dict[str, float] = {}
+
+    def is_due(self, token_id: str) -> bool:
+        """Whether a minute has passed since the last note; the next is due a minute from now."""
+        now = time.monotonic()
+        if now - self._noted.get(token_id, float("-inf")) < _NOTED_EVERY_S:
+            return False
+        if len(self._noted) >= _NOTED_AT_MOST:
+            self._noted.clear()
+        self._noted[token_id] = now
+        return True
+
+
+def actor_of(secret: str, *, afresh: bool = False) -> Actor:
+    """Whom a token stands for; `afresh`: PostgreSQL is asked, not the cache. Raises: Unauthorized, Unavailable"""
+    digest = _digest(secret)
+    found = (
+        _looked_up(digest) if afresh else answers().through(token_key(digest), Scope.ITEM, lambda: _looked_up(digest))
+    )
+    kept = orjson.loads(found)
+    if kept["expires"] is not None and time.time() >= kept["expires"]:
+        raise Unauthorized("This API token has expired.")
+    if resources().part(Uses).is_due(kept["id"]):
+        _note_use(kept["id"])
+    role = lower(kept["role"], kept["user_role"])
+    return Actor("token", uuid.UUID(kept["user_id"]), role, kept["id"], whole=role == kept["user_role"])
+
+
+def listed() -> list[dict[str, Any]]:
+    """All tokens, newest first, without their secrets. Raises: Unavailable"""
+    columns = (_tokens, users.c.username)
+    statement = select(*columns).join(users, users.c.id == _tokens.c.user_id).order_by(_tokens.c.id.desc())
+    with reading() as connection:
+        return [_fields(row) for row in connection.execute(statement)]
+
+
+def make(draft: TokenDraft, caller: Caller) -> Made:
+    """Make a token for `draft.user_id`, or for who asks. Raises: Invalid, Forbidden, Unavailable"""
+    user_id = draft.user_id or caller.actor.user_id
+    if user_id is None:
+        raise Invalid([Fault("user_id", "is needed while nobody is signed in")])
+    if draft.expires_at is not None and draft.expires_at <= datetime.now(UTC):
+        raise Invalid([Fault("expires_at", "must lie in the future")])
+    if not caller.actor.may(draft.role):
+        raise Forbidden(f"The role {caller.actor.role} may not hand out the role {draft.role}.")
+    secret = _new_secret()
+    with writing() as connection:
+        found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
+        user = connection.execute(found.where(users.c.id == user_id, _LIVE).with_for_update()).one_or_none()
+        if user is None or not user.active:
+            raise Invalid([Fault("user_id", "is of no active user")])
+        if lower(draft.role, cast("Role", user.role)) != draft.role:
+            raise Invalid([Fault("role", f"must not be above the user's own, {user.role}")])
+        values = {
+            "id": uuid7(),
+            "user_id": user_id,
+            "name": draft.name,
+            "role": draft.role,
+            "digest": _digest(secret),
+            "expires_at": draft.expires_at,
+        }
+        row = connection.execute(insert(_tokens).values(values).returning(_tokens)).one()
+        history.record(connection, caller, user_id, user.version, "token_created", [_change(None, row)])
+    return Made({**_fields(row), "username": user.username}, secret)
+
+
+def revoke(token_id: uuid.UUID, caller: Caller) -> None:
+    """End a token. Raises: NotFound, Unavailable"""
+    digest = None
+    try:
+        with writing() as connection:
+            row = connection.execute(delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)).one_or_none()
+            if row is None:
+                raise NotFound("There is no such token.")
+            digest = row.digest
+            version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
+            history.record(connection, caller, row.user_id, version or 1, "token_revoked", [_change(row, None)])
+    finally:
+        # Also when the answer to the commit was lost.
+        if digest is not None:
+            answers().forget([token_key(digest)])
+
+
+def revoke_all(connection: Connection, user: Row[Any], caller: Caller) -> list[str]:
+    """End all tokens of the user in the row `user`, in the transaction of the change. Returns their cache keys."""
+    rows = connection.execute(delete(_tokens).where(_tokens.c.user_id == user.id).returning(_tokens)).all()
+    for row in rows:
+        history.record(connection, caller, user.id, user.version, "token_revoked", [_change(row, None)])
+    return [token_key(row.digest) for row in rows]
+
+
+def keys_of(connection: Connection, user_id: uuid.UUID) -> list[str]:
+    """The cache keys of a user's tokens."""
+    rows = connection.execute(select(_tokens.c.digest).where(_tokens.c.user_id == user_id))
+    return [token_key(row.digest) for row in rows]
+
+
+def _looked_up(digest: bytes) -> bytes:
+    user = (users.c.id.label("user_id"), users.c.role.label("user_role"))
+    statement = (
+        select(_tokens.c.id, _tokens.c.role, _tokens.c.expires_at, *user)
+        .join(users, users.c.id == _tokens.c.user_id)
+        .where(_tokens.c.digest == digest, _LIVE, users.c.active)
+    )
+    with reading() as connection:
+        row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise Unauthorized("This API token is not known. It may have been revoked.")
+    expires = row.expires_at.timestamp() if row.expires_at else None
+    ids = {"id": str(row.id), "user_id": str(row.user_id)}
+    return orjson.dumps({**ids, "role": row.role, "user_role": row.user_role, "expires": expires})
+
+
+def _note_use(token_id: str) -> None:
+    statement = update(_tokens).where(
+        _tokens.c.id == uuid.UUID(token_id),
+        or_(_tokens.c.last_used_at.is_(None), _tokens.c.last_used_at < func.now() - text("interval '1 minute'")),
+    )
+    try:
+        with writing() as connection:
+            connection.execute(statement.values(last_used_at=func.now()))
+    except Unavailable:
+        # Nobody is refused for want of a note.
+        return
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    fields = {name: getattr(row, name) for name in ("id", "user_id", "name", "role")}
+    moments = {
+        name: moment(value) if (value := getattr(row, name)) is not None else None
+        for name in ("created_at", "expires_at", "last_used_at")
+    }
+    return {**fields, **moments, **({"username": row.username} if "username" in row._fields else {})}
+
+
+def _change(before: Row[Any] | None, after: Row[Any] | None) -> dict[str, Any]:
+    """A line of the history: which token, never its secret."""
+
+    def shown(row: Row[Any] | None) -> dict[str, Any] | None:
+        return None if row is None else {"id": str(row.id), "name": row.name, "role": row.role}
+
+    return {"field": "token", "old": shown(before), "new": shown(after)}
+
+
+def _new_secret() -> str:
+    body = _base62(secrets.randbits(256), _SECRET)
+    return f"{PREFIX}{body}{_base62(zlib.crc32(body.encode()), _CHECK)}"
+
+
+def _digest(secret: str) -> bytes:
+    """What is kept of a token. Raises: Unauthorized, when it is damaged or no token of ours"""
+    body, check = secret[len(PREFIX) : -_CHECK], secret[-_CHECK:]
+    is_whole = secret.isascii() and secret.startswith(PREFIX) and len(body) == _SECRET
+    if not is_whole or check != _base62(zlib.crc32(body.encode()), _CHECK):
+        raise Unauthorized("This is no API token: something is missing or mistyped.")
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))

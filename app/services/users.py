@@ -1,0 +1,265 @@
+"""Users: each command is one transaction with its history entry, told to the cache after its commit."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
+from uuid_utils.compat import uuid7
+
+from app.errors import Conflict, NotFound, Stale, Taken, Unavailable
+from app.extensions import answers, reading, writing
+from app.infra.cache import Scope
+from app.models import HistoryEntry, table_of
+from app.schemas import UserDraft, UserPatch
+from app.services import administrators, history, idempotency, passwords, sessions, tokens, words
+from app.services.columns import merged, stored, values_of
+from app.services.documents import PUBLIC, Document, document, users
+from app.services.history import Caller
+from app.services.idempotency import Attempt
+from app.services.keys import standing_key, user_key
+
+Precondition = Callable[[int | None], bool]
+"""Whether a command may go on, given the version that there is (None: there is no such user)."""
+
+_TAKEN = {"users_username_key": "username", "users_email_key": "email"}
+_TRASH = func.array_to_tsvector(bindparam(None, [words.TRASH_MARK], type_=ARRAY(Text)))
+_LIVE = users.c.deleted_at.is_(None)
+_VERSION_BYTES = 4
+
+
+def fetch(user_id: uuid.UUID) -> Document:
+    """A living user, from the cache or by one SELECT. Raises: NotFound, Unavailable"""
+    kept = answers().through(user_key(user_id), Scope.ITEM, lambda: _packed(user_id))
+    return Document(int.from_bytes(kept[:_VERSION_BYTES], "big"), kept[_VERSION_BYTES:])
+
+
+def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -> tuple[Document, uuid.UUID, bool]:
+    """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
+
+    Raises: Invalid, Forbidden, Taken, KeyReused, Unavailable
+    """
+    values = values_of(draft)
+    caller.actor.require_make(draft.role)
+    passwords.require_unlike(draft.password, values)
+    values["password_hash"] = passwords.hashed(draft.password)
+    user_id = uuid7()
+    with _writing(user_id) as work:
+        if attempt and (answer := idempotency.earlier_answer(work.connection, attempt)):
+            return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
+        made = _insert(work.connection, caller, user_id, values, version=1)
+        if attempt:
+            idempotency.keep(work.connection, attempt, user_id, values["password_hash"], made)
+    return made, user_id, False
+
+
+def replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: Caller) -> tuple[Document, bool]:
+    """Replace a user whole, or make it under this id. A password that is left out stays. Returns it, and if it is new.
+
+    Raises: Invalid, Forbidden, Taken, Stale, Conflict (it is in the trash, or the last administrator), Unavailable
+    """
+    values = values_of(draft)
+    passwords.require_unlike(draft.password, values)
+    secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
+    with _writing(user_id) as work:
+        # Two may make the same id at once: the second waits here and then replaces.
+        work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
+        row = _locked(work.connection, user_id)
+        if row is not None and row.deleted_at is not None:
+            raise Conflict("This user is in the trash. Restore or purge it first.")
+        if row is None:
+            caller.actor.require_make(draft.role)
+        _require(allowed, row.version if row else None)
+        if row is None:
+            version = _next_version(work.connection, user_id)
+            made = _insert(work.connection, caller, user_id, {**values, **secret}, version)
+        else:
+            made = _update(work, caller, row, {**values, **secret})
+    return made, row is None
+
+
+def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document:
+    """Change the fields that `patch` sets. Changing nothing gives no new version.
+
+    Raises: NotFound, Invalid, Forbidden, Taken, Stale, Conflict (it is the last administrator), Unavailable
+    """
+    secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
+    with _writing(user_id) as work:
+        row = _living(_locked(work.connection, user_id))
+        _require(allowed, row.version)
+        values = values_of(merged(row, patch))
+        passwords.require_unlike(patch.password, values)
+        return _update(work, caller, row, {**values, **secret})
+
+
+def set_password(user_id: uuid.UUID, password: str, version: int, caller: Caller) -> None:
+    """Give a user, who is still at `version`, a new password: it ends all sessions.
+
+    Raises: NotFound, Invalid, Forbidden, Stale, Unavailable
+    """
+    change(user_id, UserPatch(password=password), lambda there: there == version, caller)
+
+
+def remove(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
+    """Put a user into the trash; its username and email are free again, its sessions and tokens end.
+
+    Raises: NotFound, Forbidden, Stale, Conflict (it is the last administrator), Unavailable
+    """
+    with _writing(user_id) as work:
+        row = _living(_locked(work.connection, user_id))
+        caller.actor.require_over(row.role)
+        _require(allowed, row.version)
+        administrators.require_another(work.connection, row)
+        work.revoke_tokens(caller, row)
+        trashed = {"deleted_at": func.now(), "words": users.c.words.op("||")(_TRASH)}
+        made = _put(work.connection, row, {**trashed, "session_epoch": row.session_epoch + 1})
+        history.record(work.connection, caller, user_id, made.version, "deleted")
+
+
+def restore(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> Document:
+    """Take a user out of the trash.
+
+    Raises: NotFound, Forbidden, Conflict (it is not in the trash), Taken (its username or email is used now), Stale,
+    Unavailable
+    """
+    with _writing(user_id) as work:
+        row = _locked(work.connection, user_id)
+        if row is None:
+            raise NotFound("There is no such user.")
+        caller.actor.require_over(row.role)
+        _require(allowed, row.version)
+        if row.deleted_at is None:
+            raise Conflict("This user is not in the trash.")
+        back = {"deleted_at": None, "words": func.ts_delete(users.c.words, words.TRASH_MARK)}
+        made = document(_put(work.connection, row, back))
+        history.record(work.connection, caller, user_id, made.version, "restored")
+    return made
+
+
+def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
+    """Remove a user, living or in the trash, for good, with all values in its history.
+
+    Raises: NotFound, Stale, Conflict (it is the last administrator), Unavailable
+    """
+    with _writing(user_id) as work:
+        row = _locked(work.connection, user_id)
+        if row is None:
+            raise NotFound("There is no such user.")
+        _require(allowed, row.version)
+        administrators.require_another(work.connection, row)
+        work.revoke_tokens(caller, row)
+        work.connection.execute(delete(users).where(users.c.id == user_id))
+        history.erase(work.connection, user_id)
+        idempotency.erase(work.connection, user_id)
+        history.record(work.connection, caller, user_id, row.version + 1, "purged")
+    sessions.forget(user_id)
+
+
+def _packed(user_id: uuid.UUID) -> bytes:
+    with reading() as connection:
+        row = connection.execute(select(*PUBLIC).where(users.c.id == user_id, _LIVE)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such user.")
+    found = document(row)
+    return found.version.to_bytes(_VERSION_BYTES, "big") + found.body
+
+
+@dataclass(slots=True)
+class _Work:
+    """A transaction on one user, and the cached answers that it makes old."""
+
+    connection: Connection
+    old_keys: list[str] = field(default_factory=list)
+
+    def revoke_tokens(self, caller: Caller, row: Row[Any]) -> None:
+        """End all tokens of the user in `row`."""
+        self.old_keys += tokens.revoke_all(self.connection, row, caller)
+
+
+@contextmanager
+def _writing(user_id: uuid.UUID) -> Iterator[_Work]:
+    """A transaction on one user: a broken unique constraint says which field is taken, the cache is told at the end."""
+    old_keys = [user_key(user_id), standing_key(user_id)]
+    try:
+        with writing() as connection:
+            yield _Work(connection, old_keys)
+    except IntegrityError as error:
+        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+        if name not in _TAKEN:
+            raise
+        raise Taken(_TAKEN[name]) from None
+    except Unavailable:
+        # The connection may have been lost after the commit.
+        answers().forget(old_keys)
+        raise
+    answers().forget(old_keys)
+    with suppress(Unavailable):
+        # The first administrator closes the service before the answer is given.
+        administrators.door().look()
+
+
+def _insert(
+    connection: Connection, caller: Caller, user_id: uuid.UUID, values: dict[str, Any], version: int
+) -> Document:
+    # No epoch is above its version, so no session of a purged user of this id comes to life again.
+    columns = {"id": user_id, "version": version, "session_epoch": version, **stored(values)}
+    statement = insert(users).values(columns).returning(*PUBLIC)
+    made = document(connection.execute(statement).one())
+    history.record(connection, caller, user_id, version, "created", history.differences({}, values))
+    return made
+
+
+def _update(work: _Work, caller: Caller, row: Row[Any], values: dict[str, Any]) -> Document:
+    before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
+    after = {"password_hash": row.password_hash, **values}
+    changes = history.differences(before, after)
+    fields = {change["field"] for change in changes}
+    caller.actor.require_change(row.id, row.role, fields)
+    if not changes:
+        return document(row)
+    administrators.require_another(work.connection, row, after)
+    ended = {}
+    if not after["active"] or "password" in fields:
+        ended["session_epoch"] = row.session_epoch + 1
+    made = document(_put(work.connection, row, {**stored(values), **ended}))
+    history.record(work.connection, caller, row.id, made.version, "changed", changes)
+    if not after["active"]:
+        work.revoke_tokens(caller, row)
+    elif "role" in fields:
+        work.old_keys += tokens.keys_of(work.connection, row.id)
+    return made
+
+
+def _put(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    """The row after setting `values`, with its next version. The clock may have been set back; order may not."""
+    moved = {"version": row.version + 1, "updated_at": func.greatest(func.now(), users.c.updated_at)}
+    statement = update(users).where(users.c.id == row.id).values({**values, **moved}).returning(*PUBLIC)
+    return connection.execute(statement).one()
+
+
+def _locked(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
+    columns = (*PUBLIC, users.c.password_hash, users.c.session_epoch)
+    return connection.execute(select(*columns).where(users.c.id == user_id).with_for_update()).one_or_none()
+
+
+def _living(row: Row[Any] | None) -> Row[Any]:
+    if row is None or row.deleted_at is not None:
+        raise NotFound("There is no such user.")
+    return row
+
+
+def _require(allowed: Precondition, version: int | None) -> None:
+    if not allowed(version):
+        raise Stale("The user changed since you read it. Read it again, then decide.")
+
+
+def _next_version(connection: Connection, user_id: uuid.UUID) -> int:
+    """1, or one more than a purged user of this id had, so that no old ETag comes to life again."""
+    entries = table_of(HistoryEntry)
+    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
+    return (last or 0) + 1

@@ -1,0 +1,233 @@
+"""Who may come in: the one place where credentials are read and routes are allowed. Default deny.
+
+What depends on the user concerned (an editor may not touch an administrator) is in services.authority.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from flask import Flask, Response, g, request
+
+from app.errors import Forbidden, Unauthorized, Unavailable
+from app.extensions import resources
+from app.services import administrators, limiting, sessions, tokens
+from app.services.authority import OPEN, Actor
+from app.services.history import Caller
+from app.services.sessions import Session
+from app.values import Role
+from app.web.guard import SAFE, check_host, check_origin, is_same_origin
+from app.web.problems import quota_headers
+from app.web.reading import user_id_of
+from app.web.watching import caller_as
+
+COOKIE = "fsa_session"
+_GOOD_FOR_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Whom a route lets in: everybody, everybody who is known, the owner of the record, or a role and all above it."""
+
+    least: Role | None = None
+    own: bool = False
+    public: bool = False
+
+
+PUBLIC = Rule(public=True)
+KNOWN = Rule(least="member")
+GUEST = Rule()
+"""For routes that are not ours (the exercise has one): anybody while the service is open, then nobody."""
+
+RULES: dict[str, Rule] = {
+    "health.report": PUBLIC,
+    "health.live": PUBLIC,
+    "health.ready": PUBLIC,
+    "docs.openapi": PUBLIC,
+    "docs.page": PUBLIC,
+    "docs.asset": PUBLIC,
+    "pages.style": PUBLIC,
+    "first.show": PUBLIC,
+    "first.found": PUBLIC,
+    "account.sign_in": PUBLIC,
+    "account.enter": PUBLIC,
+    "account.sign_out": KNOWN,
+    "account.profile": KNOWN,
+    "account.password": KNOWN,
+    "account.change_password": KNOWN,
+    "overview.show": KNOWN,
+    "console_tokens.index": Rule("admin"),
+    "console_tokens.create": Rule("admin"),
+    "console_tokens.revoke": Rule("admin"),
+    "people.index": Rule("viewer"),
+    "people.new": Rule("editor"),
+    "people.create": Rule("editor"),
+    "people.show": Rule("viewer", own=True),
+    "people.save": Rule("editor", own=True),
+    "people.delete": Rule("editor"),
+    "people.restore": Rule("editor"),
+    "people.end_session": Rule("admin", own=True),
+    "session.begin": PUBLIC,
+    "session.show": KNOWN,
+    "session.end": KNOWN,
+    "me.show": KNOWN,
+    "me.change": KNOWN,
+    "me.change_password": KNOWN,
+    "me.own_sessions": KNOWN,
+    "me.end_sessions": KNOWN,
+    "me.end_session": KNOWN,
+    "users.index": Rule("viewer"),
+    "users.create": Rule("editor"),
+    "users.show": Rule("viewer", own=True),
+    "users.replace": Rule("editor", own=True),
+    "users.change": Rule("editor", own=True),
+    "users.remove": Rule("editor"),
+    "users.restore": Rule("editor"),
+    "users.changes": Rule("viewer"),
+    "sessions.index": Rule("admin", own=True),
+    "sessions.end_all": Rule("admin", own=True),
+    "sessions.end": Rule("admin", own=True),
+    "sessions.unlock": Rule("admin"),
+    "tokens.index": Rule("admin"),
+    "tokens.create": Rule("admin"),
+    "tokens.remove": Rule("admin"),
+}
+"""Endpoint to rule; `root_` endpoints are the same routes at the root. What is not here is a guest."""
+
+
+def install_access(app: Flask) -> None:
+    """Let in who may, before anything else is done with a request of `app`."""
+    app.before_request(_check)
+    app.after_request(_finish)
+
+
+def confirm() -> None:
+    """Decide again when the body took its time: who sends it slowly may have lost the right meanwhile.
+
+    Raises: Unauthorized, Forbidden, TooMany, Unavailable
+    """
+    if time.monotonic() - g.decided_at > _GOOD_FOR_S:
+        g.pop("actor", None)
+        g.pop("session", None)
+        _check()
+
+
+def actor() -> Actor:
+    """Who makes the current request."""
+    found: Actor = g.get("actor", OPEN)
+    return found
+
+
+def caller() -> Caller:
+    """Who makes the current request, and from where."""
+    return caller_as(actor())
+
+
+def session() -> Session | None:
+    """The session of the current request, when it came with one."""
+    found: Session | None = g.get("session")
+    return found
+
+
+def keep_cookie(secret: str) -> None:
+    """Send the cookie of a new session with the response of the current request."""
+    g.cookie = secret
+
+
+def drop_cookie() -> None:
+    """Make the browser forget its session."""
+    g.cookie = ""
+
+
+def _check() -> None:
+    door, host = administrators.door(), request.headers.get("Host", "")
+    rule = RULES.get((request.endpoint or "").removeprefix("root_"), GUEST)
+    needs_nobody = request.url_rule is None or request.method == "OPTIONS" or rule.public
+    # Health must answer without PostgreSQL, so what needs nobody asks only for what is known already.
+    is_open = not (door.was_closed if needs_nobody else door.is_closed())
+    if is_open:
+        check_host(host, resources().settings.host_names)
+    if not needs_nobody:
+        _identify(is_open=is_open)
+    unsafe = request.method not in SAFE
+    if unsafe and (needs_nobody or "Authorization" not in request.headers):
+        check_origin(host, request.headers)
+        if "session" in g and not is_same_origin(host, request.headers):
+            raise Forbidden("A change by a signed-in browser needs Sec-Fetch-Site or Origin.")
+    if not needs_nobody:
+        _require(rule)
+        if unsafe and not actor().unbound:
+            g.quota = limiting.count_write(actor().credential_id or "")
+    g.decided_at = time.monotonic()
+
+
+def _identify(*, is_open: bool) -> None:
+    """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
+    authorization = request.headers.get("Authorization")
+    # A new one of this very request stands for what came.
+    cookie = g.get("cookie") or request.cookies.get(COOKIE)
+    if authorization is not None and cookie is not None and not is_open:
+        raise Unauthorized("Two credentials came at once, a cookie and Authorization. Send one.")
+    if authorization is not None:
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("Authorization must be `Bearer` and an API token.")
+        g.actor = tokens.actor_of(secret.strip(), afresh=_changes_something())
+    elif cookie is not None:
+        _resume(cookie, is_open=is_open)
+    elif not is_open:
+        raise Unauthorized("Sign in, or send an API token as `Authorization: Bearer`.")
+    if is_open:
+        g.actor = replace(actor(), unbound=True)
+
+
+def _resume(cookie: str, *, is_open: bool) -> None:
+    """Set the session from the cookie. In an open service a bad one is nobody's."""
+    try:
+        g.session, new_secret = sessions.resume(cookie, lambda: caller_as(OPEN), afresh=_changes_something())
+    except (Unauthorized, Unavailable) as error:
+        if isinstance(error, Unauthorized):
+            drop_cookie()
+        if not is_open:
+            raise
+    else:
+        g.actor = g.session.actor
+        if new_secret is not None:
+            keep_cookie(new_secret)
+
+
+def _changes_something() -> bool:
+    """Whether the request may change something: then a right that was lost counts as lost, whoever lost Redis."""
+    return request.method not in SAFE
+
+
+def _require(rule: Rule) -> None:
+    who = actor()
+    if who.unbound or (rule.least is not None and who.may(rule.least)):
+        return
+    if rule.own and who.owns(user_id_of((request.view_args or {})["user_id"])):
+        return
+    if rule.least is None:
+        raise Forbidden("Nobody may do this.")
+    raise Forbidden(f"This needs the role {rule.least}{', or to be your own record' if rule.own else ''}.")
+
+
+def _finish(response: Response) -> Response:
+    secret = g.get("cookie")
+    if secret is not None:
+        days = resources().settings.session_max_days
+        response.set_cookie(
+            COOKIE,
+            secret,
+            max_age=round(86400 * days) if secret else 0,
+            httponly=True,
+            samesite="Lax",
+            secure=request.is_secure,
+            path="/",
+        )
+    quota = g.get("quota")
+    if quota is not None:
+        response.headers.update(quota_headers(quota))
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response

@@ -1,0 +1,53 @@
+"""Which pages may knock: in open mode under local names only, and never a page of another site.
+
+A page from elsewhere could use the reader's browser to reach the service, with the cookie of who is
+signed in, or without any while nobody has to sign in. As Redis's protected mode does for its port.
+"""
+
+from urllib.parse import urlsplit
+
+from werkzeug.datastructures import Headers
+
+from app.config import is_loopback
+from app.errors import Forbidden
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+_OWN = ("same-origin", "none")
+
+
+def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
+    """Refuse a Host that is no local name: a page may have rebound its own name to this machine.
+
+    Raises: Forbidden
+    """
+    name = _host_name(host)
+    if name == "localhost" or name.endswith(".localhost") or is_loopback(name) or name in allowed_hosts:
+        return
+    raise Forbidden(
+        "The Host header must be a local name such as localhost while nobody has to sign in."
+        " ALLOWED_HOSTS takes further names."
+    )
+
+
+def check_origin(host: str, headers: Headers) -> None:
+    """Refuse an unsafe request that a page of another origin makes. Raises: Forbidden"""
+    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    if site is not None and site not in _OWN:
+        raise Forbidden("Pages of other sites may not change anything here.")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Forbidden("Pages of other sites may not change anything here.")
+
+
+def is_same_origin(host: str, headers: Headers) -> bool:
+    """Whether the request says that a page of this very origin makes it; saying nothing does not count."""
+    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    if origin is not None:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    return site == "same-origin"
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""

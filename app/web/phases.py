@@ -1,0 +1,19 @@
+"""What a request meets while the service starts: a clear answer instead of a missing table."""
+
+from flask import Flask, request
+
+from app.errors import Unavailable
+from app.extensions import resources
+from app.infra.shared import Phase
+
+_ALWAYS = ("health.", "root_health.")
+
+
+def install_phases(app: Flask) -> None:
+    """Answer 503 to everything but health until the database is migrated."""
+    app.before_request(_check)
+
+
+def _check() -> None:
+    if resources().state.phase is Phase.STARTING and not (request.endpoint or "").startswith(_ALWAYS):
+        raise Unavailable("The service is starting. Try again shortly.")

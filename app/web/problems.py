@@ -1,0 +1,100 @@
+"""The one place where errors become statuses, as RFC 9457 problems."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from app.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Invalid,
+    KeyReused,
+    Malformed,
+    NotFound,
+    Quota,
+    Stale,
+    Taken,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+)
+from app.web.watching import request_id
+
+log = structlog.get_logger(__name__)
+
+STATUSES: dict[type[DomainError], HTTPStatus] = {
+    Malformed: HTTPStatus.BAD_REQUEST,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Taken: HTTPStatus.CONFLICT,
+    Conflict: HTTPStatus.CONFLICT,
+    Stale: HTTPStatus.PRECONDITION_FAILED,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def install_problems(app: Flask) -> None:
+    """Answer every error of `app` with a problem."""
+    app.register_error_handler(DomainError, _domain)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def problem(
+    status: int, detail: str, faults: list[Any] | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A response of type application/problem+json."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request_id(),
+    }
+    if faults:
+        body["errors"] = faults
+    response = Response(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def quota_headers(quota: Quota) -> dict[str, str]:
+    """RateLimit header fields (draft-ietf-httpapi-ratelimit-headers)."""
+    return {
+        "RateLimit-Policy": f'"{quota.name}";q={quota.amount};w={quota.window_s}',
+        "RateLimit": f'"{quota.name}";r={quota.remaining};t={quota.reset_s}',
+    }
+
+
+def _domain(error: DomainError) -> Response:
+    status = STATUSES[type(error)]
+    headers: dict[str, str] = {}
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, TooMany):
+        headers = {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
+    detail = "Some fields are not right." if isinstance(error, Invalid) else str(error)
+    return problem(status, detail, getattr(error, "faults", None), headers)
+
+
+def _http(error: HTTPException) -> Response:
+    """What Flask and werkzeug raise: 404, 405 with Allow, 413, 415 ..."""
+    status = error.code or 500
+    if status < HTTPStatus.BAD_REQUEST:
+        return Response(status=status, headers=error.get_headers())
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return problem(status, error.description or HTTPStatus(status).phrase, headers=headers)
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("unforeseen", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")

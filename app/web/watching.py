@@ -1,0 +1,63 @@
+"""Request ids, and the one line that is logged of each request."""
+
+import re
+import time
+import uuid
+
+import structlog
+from flask import Flask, Response, g, request
+
+from app.services.authority import Actor
+from app.services.history import Caller
+
+log = structlog.get_logger("app.request")
+
+_AGENT_CHARACTERS = 300
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
+
+
+def install_watching(app: Flask) -> None:
+    """Give each request of `app` an id and a log line."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def request_id() -> str:
+    """The id of the current request: the client's, if it is sane, else a new one."""
+    if "request_id" not in g:
+        offered = request.headers.get("X-Request-ID", "")
+        g.request_id = offered if _SANE.fullmatch(offered) else uuid.uuid4().hex
+    return str(g.request_id)
+
+
+def caller_as(actor: Actor) -> Caller:
+    """`actor`, and where the current request comes from."""
+    agent = request.headers.get("User-Agent")
+    return Caller(
+        actor=actor,
+        address=request.remote_addr,
+        agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
+        request_id=request_id(),
+    )
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-ID"] = request_id()
+    # What Flask answers with nothing (204, OPTIONS) it calls a page of HTML.
+    if response.mimetype == "text/html" and response.is_sequence and not response.get_data():
+        del response.headers["Content-Type"]
+    began = g.get("began")
+    log.info(
+        "request",
+        method=request.method,
+        route=request.url_rule.rule if request.url_rule else None,
+        status=response.status_code,
+        ms=round(1000 * (time.perf_counter() - began), 2) if began else None,
+        request_id=request_id(),
+    )
+    return response
