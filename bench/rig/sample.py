@@ -1,0 +1,54 @@
+"""What requests are made of: ids, words and cursors that exist in a database."""
+
+from dataclasses import dataclass
+
+import psycopg
+
+from app.models import SORT_KEYS
+from app.schemas import ListQuery
+from app.services import cursors
+from app.services.selection import Selection
+
+ORDERS = tuple(f"{sign}{sort}" for sort in SORT_KEYS for sign in ("", "-"))
+_DEEP = 0.7
+_MANY = 500
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`deep` has a cursor after 70 % of the rows for each (sort, trash)."""
+
+    ids: list[str]
+    rare_words: list[str]
+    usernames: list[str]
+    deep: dict[tuple[str, bool], str]
+
+
+def draw(url: str) -> Sample:
+    """The same sample for the same rows."""
+    with psycopg.connect(url, options="-c timezone=UTC", autocommit=True) as connection:
+        chosen = connection.execute(
+            "SELECT id::text, username FROM users WHERE deleted_at IS NULL ORDER BY md5(id::text) LIMIT %s", [_MANY]
+        ).fetchall()
+        rare = connection.execute(
+            "SELECT split_part(name, ' ', 3) FROM users"
+            r" WHERE deleted_at IS NULL AND name ~ '^\w+ \w+ [A-Z][a-z]{7}$' ORDER BY md5(id::text) LIMIT %s",
+            [_MANY],
+        ).fetchall()
+        halves = (False, True)
+        deep = {(sort, trash): _deep_cursor(connection, sort, trash=trash) for sort in ORDERS for trash in halves}
+    return Sample([row[0] for row in chosen], [row[0] for row in rare], [row[1] for row in chosen], deep)
+
+
+def _deep_cursor(connection: psycopg.Connection, sort: str, *, trash: bool) -> str:
+    """The cursor that a client has after walking 70 % of the list: made here, since walking takes minutes."""
+    selection = Selection(ListQuery(sort=sort, deleted=trash))
+    shown = selection.key
+    if SORT_KEYS[selection.sort] in ("created_at", "updated_at"):
+        shown = f"to_char({selection.key}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')"
+    total = connection.execute(f"SELECT count(*) FROM users WHERE {selection.half}").fetchone()[0]
+    row = connection.execute(
+        f"SELECT {shown}, id::text FROM users WHERE {selection.half} {selection.order(selection.key)}"
+        f" OFFSET {int(total * _DEEP)} LIMIT 1"
+    ).fetchone()
+    return cursors.encode(selection.kind, cursors.Position(*row))

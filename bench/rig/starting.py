@@ -1,0 +1,177 @@
+"""What measurements of a start have in common, and the start without Docker: `python -m embedded.run`."""
+
+import http.client
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, Self
+
+import psutil
+
+from embedded import Postgres
+from embedded.ports import HOST, free_port
+from embedded.processes import family, spawn
+from rig import DATA, ROOT
+
+IMPORT = ("-c", "import flask, flask_sqlalchemy")
+"""What any service of this kind does first, as arguments of Python."""
+SETTLE_S = 3.0
+LONGEST_S = 120.0
+_STOP_S = 40
+# Nothing else from the shell: its settings are for another stack.
+ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "DOCKER_HOST") if name in os.environ}
+
+Figures = dict[str, float]
+
+
+class Way(Protocol):
+    """One way to start. Seconds by name: ours has `cold` and `warm`; the reference `import`, `cold` and `warm`."""
+
+    @property
+    def title(self) -> str:
+        """What is started, for the head of its tables."""
+
+    @property
+    def memory_title(self) -> str:
+        """What is meant by memory."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def ours(self) -> tuple[Figures, Figures]:
+        """Start twice, first without data. Returns seconds, and the MiB of each part at rest."""
+
+    def reference(self) -> Figures:
+        """The least that any such stack needs: import Flask, and the same PostgreSQL twice, first without data."""
+
+
+class Local:
+    """Without Docker, in a data folder of its own."""
+
+    title = "Without Docker: `python -m embedded.run`, which `make run` calls"
+    memory_title = "memory at rest, PSS"
+
+    def __init__(self, postgres: int) -> None:
+        self._postgres, self._folder, self._log = postgres, DATA / "start", DATA / "start.log"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._log.unlink(missing_ok=True)
+
+    def ours(self) -> tuple[Figures, Figures]:
+        """As Way says."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        DATA.mkdir(parents=True, exist_ok=True)
+        cold, _ = self._start()
+        warm, memory = self._start()
+        return {"cold": cold, "warm": warm}, memory
+
+    def reference(self) -> Figures:
+        """As Way says."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        importing = seconds(lambda: subprocess.run([sys.executable, *IMPORT], check=True, cwd=ROOT))
+        server = Postgres(self._folder / "postgres", self._postgres)
+        cold = seconds(server.start)
+        server.stop()
+        warm = seconds(server.start)
+        server.stop()
+        return {"import": importing, "cold": cold, "warm": warm}
+
+    def _start(self) -> tuple[float, Figures]:
+        port = free_port()
+        command = [sys.executable, "-m", "embedded.run", "--data", str(self._folder)]
+        with self._log.open("wb") as log:
+            began = time.monotonic()
+            process = spawn(
+                [*command, "--postgres", str(self._postgres)],
+                death_signal=signal.SIGTERM,
+                env={**ENVIRON, "PORT": str(port)},
+                cwd=ROOT,
+                output=log,
+            )
+        try:
+            wait_until(lambda: is_ready(port))
+            took = time.monotonic() - began
+            time.sleep(SETTLE_S)
+            return took, _memory(psutil.Process(process.pid))
+        finally:
+            process.terminate()
+            process.wait(_STOP_S)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until it is so. Raises: TimeoutError"""
+    deadline = time.monotonic() + LONGEST_S
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not ready after {LONGEST_S:g} s")
+        time.sleep(0.01)
+
+
+def is_ready(port: int) -> bool:
+    """Whether a service on this port says that it is."""
+    client = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        client.request("GET", "/api/health/ready")
+        return client.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        client.close()
+
+
+def rounds(way: Way, count: int, chance: random.Random) -> tuple[list[Figures], list[Figures], list[Figures]]:
+    """Seconds of ours, MiB of ours, and seconds of the reference: measured in turns, which first by chance."""
+    ours: list[Figures] = []
+    memory: list[Figures] = []
+    reference: list[Figures] = []
+
+    def measure_ours() -> None:
+        took, held = way.ours()
+        ours.append(took)
+        memory.append(held)
+
+    for number in range(1, count + 1):
+        sys.stderr.write(f"Round {number} of {count}\n")
+        for measure in chance.sample([measure_ours, lambda: reference.append(way.reference())], 2):
+            measure()
+    return ours, memory, reference
+
+
+def _memory(launcher: psutil.Process) -> Figures:
+    """MiB of each part: what its processes hold alone, and their share of what they hold together."""
+    held: Figures = {}
+    for process in family(launcher):
+        part = _part(process, launcher)
+        held[part] = held.get(part, 0.0) + _pss_mib(process.pid)
+    return held
+
+
+def _part(process: psutil.Process, launcher: psutil.Process) -> str:
+    """Which part of the stack a process belongs to: its own child's name, since children rename themselves."""
+    if process == launcher:
+        return "embedded.run itself"
+    while (parent := process.parent()) is not None and parent != launcher:
+        process = parent
+    name = " ".join(process.cmdline())
+    return "postgres" if "postgres" in process.name() else "redis" if "redis" in name else "web"
+
+
+def _pss_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

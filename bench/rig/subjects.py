@@ -1,0 +1,136 @@
+"""What is measured: the service, once for each size of table, on one PostgreSQL. Seeded databases are kept."""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg
+import seed
+from psycopg import sql
+
+from app.config import load_settings
+from app.models import SORT_KEYS
+from app.services.preparation import MIGRATIONS, prepare
+from embedded import Postgres, Redis
+from embedded.ports import free_port
+from embedded.service import Service
+from rig import DATA, ROOT
+from rig.people import People
+
+_START_S = 30
+# What rows are made of beside the seeder: when one of these changes, kept databases are old.
+_SOURCES = (*sorted(MIGRATIONS.glob("versions/*.py")), ROOT / "app/services/words.py", ROOT / "bench/rig/people.py")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running service and its database."""
+
+    people: People
+    database_url: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The running PostgreSQL and Redis."""
+
+    postgres: Postgres
+    redis: Redis
+
+    def version(self) -> str:
+        """PostgreSQL's version, in full."""
+        with psycopg.connect(self.postgres.url) as connection:
+            return str(connection.execute("SHOW server_version").fetchone()[0])
+
+
+@contextmanager
+def servers(version: int, shared_buffers: str) -> Iterator[Servers]:
+    """Run a durable PostgreSQL and a Redis on the kept data."""
+    settings = {"shared_buffers": shared_buffers, "max_wal_size": "4GB"}
+    postgres = Postgres(DATA / f"postgres-{version}", version, settings=settings)
+    with postgres, Redis(DATA / "redis") as redis:
+        yield Servers(postgres, redis)
+
+
+@contextmanager
+def subjects(running: Servers, sizes: Sequence[int]) -> Iterator[list[Subject]]:
+    """Run one service for each size; databases that are missing or old are made first."""
+    urls = [_database(running.postgres, People(size)) for size in sizes]
+    with ExitStack() as services:
+        found = []
+        for size, url in zip(sizes, urls, strict=True):
+            _warm(url)
+            found.append(Subject(People(size), url, _serve(services, running, url)))
+        yield found
+
+
+def await_ready(service: Service) -> None:
+    """Return when a service that was started serves. Raises: SystemExit, when it does not"""
+    deadline = time.monotonic() + _START_S
+    while not service.is_ready():
+        if service.exit_code() is not None or time.monotonic() > deadline:
+            sys.exit("Error: the service did not start; its own words are above.")
+        time.sleep(0.05)
+
+
+def _database(postgres: Postgres, people: People) -> str:
+    """The address of a database with just these people. Its comment says what it was made from."""
+    name, recipe = f"users_{people.count}", _recipe(people)
+    url = urlsplit(postgres.url)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+        ).fetchone()
+        if found == (recipe,):
+            return url
+        sys.stderr.write(f"Making a database of {people.count:,} users (once)\n")
+        began = time.monotonic()
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        prepare(load_settings({}, database_url=url))
+        seed.fill(url, people)
+        # Last, so that one that was cut short is made anew.
+        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(recipe)))
+        sys.stderr.write(f"Made in {time.monotonic() - began:.0f} s\n")
+    return url
+
+
+def _recipe(people: People) -> str:
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
+    return f"{people}, seeder {seed.VERSION}, sources {digest}"
+
+
+def _warm(url: str) -> None:
+    """Read the table and its indexes once, in every order: a database that has been in use for a while."""
+    with psycopg.connect(url, options="-c enable_seqscan=off -c enable_sort=off", autocommit=True) as connection:
+        for key in SORT_KEYS.values():
+            for half in ("IS NULL", "IS NOT NULL"):
+                rows = f"SELECT version FROM users WHERE deleted_at {half} ORDER BY {key}, id OFFSET 0"
+                connection.execute(f"SELECT sum(version) FROM ({rows}) AS users")
+
+
+def _serve(services: ExitStack, running: Servers, url: str) -> int:
+    """Start a service and wait until it is ready. Returns its port."""
+    port = free_port()
+    settings = {
+        # Nothing else from the shell: its settings are for another service.
+        **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ},
+        "DATABASE_URL": url,
+        "REDIS_URL": running.redis.url,
+        # What is measured is PostgreSQL: a cached page costs the same at any size.
+        "CACHE_TTL_S": "0",
+        "PORT": str(port),
+        "STATE_FILE": str(DATA / f"{port}.state"),
+        "LOG_LEVEL": "warning",
+    }
+    service = Service([sys.executable, "-m", "app"], port, settings, ROOT)
+    services.callback((DATA / f"{port}.state").unlink, missing_ok=True)
+    services.callback(service.stop)
+    await_ready(service)
+    return port

@@ -1,0 +1,86 @@
+"""Fills the users table of a migrated database with many believable, partly adversarial users.
+
+    python bench/seed.py --count 1000000 postgresql://...
+
+A million takes about a minute and a half: COPY into the table without its indexes, which are then made anew.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from rig.people import COLUMNS, People
+
+VERSION = 1
+"""To be raised when other users are made, or in another way: kept databases are then filled anew."""
+
+
+def fill(url: str, people: People, *, replace: bool = False) -> None:
+    """Put `people` into the users table, all or nothing, and bring its statistics up to date.
+
+    Raises: SystemExit when there are users and they are not to be replaced; psycopg.Error.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        with connection.transaction():
+            _empty(connection, replace=replace)
+            with _without_indexes(connection):
+                _copy(connection, people)
+        _say("bringing the statistics up to date")
+        connection.execute("VACUUM ANALYZE users")
+        connection.execute("CHECKPOINT")
+
+
+def _empty(connection: psycopg.Connection, *, replace: bool) -> None:
+    connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+    if not replace and connection.execute("SELECT 1 FROM users LIMIT 1").fetchone():
+        sys.exit("Error: there are users in this database. With --replace they are deleted, and their history.")
+    connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+
+
+@contextmanager
+def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
+    """Take away all indexes but the primary key, and put them back: far faster than to keep them up row by row."""
+    kept = connection.execute(
+        "SELECT indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = current_schema AND tablename = 'users' AND indexname <> 'users_pkey'"
+    ).fetchall()
+    for name, _ in kept:
+        connection.execute(f'DROP INDEX "{name}"')
+    yield
+    connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
+    _say(f"{len(kept)} indexes")
+    for _, definition in kept:
+        connection.execute(definition)
+
+
+def _copy(connection: psycopg.Connection, people: People) -> None:
+    step = max(1, people.count // 10)
+    with connection.cursor().copy(f"COPY users ({', '.join(COLUMNS)}) FROM STDIN") as copy:
+        for number, row in enumerate(people.rows()):
+            copy.write_row(row)
+            if number % step == 0:
+                _say(f"{number:,} of {people.count:,} users")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"  {line}\n")
+
+
+def main() -> None:
+    """Fill the database that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="a database that the service has migrated")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=7, help="the same seed makes the same users (default: 7)")
+    parser.add_argument("--replace", action="store_true", help="delete the users that are there")
+    options = parser.parse_args()
+    began = time.monotonic()
+    fill(options.url, People(options.count, options.seed), replace=options.replace)
+    print(f"{options.count:,} users in {time.monotonic() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
