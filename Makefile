@@ -1,0 +1,28 @@
+PYTHON ?= python3
+POSTGRES ?= 18
+DATA ?= .data
+DO ?= --help
+COUNT ?= 1000
+ready = command -v $(PYTHON) >/dev/null || { echo "Error: $(PYTHON) is not there; Python 3.11 or newer is needed" >&2; exit 1; }; $(PYTHON) embedded/install.py
+local = exec .venv/bin/python -m embedded.run --postgres $(POSTGRES) --data "$(DATA)"
+lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help run demo flask test test-stack check lock bench
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
+	@$(ready) && $(local)
+demo: ## add 1,000 believable users, to what runs or to what is kept (COUNT=)
+	@$(ready) && $(local) --demo $(COUNT)
+flask: ## a command on what runs or is kept: make flask DO="users create --role admin --email ada@example.com"
+	@$(ready) && $(local) --flask $(DO)
+check: ## lint, format, types and import rules
+	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+test: check ## check, then every test that needs no Docker
+	@exec .venv/bin/python -m pytest -ra tests --ignore=tests/stack
+test-stack: ## the tests of the compose stack, on a real engine
+	@$(ready) && exec .venv/bin/python -m pytest -ra tests/stack
+bench: ## measure what the docs claim
+	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid"; do .venv/bin/python bench/$$script || exit 1; done
+lock: ## pin the newest versions that the .in files allow
+	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt

@@ -1,0 +1,247 @@
+"""Who may come in by which door: every route, tried by everybody, by session and by token."""
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from people import PASSWORD, House, Person
+
+from app.web.access import RULES
+
+# As the table under "Who may" in the docs, but route by route. `self` is a member on the own record, all
+# others act on another member. {gone} is in the trash, {session} and {token} are of the user concerned.
+TABLE = """
+                                          nobody  self  member  viewer  editor  admin
+GET     /api/users                        401     403   403     200     200     200
+POST    /api/users                        401     403   403     403     201     201
+GET     /api/users/{id}                   401     200   403     200     200     200
+PUT     /api/users/{id}                   401     200   403     403     200     200
+PATCH   /api/users/{id}                   401     200   403     403     200     200
+DELETE  /api/users/{id}                   401     403   403     403     204     204
+DELETE  /api/users/{id}?purge=true        401     403   403     403     403     204
+POST    /api/users/{gone}/restore         401     403   403     403     200     200
+GET     /api/users/{id}/history           401     403   403     200     200     200
+GET     /api/users/{id}/sessions          401     200   403     403     403     200
+DELETE  /api/users/{id}/sessions          401     204   403     403     403     204
+DELETE  /api/users/{id}/sessions/{session}  401   204   403     403     403     204
+POST    /api/users/{id}/unlock            401     403   403     403     403     204
+GET     /api/tokens                       401     403   403     403     403     200
+POST    /api/tokens                       401     403   403     403     403     201
+DELETE  /api/tokens/{token}               401     403   403     403     403     204
+GET     /api/me                           401     200   200     200     200     200
+PATCH   /api/me                           401     200   200     200     200     200
+PUT     /api/me/password                  401     204   204     204     204     204
+GET     /api/me/sessions                  401     200   200     200     200     200
+DELETE  /api/me/sessions                  401     204   204     204     204     204
+DELETE  /api/me/sessions/{own}            401     204   204     204     204     204
+POST    /api/session                      201     201   201     201     201     201
+GET     /api/session                      401     200   200     200     200     200
+DELETE  /api/session                      401     204   204     204     204     204
+GET     /api/health                       200     200   200     200     200     200
+GET     /api/health/live                  200     200   200     200     200     200
+GET     /api/health/ready                 200     200   200     200     200     200
+GET     /api/openapi.json                 200     200   200     200     200     200
+GET     /api/docs                         200     200   200     200     200     200
+GET     /api/docs/start.js                200     200   200     200     200     200
+GET     /                                 302     302   302     302     302     302
+POST    /first                            404     404   404     404     404     404
+GET     /console.css                      200     200   200     200     200     200
+GET     /sign-in                          200     200   200     200     200     200
+POST    /sign-in                          422     422   422     422     422     422
+POST    /sign-out                         401     303   303     303     303     303
+GET     /profile                          302     302   302     302     302     302
+GET     /password                         302     200   200     200     200     200
+POST    /password                         401     422   422     422     422     422
+GET     /overview                         302     302   302     200     200     200
+GET     /api-tokens                       302     403   403     403     403     200
+POST    /api-tokens                       401     403   403     403     403     422
+POST    /api-tokens/{token}/revoke        401     403   403     403     403     303
+GET     /people                           302     403   403     200     200     200
+GET     /people/new                       302     403   403     403     200     200
+POST    /people/new                       401     403   403     403     422     422
+GET     /people/{id}                      302     200   403     200     200     200
+POST    /people/{id}                      401     409   403     403     409     409
+POST    /people/{id}/delete               401     403   403     403     303     303
+POST    /people/{gone}/restore            401     403   403     403     303     303
+POST    /people/{id}/sessions/{session}/end  401  303   403     403     403     303
+GET     /nowhere                          404     404   404     404     404     404
+"""
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/api/users"): {"username": "new-{name}"},
+    ("PUT", "/api/users/{id}"): {"username": "{name}", "name": "New"},
+    ("PATCH", "/api/users/{id}"): {"name": "New"},
+    ("PATCH", "/api/me"): {"name": "New"},
+    ("PUT", "/api/me/password"): {"current_password": PASSWORD, "new_password": "another horse battery"},
+    ("POST", "/api/session"): {"username": "root", "password": PASSWORD},
+    ("POST", "/api/tokens"): {"name": "new", "role": "member"},
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    method: str
+    path: str
+    expected: dict[str, int]
+
+    @property
+    def is_public(self) -> bool:
+        return self.expected["nobody"] not in (401, 302) or self.path == "/"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return BODIES.get((self.method, self.path), {})
+
+
+def read(table: str) -> list[Line]:
+    header, *lines = (line.split() for line in table.strip().splitlines())
+    return [Line(line[0], line[1], dict(zip(header, map(int, line[2:]), strict=True))) for line in lines]
+
+
+LINES = read(TABLE)
+of_each_line = pytest.mark.parametrize("line", LINES, ids=[f"{line.method} {line.path}" for line in LINES])
+
+
+class Street:
+    """Makes who asks and whom they ask about, anew for each request: many of them end the one or the other."""
+
+    def __init__(self, house: House, database: psycopg.Connection[Any]) -> None:
+        self.house, self._database = house, database
+        self._numbers = itertools.count()
+
+    def make(self, role: str) -> dict[str, Any]:
+        """A user with a password, for which nobody hashes anything."""
+        user = self.house.make(role, username=f"{role}-{next(self._numbers)}")
+        self._database.execute(
+            "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE username = 'root') WHERE id = %s",
+            [user["id"]],
+        )
+        return user
+
+    def ask(self, line: Line, who: Person, whom: dict[str, Any]) -> int:
+        """The status that `who` gets from the route of `line` about `whom`."""
+        path = line.path.format_map(_Ids(self, who, whom))
+        body = {name: value.format(name=whom["username"]) for name, value in line.body.items()}
+        # Of the pages all forms are sent empty: 422 and 409 say that they were let in.
+        data = {"json": body} if body else {} if line.path.startswith("/api/") else {"data": {}}
+        answer = who._client.open(path, method=line.method, headers=who.headers, **data)
+        answer.close()
+        return answer.status_code
+
+
+class _Ids(dict[str, str]):
+    """The ids that a path needs, made when they are asked for."""
+
+    def __init__(self, street: Street, who: Person, whom: dict[str, Any]) -> None:
+        super().__init__()
+        self._street, self._who, self._whom = street, who, whom
+
+    def __missing__(self, name: str) -> str:
+        house = self._street.house
+        match name:
+            case "id":
+                return str(self._whom["id"])
+            case "gone":
+                gone = self._street.make("member")
+                house.admin.delete(f"/users/{gone['id']}")
+                return str(gone["id"])
+            case "token":
+                return str(house.token(self._whom)["id"])
+            case "session":
+                return self._session_of(self._whom)
+            case _:
+                return self._session_of(self._who.user)
+
+    def _session_of(self, user: Any) -> str:
+        """One that is not the one of this request, unless nobody asks."""
+        house = self._street.house
+        if "id" not in user:
+            user = self._street.make("member")
+        house.secret(user)
+        return str(house.admin.get(f"/users/{user['id']}/sessions").json[0]["id"])
+
+
+@pytest.fixture
+def street(house: House, database: psycopg.Connection[Any]) -> Street:
+    return Street(house, database)
+
+
+@of_each_line
+@pytest.mark.parametrize("kind", ["session", "token"])
+def test_the_table_says_who_may_do_what(street: Street, line: Line, kind: str) -> None:
+    enter = street.house.by_session if kind == "session" else street.house.by_token
+    found = {"nobody": street.ask(line, street.house.nobody, street.make("member"))}
+    for column in ("self", "member", "viewer", "editor", "admin"):
+        user = street.make("member" if column == "self" else column)
+        found[column] = street.ask(line, enter(user), user if column == "self" else street.make("member"))
+    assert found == line.expected
+
+
+@of_each_line
+def test_a_credential_that_is_over_counts_for_nothing(street: Street, line: Line) -> None:
+    """Even when it was an administrator's."""
+    over = ("expired token", "revoked token", "forged token", "inactive token")
+    over += ("revoked session", "forged session", "inactive session")
+    found = {state: street.ask(line, spoilt(street, state), street.make("member")) for state in over}
+    assert found == dict.fromkeys(over, line.expected["nobody"])
+
+
+def spoilt(street: Street, state: str) -> Person:
+    """Somebody with a credential that was an administrator's, and is not any more."""
+    house, user = street.house, street.make("admin")
+    token, secret = house.token(user), house.secret(user)
+    match state:
+        case "expired token":
+            street._database.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
+        case "revoked token":
+            house.admin.delete(f"/tokens/{token['id']}")
+        case "revoked session":
+            house.admin.delete(f"/users/{user['id']}/sessions")
+        case "inactive token" | "inactive session":
+            house.admin.patch(f"/users/{user['id']}", {"active": False})
+        case "forged token":
+            token = {"token": house.token(house.admin.user)["token"][:-7] + "x" * 7}
+        case "forged session":
+            secret = secret[::-1]
+    return house.bearing(token["token"]) if "token" in state else house.by_cookie(secret)
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route(app: Flask) -> None:
+    endpoints = {rule.endpoint.removeprefix("root_") for rule in app.url_map.iter_rules()}
+    assert endpoints - RULES.keys() == set(), "routes that no rule names"
+    assert RULES.keys() - endpoints == set(), "rules that name no route"
+
+
+def test_every_route_is_in_the_table(app: Flask) -> None:
+    routes = {
+        (method, re.sub(r"<[^>]+>", "{}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.startswith("root_")
+    }
+    tried = {(line.method, re.sub(r"{[^}]+}", "{}", line.path).partition("?")[0]) for line in LINES}
+    tried = {(method, path.replace("start.js", "{}")) for method, path in tried}
+    assert tried - routes == {("GET", "/nowhere")}
+    assert routes - tried == set()
+
+
+@of_each_line
+def test_nobody_comes_in_at_the_root_who_may_not_below_api(street: Street, line: Line) -> None:
+    user = street.make("member")
+    path = line.path.replace("/api/", "/", 1).format_map(_Ids(street, street.house.nobody, user))
+    for method in (line.method, *(["HEAD"] if line.method == "GET" else [])):
+        answer = street.house.nobody._client.open(path or "/", method=method, json=line.body or None)
+        assert answer.status_code in ({line.expected["nobody"]} if not line.is_public else {200, 201, 302, 404, 422})
+
+
+def test_a_route_of_a_guest_is_open_to_nobody_once_the_service_is_closed(house: House, make_app: Any) -> None:
+    app = make_app()
+    app.add_url_rule("/guests", "guest", lambda: {"hello": "world"})
+    assert app.test_client().get("/guests").status_code == 401
+    for who in (house.admin, house.by_token(house.admin.user)):
+        assert app.test_client(use_cookies=False).get("/guests", headers=who.headers).status_code == 403

@@ -1,0 +1,317 @@
+"""`flask users`, `flask tokens`, `flask doctor`: what a person at the machine types, and what it does to the API."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from door import Door
+from flask import Flask
+
+from embedded import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORD = "correct horse battery"
+OTHER = "staple and another horse"
+ORIGIN = {"Origin": "http://localhost"}
+
+
+@pytest.fixture
+def flask(app: Flask, api: Door) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
+    """Run `flask WORDS`, as typed; errors end it as they would in a shell."""
+
+    def run(*words: str, stdin: str | None = None) -> Result:
+        return app.test_cli_runner().invoke(args=list(words), input=stdin, catch_exceptions=False)
+
+    return run
+
+
+def ada(flask: Callable[..., Result], *words: str, role: str = "admin") -> Result:
+    """Make Ada."""
+    given = ("--email", "ada@example.org", "--role", role, "--password-stdin", *words)
+    done = flask("users", "create", *given, stdin=f"{PASSWORD}\n")
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def sign_in(app: Flask, password: str = PASSWORD, email: str = "ada@example.org") -> tuple[int, Any]:
+    """The status, and the browser that is signed in then."""
+    browser = app.test_client()
+    answer = browser.post("/api/session", json={"email": email, "password": password}, headers=ORIGIN)
+    return answer.status_code, browser
+
+
+def history(browser: Any) -> list[dict[str, Any]]:
+    me = browser.get("/api/me").json["id"]
+    return browser.get(f"/api/users/{me}/history").json
+
+
+def test_the_first_administrator_closes_the_service(app: Flask, api: Door, flask: Callable[..., Result]) -> None:
+    assert api.get("/users").status_code == 200
+    done = ada(flask, "--name", "Ada Lovelace", "--username", "ada")
+    assert re.match(r"Made ada, admin, with the id [0-9a-f-]{36}\.\nThe service is closed now", done.stdout)
+    assert PASSWORD not in done.output
+    assert api.get("/users").status_code == 401
+    status, browser = sign_in(app)
+    assert status == 201
+    me = browser.get("/api/me").json
+    assert (me["username"], me["name"], me["role"]) == ("ada", "Ada Lovelace", "admin")
+    assert history(browser)[-1]["actor"] == "flask users create"
+
+
+def test_a_second_user_closes_nothing(flask: Callable[..., Result], api: Door) -> None:
+    assert "closed" not in ada(flask, role="member").output
+    assert api.get("/users").status_code == 200
+    more = flask("users", "create", "--username", "root", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+    assert "closed" in more.output
+    again = flask("users", "create", "--username", "root2", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+    assert again.exit_code == 0
+    assert "closed" not in again.output
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "sentence"),
+    [
+        (("--email", "nonsense"), PASSWORD, "email: is no email address"),
+        (("--email", "bob@example.org"), "short", "password: must have 10 to 128 characters"),
+        (("--email", "bob@example.org"), "", "password: must have 10 to 128 characters"),
+        (("--email", "bob@example.org"), "password123", "password: is among the most common"),
+        (("--email", "bob@example.org"), "bob@example.org", "password: must not be the user's own"),
+        (("--email", "bob@example.org"), f"{PASSWORD}\n{PASSWORD}\n", "several lines"),
+        (("--email", "ADA@example.org"), PASSWORD, "Another user has this"),
+    ],
+)
+def test_a_user_who_can_not_be_made_is_told_why(
+    flask: Callable[..., Result], words: tuple[str, ...], stdin: str, sentence: str
+) -> None:
+    ada(flask)
+    done = flask("users", "create", *words, "--password-stdin", stdin=stdin)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert sentence in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_user_needs_a_name_and_a_known_role(flask: Callable[..., Result]) -> None:
+    assert "--email or --username" in flask("users", "create", "--password-stdin", stdin=PASSWORD).stderr
+    wrong = flask("users", "create", "--email", "a@example.org", "--role", "root", "--password-stdin", stdin=PASSWORD)
+    assert wrong.exit_code == 2
+    assert "'member', 'viewer', 'editor', 'admin'" in wrong.stderr
+
+
+def test_a_password_can_not_be_an_argument(flask: Callable[..., Result]) -> None:
+    done = flask("users", "create", "--email", "ada@example.org", "--password", PASSWORD)
+    assert done.exit_code == 2
+    assert "No such option" in done.stderr
+
+
+def test_without_a_terminal_a_password_is_not_asked_for(flask: Callable[..., Result]) -> None:
+    done = flask("users", "create", "--email", "ada@example.org", stdin=f"{PASSWORD}\n{PASSWORD}\n")
+    assert done.exit_code == 1
+    assert "--password-stdin" in done.stderr
+
+
+@pytest.mark.usefixtures("empty")
+def test_on_a_terminal_a_password_is_asked_for_twice_and_never_shown(
+    app: Flask, servers: Stack, tmp_path: Path
+) -> None:
+    env = {**os.environ, "DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url}
+    words = (sys.executable, "-m", "flask", "--app", "app", "users", "create", "--email", "ada@example.org")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        words,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env={**env, "STATE_FILE": str(tmp_path / "state")},
+        # So that getpass finds this terminal, and not the one of who runs the tests.
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        shown = read_to(ours, "Password: ")
+        os.write(ours, f"{PASSWORD}\n".encode())
+        shown += read_to(ours, "The same again: ")
+        os.write(ours, f"{PASSWORD}\n".encode())
+        shown += read_to(ours, "Made ada@example.org, member")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert PASSWORD not in shown
+    assert sign_in(app)[0] == 201
+
+
+def read_to(terminal: int, end: str) -> str:
+    """What the terminal shows, up to `end`."""
+    seen, deadline = "", time.monotonic() + 30
+    while end not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([terminal], [], [], 0.5)[0]:
+            seen += os.read(terminal, 4096).decode()
+    return seen
+
+
+def test_a_new_password_signs_out_and_lets_in_who_forgot_it(app: Flask, flask: Callable[..., Result]) -> None:
+    ada(flask)
+    _, browser = sign_in(app)
+    while sign_in(app, OTHER)[0] != 429:
+        pass
+    done = flask("users", "password", "ADA@example.org", "--password-stdin", stdin=f"{OTHER}\n")
+    assert done.exit_code == 0
+    assert done.stdout == "ada@example.org has a new password, and is signed out everywhere.\n"
+    assert browser.get("/api/session").status_code == 401
+    status, browser = sign_in(app, OTHER)
+    assert status == 201
+    entries = [(one["action"], one["actor"]) for one in history(browser)]
+    assert ("changed", "flask users password") in entries
+    assert ("unlocked", "flask users password") in entries
+
+
+def test_a_locked_user_is_unlocked(app: Flask, flask: Callable[..., Result]) -> None:
+    ada(flask, "--username", "ada")
+    while sign_in(app, OTHER)[0] != 429:
+        pass
+    assert sign_in(app)[0] == 429
+    assert flask("users", "unlock", "ada").stdout == "ada may sign in again.\n"
+    assert sign_in(app)[0] == 201
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("users", "unlock", "nobody"),
+        ("users", "password", "nobody", "--password-stdin"),
+        ("tokens", "create", "--name", "ci", "--role", "viewer", "--user", "nobody"),
+    ],
+)
+def test_a_user_who_is_not_there_is_named(flask: Callable[..., Result], words: tuple[str, ...]) -> None:
+    done = flask(*words, stdin=PASSWORD)
+    assert done.exit_code == 1
+    assert done.stderr == "Error: There is no user with the username or email nobody.\n"
+
+
+def test_the_secret_of_a_new_token_is_all_there_is_on_standard_output(api: Door, flask: Callable[..., Result]) -> None:
+    ada(flask)
+    words = ("--name", "ci", "--role", "viewer", "--user", "ada@example.org", "--expires-in", "90d")
+    done = flask("tokens", "create", *words)
+    assert done.exit_code == 0
+    assert re.fullmatch(r"fsa_[0-9A-Za-z]{49}\n", done.stdout)
+    assert "acts for ada@example.org as viewer, until 20" in done.stderr
+    bearer = {"Authorization": f"Bearer {done.stdout.strip()}"}
+    assert api.get("/users", headers=bearer).status_code == 200
+    assert api.post("/users", {"username": "bob"}, headers=bearer).status_code == 403
+    assert api.get("/session", headers=bearer).json["role"] == "viewer"
+    user_id = api.get("/users", headers=bearer).json[0]["id"]
+    assert api.get(f"/users/{user_id}/history", headers=bearer).json[0]["actor"] == "flask tokens create"
+
+
+def test_tokens_are_listed_without_their_secrets_and_revoked(api: Door, flask: Callable[..., Result]) -> None:
+    ada(flask)
+    secret = flask("tokens", "create", "--name", "ci", "--role", "admin", "--user", "ada@example.org").stdout.strip()
+    bearer = {"Authorization": f"Bearer {secret}"}
+    head, row = flask("tokens", "list").stdout.splitlines()
+    assert head.split() == ["id", "name", "role", "username", "created_at", "expires_at", "last_used_at"]
+    token_id, *words = row.split()
+    assert words[:3] == ["ci", "admin", "ada@example.org"]
+    assert words[4:] == ["never", "never"]
+    assert secret not in row
+    assert api.get("/users", headers=bearer).status_code == 200
+    assert flask("tokens", "revoke", token_id).stdout == "Revoked.\n"
+    assert api.get("/users", headers=bearer).status_code == 401
+    for unknown in (token_id, "nonsense"):
+        done = flask("tokens", "revoke", unknown)
+        assert (done.exit_code, done.stderr) == (1, "Error: There is no such token.\n")
+
+
+@pytest.mark.parametrize("text", ["90", "0d", "-1d", "1y", "99999d", "soon", "", "٣d"])
+def test_what_is_no_time_from_now_is_refused(flask: Callable[..., Result], text: str) -> None:
+    words = ("--name", "ci", "--role", "viewer", "--user", "ada", f"--expires-in={text}")
+    done = flask("tokens", "create", *words)
+    assert done.exit_code == 2
+    assert "12h, 90d or 52w" in done.stderr
+
+
+def test_a_token_is_never_above_its_user(flask: Callable[..., Result]) -> None:
+    ada(flask, role="viewer")
+    done = flask("tokens", "create", "--name", "ci", "--role", "admin", "--user", "ada@example.org")
+    assert done.exit_code == 1
+    assert "role: must not be above the user's own, viewer" in done.stderr
+
+
+def test_without_a_database_a_command_says_so(make_app: Callable[..., Flask]) -> None:
+    away = make_app(database_url="postgresql://me:secret@127.0.0.1:1/none")
+    done = away.test_cli_runner().invoke(args=["tokens", "list"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The database is away")
+    doctor = away.test_cli_runner().invoke(args=["doctor"])
+    assert doctor.exit_code == 1
+    assert "secret" not in doctor.output
+
+
+def test_without_redis_nobody_is_said_to_be_unlocked(
+    make_app: Callable[..., Flask], flask: Callable[..., Result]
+) -> None:
+    ada(flask)
+    lone = make_app(redis_url="redis://127.0.0.1:1/0").test_cli_runner()
+    done = lone.invoke(args=["users", "unlock", "ada@example.org"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "Redis is away" in done.stderr
+    done = lone.invoke(args=["users", "password", "ada@example.org", "--password-stdin"], input=OTHER)
+    assert done.exit_code == 1
+    assert "has a new password" in done.stdout
+
+
+def test_the_doctor_says_whether_the_service_is_open(flask: Callable[..., Result]) -> None:
+    found = finding(flask("doctor"), "access")
+    assert "warning" in found
+    assert "open: who reaches 127.0.0.1 may do everything" in found
+    ada(flask)
+    found = finding(flask("doctor"), "access")
+    assert "ok" in found
+    assert "closed: 1 administrator can sign in" in found
+
+
+def test_the_doctor_fails_a_public_service_without_an_administrator(
+    make_app: Callable[..., Flask], flask: Callable[..., Result]
+) -> None:
+    public = make_app(bind_address="0.0.0.0").test_cli_runner()  # noqa: S104 - nothing listens
+    done = public.invoke(args=["doctor"])
+    assert done.exit_code == 1
+    assert "failed   published on 0.0.0.0 without an administrator" in done.output
+    ada(flask)
+    done = public.invoke(args=["doctor"])
+    assert done.exit_code == 0
+    assert "without TRUSTED_PROXIES: passwords and cookies travel unencrypted" in done.output
+
+
+def test_the_doctor_warns_of_unsafe_settings(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_EMAIL", "ada@example.org")
+    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
+    doubtful = make_app(trusted_proxies="0.0.0.0/0", write_limit=0, cache_ttl_s=0, log_level="debug")
+    output = doubtful.test_cli_runner().invoke(args=["doctor"]).output
+    for name in ("TRUSTED_PROXIES", "WRITE_LIMIT", "CACHE_TTL_S", "LOG_LEVEL", "ADMIN_PASSWORD"):
+        assert re.search(rf"^settings +warning  {name}", output, re.MULTILINE), output
+    assert PASSWORD not in output
+
+
+def finding(doctor: Result, name: str) -> str:
+    """A line of the doctor's."""
+    return next(line for line in doctor.output.splitlines() if line.startswith(name))
+
+
+def test_every_command_of_ours_has_help_with_an_example(flask: Callable[..., Result]) -> None:
+    for words in (("users", "create"), ("users", "password"), ("users", "unlock"), ("users", "demo"), ("doctor",)):
+        assert "Example: " in flask(*words, "--help").output, words
+    for word in ("create", "list", "revoke"):
+        assert "Example: flask tokens" in flask("tokens", word, "--help").output

@@ -1,0 +1,291 @@
+"""The console as a browser without scripts sees it: forms, links and pages."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from door import Door
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+PASSWORD = "correct horse battery"
+OWN = {"Origin": "http://localhost"}
+
+
+@pytest.fixture
+def admin(app: Flask, api: Door) -> FlaskClient:
+    """A browser in which an administrator has just signed in; `api` is on empty tables and closed now."""
+    browser = app.test_client()
+    made = browser.post("/first", data={"email": "ada@example.org", "name": "Ada", "password": PASSWORD})
+    assert made.status_code == 303
+    assert api.get("/users").status_code == 401
+    return browser
+
+
+@pytest.fixture
+def sign_in(app: Flask, admin: FlaskClient) -> Callable[[str], FlaskClient]:
+    """Make a user with a role, and a browser in which they have signed in."""
+
+    def sign_in(role: str) -> FlaskClient:
+        name = f"{role}-of-test"
+        made = send(admin, "/people/new", name=name, username=name, role=role, active="on", password=PASSWORD)
+        assert made.status_code == 303, made.text
+        browser = app.test_client()
+        assert send(browser, "/sign-in", username=name, password=PASSWORD).status_code == 303
+        return browser
+
+    return sign_in
+
+
+def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
+    """Send a form as a page of this service does."""
+    return browser.post(path, data=form, headers=OWN)
+
+
+def make(browser: FlaskClient, **form: str) -> str:
+    """Make a person, and return the path of its page."""
+    answer = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
+    assert answer.status_code == 303, answer.text
+    return answer.location
+
+
+def version(browser: FlaskClient, path: str) -> str:
+    (found,) = re.findall(r'name="version" value="(\d+)"', browser.get(path).text)
+    return found
+
+
+def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
+    """What the form of a person would send, with some fields typed anew."""
+    user = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
+    fields = {name: user[name] or "" for name in ("name", "username", "email", "role")}
+    has = {"has_username": "1", "has_role": "1", "has_active": "1"}
+    return {**fields, **has, "active": "on", "attributes": "{}", "version": version(browser, path), **changed}
+
+
+def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    browser = app.test_client()
+    led = browser.get(f"{path}?a=1")
+    assert (led.status_code, led.location) == (302, f"/sign-in?next={path.replace('/', '%2F')}%3Fa%3D1")
+    assert f'value="{path}?a=1"' in browser.get(led.location).text
+    back = send(browser, "/sign-in", username="ada@example.org", password=PASSWORD, next=f"{path}?a=1")
+    assert (back.status_code, back.location) == (303, f"{path}?a=1")
+    assert "Bob" in browser.get(path).text
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
+@pytest.mark.usefixtures("admin")
+def test_nobody_is_led_to_another_site(app: Flask, target: str) -> None:
+    answer = send(app.test_client(), "/sign-in", username="ada@example.org", password=PASSWORD, next=target)
+    assert (answer.status_code, answer.location) == (303, "/")
+
+
+@pytest.mark.usefixtures("admin")
+def test_a_wrong_password_is_said_and_the_name_stays(app: Flask) -> None:
+    answer = send(app.test_client(), "/sign-in", username="ada@example.org", password="something else")
+    assert answer.status_code == 401
+    assert 'role="alert"' in answer.text
+    assert 'value="ada@example.org"' in answer.text
+    assert "something else" not in answer.text
+
+
+def test_signing_out_ends_the_session(admin: FlaskClient) -> None:
+    assert send(admin, "/sign-out").location == "/sign-in"
+    assert admin.get("/people").status_code == 302
+
+
+def test_people_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
+    make(admin, name="Zoë", username="zoe", role="viewer")
+    make(admin, name="Bob", username="bob")
+    assert "Zoë" in admin.get("/people?q=zoe&role=viewer&active=true").text
+    assert "Bob" not in admin.get("/people?q=zoe").text
+    assert "Nobody fits" in admin.get("/people?q=nobody").text
+    page = admin.get("/people?sort=-name").text
+    assert page.index("Zoë") < page.index("Bob")
+    assert 'aria-sort="descending"' in page
+    assert admin.get("/people?role=king").status_code == 422
+
+
+def test_pages_lead_on_and_back(admin: FlaskClient) -> None:
+    for number in range(55):
+        make(admin, username=f"user{number:02}", name=f"User {number:02}")
+    first = admin.get("/people?sort=name").text
+    (onwards,) = re.findall(r'rel="next" href="([^"]+)"', first)
+    second = admin.get(f"/people{onwards.replace('&amp;', '&')}").text
+    assert "User 54" in second
+    assert "User 54" not in first
+    assert 'rel="prev"' in second
+    assert "sort=name" in onwards
+
+
+def test_a_person_is_changed_and_the_activity_says_so(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    saved = send(admin, path, **form_of(admin, path, name="Robert", role="editor", attributes='{"plan": "pro"}'))
+    assert (saved.status_code, saved.location) == (303, path)
+    page = admin.get(path).text
+    for text in ("Robert", "member → editor", "attributes.plan"):
+        assert text in page
+
+
+def test_who_saves_after_somebody_else_sees_both_versions_and_loses_neither(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    mine = form_of(admin, path, name="Mine")
+    send(admin, path, **form_of(admin, path, name="Theirs"))
+    conflict = send(admin, path, **mine)
+    assert conflict.status_code == 409
+    assert 'value="Mine"' in conflict.text
+    assert "Saved meanwhile: Theirs" in conflict.text
+    assert "Theirs" in admin.get(path).text
+    (now,) = re.findall(r'name="version" value="(\d+)"', conflict.text)
+    assert send(admin, path, **{**mine, "version": now}).status_code == 303
+    assert "Mine" in admin.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("email", "nobody"), ("attributes", '{"a":'), ("attributes", "[]"), ("username", "a b"), ("password", "short")],
+)
+def test_a_faulty_field_is_named_and_what_was_typed_stays(admin: FlaskClient, field: str, value: str) -> None:
+    typed = {"name": "Typed Name", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
+    for path in ("/people/new", make(admin, name="Carol", username="carol")):
+        versioned = {} if path.endswith("new") else {"version": version(admin, path), "has_username": "1"}
+        answer = send(admin, path, **{**typed, **versioned, field: value})
+        assert answer.status_code == 422, path
+        assert f'class="fault" id="{field}-note"' in answer.text
+        assert "Typed Name" in answer.text
+        assert "short" not in answer.text
+
+
+def test_a_taken_name_is_said_at_its_field(admin: FlaskClient) -> None:
+    answer = send(admin, "/people/new", email="ada@example.org", role="member", active="on")
+    assert answer.status_code == 422
+    assert "is taken by another user" in answer.text
+
+
+def test_a_deleted_person_comes_back_by_undo_and_from_the_trash(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    for offer in ("the page after", "the trash"):
+        gone = send(admin, f"{path}/delete")
+        assert gone.status_code == 303
+        page = admin.get(gone.location if offer == "the page after" else "/people?deleted=true").text
+        assert f'action="{path}/restore"' in page
+        assert admin.get(path).status_code == 404
+        assert send(admin, f"{path}/restore").location == path
+        assert admin.get(path).status_code == 200
+
+
+def test_markup_in_any_field_is_only_text(admin: FlaskClient) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    path = make(admin, name=evil, username='"><script>', attributes='{"<b>": "</textarea><script>"}')
+    for page in (admin.get(path), admin.get("/people"), admin.get("/people", query_string={"q": evil})):
+        assert page.status_code == 200
+        for tag in ("<img", "<script", "<b>"):
+            assert tag not in page.text
+
+
+def test_a_session_of_a_person_is_shown_and_ended(admin: FlaskClient, sign_in: Callable[[str], FlaskClient]) -> None:
+    viewer = sign_in("viewer")
+    path = f"/people/{viewer.get('/api/session').json['user']['id']}"
+    (end,) = re.findall(r'action="([^"]+/sessions/[^"]+/end)"', admin.get(path).text)
+    assert send(admin, end).location == path
+    assert viewer.get("/people").status_code == 302
+    lost = send(viewer, "/people/new", name="Bob")
+    assert lost.status_code == 401
+    assert "Nothing was changed" in lost.text
+
+
+def test_a_member_sees_their_own_page_and_no_other(admin: FlaskClient, sign_in: Callable[[str], FlaskClient]) -> None:
+    other, member = make(admin, name="Bob", username="bob"), sign_in("member")
+    own = member.get("/profile").location
+    page = member.get(own)
+    assert page.status_code == 200
+    assert 'name="role"' not in page.text
+    assert "/delete" not in page.text
+    saved = send(member, own, name="My Name", email="", attributes="{}", version=version(member, own))
+    assert (saved.status_code, saved.location) == (303, own)
+    for path in (other, "/people", "/people/new"):
+        assert member.get(path).status_code == 403
+    assert send(member, f"{own}/delete").status_code == 403
+
+
+def test_a_member_who_forges_the_form_gains_nothing(sign_in: Callable[[str], FlaskClient]) -> None:
+    member = sign_in("member")
+    own = member.get("/profile").location
+    forged = {"name": "Eve", "attributes": "{}", "version": version(member, own), "has_role": "1", "role": "admin"}
+    assert send(member, own, **forged).status_code == 422
+    assert member.get("/api/session").json["role"] == "member"
+
+
+def test_a_new_password_ends_other_sessions_and_keeps_this_one(app: Flask, admin: FlaskClient) -> None:
+    other = app.test_client()
+    send(other, "/sign-in", username="ada@example.org", password=PASSWORD)
+    wrong = send(admin, "/password", current_password="something else", new_password="another long password")
+    assert wrong.status_code == 422
+    right = send(admin, "/password", current_password=PASSWORD, new_password="another long password")
+    assert right.status_code == 303
+    assert admin.get("/people").status_code == 200
+    assert other.get("/people").status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/people", "/people/new", "/password", "/people?role=king"])
+def test_every_page_forbids_what_it_does_not_need(admin: FlaskClient, path: str) -> None:
+    headers: Any = admin.get(path).headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_a_page_of_another_site_changes_nothing(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}):
+        assert admin.post(f"{path}/delete", headers=headers).status_code == 403
+    assert admin.get(path).status_code == 200
+
+
+def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: Door) -> None:
+    api.make(name="Bob")
+    page = app.test_client().get("/people")
+    assert page.status_code == 200
+    assert "Open to anybody" in page.text
+    assert "Bob" in page.text
+
+
+def test_the_overview_counts_and_says_what_works(admin: FlaskClient) -> None:
+    make(admin, username="bob")
+    send(admin, f"{make(admin, username='gone')}/delete")
+    page = admin.get("/overview").text
+    assert re.findall(r"<dt>(\w[^<]*)</dt><dd>(?:<a[^>]*>)?(\d+)", page) == [
+        ("People", "2"),
+        ("Inactive", "0"),
+        ("In the trash", "1"),
+        ("Sessions", "1"),
+    ]
+    assert "2 new in 30 days" in page
+    assert page.count("<rect") == 30
+    assert "Health: ok" in page
+
+
+def test_a_token_is_shown_once_works_and_is_revoked(app: Flask, admin: FlaskClient) -> None:
+    made = send(admin, "/api-tokens", name="ci", role="viewer", days="90")
+    (secret,) = re.findall(r'value="(fsa_\w+)"', made.text)
+    bearer = {"Authorization": f"Bearer {secret}"}
+    stranger = app.test_client()
+    assert stranger.get("/api/users", headers=bearer).status_code == 200
+    page = admin.get("/api-tokens").text
+    assert secret not in page
+    (revoke,) = re.findall(r'action="(/api-tokens/[^"]+/revoke)"', page)
+    assert send(admin, revoke).location == "/api-tokens"
+    assert stranger.get("/api/users", headers=bearer).status_code == 401
+
+
+@pytest.mark.parametrize(("name", "role"), [("", "viewer"), ("ci", "king"), ("\x07", "viewer")])
+def test_a_faulty_token_is_refused_at_its_field(admin: FlaskClient, name: str, role: str) -> None:
+    answer = send(admin, "/api-tokens", name=name, role=role, days="")
+    assert answer.status_code == 422
+    assert 'class="fault"' in answer.text
+    assert admin.get("/api/tokens").json == []

@@ -1,0 +1,53 @@
+"""What a newcomer meets first: a page at the root, and believable users."""
+
+import pytest
+from door import Door
+from flask import Flask
+
+FIRST = {"name": "Ada", "email": "ada@example.org", "password": "correct horse battery"}
+
+
+def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(app: Flask, api: Door) -> None:
+    browser = app.test_client()
+    page = browser.get("/")
+    assert page.status_code == 200
+    assert b"Make the first administrator" in page.data
+    assert browser.get("/console.css").content_type.startswith("text/css")
+    made = browser.post("/first", data=FIRST, headers={"Origin": "http://localhost"}, follow_redirects=True)
+    assert made.status_code == 200
+    assert b"ada@example.org" in made.data
+    me = browser.get("/api/session").json
+    assert (me["kind"], me["role"], me["user"]["email"]) == ("session", "admin", "ada@example.org")
+    assert api.get("/users").status_code == 401
+
+
+def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: Door) -> None:
+    browser = app.test_client()
+    browser.post("/first", data=FIRST)
+    assert browser.get("/").location == "/overview"
+    again = app.test_client().post("/first", data={**FIRST, "email": "eve@example.org"})
+    assert again.status_code == 404
+    assert len(browser.get("/api/users").json) == 1
+    assert api.get("/users").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("email", ""), ("email", "<b>"), ("password", "short"), ("password", ""), ("name", "\x07")]
+)
+def test_a_faulty_first_administrator_is_shown_the_fault(app: Flask, api: Door, field: str, value: str) -> None:
+    answer = app.test_client().post("/first", data={**FIRST, field: value})
+    assert answer.status_code == 422
+    assert b'class="fault"' in answer.data
+    assert FIRST["password"].encode() not in answer.data
+    assert b"<b>" not in answer.data
+    assert api.get("/users").json == []
+
+
+def test_demo_users_are_found_like_all_others(app: Flask, api: Door) -> None:
+    result = app.test_cli_runner().invoke(args=["users", "demo", "--count", "60", "--seed", "7"])
+    assert "Added 60 users." in result.output
+    users = api.listed(limit=200)
+    assert len(users) == 60
+    assert not all(user["name"].isascii() for user in users)
+    for user in users[:15]:
+        assert user["name"] in {found["name"] for found in api.listed(q=user["name"])}

@@ -1,0 +1,117 @@
+"""The history of a user: who changed what, when, from where."""
+
+import pytest
+from door import Door, is_moment, links
+
+
+def entries(api: Door, user_id: str) -> list[dict]:
+    return api.get(f"/users/{user_id}/history").json
+
+
+def changes(entry: dict) -> dict[str, tuple]:
+    return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
+
+
+def test_each_change_is_told_field_by_field_newest_first(api: Door) -> None:
+    user = api.make(username="ada", attributes={"team": "x", "n": 1})
+    path = f"/users/{user['id']}"
+    api.patch(path, {"name": "Ada L.", "attributes": {"team": "y", "n": None, "new": [1]}})
+    api.delete(path)
+    api.post(f"{path}/restore")
+    found = entries(api, user["id"])
+    assert [entry["action"] for entry in found] == ["restored", "deleted", "changed", "created"]
+    assert [entry["version"] for entry in found] == [4, 3, 2, 1]
+    assert [entry["id"] for entry in found] == sorted((entry["id"] for entry in found), reverse=True)
+    assert all(is_moment(entry["at"]) for entry in found)
+    assert changes(found[2]) == {
+        "name": ("ada", "Ada L."),
+        "attributes.team": ("x", "y"),
+        "attributes.n": (1, None),
+        "attributes.new": (None, [1]),
+    }
+    created = changes(found[3])
+    assert created["username"] == (None, "ada")
+    assert created["role"] == (None, "member")
+    assert created["active"] == (None, True)
+    assert created["attributes.team"] == (None, "x")
+
+
+def test_an_entry_says_from_where(api: Door) -> None:
+    headers = {"User-Agent": "Mozilla/\u00e9 (x)", "X-Request-ID": "my-request-1"}
+    user = api.post("/users", {"username": "ada"}, headers=headers).json
+    (entry,) = entries(api, user["id"])
+    assert entry["actor"] is None
+    assert entry["address"] == "127.0.0.1"
+    assert entry["agent"].startswith("Mozilla/")
+    assert entry["request_id"] == "my-request-1"
+
+
+def test_a_very_long_agent_is_cut(api: Door) -> None:
+    user = api.post("/users", {"username": "ada"}, headers={"User-Agent": "x" * 5000}).json
+    assert len(entries(api, user["id"])[0]["agent"]) <= 300
+
+
+def test_a_password_is_named_but_never_shown(api: Door) -> None:
+    user = api.make(password="correct horse")
+    path = f"/users/{user['id']}"
+    api.patch(path, {"password": "battery staple"})
+    api.patch(path, {"password": None})
+    answer = api.get(f"{path}/history")
+    assert [changes(entry).get("password") for entry in answer.json] == [(None, None)] * 3
+    for secret in ("correct", "battery", "argon2"):
+        assert secret not in answer.text
+
+
+def test_what_failed_leaves_no_entry(api: Door) -> None:
+    api.make(username="taken")
+    user = api.make(username="ada")
+    path = f"/users/{user['id']}"
+    api.patch(path, {"username": "taken"})
+    api.patch(path, {"name": "x"}, headers={"If-Match": '"9"'})
+    api.patch(path, {"role": "king"})
+    assert len(entries(api, user["id"])) == 1
+
+
+def test_the_history_of_the_trash_and_of_the_purged_can_be_read(api: Door) -> None:
+    user = api.make()
+    path = f"/users/{user['id']}"
+    api.delete(path)
+    assert len(entries(api, user["id"])) == 2
+    api.delete(f"{path}?purge=true")
+    assert [entry["action"] for entry in entries(api, user["id"])] == ["purged", "deleted", "created"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 200])
+def test_pages_give_every_entry_once(api: Door, limit: int) -> None:
+    user = api.make()
+    path = f"/users/{user['id']}"
+    for number in range(6):
+        api.patch(path, {"name": f"name {number}"})
+    seen, url = [], f"{path}/history?limit={limit}"
+    while url:
+        answer = api.get(url)
+        assert len(answer.json) <= limit
+        seen += [entry["version"] for entry in answer.json]
+        assert links(answer)["first"].endswith(f"{path}/history?limit={limit}")
+        url = links(answer).get("next", "").removeprefix("http://localhost/api")
+    assert seen == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: Door) -> None:
+    user = api.make()
+    path = f"/users/{user['id']}"
+    for number in range(3):
+        api.patch(path, {"name": f"name {number}"})
+    first = api.get(f"{path}/history?limit=2")
+    api.patch(path, {"name": "between"})
+    second = api.get(links(first)["next"].removeprefix("http://localhost/api"))
+    assert [entry["version"] for entry in first.json + second.json] == [4, 3, 2, 1]
+
+
+def test_a_cursor_of_another_users_history_is_400(api: Door) -> None:
+    one, other = api.make(), api.make()
+    api.patch(f"/users/{one['id']}", {"name": "x"})
+    cursor = links(api.get(f"/users/{one['id']}/history?limit=1"))["next"].rpartition("cursor=")[2]
+    assert api.get(f"/users/{other['id']}/history?cursor={cursor}").status_code == 400
+    assert api.get(f"/users?cursor={cursor}").status_code == 400
+    assert api.get(f"/users/{one['id']}/history?cursor={cursor[:-1]}").status_code == 400

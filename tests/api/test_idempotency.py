@@ -1,0 +1,104 @@
+"""Idempotency-Key: the same POST twice makes one user and gives one answer."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+
+KEY = {"Idempotency-Key": "0b1f9c7e-once"}
+ADA = {"username": "ada", "name": "Ada", "attributes": {"a": 1, "b": [2]}}
+
+
+def test_the_same_key_and_body_give_the_first_answer_again(api: Door) -> None:
+    first = api.post("/users", ADA, headers=KEY)
+    second = api.post("/users", ADA, headers=KEY)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.data == first.data
+    for name in ("ETag", "Location", "Content-Type"):
+        assert second.headers[name] == first.headers[name]
+    assert "Idempotent-Replayed" not in first.headers
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert len(api.listed()) == 1
+    assert len(api.get(f"/users/{first.json['id']}/history").json) == 1
+
+
+def test_the_order_of_the_fields_does_not_matter(api: Door) -> None:
+    first = api.post("/users", ADA, headers=KEY)
+    turned = dict(reversed(ADA.items()))
+    assert api.post("/users", turned, headers=KEY).data == first.data
+
+
+def test_it_is_the_first_answer_even_if_the_user_changed_or_went(api: Door) -> None:
+    first = api.post("/users", ADA, headers=KEY)
+    api.patch(f"/users/{first.json['id']}", {"name": "Countess"})
+    assert api.post("/users", ADA, headers=KEY).data == first.data
+    api.delete(f"/users/{first.json['id']}")
+    assert api.post("/users", ADA, headers=KEY).data == first.data
+    assert api.listed() == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**ADA, "name": "Bob"},
+        {**ADA, "attributes": {"a": 1.0, "b": [2]}},
+        {**ADA, "attributes": {"a": True, "b": [2]}},
+        {"username": "ada"},
+        {**ADA, "password": "correct horse"},
+    ],
+)
+def test_the_same_key_with_another_body_is_422(api: Door, other: dict[str, Any]) -> None:
+    first = api.post("/users", ADA, headers=KEY)
+    assert api.post("/users", other, headers=KEY).status_code == 422
+    assert api.post("/users", ADA, headers=KEY).data == first.data
+    assert len(api.listed()) == 1
+
+
+def test_another_password_is_another_body(api: Door, database: psycopg.Connection[Any]) -> None:
+    body = {**ADA, "password": "correct horse"}
+    first = api.post("/users", body, headers=KEY)
+    assert api.post("/users", {**body, "password": "battery staple"}, headers=KEY).status_code == 422
+    assert api.post("/users", ADA, headers=KEY).status_code == 422
+    assert api.post("/users", body, headers=KEY).data == first.data
+    kept = str(database.execute("SELECT * FROM idempotency_keys").fetchall())
+    assert "correct horse" not in kept
+
+
+def test_what_failed_may_be_tried_again_with_the_same_key(api: Door) -> None:
+    other = api.make(username="ada")
+    assert api.post("/users", ADA, headers=KEY).status_code == 409
+    assert api.post("/users", {**ADA, "role": "king"}, headers=KEY).status_code == 422
+    api.delete(f"/users/{other['id']}")
+    assert api.post("/users", ADA, headers=KEY).status_code == 201
+
+
+def test_a_key_is_forgotten_after_24_hours(api: Door, database: psycopg.Connection[Any]) -> None:
+    first = api.post("/users", ADA, headers=KEY)
+    database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '23 hours 59 minutes'")
+    assert api.post("/users", ADA, headers=KEY).data == first.data
+    database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '2 minutes'")
+    assert api.post("/users", ADA, headers=KEY).status_code == 409
+    again = api.post("/users", {"username": "bob"}, headers=KEY)
+    assert again.status_code == 201
+    assert api.post("/users", {"username": "bob"}, headers=KEY).data == again.data
+
+
+def test_old_keys_are_swept_out(api: Door, database: psycopg.Connection[Any]) -> None:
+    for number in range(5):
+        api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
+    database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    api.post("/users", ADA, headers=KEY)
+    assert database.execute("SELECT key FROM idempotency_keys").fetchall() == [(KEY["Idempotency-Key"],)]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9", "a\tb"])
+def test_a_key_that_is_no_key_is_400(api: Door, key: str) -> None:
+    assert api.post("/users", ADA, headers={"Idempotency-Key": key}).status_code == 400
+    assert api.listed() == []
+
+
+def test_two_keys_make_two_users(api: Door) -> None:
+    api.post("/users", {"username": "a"}, headers={"Idempotency-Key": "k"})
+    api.post("/users", {"username": "b"}, headers={"Idempotency-Key": "K"})
+    assert len(api.listed()) == 2

@@ -1,0 +1,296 @@
+"""Guessing gets slow, for who guesses alone; and a crowd at the door leaves the house answering."""
+
+import itertools
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+import redis
+from door import Door
+from flask import Flask
+from people import OURS, PASSWORD, House
+from running import Service
+
+from embedded import Stack
+from embedded.ports import free_port
+
+ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
+WRONG = {"username": "ada", "password": "a wrong guess"}
+RIGHT = {"username": "ada", "password": PASSWORD}
+HERE, THERE = "198.51.100.1", "203.0.113.2"
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.fixture
+def pass_by(servers: Stack) -> Callable[[str], None]:
+    """Let a window end at once: `1/minute`, `10/minute`, `1/hour` or `1/day`."""
+
+    def end(window: str) -> None:
+        with redis.Redis.from_url(servers.redis.url) as client:
+            found = list(client.scan_iter(f"fsa:limit*/{window}", count=1000))
+            assert found
+            client.delete(*found)
+
+    return end
+
+
+def test_delays_grow_and_the_answer_says_how_long(house: House, pass_by: Callable[[str], None]) -> None:
+    house.make(**ADA)
+
+    def guess_five_times() -> None:
+        assert [house.sign_in(WRONG, HERE).status_code for _ in range(5)] == [401] * 5
+
+    def wait_s() -> int:
+        answer = house.sign_in(RIGHT, HERE)
+        assert answer.status_code == 429
+        return int(answer.headers["Retry-After"])
+
+    guess_five_times()
+    assert 0 < wait_s() <= MINUTE_S
+    pass_by("1/minute")
+    guess_five_times()
+    pass_by("1/minute")
+    assert MINUTE_S < wait_s() <= 10 * MINUTE_S
+    for _ in range(2):
+        pass_by("1/minute")
+        pass_by("10/minute")
+        guess_five_times()
+    pass_by("1/minute")
+    pass_by("10/minute")
+    assert 10 * MINUTE_S < wait_s() <= HOUR_S
+
+
+def test_who_guesses_all_day_waits_until_the_next(house: House, pass_by: Callable[[str], None]) -> None:
+    user = house.make(**ADA)
+    refusals = []
+    for number in range(60):
+        if number % 5 == 0 and number:
+            for window in ("1/minute", "10/minute", "1/hour"):
+                pass_by(window)
+        refusals.append(house.sign_in(WRONG, HERE))
+    assert [answer.status_code for answer in refusals] == [401] * 50 + [429] * 10
+    assert HOUR_S < int(refusals[-1].headers["Retry-After"]) <= DAY_S
+    # Nobody else is kept out by that.
+    assert house.sign_in(RIGHT, THERE).status_code == 201
+    assert house.sign_in({"username": "root", "password": PASSWORD}, HERE).status_code in (201, 429)
+    assert house.admin.post(f"/users/{user['id']}/unlock").status_code == 204
+    assert house.sign_in(RIGHT, HERE).status_code == 201
+
+
+def test_a_lock_says_what_the_limit_is(house: House) -> None:
+    house.make(**ADA)
+    answer = [house.sign_in(WRONG, HERE) for _ in range(6)][-1]
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= MINUTE_S
+    assert answer.headers["RateLimit-Policy"] == '"sign-in";q=5;w=60'
+    assert answer.headers["RateLimit"] == f'"sign-in";r=0;t={answer.headers["Retry-After"]}'
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_a_lock_tells_nobody_who_is_there(house: House) -> None:
+    house.make(**ADA)
+
+    def seen(username: str) -> list[Any]:
+        found = []
+        for _ in range(7):
+            answer = house.sign_in({**WRONG, "username": username}, HERE)
+            body = {**answer.json, "instance": ""}
+            found.append((answer.status_code, body, sorted(name for name, _ in answer.headers)))
+        return found
+
+    assert seen("ada") == seen("nobody")
+
+
+def test_a_stranger_locks_out_no_other_address(house: House) -> None:
+    house.make(**ADA)
+    for _ in range(30):
+        house.sign_in(WRONG, HERE)
+    assert house.sign_in(RIGHT, HERE).status_code == 429
+    assert house.sign_in(RIGHT, THERE).status_code == 201
+
+
+def test_the_password_forgives_the_guesses_before_it(house: House) -> None:
+    house.make(**ADA)
+    for _ in range(3):
+        assert [house.sign_in(WRONG, HERE).status_code for _ in range(4)] == [401] * 4
+        assert house.sign_in(RIGHT, HERE).status_code == 201
+
+
+def test_many_addresses_that_guess_one_password_are_slowed_down_together(house: House) -> None:
+    house.make(**ADA)
+    addresses = itertools.cycle([f"192.0.2.{number}" for number in range(1, 41)])
+    statuses = [house.sign_in(WRONG, next(addresses)).status_code for _ in range(104)]
+    assert statuses == [401] * 100 + [429] * 4
+
+
+def test_one_address_that_tries_many_names_is_slowed_down(house: House) -> None:
+    house.make(**ADA)
+    statuses = [house.sign_in({**WRONG, "username": f"user{n}"}, HERE).status_code for n in range(62)]
+    assert statuses == [401] * 60 + [429] * 2
+    assert house.sign_in(RIGHT, THERE).status_code == 201
+
+
+@pytest.mark.parametrize("login", [{"username": "ada"}, {"username": "ADA@example.org"}, {"email": "ada@EXAMPLE.org"}])
+def test_an_administrator_unlocks_however_the_name_was_written(house: House, login: dict[str, str]) -> None:
+    user = house.make(**ADA)
+    for _ in range(6):
+        house.sign_in({**login, "password": "wrong"}, HERE)
+    right = {**login, "password": PASSWORD}
+    assert house.sign_in(right, HERE).status_code == 429
+    assert house.by_session(user).post(f"/users/{user['id']}/unlock").status_code == 403
+    assert house.by_session(house.make("editor")).post(f"/users/{user['id']}/unlock").status_code == 403
+    assert house.sign_in(right, HERE).status_code == 429
+    assert house.admin.post(f"/users/{user['id']}/unlock").status_code == 204
+    assert house.sign_in(right, HERE).status_code == 201
+
+
+def test_a_name_is_the_same_account_in_any_case(house: House) -> None:
+    house.make(**ADA)
+    names = itertools.cycle(["ada", "ADA", "Ada", "aDa"])
+    statuses = [house.sign_in({**WRONG, "username": next(names)}, HERE).status_code for _ in range(6)]
+    assert statuses == [401] * 5 + [429]
+
+
+def test_limits_are_counted_for_all_processes_together(make_app: Callable[..., Flask], house: House) -> None:
+    house.make(**ADA)
+    doors = itertools.cycle([Door(house.app), Door(make_app())])
+    base = {"environ_base": {"REMOTE_ADDR": HERE}}
+    statuses = [next(doors).post("/session", WRONG, **base).status_code for _ in range(8)]
+    assert statuses == [401] * 5 + [429] * 3
+
+
+def test_redis_does_not_tell_who_was_guessed_from_where(house: House, servers: Stack) -> None:
+    house.sign_in({"username": "kassandra", "password": "wrong"}, HERE)
+    with redis.Redis.from_url(servers.redis.url) as client:
+        keys = b" ".join(client.scan_iter(count=1000))
+    assert b"fsa:limit" in keys
+    assert b"kassandra" not in keys
+    assert HERE.encode() not in keys
+
+
+def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask], house: House) -> None:
+    """Nobody can sign in then, but a token can still write, and guess a password to change it."""
+    user = house.make(**ADA)
+    headers = house.by_token(user).headers
+    app = make_app(redis_url=f"redis://127.0.0.1:{free_port()}/0", write_limit=20, log_level="error")
+    program = Door(app)
+    guess = {"current_password": "wrong", "new_password": "another horse battery"}
+    assert [program.put("/me/password", guess, headers=headers).status_code for _ in range(7)] == [403] * 5 + [429] * 2
+    statuses = Counter(program.patch("/me", {"name": f"N {n}"}, headers=headers).status_code for n in range(20))
+    assert statuses == {200: 13, 429: 7}
+    assert program.get("/me", headers=headers).status_code == 200
+
+
+def test_zero_is_no_limit_for_writes(make_app: Callable[..., Flask], house: House) -> None:
+    headers, door = house.by_token(house.make()).headers, Door(make_app(write_limit=0))
+    for number in range(30):
+        answer = door.patch("/me", {"name": f"N {number}"}, headers=headers)
+        assert answer.status_code == 200
+        assert "RateLimit" not in answer.headers
+
+
+# On a real server
+
+
+@pytest.fixture
+def served(serve: Callable[..., Service], new_database: str, empty: Callable[[], None]) -> Service:  # noqa: ARG001
+    """A closed service behind a proxy, which the test is."""
+    admin = {"ADMIN_EMAIL": "ada@example.org", "ADMIN_PASSWORD": PASSWORD}
+    return serve(DATABASE_URL=new_database, TRUSTED_PROXIES="127.0.0.1", WORKERS="1", LOG_LEVEL="warning", **admin)
+
+
+def request(service: Service, body: bytes, *headers: str) -> socket.socket:
+    """A connection on which signing in was asked for, and nothing was read yet."""
+    connection = socket.create_connection(("127.0.0.1", service.port), timeout=60)
+    lines = [
+        "POST /api/session HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *headers,
+    ]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+    return connection
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(served: Service) -> None:
+    """Some proxies add to the client's X-Forwarded-For, others add a second one."""
+    body = b'{"email": "ada@example.org", "password": "%s"}' % PASSWORD.encode()
+    for headers in (
+        ["X-Forwarded-For: 6.6.6.6, 203.0.113.9"],
+        ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9"],
+        ["X-Forwarded-For: 203.0.113.9", "X_Forwarded_For: 6.6.6.6"],
+    ):
+        answer = answer_of(request(served, body, *headers))
+        assert answer.startswith(b"HTTP/1.1 201")
+        assert b'"address":"203.0.113.9"' in answer, headers
+
+
+@pytest.mark.timeout(180)
+def test_a_thousand_who_sign_in_at_once_leave_the_api_answering(served: Service) -> None:
+    signed_in = served.post("/api/session", {"email": "ada@example.org", "password": PASSWORD})
+    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    origin = {"Origin": OURS["Origin"] + f":{served.port}", "Host": f"localhost:{served.port}"}
+    body = {"name": "a program", "role": "admin"}
+    token = served.post("/api/tokens", body, headers={"Cookie": cookie, **origin}).json["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    process = psutil.Process(served.process.pid)
+
+    def memory() -> int:
+        return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+
+    before, highest, seen, stop = memory(), [0], Counter[int](), threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            seen[served.get("/api/me", headers=bearer, timeout=30).status] += 1
+            highest[0] = max(highest[0], memory())
+            time.sleep(0.02)
+
+    beside = threading.Thread(target=go_on)
+    beside.start()
+    guess = b'{"email": "ada@example.org", "password": "a wrong guess"}'
+    crowd = [request(served, guess, f"X-Forwarded-For: 10.0.{n // 250}.{n % 250}") for n in range(1000)]
+    statuses = Counter(int(answer_of(connection)[9:12]) for connection in crowd)
+    stop.set()
+    beside.join()
+    print(f"{dict(statuses)}, {(highest[0] - before) >> 20} MiB more")  # noqa: T201 - shown by -rP
+    assert sum(statuses.values()) == 1000
+    assert statuses.keys() <= {401, 429, 503}
+    assert statuses[401] >= 1
+    assert seen.keys() == {200}
+    assert highest[0] - before < 200 * 2**20
+    assert served.get("/api/me", headers=bearer).status == 200
+    assert [event for event in served.events if event["level"] == "error"] == []
+
+
+def test_writes_of_a_credential_are_limited_and_say_so(make_app: Callable[..., Flask], house: House) -> None:
+    app = make_app(write_limit=3)
+    user = house.make()
+    one, other = (house.bearing(house.token(user)["token"]) for _ in range(2))
+    for who in (one, other):
+        who._client = app.test_client(use_cookies=False)
+    left = []
+    for number in range(5):
+        answer = one.patch("/me", {"name": f"Name {number}"})
+        left.append((answer.status_code, answer.headers["RateLimit"].partition(";t=")[0]))
+        assert answer.headers["RateLimit-Policy"] == '"writes";q=3;w=60'
+    counts = [(200, 2), (200, 1), (200, 0), (429, 0), (429, 0)]
+    assert left == [(status, f'"writes";r={rest}') for status, rest in counts]
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert one.get("/me").status_code == 200
+    assert other.patch("/me", {"name": "Other"}).status_code == 200

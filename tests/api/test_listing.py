@@ -1,0 +1,92 @@
+"""Pages: where they begin and end, their links, and what changes between them."""
+
+from collections.abc import Callable
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from door import SORTS, Door, links
+
+
+def test_a_page_that_is_not_the_last_always_has_a_next(api: Door) -> None:
+    for number in range(5):
+        assert ("next" in links(api.get("/users?limit=4"))) == (number > 4)
+        api.make()
+    assert "next" in links(api.get("/users?limit=4"))
+    assert "next" not in links(api.get("/users?limit=5"))
+
+
+def test_fifty_is_the_default_and_nothing_is_capped_silently(api: Door) -> None:
+    crowd = [api.make() for _ in range(57)]
+    answer = api.get("/users")
+    assert len(answer.json) == 50
+    assert "next" in links(answer)
+    assert len(api.walk()) == len(crowd)
+
+
+def test_an_empty_list_is_an_empty_array(api: Door) -> None:
+    answer = api.get("/users")
+    assert answer.json == []
+    assert links(answer).keys() == {"first"}
+
+
+def test_links_keep_all_that_was_asked(api: Door) -> None:
+    for number in range(3):
+        api.make(name="Ada & Bob", attributes={"a b": "ü&="}, email=f"{number}@example.org")
+    query = {"q": "ada bob", "sort": "-name", "limit": "1", "attributes.a b": "ü&=", "active": "true"}
+    answer = api.get("/users", query_string=query)
+    for url in links(answer).values():
+        asked = dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
+        asked.pop("cursor", None)
+        assert asked == query
+    assert len(api.walk(**query)) == 3
+
+
+def changed_between(api: Door, sort: str, change: Callable[[int], None]) -> tuple[list[str], list[str]]:
+    """Ids of those who are there throughout, and of those that a walk with changes after each page has seen."""
+    lasting = [api.make(username=f"m{number:02}", email=f"m{number:02}@example.org")["id"] for number in range(20)]
+    answer = api.get("/users", query_string={"sort": sort, "limit": 3})
+    seen = [user["id"] for user in answer.json]
+    for step in range(100):
+        change(step)
+        if "next" not in links(answer):
+            break
+        answer = api._follow(links(answer)["next"])
+        seen += [user["id"] for user in answer.json]
+    return lasting, seen
+
+
+@pytest.mark.parametrize("sort", [sort for sort in SORTS if "updated" not in sort])
+def test_rows_that_come_and_go_between_pages_move_nobody(api: Door, sort: str) -> None:
+    guests: list[str] = []
+
+    def change(step: int) -> None:
+        if step > 12:
+            return
+        for letter in "az":
+            name = f"{letter}{step}"
+            guests.append(api.make(username=name, email=f"{name}@example.org")["id"])
+        api.delete(f"/users/{guests.pop(0)}")
+
+    lasting, seen = changed_between(api, sort, change)
+    assert len(seen) == len(set(seen)), "somebody came twice"
+    assert set(lasting) <= set(seen), "somebody vanished"
+
+
+def test_the_row_under_a_cursor_may_go(api: Door) -> None:
+    made = [api.make()["id"] for _ in range(6)]
+    first = api.get("/users?limit=3")
+    api.delete(f"/users/{made[2]}")
+    second = api._follow(links(first)["next"])
+    assert [user["id"] for user in second.json] == made[3:]
+    api.delete(f"/users/{made[3]}")
+    assert [user["id"] for user in api._follow(links(second)["prev"]).json] == made[:2]
+
+
+def test_a_page_whose_rows_all_went_still_leads_back(api: Door) -> None:
+    made = [api.make()["id"] for _ in range(4)]
+    second = links(api.get("/users?limit=2"))["next"]
+    for user_id in made[2:]:
+        api.delete(f"/users/{user_id}")
+    answer = api._follow(second)
+    assert answer.json == []
+    assert [user["id"] for user in api._follow(links(answer)["prev"]).json] == made[:2]

@@ -1,0 +1,64 @@
+"""What is logged: one line of JSON a request, and no personal data."""
+
+import json
+from collections.abc import Callable
+
+from running import Service
+
+SECRETS = ["kassandra", "troia", "Apollon", "hunter2", "q-secret", "attr-secret"]
+
+
+def test_each_request_is_one_line_of_json_without_personal_data(
+    serve: Callable[..., Service],
+    empty: Callable[[], None],  # noqa: ARG001 - called for its effect
+) -> None:
+    service = serve(LOG_FORMAT="json", LOG_LEVEL="info", WORKERS="1")
+    body = {
+        "email": "kassandra@troia.example",
+        "name": "Kassandra",
+        "password": "Apollon-Apollon",
+        "attributes": {"a": "attr-secret"},
+    }
+    made = service.post("/api/users", body, headers={"X-Request-ID": "first"})
+    path = f"/api/users/{made.json['id']}"
+    service.get(f"{path}?", headers={"X-Request-ID": "second", "User-Agent": "kassandra/1"})
+    service.get("/api/users?q=q-secret&email=kassandra@troia.example")
+    assert service.post("/api/users", body).status == 409
+    assert service.post("/api/users", {"username": "kassandra troia", "password": "hunter2"}).status == 422
+    service.get("/api/users/kassandra")
+    service.get("/kassandra-troia")
+    lines = [event for event in service.events if event["event"] == "request" and "/health" not in str(event["route"])]
+    first, second, *rest = lines
+    assert (first["method"], first["route"], first["status"], first["request_id"]) == (
+        "POST",
+        "/api/users",
+        201,
+        "first",
+    )
+    assert (second["route"], second["status"], second["request_id"]) == ("/api/users/<user_id>", 200, "second")
+    assert [line["status"] for line in rest] == [200, 409, 422, 404, 404]
+    assert all(0 <= line["ms"] < 10_000 for line in lines)
+    assert [secret for secret in SECRETS if secret.lower() in service.text.lower()] == []
+
+
+def test_every_line_is_json_when_json_is_asked_for(serve: Callable[..., Service]) -> None:
+    service = serve(LOG_FORMAT="json", LOG_LEVEL="debug")
+    service.get("/api/users")
+    service.end()
+    for line in service.text.splitlines():
+        assert json.loads(line)["event"]
+
+
+def test_a_level_keeps_what_is_below_it_out(serve: Callable[..., Service]) -> None:
+    # A Redis that a busy machine makes slow would be worth a warning.
+    service = serve(LOG_FORMAT="json", LOG_LEVEL="warning", REDIS_TIMEOUT_MS="1000")
+    service.get("/api/users")
+    assert service.end() == 0
+    assert service.text == ""
+
+
+def test_text_is_for_people(serve: Callable[..., Service]) -> None:
+    service = serve(LOG_FORMAT="text")
+    service.get("/api/users")
+    service.wait_for(lambda: "request" in service.text)
+    assert "{" not in service.text.splitlines()[0]

@@ -1,0 +1,163 @@
+"""The OpenAPI document and the page to try it on."""
+
+import json
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from door import Door
+from flask import Flask
+from flask.testing import FlaskClient
+from people import House
+
+
+@pytest.fixture
+def document(api: Door) -> dict[str, Any]:
+    return api.get("/openapi.json").json
+
+
+@pytest.fixture
+def browser(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def test_it_is_openapi_3_1_of_this_release(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["version"]
+    assert set(document["paths"]) == {
+        "/api/users",
+        "/api/users/{user_id}",
+        "/api/users/{user_id}/restore",
+        "/api/users/{user_id}/history",
+        "/api/users/{user_id}/sessions",
+        "/api/users/{user_id}/sessions/{session_id}",
+        "/api/users/{user_id}/unlock",
+        "/api/session",
+        "/api/me",
+        "/api/me/password",
+        "/api/me/sessions",
+        "/api/me/sessions/{session_id}",
+        "/api/tokens",
+        "/api/tokens/{token_id}",
+        "/api/health",
+        "/api/health/live",
+        "/api/health/ready",
+    }
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_one(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    for reference in set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', text)):
+        assert reference in document["components"]["schemas"]
+    for name, schema in document["components"]["schemas"].items():
+        assert jsonschema_rs.meta.is_valid({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}), name
+    ids = re.findall(r'"operationId": "(\w+)"', text)
+    assert len(ids) == len(set(ids)) == 27
+
+
+def test_every_answer_says_its_media_type(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            for status, response in operation["responses"].items():
+                kinds = set(response.get("content", {}))
+                if status in ("204", "304"):
+                    assert kinds == set()
+                elif status == "503" and "/health" in path:
+                    assert kinds == {"application/json"}
+                else:
+                    assert kinds == {"application/problem+json" if int(status) >= 400 else "application/json"}, (
+                        path,
+                        status,
+                    )
+    patch = document["paths"]["/api/users/{user_id}"]["patch"]
+    assert set(patch["requestBody"]["content"]) == {"application/json", "application/merge-patch+json"}
+
+
+def test_no_schema_of_an_answer_has_a_password(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert "password" not in json.dumps(schemas["User"])
+    assert schemas["UserDraft"]["properties"]["password"]
+
+
+def test_it_says_what_needs_a_credential_and_which(document: dict[str, Any]) -> None:
+    kinds = {name: scheme["type"] for name, scheme in document["components"]["securitySchemes"].items()}
+    assert kinds == {"token": "http", "session": "apiKey"}
+    assert document["security"] == [{"token": []}, {"session": []}]
+    public = {
+        f"{method.upper()} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if operation.get("security") == []
+    }
+    assert public == {"POST /api/session", "GET /api/health", "GET /api/health/live", "GET /api/health/ready"}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if f"{method.upper()} {path}" not in public:
+                assert {"401", "403"} <= operation["responses"].keys(), (method, path)
+
+
+def test_what_sign_in_gives_is_what_its_schemas_say(house: House) -> None:
+    document = house.nobody.get("/openapi.json").json
+    user = house.make()
+    made = house.token(user)
+    given = {
+        "Identity": house.admin.get("/session").json,
+        "NewToken": made,
+        "TokenList": house.admin.get("/tokens").json,
+        "SessionList": house.by_session(user).get("/me/sessions").json,
+        "HistoryList": house.admin.get(f"/users/{user['id']}/history").json,
+    }
+    for name, instance in [*given.items(), ("Identity", house.by_token(user).get("/session").json)]:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        assert jsonschema_rs.validator_for(schema).is_valid(instance), name
+
+
+def test_what_the_service_gives_is_what_its_schemas_say(api: Door, document: dict[str, Any]) -> None:
+    user = api.make(email="a@example.org", attributes={"deep": [None, {"x": 1.5}]}, password="p" * 10)
+    api.patch(f"/users/{user['id']}", {"name": "Ada", "attributes": {"n": 1}})
+    gone = api.make(username="gone")
+    api.delete(f"/users/{gone['id']}")
+    given = {
+        "User": api.get(f"/users/{user['id']}").json,
+        "UserList": api.listed(),
+        "HistoryList": api.get(f"/users/{user['id']}/history").json,
+        "Problem": api.get("/users/nobody").json,
+        "HealthReport": api.get("/health").json,
+    }
+    for name, instance in [*given.items(), ("UserList", api.listed(deleted="true"))]:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        assert jsonschema_rs.validator_for(schema).is_valid(instance), name
+
+
+def test_what_the_page_fills_in_for_a_body_is_taken(api: Door, document: dict[str, Any]) -> None:
+    examples = {name: document["components"]["schemas"][name]["example"] for name in ("UserDraft", "UserPatch")}
+    made = api.post("/users", examples["UserDraft"])
+    assert made.status_code == 201
+    changed = api.patch(f"/users/{made.json['id']}", examples["UserPatch"])
+    assert changed.status_code == 200
+    assert changed.json["version"] == 2
+
+
+def test_the_page_needs_nothing_from_elsewhere(browser: FlaskClient) -> None:
+    page = browser.get("/api/docs")
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert addresses
+    for address in addresses:
+        assert "//" not in address
+        asset = browser.get(f"/api/{address}" if not address.startswith("/") else address)
+        assert asset.status_code == 200, address
+        asset.close()
+    assert "<script>" not in page.text
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "../openapi.json", "..%2f..%2f..%2fconfig.py", "%00", "start.js/x", "/etc/passwd"]
+)
+def test_only_files_of_the_page_are_given(browser: FlaskClient, name: str) -> None:
+    answer = browser.get(f"/api/docs/{name}")
+    assert answer.status_code in (400, 404)
+    assert answer.mimetype == "application/problem+json"

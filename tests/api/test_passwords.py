@@ -1,0 +1,190 @@
+"""Passwords: of every script, hashed well, none that others try first, and no body that breaks the service."""
+
+# ruff: noqa: RUF001 - passwords of every script
+
+import json
+import unicodedata
+from typing import Any
+
+import psycopg
+import pytest
+from argon2 import PasswordHasher
+from door import faulty
+from people import PASSWORD, House
+
+NEW = "another horse battery"
+ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
+
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+SPOKEN = [
+    "correct horse battery staple",
+    "пароль-лошадь-скрепка",
+    "正しい馬のバッテリー・ステープル",
+    "올바른말배터리스테이플입니다",
+    "الحصان الصحيح بطارية",
+    "סוס נכון סוללה סיכה",
+    "सही घोड़ा बैटरी स्टेपल",
+    "σωστό άλογο μπαταρία",
+    "👩‍👩‍👧‍👦🔋📎🐴👩🏽‍🚀🏴‍☠️🇺🇳🎉🫠",
+    "   spaces   all   around   ",
+    "tab\tand\nline\r\nend",
+    "\x01\x02 control \x7f characters",
+    "𝕞𝕒𝕥𝕙𝕖𝕞𝕒𝕥𝕚𝕔𝕒𝕝",
+    "\u202eright-to-left\u202c \u200bzero",
+    "'; DROP TABLE users; --",
+    "x" * 10 + "y" * 118,
+]
+
+
+@pytest.mark.parametrize("password", SPOKEN, ids=range(len(SPOKEN)))
+def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(house: House, password: str) -> None:
+    house.make(username="ada", password=password)
+    assert house.sign_in({"username": "ada", "password": password}).status_code == 201
+    for wrong in (password[:-1], password + " ", password.swapcase()):
+        if unicodedata.normalize("NFKC", wrong) != unicodedata.normalize("NFKC", password):
+            assert house.sign_in({"username": "ada", "password": wrong}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("chosen", "typed"),
+    [
+        ("Zoë-Ångström-1", unicodedata.normalize("NFD", "Zoë-Ångström-1")),
+        (unicodedata.normalize("NFD", "Zoë-Ångström-1"), "Zoë-Ångström-1"),
+        ("ｆｕｌｌｗｉｄｔｈ１２", "fullwidth12"),
+        ("eﬃcient oﬃce", "efficient office"),
+        ("パスワードですよね", "ﾊﾟｽﾜｰﾄﾞですよね"),
+        ("Ⅷ horses and ½ a battery", "VIII horses and 1⁄2 a battery"),
+    ],
+)
+def test_a_password_is_the_same_however_a_keyboard_writes_it(house: House, chosen: str, typed: str) -> None:
+    assert house.nobody.get("/me").status_code == 401
+    body = {"username": "ada", "password": chosen}
+    if len(unicodedata.normalize("NFKC", chosen)) < 10:
+        assert faulty(house.admin.post("/users", body)) == {"password"}
+        return
+    house.make(**body)
+    assert house.sign_in({"username": "ada", "password": typed}).status_code == 201
+
+
+def test_its_length_counts_after_it_was_made_normal(house: House) -> None:
+    assert house.admin.post("/users", {"username": "short", "password": "é" * 9}).status_code == 422
+    decomposed = unicodedata.normalize("NFD", "é" * 9)
+    assert house.admin.post("/users", {"username": "short", "password": decomposed}).status_code == 422
+    assert house.admin.post("/users", {"username": "long", "password": "ﷺ" * 8}).status_code == 422
+    assert house.admin.post("/users", {"username": "long", "password": "ﷺ" * 7}).status_code == 201
+
+
+@pytest.mark.parametrize("name", ["username", "email", "password"])
+@pytest.mark.parametrize("value", [[], ["ada"], {}, {"$ne": None}, 0, 1.5, True, {"password": PASSWORD}])
+def test_only_strings_are_names_and_passwords(house: House, name: str, value: Any) -> None:
+    house.make(**ADA)
+    login = {"email": "ada@example.org"} if name == "email" else {"username": "ada"}
+    answer = house.sign_in({**login, "password": PASSWORD, name: value})
+    assert answer.status_code == 422
+    assert name in faulty(answer)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        [],
+        [ADA],
+        None,
+        "ada",
+        7,
+        {"username": "ada"},
+        {"password": PASSWORD},
+        {"username": None, "password": PASSWORD},
+        {"username": "", "password": PASSWORD},
+        {"username": "ada", "email": "ada@example.org", "password": PASSWORD},
+        {"username": "ada", "password": None},
+        {"username": "ada", "password": PASSWORD, "role": "admin"},
+        {"username": "a" * 255, "password": PASSWORD},
+        {"username": "ada", "password": "x" * 1025},
+        {"username": "ada", "password": "x" * 900_000},
+        {"username": "ada", "password": "\u0315\u0300" * 40_000},
+    ],
+    ids=range(17),
+)
+def test_a_body_of_another_shape_is_refused(house: House, body: Any) -> None:
+    assert house.nobody.post("/session", json.dumps(body).encode()).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"username": "ada", "password": "%s"}' % (b"x" * 2**20), 413),
+        (b'{"username": "ada", "password": "correct\\u0000horse"}', 400),
+        (b'{"username": "ada", "password": "correct\x00horse"}', 400),
+        (b'{"username": "ada\\u0000", "password": "correct horse"}', 400),
+        (b'{"username": "ada", "password": "\\ud800 correct horse"}', 400),
+        (b'{"username": "ada", "password": "correct horse", "password": "x"}', 400),
+        (b'{"username": "ada", "password": "\xff"}', 400),
+        (b'{"username": "ada", "password": ', 400),
+        (b"[" * 100_000, 400),
+        (b"", 400),
+    ],
+    ids=range(10),
+)
+def test_a_body_that_can_not_be_read_is_refused(house: House, body: bytes, status: int) -> None:
+    house.make(**ADA)
+    assert house.nobody.post("/session", body).status_code == status
+
+
+@pytest.mark.parametrize("password", ["1234567890", "Qwertyuiop", "QWERTYUIOP", "password123", "ｑｗｅｒｔｙｕｉｏｐ"])
+def test_what_everybody_tries_first_is_no_password(house: House, password: str) -> None:
+    user = house.make(**ADA)
+    who = house.by_session(user)
+    assert faulty(house.admin.post("/users", {"username": "new", "password": password})) == {"password"}
+    assert faulty(house.admin.patch(f"/users/{user['id']}", {"password": password})) == {"password"}
+    assert faulty(who.patch("/me", {"password": password})) == {"password"}
+    change = {"current_password": PASSWORD, "new_password": password}
+    assert faulty(who.put("/me/password", change)) == {"new_password"}
+
+
+@pytest.mark.parametrize(
+    "password", ["ada-lovelace", "ADA-LOVELACE", "countess.of@lovelace.org", "Countess.Of", "Ａda King 1815"]
+)
+def test_ones_own_name_is_no_password(house: House, password: str) -> None:
+    own = {"username": "ada-lovelace", "email": "countess.of@lovelace.org", "name": "Ada King 1815"}
+    answer = house.admin.post("/users", {**own, "password": password})
+    assert (answer.status_code, faulty(answer)) == (422, {"password"})
+    user = house.make(**own, password=PASSWORD)
+    who = house.by_session(user)
+    assert faulty(house.admin.patch(f"/users/{user['id']}", {"password": password})) == {"password"}
+    assert faulty(house.admin.put(f"/users/{user['id']}", {**own, "password": password})) == {"password"}
+    change = {"current_password": PASSWORD, "new_password": password}
+    assert faulty(who.put("/me/password", change)) == {"new_password"}
+    assert house.sign_in({"username": "ada-lovelace", "password": PASSWORD}).status_code == 201
+
+
+def test_a_hash_of_other_parameters_is_replaced_at_sign_in(house: House, database: psycopg.Connection[Any]) -> None:
+    user = house.make(**ADA)
+    other = house.by_session(user)
+    old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=2).hash(PASSWORD)
+    database.execute("UPDATE users SET password_hash = %s WHERE id = %s", [old, user["id"]])
+
+    def kept() -> str:
+        return database.execute("SELECT password_hash FROM users WHERE id = %s", [user["id"]]).fetchone()[0]
+
+    assert house.sign_in({"username": "ada", "password": NEW}).status_code == 401
+    assert kept() == old
+    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    fresh = kept()
+    assert fresh.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    assert kept() == fresh
+    # It is the same password still: nobody is signed out, nothing has changed.
+    assert other.get("/me").json == user
+
+
+def test_a_hash_that_is_none_lets_nobody_in(house: House, database: psycopg.Connection[Any]) -> None:
+    user = house.make(**ADA)
+    for kept in ("", "x", "$argon2id$v=19$m=19456,t=2,p=1$", "$2b$12$" + "x" * 53, PASSWORD):
+        database.execute("UPDATE users SET password_hash = %s WHERE id = %s", [kept, user["id"]])
+        assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 401
+        house.admin.post(f"/users/{user['id']}/unlock")

@@ -1,0 +1,264 @@
+"""No list request scans the table, and none reads more rows than is written down, whatever it asks for."""
+
+# ruff: noqa: S608 - statements are made of constants
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from door import SORTS, Door, links
+from flask import Flask
+from seeded import database_of
+from sqlalchemy import event
+
+from app.models import SORT_KEYS
+from app.services import cursors, listing
+from app.services.cursors import Position
+from embedded import Stack
+
+COUNT = 100_000
+SHRINK = 20
+"""The bounds of app.services.listing are made so much smaller, so that 100,000 users overstep them like 2,000,000."""
+
+QUERIES = [
+    "",
+    "a",
+    "maria",
+    "mar smith",
+    "ng",
+    "王",
+    "王伟",
+    "zzzz",
+    "test user",
+    "example",
+    "иван",
+    "u9",
+    "maria zzzz",
+]
+FILTERS: list[dict[str, str]] = [
+    {},
+    {"role": "member"},
+    {"role": "admin"},
+    {"active": "true"},
+    {"active": "false"},
+    {"attributes.plan": "free"},
+    {"attributes.n": "77"},
+    {"attributes.legacy": "true"},
+    {"attributes.cohort": "9"},
+    {"attributes.none": "x"},
+    {"created_after": "2026-10-25T00:00:00Z"},
+    {"created_before": "2026-08-25T00:00:00Z"},
+    {"created_after": "2026-09-20T00:00:00Z", "created_before": "2026-09-20T06:00:00Z"},
+    {"role": "admin", "active": "false", "attributes.plan": "team"},
+    {"role": "member", "active": "true", "attributes.legacy": "true", "created_after": "2026-10-25T00:00:00Z"},
+    {"email": "nobody@example.com"},
+    {"username": "test77"},
+    {"username": "test77", "role": "admin"},
+]
+DEPTHS = [None, 0.5, 0.98]
+
+
+@pytest.fixture(scope="module")
+def seeded(servers: Stack) -> Iterator[str]:
+    with database_of(COUNT, servers.postgres.url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def big(make_app: Callable[..., Flask], seeded: str) -> Flask:
+    return make_app(database_url=seeded, cache_ttl_s=0)
+
+
+@pytest.fixture(scope="module")
+def explainer(big: Flask) -> Iterator[psycopg.Connection[Any]]:
+    """A connection with the session settings of the service, on which plans are what the service gets."""
+    with big.extensions["fullstack"].autocommit.connect() as connection:
+        yield connection.connection.driver_connection
+
+
+@pytest.fixture
+def shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FEW", "SOME", "MOST"):
+        monkeypatch.setattr(listing, name, getattr(listing, name) // SHRINK)
+    monkeypatch.setattr(listing, "WALK", {sort: rows // SHRINK for sort, rows in listing.WALK.items()})
+
+
+def grid(number: int) -> list[dict[str, str]]:
+    """So many of all combinations, the same each time, and every single value at least once."""
+    whole = list(itertools.product(QUERIES, FILTERS, SORTS, DEPTHS, ["false", "true"]))
+    chosen = random.Random(5).sample(whole, number)  # noqa: S311 - the same sample each time
+    chosen += [(q, filters, "name", None, "false") for q in QUERIES for filters in FILTERS]
+    return [
+        {"q": q, **filters, "sort": sort, "deleted": deleted, **({"depth": str(depth)} if depth else {})}
+        for q, filters, sort, depth, deleted in chosen
+    ]
+
+
+class Spy:
+    """Asks for lists and tells which statements that took."""
+
+    def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
+        self.door, self._connection = Door(app), connection
+        self._engine = app.extensions["fullstack"].engine
+        self._kept: dict[tuple[str, str, str], str] = {}
+
+    def statements(self, query: dict[str, str]) -> list[tuple[str, Any]]:
+        """The SELECTs that listing issues for this query, with their parameters."""
+        asked = dict(query)
+        if depth := asked.pop("depth", None):
+            asked["cursor"] = self._cursor(asked["sort"], asked["deleted"], depth)
+        issued: list[tuple[str, Any]] = []
+
+        def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+            if "FROM users" in statement and not statement.startswith("EXPLAIN"):
+                issued.append((statement, parameters))
+
+        event.listen(self._engine, "before_cursor_execute", note)
+        try:
+            answer = self.door.get("/users", query_string=asked, headers={"Prefer": "count=estimated"})
+        finally:
+            event.remove(self._engine, "before_cursor_execute", note)
+        assert answer.status_code == 200, answer.text
+        assert issued
+        return issued
+
+    def plan(self, statement: str, parameters: Any, *, analyze: bool) -> list[dict[str, Any]]:
+        """All nodes of the plan of a statement."""
+        options = "ANALYZE, TIMING OFF, FORMAT JSON" if analyze else "FORMAT JSON"
+        text = f"EXPLAIN ({options}) {statement}"
+        (plan,) = self._connection.execute(text.encode(), parameters).fetchone()
+        return list(_nodes(plan[0]["Plan"]))
+
+    def _cursor(self, sort: str, deleted: str, depth: str) -> str:
+        """A cursor that so large a share of all users lies before."""
+        if (sort, deleted, depth) not in self._kept:
+            field, descending = sort.removeprefix("-"), sort.startswith("-")
+            key = SORT_KEYS[field]
+            shown = f"to_char({key}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')" if field.endswith("_at") else key
+            half = "IS NOT NULL" if deleted == "true" else "IS NULL"
+            direction = "DESC" if descending else "ASC"
+            (count,) = self._connection.execute(
+                f"SELECT count(*) FROM users WHERE deleted_at {half}".encode()
+            ).fetchone()
+            found = self._connection.execute(
+                f"SELECT {shown}, id FROM users WHERE deleted_at {half}"
+                f" ORDER BY {key} {direction}, id {direction} OFFSET {int(count * float(depth))} LIMIT 1".encode()
+            ).fetchone()
+            kind = f"users:{sort}:{'trash' if deleted == 'true' else 'live'}"
+            self._kept[sort, deleted, depth] = cursors.encode(kind, Position(found[0], str(found[1])))
+        return self._kept[sort, deleted, depth]
+
+
+@pytest.fixture
+def spy(big: Flask, explainer: psycopg.Connection[Any]) -> Spy:
+    return Spy(big, explainer)
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+def rows_read(nodes: list[dict[str, Any]]) -> float:
+    """Rows of users that were looked at, kept or not."""
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0))
+        * node["Actual Loops"]
+        for node in nodes
+        if node.get("Relation Name") == "users"
+    )
+
+
+def test_the_seeded_users_are_many_and_of_every_kind(seeded: str) -> None:
+    with psycopg.connect(seeded) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM users").fetchone()
+        assert count >= COUNT
+        (trash,) = connection.execute("SELECT count(*) FROM users WHERE deleted_at IS NOT NULL").fetchone()
+        assert trash > COUNT // 100
+
+
+def test_no_list_request_scans_the_table(spy: Spy) -> None:
+    """Nor sorts all of it, nor reads a whole index of it: what is not bounded by a condition is by a LIMIT."""
+    for query in grid(500):
+        for statement, parameters in spy.statements(query):
+            nodes = spy.plan(statement, parameters, analyze=False)
+            scans = [node["Node Type"] for node in nodes if node.get("Relation Name") == "users"]
+            assert scans, statement
+            assert "Seq Scan" not in scans, (query, statement)
+
+
+@pytest.mark.usefixtures("shrunk")
+def test_no_list_request_scans_the_table_when_the_bounds_are_overstepped(spy: Spy) -> None:
+    for query in grid(300):
+        for statement, parameters in spy.statements(query):
+            nodes = spy.plan(statement, parameters, analyze=False)
+            assert "Seq Scan" not in [node["Node Type"] for node in nodes], (query, statement)
+
+
+@pytest.mark.usefixtures("shrunk")
+def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
+    """Each stops at MOST rows that fit or at WALK rows in order, and then fetches one page.
+
+    Twice as much is allowed, as of a condition that the index does not serve only the rows that fit are counted.
+    """
+    page = 51
+    worst, most = 0.0, ()
+    for query in grid(150):
+        bound = 2 * (max(listing.MOST + 1, listing.WALK[query["sort"].removeprefix("-")]) + page)
+        for statement, parameters in spy.statements(query):
+            read = rows_read(spy.plan(statement, parameters, analyze=True))
+            if read / bound > worst:
+                worst, most = read / bound, (read, bound, query, statement)
+    assert worst <= 1, most
+
+
+@pytest.mark.usefixtures("shrunk")
+@pytest.mark.parametrize(
+    ("sort", "query"),
+    [
+        ("name", {"q": "maria", "active": "true"}),
+        ("-updated_at", {"attributes.cohort": "9"}),
+        ("created_at", {"attributes.cohort": "9"}),
+        ("-email", {"role": "editor"}),
+        ("created_at", {"q": "王", "attributes.legacy": "true"}),
+        ("name", {"role": "member", "created_after": "2026-10-31T00:00:00Z"}),
+        ("-name", {"q": "a", "deleted": "true"}),
+    ],
+)
+def test_short_pages_lead_to_everybody_all_the_same(
+    spy: Spy, explainer: psycopg.Connection[Any], sort: str, query: dict[str, str]
+) -> None:
+    """Pages that end where a walk ended, also empty ones: together they hold exactly those who fit, in order."""
+    asked = {**query, "sort": sort, "limit": "200"}
+    walked = [user["id"] for page in spy.door.pages(**asked) for user in page]
+    field = sort.removeprefix("-")
+    direction = "DESC" if sort.startswith("-") else "ASC"
+    condition, values = _condition(query)
+    order = f"ORDER BY {SORT_KEYS[field]} {direction}, id {direction}"
+    rows = explainer.execute(f"SELECT id FROM users WHERE {condition} {order}".encode(), values).fetchall()
+    assert walked == [str(row_id) for (row_id,) in rows]
+    assert len(walked) > 20
+    last = spy.door.last_page(**asked)
+    backwards = spy.door.walk("prev", start=links(last)["prev"]) if "prev" in links(last) else []
+    assert [user["id"] for user in backwards + last.json] == walked
+
+
+def _condition(query: dict[str, str]) -> tuple[str, list[str]]:
+    """The same question in plain SQL, without the words."""
+    parts, values = [f"deleted_at IS {'NOT ' if query.get('deleted') else ''}NULL"], []
+    sql = {
+        "role": "role = %s",
+        "active": "active = %s::boolean",
+        "created_after": "created_at > %s::timestamptz",
+        "q": "EXISTS (SELECT FROM unnest(words) AS w WHERE w.lexeme ^@ %s)",
+    }
+    for name, value in query.items():
+        if name == "deleted":
+            continue
+        parts.append(sql.get(name) or f"attributes->>'{name.removeprefix('attributes.')}' = %s")
+        values.append(value)
+    return " AND ".join(parts), values

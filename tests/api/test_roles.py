@@ -1,0 +1,314 @@
+"""Who may do what to whom: nobody comes above what they are, and one administrator always stays."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from people import PASSWORD, House, Person, cookie_of
+
+from app.models import ADMINISTRATOR
+
+LADDER = ("member", "viewer", "editor", "admin")
+
+
+def entries(house: House, user: Any) -> list[dict[str, Any]]:
+    """The history of a user, newest first."""
+    return house.admin.get(f"/users/{user['id']}/history").json
+
+
+@pytest.fixture(params=["session", "token"])
+def enter(house: House, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], Person]:
+    """Come in as a user, by session and by token."""
+    return house.by_session if request.param == "session" else house.by_token
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({"role": "viewer"}, "role"),
+        ({"role": "admin"}, "role"),
+        ({"active": False}, "active"),
+        ({"username": "other"}, "username"),
+        ({"name": "New", "role": "editor", "active": False}, "active, role"),
+    ],
+)
+@pytest.mark.parametrize("role", ["member", "viewer", "editor"])
+@pytest.mark.parametrize("path", ["/me", "/users/{id}"])
+def test_nobody_gives_themselves_more_than_is_theirs(
+    house: House, path: str, role: str, fields: dict[str, Any], refused: str
+) -> None:
+    user = house.make(role)
+    if fields.get("role") == role:
+        fields = {**fields, "role": "admin"}
+    answer = house.by_session(user).patch(path.format(id=user["id"]), fields)
+    assert answer.status_code == 403
+    assert refused in answer.json["detail"]
+    assert house.admin.get(f"/users/{user['id']}").json == user
+
+
+def test_what_may_not_be_set_is_ignored_where_get_gives_it(house: House, enter: Callable[..., Person]) -> None:
+    user = house.make(name="Ada")
+    given = {**user, "name": "Ada King", "id": str(uuid.uuid4()), "version": 99, "created_at": "2000-01-01T00:00:00Z"}
+    for number, answer in enumerate(
+        [enter(user).put(f"/users/{user['id']}", given), enter(user).patch("/me", {**given, "name": "Ada K."})]
+    ):
+        assert answer.status_code == 200
+        shown = answer.json
+        assert (shown["id"], shown["version"], shown["created_at"]) == (user["id"], 2 + number, user["created_at"])
+
+
+def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
+    house: House, enter: Callable[..., Person]
+) -> None:
+    user = house.make("viewer", email="ada@example.org", attributes={"a": 1})
+    who = enter(user)
+    mine = who.get("/me").json
+    assert who.put(f"/users/{user['id']}", {**mine, "attributes": {"a": 2}}).json["attributes"] == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "status"),
+    # A default that takes something away is a change, too.
+    [("username", 403), ("role", 403), ("name", 200), ("email", 200), ("attributes", 200), ("active", 200)],
+)
+def test_a_put_with_defaults_is_held_to_the_same_rules(house: House, left_out: str, status: int) -> None:
+    user = house.make("viewer", username="ada", email="ada@example.org", name="Ada")
+    fields = {name: user[name] for name in ("username", "email", "name", "role", "active", "attributes")}
+    del fields[left_out]
+    assert house.by_session(user).put(f"/users/{user['id']}", fields).status_code == status
+
+
+def test_an_inactive_default_does_not_wake_anybody(house: House) -> None:
+    """PUT without `active` would make an inactive viewer active; an editor may do that to a viewer, not to an equal."""
+    asleep = house.make("editor", username="asleep", active=False)
+    editor = house.by_session(house.make("editor"))
+    assert editor.put(f"/users/{asleep['id']}", {"username": "asleep", "role": "editor"}).status_code == 403
+
+
+@pytest.mark.parametrize("role", ["member", "viewer"])
+def test_who_may_not_make_users_does_not_make_them_with_put(house: House, role: str) -> None:
+    who = house.by_session(house.make(role))
+    assert who.put(f"/users/{uuid.uuid4()}", {"username": "new"}).status_code == 403
+    assert who.put(f"/users/{uuid.uuid4()}", {"username": "new"}, headers={"If-None-Match": "*"}).status_code == 403
+
+
+@pytest.mark.parametrize("role", LADDER)
+def test_an_editor_makes_only_users_of_a_lower_role(house: House, enter: Callable[..., Person], role: str) -> None:
+    editor = enter(house.make("editor"))
+    expected = 201 if role in ("member", "viewer") else 403
+    body = {"username": f"new-{role}", "role": role}
+    assert editor.post("/users", body).status_code == expected
+    assert editor.post("/users", {**body, "password": "correct horse battery"}).status_code in (403, 409)
+    assert editor.put(f"/users/{uuid.uuid4()}", {**body, "username": f"put-{role}"}).status_code == expected
+
+
+@pytest.mark.parametrize("role", ["editor", "admin"])
+def test_an_editor_touches_nobody_who_is_not_below(house: House, enter: Callable[..., Person], role: str) -> None:
+    other = house.make(role)
+    editor, path = enter(house.make("editor")), f"/users/{other['id']}"
+    whole = {"username": other["username"], "role": role}
+    attempts = [
+        editor.patch(path, {"name": "New"}),
+        editor.patch(path, {"password": "another horse battery"}),
+        editor.patch(path, {"role": "member"}),
+        editor.patch(path, {"active": False}),
+        editor.patch(path, {}),
+        editor.put(path, {**whole, "name": "New"}),
+        editor.put(path, {"username": other["username"], "role": "member"}),
+        editor.delete(path),
+        editor.delete(f"{path}?purge=true"),
+        editor.delete(f"{path}/sessions"),
+        editor.post(f"{path}/unlock"),
+    ]
+    assert [answer.status_code for answer in attempts] == [403] * len(attempts)
+    house.admin.delete(path)
+    assert editor.post(f"{path}/restore").status_code == 403
+    assert [entry["action"] for entry in entries(house, other)] == ["deleted", "created"]
+
+
+def test_an_editor_hands_out_no_role(house: House, enter: Callable[..., Person]) -> None:
+    user, editor = house.make(), enter(house.make("editor"))
+    for role in ("viewer", "editor", "admin"):
+        assert editor.patch(f"/users/{user['id']}", {"role": role}).status_code == 403
+    assert editor.put(f"/users/{user['id']}", {"username": user["username"], "role": "viewer"}).status_code == 403
+    assert editor.patch(f"/users/{user['id']}", {"role": "member", "name": "Ada"}).status_code == 200
+
+
+def test_an_editor_does_not_delete_the_own_record(house: House, enter: Callable[..., Person]) -> None:
+    editor = house.make("editor")
+    assert enter(editor).delete(f"/users/{editor['id']}").status_code == 403
+
+
+def test_restoring_and_purging_follow_the_table(house: House, enter: Callable[..., Person]) -> None:
+    user, editor = house.make(), enter(house.make("editor"))
+    path = f"/users/{user['id']}"
+    assert editor.delete(path).status_code == 204
+    assert editor.delete(f"{path}?purge=true").status_code == 403
+    assert editor.post(f"{path}/restore").status_code == 200
+    assert enter(house.make("viewer")).post(f"{path}/restore").status_code == 403
+    assert house.admin.delete(f"{path}?purge=true").status_code == 204
+
+
+def test_a_lowered_role_counts_from_the_next_request(house: House, enter: Callable[..., Person]) -> None:
+    user = house.make("editor")
+    who, target = enter(user), house.make()
+    assert who.patch(f"/users/{target['id']}", {"name": "One"}).status_code == 200
+    house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
+    if "Cookie" in who.headers:
+        who = house.by_cookie(cookie_of(who.get("/me")), user)
+    assert who.patch(f"/users/{target['id']}", {"name": "Two"}).status_code == 403
+    assert who.get("/users").status_code == 200
+    house.admin.patch(f"/users/{user['id']}", {"role": "member"})
+    if "Cookie" in who.headers:
+        who = house.by_cookie(cookie_of(who.get("/me")), user)
+    assert who.get("/users").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [{"role": "editor"}, {"role": None}, {"active": False}, {"password": None}, {"role": "member", "name": "x"}],
+)
+def test_the_last_administrator_stays_one(house: House, patch: dict[str, Any]) -> None:
+    me = house.admin.get("/me").json
+    path = f"/users/{me['id']}"
+    assert house.admin.patch(path, patch).status_code == 409
+    assert house.admin.delete(path).status_code == 409
+    assert house.admin.delete(f"{path}?purge=true").status_code == 409
+    assert house.admin.put(path, {"username": "root"}).status_code == 409
+    assert house.admin.get("/me").json == me
+
+
+def test_who_could_not_sign_in_is_no_other_administrator(house: House) -> None:
+    house.make("admin")
+    house.make("admin", password=PASSWORD, active=False)
+    gone = house.make("admin", password=PASSWORD)
+    house.admin.delete(f"/users/{gone['id']}")
+    assert house.admin.patch("/me", {"role": "member"}).status_code == 409
+    house.make("admin", password=PASSWORD)
+    assert house.admin.patch("/me", {"role": "member"}).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["demote", "deactivate", "delete", "purge", "no password", "mixed"])
+def test_administrators_who_remove_each_other_at_once_leave_one(
+    house: House, database: psycopg.Connection[Any], how: str
+) -> None:
+    """Five at a time; each removes the next one in the circle."""
+    ways: dict[str, Callable[[Person, str], Any]] = {
+        "demote": lambda who, path: who.patch(path, {"role": "member"}),
+        "deactivate": lambda who, path: who.patch(path, {"active": False}),
+        "delete": lambda who, path: who.delete(path),
+        "purge": lambda who, path: who.delete(f"{path}?purge=true"),
+        "no password": lambda who, path: who.patch(path, {"password": None}),
+    }
+    first = house.admin.user
+    for _ in range(4):
+        admins = [first, *(house.make("admin", password=PASSWORD) for _ in range(4))]
+        people = [house.by_token(admin) for admin in admins]
+        start = threading.Barrier(len(people))
+        chosen = list(ways.values()) if how == "mixed" else [ways[how]] * len(people)
+
+        def remove(
+            number: int, people: Any = people, admins: Any = admins, start: Any = start, chosen: Any = chosen
+        ) -> None:
+            start.wait()
+            chosen[number](people[number], f"/users/{admins[(number + 1) % len(admins)]['id']}")
+
+        threads = [threading.Thread(target=remove, args=(number,)) for number in range(len(people))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        left = database.execute(f"SELECT id::text FROM users WHERE {ADMINISTRATOR}").fetchall()  # noqa: S608 - a constant
+        assert len(left) >= 1
+        first = {"id": left[0][0], "role": "admin"}
+        house.admin = house.by_session(first)
+        for (other,) in left[1:]:
+            house.admin.delete(f"/users/{other}")
+
+
+def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, api: Door) -> None:
+    """While it was open each of them might do anything, so who comes first matters less than that it ends."""
+    statuses, start = [], threading.Barrier(4)
+
+    def visit(number: int) -> None:
+        form = {"email": f"first{number}@example.org", "password": PASSWORD}
+        start.wait()
+        statuses.append(app.test_client().post("/first", data=form).status_code)
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 303 in statuses
+    assert set(statuses) <= {303, 302, 404, 401}
+    assert api.get("/users").status_code == 401
+    assert app.test_client().post("/first", data={"email": "x@example.org", "password": PASSWORD}).status_code == 404
+
+
+def test_a_change_of_role_is_in_the_history_with_its_origin(house: House) -> None:
+    user = house.make()
+    headers = {"User-Agent": "Console/2", "X-Request-ID": "raise-1"}
+    house.admin.patch(f"/users/{user['id']}", {"role": "editor"}, headers=headers)
+    entry = entries(house, user)[0]
+    assert entry["changes"] == [{"field": "role", "old": "member", "new": "editor"}]
+    assert entry["actor"] == f"user:{house.admin.id}"
+    assert (entry["address"], entry["agent"], entry["request_id"]) == ("127.0.0.1", "Console/2", "raise-1")
+
+
+def test_a_token_is_named_in_the_history_of_what_it_changes(house: House) -> None:
+    editor, user = house.make("editor"), house.make()
+    token = house.token(editor)
+    house.bearing(token["token"]).patch(f"/users/{user['id']}", {"name": "New"})
+    assert entries(house, user)[0]["actor"] == f"token:{token['id']} user:{editor['id']}"
+
+
+def test_signing_in_failing_and_being_locked_are_in_the_history_with_their_origin(house: House) -> None:
+    user = house.make(username="ada", password=PASSWORD)
+    agent = {"User-Agent": "Phone/1"}
+    assert house.sign_in({"username": "ada", "password": PASSWORD}, "192.0.2.9", **agent).status_code == 201
+    for _ in range(8):
+        house.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
+    found = [(entry["action"], entry["address"], entry["agent"]) for entry in entries(house, user)[:-1]]
+    assert found == [
+        ("sign_in_locked", "192.0.2.66", "Robot/1"),
+        *[("sign_in_failed", "192.0.2.66", "Robot/1")] * 5,
+        ("signed_in", "192.0.2.9", "Phone/1"),
+    ]
+    actors = [entry["actor"] for entry in entries(house, user)]
+    assert actors == [None] * 6 + [f"user:{user['id']}", f"user:{house.admin.id}"]
+
+
+def test_signing_out_and_ending_sessions_are_in_the_history(house: House) -> None:
+    user = house.make()
+    house.by_session(user).delete("/session")
+    house.secret(user)
+    session_id = house.admin.get(f"/users/{user['id']}/sessions").json[0]["id"]
+    house.admin.delete(f"/users/{user['id']}/sessions/{session_id}")
+    house.secret(user)
+    house.admin.delete(f"/users/{user['id']}/sessions")
+    house.admin.post(f"/users/{user['id']}/unlock")
+    found = [(entry["action"], entry["actor"]) for entry in entries(house, user)]
+    admin = f"user:{house.admin.id}"
+    assert found == [
+        ("unlocked", admin),
+        ("sessions_ended", admin),
+        ("session_ended", admin),
+        ("signed_out", f"user:{user['id']}"),
+        ("created", admin),
+    ]
+
+
+def test_nothing_in_a_history_outlives_a_purge(house: House) -> None:
+    user = house.make(username="ada", password=PASSWORD)
+    house.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
+    house.token(user)
+    house.admin.delete(f"/users/{user['id']}?purge=true")
+    text = house.admin.get(f"/users/{user['id']}/history").text
+    for trace in ("192.0.2.66", "Robot", "ada", "a program"):
+        assert trace not in text

@@ -1,0 +1,343 @@
+"""Signing in: nobody learns who is there, ids change, and a cookie is worth nothing elsewhere."""
+
+# ruff: noqa: RUF001 - digits of other scripts
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from door import Door
+from flask import Flask
+from people import OURS, PASSWORD, House, Person, cookie_of
+
+from app.services import passwords, sessions
+from app.web.access import COOKIE
+
+NEW = "another horse battery"
+ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
+
+
+# But for the one test that is about the wait.
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+def flags(answer: Any) -> dict[str, str]:
+    """The attributes of the cookie that an answer sets."""
+    (line,) = answer.headers.getlist("Set-Cookie")
+    parts = (part.strip().partition("=") for part in line.split(";")[1:])
+    return {name: value for name, _, value in parts if name != "Expires"}
+
+
+# Who is there
+
+
+@pytest.mark.parametrize(
+    "login", [{"username": "ada"}, {"username": "ADA"}, {"username": "Ada@Example.org"}, {"email": "ADA@EXAMPLE.ORG"}]
+)
+def test_username_and_email_let_in_in_any_case(house: House, login: dict[str, str]) -> None:
+    user = house.make(**ADA)
+    answer = house.sign_in({**login, "password": PASSWORD})
+    assert answer.status_code == 201
+    shown = answer.json
+    assert (shown["kind"], shown["role"], shown["user"]) == ("session", "member", user)
+    assert answer.headers["Cache-Control"] == "no-store"
+    who = house.by_cookie(cookie_of(answer), user)
+    assert who.get("/session").json["session"]["id"] == shown["session"]["id"]
+
+
+def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(house: House) -> None:
+    house.make(username="ada@example.org", email="eve@example.org", password=NEW)
+    ada = house.make(**{**ADA, "username": "ada"})
+    assert house.sign_in({"email": "ada@example.org", "password": PASSWORD}).json["user"]["id"] == ada["id"]
+    assert house.sign_in({"email": "ada@example.org", "password": NEW}).status_code == 401
+
+
+def test_a_refusal_says_and_does_the_same_for_whoever_is_there(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.make(**ADA)
+    house.make(username="asleep", password=PASSWORD, active=False)
+    house.make(username="speechless")
+    gone = house.make(username="gone", password=PASSWORD)
+    house.admin.delete(f"/users/{gone['id']}")
+    verified, waited = [], []
+
+    class Hasher(PasswordHasher):
+        def verify(self, kept: Any, offered: Any) -> Any:
+            verified.append(self.check_needs_rehash(kept))
+            return super().verify(kept, offered)
+
+    class Clock:
+        time, monotonic, sleep = sessions.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
+
+    monkeypatch.setattr(passwords, "_HASHER", Hasher(time_cost=2, memory_cost=19_456, parallelism=1))
+    monkeypatch.setattr(sessions, "_REFUSAL_S", 0.15)
+    monkeypatch.setattr(sessions, "time", Clock)
+    refused = [
+        house.sign_in({"username": username, "password": password})
+        for username, password in [
+            ("nobody", PASSWORD),
+            ("ada", NEW),
+            ("ada", ""),
+            ("asleep", PASSWORD),
+            ("asleep", NEW),
+            ("speechless", PASSWORD),
+            ("speechless", ""),
+            ("gone", PASSWORD),
+        ]
+    ]
+    assert [answer.status_code for answer in refused] == [401] * 8
+    bodies = [{**answer.json, "instance": ""} for answer in refused]
+    assert all(body == bodies[0] for body in bodies)
+    names = [sorted(name for name, _ in answer.headers if name != "X-Request-ID") for answer in refused]
+    assert all(name == names[0] for name in names)
+    assert verified == [False] * 8, "one hashing each, with today's parameters"
+    assert waited == [pytest.approx(0.15)] * 8
+
+
+def test_nobody_has_a_password_of_todays_parameters_that_none_fits() -> None:
+    assert passwords._HASHER.check_needs_rehash(passwords._NOBODYS) is False
+    assert passwords.verified(PASSWORD, None) is False
+
+
+# Ids and cookies
+
+
+def test_an_id_that_somebody_planted_is_never_let_in(house: House) -> None:
+    user = house.make(**ADA)
+    planted = "A" * 43 + "." + uuid.UUID(user["id"]).hex
+    answer = house.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **OURS)
+    assert answer.status_code == 201
+    assert cookie_of(answer) != planted
+    assert house.by_cookie(planted).get("/me").status_code == 401
+
+
+def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(house: House) -> None:
+    user = house.make(**ADA)
+    first = cookie_of(house.sign_in({"username": "ada", "password": PASSWORD}))
+    second = house.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **OURS)
+    assert cookie_of(second) != first
+    assert house.by_cookie(first).get("/me").status_code == 401
+    assert len(house.by_cookie(cookie_of(second), user).get("/me/sessions").json) == 1
+
+
+def test_a_change_of_role_gives_a_new_id_and_ends_the_old_one(house: House) -> None:
+    user = house.make(**ADA)
+    old = cookie_of(house.sign_in({"username": "ada", "password": PASSWORD}))
+    assert house.by_cookie(old).get("/users").status_code == 403
+    house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
+    answer = house.by_cookie(old).get("/users")
+    assert answer.status_code == 200
+    new = cookie_of(answer)
+    assert new != old
+    assert house.by_cookie(old).get("/me").status_code == 401
+    answer = house.by_cookie(new).get("/users")
+    assert answer.status_code == 200
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_ids_are_random_and_long(house: House) -> None:
+    user = house.make()
+    secrets = {house.secret(user).partition(".")[0] for _ in range(50)}
+    assert len(secrets) == 50
+    assert {len(secret) for secret in secrets} == {43}
+
+
+def test_a_cookie_is_for_this_service_and_no_script(house: House) -> None:
+    house.make(**ADA)
+    answer = house.sign_in({"username": "ada", "password": PASSWORD})
+    assert flags(answer) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": str(14 * 86400)}
+    assert PASSWORD not in answer.text
+    assert cookie_of(answer).partition(".")[0] not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "scheme", "is_secure"),
+    [
+        ("", {}, "http", False),
+        ("", {}, "https", True),
+        ("", {"X-Forwarded-Proto": "https"}, "http", False),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, "http", True),
+        ("127.0.0.1", {"X-Forwarded-Proto": "http"}, "https", False),
+        ("10.0.0.0/8", {"X-Forwarded-Proto": "https"}, "http", False),
+    ],
+)
+def test_a_cookie_is_secure_under_https(
+    make_app: Callable[..., Flask], house: House, trusted: str, headers: dict[str, str], scheme: str, is_secure: bool
+) -> None:
+    house.make(**ADA)
+    client = make_app(trusted_proxies=trusted).test_client()
+    body, base = {"username": "ada", "password": PASSWORD}, f"{scheme}://localhost"
+    answer = client.post("/api/session", json=body, headers=headers, base_url=base)
+    assert answer.status_code == 201
+    assert ("Secure" in flags(answer)) is is_secure
+
+
+def test_signing_out_ends_the_session_and_the_cookie(house: House) -> None:
+    who = house.by_session(house.make())
+    answer = who.delete("/session")
+    assert answer.status_code == 204
+    assert cookie_of(answer) == ""
+    assert flags(answer) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": "0"}
+    assert who.get("/session").status_code == 401
+
+
+def test_a_browser_signs_in_stays_so_and_signs_out(house: House) -> None:
+    house.make(**ADA)
+    browser = house.app.test_client()
+    assert browser.post("/api/session", json={"username": "ada", "password": PASSWORD}).status_code == 201
+    assert browser.get("/api/me").json["username"] == "ada"
+    assert browser.get("/me").json["username"] == "ada", "also at the root"
+    assert browser.delete("/api/session", headers=OURS).status_code == 204
+    assert browser.get_cookie(COOKIE) is None
+
+
+SECRET = "A" * 43
+FORGED = [
+    "",
+    "x",
+    SECRET,
+    f"{SECRET}.",
+    f"{SECRET}.{'0' * 32}",
+    f"{SECRET[1:]}.{'0' * 32}",
+    f"{SECRET}.{'0' * 31}",
+    f"{SECRET}.{'G' * 32}",
+    f"{SECRET}.{'0' * 32}.",
+    f"{SECRET}A.{'0' * 32}",
+    "A" * 50_000,
+    "é" * 43,
+    "\xff\xfe",
+    f"{'é' * 43}.{'0' * 32}",
+    f"{SECRET}.{'٠' * 32}".encode().decode("latin-1"),
+    '"quoted"',
+    '"\\000"',
+    "*",
+    "%00",
+    "../../x",
+    "{}",
+    "null",
+]
+
+
+@pytest.mark.parametrize("cookie", FORGED, ids=range(len(FORGED)))
+def test_a_forged_cookie_is_refused_and_dropped(house: House, cookie: str) -> None:
+    answer = house.by_cookie(cookie).get("/me")
+    assert answer.status_code == 401
+    assert cookie_of(answer) == ""
+
+
+def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(house: House) -> None:
+    user, other = house.make(), house.make("admin")
+    good = house.secret(user)
+    secret, _, owner = good.partition(".")
+    for cookie in (
+        good[:-1],
+        good[1:],
+        secret[:-2] + ("AA" if secret[-2:] != "AA" else "BB") + "." + owner,
+        good.swapcase(),
+        f"{secret}.{uuid.UUID(other['id']).hex}",
+        f"{secret}.{uuid.uuid4().hex}",
+        f"{good}{good}",
+    ):
+        assert house.by_cookie(cookie).get("/me").status_code == 401, cookie
+    assert house.by_cookie(good).get("/me").status_code == 200
+
+
+def test_two_credentials_at_once_are_refused(house: House) -> None:
+    user = house.make()
+    cookie, token = house.by_session(user).headers, house.by_token(user).headers
+    for headers in (
+        {**cookie, **token},
+        {**cookie, "Authorization": "Bearer nonsense"},
+        {**token, "Cookie": f"{COOKIE}=nonsense"},
+        {**token, "Cookie": f"{COOKIE}="},
+        {**cookie, "Authorization": "Basic YWRhOnB3"},
+    ):
+        answer = house.nobody.get("/me", headers=headers)
+        assert answer.status_code == 401
+        assert "Two credentials" in answer.json["detail"]
+    # Other cookies are none of ours.
+    assert house.nobody.get("/me", headers={**token, "Cookie": "theme=dark"}).status_code == 200
+
+
+# Other sites' pages
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "http://localhost:8080"}, 403),
+        ({"Origin": "http://localhost@evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Referer": "http://localhost/"}, 403),
+    ],
+)
+def test_a_change_with_a_cookie_must_come_from_a_page_of_ours(
+    house: House, headers: dict[str, str], status: int
+) -> None:
+    user = house.make()
+    who = house.by_session(user)
+    del who.headers["Origin"]
+    assert who.patch("/me", {"name": "New"}, headers=headers).status_code == status
+    assert who.get("/me", headers=headers).json["name"] == ("New" if status == 200 else user["name"])
+
+
+def test_every_unsafe_method_with_a_cookie_needs_an_origin(house: House) -> None:
+    who = house.by_session(house.admin.user)
+    del who.headers["Origin"]
+    other = house.make()
+    path = f"/users/{other['id']}"
+    for method, address in [
+        ("POST", "/users"),
+        ("PUT", path),
+        ("PATCH", path),
+        ("DELETE", path),
+        ("POST", "/tokens"),
+        ("DELETE", "/session"),
+        ("DELETE", "/me/sessions"),
+        ("PUT", "/me/password"),
+    ]:
+        assert who(method, address, json={}).status_code == 403, (method, address)
+    assert who.get(path).json == other
+
+
+def test_a_token_needs_no_origin_and_works_from_any(house: House) -> None:
+    program = house.by_token(house.make())
+    assert program.patch("/me", {"name": "New"}).status_code == 200
+    assert program.patch("/me", {"name": "Newer"}, headers={"Origin": "http://app.example"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_another_sites_page_signs_nobody_in(house: House, headers: dict[str, str]) -> None:
+    """Else it could make somebody use its own account unawares."""
+    house.make(**ADA)
+    answer = house.sign_in({"username": "ada", "password": PASSWORD}, **headers)
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_a_form_signs_nobody_in(house: House) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
+        answer = house.nobody.post("/session", json.dumps(ADA).encode(), content_type=kind)
+        assert answer.status_code == 415
+
+
+def test_a_bad_cookie_is_dropped_and_no_more_while_the_service_is_open(app: Flask, api: Door) -> None:
+    visitor = Person(app, {"Cookie": f"{COOKIE}=nonsense"}, {})
+    for answer in (visitor.get("/users"), visitor.post("/users", {"username": "new"})):
+        assert answer.status_code in (200, 201)
+        assert cookie_of(answer) == ""
+    assert len(api.listed()) == 1

@@ -1,0 +1,107 @@
+"""Making API tokens: for whom, with which role, what is refused, and what the history keeps of it."""
+
+import uuid
+from typing import Any
+
+import pytest
+from door import Door, faulty
+from people import House
+
+
+@pytest.mark.parametrize(
+    ("fields", "bad"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": ["x"]}, "name"),
+        ({"name": "a\x07"}, "name"),
+        ({"name": None}, "name"),
+        ({"role": "root"}, "role"),
+        ({"role": ["admin"]}, "role"),
+        ({"role": None}, "role"),
+        ({"user_id": "nobody"}, "user_id"),
+        ({"user_id": str(uuid.uuid4())}, "user_id"),
+        ({"user_id": {}}, "user_id"),
+        ({"user_id": 7}, "user_id"),
+        ({"expires_at": "2000-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2999-01-01"}, "expires_at"),
+        ({"expires_at": "2999-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": 32503680000}, "expires_at"),
+        ({"expires_at": []}, "expires_at"),
+        ({"expires_at": ""}, "expires_at"),
+        ({"token": "fsa_mine"}, "token"),
+        ({"id": str(uuid.uuid4())}, "id"),
+        ({"digest": "x"}, "digest"),
+        ({"last_used_at": None}, "last_used_at"),
+    ],
+)
+def test_a_faulty_token_is_refused_by_its_field(house: House, fields: dict[str, Any], bad: str) -> None:
+    answer = house.admin.post("/tokens", {"name": "a program", "role": "member", **fields})
+    assert answer.status_code == 422
+    assert faulty(answer) == {bad}
+    assert house.admin.get("/tokens").json == []
+
+
+def test_a_token_is_never_above_its_user(house: House) -> None:
+    user = house.make("viewer")
+    answer = house.admin.post("/tokens", {"name": "up", "role": "editor", "user_id": user["id"]})
+    assert answer.status_code == 422
+    assert faulty(answer) == {"role"}
+
+
+@pytest.mark.parametrize("state", ["inactive", "deleted"])
+def test_nobody_gets_a_token_who_may_not_sign_in(house: House, state: str) -> None:
+    user = house.make(active=state != "inactive")
+    if state == "deleted":
+        house.admin.delete(f"/users/{user['id']}")
+    answer = house.admin.post("/tokens", {"name": "x", "role": "member", "user_id": user["id"]})
+    assert answer.status_code == 422
+    assert faulty(answer) == {"user_id"}
+
+
+def test_a_token_is_for_oneself_unless_told_otherwise(house: House) -> None:
+    made = house.admin.post("/tokens", {"name": "mine", "role": "viewer"})
+    assert made.json["user_id"] == house.admin.id
+    assert made.headers["Location"] == f"/api/tokens/{made.json['id']}"
+    assert made.headers["Cache-Control"] == "no-store"
+    # A token makes tokens as its user does, and no others.
+    admin = house.by_token(house.admin.user)
+    assert admin.post("/tokens", {"name": "x", "role": "admin"}).json["user_id"] == house.admin.id
+
+
+def test_while_the_service_is_open_a_token_needs_a_user(api: Door) -> None:
+    answer = api.post("/tokens", {"name": "x", "role": "member"})
+    assert answer.status_code == 422
+    assert faulty(answer) == {"user_id"}
+    user = api.make()
+    made = api.post("/tokens", {"name": "x", "role": "member", "user_id": user["id"]})
+    assert made.status_code == 201
+    # It says who one is; nobody needs it yet.
+    me = api.get("/session", headers={"Authorization": f"Bearer {made.json['token']}"}).json
+    assert (me["kind"], me["user"]["id"]) == ("token", user["id"])
+
+
+def test_tokens_are_in_the_history_of_their_user(house: House) -> None:
+    user = house.make()
+    token = house.token(user, name="Grafana")
+    house.admin.delete(f"/tokens/{token['id']}")
+    shown = {"id": token["id"], "name": "Grafana", "role": "member"}
+    revoked, created, _ = house.admin.get(f"/users/{user['id']}/history").json
+    assert (created["action"], created["actor"]) == ("token_created", f"user:{house.admin.id}")
+    assert created["changes"] == [{"field": "token", "old": None, "new": shown}]
+    assert revoked["action"] == "token_revoked"
+    assert revoked["changes"] == [{"field": "token", "old": shown, "new": None}]
+
+
+def test_tokens_that_end_with_their_user_are_in_the_history(house: House) -> None:
+    user = house.make()
+    house.token(user)
+    house.token(user)
+    house.admin.patch(f"/users/{user['id']}", {"active": False})
+    actions = [entry["action"] for entry in house.admin.get(f"/users/{user['id']}/history").json]
+    assert sorted(actions) == sorted(["token_revoked"] * 2 + ["changed"] + ["token_created"] * 2 + ["created"])
+
+
+@pytest.mark.parametrize("token_id", ["nobody", "0", "%00", "x" * 5000, str(uuid.uuid4()), "{{}}"])
+def test_a_token_that_is_not_there_is_not_found(house: House, token_id: str) -> None:
+    assert house.admin.delete(f"/tokens/{token_id}").status_code == 404

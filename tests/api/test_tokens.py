@@ -1,0 +1,284 @@
+"""API tokens in use: shown once, checked before anything is looked up, and over at once."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from people import PASSWORD, House
+from running import Service
+from sqlalchemy import event
+
+from app.services import tokens
+from app.services.tokens import Uses
+
+FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
+
+
+@contextmanager
+def counted(app: Flask) -> Iterator[list[str]]:
+    """The SQL statements that are executed inside."""
+    engine, found = app.extensions["fullstack"].engine, []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:  # noqa: ARG001 - SQLAlchemy gives them
+        found.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(params=["cached", "not cached"])
+def warm(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Use a token before the change, so that the cache knows it; or not."""
+
+    def use(who: Door) -> Door:
+        if request.param == "cached":
+            assert who.get("/session").status_code == 200
+            assert who.get("/session").status_code == 200
+        return who
+
+    return use
+
+
+def test_a_secret_is_shown_once_and_kept_as_its_digest(house: House, database: psycopg.Connection[Any]) -> None:
+    user = house.make("editor", username="ada")
+    made = house.token(user, "viewer", name="Grafana 田中")
+    secret = made.pop("token")
+    assert FORM.fullmatch(secret)
+    assert (made["name"], made["role"], made["user_id"]) == ("Grafana 田中", "viewer", user["id"])
+    assert (made["expires_at"], made["last_used_at"]) == (None, None)
+    assert made == next(token for token in house.admin.get("/tokens").json if token["id"] == made["id"])
+    (digest,) = database.execute("SELECT digest FROM tokens WHERE id = %s", [made["id"]]).fetchone()
+    assert digest == hashlib.sha256(secret.encode()).digest()
+    assert house.bearing(secret).get("/users").status_code == 200
+
+
+def test_no_secret_stands_in_a_table_a_history_or_a_list(house: House, database: psycopg.Connection[Any]) -> None:
+    user = house.make()
+    secret = house.token(user)["token"]
+    house.bearing(secret).get("/me")
+    shown = [house.admin.get(path).text for path in ("/tokens", f"/users/{user['id']}/history", "/users")]
+    rows = [
+        str(database.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608 - names of ours
+        for table in ("users", "tokens", "history", "idempotency_keys")
+    ]
+    for text in (*shown, *rows):
+        assert secret not in text
+        assert secret[4:30] not in text
+
+
+def test_no_secret_stands_in_a_log(serve: Callable[..., Service], new_database: str) -> None:
+    service = serve(
+        DATABASE_URL=new_database, LOG_LEVEL="debug", ADMIN_EMAIL="ada@example.org", ADMIN_PASSWORD="Kassandra-of-Troia"
+    )
+    origin = f"http://127.0.0.1:{service.port}"
+    signed_in = service.post("/api/session", {"email": "ada@example.org", "password": "Kassandra-of-Troia"})
+    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    body = {"name": "a program", "role": "admin"}
+    token = service.post("/api/tokens", body, headers={"Cookie": cookie, "Origin": origin}).json["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert service.get("/api/me", headers=bearer).status == 200
+    service.get(f"/api/users/{token}", headers=bearer)
+    service.get(f"/api/users?token={token}", headers=bearer)
+    service.get("/api/me", headers={"Authorization": f"Bearer {token[:-1]}"})
+    service.get("/api/me", headers={**bearer, "Cookie": cookie})
+    service.post("/api/session", {"email": "ada@example.org", "password": "Kassandra-of-Troja"})
+    service.end()
+    assert "request" in service.text
+    for secret in (token, token[:-1], token[4:40], cookie.partition("=")[2].partition(".")[0], "Kassandra", "ada@"):
+        assert secret not in service.text
+
+
+def test_a_damaged_token_is_refused_without_a_look_up(house: House) -> None:
+    secret = house.token(house.make())["token"]
+    assert house.bearing(secret).get("/me").status_code == 200
+    body = secret[4:]
+    damaged = [
+        secret[:-1],
+        secret[1:],
+        f"{secret}x",
+        f"fsa_{body[::-1]}",
+        secret[:10] + ("a" if secret[10] != "a" else "b") + secret[11:],
+        secret[:-1] + ("a" if secret[-1] != "a" else "b"),
+        secret[:5] + secret[6] + secret[5] + secret[7:] if secret[5] != secret[6] else secret[:-2],
+        secret.swapcase(),
+        secret.upper(),
+        f"FSA_{body}",
+        f"fsb_{body}",
+        body,
+        "fsa_",
+        "",
+        "null",
+        "x" * 10_000,
+        "fsa_" + "0" * 10_000,
+        "fsa_" + "é" * 49,
+        f"{secret} {secret}",
+        f'"{secret}"',
+        "fsa_" + "\xff" * 49,
+        f"fsa_\x00{body[1:]}",
+    ]
+    with counted(house.app) as statements:
+        for text in damaged:
+            header = text.encode("latin-1", "replace").decode("latin-1").replace("\x00", "%00")
+            answer = house.bearing(header).get("/me")
+            assert answer.status_code == 401, text
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert statements == []
+
+
+def test_a_whole_token_that_was_never_made_is_refused(house: House) -> None:
+    assert house.bearing(tokens._new_secret()).get("/me").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Basic YWRhOnB3", "Digest x", "Token {}", "Bearer", "Bearer ", "{}", "Bearer: {}", "Bearer,{}", "é", ""],
+)
+def test_any_other_authorization_is_refused(house: House, header: str) -> None:
+    secret = house.token(house.make())["token"]
+    answer = house.nobody.get("/me", headers={"Authorization": header.format(secret)})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("header", ["bearer {}", "BEARER {}", "Bearer   {}"])
+def test_a_scheme_is_the_same_in_any_case(house: House, header: str) -> None:
+    secret = house.token(house.make())["token"]
+    assert house.nobody.get("/me", headers={"Authorization": header.format(secret)}).status_code == 200
+
+
+def test_a_revoked_token_is_refused_from_the_next_request(house: House, warm: Callable[..., Door]) -> None:
+    user = house.make()
+    token = house.token(user)
+    program, other = warm(house.bearing(token["token"])), house.by_token(user)
+    assert house.admin.delete(f"/tokens/{token['id']}").status_code == 204
+    assert program.get("/me").status_code == 401
+    assert other.get("/me").status_code == 200
+    assert house.admin.delete(f"/tokens/{token['id']}").status_code == 404
+
+
+def test_an_expired_token_is_refused_even_when_the_cache_knows_it(
+    house: House, warm: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    program = warm(house.by_token(house.make(), expires_at=soon.isoformat().replace("+00:00", "Z")))
+    assert program.get("/me").status_code == 200
+
+    class Clock:
+        time = staticmethod((soon + timedelta(seconds=1)).timestamp)
+        monotonic = staticmethod(tokens.time.monotonic)
+
+    monkeypatch.setattr(tokens, "time", Clock)
+    assert program.get("/me").status_code == 401
+
+
+@pytest.mark.parametrize("how", ["deactivated", "deleted", "purged"])
+def test_a_token_ends_with_its_user_and_does_not_come_back(house: House, warm: Callable[..., Door], how: str) -> None:
+    user = house.make()
+    path, program = f"/users/{user['id']}", warm(house.by_token(user))
+    if how == "deactivated":
+        house.admin.patch(path, {"active": False})
+    else:
+        house.admin.delete(path if how == "deleted" else f"{path}?purge=true")
+    assert program.get("/me").status_code == 401
+    if how == "deactivated":
+        house.admin.patch(path, {"active": True})
+    elif how == "deleted":
+        assert house.admin.post(f"{path}/restore").status_code == 200
+    else:
+        assert house.admin.put(path, {"username": user["username"]}).status_code == 201
+    assert program.get("/me").status_code == 401
+    assert [token for token in house.admin.get("/tokens").json if token["user_id"] == user["id"]] == []
+
+
+def test_a_token_falls_with_its_users_role_and_rises_no_higher_than_its_own(
+    house: House, warm: Callable[..., Door]
+) -> None:
+    user = house.make("editor")
+    path, program = f"/users/{user['id']}", warm(house.by_token(user, "viewer"))
+    for role, may_list in (("member", 403), ("admin", 200), ("member", 403), ("viewer", 200)):
+        house.admin.patch(path, {"role": role})
+        assert program.get("/users").status_code == may_list
+        assert program.get("/tokens").status_code == 403
+
+
+def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: House) -> None:
+    user = house.make("editor")
+    program, path = house.by_token(user, "member"), f"/users/{user['id']}"
+    for method, address, body in [
+        ("GET", "/me", None),
+        ("PATCH", "/me", {"name": "New"}),
+        ("PUT", "/me/password", {"current_password": "x", "new_password": "another horse battery"}),
+        ("GET", "/me/sessions", None),
+        ("DELETE", "/me/sessions", None),
+        ("GET", path, None),
+        ("PATCH", path, {"password": "another horse battery"}),
+        ("GET", f"{path}/sessions", None),
+        ("DELETE", f"{path}/sessions", None),
+    ]:
+        assert program(method, address, json=body).status_code == 403, (method, address)
+    assert program.get("/session").json["role"] == "member"
+    whole = house.by_token(user)
+    assert whole.get("/me").status_code == 200
+    house.admin.patch(path, {"role": "member"})
+    assert program.get("/me").status_code == 200
+
+
+def test_last_use_is_written_at_most_once_a_minute(
+    house: House, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = house.token(house.make())
+    program = house.bearing(token["token"])
+
+    def last_used() -> Any:
+        return database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()[0]
+
+    assert last_used() is None
+    with counted(house.app) as statements:
+        for _ in range(20):
+            program.get("/me")
+    assert len([statement for statement in statements if statement.startswith("UPDATE tokens")]) == 1
+    first = last_used()
+    assert first is not None
+    # Another process, which has noted nothing yet, does not write within the minute either.
+    uses = house.app.extensions["fullstack"].part(Uses)
+    uses._noted.clear()
+    program.get("/me")
+    assert last_used() == first
+    database.execute("UPDATE tokens SET last_used_at = now() - interval '61 seconds'")
+    later = tokens.time.monotonic() + 61
+
+    class Clock:
+        time = staticmethod(tokens.time.time)
+        monotonic = staticmethod(lambda: later)
+
+    monkeypatch.setattr(tokens, "time", Clock)
+    program.get("/me")
+    assert last_used() > first
+
+
+def test_a_use_that_can_not_be_noted_is_no_failure(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = house.by_token(house.make())
+
+    @contextmanager
+    def away() -> Iterator[Any]:
+        raise tokens.Unavailable("away")
+        yield
+
+    monkeypatch.setattr(tokens, "writing", away)
+    assert program.get("/me").status_code == 200
+
+
+def test_a_password_change_leaves_tokens(house: House) -> None:
+    user = house.make()
+    program = house.by_token(user)
+    house.admin.patch(f"/users/{user['id']}", {"password": PASSWORD})
+    assert program.get("/me").status_code == 200

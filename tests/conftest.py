@@ -1,0 +1,155 @@
+"""What the tests share: one private PostgreSQL and Redis, and the application on top of them."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from door import Door
+from flask import Flask
+from psycopg import sql
+from running import Service
+from sqlalchemy import text
+
+from app import create_app
+from app.config import load_settings
+from app.services import sessions
+from app.services.preparation import prepare
+from embedded import Stack, stack
+
+POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """PostgreSQL (TEST_POSTGRES=16 for the older one) and Redis, for all tests that do not break them."""
+    with stack(tmp_path_factory.mktemp("servers"), POSTGRES) as both:
+        prepare(load_settings({}, database_url=both.postgres.url, redis_url=both.redis.url))
+        yield both
+
+
+@pytest.fixture(scope="session")
+def make_app(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Flask]]:
+    """Make applications on these servers, or on others; each with a state of its own unless told otherwise."""
+    made: list[Flask] = []
+
+    def make(**overrides: Any) -> Flask:
+        # PostgreSQL has 100 connections, and hundreds of tests make an application.
+        for earlier in made:
+            earlier.extensions["fullstack"].engine.dispose()
+        folder = tmp_path_factory.mktemp("state")
+        defaults = {
+            "database_url": servers.postgres.url,
+            "redis_url": servers.redis.url,
+            "state_file": str(folder / "state"),
+            "redis_timeout_ms": 200,
+            "log_level": "warning",
+        }
+        made.append(create_app(**{**defaults, **overrides}))
+        return made[-1]
+
+    yield make
+    for app in made:
+        close(app)
+
+
+@pytest.fixture(scope="session")
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application that most tests use."""
+    return make_app()
+
+
+@pytest.fixture
+def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
+    """Make the tables and the cache empty, and the application open, now and whenever it is called."""
+    held = app.extensions["fullstack"]
+
+    def clear() -> None:
+        with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
+            connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+        with redis.Redis.from_url(servers.redis.url) as client:
+            client.flushall()
+        held.state.closed = False
+
+    clear()
+    yield clear
+    # Who stays would close the services that later tests start on these tables.
+    with held.engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE role = 'admin'"))
+
+
+@pytest.fixture
+def api(app: Flask, empty: Callable[[], None]) -> Door:  # noqa: ARG001 - it is called for its effect
+    """The API on empty tables."""
+    return Door(app)
+
+
+@pytest.fixture(params=["/api", ""], ids=["api", "root"])
+def any_door(request: pytest.FixtureRequest, app: Flask, api: Door) -> Door:
+    """Below /api, and at the root as the exercise has it."""
+    return api if request.param == "/api" else Door(app, "")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to sign somebody in without waiting."""
+    monkeypatch.setattr(sessions, "_REFUSAL_S", 0)
+
+
+@pytest.fixture
+def database(servers: Stack) -> Iterator[psycopg.Connection[Any]]:
+    """A connection beside the application."""
+    with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def new_database(servers: Stack) -> Iterator[str]:
+    """The URL of an empty database beside the one that is shared."""
+    name = f"new_{uuid.uuid4().hex}"
+    with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield servers.postgres.url.replace("/usersdb", f"/{name}")
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _starter(servers: Stack, folder: Path) -> Iterator[Callable[..., Service]]:
+    made: list[Service] = []
+
+    def start(*, ready: bool = True, **env: str) -> Service:
+        defaults = {"DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url}
+        made.append(Service(folder / f"service-{len(made)}.log", {**defaults, **env}))
+        if ready:
+            made[-1].wait_ready()
+        return made[-1]
+
+    try:
+        yield start
+    finally:
+        for service in made:
+            service.kill()
+
+
+@pytest.fixture
+def serve(servers: Stack, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Start `python -m app` as often as wanted; all end with the test."""
+    with _starter(servers, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_all(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """The same, for all tests of a file."""
+    with _starter(servers, tmp_path_factory.mktemp("services")) as start:
+        yield start
+
+
+def close(app: Flask) -> None:
+    """Let go of all that the application holds open."""
+    app.extensions["fullstack"].close()

@@ -1,0 +1,136 @@
+"""The API as a client sees it. Every answer is held to what the contract promises of all answers."""
+
+import itertools
+import json
+import re
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+SORTS = [sign + field for sign in ("", "-") for field in ("created_at", "updated_at", "name", "username", "email")]
+_NUMBERS = itertools.count(1)
+_LINK = re.compile(r'<([^>]*)>; rel="(\w+)"')
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+class Door:
+    """Calls the application in this process. A path without /api is put below it."""
+
+    def __init__(self, app: Flask, base: str = "/api") -> None:
+        self._client = app.test_client()
+        self.base = base
+
+    def __call__(self, method: str, path: str, **kwargs: Any) -> TestResponse:
+        """Send a request, and check that the answer has the shape of every answer."""
+        answer = self._client.open(self.base + path, method=method, **kwargs)
+        check(method, answer.status_code, answer.headers, answer.data)
+        return answer
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> TestResponse:
+        return self("POST", path, **_with(body, kwargs))
+
+    def put(self, path: str, body: Any, **kwargs: Any) -> TestResponse:
+        return self("PUT", path, **_with(body, kwargs))
+
+    def patch(self, path: str, body: Any, **kwargs: Any) -> TestResponse:
+        return self("PATCH", path, **_with(body, kwargs))
+
+    def delete(self, path: str, **kwargs: Any) -> TestResponse:
+        return self("DELETE", path, **kwargs)
+
+    def make(self, **fields: Any) -> dict[str, Any]:
+        """Create a user, who has at least a name of her own."""
+        if "email" not in fields and "username" not in fields:
+            fields["username"] = f"user-{next(_NUMBERS)}"
+        answer = self.post("/users", fields)
+        assert answer.status_code == 201, answer.text
+        return answer.json
+
+    def listed(self, **query: Any) -> list[dict[str, Any]]:
+        answer = self.get("/users", query_string=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def walk(self, relation: str = "next", start: str | None = None, **query: Any) -> list[dict[str, Any]]:
+        """All users of a list, page by page, in the order in which the pages have them."""
+        return [user for page in self.pages(relation, start, **query) for user in page]
+
+    def pages(self, relation: str = "next", start: str | None = None, **query: Any) -> list[list[dict[str, Any]]]:
+        """All pages; with `prev`, those before `start`, put back into their order."""
+        answer = self.get("/users", query_string=query) if start is None else self._follow(start)
+        found = [answer.json]
+        while (url := links(answer).get(relation)) is not None:
+            answer = self._follow(url)
+            found.append(answer.json)
+            assert len(found) < 5000, "the pages do not end"
+        return found if relation == "next" else found[::-1]
+
+    def last_page(self, **query: Any) -> TestResponse:
+        answer = self.get("/users", query_string=query)
+        while (url := links(answer).get("next")) is not None:
+            answer = self._follow(url)
+        return answer
+
+    def _follow(self, url: str) -> TestResponse:
+        path = url.split("://", 1)[1].split("/", 1)[1]
+        answer = self.get(f"/{path}".removeprefix(self.base))
+        assert answer.status_code == 200, answer.text
+        return answer
+
+
+def _with(body: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(body, bytes):
+        return {"data": body, "content_type": "application/json", **kwargs}
+    return kwargs if body is None else {"json": body, **kwargs}
+
+
+def links(answer: Any) -> dict[str, str]:
+    """The Link headers of an answer, of this process or over a socket, by relation."""
+    headers = answer.headers.get_all("Link") or []
+    return {relation: url for header in headers for url, relation in _LINK.findall(header)}
+
+
+def check(method: str, status: int, headers: Any, body: bytes) -> None:
+    """What the contract promises of every answer, errors above all."""
+    assert status < 500 or status == 503, (status, body)
+    assert headers["X-Request-ID"]
+    kind = headers.get("Content-Type", "")
+    assert "html" not in kind, body
+    if method == "HEAD" or status in (204, 304):
+        assert body == b""
+        return
+    # Health alone says 503 in its own words.
+    if status >= 400 and not (status == 503 and kind == "application/json"):
+        check_problem(status, headers, body)
+    elif method != "OPTIONS":
+        assert kind == "application/json", (status, kind, body)
+        json.loads(body)
+
+
+def check_problem(status: int, headers: Any, body: bytes) -> None:
+    """RFC 9457, as the contract has it."""
+    assert headers["Content-Type"] == "application/problem+json", body
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert problem["instance"] == headers["X-Request-ID"]
+    assert {"type", "title", "detail"} < problem.keys()
+    assert all(isinstance(problem[name], str) for name in ("type", "title", "detail"))
+    for fault in problem.get("errors", []):
+        assert fault.keys() == {"field", "message"}
+    for trace in ("Traceback", "psycopg", "SELECT ", "sqlalchemy"):
+        assert trace not in body.decode()
+    if status == 503:
+        assert int(headers["Retry-After"]) >= 1
+
+
+def faulty(answer: TestResponse) -> set[str]:
+    """The fields that a 422 (or 400, or 409) names."""
+    return {fault["field"] for fault in answer.json.get("errors", [])}
+
+
+def is_moment(text: str) -> bool:
+    return _MOMENT.fullmatch(text) is not None

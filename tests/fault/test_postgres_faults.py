@@ -1,0 +1,244 @@
+"""PostgreSQL hung, killed, restarted: a clear 503 in bounded time, then service again without a restart."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from running import Service
+from waiting import wait_until
+
+from app.config import load_settings
+from app.services.preparation import prepare
+from embedded import FAST, Postgres
+
+TIMEOUT_S = 1.0
+BOUND_S = 3.0
+"""TIMEOUT_S, half a second of grace, and a busy machine."""
+CONNECT_S = 3.0
+"""Who waited for a connection of the pool may still have to make a new one."""
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL to be broken."""
+    with Postgres(tmp_path_factory.mktemp("broken") / "postgres", settings=FAST) as server:
+        prepare(load_settings({}, database_url=server.url))
+        yield server
+
+
+@pytest.fixture
+def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
+    own_postgres.start()
+    with psycopg.connect(own_postgres.url, autocommit=True) as connection:
+        connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+    yield own_postgres
+    own_postgres.resume()
+    own_postgres.start()
+
+
+@pytest.fixture
+def door(make_app: Callable[..., Flask], postgres: Postgres) -> Door:
+    return Door(make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, cache_ttl_s=0, log_level="error"))
+
+
+def break_it(kind: str, postgres: Postgres) -> None:
+    if kind == "hung":
+        postgres.pause()
+    else:
+        postgres.kill()
+
+
+def mend(postgres: Postgres) -> None:
+    postgres.resume()
+    postgres.start()
+
+
+@pytest.mark.parametrize("kind", ["hung", "killed"])
+def test_without_postgres_every_route_says_503_in_time_and_then_serves_again(
+    door: Door, postgres: Postgres, kind: str
+) -> None:
+    user = door.make()
+    path = f"/users/{user['id']}"
+    break_it(kind, postgres)
+    calls = [
+        lambda: door.get(path),
+        lambda: door.get("/users"),
+        lambda: door.get("/users?q=a&role=admin", headers={"Prefer": "count=exact"}),
+        lambda: door.post("/users", {"username": "new"}),
+        lambda: door.patch(path, {"name": "new"}),
+        lambda: door.put(path, {"username": "new"}),
+        lambda: door.delete(path),
+        lambda: door.post(f"{path}/restore"),
+        lambda: door.get(f"{path}/history"),
+    ]
+    times = []
+    for call in calls * 2:
+        began = time.monotonic()
+        answer = call()
+        times.append(time.monotonic() - began)
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+    print(f"{kind}: slowest answer {max(times):.2f} s, all others {sorted(times)[-2]:.3f} s at most")  # noqa: T201
+    assert max(times) < BOUND_S
+    assert sorted(times)[-2] < 0.5, "more than one request waited for what was known to be away"
+    mend(postgres)
+    wait_until(lambda: door.get(path).status_code == 200)
+    assert door.get(path).json == user
+    assert door.post("/users", {"username": "after"}).status_code == 201
+
+
+@pytest.mark.parametrize("kind", ["hung", "killed"])
+def test_health_answers_in_time_and_live_says_that_the_process_lives(door: Door, postgres: Postgres, kind: str) -> None:
+    assert door.get("/health").json["status"] == "ok"
+    break_it(kind, postgres)
+    for _ in range(2):
+        for path, status in (("/health", 503), ("/health/ready", 503), ("/health/live", 200)):
+            began = time.monotonic()
+            answer = door.get(path)
+            assert time.monotonic() - began < 3, path
+            assert answer.status_code == status, path
+    report = door.get("/health").json
+    assert report["status"] == "down"
+    assert report["checks"]["database"]["status"] == "down"
+    assert report["checks"]["cache"]["status"] == "ok"
+    assert postgres.password not in str(report)
+    mend(postgres)
+    wait_until(lambda: door.get("/health").status_code == 200)
+    wait_until(lambda: door.get("/health/ready").status_code == 200)
+
+
+def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(door: Door, postgres: Postgres) -> None:
+    door.get("/health")
+    postgres.pause()
+    times: list[float] = []
+
+    def ask() -> None:
+        began = time.monotonic()
+        assert door.get("/health").status_code == 503
+        times.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(times) == 20
+    assert max(times) < 3
+
+
+@pytest.mark.parametrize("kind", ["hung", "killed"])
+def test_many_requests_at_once_end_in_time_when_postgres_goes(door: Door, postgres: Postgres, kind: str) -> None:
+    user_id = door.make()["id"]
+    stop, slowest, seen = threading.Event(), [0.0], set()
+
+    def ask() -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            seen.add(door.get(f"/users/{user_id}").status_code)
+            slowest[0] = max(slowest[0], time.monotonic() - began)
+            time.sleep(0.03)
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    break_it(kind, postgres)
+    time.sleep(2)
+    mend(postgres)
+    wait_until(lambda: door.get(f"/users/{user_id}").status_code == 200)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert seen == {200, 503}
+    assert slowest[0] < BOUND_S + CONNECT_S
+
+
+def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(door: Door, postgres: Postgres) -> None:
+    user = door.make()
+    for _ in range(3):
+        postgres.restart()
+        assert door.get(f"/users/{user['id']}").status_code in (200, 503)
+        wait_until(lambda: door.get(f"/users/{user['id']}").status_code == 200, seconds=3)
+
+
+def test_a_write_that_was_answered_survives_the_death_of_postgres(door: Door, postgres: Postgres) -> None:
+    made: list[str] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            answer = door.post("/users", {"username": f"u{len(made)}-{time.monotonic_ns()}"})
+            if answer.status_code == 201:
+                made.append(answer.json["id"])
+            else:
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(3):
+        time.sleep(0.2)
+        postgres.kill()
+        postgres.start()
+    stop.set()
+    thread.join()
+    wait_until(lambda: door.get("/users").status_code == 200)
+    assert len(made) > 10
+    assert set(made) <= {user["id"] for user in door.walk(limit=200)}
+
+
+def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(door: Door, postgres: Postgres) -> None:
+    user, other = door.make(), door.make()
+    with psycopg.connect(postgres.url) as holder:
+        holder.execute("SELECT * FROM users WHERE id = %s FOR UPDATE", (user["id"],))
+        began = time.monotonic()
+        answer = door.patch(f"/users/{user['id']}", {"name": "x"})
+        assert answer.status_code == 503
+        assert time.monotonic() - began < BOUND_S
+        assert door.get(f"/users/{user['id']}").status_code == 200
+        assert door.patch(f"/users/{other['id']}", {"name": "x"}).status_code == 200
+    assert door.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 200
+
+
+def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[..., Flask], postgres: Postgres) -> None:
+    app = make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, database_pool_size=1, cache_ttl_s=0)
+    door = Door(app)
+    user = door.make()
+    with app.extensions["fullstack"].engine.connect():
+        began = time.monotonic()
+        assert door.get(f"/users/{user['id']}").status_code == 503
+        assert time.monotonic() - began < BOUND_S
+    assert door.get(f"/users/{user['id']}").status_code == 200
+
+
+def test_the_database_that_refuses_writes_gives_503(door: Door, postgres: Postgres) -> None:
+    user = door.make()
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            wait_until(lambda: door.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 503, seconds=3)
+            assert door.get(f"/users/{user['id']}").status_code == 200
+        finally:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            connection.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: door.patch(f"/users/{user['id']}", {"name": "y"}).status_code == 200, seconds=3)
+
+
+def test_a_service_of_two_workers_serves_again_after_postgres_was_killed(
+    serve: Callable[..., Service], postgres: Postgres
+) -> None:
+    service = serve(DATABASE_URL=postgres.url, DATABASE_TIMEOUT_S="1", WORKERS="2")
+    made = service.post("/api/users", {"username": "ada"}).json
+    postgres.kill()
+    for _ in range(10):
+        assert service.post("/api/users", {"username": "bob"}).status == 503
+        assert service.get("/api/health/live").status == 200
+        assert service.get("/api/health").status == 503
+    postgres.start()
+    service.wait_ready()
+    service.wait_for(lambda: all(service.get(f"/api/users/{made['id']}").status == 200 for _ in range(6)))

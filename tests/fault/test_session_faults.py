@@ -1,0 +1,94 @@
+"""Signing in while Redis is away: sessions wait, tokens go on, and nothing turns open."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from people import PASSWORD, House
+from waiting import wait_until
+
+from app.services.administrators import Door
+from embedded import Redis
+
+NEW = "another horse battery"
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis to be stopped, that keeps its data."""
+    with Redis(tmp_path / "redis", settings={"appendonly": "yes", "appendfsync": "always"}) as server:
+        yield server
+
+
+@pytest.fixture
+def fragile(make_app: Callable[..., Flask], own_redis: Redis, empty: Callable[[], None]) -> House:  # noqa: ARG001
+    """A closed service on a Redis of its own."""
+    return House(make_app(redis_url=own_redis.url, log_level="error"))
+
+
+def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: House, own_redis: Redis) -> None:
+    user = fragile.make("editor", password=PASSWORD)
+    browser, program, fresh = fragile.by_session(user), fragile.by_token(user), fragile.by_token(user, "viewer")
+    assert browser.get("/me").status_code == program.get("/me").status_code == 200
+    own_redis.kill()
+    for _ in range(3):
+        for path in ("/me", "/users", "/session", "/me/sessions"):
+            answer = browser.get(path)
+            assert answer.status_code == 503
+            assert "Sessions are out of reach" in answer.json["detail"]
+        assert program.get("/me").status_code == 200
+        assert program.patch("/me", {"attributes": {"n": 1}}).status_code == 200
+        assert fresh.get("/users").status_code == 200
+        assert program.get("/me/sessions").status_code == 503
+        assert program.delete("/me/sessions").status_code == 503
+        signing_in = fragile.sign_in({"username": user["username"], "password": PASSWORD})
+        assert signing_in.status_code == 503
+        assert "Set-Cookie" not in signing_in.headers
+    own_redis.start()
+    wait_until(lambda: browser.get("/me").status_code == 200, seconds=15)
+    assert fragile.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
+
+
+def test_without_redis_nothing_turns_open(fragile: House, own_redis: Redis) -> None:
+    stranger = fragile.by_cookie("x" * 43 + "." + "0" * 32)
+    own_redis.kill()
+    front = fragile.app.extensions["fullstack"].part(Door)
+    assert front.is_closed()
+    for _ in range(3):
+        assert fragile.nobody.get("/users").status_code == 401
+        assert fragile.nobody.post("/users", {"username": "new"}).status_code == 401
+        assert stranger.get("/users").status_code == 503
+        assert fragile.by_cookie("nonsense").get("/users").status_code == 401
+        assert fragile.bearing("fsa_nonsense").get("/users").status_code == 401
+        assert fragile.nobody.get("/health").status_code == 200
+
+
+def test_what_ended_while_redis_was_away_stays_ended(fragile: House, own_redis: Redis) -> None:
+    users = [fragile.make(password=PASSWORD) for _ in range(3)]
+    people, program = [fragile.by_session(user) for user in users], fragile.by_token(fragile.admin.user)
+    for who in people:
+        assert who.get("/me").status_code == 200
+    own_redis.kill()
+    paths = [f"/users/{user['id']}" for user in users]
+    assert program.patch(paths[0], {"password": NEW}).status_code == 200
+    assert program.patch(paths[1], {"active": False}).status_code == 200
+    assert program.delete(paths[2]).status_code == 204
+    own_redis.start()
+    wait_until(lambda: people[0].get("/me").status_code != 503, seconds=15)
+    assert [who.get("/me").status_code for who in people] == [401] * 3
+
+
+def test_what_was_revoked_while_redis_was_away_stays_revoked(fragile: House, own_redis: Redis) -> None:
+    user = fragile.make("editor")
+    token, program = fragile.token(user), fragile.by_token(fragile.admin.user)
+    lowered = fragile.by_token(user)
+    assert fragile.bearing(token["token"]).get("/users").status_code == lowered.get("/users").status_code == 200
+    own_redis.kill()
+    assert program.delete(f"/tokens/{token['id']}").status_code == 204
+    assert program.patch(f"/users/{user['id']}", {"role": "member"}).status_code == 200
+    for _ in range(2):
+        assert fragile.bearing(token["token"]).get("/users").status_code == 401
+        assert lowered.get("/users").status_code == 403
+        own_redis.start()
+        wait_until(lambda: fragile.nobody.get("/health").json["status"] == "ok", seconds=15)

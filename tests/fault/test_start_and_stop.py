@@ -1,0 +1,308 @@
+"""Starting and stopping `python -m app`: what it waits for, what it refuses, and that no request is cut."""
+
+# ruff: noqa: S104 - such an address is refused
+
+import contextlib
+import http.client
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+import pytest
+from proxy import Proxy
+from running import Service
+
+from embedded import Stack
+from embedded.ports import free_port
+
+
+def ask(url: str, statement: str) -> list[tuple]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def test_without_a_database_it_waits_says_so_and_gives_up_with_the_cause(serve: Callable[..., Service]) -> None:
+    url = f"postgresql://ada:hunter2@127.0.0.1:{free_port()}/usersdb"
+    service = serve(ready=False, DATABASE_URL=url, START_TIMEOUT_S="2")
+    service.wait_for(lambda: service.get("/api/health/live").status == 200)
+    assert service.get("/api/health/ready").status == 503
+    assert service.get("/api/health").status == 503
+    assert service.get("/api/users").status == 503
+    assert service.process.wait(15) == 1
+    waiting = [event for event in service.events if event["event"] == "waiting_for_database"]
+    assert waiting
+    assert "refused" in waiting[0]["cause"]
+    (refused,) = [event for event in service.events if event["event"] == "start_refused"]
+    for word in ("did not answer within 2 s", "refused", "DATABASE_URL", "127.0.0.1"):
+        assert word in refused["cause"]
+    assert "hunter2" not in service.text
+    assert "Traceback" not in service.text
+
+
+def test_a_database_that_comes_late_is_waited_for(
+    servers: Stack, new_database: str, serve: Callable[..., Service]
+) -> None:
+    with Proxy(servers.postgres.port) as proxy:
+        proxy.refuse = True
+        url = new_database.replace(f":{servers.postgres.port}/", f":{proxy.port}/")
+        service = serve(ready=False, DATABASE_URL=url, START_TIMEOUT_S="20")
+        service.wait_for(lambda: "waiting_for_database" in service.text)
+        service.wait_for(lambda: service.get("/api/health/live").status == 200)
+        answer = service.get("/api/users")
+        assert answer.status == 503
+        assert answer.headers["Retry-After"]
+        proxy.refuse = False
+        service.wait_ready()
+        service.wait_for(lambda: service.post("/api/users", {"username": "ada"}).status == 201)
+        service.kill()
+
+
+def test_an_empty_database_is_migrated_before_the_first_request(
+    new_database: str, serve: Callable[..., Service]
+) -> None:
+    service = serve(DATABASE_URL=new_database)
+    assert service.get("/api/users").json == []
+    assert [event["event"] for event in service.events if "migrat" in event["event"]] == ["migrating", "migrated"]
+    service.end()
+    again = serve(DATABASE_URL=new_database)
+    assert "migrat" not in again.text
+
+
+def test_several_launchers_at_once_migrate_once(new_database: str, serve: Callable[..., Service]) -> None:
+    services = [serve(ready=False, DATABASE_URL=new_database, WORKERS="1") for _ in range(4)]
+    for service in services:
+        service.wait_ready()
+    for service in services:
+        assert service.get("/api/users").json == []
+        assert [event for event in service.events if event["level"] == "error"] == []
+    assert len(ask(new_database, "SELECT * FROM alembic_version")) == 1
+
+
+def test_a_database_of_a_newer_release_is_refused_and_left_alone(
+    new_database: str, serve: Callable[..., Service]
+) -> None:
+    serve(DATABASE_URL=new_database).end()
+    with psycopg.connect(new_database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    service = serve(ready=False, DATABASE_URL=new_database)
+    assert service.process.wait(6) == 1
+    (refused,) = [event for event in service.events if event["event"] == "start_refused"]
+    assert "9999" in refused["cause"]
+    assert "newer release" in refused["cause"]
+    assert "Traceback" not in service.text
+    assert ask(new_database, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("THREADS", "web"),
+        ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+        ("CACHE_TTL_S", "-1"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_its_name(serve: Callable[..., Service], name: str, value: str) -> None:
+    service = serve(ready=False, **{name: value})
+    assert service.process.wait(15) == 2
+    assert name in service.text
+    assert "hunter2" not in service.text
+    assert "Traceback" not in service.text
+
+
+def test_a_database_user_who_may_not_make_tables_is_told_so(new_database: str, serve: Callable[..., Service]) -> None:
+    with psycopg.connect(new_database, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'hunter2'")
+        try:
+            url = urlsplit(new_database)
+            guest = url._replace(netloc=f"guest:hunter2@{url.hostname}:{url.port}").geturl()
+            service = serve(ready=False, DATABASE_URL=guest)
+            assert service.process.wait(20) == 1
+        finally:
+            connection.execute("DROP ROLE guest")
+    (refused,) = [event for event in service.events if event["event"] == "start_refused"]
+    assert "permission denied" in refused["cause"]
+    assert "Traceback" not in service.text
+    assert "hunter2" not in service.text
+
+
+@pytest.mark.parametrize("name", ["LISTEN_ADDRESS", "BIND_ADDRESS"])
+def test_published_wider_without_an_administrator_it_refuses_to_start(
+    new_database: str, serve: Callable[..., Service], name: str
+) -> None:
+    service = serve(ready=False, DATABASE_URL=new_database, **{name: "0.0.0.0"})
+    assert service.process.wait(20) == 1
+    (refused,) = [event for event in service.events if event["event"] == "start_refused"]
+    for word in ("ADMIN_EMAIL", "ADMIN_PASSWORD", "BIND_ADDRESS=127.0.0.1", f"{name}=0.0.0.0"):
+        assert word in refused["cause"]
+
+
+def test_with_an_administrator_from_settings_it_starts_and_is_closed(
+    new_database: str, serve: Callable[..., Service]
+) -> None:
+    admin = {"ADMIN_EMAIL": "ada@example.org", "ADMIN_PASSWORD": "correct horse battery"}
+    service = serve(DATABASE_URL=new_database, BIND_ADDRESS="0.0.0.0", **admin)
+    assert service.get("/api/users").status == 401
+    signed_in = service.post("/api/session", {"email": "ada@example.org", "password": "correct horse battery"})
+    assert signed_in.status == 201
+    assert signed_in.json["role"] == "admin"
+    assert "correct horse" not in service.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("ADMIN_PASSWORD", "short"), ("ADMIN_EMAIL", "nobody")])
+def test_a_wrong_first_administrator_ends_the_start_with_the_setting(
+    new_database: str, serve: Callable[..., Service], name: str, value: str
+) -> None:
+    admin = {"ADMIN_EMAIL": "ada@example.org", "ADMIN_PASSWORD": "correct horse battery", name: value}
+    service = serve(ready=False, DATABASE_URL=new_database, **admin)
+    assert service.process.wait(20) == 1
+    (refused,) = [event for event in service.events if event["event"] == "start_refused"]
+    assert name in refused["cause"]
+    assert "short" not in refused["cause"]
+
+
+def test_a_second_service_on_the_port_gives_up_and_leaves_the_first_alone(serve: Callable[..., Service]) -> None:
+    first = serve(DRAIN_DELAY_S="1")
+    state = str(first.log.with_suffix(".state"))
+    second = serve(ready=False, PORT=str(first.port), STATE_FILE=state)
+    while second.process.poll() is None:
+        assert first.get("/api/users").status == 200
+        assert first.get("/api/health/ready").status == 200
+    assert second.process.wait() == 1
+    (refused,) = [event for event in second.events if event["event"] == "start_refused"]
+    assert str(first.port) in refused["cause"]
+    assert "in use" in refused["cause"]
+    assert "Traceback" not in second.text
+    first.process.send_signal(signal.SIGTERM)
+    first.wait_for(lambda: first.get("/api/health/ready").status == 503, seconds=0.8)
+    assert first.process.wait(10) == 0
+
+
+def test_sigterm_says_not_ready_first_and_ends_in_time(serve: Callable[..., Service]) -> None:
+    service = serve(DRAIN_DELAY_S="1")
+    service.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    service.wait_for(lambda: service.get("/api/health/ready").status == 503, seconds=0.8)
+    assert service.get("/api/health/live").status == 200
+    assert service.get("/api/users").status == 200
+    assert service.process.wait(10) == 0
+    assert 0.9 < time.monotonic() - began < 10
+    assert service.events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_service_stops_with_exit_code_0(serve: Callable[..., Service], number: signal.Signals) -> None:
+    service = serve(DRAIN_DELAY_S="0")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)) as kept_alive:
+        kept_alive.request("GET", "/api/health/live")
+        kept_alive.getresponse().read()
+        service.process.send_signal(number)
+        assert service.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("moment", ["granian.server.mp.load_env", "granian.server.mp.WSGIWorker"])
+def test_a_worker_that_is_told_to_stop_before_it_serves_need_not_be_killed(
+    serve: Callable[..., Service], tmp_path: Path, moment: str
+) -> None:
+    """Once while it loads the application, once when granian has set its handlers and does not wait for signals yet."""
+    place, _, name = moment.rpartition(".")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"""
+import os, signal, sys, time
+def patch():
+    import granian.server.mp
+    real = {moment}
+    def told_to_stop(*args):
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
+        return real(*args)
+    {place}.{name} = told_to_stop
+if "app" in sys.orig_argv: patch()
+"""
+    )
+    service = serve(ready=False, DRAIN_DELAY_S="0", WORKERS="1", PYTHONPATH=str(tmp_path))
+    assert service.process.wait(30) == 0
+    assert service.events[-1]["event"] == "stopped"
+    assert "worker_killed" not in service.text
+
+
+def test_under_load_no_request_is_cut(serve: Callable[..., Service]) -> None:
+    """Clients come as from a balancer: each request on a new connection, until ready says no."""
+    service = serve(DRAIN_DELAY_S="1", WORKERS="2")
+    turned_away, faults, served = threading.Event(), [], [0]
+
+    def hammer() -> None:
+        while not turned_away.is_set():
+            try:
+                answer = service.get("/api/users", timeout=10)
+                served[0] += 1
+                if answer.status != 200:
+                    faults.append(answer)
+            except (OSError, http.client.HTTPException) as error:
+                faults.append(error)
+
+    threads = [threading.Thread(target=hammer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    service.process.send_signal(signal.SIGTERM)
+    service.wait_for(lambda: service.get("/api/health/ready").status == 503, seconds=0.9)
+    turned_away.set()
+    for thread in threads:
+        thread.join()
+    assert service.process.wait(12) == 0
+    assert faults == []
+    assert served[0] > 50
+
+
+def test_a_request_that_waits_for_a_lock_is_finished_before_the_end(
+    servers: Stack, serve: Callable[..., Service]
+) -> None:
+    service = serve(DRAIN_DELAY_S="0.5")
+    user_id = service.post("/api/users", {"username": f"u-{uuid.uuid4()}"}).json["id"]
+    answers = []
+    with psycopg.connect(servers.postgres.url) as holder:
+        holder.execute("SELECT * FROM users WHERE id = %s FOR UPDATE", (user_id,))
+        thread = threading.Thread(
+            target=lambda: answers.append(service("PATCH", f"/api/users/{user_id}", {"name": "x"}))
+        )
+        thread.start()
+        time.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(2)
+    thread.join()
+    assert [answer.status for answer in answers] == [200]
+    assert service.process.wait(10) == 0
+
+
+def test_an_upload_that_began_before_the_stop_is_finished(serve: Callable[..., Service]) -> None:
+    service = serve(DRAIN_DELAY_S="0.5")
+    body = f'{{"username": "u-{uuid.uuid4()}"}}'.encode()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        head = "POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body[:5])
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        client.sendall(body[5:])
+        assert client.recv(65536).startswith(b"HTTP/1.1 201")
+    assert service.process.wait(10) == 0
+
+
+def test_a_killed_worker_is_replaced(serve: Callable[..., Service]) -> None:
+    service = serve(WORKERS="2")
+    workers = [child for child in psutil.Process(service.process.pid).children() if child.is_running()]
+    assert len(workers) >= 2
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+    time.sleep(0.3)
+    service.wait_for(lambda: service.get("/api/users").status == 200)
+    assert service.end() == 0

@@ -1,0 +1,80 @@
+"""A closed service, and people at its doors: each with a browser's cookie or a program's token."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from door import Door
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from app.services import sessions
+from app.services.history import Caller
+from app.web.access import COOKIE
+
+PASSWORD = "correct horse battery"
+OURS = {"Origin": "http://localhost"}
+"""What a browser says of a change that a page of ours makes."""
+
+
+class Person(Door):
+    """Calls with headers of their own, and keeps no cookie that an answer sets."""
+
+    def __init__(self, app: Flask, headers: Mapping[str, str], user: Mapping[str, Any]) -> None:
+        super().__init__(app)
+        self._client = app.test_client(use_cookies=False)
+        self.headers, self.user, self.id = dict(headers), user, str(user.get("id"))
+
+    def __call__(self, method: str, path: str, **kwargs: Any) -> TestResponse:
+        return super().__call__(method, path, **{**kwargs, "headers": {**self.headers, **kwargs.get("headers", {})}})
+
+
+class House:
+    """An application with an administrator, `admin`, who makes all others."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.nobody = Person(app, {}, {})
+        self.admin = self.by_session(self.nobody.make(username="root", role="admin", password=PASSWORD))
+
+    def make(self, role: str = "member", **fields: Any) -> dict[str, Any]:
+        """A user of this role."""
+        return self.admin.make(role=role, **fields)
+
+    def secret(self, user: Mapping[str, Any]) -> str:
+        """The cookie of a new session, without the price of a password."""
+        with self.app.app_context():
+            return sessions.renewed(uuid.UUID(user["id"]), Caller(address="192.0.2.1", agent="Browser/1"))[0]
+
+    def by_session(self, user: Mapping[str, Any]) -> Person:
+        """Somebody who is signed in."""
+        return self.by_cookie(self.secret(user), user)
+
+    def by_cookie(self, secret: str, user: Mapping[str, Any] | None = None) -> Person:
+        """Somebody with this cookie."""
+        return Person(self.app, {"Cookie": f"{COOKIE}={secret}", **OURS}, user or {})
+
+    def token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> dict[str, Any]:
+        """A new token, of the user's own role unless told otherwise, with its secret."""
+        body = {"name": "a program", "user_id": user["id"], "role": role or user["role"], **fields}
+        answer = self.admin.post("/tokens", body)
+        assert answer.status_code == 201, answer.text
+        return answer.json
+
+    def by_token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> Person:
+        """A program of somebody."""
+        return self.bearing(self.token(user, role, **fields)["token"], user)
+
+    def bearing(self, token: str, user: Mapping[str, Any] | None = None) -> Person:
+        """A program with this token."""
+        return Person(self.app, {"Authorization": f"Bearer {token}"}, user or {})
+
+    def sign_in(self, body: Any, address: str = "127.0.0.1", **headers: str) -> TestResponse:
+        """An attempt to sign in, from this address."""
+        return self.nobody.post("/session", body, headers=headers, environ_base={"REMOTE_ADDR": address})
+
+
+def cookie_of(answer: TestResponse) -> str:
+    """The secret of the session that an answer begins; empty when it ends one."""
+    (line,) = [line for line in answer.headers.getlist("Set-Cookie") if line.startswith(f"{COOKIE}=")]
+    return line.partition(";")[0].partition("=")[2]

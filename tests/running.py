@@ -1,0 +1,124 @@
+"""The service as a process: `python -m app` on a free port, asked over real sockets."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from door import check
+
+from embedded import processes
+from embedded.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("DATABASE_URL", "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "PORT", "FLASK_APP")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, and after how long."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    seconds: float
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """A running service; its log goes to a file."""
+
+    def __init__(self, log: Path, env: Mapping[str, str]) -> None:
+        self.port = int(env.get("PORT") or free_port())
+        self.log = log
+        clean = {name: value for name, value in os.environ.items() if name not in OURS}
+        own = {"PORT": str(self.port), "LOG_FORMAT": "json", "STATE_FILE": str(log.with_suffix(".state"))}
+        with log.open("wb") as output:
+            self.process = processes.spawn(
+                [sys.executable, "-m", "app"],
+                death_signal=signal.SIGKILL,
+                env={**clean, **own, **env},
+                cwd=ROOT,
+                output=output,
+            )
+
+    def wait_ready(self, seconds: float = 20) -> None:
+        self.wait_for(lambda: self.get("/api/health/ready").status == 200, seconds)
+
+    def wait_for(self, true: Any, seconds: float = 20) -> None:
+        """Wait until it is so. Not being reachable yet is no failure."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if true():
+                    return
+            except (OSError, http.client.HTTPException):
+                assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.03)
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
+    ) -> Answer:
+        """One request on a connection of its own, checked as every answer is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            return ask(connection, method, path, body, headers)
+        finally:
+            connection.close()
+
+    def get(self, path: str, **kwargs: Any) -> Answer:
+        return self("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any, **kwargs: Any) -> Answer:
+        return self("POST", path, body, **kwargs)
+
+    @property
+    def text(self) -> str:
+        """All that it logged."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log lines that are JSON."""
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+
+    def end(self, seconds: float = 15) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end within {seconds} s:\n{self.text}") from None
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            processes.kill(psutil.Process(self.process.pid))
+        self.process.wait()
+
+
+def ask(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}
+) -> Answer:
+    """One request on this connection; what is not bytes is sent as JSON."""
+    given = dict(headers)
+    if body is not None and not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+        given.setdefault("Content-Type", "application/json")
+    began = time.monotonic()
+    connection.request(method, path, body, given)
+    response = connection.getresponse()
+    answer = Answer(response.status, response.headers, response.read(), time.monotonic() - began)
+    check(method, answer.status, answer.headers, answer.body)
+    return answer

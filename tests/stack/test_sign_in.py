@@ -1,0 +1,207 @@
+"""Who gets in: the first administrator in each way, and sessions and tokens with Redis stopped and started."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from compose import Stack, wait_until
+from running import Answer
+
+HERE = Path(__file__).parent
+_EMAIL, _PASSWORD = "ada@example.org", "correct $horse 'battery"
+# What a browser does with the page at the root.
+_FIRST = """
+import sys, urllib.parse, urllib.request
+assert b"first administrator" in urllib.request.urlopen("http://localhost:5000/").read()
+form = urllib.parse.urlencode({"email": sys.argv[1], "password": sys.argv[2]}).encode()
+urllib.request.urlopen(urllib.request.Request("http://localhost:5000/first", form, {"Origin": "http://localhost:5000"}))
+"""
+_LIST = """
+import http.client
+connection = http.client.HTTPConnection("localhost", 5000)
+connection.request("GET", "/api/users")
+print(connection.getresponse().status)
+"""
+
+
+@pytest.fixture(scope="module")
+def closed(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    """A stack that other machines reach, with an administrator from its settings, signed in."""
+    quoted = _PASSWORD.replace("'", "\\'")
+    settings = {"ADMIN_EMAIL": _EMAIL, "ADMIN_PASSWORD": f"'{quoted}'"}
+    stack = make_stack("closed", BIND_ADDRESS="0.0.0.0", **settings)  # noqa: S104 - that is what is tested
+    stack.up("web")
+    stack.sign_in(_EMAIL, _PASSWORD)
+    yield stack
+    stack.remove()
+
+
+def as_nobody(stack: Stack, method: str = "GET", path: str = "/api/users") -> Answer:
+    """A request without any credential."""
+    kept, stack.credential = stack.credential, {}
+    try:
+        return stack.request(method, path)
+    finally:
+        stack.credential = kept
+
+
+def token(stack: Stack, name: str, role: str = "editor") -> dict[str, str]:
+    """A new token of the command line, as the header that carries it."""
+    words = ("--name", name, "--role", role, "--user", _EMAIL, "--expires-in", "1h")
+    secret = stack("exec", "-T", "web", "flask", "tokens", "create", *words).stdout
+    assert re.fullmatch(r"fsa_\w{49}\n", secret)
+    return {"Authorization": f"Bearer {secret.strip()}"}
+
+
+def test_the_administrator_of_the_settings_signs_in_and_nobody_else_gets_in(closed: Stack) -> None:
+    assert closed.get("/api/session").json["user"]["role"] == "admin"
+    assert closed.make("made-by-ada")["version"] == 1
+    for path in ("/api/users", "/users", "/api/me", "/api/tokens", "/api/session"):
+        answer = as_nobody(closed, path=path)
+        assert answer.status == 401, path
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    for path in ("/api/health", "/api/health/ready", "/api/openapi.json"):
+        assert as_nobody(closed, path=path).status == 200
+    assert closed.health("web") == "healthy"
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(closed: Stack) -> None:
+    cookie = closed.sign_in(_EMAIL, _PASSWORD).headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    other = closed.request("POST", "/api/users", {"username": "eve"}, {"Origin": "https://evil.example"})
+    assert other.status == 403
+
+
+def test_neither_password_nor_token_is_logged(closed: Stack) -> None:
+    bearer = token(closed, "logged")
+    kept, closed.credential = closed.credential, bearer
+    try:
+        assert closed.get("/api/users").status == 200
+        assert closed.request("POST", "/api/session", {"email": _EMAIL, "password": "wrong-password"}).status == 401
+    finally:
+        closed.credential = kept
+    for service in ("web", "db", "cache"):
+        log = closed.log(service)
+        assert _PASSWORD not in log
+        assert "wrong-password" not in log
+        assert "fsa_" not in log
+        assert _EMAIL not in log
+
+
+def test_without_redis_sessions_wait_tokens_go_on_and_nothing_opens(closed: Stack) -> None:
+    bearer, session = token(closed, "outage"), closed.credential
+    assert closed.get("/api/session").json["kind"] == "session"
+    closed("stop", "cache")
+    try:
+        for method, path in (("GET", "/api/users"), ("GET", "/api/session"), ("POST", "/api/users")):
+            answer = closed.request(method, path, {"username": "late"} if method == "POST" else None)
+            assert answer.status == 503
+            assert "session" in answer.json["detail"].lower()
+            assert int(answer.headers["Retry-After"]) >= 1
+        for _ in range(20):
+            assert as_nobody(closed).status == 401
+            assert as_nobody(closed, "POST").status == 401
+        forged = closed.request("GET", "/api/users", headers={"Cookie": f"fsa_session={'A' * 43}"})
+        assert forged.status in (401, 503)
+        closed.credential = bearer
+        assert closed.get("/api/session").json["kind"] == "token"
+        assert closed.make("made-without-redis")["version"] == 1
+        assert closed.get("/api/users").status == 200
+        closed.credential = {"Authorization": bearer["Authorization"][:-1]}
+        assert closed.get("/api/users").status == 401
+        closed.credential = {}
+        again = closed.request("POST", "/api/session", {"email": _EMAIL, "password": _PASSWORD})
+        assert again.status == 503
+        assert "Set-Cookie" not in again.headers
+        assert closed.get("/api/health").json["status"] == "degraded"
+        assert closed.get("/api/health/ready").status == 200
+    finally:
+        closed.credential = session
+        closed("start", "cache")
+    closed.wait_for_health("ok")
+    # This Redis keeps nothing over a restart: who was signed in signs in again.
+    wait_until(lambda: closed.get("/api/session").status == 401, "an ended session is 401")
+    wait_until(lambda: signs_in(closed), "one can sign in again")
+    wait_until(lambda: all_served(closed), "each process reads sessions again")
+
+
+def all_served(stack: Stack) -> bool:
+    """Whether a session is served twenty times; a process that has yet to see Redis again says 503, nothing else."""
+    found = {stack.get("/api/session").status for _ in range(20)}
+    assert found <= {200, 503}
+    return found == {200}
+
+
+def signs_in(stack: Stack) -> bool:
+    try:
+        stack.sign_in(_EMAIL, _PASSWORD)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_who_forgot_the_password_is_let_in_from_the_machine(closed: Stack) -> None:
+    old = closed.credential
+    again = "another $long 'sentence"
+    words = ("exec", "-T", "web", "flask", "users", "password", _EMAIL, "--password-stdin")
+    try:
+        closed(*words, input=f"{again}\n")
+        assert closed.get("/api/session").status == 401
+        closed.sign_in(_EMAIL, again)
+        assert closed.get("/api/users").status == 200
+        assert closed.request("GET", "/api/users", headers=old).status == 401
+    finally:
+        closed(*words, input=f"{_PASSWORD}\n")
+        closed.sign_in(_EMAIL, _PASSWORD)
+
+
+def test_a_revoked_token_is_refused_at_once(closed: Stack) -> None:
+    bearer, kept = token(closed, "revoked"), closed.credential
+    row = next(line for line in closed("exec", "-T", "web", "flask", "tokens", "list").stdout.splitlines()[1:])
+    try:
+        closed.credential = bearer
+        assert closed.get("/api/users").status == 200
+        closed("exec", "-T", "web", "flask", "tokens", "revoke", row.split()[0])
+        assert [closed.get("/api/users").status for _ in range(20)] == [401] * 20
+    finally:
+        closed.credential = kept
+
+
+def test_the_first_administrator_of_the_command_line_closes_the_running_service_at_once(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack("opened")
+    stack.up("web")
+    assert [stack.get("/api/users").status for _ in range(20)] == [200] * 20
+    words = ("--role", "admin", "--email", _EMAIL, "--password-stdin")
+    made = stack("exec", "-T", "web", "flask", "users", "create", *words, input=f"{_PASSWORD}\n")
+    # Both workers know, whichever answers.
+    assert [stack.get("/api/users").status for _ in range(40)] == [401] * 40
+    assert "The service is closed now" in made.stdout
+    assert "closed: 1 administrator" in stack("exec", "-T", "web", "flask", "doctor").stdout
+    stack.sign_in(_EMAIL, _PASSWORD)
+    assert stack.get("/api/users").status == 200
+    stack("restart", "web")
+    stack.credential = {}
+    wait_until(lambda: stack.get("/api/health/ready").status == 200, "web is back")
+    assert [stack.get("/api/users").status for _ in range(20)] == [401] * 20
+    stack.remove()
+
+
+def test_the_first_administrator_of_the_page_closes_other_replicas_within_seconds(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack("closing", HERE / "twins.yml")
+    stack.up("--scale", "web=2", "web")
+    assert [listed_by(stack, replica) for replica in (1, 2)] == ["200", "200"]
+    stack("exec", "-T", "--index", "1", "web", "python", "-c", _FIRST, _EMAIL, _PASSWORD)
+    assert listed_by(stack, 1) == "401"
+    wait_until(lambda: listed_by(stack, 2) == "401", "the other replica is closed", seconds=5)
+    stack.remove()
+
+
+def listed_by(stack: Stack, replica: int) -> str:
+    """The status with which one replica answers to nobody."""
+    return stack("exec", "-T", "--index", str(replica), "web", "python", "-c", _LIST).stdout.strip()

@@ -1,0 +1,103 @@
+"""Who may do what to whom, without HTTP."""
+
+import uuid
+
+import pytest
+
+from app.errors import Forbidden
+from app.models import ROLES
+from app.services.authority import OPEN, OWN_FIELDS, Actor, command, lower
+
+SELF, OTHER = uuid.uuid4(), uuid.uuid4()
+FIELDS = ("username", "email", "name", "role", "active", "attributes.a", "password")
+
+
+def signed_in(role: str) -> Actor:
+    return Actor("session", SELF, role)
+
+
+def may(call, *args) -> bool:
+    try:
+        call(*args)
+    except Forbidden:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_do_all_that_the_one_before_may(role: str) -> None:
+    assert [least for least in ROLES if signed_in(role).may(least)] == list(ROLES[: ROLES.index(role) + 1])
+
+
+@pytest.mark.parametrize(
+    ("role", "below"), [("member", ()), ("viewer", ()), ("editor", ("member", "viewer")), ("admin", ROLES)]
+)
+def test_only_users_of_a_lower_role_are_made_and_touched(role: str, below: tuple[str, ...]) -> None:
+    actor = signed_in(role)
+    assert tuple(other for other in ROLES if may(actor.require_make, other)) == below
+    if role in ("editor", "admin"):
+        assert tuple(other for other in ROLES if may(actor.require_over, other)) == below
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_of_the_own_record_only_own_fields_may_be_changed(role: str) -> None:
+    changed = {field for field in FIELDS if may(signed_in(role).require_change, SELF, role, [field])}
+    own = {"name", "email", "password", "attributes.a"}
+    assert changed == (set(FIELDS) if role == "admin" else own)
+    assert {field.partition(".")[0] for field in own} == OWN_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("role", "other", "changed"),
+    [
+        ("member", "member", ()),
+        ("viewer", "member", ()),
+        ("editor", "member", set(FIELDS) - {"role"}),
+        ("editor", "viewer", set(FIELDS) - {"role"}),
+        ("editor", "editor", ()),
+        ("editor", "admin", ()),
+        ("admin", "admin", FIELDS),
+    ],
+)
+def test_of_others_only_who_stands_above_changes_anything(role: str, other: str, changed: tuple[str, ...]) -> None:
+    actor = signed_in(role)
+    assert {field for field in FIELDS if may(actor.require_change, OTHER, other, [field])} == set(changed)
+    assert may(actor.require_change, OTHER, other, []) == bool(changed)
+
+
+def test_a_refusal_names_every_field_that_it_is_about() -> None:
+    with pytest.raises(Forbidden, match="active, role, username"):
+        signed_in("member").require_change(SELF, "member", ["name", "role", "username", "active"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_token_of_a_lower_role_does_not_act_as_its_user(role: str) -> None:
+    token = Actor("token", SELF, role, "t", whole=False)
+    assert not token.owns(SELF)
+    assert not may(token.require_change, SELF, "admin", ["name"]) or role == "admin"
+    assert Actor("token", SELF, role, "t").owns(SELF)
+
+
+def test_nobody_owns_a_record_while_nobody_is_signed_in() -> None:
+    assert not OPEN.owns(SELF)
+    assert not Actor("session", None, "member").owns(SELF)
+
+
+@pytest.mark.parametrize("actor", [OPEN, command("flask users create")])
+def test_no_rule_is_for_the_open_service_and_for_commands(actor: Actor) -> None:
+    assert all(actor.may(role) for role in ROLES)
+    assert all(may(actor.require_make, role) for role in ROLES)
+    assert all(may(actor.require_change, OTHER, role, FIELDS) for role in ROLES)
+
+
+def test_the_history_names_an_actor_by_ids_alone() -> None:
+    assert OPEN.label is None
+    assert command("flask users create").label == "flask users create"
+    assert Actor("session", SELF, "member", "digest-of-a-cookie").label == f"user:{SELF}"
+    assert Actor("token", SELF, "member", "token-id").label == f"token:token-id user:{SELF}"
+
+
+def test_the_lower_of_two_roles() -> None:
+    for low, one in enumerate(ROLES):
+        for high, other in enumerate(ROLES):
+            assert lower(one, other) == ROLES[min(low, high)]

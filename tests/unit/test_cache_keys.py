@@ -1,0 +1,37 @@
+"""The names of cached answers: different questions never share one."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.schemas import ListQuery
+from app.services.keys import count_key, page_key
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+QUERIES = st.builds(
+    ListQuery,
+    limit=st.integers(1, 200),
+    sort=st.sampled_from(["name", "-name", "created_at"]),
+    q=TEXT,
+    role=st.none() | st.sampled_from(["admin", "member"]),
+    active=st.none() | st.booleans(),
+    deleted=st.booleans(),
+    attributes=st.dictionaries(TEXT, TEXT, max_size=3),
+)
+
+
+@given(QUERIES, QUERIES)
+def test_two_questions_share_a_page_only_if_they_are_the_same(one: ListQuery, other: ListQuery) -> None:
+    assert (page_key(one) == page_key(other)) == (one == other)
+
+
+@given(QUERIES, QUERIES)
+def test_two_questions_share_a_count_only_if_their_filters_are_the_same(one: ListQuery, other: ListQuery) -> None:
+    whole = {"limit": 50, "sort": "created_at", "cursor": None}
+    same = one.model_copy(update=whole) == other.model_copy(update=whole)
+    assert (count_key(one) == count_key(other)) == same
+
+
+@given(QUERIES)
+def test_the_order_in_which_attributes_are_asked_does_not_matter(query: ListQuery) -> None:
+    turned = query.model_copy(update={"attributes": dict(reversed(query.attributes.items()))})
+    assert page_key(turned) == page_key(query)

@@ -1,0 +1,103 @@
+"""Who may knock in open mode."""
+
+# ruff: noqa: S104 - such addresses are what is refused
+
+import pytest
+
+from app.errors import Forbidden
+from app.web.guard import check_host, check_origin
+
+NONE: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost:5000",
+        "localhost.",
+        "127.0.0.1",
+        "127.0.0.1:5000",
+        "127.8.9.10:80",
+        "[::1]",
+        "[::1]:5000",
+        "users.localhost",
+        "a.b.localhost:5000",
+    ],
+)
+def test_a_local_name_may_knock(host: str) -> None:
+    check_host(host, NONE)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ":5000",
+        "evil.com",
+        "evil.com:5000",
+        "10.0.0.1",
+        "0.0.0.0",
+        "[::]",
+        "[2001:db8::1]",
+        "192.168.1.1:5000",
+        "localhost.evil.com",
+        "notlocalhost",
+        "127.0.0.1.nip.io",
+        "evil.com@localhost.evil.com",
+        "web",
+        "[::1",
+        "::1]",
+        "a b",
+        "localhost\x00.evil.com",
+        "évil",
+        "2130706433",
+        "0x7f000001",
+    ],
+)
+def test_any_other_name_is_turned_away(host: str) -> None:
+    with pytest.raises(Forbidden):
+        check_host(host, NONE)
+
+
+def test_a_name_that_was_allowed_may_knock() -> None:
+    check_host("Users.Example.org:443", frozenset({"users.example.org"}))
+    with pytest.raises(Forbidden):
+        check_host("example.org", frozenset({"users.example.org"}))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost:5000"},
+        {"Origin": "http://LOCALHOST:5000"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:5000"},
+    ],
+)
+def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -> None:
+    check_origin("localhost:5000", headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.com"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost:8080"},
+        {"Origin": "http://localhost"},
+        {"Origin": "http://localhost:5000.evil.com"},
+        {"Origin": "localhost:5000"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": ""},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:5000"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.com"},
+    ],
+)
+def test_another_sites_page_may_not(headers: dict[str, str]) -> None:
+    with pytest.raises(Forbidden):
+        check_origin("localhost:5000", headers)

@@ -1,0 +1,65 @@
+"""What has to be said in several places is said in all of them: a test names what was forgotten."""
+
+import re
+import typing
+from pathlib import Path
+
+from door import SORTS
+
+from app import models
+from app.config import Settings
+from app.models import ROLES, SORT_KEYS
+from app.schemas import READ_ONLY, ListQuery, User, UserDraft, UserPatch
+from app.services import history
+from app.services.documents import PUBLIC, PUBLIC_SQL
+
+PRIVATE = {"session_epoch", "username_key", "email_key", "name_key", "password_hash", "words"}
+COMPOSE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
+WRITABLE = set(User.model_fields) - set(READ_ONLY)
+
+
+def test_a_user_as_given_has_every_public_column() -> None:
+    columns = set(models.User.__table__.columns.keys())
+    assert set(User.model_fields) == columns - PRIVATE
+    assert columns >= PRIVATE
+
+
+def test_both_ways_of_selecting_a_user_select_every_public_column() -> None:
+    assert [column.name for column in PUBLIC] == list(User.model_fields)
+    selected = [part.split(" AS ")[-1].removeprefix("u.") for part in PUBLIC_SQL.split(", ")]
+    assert selected == list(User.model_fields)
+
+
+def test_what_can_be_written_is_what_is_given_but_for_read_only_fields_and_the_password() -> None:
+    assert set(UserDraft.model_fields) == set(UserPatch.model_fields) == WRITABLE | {"password"}
+
+
+def test_the_history_tells_of_every_field_that_can_be_written() -> None:
+    assert {*history.FIELDS, "attributes"} == WRITABLE
+
+
+def test_the_dictionary_of_the_exercise_has_every_public_field() -> None:
+    user = models.User(**dict.fromkeys(models.User.__table__.columns.keys()))
+    moment = type("Moment", (), {"isoformat": lambda _: "now"})()
+    user.created_at = user.updated_at = moment
+    assert user.to_dict().keys() == User.model_fields.keys() - {"deleted_at"}
+
+
+def test_every_sort_has_its_key_and_its_indexes() -> None:
+    offered = typing.get_args(ListQuery.model_fields["sort"].annotation)
+    assert set(offered) == set(SORTS) == {sign + sort for sign in ("", "-") for sort in SORT_KEYS}
+    indexes = {index.name for index in models.User.__table__.indexes}
+    assert {f"users_{half}_by_{sort}" for half in ("live", "trash") for sort in SORT_KEYS} <= indexes
+
+
+def test_roles_are_the_same_everywhere() -> None:
+    assert typing.get_args(UserDraft.model_fields["role"].annotation) == ROLES
+    (check,) = [c for c in models.User.__table__.constraints if c.name == "users_role_check"]
+    assert all(f"'{role}'" in str(check.sqltext) for role in ROLES)
+
+
+def test_the_stack_passes_every_setting_on_but_those_that_it_decides() -> None:
+    decided = {"redis_url", "redis_port", "listen_address", "port", "state_file"}
+    web = COMPOSE.read_text().partition("\n  web:\n")[2].partition("\n  db:\n")[0]
+    passed = {name.lower() for name in re.findall(r"^ {6}([A-Z_]+):", web, re.MULTILINE)}
+    assert passed == Settings.model_fields.keys() - decided

@@ -1,0 +1,197 @@
+"""How text is compared: keys that sort and make unique, and the words that a search finds."""
+
+# ruff: noqa: RUF001 - letters that look alike are the point
+
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.services import words
+
+ANY_TEXT = st.text(st.characters(codec="utf-8"))
+ANY_WORDS = st.text(st.characters(categories=["L", "N"]), max_size=254)
+BTREE_BYTES = 2704
+LEXEME_BYTES = 2046
+
+
+def lexemes(**fields: object) -> list[str]:
+    whole = {"username": "u", "email": None, "name": "n", "role": "member", "active": True, "attributes": {}}
+    return words.lexemes({**whole, **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Émilie", "emilie"),
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("İstanbul", "istanbul"),
+        ("ISTANBUL", "istanbul"),
+        ("ıstanbul", "istanbul"),
+        ("Søren", "soren"),
+        ("Łódź", "lodz"),
+        ("Æsir", "aesir"),
+        ("Œuvre", "oeuvre"),
+        ("Þór", "thor"),
+        ("Ǿ", "o"),
+        ("ΣΊΣΥΦΟΣ", "σισυφοσ"),
+        ("ﬁn", "fin"),
+        ("Ⅷ", "viii"),
+        ("１２", "12"),
+        ("Ёлка", "елка"),
+        ("e\u0301", "e"),
+        ("\u0345", "ι"),
+    ],
+)
+def test_case_accents_and_compatibility_forms_do_not_matter(text: str, folded: str) -> None:
+    assert words.fold(text) == folded
+
+
+@given(ANY_TEXT)
+@example("\u0345")
+@example("ẞ")
+@example("ŉ")
+@example("Ǣ")
+@example("\u1fb7")
+def test_folding_twice_changes_nothing(text: str) -> None:
+    assert words.fold(words.fold(text)) == words.fold(text)
+
+
+def test_folding_every_single_character_twice_changes_nothing() -> None:
+    everything = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+    assert [c for c in everything if words.fold(words.fold(c)) != words.fold(c)] == []
+
+
+@given(ANY_TEXT)
+def test_composed_and_decomposed_text_folds_alike(text: str) -> None:
+    assert words.fold(unicodedata.normalize("NFC", text)) == words.fold(unicodedata.normalize("NFD", text))
+
+
+@given(ANY_TEXT)
+def test_identity_is_the_same_after_normalising_and_in_another_case(text: str) -> None:
+    key = words.identity_key(text)
+    assert words.identity_key(key) == key
+    assert words.identity_key(unicodedata.normalize("NFD", text)) == key
+    assert words.identity_key(text.casefold()) == key
+
+
+@pytest.mark.parametrize(("one", "other"), [("resume", "résumé"), ("Soren", "Søren"), ("1", "１")])
+def test_identities_that_differ_in_accents_are_two(one: str, other: str) -> None:
+    assert words.identity_key(one) != words.identity_key(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("ADA", "ada"), ("ß", "SS"), ("ÉA", "e\u0301a"), ("Σ", "ς")])
+def test_identities_that_differ_in_case_are_one(one: str, other: str) -> None:
+    assert words.identity_key(one) == words.identity_key(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Ada Lovelace", ["ada", "lovelace"]),
+        ("ada.lovelace+x@example.org", ["ada", "lovelace", "x", "example", "org"]),
+        ("O'Brien-Smith_2", ["o", "brien", "smith", "2"]),
+        ("", []),
+        ("  --  ", []),
+        ("田中太郎", ["田", "中", "太", "郎"]),
+        ("やまだ", ["や", "ま", "た"]),
+        ("ヤマ", ["ヤ", "マ"]),
+        ("Ada田中B", ["ada", "田", "中", "b"]),
+        ("𠮷野", ["𠮷", "野"]),
+    ],
+)
+def test_words_end_at_what_is_no_letter_or_digit(text: str, found: list[str]) -> None:
+    assert words.split(text) == found
+
+
+def test_thai_is_one_word_a_character() -> None:
+    found = words.split("สมชาย")
+    assert len(found) >= 4
+    assert all(len(word) == 1 for word in found)
+
+
+def test_hangul_words_are_found_by_their_first_syllables() -> None:
+    (whole,) = words.split("김철수")
+    for beginning in ("김", "김철", "김철수"):
+        (prefix,) = words.split(beginning)
+        assert whole.startswith(prefix)
+
+
+def test_spaced_scripts_keep_their_words_whole() -> None:
+    for text in ("Мария", "Μαρία", "مريم", "מרים", "मारिया", "Մարիա"):
+        assert len(words.split(text)) == 1, text
+
+
+@given(ANY_TEXT)
+def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: str) -> None:
+    for word in words.split(text):
+        assert word
+        assert all(character.isalnum() for character in word)
+        assert words.fold(word) == word
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_words_on_both_sides_of_a_space_are_found_alone(one: str, other: str) -> None:
+    assert words.split(f"{one} {other}") == words.split(one) + words.split(other)
+
+
+@given(ANY_WORDS, st.integers(1, 254))
+def test_the_beginning_of_a_word_finds_it(text: str, length: int) -> None:
+    """What a person typed so far matches the word in the end: the folded prefix is a prefix of the folded word."""
+    folded = words.fold(text)
+    found = words.split(folded[:length])
+    whole = words.split(folded)
+    assert all(any(word.startswith(prefix) for word in whole) for prefix in found)
+
+
+@given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
+def test_no_search_meets_a_mark(query: str, key: str, value: str) -> None:
+    marks = [words.role_mark("admin"), words.active_mark(active=True), words.attribute_mark(key, value)]
+    for word in words.split(query):
+        assert not any(mark.startswith(word) for mark in marks)
+
+
+def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
+    marks = {word for word in lexemes(attributes={"city": "Paris"}) if not word.isalnum()}
+    assert len(marks) == 3
+    for query in ("role member", "=role:member", "active true", "@", "="):
+        assert not any(mark.startswith(word) for mark in marks for word in words.split(query))
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=254))
+@example("\ufdfa" * 254)
+@example("\U0001d15f" * 254)
+@example("ΐ" * 254)
+@example("가" * 254)
+def test_keys_and_words_fit_into_an_index(text: str) -> None:
+    """A btree of a key and a UUID holds less than 2,704 bytes, a tsvector words below 2,047."""
+    assert len(words.name_key(text).encode()) <= BTREE_BYTES - 40
+    assert len(words.identity_key(unicodedata.normalize("NFC", text)[:254]).encode()) <= BTREE_BYTES - 40
+    assert all(0 < len(word.encode()) <= LEXEME_BYTES for word in words.split(text))
+
+
+def test_the_longest_identity_of_any_character_fits_into_an_index() -> None:
+    everything = (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF)
+    names = (unicodedata.normalize("NFC", character * 254)[:254] for character in everything)
+    assert max(len(words.identity_key(name).encode()) for name in names) <= BTREE_BYTES - 40
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("Paris", "Paris"), (7, "7"), (1.5, "1.5"), (True, "true"), (False, "false"), (None, "null"), ("", "")],
+)
+def test_a_plain_attribute_has_a_mark(value: object, text: str) -> None:
+    assert words.attribute_mark("city", text) in lexemes(attributes={"city": value})
+
+
+@pytest.mark.parametrize("value", [{}, [], {"a": 1}, ["x"]])
+def test_an_object_or_array_has_no_mark(value: object) -> None:
+    assert lexemes(attributes={"city": value}) == lexemes()
+
+
+def test_marks_do_not_mix_up_key_and_value() -> None:
+    assert words.attribute_mark("a", "b:c") != words.attribute_mark("a:b", "c")
+    assert words.attribute_mark("a", '","') != words.attribute_mark('a","', "")
