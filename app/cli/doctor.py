@@ -36,7 +36,7 @@ def doctor() -> None:
 
 
 def _services(settings: Settings) -> list[Finding]:
-    _, checks = health().report()
+    checks = health().diagnosis()
     places = {"database": without_password(settings.database_url), "cache": without_password(settings.redis_address)}
     return [
         (name, "ok", f"{places[name]} answers in {check.latency_ms} ms")
