@@ -54,6 +54,7 @@ class Settings(BaseModel):
     trusted_proxies: Annotated[
         str, Field(description="addresses or networks of proxies, separated by commas, whose X-Forwarded-* is believed")
     ] = ""
+    adminer_url: Annotated[str, Field(description="address of Adminer, which the console links to")] = ""
     admin_email: Annotated[str, Field(description="address of the first administrator, made at start")] = ""
     admin_password: Annotated[str, Field(description="password of the first administrator")] = ""
     session_idle_h: Annotated[float, Field(gt=0, le=8760, description="how long an unused session lasts, in hours")] = (
@@ -102,6 +103,14 @@ class Settings(BaseModel):
     def _redis_url(cls, value: str) -> str:
         if value and value.partition("://")[0] not in _REDIS_SCHEMES:
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        _check_port(value)
+        return value
+
+    @field_validator("adminer_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
         _check_port(value)
         return value
 

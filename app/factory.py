@@ -5,6 +5,8 @@ from typing import Any
 from flask_openapi3 import Info, OpenAPI
 
 from app.cli import install_commands
+from app.console.formats import install_formats
+from app.console.language import install_languages
 from app.config import load_settings
 from app.extensions import Resources, cache, db, engine_options, engine_url, migrate
 from app.infra.logs import configure_logs
@@ -50,6 +52,8 @@ def create_app(**overrides: Any) -> OpenAPI:
     install_problems(app)
     install_phases(app)
     install_access(app)
+    install_languages(app)
+    install_formats(app)
     register_routes(app)
     install_commands(app)
     app.shell_context_processor(lambda: {"db": db, "cache": cache, "User": User, "HistoryEntry": HistoryEntry})

@@ -3,7 +3,7 @@
 from flask_openapi3 import OpenAPI
 
 from app.api import docs, health, me, session, sessions, tokens, users
-from app.console import account, first, overview, pages, people
+from app.console import account, assets, first, language, overview, people, person
 from app.console import tokens as console_tokens
 
 API = (
@@ -16,10 +16,12 @@ API = (
 )
 PAGES = (
     ("/api", docs.blueprint),
-    ("", pages.blueprint),
+    ("", assets.blueprint),
+    ("", language.blueprint),
     ("", first.blueprint),
     ("", account.blueprint),
     ("", people.blueprint),
+    ("", person.blueprint),
     ("", overview.blueprint),
     ("", console_tokens.blueprint),
 )

@@ -153,7 +153,7 @@ def changes(path: UserPath, query: HistoryQuery) -> Response:
 
 def _link(response: Response, cursors: dict[str, str | None]) -> None:
     """RFC 8288 links to the pages around this one: the same request with another cursor."""
-    asked = [pair for pair in query_pairs(request) if pair[0] != "cursor"]
+    asked = [pair for pair in query_pairs(request.query_string) if pair[0] != "cursor"]
     for relation, cursor in cursors.items():
         if cursor is not None:
             query = urlencode([*asked, ("cursor", cursor)] if cursor else asked)

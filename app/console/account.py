@@ -3,10 +3,13 @@
 from http import HTTPStatus
 
 from flask import Response, redirect, request, url_for
+from flask_babel import gettext
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.pages import faults_of, local, page, pages_of
+from app.console.language import said
+from app.console.pages import DRAFT, faults_of, page, pages_of
+from app.console.targets import local
 from app.errors import Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
 from app.schemas import PasswordChange, SignIn
 from app.services import sessions, users
@@ -20,27 +23,29 @@ blueprint = pages_of("account")
 @blueprint.get("/sign-in")
 def sign_in() -> Response:
     """The form."""
-    return page("sign_in.html", given={}, faults={}, target=local(request.args.get("next", "/")))
+    return page("sign_in.html", given={}, faults={}, target=local(request.args.get("next", "/")), draft=None)
 
 
 @blueprint.post("/sign-in")
 def enter() -> WerkzeugResponse:
-    """Sign in, and go on to where one wanted to go."""
-    target = local(request.form.get("next", "/"))
+    """Sign in, and go on to where one wanted to go: to a form that was filled already, with what was typed."""
+    target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT)
     given = {"username": request.form.get("username", "").strip()}
     try:
         offered = SignIn(username=given["username"], password=request.form.get("password", ""))
         cookie, _ = sessions.sign_in(offered, caller())
     except ValidationError:
-        faults, status = {"form": "Type your username or email, and your password."}, HTTPStatus.UNPROCESSABLE_ENTITY
+        faults = {"form": gettext("Type your username or email, and your password.")}
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
     except (Unauthorized, TooMany, Unavailable) as error:
-        faults, status = {"form": str(error)}, STATUSES[type(error)]
+        faults, status = {"form": said(str(error))}, STATUSES[type(error)]
     else:
         if earlier := request.cookies.get(COOKIE):
             sessions.drop(earlier)
         keep_cookie(cookie)
-        return redirect(target, HTTPStatus.SEE_OTHER)
-    return page("sign_in.html", status, given=given, faults=faults, target=target)
+        # 307: the browser sends the draft once more, now signed in, and `pages` sees to it that it is only shown.
+        return redirect(target, HTTPStatus.TEMPORARY_REDIRECT if draft else HTTPStatus.SEE_OTHER)
+    return page("sign_in.html", status, given=given, faults=faults, target=target, draft=draft)
 
 
 @blueprint.post("/sign-out")
@@ -59,7 +64,7 @@ def profile() -> WerkzeugResponse:
     user_id = actor().user_id
     if user_id is None:
         raise Forbidden("Nobody is signed in, so there is no profile.")
-    return redirect(url_for("people.show", user_id=user_id))
+    return redirect(url_for("person.show", user_id=user_id))
 
 
 @blueprint.get("/password")
@@ -79,6 +84,6 @@ def change_password() -> WerkzeugResponse:
         version = sessions.require_password(user_id, change.current_password, caller())
         users.set_password(user_id, change.new_password, version, caller())
     except (Invalid, Forbidden, Stale, TooMany) as error:
-        return page("password.html", 422, faults=faults_of(error))
+        return page("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults_of(error))
     keep_cookie(sessions.renewed(user_id, caller())[0])
-    return redirect(url_for("people.show", user_id=user_id), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("person.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

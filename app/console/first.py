@@ -5,6 +5,7 @@ from http import HTTPStatus
 from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.console.language import said
 from app.console.pages import page, pages_of
 from app.errors import Conflict, Fault, Invalid, NotFound, Taken
 from app.schemas import SignIn, UserDraft
@@ -39,7 +40,7 @@ def found() -> WerkzeugResponse:
     except Conflict:
         return redirect(url_for("first.show"))
     keep_cookie(sessions.sign_in(SignIn(email=given["email"], password=given["password"]), caller())[0])
-    return redirect(url_for("people.index"), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("overview.show"), HTTPStatus.SEE_OTHER)
 
 
 def _draft(given: dict[str, str]) -> UserDraft:
@@ -51,4 +52,4 @@ def _draft(given: dict[str, str]) -> UserDraft:
 
 
 def _page(given: dict[str, str], faults: list[Fault], status: int) -> Response:
-    return page("first.html", status, given=given, faults={fault.field: fault.message for fault in faults})
+    return page("first.html", status, given=given, faults={fault.field: said(fault.message) for fault in faults})

@@ -1,5 +1,7 @@
 """The first page: how many, since when, and whether all works."""
 
+from typing import Any
+
 from flask import Response, redirect, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -22,6 +24,12 @@ def show() -> WerkzeugResponse:
     return _page()
 
 
+@blueprint.get("/overview/health")
+def health_now() -> Response:
+    """Whether all works: what /api/health says, as a part of the page."""
+    return page("_health.html", **_health())
+
+
 def _page() -> Response:
     figures = overview()
     highest = max(1, *(made for _, made in figures.sign_ups))
@@ -32,19 +40,22 @@ def _page() -> Response:
             "width": round(step - 2, 1),
             "height": round(made / highest * _HEIGHT, 1),
             "y": round(_HEIGHT - made / highest * _HEIGHT, 1),
-            "day": day.isoformat(),
+            "day": day,
             "made": made,
         }
         for number, (day, made) in enumerate(figures.sign_ups)
     ]
-    status, checks = health().report()
     return page(
         "overview.html",
         figures=figures,
         bars=bars,
         size=(_WIDTH, _HEIGHT),
+        highest=highest,
         made=sum(made for _, made in figures.sign_ups),
-        health=status,
-        checks=checks,
-        phase=resources().state.phase.name.lower(),
+        **_health(),
     )
+
+
+def _health() -> dict[str, Any]:
+    status, checks = health().report()
+    return {"health": status, "checks": checks, "phase": resources().state.phase.name.lower()}

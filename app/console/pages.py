@@ -1,32 +1,36 @@
 """What all pages share: how they are rendered, what browsers may do with them, and how errors look."""
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, cast
+from urllib.parse import urlencode, urlsplit
 
+import orjson
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.console.assets import asset_url
+from app.console.language import LANGUAGES, language, said
+from app.console.targets import local
 from app.errors import DomainError, Unauthorized
+from app.extensions import resources
+from app.models import ROLES
+from app.services import users
 from app.web.access import actor, confirm
 from app.web.guard import SAFE
 from app.web.problems import STATUSES
 from app.web.waiting import body_awaited
 
+DRAFT = "draft"
+"""The field that carries what was typed into a form through signing in again."""
 _POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-
-blueprint = Blueprint("pages", __name__)
-
-
-@blueprint.get("/console.css")
-def style() -> Response:
-    """The one style sheet."""
-    response = Response(render_template("console.css"), content_type="text/css; charset=utf-8")
-    response.headers["Cache-Control"] = "public, max-age=3600"
-    return response
+_TARGET = re.compile(r"[a-z]+#([a-z-]+)", re.ASCII)
+_REFILLED: set[str] = set()
 
 
 def pages_of(noun: str) -> Blueprint:
@@ -37,43 +41,93 @@ def pages_of(noun: str) -> Blueprint:
     return found
 
 
+def refilled(endpoint: str) -> None:
+    """Declare that the form of `endpoint` shows what was typed when it gets a DRAFT, and changes nothing then."""
+    _REFILLED.add(endpoint)
+
+
 def page(template: str, status: int = 200, **values: Any) -> Response:
-    """A page, never kept by a browser: what it shows is personal."""
-    shown = render_template(template, who=actor(), is_open=actor().kind == "open", **values)
+    """A page, or a fragment for one that is shown already. Never kept by a browser: what it shows is personal."""
+    who = actor()
+    shown = render_template(
+        template,
+        who=who,
+        own_name=_own_name(),
+        is_open=who.kind == "open",
+        asset=asset_url,
+        language=language(),
+        languages=LANGUAGES,
+        roles=ROLES,
+        said=said,
+        is_fragment=is_fragment(),
+        adminer_url=resources().settings.adminer_url,
+        **values,
+    )
     response = Response(shown, status, content_type="text/html; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     return response
+
+
+def is_fragment() -> bool:
+    """Whether a script asks, that takes only a part of the page."""
+    return request.headers.get("HX-Request-Type") == "partial"
 
 
 def faults_of(error: DomainError) -> Mapping[str, str]:
     """What is wrong, by field; under `form` what is of no field."""
-    found = {fault.field.partition(".")[0]: fault.message for fault in getattr(error, "faults", [])}
-    return found or {"form": str(error)}
+    found = {fault.field.partition(".")[0]: said(fault.message) for fault in getattr(error, "faults", [])}
+    return found or {"form": said(str(error))}
 
 
-def local(target: str) -> str:
-    """`target` when it is a path of this service, else the first page: nobody is led away from here."""
-    # Browsers read a backslash as a slash, and leave out tabs and line ends.
-    is_plain = target.isprintable() and "\\" not in target
-    return target if is_plain and target.startswith("/") and not target.startswith("//") else url_for("first.show")
+def _own_name() -> str | None:
+    """The name of who is signed in, if it can be told: a page that says what is wrong must not fail for it."""
+    user_id = actor().user_id
+    with suppress(DomainError):
+        return cast("str", orjson.loads(users.fetch(user_id).body)["name"]) if user_id else None
+    return None
 
 
-def _await_form() -> None:
+def _await_form() -> WerkzeugResponse | None:
     """Read the form that was sent, before anything is done for who may have lost the right meanwhile."""
-    if request.method not in SAFE:
-        with body_awaited(known=actor().user_id is not None):
-            request.form.get("")
-        confirm()
+    if request.method in SAFE:
+        return None
+    with body_awaited(known=actor().user_id is not None):
+        is_draft = DRAFT in request.form
+    confirm()
+    # Only these know that a draft is to be shown, not done.
+    if is_draft and request.endpoint not in _REFILLED and request.endpoint != "account.enter":
+        return redirect(url_for("first.show"), HTTPStatus.SEE_OTHER)
+    return None
 
 
 def _refused(error: DomainError) -> WerkzeugResponse:
-    if not isinstance(error, Unauthorized):
-        status = STATUSES[type(error)]
-        return page("refused.html", status, sentence=str(error), title=status.phrase)
+    if isinstance(error, Unauthorized):
+        return _sign_in_first()
+    status = STATUSES[type(error)]
+    target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
+    title = said(status.phrase)
+    if target:
+        return page("_refused.html", status, sentence=said(str(error)), title=title, target=target[1])
+    return page("refused.html", status, sentence=said(str(error)), title=title)
+
+
+def _sign_in_first() -> WerkzeugResponse:
     if request.method in SAFE:
-        return redirect(f"{url_for('account.sign_in')}?{urlencode({'next': request.full_path.rstrip('?')})}")
-    faults = {"form": "You are not signed in any more. Nothing was changed."}
-    return page("sign_in.html", HTTPStatus.UNAUTHORIZED, given={}, faults=faults, target=url_for("first.show"))
+        # Of a fragment the page is shown that asked for it.
+        here = urlsplit(request.headers.get("HX-Current-URL", "")) if is_fragment() else None
+        target = local(f"{here.path}?{here.query}".rstrip("?")) if here else request.full_path.rstrip("?")
+        place = f"{url_for('account.sign_in')}?{urlencode({'next': target})}"
+        return Response(status=401, headers={"HX-Redirect": place}) if is_fragment() else redirect(place)
+    draft, target = None, url_for("first.show")
+    if request.endpoint in _REFILLED:
+        target = request.path
+        typed = [(name, value) for name, value in request.form.items(multi=True) if name != "password"]
+        draft = request.form.get(DRAFT) or urlencode(typed)
+    return page(
+        "sign_in.html", HTTPStatus.UNAUTHORIZED, given={}, faults={}, target=target, draft=draft, has_ended=True
+    )

@@ -2,52 +2,84 @@
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
+import orjson
 from flask import Response, redirect, request, url_for
+from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.pages import faults_of, page, pages_of
+from app.console.forms import drafted
+from app.console.pages import faults_of, page, pages_of, refilled
+from app.console.targets import local
 from app.errors import Forbidden, Invalid
 from app.schemas import TokenDraft
-from app.services import tokens
-from app.web.access import caller
-from app.web.reading import token_id_of, validated
+from app.services import tokens, users
+from app.web.access import actor, caller
+from app.web.reading import token_id_of, user_id_of, validated
 
 blueprint = pages_of("console_tokens")
+refilled("console_tokens.create")
 
-LASTING = {"30": "30 days", "90": "90 days", "365": "a year", "": "for ever"}
+_FIELDS = ("name", "role", "days", "user_id", "newest")
 
 
 @blueprint.get("/api-tokens")
 def index() -> Response:
-    """All tokens, and the form for another."""
-    return _page({"role": "viewer", "days": "90"}, {}, HTTPStatus.OK)
+    """All tokens, and the form for another: for oneself, or for the user whose id is asked for."""
+    return _page(_blank(request.args.get("user_id", "")), {}, HTTPStatus.OK)
 
 
 @blueprint.post("/api-tokens")
 def create() -> Response:
     """Make a token. Its secret is on this page and never again, so there is no redirect."""
-    given = {name: request.form.get(name, "") for name in ("name", "role", "days")}
+    draft = drafted()
+    sent = draft if draft is not None else request.form
+    given = {name: sent.get(name, "") for name in _FIELDS}
+    if draft is not None:
+        return _page(given, {}, HTTPStatus.OK)
+    if _was_made(given):
+        return _page(given, {"form": gettext("This form was sent twice, and its token is in the list.")}, 409)
+    values = {"name": given["name"], "role": given["role"], "expires_at": _end(given["days"])}
     try:
-        draft = validated(TokenDraft, {"name": given["name"], "role": given["role"], "expires_at": _end(given["days"])})
-        made = tokens.make(draft, caller())
+        made = tokens.make(validated(TokenDraft, {**values, "user_id": given["user_id"] or None}), caller())
     except (Invalid, Forbidden) as error:
         return _page(given, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
-    return _page({"role": "viewer", "days": "90"}, {}, HTTPStatus.CREATED, made)
+    return _page(_blank(given["user_id"]), {}, HTTPStatus.CREATED, made)
 
 
 @blueprint.post("/api-tokens/<token_id>/revoke")
 def revoke(token_id: str) -> WerkzeugResponse:
-    """End a token."""
+    """End a token, and go back to the page that asked."""
     tokens.revoke(token_id_of(token_id), caller())
-    return redirect(url_for(".index"), HTTPStatus.SEE_OTHER)
+    return redirect(local(request.form.get("next", url_for(".index"))), HTTPStatus.SEE_OTHER)
 
 
 def _page(given: dict[str, str], faults: dict[str, str], status: int, made: tokens.Made | None = None) -> Response:
-    return page("tokens.html", status, tokens=tokens.listed(), given=given, faults=faults, made=made, lasting=LASTING)
+    lasting = {"30": gettext("30 days"), "90": gettext("90 days"), "365": gettext("a year"), "": gettext("for ever")}
+    values: dict[str, Any] = {"tokens": tokens.listed(), "given": given, "faults": faults, "made": made}
+    user_id = user_id_of(given["user_id"]) if given["user_id"] else None
+    is_other = user_id is not None and user_id != actor().user_id
+    person = orjson.loads(users.fetch(user_id).body) if user_id and is_other else None
+    return page("tokens.html", status, lasting=lasting, person=person, **values)
+
+
+def _blank(user_id: str) -> dict[str, str]:
+    # The newest token of all that the sender has seen tells a form that is sent twice.
+    newest = max((str(token["id"]) for token in tokens.listed()), default="")
+    return {"name": "", "role": "viewer", "days": "90", "user_id": user_id, "newest": newest}
+
+
+def _was_made(given: dict[str, str]) -> bool:
+    """Whether a token like this was made for the same user since the form was shown."""
+    owner = given["user_id"] or str(actor().user_id)
+    asked = (given["name"].strip(), given["role"], owner)
+    return any(
+        (token["name"], token["role"], str(token["user_id"])) == asked and str(token["id"]) > given["newest"]
+        for token in tokens.listed()
+        if "newest" in request.form
+    )
 
 
 def _end(days: str) -> str | None:
-    if days not in LASTING or not days:
-        return None
-    return (datetime.now(UTC) + timedelta(days=int(days))).isoformat()
+    return (datetime.now(UTC) + timedelta(days=int(days))).isoformat() if days in ("30", "90", "365") else None

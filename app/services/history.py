@@ -1,8 +1,9 @@
 """The history of each user: written in the transaction of the change, read newest first."""
 
+import re
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ FIELDS = ("username", "email", "name", "role", "active")
 _history = table_of(HistoryEntry)
 _KIND = "history"
 _ID = struct.Struct("q")
+_AUTHOR = re.compile(r"\buser:([0-9a-f-]{36})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,17 @@ def page(user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
     shown = rows[:limit]
     next_cursor = cursors.encode(_kind(user_id), Position(shown[-1].id, str(user_id))) if more else None
     return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
+
+
+def authors(labels: Iterable[str | None]) -> dict[str, str]:
+    """The names of the users whom labels of actors mention, by label; of who was purged there is none."""
+    ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _AUTHOR.search(label))}
+    if not ids:
+        return {}
+    with reading() as connection:
+        rows = connection.execute(select(users.c.id, users.c.name).where(users.c.id.in_(set(ids.values()))))
+        names = {row.id: row.name for row in rows}
+    return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
 
 
 def _kind(user_id: uuid.UUID) -> str:

@@ -72,6 +72,12 @@ def count(query: ListQuery, *, exact: bool) -> int:
         return _estimate(connection, selection, selection.conditions)
 
 
+def about(query: ListQuery) -> tuple[int, bool]:
+    """How many users the whole list has, and whether that is exact: counted when it is cheap. Raises: Unavailable"""
+    guessed = count(query, exact=False)
+    return (count(query, exact=True), True) if guessed <= SOME else (guessed, False)
+
+
 def _packed(selection: Selection) -> bytes:
     with reading() as connection:
         rows, stopped_at = _find(connection, selection)

@@ -77,10 +77,12 @@ def actor_of(secret: str, *, afresh: bool = False) -> Actor:
     return Actor("token", uuid.UUID(kept["user_id"]), role, kept["id"], whole=role == kept["user_role"])
 
 
-def listed() -> list[dict[str, Any]]:
-    """All tokens, newest first, without their secrets. Raises: Unavailable"""
+def listed(user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
+    """All tokens, or those of one user, newest first, without their secrets. Raises: Unavailable"""
     columns = (_tokens, users.c.username)
     statement = select(*columns).join(users, users.c.id == _tokens.c.user_id).order_by(_tokens.c.id.desc())
+    if user_id is not None:
+        statement = statement.where(_tokens.c.user_id == user_id)
     with reading() as connection:
         return [_fields(row) for row in connection.execute(statement)]
 

@@ -83,11 +83,16 @@ def parse_json(body: bytes) -> Any:
 
 def read_query(request: Request, model: type[Model]) -> Model:
     """The query string as `model`. Raises: Malformed (unknown or repeated names, bad encoding), Invalid"""
+    return read_pairs(query_pairs(request.query_string), model)
+
+
+def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
+    """Names and values of a query string as `model`. Raises: Malformed (unknown or repeated names), Invalid"""
     known = [name for name in model.model_fields if name != "attributes"]
     takes_attributes = "attributes" in model.model_fields
     values: dict[str, Any] = {}
     attributes: dict[str, str] = {}
-    for name, value in query_pairs(request):
+    for name, value in pairs:
         target = values
         if takes_attributes and name.startswith(_ATTRIBUTE) and len(name) > len(_ATTRIBUTE):
             name, target = name.removeprefix(_ATTRIBUTE), attributes  # noqa: PLW2901 - the same pair, seen closer
@@ -99,10 +104,10 @@ def read_query(request: Request, model: type[Model]) -> Model:
     return validated(model, {**values, "attributes": attributes} if attributes else values)
 
 
-def query_pairs(request: Request) -> list[tuple[str, str]]:
-    """The query string in order, as application/x-www-form-urlencoded. Raises: Malformed"""
+def query_pairs(query: bytes) -> list[tuple[str, str]]:
+    """A query string in order, as application/x-www-form-urlencoded. Raises: Malformed"""
     pairs = []
-    for part in filter(None, request.environ.get("QUERY_STRING", "").encode("latin-1").split(b"&")):
+    for part in filter(None, query.split(b"&")):
         name, _, value = part.partition(b"=")
         try:
             pair = tuple(unquote_to_bytes(piece.replace(b"+", b" ")).decode("utf-8") for piece in (name, value))

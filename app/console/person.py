@@ -1,0 +1,184 @@
+"""One person: read, make, change, delete and restore, and all that belongs to them."""
+
+import uuid
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Response, redirect, request, url_for
+from flask_babel import gettext
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.console.forms import Form, blank, choices, draft_of, filled, given, settled, shown
+from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
+from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, Unavailable
+from app.services import history, sessions, tokens, users
+from app.services.idempotency import Attempt
+from app.web.access import actor, caller, session
+from app.web.reading import user_id_of
+
+_HISTORY = 20
+_KEY_TTL = timedelta(hours=24)
+_REFUSALS = (Invalid, Malformed, Taken, Forbidden, Conflict)
+
+blueprint = pages_of("person")
+refilled("person.create")
+refilled("person.save")
+
+
+@blueprint.get("/people/new")
+def new() -> Response:
+    """The form for a new person."""
+    return _form(blank(), {})
+
+
+@blueprint.post("/people/new")
+def create() -> WerkzeugResponse:
+    """Make a person. The same form sent twice makes one."""
+    form = filled()
+    if form is not None:
+        return _form({**blank(), **form}, {}, is_draft=True)
+    form = {**blank(), "key": "", **given()}
+    try:
+        draft = draft_of(form)
+        attempt = Attempt(f"console:{form['key']}", draft, _KEY_TTL) if form["key"] else None
+        _, user_id, _ = users.register(draft, caller(), attempt)
+    except KeyReused:
+        faults = {
+            "form": gettext("This form made somebody already. It was not sent again: look it over, then send it.")
+        }
+        return _form({**form, "key": str(uuid.uuid4())}, faults, HTTPStatus.UNPROCESSABLE_ENTITY)
+    except _REFUSALS as error:
+        return _form(form, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(url_for(".show", user_id=user_id, done="made"), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.get("/people/<user_id>")
+def show(user_id: str) -> Response:
+    """A person: details, tokens, sessions, activity."""
+    found = user_id_of(user_id)
+    if is_fragment():
+        return page("_activity.html", **_activity(found), user_id=found)
+    person = orjson.loads(users.fetch(found).body)
+    return _person(found, person, shown(person), {})
+
+
+@blueprint.post("/people/<user_id>")
+def save(user_id: str) -> WerkzeugResponse:
+    """Save a person, unless somebody else has meanwhile: then both versions are shown, to choose field by field."""
+    found = user_id_of(user_id)
+    person = orjson.loads(users.fetch(found).body)
+    form = filled()
+    if form is not None:
+        return _person(found, person, {**shown(person), **form}, {}, is_draft=True)
+    # What the form does not offer to this actor stays as it is.
+    form = settled({**shown(person), "version": "", "was": "{}", **given()})
+    try:
+        users.replace(found, draft_of(form), lambda there: str(there) == form["version"], caller())
+    except Stale:
+        theirs = shown(person := orjson.loads(users.fetch(found).body))
+        form, contested = choices(form, theirs)
+        if contested is None:
+            # The same form sent twice, or two who made the same change.
+            return redirect(url_for(".show", user_id=found, done="saved"), HTTPStatus.SEE_OTHER)
+        return _person(found, person, form, {}, HTTPStatus.CONFLICT, contested=contested)
+    except _REFUSALS as error:
+        return _person(found, person, form, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
+    return redirect(url_for(".show", user_id=found, done="saved"), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.post("/people/<user_id>/delete")
+def delete(user_id: str) -> WerkzeugResponse:
+    """Put a person into the trash; the next page offers to undo it."""
+    found = user_id_of(user_id)
+    try:
+        users.remove(found, lambda _: True, caller())
+    except NotFound:
+        # Sent twice: it is where it should be. Who never was there is not found by the undo.
+        pass
+    return redirect(url_for("people.index", done="deleted", undo=found), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.post("/people/<user_id>/restore")
+def restore(user_id: str) -> WerkzeugResponse:
+    """Take a person out of the trash."""
+    found = user_id_of(user_id)
+    users.restore(found, lambda _: True, caller())
+    return redirect(url_for(".show", user_id=found, done="restored"), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.post("/people/<user_id>/purge")
+def purge(user_id: str) -> WerkzeugResponse:
+    """Remove a person for good, once that was confirmed."""
+    found = user_id_of(user_id)
+    if "sure" not in request.form:
+        return page("purge.html")
+    users.purge(found, lambda _: True, caller())
+    return redirect(url_for("people.index", deleted="true", done="purged"), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.post("/people/<user_id>/sessions/<session_id>/end")
+def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
+    """End a session of a person."""
+    found = user_id_of(user_id)
+    sessions.end(found, session_id, caller())
+    return redirect(url_for(".show", user_id=found, done="ended"), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.post("/people/<user_id>/unlock")
+def unlock(user_id: str) -> WerkzeugResponse:
+    """Forget the wrong passwords that keep a person out."""
+    found = user_id_of(user_id)
+    sessions.unlock(found, caller())
+    return redirect(url_for(".show", user_id=found, done="unlocked"), HTTPStatus.SEE_OTHER)
+
+
+def _form(form: Form, faults: dict[str, str], status: int = HTTPStatus.OK, *, is_draft: bool = False) -> Response:
+    values = {"person": None, "given": form, "faults": faults, "contested": {}, "is_draft": is_draft}
+    return page("person_form.html", status, **values)
+
+
+def _person(
+    user_id: uuid.UUID,
+    person: dict[str, Any],
+    form: Form,
+    faults: dict[str, str],
+    status: int = HTTPStatus.OK,
+    contested: dict[str, tuple[str, str]] | None = None,
+    *,
+    is_draft: bool = False,
+) -> Response:
+    who, current = actor(), session()
+    sees_sessions = who.may("admin") or who.owns(user_id)
+    try:
+        open_sessions = [one.fields() for one in sessions.of_user(user_id)] if sees_sessions else []
+    except Unavailable:
+        open_sessions = None
+    return page(
+        "person.html",
+        status,
+        person=person,
+        user_id=user_id,
+        given=form,
+        faults=faults,
+        contested=contested or {},
+        is_conflict=contested is not None,
+        is_draft=is_draft,
+        is_own=who.owns(user_id),
+        may_change=who.may_change(user_id, person["role"]),
+        sees_sessions=sees_sessions,
+        sessions=open_sessions,
+        current=current.id if current else None,
+        tokens=tokens.listed(user_id) if who.may("admin") else [],
+        done=request.args.get("done"),
+        **(_activity(user_id) if who.may("viewer") else {"entries": [], "older": None, "authors": {}}),
+    )
+
+
+def _activity(user_id: uuid.UUID) -> dict[str, Any]:
+    """A page of the history, and the names of who made it."""
+    found = history.page(user_id, _HISTORY, request.args.get("before"))
+    entries = orjson.loads(found.body)
+    authors = history.authors(entry["actor"] for entry in entries)
+    return {"entries": entries, "older": found.next_cursor, "authors": authors}
