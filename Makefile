@@ -7,7 +7,10 @@ ready = command -v $(PYTHON) >/dev/null || { echo "Error: $(PYTHON) is not there
 local = exec .venv/bin/python -m embedded.run --postgres $(POSTGRES) --data "$(DATA)"
 lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help run demo flask test test-stack check lock bench
+babel = .venv/bin/pybabel -q
+sentences = -k Fault:2 -k marked -k _rule -k Conflict -k NotFound -k Forbidden -k Unauthorized -k Unavailable -k Stale -k KeyReused -k Malformed -k TooMany
+
+.PHONY: help run demo flask test test-stack check words lock bench
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -24,5 +27,7 @@ test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra tests/stack
 bench: ## measure what the docs claim
 	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid"; do .venv/bin/python bench/$$script || exit 1; done
+words: ## gather the sentences of the console for its translators, and compile what they wrote
+	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg $(sentences) --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt

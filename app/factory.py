@@ -5,9 +5,9 @@ from typing import Any
 from flask_openapi3 import Info, OpenAPI
 
 from app.cli import install_commands
+from app.config import load_settings
 from app.console.formats import install_formats
 from app.console.language import install_languages
-from app.config import load_settings
 from app.extensions import Resources, cache, db, engine_options, engine_url, migrate
 from app.infra.logs import configure_logs
 from app.models import HistoryEntry, User

@@ -53,7 +53,7 @@ def show(mark: str, name: str) -> Response:
     asset = assets().get(name)
     if asset is None:
         raise NotFound("There is no such file.")
-    packed = "gzip" in request.accept_encodings
+    packed = bool(request.accept_encodings.quality("gzip"))
     response = Response(asset.packed if packed else asset.plain, content_type=asset.kind)
     response.headers["Cache-Control"] = _FOR_GOOD if mark == asset.mark else "no-store"
     response.headers["Vary"] = "Accept-Encoding"

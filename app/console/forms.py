@@ -75,7 +75,7 @@ def draft_of(form: Form) -> UserDraft:
     try:
         attributes = parse_json((form["attributes"].strip() or "{}").encode())
     except Malformed as error:
-        raise Invalid([Fault("attributes", str(error))]) from None
+        raise Invalid([Fault("attributes", str(error).replace("The body", "It"))]) from None
     fields = {name: form[name] for name in ("name", "username", "email", "password", "role") if form[name].strip()}
     return validated(UserDraft, {**fields, "active": bool(form["active"]), "attributes": attributes})
 
@@ -98,12 +98,12 @@ def _was(form: Form) -> dict[str, Any]:
 
 
 def _same(name: str, one: str, other: Any) -> bool:
-    if name != "attributes" or not isinstance(other, str):
-        return one == other
+    if name != "attributes":
+        return bool(one == other)
     try:
-        return _canonical(one) == _canonical(other)
+        return _canonical(one) == _canonical(str(other))
     except Malformed:
-        return one == other
+        return bool(one == other)
 
 
 def _canonical(text: str) -> bytes:

@@ -8,11 +8,14 @@ from flask_babel import Babel, get_locale, gettext
 from werkzeug.wrappers import Response
 
 from app.console.targets import local
+from app.models import ROLES
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"
 _YEAR_S = 365 * 86400
 _VALUE = re.compile(r"\d+(?:\.\d+)*|'[^']*'|\b(?:member|viewer|editor|admin)\b")
+
+_ROLES = {role: "administrator" if role == "admin" else role for role in ROLES}
 
 blueprint = Blueprint("language", __name__)
 
@@ -28,7 +31,13 @@ def language() -> str:
 
 
 def said(sentence: str) -> str:
-    """A sentence of a service in the reader's language. Its numbers, roles and what it quotes are taken out first."""
+    """A sentence of a service in the reader's language.
+
+    It is looked up as it is, then without its numbers, roles and what it quotes, then in parts around a colon.
+    """
+    whole = str(gettext(sentence))
+    if whole != sentence:
+        return whole
     values: list[str] = []
 
     def take(match: re.Match[str]) -> str:
@@ -36,8 +45,17 @@ def said(sentence: str) -> str:
         return "{}"
 
     pattern = _VALUE.sub(take, sentence)
-    first, *rest = gettext(pattern).split("{}")
-    return first + "".join(value + part for value, part in zip(values, rest, strict=False))
+    found = str(gettext(pattern))
+    if found != pattern:
+        first, *rest = found.split("{}")
+        return first + "".join(_value(value) + part for value, part in zip(values, rest, strict=False))
+    head, colon, tail = sentence.partition(": ")
+    return f"{said(head)}{gettext(': ')}{said(tail)}" if colon else sentence
+
+
+def _value(value: str) -> str:
+    """A role by its name, all else as it is."""
+    return str(gettext(_ROLES[value])) if value in _ROLES else value
 
 
 @blueprint.post("/language")

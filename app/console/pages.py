@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.assets import asset_url
@@ -109,8 +110,15 @@ def _refused(error: DomainError) -> WerkzeugResponse:
     if isinstance(error, Unauthorized):
         return _sign_in_first()
     status = STATUSES[type(error)]
+    titles = {
+        HTTPStatus.FORBIDDEN: gettext("Not allowed"),
+        HTTPStatus.NOT_FOUND: gettext("Not found"),
+        HTTPStatus.CONFLICT: gettext("Not possible now"),
+        HTTPStatus.SERVICE_UNAVAILABLE: gettext("Not available at the moment"),
+        HTTPStatus.TOO_MANY_REQUESTS: gettext("Too much at once"),
+    }
+    title = titles.get(status, gettext("Something is not right"))
     target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
-    title = said(status.phrase)
     if target:
         return page("_refused.html", status, sentence=said(str(error)), title=title, target=target[1])
     return page("refused.html", status, sentence=said(str(error)), title=title)

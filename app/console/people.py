@@ -1,11 +1,11 @@
 """People: find them, and change many at once. All that a list shows is in its address."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, cast, get_args
+from typing import cast, get_args
 from urllib.parse import urlencode
 
 import orjson
@@ -61,8 +61,8 @@ class Asked:
 @blueprint.get("/people")
 def index() -> Response:
     """A page of the list."""
-    asked, faults = Asked(()), {}
-    found, total = listing.Page(b"[]", None, None), (0, True)
+    asked, found, total = Asked(()), listing.Page(b"[]", None, None), (0, True)
+    faults: Mapping[str, str] = {}
     try:
         asked = Asked.of(request.query_string)
         query = asked.query()

@@ -1,6 +1,7 @@
 """One person: read, make, change, delete and restore, and all that belongs to them."""
 
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -36,9 +37,9 @@ def new() -> Response:
 @blueprint.post("/people/new")
 def create() -> WerkzeugResponse:
     """Make a person. The same form sent twice makes one."""
-    form = filled()
-    if form is not None:
-        return _form({**blank(), **form}, {}, is_draft=True)
+    typed = filled()
+    if typed is not None:
+        return _form({**blank(), **typed}, {}, is_draft=True)
     form = {**blank(), "key": "", **given()}
     try:
         draft = draft_of(form)
@@ -58,7 +59,7 @@ def create() -> WerkzeugResponse:
 def show(user_id: str) -> Response:
     """A person: details, tokens, sessions, activity."""
     found = user_id_of(user_id)
-    if is_fragment():
+    if is_fragment() and actor().may("viewer"):
         return page("_activity.html", **_activity(found), user_id=found)
     person = orjson.loads(users.fetch(found).body)
     return _person(found, person, shown(person), {})
@@ -69,15 +70,16 @@ def save(user_id: str) -> WerkzeugResponse:
     """Save a person, unless somebody else has meanwhile: then both versions are shown, to choose field by field."""
     found = user_id_of(user_id)
     person = orjson.loads(users.fetch(found).body)
-    form = filled()
-    if form is not None:
-        return _person(found, person, {**shown(person), **form}, {}, is_draft=True)
+    draft = filled()
+    if draft is not None:
+        return _person(found, person, {**shown(person), **draft}, {}, is_draft=True)
     # What the form does not offer to this actor stays as it is.
     form = settled({**shown(person), "version": "", "was": "{}", **given()})
     try:
         users.replace(found, draft_of(form), lambda there: str(there) == form["version"], caller())
     except Stale:
-        theirs = shown(person := orjson.loads(users.fetch(found).body))
+        person = orjson.loads(users.fetch(found).body)
+        theirs = shown(person)
         form, contested = choices(form, theirs)
         if contested is None:
             # The same form sent twice, or two who made the same change.
@@ -92,11 +94,9 @@ def save(user_id: str) -> WerkzeugResponse:
 def delete(user_id: str) -> WerkzeugResponse:
     """Put a person into the trash; the next page offers to undo it."""
     found = user_id_of(user_id)
-    try:
+    # Sent twice: they are where they should be. Who never was here is not found by the undo.
+    with suppress(NotFound):
         users.remove(found, lambda _: True, caller())
-    except NotFound:
-        # Sent twice: it is where it should be. Who never was there is not found by the undo.
-        pass
     return redirect(url_for("people.index", done="deleted", undo=found), HTTPStatus.SEE_OTHER)
 
 
