@@ -72,12 +72,20 @@ def choices(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]] 
 
 def draft_of(form: Form) -> UserDraft:
     """The person that the form describes. Raises: Invalid, naming the field"""
+    faults = []
+    attributes = {}
     try:
         attributes = parse_json((form["attributes"].strip() or "{}").encode())
     except Malformed as error:
-        raise Invalid([Fault("attributes", str(error).replace("The body", "It"))]) from None
+        faults = [Fault("attributes", str(error).replace("The body", "It"))]
     fields = {name: form[name] for name in ("name", "username", "email", "password", "role") if form[name].strip()}
-    return validated(UserDraft, {**fields, "active": bool(form["active"]), "attributes": attributes})
+    try:
+        draft = validated(UserDraft, {**fields, "active": bool(form["active"]), "attributes": attributes})
+    except Invalid as error:
+        raise Invalid([*error.faults, *faults]) from None
+    if faults:
+        raise Invalid(faults)
+    return draft
 
 
 def _read(sent: dict[str, str]) -> Form:

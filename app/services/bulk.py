@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
 from app.schemas import ListQuery
 
 MOST = 10_000

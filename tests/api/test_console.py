@@ -3,77 +3,12 @@
 import html
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from browsing import PASSWORD, form_of, make, send, version, versions
 from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
-
-PASSWORD = "correct horse battery"
-OWN = {"Origin": "http://localhost"}
-
-
-@pytest.fixture
-def admin(app: Flask, api: Door) -> FlaskClient:
-    """A browser in which an administrator has just signed in; `api` is on empty tables and closed now."""
-    browser = app.test_client()
-    made = browser.post("/first", data={"email": "ada@example.org", "name": "Ada", "password": PASSWORD})
-    assert made.status_code == 303
-    assert api.get("/users").status_code == 401
-    return browser
-
-
-@pytest.fixture
-def sign_in(app: Flask, admin: FlaskClient) -> Callable[[str], FlaskClient]:
-    """Make a user with a role, and a browser in which they have signed in."""
-
-    def sign_in(role: str) -> FlaskClient:
-        name = f"{role}-of-test"
-        made = send(admin, "/people/new", name=name, username=name, role=role, active="on", password=PASSWORD)
-        assert made.status_code == 303, made.text
-        browser = app.test_client()
-        assert send(browser, "/sign-in", username=name, password=PASSWORD).status_code == 303
-        return browser
-
-    return sign_in
-
-
-def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
-    """Send a form as a page of this service does."""
-    return browser.post(path, data=form, headers=OWN)
-
-
-def make(browser: FlaskClient, **form: str) -> str:
-    """Make a person, and return the path of its page."""
-    answer = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
-    assert answer.status_code == 303, answer.text
-    path, _, news = answer.location.partition("?")
-    assert news == "done=made"
-    return path
-
-
-def version(browser: FlaskClient, path: str) -> str:
-    return hidden(browser.get(path).text, "version")
-
-
-def hidden(page: str, name: str) -> str:
-    (found,) = re.findall(rf'name="{name}" value="([^"]*)"', page)
-    return html.unescape(found)
-
-
-def versions(page: str) -> dict[str, str]:
-    """What a form says of what it showed at first."""
-    return {name: hidden(page, name) for name in ("version", "was")}
-
-
-def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
-    """What the form of a person would send, with some fields typed anew."""
-    user = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
-    fields = {name: user[name] or "" for name in ("name", "username", "email", "role")}
-    has = {"has_username": "1", "has_role": "1", "has_active": "1"}
-    return {**fields, **has, "active": "on", "attributes": "{}", **versions(browser.get(path).text), **changed}
 
 
 def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClient) -> None:
@@ -239,17 +174,6 @@ def test_a_new_password_ends_other_sessions_and_keeps_this_one(app: Flask, admin
     assert right.status_code == 303
     assert admin.get("/people").status_code == 200
     assert other.get("/people").status_code == 302
-
-
-@pytest.mark.parametrize("path", ["/sign-in", "/people", "/people/new", "/password", "/people?role=king"])
-def test_every_page_forbids_what_it_does_not_need(admin: FlaskClient, path: str) -> None:
-    headers: Any = admin.get(path).headers
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert "unsafe" not in headers["Content-Security-Policy"]
-    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "same-origin"
-    assert headers["Cache-Control"] == "no-store"
 
 
 def test_a_page_of_another_site_changes_nothing(admin: FlaskClient) -> None:

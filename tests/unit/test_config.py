@@ -27,6 +27,7 @@ WRONG = {
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
     "TRUSTED_PROXIES": ["proxy", "10.0.0.0/99", "10.0.0.1/8", "127.0.0.1,,x"],
+    "ADMINER_URL": ["localhost:8080", "javascript:alert(1)", "http://localhost:port"],
     "ADMIN_EMAIL": ["ada@example.org"],
     "ADMIN_PASSWORD": ["a password that stands alone"],
     "SESSION_IDLE_H": ["0", "-1", "8761", "a day"],
@@ -73,6 +74,7 @@ def test_every_setting_is_also_read_from_a_file(name: str, tmp_path: Path) -> No
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "text",
         "TRUSTED_PROXIES": "10.0.0.0/8",
+        "ADMINER_URL": "http://h:8080",
     }
     other = {"ADMIN_EMAIL": {"ADMIN_PASSWORD": "x"}, "ADMIN_PASSWORD": {"ADMIN_EMAIL": "x"}}.get(name, {})
     value = values.get(name, "1234" if name == "MAX_BODY_BYTES" else "7")

@@ -1,0 +1,187 @@
+"""Forms that meet trouble: somebody else was quicker, the session ended, the button was pressed twice."""
+
+import html
+import re
+from collections.abc import Callable
+
+import pytest
+from browsing import PASSWORD, form_of, hidden, make, send, version, versions
+from flask import Flask
+from flask.testing import FlaskClient
+
+EVERYTHING = {"name": "New Name", "email": "new@example.org", "username": "newbob", "role": "viewer", "active": ""}
+
+
+def test_what_only_they_changed_is_merged_and_only_what_both_changed_is_asked(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    mine = form_of(admin, path, name="Mine")
+    send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
+    conflict = send(admin, path, **mine).text
+    assert conflict.count('class="choice"') == 1
+    assert 'name="keep_name"' in conflict
+    assert 'value="theirs@example.org"' in conflict
+    assert "nothing of yours is lost" in conflict
+
+
+@pytest.mark.parametrize("keep", ["mine", "theirs"])
+def test_a_choice_between_two_versions_is_kept(admin: FlaskClient, keep: str) -> None:
+    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    mine = form_of(admin, path, name="Mine", role="viewer", attributes='{"plan": "mine"}')
+    theirs = form_of(admin, path, name="Theirs", role="editor", attributes='{"plan": "theirs"}', active="")
+    send(admin, path, **theirs)
+    conflict = send(admin, path, **mine)
+    names = sorted(re.findall(r'name="theirs_(\w+)"', conflict.text))
+    assert names == ["attributes", "name", "role"]
+    choices = {f"keep_{name}": keep for name in names}
+    others = {f"theirs_{name}": hidden(conflict.text, f"theirs_{name}") for name in names}
+    saved = send(admin, path, **{**mine, "active": "", **versions(conflict.text), **choices, **others})
+    assert saved.status_code == 303, saved.text
+    user = admin.get(f"/api/users/{path.rpartition('/')[2]}").json
+    chosen = "Mine" if keep == "mine" else "Theirs"
+    assert (user["name"], user["attributes"]) == (chosen, {"plan": keep})
+    assert (user["role"], user["active"]) == ("viewer" if keep == "mine" else "editor", False)
+
+
+def test_a_third_who_saves_during_the_choice_is_not_overwritten(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    mine = form_of(admin, path, name="Mine")
+    send(admin, path, **form_of(admin, path, name="Theirs"))
+    conflict = send(admin, path, **mine)
+    send(admin, path, **form_of(admin, path, name="Third"))
+    again = send(admin, path, **{**mine, **versions(conflict.text), "keep_name": "mine"})
+    assert again.status_code == 409
+    assert "Saved meanwhile: Third" in again.text
+
+
+def test_a_fault_does_not_hide_that_somebody_saved_meanwhile(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    mine = form_of(admin, path, name="Mine", email="nobody")
+    send(admin, path, **form_of(admin, path, name="Theirs"))
+    faulty = send(admin, path, **mine)
+    assert faulty.status_code == 422
+    mended = send(admin, path, **{**mine, **versions(faulty.text), "email": "bob@example.org"})
+    assert mended.status_code == 409
+    assert "Saved meanwhile: Theirs" in mended.text
+
+
+def test_the_same_change_by_two_is_no_conflict(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    form = form_of(admin, path, name="Robert", attributes='{"a": 1}')
+    for _ in range(2):
+        saved = send(admin, path, **form)
+        assert (saved.status_code, saved.location) == (303, f"{path}?done=saved")
+    assert version(admin, path) == "2"
+
+
+def test_a_new_person_sent_twice_is_made_once(admin: FlaskClient) -> None:
+    page = admin.get("/people/new").text
+    form = {"name": "Bob", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
+    sent = [send(admin, "/people/new", **form, key=hidden(page, "key"), password=PASSWORD) for _ in range(2)]
+    assert [answer.status_code for answer in sent] == [303, 303]
+    assert sent[0].location == sent[1].location
+    other = send(admin, "/people/new", **{**form, "username": "bob2"}, key=hidden(page, "key"), password=PASSWORD)
+    assert other.status_code == 422
+    assert hidden(other.text, "key") != hidden(page, "key")
+
+
+def test_a_token_sent_twice_is_made_once(admin: FlaskClient) -> None:
+    form = {"name": "ci", "role": "viewer", "days": "90", "newest": hidden(admin.get("/api-tokens").text, "newest")}
+    assert send(admin, "/api-tokens", **form, user_id="").status_code == 201
+    again = send(admin, "/api-tokens", **form, user_id="")
+    assert again.status_code == 409
+    assert "sent twice" in again.text
+    assert len(admin.get("/api/tokens").json) == 1
+
+
+def test_deleting_and_restoring_twice_does_no_harm(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    assert [send(admin, f"{path}/delete").status_code for _ in range(2)] == [303, 303]
+    assert send(admin, f"{path}/restore").status_code == 303
+    assert send(admin, f"{path}/restore").status_code == 409
+    assert version(admin, path) == "3"
+
+
+@pytest.fixture
+def outlived(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient, str]]:
+    """Send a form of which the session has ended, sign in on the page that answers, and return what comes then."""
+
+    def outlived(path: str, **form: str) -> tuple[FlaskClient, str]:
+        browser = app.test_client()
+        browser.set_cookie("fsa_session", f"{'x' * 43}.{'0' * 32}")
+        asked = send(browser, path, **form)
+        assert asked.status_code == 401
+        assert "Nothing was changed" in asked.text
+        fields = {name: hidden(asked.text, name) for name in ("next", "draft")}
+        assert form.get("password", "no password") not in asked.text
+        wrong = send(browser, "/sign-in", username="ada@example.org", password="something else", **fields)
+        assert wrong.status_code == 401
+        assert hidden(wrong.text, "draft") == fields["draft"]
+        right = {"username": "ada@example.org", "password": PASSWORD}
+        led = send(browser, "/sign-in", **right, **fields)
+        assert (led.status_code, led.location) == (307, path)
+        # What a browser does at 307: the same body once more.
+        shown = send(browser, led.location, **right, **fields)
+        assert shown.status_code == 200
+        assert "not saved yet" in shown.text or path == "/api-tokens"
+        return browser, shown.text
+
+    return outlived
+
+
+def test_a_form_whose_session_ended_is_filled_again_after_signing_in(
+    admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
+) -> None:
+    form = {"role": "editor", "has_active": "1", "attributes": '{"a": "<é&>"}', "name": "Zoë & Co", "username": "zoe"}
+    _, page = outlived("/people/new", **form, password="a secret of nobody")
+    assert 'value="Zoë &amp; Co"' in page
+    assert '{"a": "<é&>"}' in html.unescape(page)
+    assert '<option value="editor" selected>' in page
+    assert "checked" not in page.partition('id="active"')[2].partition(">")[0]
+    assert len(admin.get("/api/users").json) == 1
+
+
+def test_an_edit_whose_session_ended_keeps_the_version_that_it_began_with(
+    admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
+) -> None:
+    path = make(admin, name="Bob", username="bob")
+    mine = form_of(admin, path, name="Mine")
+    send(admin, path, **form_of(admin, path, name="Theirs"))
+    browser, page = outlived(path, **mine)
+    assert 'value="Mine"' in page
+    saved = send(browser, path, **{**mine, **versions(page)})
+    assert saved.status_code == 409
+    assert "Saved meanwhile: Theirs" in saved.text
+
+
+def test_a_token_form_whose_session_ended_is_filled_again(
+    admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
+) -> None:
+    _, page = outlived("/api-tokens", name="for the build", role="editor", days="365", user_id="", newest="")
+    assert 'value="for the build"' in page
+    assert admin.get("/api/tokens").json == []
+
+
+def test_a_draft_never_does_anything(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    for action in ("delete", "restore", "purge", "unlock"):
+        answer = send(admin, f"{path}/{action}", draft="a=b", sure="1")
+        assert (answer.status_code, answer.location) == (303, "/")
+    assert send(admin, "/people/bulk", draft="", action="delete", id=path.rpartition("/")[2]).location == "/"
+    assert send(admin, path, **EVERYTHING, draft="name=Draft").status_code == 200
+    assert version(admin, path) == "1"
+
+
+def test_purging_asks_once_more(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    send(admin, f"{path}/delete")
+    asked = send(admin, f"{path}/purge")
+    assert "can't be undone" in asked.text
+    assert "bob" in admin.get("/people?deleted=true").text
+    assert send(admin, f"{path}/purge", sure="1").location == "/people?deleted=true&done=purged"
+    assert "bob" not in admin.get("/people?deleted=true").text
+
+
+def test_attributes_that_are_no_json_are_told_where(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    faulty = send(admin, path, **form_of(admin, path, attributes='{\r\n  "plan": "pro",\r\n  "seats" 3\r\n}'))
+    assert "It is not JSON: Expecting &#39;:&#39; delimiter at line 3, column 11." in faulty.text

@@ -1,0 +1,164 @@
+"""What all pages have in common: assets, headers, languages, and parts that scripts ask for."""
+
+import gzip
+import re
+from collections.abc import Callable
+
+import pytest
+from browsing import OWN, make, send
+from door import Door
+from flask import Flask
+from flask.testing import FlaskClient
+
+FRENCH = {"Accept-Language": "fr-CA,fr;q=0.9,en;q=0.5"}
+PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#list"}
+
+
+def assets_of(page: str) -> list[str]:
+    return sorted(set(re.findall(r'(?:src|href)="(/assets/[^"]+)"', page)))
+
+
+def test_assets_are_kept_for_good_and_packed(admin: FlaskClient) -> None:
+    paths = assets_of(admin.get("/people").text)
+    assert [path.rpartition("/")[2] for path in sorted(paths, key=lambda path: path[-6:])]
+    for path in paths:
+        plain, packed = admin.get(path), admin.get(path, headers={"Accept-Encoding": "gzip, br"})
+        assert plain.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding")
+        assert gzip.decompress(packed.data) == plain.data
+        assert len(packed.data) < len(plain.data)
+        assert "Content-Encoding" not in plain.headers
+
+
+def test_an_asset_of_another_release_is_not_kept(admin: FlaskClient) -> None:
+    answer = admin.get("/assets/000000000000/console.css")
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert admin.get("/assets/000000000000/nothing.css").status_code == 404
+
+
+def test_a_full_page_of_people_weighs_less_than_100_kb(admin: FlaskClient) -> None:
+    for number in range(50):
+        make(admin, username=f"user{number:02}", name=f"A Name Of Usual Length {number:02}")
+    page = admin.get("/people")
+    packed = {"Accept-Encoding": "gzip"}
+    weight = len(page.data) + sum(len(admin.get(path, headers=packed).data) for path in assets_of(page.text))
+    assert page.text.count('<td class="who">') == 50
+    assert weight < 100_000
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/people", "/people/new", "/password", "/people?role=king", "/overview"])
+def test_every_page_forbids_what_it_does_not_need(admin: FlaskClient, path: str) -> None:
+    headers = admin.get(path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-store"
+    assert "Strict-Transport-Security" not in headers
+
+
+def test_under_https_browsers_are_told_to_stay_there(admin: FlaskClient) -> None:
+    answer = admin.get("/sign-in", base_url="https://localhost")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_no_page_holds_a_script_or_a_style_of_its_own(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    for address in ("/people", path, "/people/new", "/overview", "/api-tokens", "/password", "/sign-in"):
+        page = admin.get(address).text
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page), address
+        assert re.findall(r"<script(?![^>]*src=)", page) == []
+
+
+def test_the_language_is_what_the_browser_prefers(admin: FlaskClient) -> None:
+    page = admin.get("/people", headers=FRENCH).text
+    assert '<html lang="fr">' in page
+    assert "Nouvelle personne" in page
+    assert '<html lang="en">' in admin.get("/people", headers={"Accept-Language": "ja"}).text
+
+
+def test_the_switch_keeps_a_language_and_leads_back(admin: FlaskClient) -> None:
+    answer = send(admin, "/language", language="fr", next="/people?q=ada")
+    assert (answer.status_code, answer.location) == (303, "/people?q=ada")
+    assert "Nom, identifiant ou e-mail" in admin.get("/people").text
+    send(admin, "/language", language="en")
+    assert "New person" in admin.get("/people", headers=FRENCH).text
+
+
+@pytest.mark.parametrize(("language", "target"), [("xx", "/people"), ("fr", "//evil.example"), ("fr", "https://evil")])
+def test_the_switch_knows_no_other_language_and_no_other_site(app: Flask, language: str, target: str) -> None:
+    browser = app.test_client()
+    answer = send(browser, "/language", language=language, next=target)
+    assert answer.location == (target if target == "/people" else "/")
+    assert (browser.get_cookie("fsa_language") is None) == (language == "xx")
+
+
+def test_a_fault_is_said_in_french_at_its_field(admin: FlaskClient) -> None:
+    form = {"name": "Bob", "email": "nobody", "role": "member", "attributes": '{"a":', "password": "kurz"}
+    page = admin.post("/people/new", data=form, headers={**OWN, **FRENCH}).text.replace("\u00a0", " ")
+    assert "N’est pas une adresse e-mail : une adresse doit avoir un @." in page
+    assert "Doit avoir de 10 à 128 caractères" in page
+    assert "à la ligne 1, colonne 6" in page
+
+
+def test_the_api_stays_english(admin: FlaskClient) -> None:
+    answer = admin.post("/api/users", json={"email": "nobody"}, headers={**OWN, **FRENCH})
+    assert answer.json["errors"][0]["message"].startswith("is no email address")
+
+
+def test_a_script_gets_the_list_alone(admin: FlaskClient) -> None:
+    make(admin, name="Bob", username="bob")
+    answer = admin.get("/people?q=bob&role=&active=", headers={**PARTIAL, "HX-Source": "form#search"})
+    assert "<html" not in answer.text
+    assert 'id="list" data-q="bob"' in answer.text
+    assert "Bob" in answer.text
+    assert answer.headers["HX-Replace-Url"] == "/people?q=bob"
+    assert '<div id="said" hx-swap-oob="innerHTML">One person</div>' in answer.text
+
+
+def test_a_script_without_a_session_is_led_to_sign_in_and_back_to_its_page(app: Flask, admin: FlaskClient) -> None:
+    assert admin.get("/people").status_code == 200
+    current = {"HX-Current-URL": "http://localhost/people?sort=name"}
+    answer = app.test_client().get("/people?q=b", headers={**PARTIAL, **current})
+    assert answer.status_code == 401
+    assert answer.headers["HX-Redirect"] == "/sign-in?next=%2Fpeople%3Fsort%3Dname"
+    assert answer.text == ""
+
+
+def test_what_is_wrong_with_a_list_takes_its_place(sign_in: Callable[[str], FlaskClient]) -> None:
+    answer = sign_in("member").get("/people", headers=PARTIAL)
+    assert answer.status_code == 403
+    assert answer.text.startswith('<div id="list"')
+    assert 'role="alert"' in answer.text
+
+
+def test_health_is_asked_for_without_a_session(app: Flask, admin: FlaskClient) -> None:
+    assert "answers in" in admin.get("/overview").text
+    answer = app.test_client().get("/overview/health", headers=PARTIAL)
+    assert answer.status_code == 200
+    assert answer.text.lstrip().startswith('<section class="sheet" id="health"')
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_administrators_find_the_way_to_adminer(
+    make_app: Callable[..., Flask], admin: FlaskClient, sign_in: Callable[[str], FlaskClient]
+) -> None:
+    linked = make_app(adminer_url="http://localhost:8080")
+    assert "Adminer" not in admin.get("/people").text
+    for browser, is_told in ((admin, True), (sign_in("viewer"), False)):
+        cookie = browser.get_cookie("fsa_session")
+        assert cookie is not None
+        page = linked.test_client(use_cookies=False).get("/people", headers={"Cookie": f"fsa_session={cookie.value}"})
+        assert ('href="http://localhost:8080"' in page.text) == is_told
+
+
+def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: Flask, api: Door) -> None:
+    api.make(name="Bob")
+    for path in ("/people", "/overview", "/people/new"):
+        page = app.test_client().get(path).text
+        assert "may do anything, without a password" in page
+        assert 'href="/">Make the first administrator</a>' in page

@@ -1,0 +1,46 @@
+"""The console as a browser without scripts uses it: what its tests share."""
+
+import html
+import re
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+PASSWORD = "correct horse battery"
+OWN = {"Origin": "http://localhost"}
+
+
+def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
+    """Send a form as a page of this service does."""
+    return browser.post(path, data=form, headers=OWN)
+
+
+def make(browser: FlaskClient, **form: str) -> str:
+    """Make a person, and return the path of its page."""
+    answer = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
+    assert answer.status_code == 303, answer.text
+    path, _, news = answer.location.partition("?")
+    assert news == "done=made"
+    return path
+
+
+def version(browser: FlaskClient, path: str) -> str:
+    return hidden(browser.get(path).text, "version")
+
+
+def hidden(page: str, name: str) -> str:
+    (found,) = re.findall(rf'name="{name}" value="([^"]*)"', page.partition("<main")[2].partition("</main>")[0])
+    return html.unescape(found)
+
+
+def versions(page: str) -> dict[str, str]:
+    """What a form says of what it showed at first."""
+    return {name: hidden(page, name) for name in ("version", "was")}
+
+
+def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
+    """What the form of a person would send, with some fields typed anew."""
+    user = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
+    fields = {name: user[name] or "" for name in ("name", "username", "email", "role")}
+    has = {"has_username": "1", "has_role": "1", "has_active": "1"}
+    return {**fields, **has, "active": "on", "attributes": "{}", **versions(browser.get(path).text), **changed}
