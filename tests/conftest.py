@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from app import create_app
 from app.config import load_settings
-from app.services import sessions
+from app.services import signing_in
 from app.services.preparation import prepare
 from embedded import Stack, stack
 
@@ -98,7 +98,7 @@ def any_door(request: pytest.FixtureRequest, app: Flask, api: Door) -> Door:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse to sign somebody in without waiting."""
-    monkeypatch.setattr(sessions, "_REFUSAL_S", 0)
+    monkeypatch.setattr(signing_in, "_REFUSAL_S", 0)
 
 
 @pytest.fixture

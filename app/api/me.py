@@ -18,7 +18,7 @@ from app.api.contract import (
 from app.api.sessions import SessionList, sessions_response
 from app.errors import Fault, Forbidden, Invalid
 from app.schemas import PasswordChange, User, UserPatch
-from app.services import sessions, users
+from app.services import sessions, signing_in, users
 from app.web.access import actor, caller, keep_cookie, session
 
 
@@ -53,7 +53,7 @@ def change(body: UserPatch, header: WriteHeader) -> Response:
 def change_password(body: PasswordChange) -> Response:
     """Ends all your sessions but this one, which gets a new id."""
     user_id = _me()
-    version = sessions.require_password(user_id, body.current_password, caller())
+    version = signing_in.require_password(user_id, body.current_password, caller())
     try:
         users.set_password(user_id, body.new_password, version, caller())
     except Invalid as error:

@@ -3,7 +3,7 @@
 import uuid
 
 import orjson
-from flask import Response, request
+from flask import Response
 from flask_openapi3 import Tag
 
 from app.api.contract import JSON, StrictBlueprint, problems
@@ -11,7 +11,7 @@ from app.schemas import Identity, SignIn
 from app.services import sessions, users
 from app.services.authority import Actor
 from app.services.sessions import Session
-from app.web.access import COOKIE, actor, caller, drop_cookie, keep_cookie, session
+from app.web.access import actor, caller, drop_cookie, enter, session
 
 blueprint = StrictBlueprint(
     "session", __name__, abp_tags=[Tag(name="session")], abp_responses=problems(400, 401, 403, 429, 503)
@@ -23,11 +23,7 @@ def begin(body: SignIn) -> Response:
     """With a username or email and a password. The session is a cookie that no script can read; it always gets a new
     id, and ends the one that the request came with.
     """
-    secret, begun = sessions.sign_in(body, caller())
-    earlier = request.cookies.get(COOKIE)
-    if earlier is not None:
-        sessions.drop(earlier)
-    keep_cookie(secret)
+    begun = enter(body)
     return _identity(begun.actor, begun, 201)
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, RootModel
 
 from app.api.contract import JSON, StrictBlueprint, UserPath, problems
 from app.schemas import Session
-from app.services import sessions
+from app.services import sessions, signing_in
 from app.web.access import caller, session
 
 
@@ -49,7 +49,7 @@ def end(path: SessionPath) -> Response:
 @blueprint.post("/users/<user_id>/unlock", summary="Let a user sign in again", responses={204: None})
 def unlock(path: UserPath) -> Response:
     """After too many wrong passwords: forgets them, whichever address they came from."""
-    sessions.unlock(path.user_id, caller())
+    signing_in.unlock(path.user_id, caller())
     return Response(status=204)
 
 

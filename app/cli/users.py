@@ -10,7 +10,7 @@ from app.cli.terminal import Group, new_password, password_option, user_named
 from app.errors import Taken
 from app.models import ROLES
 from app.schemas import UserDraft, UserPatch
-from app.services import administrators, sessions, users, words
+from app.services import administrators, signing_in, users, words
 from app.services.authority import command
 from app.services.history import Caller
 from app.values import Role
@@ -72,7 +72,7 @@ def password(login: str, *, password_stdin: bool) -> None:
     patch = validated(UserPatch, {"password": new_password(from_stdin=password_stdin)})
     users.change(user_id, patch, lambda _: True, caller)
     click.echo(f"{username} has a new password, and is signed out everywhere.")
-    sessions.unlock(user_id, caller)
+    signing_in.unlock(user_id, caller)
 
 
 @group.command("unlock")
@@ -83,7 +83,7 @@ def unlock(login: str) -> None:
     Example: flask users unlock ada@example.com
     """
     user_id, username = user_named(login)
-    sessions.unlock(user_id, Caller(command("flask users unlock")))
+    signing_in.unlock(user_id, Caller(command("flask users unlock")))
     click.echo(f"{username} may sign in again.")
 
 

@@ -12,8 +12,9 @@ from app.console.pages import DRAFT, faults_of, page, pages_of
 from app.console.targets import local
 from app.errors import Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
 from app.schemas import PasswordChange, SignIn
-from app.services import sessions, users
-from app.web.access import COOKIE, actor, caller, drop_cookie, keep_cookie, session
+from app.services import sessions, signing_in, users
+from app.web.access import actor, caller, drop_cookie, keep_cookie, session
+from app.web.access import enter as sign_in_with
 from app.web.problems import STATUSES
 from app.web.reading import validated
 
@@ -33,16 +34,13 @@ def enter() -> WerkzeugResponse:
     given = {"username": request.form.get("username", "").strip()}
     try:
         offered = SignIn(username=given["username"], password=request.form.get("password", ""))
-        cookie, _ = sessions.sign_in(offered, caller())
+        sign_in_with(offered)
     except ValidationError:
         faults = {"form": gettext("Type your username or email, and your password.")}
         status = HTTPStatus.UNPROCESSABLE_ENTITY
     except (Unauthorized, TooMany, Unavailable) as error:
         faults, status = {"form": said(str(error))}, STATUSES[type(error)]
     else:
-        if earlier := request.cookies.get(COOKIE):
-            sessions.drop(earlier)
-        keep_cookie(cookie)
         # 307: the browser sends the draft once more, now signed in, and `pages` sees to it that it is only shown.
         return redirect(target, HTTPStatus.TEMPORARY_REDIRECT if draft else HTTPStatus.SEE_OTHER)
     return page("sign_in.html", status, given=given, faults=faults, target=target, draft=draft)
@@ -81,7 +79,7 @@ def change_password() -> WerkzeugResponse:
         raise Forbidden("Nobody is signed in, so there is no password to change.")
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
-        version = sessions.require_password(user_id, change.current_password, caller())
+        version = signing_in.require_password(user_id, change.current_password, caller())
         users.set_password(user_id, change.new_password, version, caller())
     except (Invalid, Forbidden, Stale, TooMany) as error:
         return page("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults_of(error))

@@ -9,8 +9,8 @@ from app.console.language import said
 from app.console.pages import page, pages_of
 from app.errors import Conflict, Fault, Invalid, NotFound, Taken
 from app.schemas import SignIn, UserDraft
-from app.services import administrators, founding, sessions
-from app.web.access import caller, keep_cookie
+from app.services import administrators, founding
+from app.web.access import caller, enter
 from app.web.reading import validated
 
 blueprint = pages_of("first")
@@ -39,7 +39,7 @@ def found() -> WerkzeugResponse:
         return _page(given, error.faults, 422)
     except Conflict:
         return redirect(url_for("first.show"))
-    keep_cookie(sessions.sign_in(SignIn(email=given["email"], password=given["password"]), caller())[0])
+    enter(SignIn(email=given["email"], password=given["password"]))
     return redirect(url_for("overview.show"), HTTPStatus.SEE_OTHER)
 
 

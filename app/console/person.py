@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.forms import Form, blank, choices, draft_of, filled, given, settled, shown
 from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, Unavailable
-from app.services import history, sessions, tokens, users
+from app.services import history, sessions, signing_in, tokens, users
 from app.services.idempotency import Attempt
 from app.web.access import actor, caller, session
 from app.web.reading import user_id_of
@@ -130,7 +130,7 @@ def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
 def unlock(user_id: str) -> WerkzeugResponse:
     """Forget the wrong passwords that keep a person out."""
     found = user_id_of(user_id)
-    sessions.unlock(found, caller())
+    signing_in.unlock(found, caller())
     return redirect(url_for(".show", user_id=found, done="unlocked"), HTTPStatus.SEE_OTHER)
 
 

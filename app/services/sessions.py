@@ -1,4 +1,4 @@
-"""Sessions: sign in, who is signed in, and the end of it. Whether a session still counts, PostgreSQL decides.
+"""Sessions: who is signed in, and the end of it. Whether a session still counts, PostgreSQL decides.
 
 Redis keeps what a session is; each use compares it with its user: inactive, deleted or of a
 new epoch (the password changed) ends it, another role gives it a new id. So nothing that
@@ -17,14 +17,13 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Row, select, update
+from sqlalchemy import select
 
-from app.errors import Forbidden, NotFound, TooMany, Unauthorized, Unavailable
+from app.errors import NotFound, Unauthorized, Unavailable
 from app.extensions import Resources, answers, reading, resources, writing
 from app.infra.cache import Scope
 from app.infra.sessions import SessionStore
-from app.schemas import SignIn
-from app.services import history, limiting, passwords, words
+from app.services import history
 from app.services.authority import Actor
 from app.services.documents import moment, users
 from app.services.history import Caller
@@ -35,9 +34,7 @@ from app.values import Role
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _SEEN_EVERY_S = 60.0
 _LIVE = users.c.deleted_at.is_(None)
-_REFUSAL_S = 0.15
 _ENDED = "This session has ended. Sign in again."
-_WRONG = "The username or email, or the password, is not right."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +67,25 @@ class Session:
         return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **shown}
 
 
-def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
-    """Begin a session for who knows the password. Returns its cookie, and the session.
+def begin(
+    user_id: uuid.UUID, role: Role, epoch: int, caller: Caller, created: float | None = None
+) -> tuple[str, Session]:
+    """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable"""
+    secret, now = secrets.token_urlsafe(32), time.time()
+    session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
+    _store().begin(session.id, user_id.hex, _packed(session), session.ends_at())
+    return f"{secret}.{user_id.hex}", session
 
-    It takes the same time, and says the same, for an unknown user, a wrong password and
-    an inactive user. Raises: Unauthorized, TooMany, Unavailable
-    """
-    began = time.monotonic()
-    account = words.identity_key(offered.login)
-    # Before anything is counted: nobody could be let in.
+
+def require_store() -> None:
+    """Refuse while sessions can't be kept. Raises: Unavailable"""
     _store().require_up()
-    try:
-        user = _recognised(account, offered, caller)
-    except (Unauthorized, TooMany) as error:
-        if isinstance(error, Unauthorized) or error.is_new_lock:
-            # What is noted of those who are there takes some ms more than nothing.
-            time.sleep(max(0.0, began + _REFUSAL_S - time.monotonic()))
-        raise
-    limiting.forgive_sign_in(account, caller.address)
-    if passwords.is_outdated(user.password_hash):
-        _rehash(user, offered.password)
-    actor = Actor("session", user.id, user.role)
-    begun = _begin(user.id, user.role, user.session_epoch, caller)
-    _note(user, replace(caller, actor=actor), "signed_in")
-    return begun
 
 
 def renewed(user_id: uuid.UUID, caller: Caller) -> tuple[str, Session]:
     """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
     standing = _standing(user_id)
-    return _begin(user_id, standing["role"], standing["epoch"], caller)
+    return begin(user_id, standing["role"], standing["epoch"], caller)
 
 
 def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -> tuple[Session, str | None]:
@@ -115,7 +101,7 @@ def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -
         _store().end(session.id, session.user_id.hex)
         raise Unauthorized(_ENDED)
     if standing["role"] != session.role:
-        begun = _begin(session.user_id, standing["role"], session.epoch, caller(), session.created)
+        begun = begin(session.user_id, standing["role"], session.epoch, caller(), session.created)
         _store().end(session.id, session.user_id.hex)
         return begun[1], begun[0]
     if time.time() - session.seen > _SEEN_EVERY_S:
@@ -127,24 +113,6 @@ def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -
 def how_many() -> int:
     """How many sessions there are, about: some may be over and not swept out yet. Raises: Unavailable"""
     return _store().how_many()
-
-
-def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
-    """Ask for the password of who is signed in, counted like a sign-in. Returns the version of the user who has it.
-
-    Raises: Forbidden, TooMany, Unavailable
-    """
-    limiting.count_sign_in(user_id.hex, caller.address)
-    with reading() as connection:
-        columns = (users.c.id, users.c.version, users.c.password_hash)
-        statement = select(*columns).where(users.c.id == user_id, _LIVE)
-        user: Any = connection.execute(statement).one_or_none()
-    if user is None or not passwords.verified(offered, user.password_hash):
-        if user is not None:
-            _note(user, caller, "sign_in_failed")
-        raise Forbidden("The current password is not right.")
-    limiting.forgive_sign_in(user_id.hex, caller.address)
-    return int(user.version)
 
 
 def of_user(user_id: uuid.UUID) -> list[Session]:
@@ -161,7 +129,7 @@ def end(user_id: uuid.UUID, session_id: str, caller: Caller, action: str = "sess
     """End one session of a user. Raises: NotFound, Unavailable"""
     if not _store().end(session_id, user_id.hex):
         raise NotFound("There is no such session.")
-    _note_by_id(user_id, caller, action)
+    _note(user_id, caller, action)
 
 
 def end_all(user_id: uuid.UUID, caller: Caller) -> None:
@@ -169,20 +137,7 @@ def end_all(user_id: uuid.UUID, caller: Caller) -> None:
     if _standing(user_id)["role"] is None:
         raise NotFound("There is no such user.")
     if _store().end_all(user_id.hex):
-        _note_by_id(user_id, caller, "sessions_ended")
-
-
-def unlock(user_id: uuid.UUID, caller: Caller) -> None:
-    """Let a user sign in again at once, from wherever it failed. Raises: NotFound, Unavailable"""
-    with writing() as connection:
-        found = select(users.c.username_key, users.c.email_key, users.c.version)
-        user = connection.execute(found.where(users.c.id == user_id, _LIVE)).one_or_none()
-        if user is None:
-            raise NotFound("There is no such user.")
-        # By its id it is counted when it gives its password while signed in.
-        accounts = filter(None, (user.username_key, user.email_key, user_id.hex))
-        limiting.unlock(accounts, history.origins_of_failures(connection, user_id))
-        history.record(connection, caller, user_id, user.version, "unlocked")
+        _note(user_id, caller, "sessions_ended")
 
 
 def forget(user_id: uuid.UUID) -> None:
@@ -208,15 +163,6 @@ def _opened(held: Resources) -> SessionStore:
     store = SessionStore(held.settings.redis_address)
     held.at_close(store.close)
     return store
-
-
-def _begin(
-    user_id: uuid.UUID, role: Role, epoch: int, caller: Caller, created: float | None = None
-) -> tuple[str, Session]:
-    secret, now = secrets.token_urlsafe(32), time.time()
-    session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
-    _store().begin(session.id, user_id.hex, _packed(session), session.ends_at())
-    return f"{secret}.{user_id.hex}", session
 
 
 def _user_id(cookie: str) -> uuid.UUID | None:
@@ -250,50 +196,7 @@ def _looked_up(user_id: uuid.UUID) -> bytes:
     return orjson.dumps(row._asdict() if row else {"role": None, "active": False, "epoch": -1})
 
 
-def _recognised(account: str, offered: SignIn, caller: Caller) -> Any:
-    """The user who may sign in so. Raises: Unauthorized, TooMany"""
-    try:
-        limiting.count_sign_in(account, caller.address)
-    except TooMany as error:
-        if error.is_new_lock and (user := _named(account, by_email_only=offered.username is None)):
-            _note(user, caller, "sign_in_locked")
-        raise
-    user = _named(account, by_email_only=offered.username is None)
-    is_right = passwords.verified(offered.password, user.password_hash if user else None)
-    if user is not None and is_right and user.active:
-        return user
-    if user is not None:
-        _note(user, caller, "sign_in_failed")
-    raise Unauthorized(_WRONG)
-
-
-def _named(account: str, *, by_email_only: bool) -> Any:
-    """The user of this username or, failing that, of this email."""
-    columns = (users.c.id, users.c.role, users.c.active, users.c.version, users.c.session_epoch, users.c.password_hash)
-    keys = [users.c.email_key] if by_email_only else [users.c.username_key, users.c.email_key]
-    with reading() as connection:
-        for key in keys:
-            statement = select(*columns).where(key == account, _LIVE)
-            row: Any = connection.execute(statement).one_or_none()
-            if row is not None:
-                return row
-    return None
-
-
-def _rehash(user: Row[Any], password: str) -> None:
-    """Keep the same password with today's parameters; a change at the same moment wins."""
-    fresh = passwords.hashed(passwords.normal(password))
-    with writing() as connection:
-        unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
-        connection.execute(update(users).where(*unchanged).values(password_hash=fresh))
-
-
-def _note(user: Row[Any], caller: Caller, action: str) -> None:
-    with writing() as connection:
-        history.record(connection, caller, user.id, user.version, action)
-
-
-def _note_by_id(user_id: uuid.UUID, caller: Caller, action: str) -> None:
+def _note(user_id: uuid.UUID, caller: Caller, action: str) -> None:
     with writing() as connection:
         version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
         history.record(connection, caller, user_id, version or 1, action)

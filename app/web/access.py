@@ -11,7 +11,8 @@ from flask import Flask, Response, g, request
 
 from app.errors import Forbidden, Unauthorized, Unavailable
 from app.extensions import resources
-from app.services import administrators, limiting, sessions, tokens
+from app.schemas import SignIn
+from app.services import administrators, limiting, sessions, signing_in, tokens
 from app.services.authority import OPEN, Actor
 from app.services.history import Caller
 from app.services.sessions import Session
@@ -137,6 +138,19 @@ def session() -> Session | None:
 def keep_cookie(secret: str) -> None:
     """Send the cookie of a new session with the response of the current request."""
     g.cookie = secret
+
+
+def enter(offered: SignIn) -> Session:
+    """Sign in with the current request: it gets a cookie, and the session that it came with ends.
+
+    Raises: Unauthorized, TooMany, Unavailable
+    """
+    secret, begun = signing_in.sign_in(offered, caller())
+    earlier = request.cookies.get(COOKIE)
+    if earlier is not None:
+        sessions.drop(earlier)
+    keep_cookie(secret)
+    return begun
 
 
 def drop_cookie() -> None:

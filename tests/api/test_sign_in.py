@@ -13,7 +13,7 @@ from door import Door
 from flask import Flask
 from people import OURS, PASSWORD, House, Person, cookie_of
 
-from app.services import passwords, sessions
+from app.services import passwords, signing_in
 from app.web.access import COOKIE
 
 NEW = "another horse battery"
@@ -69,11 +69,11 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(house: House, mon
             return super().verify(kept, offered)
 
     class Clock:
-        time, monotonic, sleep = sessions.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
+        time, monotonic, sleep = signing_in.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
 
     monkeypatch.setattr(passwords, "_HASHER", Hasher(time_cost=2, memory_cost=19_456, parallelism=1))
-    monkeypatch.setattr(sessions, "_REFUSAL_S", 0.15)
-    monkeypatch.setattr(sessions, "time", Clock)
+    monkeypatch.setattr(signing_in, "_REFUSAL_S", 0.15)
+    monkeypatch.setattr(signing_in, "time", Clock)
     refused = [
         house.sign_in({"username": username, "password": password})
         for username, password in [

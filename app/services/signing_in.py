@@ -1,0 +1,121 @@
+"""Signing in: who knows the password, counted, noted, and at the same price whoever it is."""
+
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from app.errors import Forbidden, NotFound, TooMany, Unauthorized
+from app.extensions import reading, writing
+from app.schemas import SignIn
+from app.services import history, limiting, passwords, sessions, words
+from app.services.authority import Actor
+from app.services.documents import users
+from app.services.history import Caller
+from app.services.sessions import Session
+
+_LIVE = users.c.deleted_at.is_(None)
+_REFUSAL_S = 0.15
+_WRONG = "The username or email, or the password, is not right."
+
+
+def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
+    """Begin a session for who knows the password. Returns its cookie, and the session.
+
+    It takes the same time, and says the same, for an unknown user, a wrong password and
+    an inactive user. Raises: Unauthorized, TooMany, Unavailable
+    """
+    began = time.monotonic()
+    account = words.identity_key(offered.login)
+    # Before anything is counted: nobody could be let in.
+    sessions.require_store()
+    try:
+        user = _recognised(account, offered, caller)
+    except (Unauthorized, TooMany) as error:
+        if isinstance(error, Unauthorized) or error.is_new_lock:
+            # What is noted of those who are there takes some ms more than nothing.
+            time.sleep(max(0.0, began + _REFUSAL_S - time.monotonic()))
+        raise
+    limiting.forgive_sign_in(account, caller.address)
+    if passwords.is_outdated(user.password_hash):
+        _rehash(user, offered.password)
+    actor = Actor("session", user.id, user.role)
+    begun = sessions.begin(user.id, user.role, user.session_epoch, caller)
+    _note(user, replace(caller, actor=actor), "signed_in")
+    return begun
+
+
+def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
+    """Ask for the password of who is signed in, counted like a sign-in. Returns the version of the user who has it.
+
+    Raises: Forbidden, TooMany, Unavailable
+    """
+    limiting.count_sign_in(user_id.hex, caller.address)
+    with reading() as connection:
+        columns = (users.c.id, users.c.version, users.c.password_hash)
+        statement = select(*columns).where(users.c.id == user_id, _LIVE)
+        user: Any = connection.execute(statement).one_or_none()
+    if user is None or not passwords.verified(offered, user.password_hash):
+        if user is not None:
+            _note(user, caller, "sign_in_failed")
+        raise Forbidden("The current password is not right.")
+    limiting.forgive_sign_in(user_id.hex, caller.address)
+    return int(user.version)
+
+
+def unlock(user_id: uuid.UUID, caller: Caller) -> None:
+    """Let a user sign in again at once, from wherever it failed. Raises: NotFound, Unavailable"""
+    with writing() as connection:
+        found = select(users.c.username_key, users.c.email_key, users.c.version)
+        user = connection.execute(found.where(users.c.id == user_id, _LIVE)).one_or_none()
+        if user is None:
+            raise NotFound("There is no such user.")
+        # By its id it is counted when it gives its password while signed in.
+        accounts = filter(None, (user.username_key, user.email_key, user_id.hex))
+        limiting.unlock(accounts, history.origins_of_failures(connection, user_id))
+        history.record(connection, caller, user_id, user.version, "unlocked")
+
+
+def _recognised(account: str, offered: SignIn, caller: Caller) -> Any:
+    """The user who may sign in so. Raises: Unauthorized, TooMany"""
+    try:
+        limiting.count_sign_in(account, caller.address)
+    except TooMany as error:
+        if error.is_new_lock and (user := _named(account, by_email_only=offered.username is None)):
+            _note(user, caller, "sign_in_locked")
+        raise
+    user = _named(account, by_email_only=offered.username is None)
+    is_right = passwords.verified(offered.password, user.password_hash if user else None)
+    if user is not None and is_right and user.active:
+        return user
+    if user is not None:
+        _note(user, caller, "sign_in_failed")
+    raise Unauthorized(_WRONG)
+
+
+def _named(account: str, *, by_email_only: bool) -> Any:
+    """The user of this username or, failing that, of this email."""
+    columns = (users.c.id, users.c.role, users.c.active, users.c.version, users.c.session_epoch, users.c.password_hash)
+    keys = [users.c.email_key] if by_email_only else [users.c.username_key, users.c.email_key]
+    with reading() as connection:
+        for key in keys:
+            statement = select(*columns).where(key == account, _LIVE)
+            row: Any = connection.execute(statement).one_or_none()
+            if row is not None:
+                return row
+    return None
+
+
+def _rehash(user: Row[Any], password: str) -> None:
+    """Keep the same password with today's parameters; a change at the same moment wins."""
+    fresh = passwords.hashed(passwords.normal(password))
+    with writing() as connection:
+        unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
+        connection.execute(update(users).where(*unchanged).values(password_hash=fresh))
+
+
+def _note(user: Row[Any], caller: Caller, action: str) -> None:
+    with writing() as connection:
+        history.record(connection, caller, user.id, user.version, action)
