@@ -102,7 +102,7 @@ def test_deleting_and_restoring_twice_does_no_harm(admin: FlaskClient) -> None:
 
 
 @pytest.fixture
-def outlived(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient, str]]:
+def outlived(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient, str]]:  # noqa: ARG001 - it closes the service
     """Send a form of which the session has ended, sign in on the page that answers, and return what comes then."""
 
     def outlived(path: str, **form: str) -> tuple[FlaskClient, str]:
