@@ -1,0 +1,133 @@
+"""Many people at once, by the page: some who were picked, or all that match."""
+
+import html
+import re
+from collections.abc import Callable
+
+import pytest
+from browsing import hidden, make, send
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+
+@pytest.fixture
+def people(admin: FlaskClient) -> list[str]:
+    """The ids of five members beside the administrator."""
+    return [make(admin, username=f"bob{n}", name=f"Bob {n}").rpartition("/")[2] for n in range(5)]
+
+
+def many(browser: FlaskClient, action: str, ids: list[str] | None = None, **form: str) -> TestResponse:
+    return browser.post(
+        "/people/bulk", data={"action": action, "id": ids or [], **form}, headers={"Origin": "http://localhost"}
+    )
+
+
+def named(browser: FlaskClient, query: str) -> list[str]:
+    return sorted(user["username"] for user in browser.get(f"/api/users?{query}").json)
+
+
+def undo_of(browser: FlaskClient, answer: TestResponse) -> dict[str, str]:
+    page = browser.get(answer.location).text
+    return {name: hidden(page, name) for name in ("deleted_at",)}
+
+
+def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, people: list[str]) -> None:
+    done = many(admin, "deactivate", people[:2], query="q=bob&sort=-name")
+    assert (done.status_code, done.location) == (303, "/people?q=bob&sort=-name&done=deactivate&n=2")
+    assert "2 people were changed." in admin.get(done.location).text
+    assert named(admin, "active=false") == ["bob0", "bob1"]
+    assert many(admin, "activate", people[:1]).location == "/people?done=activate&n=1"
+    assert named(admin, "active=false") == ["bob1"]
+
+
+def test_some_get_a_role(admin: FlaskClient, people: list[str]) -> None:
+    assert many(admin, "role", people[:3], role="editor").status_code == 303
+    assert named(admin, "role=editor") == ["bob0", "bob1", "bob2"]
+
+
+def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, people: list[str]) -> None:
+    send(admin, f"/people/{people[4]}/delete")
+    done = many(admin, "delete", people[:3])
+    assert "3 people are in the trash now." in admin.get(done.location).text
+    assert named(admin, "q=bob") == ["bob3"]
+    undone = many(admin, "restore", **undo_of(admin, done))
+    assert "3 people are back." in admin.get(undone.location).text
+    assert named(admin, "q=bob") == ["bob0", "bob1", "bob2", "bob3"]
+
+
+def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, people: list[str]) -> None:
+    asked = many(admin, "deactivate", query="q=bob&role=member", all="1")
+    assert asked.status_code == 200
+    assert "Deactivate 5 people?" in asked.text
+    assert named(admin, "active=false") == []
+    fields = {name: hidden(asked.text, name) for name in ("all", "expected", "query")}
+    assert fields["query"] == "q=bob&amp;role=member" or html.unescape(fields["query"]) == "q=bob&role=member"
+    done = many(admin, "deactivate", **fields)
+    assert done.status_code == 303
+    assert len(named(admin, "active=false")) == len(people)
+
+
+def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: FlaskClient, people: list[str]) -> None:
+    fields = {"all": "1", "expected": str(len(people)), "query": "q=bob"}
+    make(admin, username="bob9", name="Bob 9")
+    refused = many(admin, "delete", **fields)
+    assert refused.status_code == 409
+    assert "Look again" in refused.text
+    assert len(named(admin, "q=bob")) == len(people) + 1
+
+
+def test_whom_one_may_not_touch_keeps_all_from_being_changed(
+    admin: FlaskClient, people: list[str], sign_in: Callable[[str], FlaskClient]
+) -> None:
+    editor = sign_in("editor")
+    (root,) = (user["id"] for user in admin.get("/api/users?role=admin").json)
+    refused = many(editor, "deactivate", [*people, root])
+    assert refused.status_code == 403
+    assert "Filtering by role leaves them out" in refused.text
+    assert named(admin, "active=false") == []
+    assert many(editor, "role", people, role="viewer").status_code == 403
+
+
+def test_oneself_is_never_among_them(admin: FlaskClient, people: list[str]) -> None:
+    (root,) = (user["id"] for user in admin.get("/api/users?role=admin").json)
+    for action, form in (("delete", {}), ("deactivate", {}), ("role", {"role": "member"})):
+        refused = many(admin, action, [*people, root], **form)
+        assert refused.status_code == 409
+        assert "Leave yourself out" in refused.text
+    assert len(named(admin, "active=true")) == len(people) + 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"action": "explode", "id": "x"},
+        {"action": "delete"},
+        {"action": "delete", "id": "no-id"},
+        {"action": "role", "role": "king", "id": "00000000-0000-7000-8000-000000000000"},
+        {"action": "role", "id": "00000000-0000-7000-8000-000000000000"},
+        {"action": "restore", "deleted_at": "yesterday"},
+        {"action": "restore", "deleted_at": "2026-01-01T00:00:00"},
+        {"action": "delete", "all": "1", "query": "role=king"},
+        {"action": "delete", "all": "1", "query": "nonsense=1"},
+        {"action": "delete", "all": "1", "query": "q=%ff"},
+        {"action": "delete", "all": "1", "query": "", "expected": "many"},
+        {"action": "delete", "all": "1", "query": "", "expected": "-1"},
+    ],
+)
+@pytest.mark.usefixtures("people")
+def test_what_makes_no_sense_is_refused_and_nobody_is_changed(admin: FlaskClient, form: dict[str, str]) -> None:
+    answer = send(admin, "/people/bulk", **form)
+    assert answer.status_code in (200, 400, 404, 409, 422)
+    assert answer.status_code != 200 or "expected" in form
+    assert len(named(admin, "active=true")) == 6
+
+
+def test_a_purge_in_the_trash_is_offered_to_administrators_alone(
+    admin: FlaskClient, people: list[str], sign_in: Callable[[str], FlaskClient]
+) -> None:
+    many(admin, "delete", people)
+    assert f'formaction="/people/{people[0]}/purge"' in admin.get("/people?deleted=true").text
+    page = sign_in("editor").get("/people?deleted=true").text
+    assert f'formaction="/people/{people[0]}/restore"' in page
+    assert "/purge" not in page
+    assert re.findall(r'value="(restore|delete|activate)"', page) == ["restore"]
