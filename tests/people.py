@@ -32,10 +32,11 @@ class Person(Door):
 class House:
     """An application with an administrator, `admin`, who makes all others."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, **admin: str) -> None:
         self.app = app
         self.nobody = Person(app, {}, {})
-        self.admin = self.by_session(self.nobody.make(username="root", role="admin", password=PASSWORD))
+        own = {"username": "root", "role": "admin", "password": PASSWORD, **admin}
+        self.admin = self.by_session(self.nobody.make(**own))
 
     def make(self, role: str = "member", **fields: Any) -> dict[str, Any]:
         """A user of this role."""

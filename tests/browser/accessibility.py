@@ -1,0 +1,64 @@
+"""What axe-core and a narrow screen say of a page, one line for each finding."""
+
+from typing import Any
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Page
+from visiting import NARROW
+
+_TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+_OPTIONS = {"runOnly": {"type": "tag", "values": _TAGS}, "resultTypes": ["violations"]}
+# What stands out of the screen, but for what scrolls or is cut off inside something else. Only what contains an
+# absolutely placed thing holds it; text may stand out of a box that itself does not.
+_OUTSIDE = """(width) => {
+    const style = (node) => getComputedStyle(node);
+    const isHeld = (node) => {
+        let isLoose = style(node).position === "absolute";
+        for (let around = node.parentElement; around && around !== document.body; around = around.parentElement) {
+            const { overflowX, position } = style(around);
+            if (isLoose && position === "static") continue;
+            if (overflowX !== "visible") return true;
+            isLoose = position === "absolute";
+        }
+        return false;
+    };
+    const right = (node) => {
+        const box = node.getBoundingClientRect();
+        const isOverfull = style(node).overflowX === "visible" && style(node).display !== "inline";
+        return Math.round(isOverfull ? Math.max(box.right, box.left + node.scrollWidth) : box.right);
+    };
+    const found = [...document.body.querySelectorAll("*")].filter((node) => right(node) > width + 1 && !isHeld(node));
+    const lines = found.filter((node) => !found.some((other) => other !== node && node.contains(other))).map((node) => {
+        const name = [node.localName + (node.id && "#" + node.id), ...node.classList].join(".");
+        const text = (node.textContent || node.value || "").replace(/\\s+/g, " ").trim();
+        return `${name} reaches to ${right(node)} px: ${text.slice(0, 40)}`;
+    });
+    const all = document.documentElement.scrollWidth;
+    return all > width ? [`the page is ${all} px wide`, ...lines] : lines;
+}"""
+
+
+def axe(page: Page) -> None:
+    """Demand that axe finds nothing by WCAG 2.2 AA and by its best practices."""
+    found = violations(page)
+    assert found == [], "\n".join([f"{len(found)} findings of axe on {page.url}", *found])
+
+
+def narrow(page: Page) -> None:
+    """Demand that a page fits a screen of 360 px: what is wider scrolls inside itself, the page does not."""
+    found = page.evaluate(_OUTSIDE, NARROW)
+    assert found == [], "\n".join([f"too wide for {NARROW} px: {page.url}", *found])
+
+
+def violations(page: Page) -> list[str]:
+    """The findings of axe, one for each element."""
+    # Playwright speaks to the page through the devtools protocol, to which its policy on scripts does not apply.
+    if page.evaluate("!window.axe"):
+        page.evaluate(AXE_SCRIPT)
+    rules = page.evaluate("(options) => axe.run(options).then((result) => result.violations)", _OPTIONS)
+    return [_line(rule, node) for rule in rules for node in rule["nodes"]]
+
+
+def _line(rule: dict[str, Any], node: dict[str, Any]) -> str:
+    reasons = [part["message"] for kind in ("any", "all", "none") for part in node[kind]]
+    return f"{rule['id']} ({rule['impact']}) at {node['target']}: {'; '.join(reasons) or rule['help']}"

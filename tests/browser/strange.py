@@ -1,0 +1,9 @@
+"""Names that are hard to show."""
+
+NAMES = {
+    "Arabic": "فاطمة الزهراء إبراهيم",
+    "Chinese": "欧阳小明",
+    "emoji": "👩‍👩‍👧‍👦 Família 🎉",
+    "long": "W" * 200,
+    "markup": '<img src=x onerror="document.title=1">',
+}
