@@ -1,0 +1,153 @@
+"""Every page of the console, in each of its states, as somebody comes to it."""
+
+from collections.abc import Callable
+
+import steps
+from people import House
+from playwright.sync_api import Page
+from strange import NAMES
+
+Look = Callable[..., Page]
+"""Opens a page, given the cookie of who is signed in: light, dark, on a narrow screen ..."""
+
+
+def fill(house: House) -> dict[str, str]:
+    """Put people into a service, some with names that are hard to show. Returns the ids of some, by role."""
+    long = {"note": "word " * 60, "unbroken": "x" * 300, "nested": {"list": [1, 2, 3]}}
+    ids = {
+        role: house.make(role, name=f"Some {role.title()}", username=f"some-{role}", attributes=long)["id"]
+        for role in ("member", "viewer", "editor")
+    }
+    for number, name in enumerate(NAMES.values()):
+        house.make(name=name, email=f"{'endless-address-' * 3}{number}@example.org", active=number % 2 == 0)
+    gone = house.make(name=NAMES["long"], username="gone")["id"]
+    house.admin.delete(f"/users/{gone}")
+    house.token(house.admin.user, "viewer", name="Nightly export " + "x" * 100)
+    return ids
+
+
+def _by(house: House, look: Look, role: str | None = None) -> tuple[Page, dict[str, str]]:
+    """A page of the administrator, or of somebody of this role; and who is there."""
+    ids = fill(house)
+    who = {"id": ids[role]} if role else house.admin.user
+    return look(house.secret(who)), ids
+
+
+def _at(path: str, role: str | None = None) -> Callable[[House, Look], Page]:
+    """Come to a path; `{member}` in it is the id of a member."""
+
+    def arrive(house: House, look: Look) -> Page:
+        page, ids = _by(house, look, role)
+        page.goto(path.format(**ids))
+        return page
+
+    return arrive
+
+
+def _sign_in(_: House, look: Look) -> Page:
+    page = look()
+    page.goto("/sign-in")
+    return page
+
+
+def _sign_in_refused(house: House, look: Look) -> Page:
+    page = _sign_in(house, look)
+    steps.sign_in(page, "ada@example.org", "something else")
+    steps.alert(page).wait_for()
+    return page
+
+
+def _after_deleting(house: House, look: Look) -> Page:
+    page, ids = _by(house, look)
+    page.goto(f"/people/{ids['member']}")
+    steps.delete(page)
+    page.get_by_role("button", name="Undo").wait_for()
+    return page
+
+
+def _new_refused(house: House, look: Look) -> Page:
+    page, _ = _by(house, look)
+    steps.make_person(page, name="x" * 300, username="a b", attributes="{", password="short")
+    steps.faulty(page).first.wait_for()
+    return page
+
+
+def _conflict(house: House, look: Look) -> Page:
+    page, ids = _by(house, look)
+    page.goto(f"/people/{ids['member']}")
+    house.admin.patch(f"/users/{ids['member']}", {"name": "Theirs " * 20, "role": "viewer"})
+    steps.describe(page, name="Mine " * 20)
+    steps.save(page)
+    steps.alert(page).wait_for()
+    return page
+
+
+def _password_refused(house: House, look: Look) -> Page:
+    page, _ = _by(house, look)
+    page.goto("/password")
+    steps.change_password(page, "something else", "another long password")
+    steps.alert(page).wait_for()
+    return page
+
+
+def _token_made(house: House, look: Look) -> Page:
+    page, _ = _by(house, look)
+    page.goto("/api-tokens")
+    steps.make_token(page, "ci")
+    steps.secret(page).wait_for()
+    return page
+
+
+CLOSED: dict[str, Callable[[House, Look], Page]] = {
+    "sign-in": _sign_in,
+    "sign-in, refused": _sign_in_refused,
+    "overview": _at("/overview"),
+    "people": _at("/people"),
+    "people, searched": _at("/people?q=some&role=viewer&active=true&sort=-name"),
+    "people, nobody fits": _at("/people?q=nobody-of-that-name"),
+    "people, asked nonsense": _at("/people?role=king"),
+    "people, after deleting": _after_deleting,
+    "trash": _at("/people?deleted=true"),
+    "trash, nobody fits": _at("/people?deleted=true&q=nobody-of-that-name"),
+    "new person": _at("/people/new"),
+    "new person, refused": _new_refused,
+    "a person": _at("/people/{member}"),
+    "a person, for a viewer": _at("/people/{member}", "viewer"),
+    "a person, saved by two": _conflict,
+    "oneself": _at("/profile"),
+    "oneself, a member": _at("/profile", "member"),
+    "password": _at("/password"),
+    "password, refused": _password_refused,
+    "tokens": _at("/api-tokens"),
+    "tokens, one made": _token_made,
+    "forbidden": _at("/people", "member"),
+    "nobody there": _at("/people/01a20539-b121-7589-baaa-5c725ecb5923"),
+}
+"""On a closed service."""
+
+
+def _first(look: Look) -> Page:
+    page = look()
+    page.goto("/")
+    return page
+
+
+def _first_refused(look: Look) -> Page:
+    page = _first(look)
+    steps.found(page, email="ada@localhost", password="password1234")
+    steps.faulty(page).first.wait_for()
+    return page
+
+
+def _people_open(look: Look) -> Page:
+    page = look()
+    page.goto("/people")
+    return page
+
+
+OPENED: dict[str, Callable[[Look], Page]] = {
+    "first visit": _first,
+    "first visit, refused": _first_refused,
+    "people, open to anybody": _people_open,
+}
+"""On an open service."""

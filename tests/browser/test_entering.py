@@ -1,0 +1,70 @@
+"""The way in: the first administrator, signing in and out, and a new password."""
+
+import re
+
+import pytest
+import steps
+from people import PASSWORD, House
+from playwright.sync_api import Page, expect
+from visiting import Visitors
+
+NEW = "another long password"
+
+
+@pytest.mark.usefixtures("opened")
+def test_the_first_visitor_makes_the_administrator_and_closes_the_service(visit: Visitors) -> None:
+    page, stranger = visit(), visit()
+    stranger.goto("/people")
+    expect(steps.heading(stranger)).to_have_text("People")
+    page.goto("/")
+    steps.found(page, name="Grace Hopper", email="grace@example.org", password=PASSWORD)
+    expect(steps.listed(page, "Grace Hopper")).to_be_visible()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    stranger.goto("/people")
+    expect(steps.heading(stranger)).to_have_text("Sign in")
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_poor_password_is_refused_at_its_field_and_the_rest_stays(visit: Visitors) -> None:
+    page = visit()
+    page.goto("/")
+    steps.found(page, name="Grace Hopper", email="grace@example.org", password="password1234")
+    password = page.get_by_label("Password", exact=True)
+    expect(password).to_have_attribute("aria-invalid", "true")
+    expect(password).to_have_accessible_description(re.compile("common"))
+    expect(page.get_by_label("Email", exact=True)).to_have_value("grace@example.org")
+
+
+def test_a_wrong_password_is_said_then_the_right_one_leads_to_where_one_wanted(closed: House, visit: Visitors) -> None:
+    bob = closed.make(name="Bob", username="bob")
+    page = visit()
+    page.goto(f"/people/{bob['id']}")
+    steps.sign_in(page, "ada@example.org", "something else")
+    expect(steps.alert(page)).to_contain_text("not right")
+    expect(page.get_by_label("Username or email")).to_have_value("ada@example.org")
+    expect(page.get_by_label("Password", exact=True)).to_have_value("")
+    steps.sign_in(page, "ada@example.org", PASSWORD)
+    expect(steps.heading(page)).to_have_text("Bob")
+    assert page.url.endswith(f"/people/{bob['id']}")
+
+
+def test_who_signed_out_is_out(page: Page) -> None:
+    page.goto("/people")
+    steps.press(page, "Sign out")
+    expect(steps.heading(page)).to_have_text("Sign in")
+    page.go_back()
+    page.reload()
+    expect(steps.heading(page)).to_have_text("Sign in")
+
+
+def test_a_new_password_is_the_one_that_counts(page: Page, closed: House, visit: Visitors) -> None:
+    elsewhere = visit(closed.secret(closed.admin.user))
+    page.goto("/password")
+    steps.change_password(page, "something else", NEW)
+    expect(page.get_by_text("not right")).to_be_visible()
+    steps.change_password(page, PASSWORD, NEW)
+    expect(steps.heading(page)).to_have_text("Ada Lovelace")
+    elsewhere.goto("/people")
+    expect(steps.heading(elsewhere)).to_have_text("Sign in")
+    steps.sign_in(elsewhere, "ada@example.org", NEW)
+    expect(steps.heading(elsewhere)).to_have_text("People")

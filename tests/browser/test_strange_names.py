@@ -1,0 +1,49 @@
+"""Names of all scripts and sizes go in and come out whole, fit the page, and never are markup."""
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+import steps
+from accessibility import narrow
+from people import House
+from playwright.sync_api import Page, expect
+from strange import NAMES
+from visiting import NARROW, Visitors
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_strange_name_is_kept_listed_found_and_fits(page: Page, kind: str) -> None:
+    name = NAMES[kind]
+    steps.make_person(page, name=name, username=f"strange-{kind.lower()}")
+    expect(steps.heading(page)).to_have_text(name)
+    expect(steps.field(page, "name")).to_have_value(name)
+    expect(page).to_have_title(re.compile(re.escape(name)))
+    page.goto("/people")
+    steps.search(page, f"strange {kind}")
+    expect(steps.listed(page, name)).to_be_visible()
+    page.set_viewport_size({"width": NARROW, "height": 740})
+    narrow(page)
+    steps.listed(page, name).click()
+    expect(steps.heading(page)).to_have_text(name)
+    narrow(page)
+
+
+def test_markup_in_any_field_is_only_text(page: Page, closed: House, visit: Visitors) -> None:
+    evil = NAMES["markup"]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    made = closed.make(name=evil, username='"><script>alert(1)</script>', attributes={evil: f"</textarea>{evil}"})
+    closed.token(closed.admin.user, "viewer", name=evil)
+    closed.admin.patch(f"/users/{made['id']}", {"role": "viewer", "attributes": {"k": evil}})
+    paths = ("/people", f"/people/{made['id']}", "/api-tokens", f"/people?q={evil}", f"/people?role={evil}")
+    for path in paths:
+        page.goto(path)
+        assert page.locator("[onerror], img[src=x]").count() == 0
+    page.goto(f"/people/{made['id']}")
+    steps.delete(page)
+    page.goto("/people?deleted=true")
+    expect(page.get_by_role("row").filter(has_text=evil)).to_be_visible()
+    assert page.title() != "1"
+    assert [path for path in asked if path.endswith("/x")] == []
+    assert visit.faults() == []

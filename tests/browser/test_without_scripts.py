@@ -1,0 +1,55 @@
+"""A browser that runs no scripts can do the work all the same."""
+
+import re
+
+import pytest
+import steps
+from people import PASSWORD, House
+from playwright.sync_api import Page, expect
+from visiting import Visitors
+
+
+@pytest.fixture
+def page(closed: House, visit: Visitors) -> Page:
+    """A page of the administrator that runs no scripts."""
+    return visit(closed.secret(closed.admin.user), scripts=False)
+
+
+def test_people_are_listed_searched_and_paged(page: Page, closed: House) -> None:
+    for number in range(55):
+        closed.make(name=f"User {number:02}", username=f"user{number:02}")
+    page.goto("/people?sort=name")
+    page.get_by_role("link", name=re.compile("^Next")).click()
+    expect(steps.listed(page, "User 54")).to_be_visible()
+    page.get_by_role("link", name=re.compile("Previous")).click()
+    expect(steps.listed(page, "User 00")).to_be_visible()
+    steps.search(page, "user33")
+    expect(steps.listed(page, "User 33")).to_be_visible()
+    expect(steps.listed(page, "User 00")).to_have_count(0)
+
+
+def test_a_person_is_made_opened_changed_deleted_and_restored(page: Page) -> None:
+    steps.make_person(page, name="Bob", username="bob")
+    expect(steps.heading(page)).to_have_text("Bob")
+    page.goto("/people")
+    steps.listed(page, "Bob").click()
+    steps.describe(page, name="Robert")
+    steps.save(page)
+    expect(steps.heading(page)).to_have_text("Robert")
+    steps.delete(page)
+    expect(steps.listed(page, "Robert")).to_have_count(0)
+    steps.press(page, "Undo")
+    page.goto("/people")
+    expect(steps.listed(page, "Robert")).to_be_visible()
+
+
+def test_signing_in_and_out_and_a_token_need_no_script(closed: House, visit: Visitors) -> None:
+    assert closed.admin.user["name"] == "Ada Lovelace"
+    page = visit(scripts=False)
+    page.goto("/sign-in")
+    steps.sign_in(page, "ada@example.org", PASSWORD)
+    page.goto("/api-tokens")
+    steps.make_token(page, "ci")
+    expect(steps.secret(page)).to_have_value(re.compile("^fsa_"))
+    steps.press(page, "Sign out")
+    expect(steps.heading(page)).to_have_text("Sign in")
