@@ -10,7 +10,7 @@ lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-versio
 babel = .venv/bin/pybabel -q
 sentences = -k Fault:2 -k marked -k _rule -k Conflict -k NotFound -k Forbidden -k Unauthorized -k Unavailable -k Stale -k KeyReused -k Malformed -k TooMany
 
-.PHONY: help run demo flask test test-stack check words lock bench
+.PHONY: help run demo flask test test-stack check words lock bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -31,3 +31,5 @@ words: ## gather the sentences of the console for its translators, and compile w
 	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg $(sentences) --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt
+screenshots: ## take the pictures of docs/images anew, in the Chromium of this machine
+	@$(ready) && PYTHONPATH=.:tests exec .venv/bin/python tests/browser/screenshots.py
