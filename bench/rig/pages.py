@@ -1,0 +1,155 @@
+"""A browser on the people page: signed in as an administrator, weighed, and typed into."""
+
+import random
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
+
+from app import create_app
+from app.services import sessions
+from app.services.history import Caller
+from app.web.access import COOKIE
+from embedded.ports import HOST
+from rig import DATA
+from rig.subjects import Subject
+
+PATH = "/people"
+_PAUSE_S = (0.12, 0.30)
+"""Between two keys of one who types well, and one who looks for them."""
+_ANSWER_MS = 5_000
+# A key is answered when #list says, in data-q, that it holds the rows for what the box held after that key (without
+# white space around it). The callbacks of a frame come before it is painted; a message that one posts comes after.
+_WATCH = """() => {
+    const keys = (window.keys = []);
+    const paint = new MessageChannel();
+    document.addEventListener("input", (event) => {
+        const text = event.target.value.trim();
+        // A space at the end of a word asks for nothing new.
+        if (event.target.type === "search" && keys.at(-1)?.text !== text) keys.push({ text, began: event.timeStamp });
+    }, true);
+    const note = () => {
+        const shown = (document.getElementById("list")?.dataset.q ?? "").trim();
+        const last = keys.findLastIndex((key) => key.text === shown);
+        if (last < 0 || keys[last].state) return;
+        for (const key of keys.slice(0, last)) key.state ??= "overtaken";
+        keys[last].state = "standing";
+        requestAnimationFrame(() => paint.port2.postMessage(last));
+    };
+    paint.port1.onmessage = ({ data }) => {
+        keys[data].ms = performance.now() - keys[data].began;
+        keys[data].state = "painted";
+    };
+    new MutationObserver(note).observe(document.body, {
+        subtree: true, childList: true, attributes: true, attributeFilter: ["data-q"],
+    });
+}"""
+_LAST_IS_PAINTED = "() => keys.at(-1).state === 'painted'"
+
+
+class NotThere(RuntimeError):
+    """The page is not as it has to be for this measurement; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a word: the text in the box after it, and ms until its rows were painted.
+
+    None: they never were, since the rows of a later key came first.
+    """
+
+    text: str
+    ms: float | None
+
+
+def sign_in(subject: Subject, redis_url: str) -> str:
+    """Close the service until its next start, and begin a session of one of its administrators. Returns its cookie.
+
+    None of them has a password, so nothing in the database has to change for that.
+    """
+    with psycopg.connect(subject.database_url) as connection:
+        found = connection.execute(
+            "SELECT id FROM users WHERE role = 'admin' AND active AND deleted_at IS NULL ORDER BY id LIMIT 1"
+        ).fetchone()
+    if found is None:
+        raise NotThere("None of so few users is an administrator: take more of them.")
+    state = str(DATA / f"{subject.port}.state")
+    app = create_app(database_url=subject.database_url, redis_url=redis_url, state_file=state, log_level="warning")
+    held = app.extensions["fullstack"]
+    held.state.closed = True
+    with app.app_context():
+        cookie, _ = sessions.renewed(uuid.UUID(str(found[0])), Caller(agent="bench"))
+    held.close()
+    return cookie
+
+
+def context_of(browser: Browser, subject: Subject, cookie: str) -> BrowserContext:
+    """A browser without a cache, signed in."""
+    url = f"http://{HOST}:{subject.port}"
+    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
+    context.add_cookies([{"name": COOKIE, "value": cookie, "url": url, "httpOnly": True}])
+    return context
+
+
+def weigh(page: Page) -> dict[str, tuple[int, int]]:
+    """Load the page. Returns how many requests of each kind that took, and their bytes on the wire, headers too."""
+    network = page.context.new_cdp_session(page)
+    kinds: dict[str, str] = {}
+    found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+
+    def count(event: dict[str, Any]) -> None:
+        kind = kinds.get(event["requestId"], "Other")
+        found[kind] = (found[kind][0] + 1, found[kind][1] + round(event["encodedDataLength"]))
+
+    network.on("Network.responseReceived", lambda event: kinds.update({event["requestId"]: event["type"]}))
+    network.on("Network.loadingFinished", count)
+    network.send("Network.enable")
+    page.goto(PATH, wait_until="networkidle")
+    network.detach()
+    return dict(found)
+
+
+class Typist:
+    """Types words into the search box of the people page, key by key."""
+
+    def __init__(self, page: Page, chance: random.Random) -> None:
+        """Open the page. Raises: NotThere, when it does not search while one types"""
+        self._page, self._chance = page, chance
+        self._refused: list[str] = []
+        page.on("response", self._note)
+        page.goto(PATH, wait_until="networkidle")
+        self._box = page.get_by_role("searchbox")
+        if not page.locator("#list").count():
+            raise NotThere(
+                "The people page has no element #list into which rows could come: it searches on Enter only."
+            )
+        page.evaluate(_WATCH)
+
+    def type(self, word: str) -> list[Key]:
+        """Type a word into the empty box, wait until its rows stand, and empty the box. Raises: NotThere"""
+        self._box.focus()
+        for letter in word:
+            self._page.keyboard.type(letter)
+            self._page.wait_for_timeout(1000 * self._chance.uniform(*_PAUSE_S))
+        self._await(word)
+        keys = self._page.evaluate("() => keys.splice(0)")
+        self._box.fill("")
+        self._await("")
+        self._page.evaluate("() => { keys.length = 0 }")
+        if self._refused:
+            raise NotThere(f"{self._refused[0]}.")
+        return [Key(key["text"], float(key["ms"]) if "ms" in key else None) for key in keys]
+
+    def _await(self, text: str) -> None:
+        try:
+            self._page.wait_for_function(_LAST_IS_PAINTED, polling=50, timeout=_ANSWER_MS)
+        except Error:
+            shown = self._page.locator("#list").get_attribute("data-q")
+            raise NotThere(f"{_ANSWER_MS} ms after {text!r} was typed, #list holds the rows of {shown!r}.") from None
+
+    def _note(self, response: Response) -> None:
+        if not response.ok:
+            self._refused.append(f"{response.url} gave {response.status}")
