@@ -8,8 +8,10 @@ from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import orjson
+import structlog
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask_babel import gettext
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.assets import asset_url
@@ -23,6 +25,9 @@ from app.web.access import actor, confirm
 from app.web.guard import SAFE
 from app.web.problems import STATUSES
 from app.web.waiting import body_awaited
+from app.web.watching import request_id
+
+log = structlog.get_logger(__name__)
 
 DRAFT = "draft"
 """The field that carries what was typed into a form through signing in again."""
@@ -38,6 +43,8 @@ def pages_of(noun: str) -> Blueprint:
     """A blueprint whose errors are pages; who has to sign in is led to where that is done."""
     found = Blueprint(noun, __name__)
     found.register_error_handler(DomainError, _refused)
+    found.register_error_handler(HTTPException, _misused)
+    found.register_error_handler(Exception, _unforeseen)
     found.before_request(_await_form)
     return found
 
@@ -122,6 +129,19 @@ def _refused(error: DomainError) -> WerkzeugResponse:
     if target:
         return page("_refused.html", status, sentence=said(str(error)), title=title, target=target[1])
     return page("refused.html", status, sentence=said(str(error)), title=title)
+
+
+def _misused(error: HTTPException) -> WerkzeugResponse:
+    """What Flask and werkzeug raise on a page: a form that is too large, mostly."""
+    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        return error.get_response()
+    return page("refused.html", error.code, sentence=error.description, title=gettext("Something is not right"))
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("unforeseen", exc_info=error)
+    sentence = gettext("Something went wrong here. Tell who runs the service this number: %(id)s", id=request_id())
+    return page("refused.html", HTTPStatus.INTERNAL_SERVER_ERROR, sentence=sentence, title=gettext("An error"))
 
 
 def _sign_in_first() -> WerkzeugResponse:

@@ -10,6 +10,8 @@ from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.services import listing
+
 FRENCH = {"Accept-Language": "fr-CA,fr;q=0.9,en;q=0.5"}
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#list"}
 
@@ -134,6 +136,23 @@ def test_what_is_wrong_with_a_list_takes_its_place(sign_in: Callable[[str], Flas
     assert answer.status_code == 403
     assert answer.text.startswith('<div id="list"')
     assert 'role="alert"' in answer.text
+
+
+def test_what_nobody_foresaw_is_a_page_with_the_number_of_the_request(
+    admin: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "page", lambda _: 1 / 0)
+    answer = admin.get("/people", headers={"X-Request-ID": "find-me"})
+    assert answer.status_code == 500
+    assert "find-me" in answer.text
+    assert "division" not in answer.text
+    assert "<html" in answer.text
+
+
+def test_a_form_that_is_too_large_is_refused_on_a_page(admin: FlaskClient) -> None:
+    answer = send(admin, "/people/new", name="x" * 2**21)
+    assert answer.status_code == 413
+    assert "<html" in answer.text
 
 
 def test_health_is_asked_for_without_a_session(app: Flask, admin: FlaskClient) -> None:

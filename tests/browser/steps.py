@@ -96,7 +96,17 @@ def listed(page: Page, name: str) -> Locator:
 def make_token(page: Page, name: str) -> None:
     """Make an API token on its page."""
     page.get_by_label("What for", exact=True).fill(name)
-    press(page, "Make it")
+    press(page, "Make the token")
+
+
+def token(page: Page, name: str) -> Locator:
+    """An API token in the list."""
+    return page.get_by_role("listitem").filter(has_text=name)
+
+
+def news(page: Page) -> Locator:
+    """What the page says was done."""
+    return page.locator(".news")
 
 
 def secret(page: Page) -> Locator:
