@@ -1,7 +1,7 @@
 """Administrators: whether there is one, that there always stays one, and the first."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, select, text
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, exists, func, select, text
 from app.errors import Conflict
 from app.extensions import Resources, reading, resources
 from app.models import ADMINISTRATOR
+from app.services.columns import among
 from app.services.documents import users
 
 _LOCK = 5002
@@ -66,19 +67,24 @@ def door() -> Door:
     return resources().part(Door)
 
 
-def require_another(connection: Connection, row: Row[Any], after: Mapping[str, Any] | None = None) -> None:
-    """Refuse to take away the last administrator: the user in `row`, who will be as in `after` (None: gone).
+def require_another(connection: Connection, rows: Iterable[Row[Any]], after: Mapping[str, Any] | None = None) -> None:
+    """Refuse to take away the last administrator, who is among the locked `rows`: they will be as in `after`.
 
-    Raises: Conflict
+    None: gone. Raises: Conflict
     """
-    before = {**row._asdict()}
-    if not _is_administrator(before) or (after is not None and _is_administrator({**before, **after})):
+    lost = [row.id for row in rows if _ends(row._asdict(), after)]
+    if not lost:
         return
     # Two administrators who remove each other: the second waits here.
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    others = exists().select_from(users).where(IS_ONE, users.c.id != row.id)
+    others = exists().select_from(users).where(IS_ONE, ~among(users.c.id, lost))
     if not connection.scalar(select(others)):
-        raise Conflict("This is the last active administrator. Make another one first.")
+        these = "This is the last active administrator" if len(lost) == 1 else "No active administrator would be left"
+        raise Conflict(f"{these}. Make another one first.")
+
+
+def _ends(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> bool:
+    return _is_administrator(before) and (after is None or not _is_administrator({**before, **after}))
 
 
 def _is_administrator(user: Mapping[str, Any]) -> bool:

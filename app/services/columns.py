@@ -1,15 +1,27 @@
-"""From drafts and patches to the columns of a user."""
+"""The columns of a user: from drafts and patches, and what commands set in SQL."""
 
+import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, Text, bindparam, func
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Row, Text, Uuid, any_, bindparam, func
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
 from app.errors import Fault, Invalid
 from app.schemas import UserDraft, UserPatch
 from app.services import history, words
+from app.services.documents import users
 from app.values import check_attributes
+
+MOVED: dict[str, Any] = {
+    "version": users.c.version + 1,
+    # The clock may have been set back; order may not.
+    "updated_at": func.greatest(func.now(), users.c.updated_at),
+}
+"""With every change."""
+ENDED: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
+"""Ends all sessions."""
 
 
 def values_of(draft: UserDraft) -> dict[str, Any]:
@@ -29,8 +41,29 @@ def stored(values: dict[str, Any]) -> dict[str, Any]:
         "username_key": words.identity_key(values["username"]),
         "email_key": None if email is None else words.identity_key(email),
         "name_key": words.name_key(values["name"]),
-        "words": func.array_to_tsvector(bindparam(None, words.lexemes(values), type_=ARRAY(Text))),
+        "words": func.array_to_tsvector(_texts(words.lexemes(values))),
     }
+
+
+def trashed() -> dict[str, Any]:
+    """What puts a user into the trash."""
+    return {"deleted_at": func.now(), "words": marked((), [words.TRASH_MARK])}
+
+
+def restored() -> dict[str, Any]:
+    """What takes a user out of the trash."""
+    return {"deleted_at": None, "words": marked([words.TRASH_MARK], ())}
+
+
+def marked(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
+    """The words of a user with the marks `new` in place of `old`."""
+    left = func.ts_delete(users.c.words, _texts(old), type_=TSVECTOR)
+    return left.op("||")(func.array_to_tsvector(_texts(new)))
+
+
+def among(column: ColumnElement[Any], ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
+    """The condition that `column` holds one of `ids`, as one parameter, however many they are."""
+    return column == any_(bindparam(None, list(ids), type_=ARRAY(Uuid)))
 
 
 def merged(row: Row[Any], patch: UserPatch) -> UserDraft:
@@ -60,3 +93,7 @@ def _merge(target: Any, patch: Any) -> Any:
         else:
             merged[key] = _merge(merged.get(key), value)
     return merged
+
+
+def _texts(texts: Iterable[str]) -> ColumnElement[Any]:
+    return bindparam(None, list(texts), type_=ARRAY(Text))

@@ -24,6 +24,8 @@ _history = table_of(HistoryEntry)
 _KIND = "history"
 _ID = struct.Struct("q")
 _AUTHOR = re.compile(r"\buser:([0-9a-f-]{36})$")
+Entry = tuple[uuid.UUID, int, list[dict[str, Any]]]
+"""A user, its version after the change, and what changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +74,14 @@ def record(
     changes: list[dict[str, Any]] | None = None,
 ) -> None:
     """Write one entry in the transaction of the change."""
-    connection.execute(
-        insert(_history),
-        {
-            "user_id": user_id,
-            "version": version,
-            "action": action,
-            "actor": caller.actor.label,
-            "address": caller.address,
-            "agent": caller.agent,
-            "request_id": caller.request_id,
-            "changes": changes or [],
-        },
-    )
+    connection.execute(insert(_history), _values(caller, action, (user_id, version, changes or [])))
+
+
+def record_all(connection: Connection, caller: Caller, action: str, entries: Iterable[Entry]) -> None:
+    """Write one entry for each of many users, in the transaction of the change."""
+    rows = [_values(caller, action, entry) for entry in entries]
+    if rows:
+        connection.execute(insert(_history), rows)
 
 
 def origins_of_failures(connection: Connection, user_id: uuid.UUID) -> list[str]:
@@ -130,6 +127,20 @@ def authors(labels: Iterable[str | None]) -> dict[str, str]:
         rows = connection.execute(select(users.c.id, users.c.name).where(users.c.id.in_(set(ids.values()))))
         names = {row.id: row.name for row in rows}
     return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
+
+
+def _values(caller: Caller, action: str, entry: Entry) -> dict[str, Any]:
+    user_id, version, changes = entry
+    return {
+        "user_id": user_id,
+        "version": version,
+        "action": action,
+        "actor": caller.actor.label,
+        "address": caller.address,
+        "agent": caller.agent,
+        "request_id": caller.request_id,
+        "changes": changes,
+    }
 
 
 def _kind(user_id: uuid.UUID) -> str:

@@ -6,6 +6,7 @@ import string
 import time
 import uuid
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -21,6 +22,7 @@ from app.models import Token, table_of
 from app.schemas import TokenDraft
 from app.services import history
 from app.services.authority import Actor, lower
+from app.services.columns import among
 from app.services.documents import moment, users
 from app.services.history import Caller
 from app.services.keys import token_key
@@ -134,17 +136,18 @@ def revoke(token_id: uuid.UUID, caller: Caller) -> None:
             answers().forget([token_key(digest)])
 
 
-def revoke_all(connection: Connection, user: Row[Any], caller: Caller) -> list[str]:
-    """End all tokens of the user in the row `user`, in the transaction of the change. Returns their cache keys."""
-    rows = connection.execute(delete(_tokens).where(_tokens.c.user_id == user.id).returning(_tokens)).all()
-    for row in rows:
-        history.record(connection, caller, user.id, user.version, "token_revoked", [_change(row, None)])
+def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: Caller) -> list[str]:
+    """End all tokens of the users in the rows `owners`, in the transaction of the change. Returns their cache keys."""
+    versions = {owner.id: owner.version for owner in owners}
+    rows = connection.execute(delete(_tokens).where(among(_tokens.c.user_id, versions)).returning(_tokens)).all()
+    entries = [(row.user_id, versions[row.user_id], [_change(row, None)]) for row in rows]
+    history.record_all(connection, caller, "token_revoked", entries)
     return [token_key(row.digest) for row in rows]
 
 
-def keys_of(connection: Connection, user_id: uuid.UUID) -> list[str]:
-    """The cache keys of a user's tokens."""
-    rows = connection.execute(select(_tokens.c.digest).where(_tokens.c.user_id == user_id))
+def keys_of(connection: Connection, user_ids: Iterable[uuid.UUID]) -> list[str]:
+    """The cache keys of all tokens of these users."""
+    rows = connection.execute(select(_tokens.c.digest).where(among(_tokens.c.user_id, user_ids)))
     return [token_key(row.digest) for row in rows]
 
 

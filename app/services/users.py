@@ -1,34 +1,29 @@
 """Users: each command is one transaction with its history entry, told to the cache after its commit."""
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Text, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
-from app.errors import Conflict, NotFound, Stale, Taken, Unavailable
-from app.extensions import answers, reading, writing
+from app.errors import Conflict, NotFound, Stale
+from app.extensions import answers, reading
 from app.infra.cache import Scope
 from app.models import HistoryEntry, table_of
 from app.schemas import UserDraft, UserPatch
-from app.services import administrators, history, idempotency, passwords, sessions, tokens, words
-from app.services.columns import merged, stored, values_of
+from app.services import administrators, history, idempotency, passwords, sessions, tokens
+from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
 from app.services.documents import PUBLIC, Document, document, users
 from app.services.history import Caller
 from app.services.idempotency import Attempt
-from app.services.keys import standing_key, user_key
+from app.services.keys import user_key
+from app.services.work import Work, changing
 
 Precondition = Callable[[int | None], bool]
 """Whether a command may go on, given the version that there is (None: there is no such user)."""
 
-_TAKEN = {"users_username_key": "username", "users_email_key": "email"}
-_TRASH = func.array_to_tsvector(bindparam(None, [words.TRASH_MARK], type_=ARRAY(Text)))
 _LIVE = users.c.deleted_at.is_(None)
 _VERSION_BYTES = 4
 
@@ -49,7 +44,7 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     passwords.require_unlike(draft.password, values)
     values["password_hash"] = passwords.hashed(draft.password)
     user_id = uuid7()
-    with _writing(user_id) as work:
+    with changing(user_id) as work:
         if attempt and (answer := idempotency.earlier_answer(work.connection, attempt)):
             return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
         made = _insert(work.connection, caller, user_id, values, version=1)
@@ -66,7 +61,7 @@ def replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller:
     values = values_of(draft)
     passwords.require_unlike(draft.password, values)
     secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
-    with _writing(user_id) as work:
+    with changing(user_id) as work:
         # Two may make the same id at once: the second waits here and then replaces.
         work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
         row = _locked(work.connection, user_id)
@@ -89,7 +84,7 @@ def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: 
     Raises: NotFound, Invalid, Forbidden, Taken, Stale, Conflict (it is the last administrator), Unavailable
     """
     secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
-    with _writing(user_id) as work:
+    with changing(user_id) as work:
         row = _living(_locked(work.connection, user_id))
         _require(allowed, row.version)
         values = values_of(merged(row, patch))
@@ -110,14 +105,13 @@ def remove(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
 
     Raises: NotFound, Forbidden, Stale, Conflict (it is the last administrator), Unavailable
     """
-    with _writing(user_id) as work:
+    with changing(user_id) as work:
         row = _living(_locked(work.connection, user_id))
         caller.actor.require_over(row.role)
         _require(allowed, row.version)
-        administrators.require_another(work.connection, row)
-        work.revoke_tokens(caller, row)
-        trashed = {"deleted_at": func.now(), "words": users.c.words.op("||")(_TRASH)}
-        made = _put(work.connection, row, {**trashed, "session_epoch": row.session_epoch + 1})
+        administrators.require_another(work.connection, [row])
+        work.revoke_tokens(caller, [row])
+        made = _put(work.connection, row, {**trashed(), **ENDED})
         history.record(work.connection, caller, user_id, made.version, "deleted")
 
 
@@ -127,7 +121,7 @@ def restore(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> Docume
     Raises: NotFound, Forbidden, Conflict (it is not in the trash), Taken (its username or email is used now), Stale,
     Unavailable
     """
-    with _writing(user_id) as work:
+    with changing(user_id) as work:
         row = _locked(work.connection, user_id)
         if row is None:
             raise NotFound("There is no such user.")
@@ -135,8 +129,7 @@ def restore(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> Docume
         _require(allowed, row.version)
         if row.deleted_at is None:
             raise Conflict("This user is not in the trash.")
-        back = {"deleted_at": None, "words": func.ts_delete(users.c.words, words.TRASH_MARK)}
-        made = document(_put(work.connection, row, back))
+        made = document(_put(work.connection, row, restored()))
         history.record(work.connection, caller, user_id, made.version, "restored")
     return made
 
@@ -146,13 +139,13 @@ def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
 
     Raises: NotFound, Stale, Conflict (it is the last administrator), Unavailable
     """
-    with _writing(user_id) as work:
+    with changing(user_id) as work:
         row = _locked(work.connection, user_id)
         if row is None:
             raise NotFound("There is no such user.")
         _require(allowed, row.version)
-        administrators.require_another(work.connection, row)
-        work.revoke_tokens(caller, row)
+        administrators.require_another(work.connection, [row])
+        work.revoke_tokens(caller, [row])
         work.connection.execute(delete(users).where(users.c.id == user_id))
         history.erase(work.connection, user_id)
         idempotency.erase(work.connection, user_id)
@@ -169,40 +162,6 @@ def _packed(user_id: uuid.UUID) -> bytes:
     return found.version.to_bytes(_VERSION_BYTES, "big") + found.body
 
 
-@dataclass(slots=True)
-class _Work:
-    """A transaction on one user, and the cached answers that it makes old."""
-
-    connection: Connection
-    old_keys: list[str] = field(default_factory=list)
-
-    def revoke_tokens(self, caller: Caller, row: Row[Any]) -> None:
-        """End all tokens of the user in `row`."""
-        self.old_keys += tokens.revoke_all(self.connection, row, caller)
-
-
-@contextmanager
-def _writing(user_id: uuid.UUID) -> Iterator[_Work]:
-    """A transaction on one user: a broken unique constraint says which field is taken, the cache is told at the end."""
-    old_keys = [user_key(user_id), standing_key(user_id)]
-    try:
-        with writing() as connection:
-            yield _Work(connection, old_keys)
-    except IntegrityError as error:
-        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-        if name not in _TAKEN:
-            raise
-        raise Taken(_TAKEN[name]) from None
-    except Unavailable:
-        # The connection may have been lost after the commit.
-        answers().forget(old_keys)
-        raise
-    answers().forget(old_keys)
-    with suppress(Unavailable):
-        # The first administrator closes the service before the answer is given.
-        administrators.door().look()
-
-
 def _insert(
     connection: Connection, caller: Caller, user_id: uuid.UUID, values: dict[str, Any], version: int
 ) -> Document:
@@ -214,7 +173,7 @@ def _insert(
     return made
 
 
-def _update(work: _Work, caller: Caller, row: Row[Any], values: dict[str, Any]) -> Document:
+def _update(work: Work, caller: Caller, row: Row[Any], values: dict[str, Any]) -> Document:
     before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
     after = {"password_hash": row.password_hash, **values}
     changes = history.differences(before, after)
@@ -222,29 +181,26 @@ def _update(work: _Work, caller: Caller, row: Row[Any], values: dict[str, Any]) 
     caller.actor.require_change(row.id, row.role, fields)
     if not changes:
         return document(row)
-    administrators.require_another(work.connection, row, after)
-    ended = {}
-    if not after["active"] or "password" in fields:
-        ended["session_epoch"] = row.session_epoch + 1
+    administrators.require_another(work.connection, [row], after)
+    ended = ENDED if not after["active"] or "password" in fields else {}
     made = document(_put(work.connection, row, {**stored(values), **ended}))
     history.record(work.connection, caller, row.id, made.version, "changed", changes)
     if not after["active"]:
-        work.revoke_tokens(caller, row)
+        work.revoke_tokens(caller, [row])
     elif "role" in fields:
-        work.old_keys += tokens.keys_of(work.connection, row.id)
+        work.old_keys += tokens.keys_of(work.connection, [row.id])
     return made
 
 
 def _put(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
-    """The row after setting `values`, with its next version. The clock may have been set back; order may not."""
-    moved = {"version": row.version + 1, "updated_at": func.greatest(func.now(), users.c.updated_at)}
-    statement = update(users).where(users.c.id == row.id).values({**values, **moved}).returning(*PUBLIC)
+    """The row after setting `values`, with its next version."""
+    statement = update(users).where(users.c.id == row.id).values({**values, **MOVED}).returning(*PUBLIC)
     return connection.execute(statement).one()
 
 
 def _locked(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
-    columns = (*PUBLIC, users.c.password_hash, users.c.session_epoch)
-    return connection.execute(select(*columns).where(users.c.id == user_id).with_for_update()).one_or_none()
+    statement = select(*PUBLIC, users.c.password_hash).where(users.c.id == user_id)
+    return connection.execute(statement.with_for_update()).one_or_none()
 
 
 def _living(row: Row[Any] | None) -> Row[Any]:

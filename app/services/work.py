@@ -1,0 +1,61 @@
+"""One transaction that changes users: what breaks in it in the words of the domain, what is told after its commit."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from app.errors import Taken, Unavailable
+from app.extensions import answers, writing
+from app.services import administrators, tokens
+from app.services.history import Caller
+from app.services.keys import standing_key, user_key
+
+_TAKEN = {"users_username_key": "username", "users_email_key": "email"}
+
+
+@dataclass(slots=True)
+class Work:
+    """A transaction, and the cached answers that it makes old."""
+
+    connection: Connection
+    old_keys: list[str] = field(default_factory=list)
+
+    def outdate(self, user_ids: Iterable[uuid.UUID]) -> None:
+        """After the commit nobody is to be answered with these users as they were."""
+        self.old_keys += [key for user_id in user_ids for key in (user_key(user_id), standing_key(user_id))]
+
+    def revoke_tokens(self, caller: Caller, rows: Sequence[Row[Any]]) -> None:
+        """End all tokens of the users in `rows`."""
+        self.old_keys += tokens.revoke_all(self.connection, rows, caller)
+
+
+@contextmanager
+def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
+    """A transaction on these users and those that it names by `outdate`: the caches are told at the end.
+
+    Raises: Taken, when a unique constraint broke; Unavailable
+    """
+    old_keys: list[str] = []
+    try:
+        with writing() as connection:
+            work = Work(connection, old_keys)
+            work.outdate(user_ids)
+            yield work
+    except IntegrityError as error:
+        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+        if name not in _TAKEN:
+            raise
+        raise Taken(_TAKEN[name]) from None
+    except Unavailable:
+        # The connection may have been lost after the commit.
+        answers().forget(old_keys)
+        raise
+    answers().forget(old_keys)
+    with suppress(Unavailable):
+        # The first administrator closes the service before the answer is given.
+        administrators.door().look()
