@@ -34,6 +34,9 @@ _PREFIX = "fsa:cache:"
 _STAMP = f"{_PREFIX}stamp"
 _STAMP_BYTES = 8
 _MAX_VALUE_BYTES = 256 * 1024
+# To forget a thousand keys takes 2 ms, 20,000 up to 65 ms: longer than any answer is waited for. Beyond
+# this a new epoch forgets all that there is, in one short command.
+_MOST_NAMED = 1000
 
 _STORE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -145,7 +148,10 @@ class RedisCache:
         names = [_STAMP, *(_PREFIX + key for key in keys)]
         with self._redis() as redis:
             if redis is not None:
-                redis.eval(_FORGET, len(names), *names, str(_new_stamp()))
+                if len(names) > _MOST_NAMED:
+                    redis.set(_STAMP, _new_stamp())
+                else:
+                    redis.eval(_FORGET, len(names), *names, str(_new_stamp()))
                 return
         self._state.doubt()
 

@@ -91,6 +91,21 @@ def test_a_write_makes_its_item_and_all_pages_unreachable_and_nothing_else(cache
     assert one.through("other", Scope.ITEM, never) == b"old"
 
 
+@pytest.mark.parametrize("count", [0, 1, 900, 1100, 20_000])
+def test_any_number_of_keys_is_forgotten(caches: list[RedisCache], count: int) -> None:
+    one, other = caches
+    keys = [f"many:{number}" for number in range(count)]
+    seen = {*keys[:1], *keys[500:501], *keys[-1:]}
+    for key in seen:
+        one.through(key, Scope.ITEM, lambda: b"old")
+    one.through("page", Scope.PAGE, lambda: b"old")
+    with slow_reader(one, Scope.ITEM):
+        other.forget((*keys, "k"))
+    for key in (*seen, "k"):
+        assert one.through(key, Scope.ITEM, lambda: b"new") == b"new"
+    assert one.through("page", Scope.PAGE, lambda: b"new") == b"new"
+
+
 @pytest.mark.parametrize("scope", Scope)
 def test_a_slow_reader_does_not_put_an_older_value_back(caches: list[RedisCache], scope: Scope) -> None:
     one, other = caches
