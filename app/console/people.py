@@ -104,12 +104,19 @@ def change_many() -> WerkzeugResponse:
         chosen = Chosen(query=asked.query())
     else:
         chosen = Chosen(ids=_picked())
-    expected = request.form.get("expected", type=int)
+    expected = _whole("expected") if "expected" in request.form else None
     outcome = bulk.apply(action, chosen, caller(), role=role, expected=expected)
     news = {"done": "undone" if undone else action, "n": str(outcome.changed)}
     if outcome.deleted_at:
         news["undo"] = outcome.deleted_at.isoformat()
     return redirect(asked.address(**news), HTTPStatus.SEE_OTHER)
+
+
+def _whole(field: str) -> int:
+    text = request.form.get(field, "")
+    if not (text.isascii() and text.isdigit()):
+        raise Invalid([Fault(field, "must be a whole number")])
+    return int(text[:18])
 
 
 def _one_of(field: str, known: tuple[str, ...]) -> str:
@@ -128,6 +135,9 @@ def _picked() -> tuple[uuid.UUID, ...]:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid([Fault("deleted_at", "is no date and time")]) from None
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Invalid([Fault("deleted_at", "is no date and time")])
+    return found
