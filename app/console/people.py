@@ -23,6 +23,7 @@ from app.web.reading import query_pairs, read_pairs, user_id_of
 
 _NEWS = ("done", "n", "undo")
 """What a page says of what was just done; not part of the list."""
+NEWEST_FIRST = "-created_at"
 _OWN_CONTROLS = ("q", "role", "active", "deleted", "sort", "cursor", "limit")
 
 blueprint = pages_of("people")
@@ -40,8 +41,9 @@ class Asked:
         return cls(tuple(pair for pair in query_pairs(query) if pair[1] and pair[0] not in _NEWS))
 
     def query(self) -> ListQuery:
-        """Raises: Malformed, Invalid"""
-        return read_pairs(self.pairs, ListQuery)
+        """What is asked for, the newest first unless told otherwise. Raises: Malformed, Invalid"""
+        is_sorted = any(name == "sort" for name, _ in self.pairs)
+        return read_pairs(self.pairs if is_sorted else (*self.pairs, ("sort", NEWEST_FIRST)), ListQuery)
 
     def get(self, name: str, default: str = "") -> str:
         """The value of `name`."""
@@ -77,6 +79,7 @@ def index() -> Response:
         HTTPStatus.UNPROCESSABLE_ENTITY if faults else HTTPStatus.OK,
         people=people,
         asked=asked,
+        sort=asked.get("sort", NEWEST_FIRST),
         faults=faults,
         total=total,
         next=asked.address(cursor=found.next_cursor) if found.next_cursor else None,
