@@ -36,10 +36,11 @@ class NotFound(DomainError):
 
 
 class Taken(DomainError):
-    """Another user has this username or email."""
+    """Another user has this username or email. `owner`: the username of who wants it, where there are several."""
 
-    def __init__(self, field: str) -> None:
-        super().__init__(f"Another user has this {field}.")
+    def __init__(self, field: str, owner: str | None = None) -> None:
+        whose = "this" if owner is None else f"{owner}'s"
+        super().__init__(f"Another user has {whose} {field}.")
         self.faults = [Fault(field, "is taken by another user")]
 
 

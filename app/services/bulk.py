@@ -1,22 +1,236 @@
-"""Stub."""
+"""Many users at once: one transaction, done whole or refused whole, that owes each what a single command owes it."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
+from sqlalchemy import Connection, Row, func, select, update
+
+from app.errors import Conflict, Fault, Forbidden, Invalid, Taken
+from app.models import ROLES
 from app.schemas import ListQuery
+from app.services import administrators, history, tokens, words
+from app.services.authority import Actor
+from app.services.columns import ENDED, MOVED, among, marked, restored, trashed
+from app.services.documents import users
+from app.services.history import Caller, Entry
+from app.services.selection import Selection
+from app.services.work import Work, changing
+from app.values import Role
 
 MOST = 10_000
+"""Users that are changed at once, at the most: it takes seconds, and others wait for their rows as long."""
+
 Action = Literal["activate", "deactivate", "role", "delete", "restore"]
+
+_BATCH = 1_000
+"""Users in one statement, so that none comes near the statement timeout."""
+_COLUMNS = "id, username, username_key, email_key, role, active, password_hash, version, deleted_at"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
+    """Who is to be changed, by exactly one of three. Raises: Invalid
+
+    ids: these. query: all that fit, whatever its page and order. deleted_at: all that one bulk delete put into
+    the trash, for its undo.
+    """
+
     ids: tuple[uuid.UUID, ...] = ()
     query: ListQuery | None = None
     deleted_at: datetime | None = None
 
+    def __post_init__(self) -> None:
+        if bool(self.ids) + (self.query is not None) + (self.deleted_at is not None) != 1:
+            raise Invalid([Fault("chosen", "must be ids, or a query, or when they were deleted")])
 
-def apply(*a, **k):
-    raise NotImplementedError
+    @property
+    def trashed(self) -> bool | None:
+        """Whether they are sought in the trash; None: wherever the action takes them from."""
+        return self.query.deleted if self.query is not None else True if self.deleted_at is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the chosen.
+
+    unchanged: they were so already, or were not there any more. deleted_at: of a delete that found somebody, the
+    moment that its undo takes.
+    """
+
+    changed: int
+    unchanged: int
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """An action: its name in the history, what it sets, and what `role` and `active` are afterwards."""
+
+    entry: str
+    sets: dict[str, Any]
+    after: dict[str, Any] = field(default_factory=dict)
+
+    def require_allowed(self, actor: Actor, row: Row[Any]) -> None:
+        """Ask the actor as the single command would. Raises: Forbidden"""
+        if self.after:
+            actor.require_change(row.id, row.role, [change["field"] for change in self.changes(row)])
+        else:
+            actor.require_over(row.role)
+
+    def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
+        """What the history says of the user in `row`."""
+        return history.differences({name: getattr(row, name) for name in self.after}, self.after)
+
+
+def apply(
+    action: Action, chosen: Chosen, caller: Caller, *, role: Role | None = None, expected: int | None = None
+) -> Outcome:
+    """Do `action` to all chosen: to none of them when one may not be touched. `role`: the one that they get.
+
+    Who is so already gets no new version. `expected`: how many the caller was told that they are.
+
+    Raises: Invalid, Forbidden, Taken (a username or email of who is restored is used now), Unavailable,
+    Conflict (they are too many, or others than expected; one is the caller, or the last administrator; restoring
+    who is not in the trash, anything else with who is)
+    """
+    deed = _deed(action, role)
+    _require_rank(caller.actor, action)
+    _require_half(action, chosen)
+    with changing() as work:
+        rows = _locked(work.connection, action, chosen)
+        _require_number(rows, expected)
+        due = [row for row in rows if not deed.after or deed.changes(row)]
+        _require_allowed(caller.actor, deed, rows, due)
+        administrators.require_another(work.connection, due, deed.after or None)
+        if action == "restore":
+            _require_free(work.connection, due)
+        _carry_out(work, action, deed, caller, due)
+        moment = work.connection.scalar(select(func.now())) if action == "delete" and due else None
+    return Outcome(len(due), len(set(chosen.ids) or rows) - len(due), moment)
+
+
+def _deed(action: Action, role: Role | None) -> _Deed:
+    """Raises: Invalid"""
+    if action == "delete":
+        return _Deed("deleted", {**trashed(), **ENDED})
+    if action == "restore":
+        return _Deed("restored", restored())
+    if action == "role":
+        if role is None:
+            raise Invalid([Fault("role", "must be given")])
+        marks = marked(map(words.role_mark, ROLES), [words.role_mark(role)])
+        return _Deed("changed", {"role": role, "words": marks}, {"role": role})
+    active = action == "activate"
+    marks = marked([words.active_mark(not active)], [words.active_mark(active)])
+    sets = {"active": active, "words": marks, **({} if active else ENDED)}
+    return _Deed("changed", sets, {"active": active})
+
+
+def _require_rank(actor: Actor, action: Action) -> None:
+    """Raises: Forbidden"""
+    least: Role = "admin" if action == "role" else "editor"
+    if not actor.may(least):
+        raise Forbidden(f"{'Giving roles' if action == 'role' else 'Changing others'} needs the role {least}.")
+
+
+def _require_half(action: Action, chosen: Chosen) -> None:
+    """Raises: Conflict"""
+    if chosen.trashed and action != "restore":
+        raise Conflict("These users are in the trash. Restore them first.")
+    if chosen.trashed is False and action == "restore":
+        raise Conflict("These users are not in the trash.")
+
+
+def _locked(connection: Connection, action: Action, chosen: Chosen) -> Sequence[Row[Any]]:
+    """The chosen who are where the action takes them from, locked in the order of their ids. Raises: Conflict
+
+    One statement, so that all wait in one order, and whoever was changed meanwhile is taken as they are now,
+    if they still fit. The planner knows neither the limit, as in a list, nor who was deleted a moment ago, so
+    it is left no choice: rows are found by what they fit, then locked by their ids.
+    """
+    fits, parameters = _fitting(action, chosen)
+    rows = connection.exec_driver_sql(
+        f"WITH hits AS MATERIALIZED (SELECT id FROM users WHERE {fits} LIMIT (SELECT %(most)s::int))"
+        f" SELECT {_COLUMNS} FROM users WHERE id = ANY(ARRAY(SELECT id FROM hits)) AND ({fits}) IS TRUE"
+        " ORDER BY id FOR UPDATE",
+        {**parameters, "most": MOST + 1},
+    ).all()
+    if max(len(rows), len(set(chosen.ids))) > MOST:
+        raise Conflict(f"These are more than {MOST:,} users, and no more are changed at once. Narrow the search.")
+    return rows
+
+
+def _fitting(action: Action, chosen: Chosen) -> tuple[str, dict[str, Any]]:
+    """The chosen as a condition in SQL, and its parameters."""
+    if chosen.query is not None:
+        selection = Selection(chosen.query.model_copy(update={"cursor": None}))
+        return selection.where(selection.conditions), selection.parameters
+    if chosen.deleted_at is not None:
+        # Nobody changes in the trash, so the index of last changes leads there.
+        return "deleted_at = %(then)s AND updated_at >= %(then)s", {"then": chosen.deleted_at}
+    half = "deleted_at IS NOT NULL" if action == "restore" else "deleted_at IS NULL"
+    return f"id = ANY(%(ids)s) AND {half}", {"ids": list(set(chosen.ids))}
+
+
+def _require_number(rows: Sequence[Row[Any]], expected: int | None) -> None:
+    """Raises: Conflict"""
+    if expected is not None and len(rows) != expected:
+        raise Conflict(f"The number of users is {len(rows):,} now, not {expected:,}. Look again, then decide.")
+
+
+def _require_allowed(actor: Actor, deed: _Deed, rows: Sequence[Row[Any]], due: Sequence[Row[Any]]) -> None:
+    """Raises: Conflict, Forbidden"""
+    if any(row.id == actor.user_id for row in due):
+        raise Conflict("You are one of these users yourself. Leave yourself out.")
+    refused: list[tuple[str, Forbidden]] = []
+    for row in rows:
+        try:
+            deed.require_allowed(actor, row)
+        except Forbidden as error:
+            refused.append((row.username, error))
+    if refused:
+        username, reason = refused[0]
+        raise Forbidden(
+            f"{len(refused):,} of these {len(rows):,} users may not be touched, {username} for one. {reason}"
+            " Filtering by role leaves them out."
+        )
+
+
+def _require_free(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+    """Who takes a name at this very moment is left to the unique constraint. Raises: Taken, saying whose"""
+    for name in ("username", "email"):
+        key = users.c[f"{name}_key"]
+        owners: dict[str, str] = {}
+        for row in rows:
+            wanted = getattr(row, key.name)
+            if wanted in owners:
+                raise Taken(name, row.username)
+            if wanted is not None:
+                owners[wanted] = row.username
+        used = connection.scalar(select(key).where(users.c.deleted_at.is_(None), among(key, owners)).limit(1))
+        if used is not None:
+            raise Taken(name, owners[used])
+
+
+def _carry_out(work: Work, action: Action, deed: _Deed, caller: Caller, due: Sequence[Row[Any]]) -> None:
+    """In the order of the single commands, for the history shows it."""
+    ids = [row.id for row in due]
+    work.outdate(ids)
+    if action == "delete":
+        work.revoke_tokens(caller, due)
+    for rows in _batches(due):
+        statement = update(users).where(among(users.c.id, [row.id for row in rows])).values({**deed.sets, **MOVED})
+        work.connection.execute(statement)
+        entries: list[Entry] = [(row.id, row.version + 1, deed.changes(row)) for row in rows]
+        history.record_all(work.connection, caller, deed.entry, entries)
+    if action == "deactivate":
+        work.revoke_tokens(caller, due)
+    elif action == "role":
+        work.old_keys += tokens.keys_of(work.connection, ids)
+
+
+def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+    return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, Text, Uuid, any_, bindparam, func
+from sqlalchemy import ColumnElement, Row, Text, any_, bindparam, func
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
 from app.errors import Fault, Invalid
@@ -61,9 +61,10 @@ def marked(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
     return left.op("||")(func.array_to_tsvector(_texts(new)))
 
 
-def among(column: ColumnElement[Any], ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
-    """The condition that `column` holds one of `ids`, as one parameter, however many they are."""
-    return column == any_(bindparam(None, list(ids), type_=ARRAY(Uuid)))
+def among(column: ColumnElement[Any], values: Iterable[uuid.UUID] | Iterable[str]) -> ColumnElement[bool]:
+    """The condition that `column` holds one of `values`, as one parameter, however many they are."""
+    # An array has no collation; that of the column counts.
+    return column == any_(bindparam(None, list(values), type_=ARRAY(type(column.type))))
 
 
 def merged(row: Row[Any], patch: UserPatch) -> UserDraft:

@@ -106,6 +106,39 @@ def test_any_number_of_keys_is_forgotten(caches: list[RedisCache], count: int) -
     assert one.through("page", Scope.PAGE, lambda: b"new") == b"new"
 
 
+def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(
+    servers: Stack,
+    tmp_path: Path,
+    empty: Callable[[], None],  # noqa: ARG001
+) -> None:
+    state, over = SharedState(tmp_path / "state"), threading.Event()
+    cache = RedisCache(servers.redis.url, 0.04, 60, state)
+    cache.ping()
+    cache.through("k", Scope.ITEM, lambda: b"kept")
+
+    def spin() -> None:
+        while not over.is_set():
+            pass
+
+    spinning = [threading.Thread(target=spin) for _ in range(6)]
+    for thread in spinning:
+        thread.start()
+    slowest = 0.0
+    try:
+        for _ in range(20):
+            began = time.monotonic()
+            assert cache.through("k", Scope.ITEM, never) == b"kept"
+            slowest = max(slowest, time.monotonic() - began)
+            assert cache.link.up
+    finally:
+        over.set()
+        for thread in spinning:
+            thread.join()
+        cache.close()
+        state.close()
+    assert slowest > 0.02, "nothing was as slow as it had to be to show anything"
+
+
 @pytest.mark.parametrize("scope", Scope)
 def test_a_slow_reader_does_not_put_an_older_value_back(caches: list[RedisCache], scope: Scope) -> None:
     one, other = caches
