@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol, Self
 
 import psutil
@@ -18,6 +17,7 @@ from embedded import Postgres
 from embedded.ports import HOST, free_port
 from embedded.processes import family, spawn
 from rig import DATA, ROOT
+from rig.usage import pss_mib
 
 IMPORT = ("-c", "import flask, flask_sqlalchemy")
 """What any service of this kind does first, as arguments of Python."""
@@ -158,7 +158,7 @@ def _memory(launcher: psutil.Process) -> Figures:
     held: Figures = {}
     for process in family(launcher):
         part = _part(process, launcher)
-        held[part] = held.get(part, 0.0) + _pss_mib(process.pid)
+        held[part] = held.get(part, 0.0) + pss_mib(process.pid)
     return held
 
 
@@ -170,8 +170,3 @@ def _part(process: psutil.Process, launcher: psutil.Process) -> str:
         process = parent
     name = " ".join(process.cmdline())
     return "postgres" if "postgres" in process.name() else "redis" if "redis" in name else "web"
-
-
-def _pss_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
