@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -18,11 +19,13 @@ STOP_S = 12.0  # above the 10 s in which the service drains
 
 
 class Service:
-    """A running service; its output goes straight to ours. It ends when we die."""
+    """A running service; its output goes to `output`, or straight to ours. It ends when we die."""
 
-    def __init__(self, command: Sequence[str], port: int, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, env: Mapping[str, str], cwd: Path, output: IO[bytes] | None = None
+    ) -> None:
         self._port = port
-        self._process = processes.spawn(command, death_signal=signal.SIGTERM, env=env, cwd=cwd)
+        self._process = processes.spawn(command, death_signal=signal.SIGTERM, env=env, cwd=cwd, output=output)
 
     @property
     def pid(self) -> int:
