@@ -26,10 +26,10 @@ test: check ## check, then every test that needs no Docker
 test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra tests/stack
 bench: ## measure what the docs claim
-	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid" keystrokes.py; do .venv/bin/python bench/$$script || exit 1; done
+	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote
 	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg $(sentences) --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow
-	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt
+	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt && $(lock) -U -c app/requirements.txt bench/references/requirements.in -o bench/references/requirements.txt
 screenshots: ## take the pictures of docs/images anew, in the Chromium of this machine
 	@$(ready) && PYTHONPATH=.:tests exec .venv/bin/python tests/browser/screenshots.py
