@@ -61,7 +61,7 @@ def servers(version: int, shared_buffers: str) -> Iterator[Servers]:
 @contextmanager
 def subjects(running: Servers, sizes: Sequence[int]) -> Iterator[list[Subject]]:
     """Run one service for each size; databases that are missing or old are made first."""
-    urls = [_database(running.postgres, People(size)) for size in sizes]
+    urls = [database(running.postgres, People(size)) for size in sizes]
     with ExitStack() as services:
         found = []
         for size, url in zip(sizes, urls, strict=True):
@@ -79,7 +79,7 @@ def await_ready(service: Service) -> None:
         time.sleep(0.05)
 
 
-def _database(postgres: Postgres, people: People) -> str:
+def database(postgres: Postgres, people: People) -> str:
     """The address of a database with just these people. Its comment says what it was made from."""
     name, recipe = f"users_{people.count}", _recipe(people)
     url = urlsplit(postgres.url)._replace(path=f"/{name}").geturl()

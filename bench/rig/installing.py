@@ -1,0 +1,55 @@
+"""What the comparison needs beside .venv: wrk, Node.js, and the packages of the references."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rig.contenders import REFERENCES, VENV
+
+_TOOLS = {
+    "wrk": "wrk, which drives the services (Debian: apt-get install wrk)",
+    "node": "Node.js 20 or newer, for the reference in Fastify (Debian 13: apt-get install nodejs npm)",
+    "npm": "npm, which installs that reference's packages (Debian: apt-get install npm)",
+}
+_REQUIREMENTS = REFERENCES / "requirements.txt"
+_FASTIFY = REFERENCES / "fastify"
+_LOCK = _FASTIFY / "package-lock.json"
+
+
+def require_tools() -> None:
+    """Say all that is missing at once. Raises: SystemExit"""
+    if missing := [what for tool, what in _TOOLS.items() if shutil.which(tool) is None]:
+        sys.exit("\n  ".join(["Error: this needs, and does not find on PATH:", *missing]))
+
+
+def install_references() -> None:
+    """Install exactly what is pinned, if that is not done yet. Raises: SystemExit"""
+    if not _is_done(VENV / "installed", _REQUIREMENTS):
+        _say("Installing the Python references (once)")
+        _run(sys.executable, "-m", "venv", "--clear", str(VENV))
+        pip = (str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check")
+        _run(*pip, "--require-hashes", "-r", str(_REQUIREMENTS))
+        (VENV / "installed").write_text(_digest(_REQUIREMENTS))
+    if not _is_done(_FASTIFY / "node_modules" / "installed", _LOCK):
+        _say("Installing Fastify and pg (once)")
+        _run("npm", "ci", "--prefix", str(_FASTIFY), "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+        (_FASTIFY / "node_modules" / "installed").write_text(_digest(_LOCK))
+
+
+def _is_done(stamp: Path, source: Path) -> bool:
+    return stamp.exists() and stamp.read_text() == _digest(source)
+
+
+def _digest(source: Path) -> str:
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def _run(*command: str) -> None:
+    if subprocess.run(command, check=False).returncode != 0:
+        sys.exit(f"Error: {command[0]} failed; its own words are above.")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

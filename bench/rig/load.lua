@@ -1,0 +1,79 @@
+-- What wrk sends: the requests of a plan in turn, each with the next line of a file of draws.
+--
+-- The plan is a file of lines, fields separated by tabs:
+--   header NAME VALUE
+--   draws FILE OFFSET COUNT START  that many lines from that byte on, over and over, but first the one after START
+--   stem TEXT                      what @new begins with
+--   request METHOD PATH BODY       @line is the next draw, @new a text that never came before
+
+local headers, requests, draws = {}, {}, {}
+local stem, drawn, made, asked = "", 0, 0, 0
+
+local function fields(line)
+   local found = {}
+   for field in (line .. "\t"):gmatch("([^\t]*)\t") do found[#found + 1] = field end
+   return found
+end
+
+local function read_draws(path, offset, count, start)
+   local file = assert(io.open(path))
+   drawn = start
+   file:seek("set", offset)
+   for number = 1, count do draws[number] = file:read("*l") end
+   file:close()
+end
+
+local function numbers(a, b, c) return tonumber(a), tonumber(b), tonumber(c) end
+
+local readers = {
+   header = function(name, value) headers[name] = value end,
+   draws = function(path, ...) read_draws(path, numbers(...)) end,
+   stem = function(text) stem = text end,
+   request = function(method, path, body) requests[#requests + 1] = { method, path, body } end,
+}
+
+local function next_line()
+   drawn = drawn % #draws + 1
+   return draws[drawn]
+end
+
+local function next_new()
+   made = made + 1
+   return stem .. made
+end
+
+-- A request without a body is formatted once, and cut where the draw goes in.
+local function prepared(method, path, body)
+   if body ~= "" then
+      return function()
+         local new = next_new()
+         local place = path:gsub("@line", next_line)
+         return wrk.format(method, place, headers, (body:gsub("@new", new)))
+      end
+   end
+   local whole = wrk.format(method, path, headers)
+   local from, to = whole:find("@line", 1, true)
+   if not from then return function() return whole end end
+   local head, tail = whole:sub(1, from - 1), whole:sub(to + 1)
+   return function() return head .. next_line() .. tail end
+end
+
+function init(args)
+   for line in io.lines(args[1]) do
+      local found = fields(line)
+      readers[found[1]](unpack(found, 2))
+   end
+   for number, found in ipairs(requests) do requests[number] = prepared(unpack(found)) end
+end
+
+function request()
+   asked = asked % #requests + 1
+   return requests[asked]()
+end
+
+function done(summary, latency)
+   local failed = summary.errors
+   local format = '{"requests": %d, "us": %d, "p50_us": %d, "p99_us": %d, "statuses": %d, "sockets": %d, "timeouts": %d}'
+   io.write("RESULT " .. format:format(summary.requests, summary.duration, latency:percentile(50),
+      latency:percentile(99), failed.status, failed.connect + failed.read + failed.write, failed.timeout), "\n")
+end
