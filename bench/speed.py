@@ -50,6 +50,8 @@ def main() -> None:
         print(conditions(*facts), flush=True)
         scores = _measured(options, running, common)
     print(f"\n{scores.tables()}\n\n{scores.goals()}\n\n{conditions('at the end')}")
+    warnings = OURS.log.read_text(encoding="utf-8").splitlines()
+    print(f"Lines that ours logged, all of them warnings: {len(warnings)}, in {OURS.log.relative_to(ROOT)}")
     _plot(options, scores)
 
 

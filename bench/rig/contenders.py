@@ -39,6 +39,11 @@ class Contender:
     page: str = "/users"
     creates: str = "/users"
 
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return DATA / f"{self.name.replace(' ', '-')}.log"
+
 
 @dataclass(frozen=True)
 class Running:
@@ -97,11 +102,11 @@ def serving(contender: Contender, settings: dict[str, str], admin_id: str) -> It
     env = {**own, **settings, "PORT": str(port), "SECRET_KEY": _SECRET, "STATE_FILE": str(state)}
     program, *arguments = (part.format(port=port) for part in contender.command)
     command = [shutil.which(program) or program, *arguments]
-    with (DATA / f"{contender.name.replace(' ', '-')}.log").open("wb") as log:
+    with contender.log.open("wb") as log:
         service = Service(command, port, env, contender.cwd, log)
     try:
         if not _serves(contender, service, port):
-            sys.exit(f"Error: {contender.title} did not start; its own words are in {log.name}")
+            sys.exit(f"Error: {contender.title} did not start; its own words are in {contender.log}")
         yield Running(contender, port, service.pid, _admission(contender, port, admin_id))
     finally:
         service.stop()
