@@ -39,8 +39,7 @@ class Taken(DomainError):
     """Another user has this username or email. `owner`: the username of who wants it, where there are several."""
 
     def __init__(self, field: str, owner: str | None = None) -> None:
-        whose = "this" if owner is None else f"{owner}'s"
-        super().__init__(f"Another user has {whose} {field}.")
+        super().__init__(f"Another user has the {field} of '{owner}'." if owner else f"Another user has this {field}.")
         self.faults = [Fault(field, "is taken by another user")]
 
 

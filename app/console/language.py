@@ -13,7 +13,7 @@ from app.models import ROLES
 LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"
 _YEAR_S = 365 * 86400
-_VALUE = re.compile(r"\d+(?:\.\d+)*|'[^']*'|\b(?:member|viewer|editor|admin)\b")
+_VALUE = re.compile(r"\d+(?:[.,]\d+)*|'[^']*'|\b(?:member|viewer|editor|admin)\b")
 
 _ROLES = {role: "administrator" if role == "admin" else role for role in ROLES}
 

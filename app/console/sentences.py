@@ -55,10 +55,23 @@ SENTENCES = (
     marked("This credential may make {} writes a minute."),
     marked("Too many attempts to sign in. Wait, or ask an administrator to unlock."),
     marked("Sessions are out of reach. Try again shortly, or use an API token."),
-    marked("You are among these. Leave yourself out."),
     marked("This session has ended. Sign in again."),
     marked("The username or email, or the password, is not right."),
     # errors, by what they are
     marked("Another user has this email."),
     marked("Another user has this username."),
+    marked("Another user has the email of {}."),
+    marked("Another user has the username of {}."),
+    # bulk, administrators
+    marked("This is the last active administrator. Make another one first."),
+    marked("No active administrator would be left. Make another one first."),
+    marked("These are more than {} users, and no more are changed at once. Narrow the search."),
+    marked("The number of users is {} now, not {}. Look again, then decide."),
+    marked("Giving roles needs the role {}."),
+    marked("Changing others needs the role {}."),
+    marked(
+        "{} of these {} users may not be touched, {} for one. The role {} may not touch a user with the role {}."
+        " Filtering by role leaves them out."
+    ),
+    marked("{} of these {} users may not be touched, {} for one. {} Filtering by role leaves them out."),
 )

@@ -25,7 +25,7 @@ MOST = 10_000
 
 Action = Literal["activate", "deactivate", "role", "delete", "restore"]
 
-_BATCH = 1_000
+_BATCH = 500
 """Users in one statement, so that none comes near the statement timeout."""
 _COLUMNS = "id, username, username_key, email_key, role, active, password_hash, version, deleted_at"
 
@@ -193,10 +193,8 @@ def _require_allowed(actor: Actor, deed: _Deed, rows: Sequence[Row[Any]], due: S
             refused.append((row.username, error))
     if refused:
         username, reason = refused[0]
-        raise Forbidden(
-            f"{len(refused):,} of these {len(rows):,} users may not be touched, {username} for one. {reason}"
-            " Filtering by role leaves them out."
-        )
+        whose = f"{len(refused):,} of these {len(rows):,} users may not be touched, '{username}' for one."
+        raise Forbidden(f"{whose} {reason} Filtering by role leaves them out.")
 
 
 def _require_free(connection: Connection, rows: Sequence[Row[Any]]) -> None:

@@ -1,0 +1,92 @@
+"""Many users, and bulk calls on them."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any, get_args
+
+import orjson
+import psycopg
+import pytest
+from people import House
+
+from app.errors import DomainError
+from app.schemas import ListQuery
+from app.services import bulk, words
+from app.services.authority import Actor, command
+from app.services.bulk import Action, Chosen, Outcome
+from app.services.history import Caller
+
+ACTIONS: tuple[Action, ...] = get_args(Action)
+SYSTEM = Caller(command("test"))
+
+
+def crowd(house: House, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:
+    return [house.make(role, email=f"crowd-{uuid.uuid4().hex[:8]}@example.org", **fields) for _ in range(count)]
+
+
+def these(users: Iterable[dict[str, Any]]) -> Chosen:
+    return Chosen(ids=tuple(uuid.UUID(user["id"]) for user in users))
+
+
+def all_like(**query: Any) -> Chosen:
+    return Chosen(query=ListQuery(**query))
+
+
+def as_user(user: dict[str, Any]) -> Caller:
+    return Caller(Actor("session", uuid.UUID(user["id"]), user["role"]), "192.0.2.7", "Console/1", "bulk-1")
+
+
+def do(house: House, action: Action, chosen: Chosen, by: dict[str, Any] | None = None, **more: Any) -> Outcome:
+    """A bulk call, by the administrator unless told otherwise."""
+    if action == "role":
+        more = {"role": "viewer", **more}
+    with house.app.app_context():
+        return bulk.apply(action, chosen, as_user(by or house.admin.user), **more)
+
+
+def refused(kind: type[DomainError], house: House, *args: Any, **kwargs: Any) -> str:
+    """The sentence with which a bulk call is refused."""
+    with pytest.raises(kind) as caught:
+        do(house, *args, **kwargs)
+    return str(caught.value)
+
+
+def prepared(house: House, action: Action, count: int = 3) -> list[dict[str, Any]]:
+    """Users with whom `action` has something to do."""
+    users = crowd(house, count, active=action != "activate")
+    if action == "restore":
+        for user in users:
+            house.admin.delete(f"/users/{user['id']}")
+    return users
+
+
+def query_of(action: Action) -> Chosen:
+    return all_like(q="crowd", deleted=action == "restore")
+
+
+def entries(house: House, user: dict[str, Any]) -> list[dict[str, Any]]:
+    """The history of a user, newest first."""
+    return house.admin.get(f"/users/{user['id']}/history").json
+
+
+def everything(database: psycopg.Connection[Any]) -> list[Any]:
+    """All rows that a bulk call could change."""
+    return [
+        database.execute(f"SELECT t::text FROM {table} AS t ORDER BY 1").fetchall()  # noqa: S608 - constants
+        for table in ("users", "history", "tokens")
+    ]
+
+
+def require_sound(database: psycopg.Connection[Any]) -> None:
+    """Every user is found by what she is, and has one history entry for each of her versions."""
+    columns = "id, username, email, name, role, active, attributes::text, version, deleted_at, tsvector_to_array(words)"
+    for row in database.execute(f"SELECT {columns} FROM users"):  # noqa: S608 - constants
+        names = ("username", "email", "name", "role", "active")
+        user = {**dict(zip(names, row[1:6], strict=True)), "attributes": orjson.loads(row[6])}
+        trash = [words.TRASH_MARK] if row[8] else []
+        assert sorted(row[9]) == sorted([*words.lexemes(user), *trash])
+        own = (
+            "SELECT version FROM history WHERE user_id = %s AND action IN ('created', 'changed', 'deleted', 'restored')"
+        )
+        versions = [version for (version,) in database.execute(f"{own} ORDER BY id", [row[0]])]
+        assert versions == list(range(1, row[7] + 1))
