@@ -20,7 +20,8 @@ from app.console.targets import local
 from app.errors import DomainError, Unauthorized
 from app.extensions import resources
 from app.models import ROLES
-from app.services import users
+from app.services import administrators, users
+from app.services.authority import NOBODY, OPEN
 from app.web.access import actor, confirm
 from app.web.guard import SAFE
 from app.web.problems import STATUSES
@@ -56,12 +57,12 @@ def refilled(endpoint: str) -> None:
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page, or a fragment for one that is shown already. Never kept by a browser: what it shows is personal."""
-    who = actor()
+    who = NOBODY if actor() == OPEN and administrators.door().was_closed else actor()
     shown = render_template(
         template,
         who=who,
         own_name=_own_name(),
-        is_open=who.kind == "open",
+        is_open=who == OPEN,
         asset=asset_url,
         language=language(),
         languages=LANGUAGES,
@@ -131,6 +132,15 @@ def _refused(error: DomainError) -> WerkzeugResponse:
     return page("refused.html", status, sentence=said(str(error)), title=title)
 
 
+def _current_page() -> str:
+    """The page that asks for a fragment."""
+    try:
+        here = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:
+        return "/"
+    return local(f"{here.path}?{here.query}".rstrip("?"))
+
+
 def _misused(error: HTTPException) -> WerkzeugResponse:
     """What Flask and werkzeug raise on a page: a form that is too large, mostly."""
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
@@ -146,9 +156,7 @@ def _unforeseen(error: Exception) -> Response:
 
 def _sign_in_first() -> WerkzeugResponse:
     if request.method in SAFE:
-        # Of a fragment the page is shown that asked for it.
-        here = urlsplit(request.headers.get("HX-Current-URL", "")) if is_fragment() else None
-        target = local(f"{here.path}?{here.query}".rstrip("?")) if here else request.full_path.rstrip("?")
+        target = _current_page() if is_fragment() else request.full_path.rstrip("?")
         place = f"{url_for('account.sign_in')}?{urlencode({'next': target})}"
         return Response(status=401, headers={"HX-Redirect": place}) if is_fragment() else redirect(place)
     draft, target = None, url_for("first.show")

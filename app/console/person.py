@@ -14,13 +14,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.forms import Form, blank, choices, draft_of, filled, given, settled, shown
 from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, Unavailable
+from app.extensions import resources
 from app.services import history, sessions, signing_in, tokens, users
 from app.services.idempotency import Attempt
 from app.web.access import actor, caller, session
 from app.web.reading import user_id_of
 
 _HISTORY = 20
-_KEY_TTL = timedelta(hours=24)
 _REFUSALS = (Invalid, Malformed, Taken, Forbidden, Conflict)
 
 blueprint = pages_of("person")
@@ -43,7 +43,8 @@ def create() -> WerkzeugResponse:
     form = {**blank(), "key": "", **given()}
     try:
         draft = draft_of(form)
-        attempt = Attempt(f"console:{form['key']}", draft, _KEY_TTL) if form["key"] else None
+        ttl = timedelta(hours=resources().settings.idempotency_ttl_h)
+        attempt = Attempt(f"console:{form['key']}", draft, ttl) if form["key"] else None
         _, user_id, _ = users.register(draft, caller(), attempt)
     except KeyReused:
         faults = {

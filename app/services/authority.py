@@ -95,6 +95,8 @@ class Actor:
 
 
 OPEN = Actor("open", unbound=True)
+NOBODY = Actor("open", role="member")
+"""Who is not known in a closed service: there they only see the pages that are for everybody."""
 
 
 def command(name: str) -> Actor:

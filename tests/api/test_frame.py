@@ -175,6 +175,26 @@ def test_administrators_find_the_way_to_adminer(
         assert ('href="http://localhost:8080"' in page.text) == is_told
 
 
+def test_who_is_not_signed_in_sees_nothing_of_what_is_for_others(
+    make_app: Callable[..., Flask], admin: FlaskClient
+) -> None:
+    assert admin.get("/overview").status_code == 200
+    stranger = make_app(adminer_url="http://localhost:8080").test_client()
+    assert stranger.get("/people").status_code == 302
+    for page in (stranger.get("/sign-in"), send(stranger, "/sign-in", username="x", password="y")):
+        assert "Adminer" not in page.text
+        assert "/people" not in page.text.partition("<main")[2]
+        assert "may do anything" not in page.text
+
+
+@pytest.mark.parametrize("place", ["http://[", "", "//evil.example/x", "http://localhost/\\evil"])
+@pytest.mark.usefixtures("admin")
+def test_a_script_that_says_nonsense_of_its_page_is_led_to_the_first(app: Flask, place: str) -> None:
+    answer = app.test_client().get("/people", headers={**PARTIAL, "HX-Current-URL": place})
+    assert answer.status_code == 401
+    assert answer.headers["HX-Redirect"] in ("/sign-in?next=%2F", "/sign-in?next=%2Fx")
+
+
 def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: Flask, api: Door) -> None:
     api.make(name="Bob")
     for path in ("/people", "/overview", "/people/new"):
