@@ -98,6 +98,57 @@ def _token_made(house: House, look: Look) -> Page:
     return page
 
 
+def _picked(house: House, look: Look) -> Page:
+    page, _ = _by(house, look)
+    page.goto("/people")
+    page.get_by_role("checkbox", name="Pick Some Viewer").check()
+    page.get_by_role("button", name="Deactivate").wait_for()
+    return page
+
+
+def _asked_for_all(house: House, look: Look) -> Page:
+    for number in range(60):
+        house.make(username=f"crowd-{number}")
+    page, _ = _by(house, look)
+    page.goto("/people?q=crowd")
+    page.get_by_role("checkbox", name="Pick crowd-59").check()
+    page.get_by_role("checkbox", name="All that match").check()
+    steps.press(page, "Delete")
+    page.get_by_role("heading", name="Delete 60 people?").wait_for()
+    return page
+
+
+def _asked_to_purge(house: House, look: Look) -> Page:
+    page = _at("/people?deleted=true")(house, look)
+    steps.press(page.get_by_role("row").last, "Purge")
+    page.get_by_role("button", name="Remove for good").wait_for()
+    return page
+
+
+def _keys(house: House, look: Look) -> Page:
+    page = _at("/overview")(house, look)
+    page.keyboard.press("?")
+    page.get_by_role("dialog").wait_for()
+    return page
+
+
+def _french(house: House, look: Look) -> Page:
+    page = _at("/people")(house, look)
+    page.get_by_role("button", name="Français").click()
+    page.get_by_role("heading", name="Personnes").wait_for()
+    return page
+
+
+def _session_ended(house: House, look: Look) -> Page:
+    page, _ = _by(house, look)
+    page.goto("/people/new")
+    house.admin.delete(f"/users/{house.admin.user['id']}/sessions")
+    steps.describe(page, name="Typed")
+    steps.press(page, "Make this person")
+    steps.alert(page).wait_for()
+    return page
+
+
 CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "sign-in": _sign_in,
     "sign-in, refused": _sign_in_refused,
@@ -120,6 +171,12 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "password, refused": _password_refused,
     "tokens": _at("/api-tokens"),
     "tokens, one made": _token_made,
+    "people, some picked": _picked,
+    "people, all that match": _asked_for_all,
+    "trash, before purging": _asked_to_purge,
+    "shortcuts": _keys,
+    "session ended": _session_ended,
+    "in French": _french,
     "forbidden": _at("/people", "member"),
     "nobody there": _at("/people/01a20539-b121-7589-baaa-5c725ecb5923"),
 }

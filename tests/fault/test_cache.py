@@ -112,9 +112,11 @@ def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(
     empty: Callable[[], None],  # noqa: ARG001
 ) -> None:
     state, over = SharedState(tmp_path / "state"), threading.Event()
-    cache = RedisCache(servers.redis.url, 0.04, 60, state)
+    cache = RedisCache(servers.redis.url, 1, 60, state)
     cache.ping()
     cache.through("k", Scope.ITEM, lambda: b"kept")
+    # What counts as slow, but not how long a socket waits: Redis itself may be as slow as this machine likes.
+    cache._timeout_s = 0.02
 
     def spin() -> None:
         while not over.is_set():
@@ -136,7 +138,7 @@ def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(
             thread.join()
         cache.close()
         state.close()
-    assert slowest > 0.02, "nothing was as slow as it had to be to show anything"
+    assert slowest > 0.01, "nothing was as slow as it had to be to show anything"
 
 
 @pytest.mark.parametrize("scope", Scope)
