@@ -38,7 +38,7 @@ class Settings(BaseModel):
     redis_password: Annotated[str, Field(description="password of Redis")] = ""
     redis_timeout_ms: Annotated[
         int, Field(ge=5, le=1000, description="longest answer of Redis that is waited for, in milliseconds")
-    ] = 40
+    ] = 25
     cache_ttl_s: Annotated[
         int, Field(ge=0, le=86400, description="how long Redis keeps a cached answer, in seconds; 0 turns it off")
     ] = 60

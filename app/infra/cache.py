@@ -14,7 +14,6 @@ adds one to the generation; a new random epoch makes all older values unreachabl
 import contextlib
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -34,7 +33,6 @@ _PREFIX = "fsa:cache:"
 _STAMP = f"{_PREFIX}stamp"
 _STAMP_BYTES = 8
 _MAX_VALUE_BYTES = 256 * 1024
-_NAP_S, _TURN_S = 0.0005, 0.001
 # To forget a thousand keys takes 2 ms, 20,000 up to 65 ms: longer than any answer is waited for. Beyond
 # this a new epoch forgets all that there is, in one short command.
 _MOST_NAMED = 1000
@@ -199,16 +197,13 @@ class RedisCache:
         if not self.link.up:
             yield None
             return
-        began = time.monotonic()
+        # How long an answer takes is for the socket to say: a clock around this would also measure how long
+        # a thread waits for its turn in a busy process, and lose Redis just when it is needed.
         try:
             yield self._client
         except (RedisError, OSError) as error:
             self._state.doubt()
             self.link.failed(error)
-        else:
-            # One slow answer is let pass, a second one in the same request would be felt.
-            if self._was_slow(began):
-                self.link.failed(TimeoutError("slow"))
 
     def _connect_first(self) -> None:
         with self._first:
@@ -223,32 +218,15 @@ class RedisCache:
         doubts = self._state.doubts
         client = open_client(resolved(self._url), self._timeout_s)
         try:
-            began = time.monotonic()
             if not self._state.trusted or self._client is None:
                 client.set(_STAMP, _new_stamp())
             else:
                 client.ping()
-            self._require_quick(began)
         except BaseException:
             client.close()
             raise
         self._state.settle(doubts)
         self._client = client
-
-    def _require_quick(self, began: float) -> None:
-        if self._was_slow(began):
-            raise TimeoutError("slow")
-
-    def _was_slow(self, began: float) -> bool:
-        """Whether Redis took long, and not this thread to come to its turn in a busy process."""
-        return time.monotonic() - began > self._timeout_s / 2 and not _is_busy()
-
-
-def _is_busy() -> bool:
-    """Whether threads wait for their turn, in this process or on this machine: a short nap that lasts long shows it."""
-    began = time.monotonic()
-    time.sleep(_NAP_S)
-    return time.monotonic() - began > _NAP_S + _TURN_S
 
 
 def open_client(url: str, timeout_s: float) -> Redis:
