@@ -6,6 +6,7 @@ import pytest
 import steps
 from people import House
 from playwright.sync_api import Page, expect
+from visiting import Visitors
 
 
 @pytest.fixture
@@ -30,6 +31,19 @@ def test_slash_searches_arrows_walk_and_enter_opens(page: Page, people: list[str
     expect(steps.heading(page)).to_have_text(people[1])
     page.keyboard.press("/")
     expect(steps.heading(page)).to_have_text("People")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+def test_shortcuts_work_from_every_page_for_who_may(page: Page, closed: House, visit: Visitors) -> None:
+    page.goto("/overview")
+    page.keyboard.press("n")
+    expect(steps.heading(page)).to_have_text("New person")
+    viewer = visit(closed.secret(closed.make("viewer", name="Vic", username="vic")))
+    viewer.goto("/overview")
+    viewer.keyboard.press("n")
+    viewer.keyboard.press("/")
+    expect(steps.heading(viewer)).to_have_text("People")
+    expect(viewer.get_by_role("searchbox")).to_be_focused()
 
 
 def test_n_is_a_new_person_except_where_one_types(page: Page, people: list[str]) -> None:

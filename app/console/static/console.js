@@ -115,10 +115,15 @@ function step(by) {
   return Boolean(unique.length);
 }
 
+function go(address) {
+  if (address) location.assign(address);
+  return Boolean(address);
+}
+
 const keys = {
-  "/": () => { find("#q") ? find("#q").select() : location.assign("/people"); return true; },
+  "/": () => { find("#q") ? find("#q").select() : go(document.body.dataset.people); return true; },
   "?": () => { find("#keys").showModal(); return true; },
-  n: () => { const link = find("#new"); if (link) location.assign(link.href); return link; },
+  n: () => go(document.body.dataset.new),
   x: () => { const box = find("input[name=id]", document.activeElement.closest("tr") ?? document.createElement("tr")); box?.click(); return box; },
   ArrowDown: () => step(1),
   ArrowUp: () => step(-1),
@@ -153,5 +158,6 @@ document.addEventListener("htmx:error", ({ detail }) => {
   find("#offline").textContent = document.body.dataset.offline;
 });
 document.addEventListener("htmx:after:swap", () => { find("#offline")?.remove(); arrive(); });
+if (location.hash === "#q") find("#q")?.focus();
 find("#keys-on").checked = localStorage.getItem("keys") !== "off";
 arrive();
