@@ -24,6 +24,7 @@ from granian.server import MPServer
 from app.config import Settings, load_settings
 from app.errors import DomainError, SettingsError, StartError
 from app.factory import create_app
+from app.infra.courier import Courier
 from app.infra.logs import configure_logs
 from app.infra.shared import Phase, SharedState
 from app.services.founding import found_from_settings
@@ -57,6 +58,7 @@ class Server(MPServer):
         )
         self.exit_code = 0
         self._settings, self._state = settings, state
+        self._courier = Courier(settings.redis_address, state) if settings.keeps_answers else None
         self._preparing = _context().Process(target=_prepare, args=(settings,), name="prepare")
 
     def startup(self, *args: Any) -> None:
@@ -65,10 +67,14 @@ class Server(MPServer):
         _check_port(self._settings)
         self._state.phase = Phase.STARTING
         self._state.closed = False
+        self._state.lease[0] = 0
         self._preparing.start()
         _end_on_early_signals()
         super().startup(*args)
         threading.Thread(target=self._await_preparation, daemon=True).start()
+        if self._courier is not None:
+            # After the workers: a thread is not forked with its process.
+            self._courier.start()
 
     def signal_handler_interrupt(self, *_: Any) -> None:
         """SIGTERM and SIGINT: drain, then stop. A second one stops at once."""

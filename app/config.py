@@ -43,6 +43,10 @@ class Settings(BaseModel):
         int, Field(ge=0, le=86400, description="how long Redis keeps a cached answer, in seconds; 0 turns it off")
     ] = 60
 
+    cache_memory_mib: Annotated[
+        int, Field(ge=0, le=65536, description="memory of each worker for answers, in MiB; 0 turns it off")
+    ] = 64
+
     listen_address: Annotated[str, Field(description="address that the server listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="port that the server listens on")] = 5000
     bind_address: Annotated[
@@ -158,6 +162,11 @@ class Settings(BaseModel):
     def worker_count(self) -> int:
         """Worker processes. More than two were slower on two cores; threads do the rest."""
         return self.workers or min(2, os.cpu_count() or 1)
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether workers keep answers in their memory."""
+        return self.cache_ttl_s > 0 and self.cache_memory_mib > 0
 
     @property
     def state_path(self) -> Path:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import psycopg
 import redis as redis_client
 from flask import current_app, has_app_context
 from flask.globals import app_ctx
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import make_url
@@ -25,9 +27,11 @@ from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
 from app.errors import Unavailable
-from app.infra.cache import Cache, NullCache, RedisCache, open_client
+from app.infra.answers import Answers
+from app.infra.cache import NullCache, RedisCache, open_client
 from app.infra.link import Link
-from app.infra.postgres import connect, replace_if_ended
+from app.infra.memory import Memory
+from app.infra.postgres import DeadlineConnection, Statement, array_text, connect, replace_if_ended
 from app.infra.shared import SharedState
 from app.models import Base
 
@@ -69,6 +73,14 @@ cache = cast("redis_client.Redis", LocalProxy(lambda: resources().redis if has_a
 """A plain Redis client, for guests. It raises when Redis is away; services use `answers()` instead."""
 
 
+class ConstraintBroken(Exception):
+    """A statement broke the constraint `name`; what its transaction did is undone."""
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class Resources:
     """What one application holds open: made by create_app, found through `resources`."""
 
@@ -79,12 +91,15 @@ class Resources:
         self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.state = SharedState(settings.state_path)
         self.redis: redis_client.Redis = open_client(settings.redis_address, timeout_s=2)
-        self.cache: Cache = NullCache()
         self.redis_cache = RedisCache(
             settings.redis_address, settings.redis_timeout_ms / 1000, settings.cache_ttl_s, self.state
         )
-        if settings.cache_ttl_s:
-            self.cache = self.redis_cache
+        kept_bytes = settings.cache_memory_mib * 2**20 if settings.keeps_answers else 0
+        self.answers = Answers(
+            Memory(self.state, kept_bytes, settings.cache_ttl_s),
+            self.redis_cache if settings.cache_ttl_s else NullCache(),
+            self.state,
+        )
         self.database = Link("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []
@@ -121,9 +136,9 @@ def resources() -> Resources:
     return cast("Resources", current_app.extensions["fullstack"])
 
 
-def answers() -> Cache:
-    """The cache of answers, which never fails."""
-    return resources().cache
+def answers() -> Answers:
+    """What was found out once and is still true."""
+    return resources().answers
 
 
 @contextlib.contextmanager
@@ -132,6 +147,27 @@ def reading() -> Iterator[Connection]:
     held = resources()
     with _translated(held), held.autocommit.connect() as connection:
         yield connection
+
+
+def asked(statement: Statement, *values: object) -> PGresult:
+    """What a hot statement gives, on a connection of the pool and in a transaction of its own. Raises: Unavailable"""
+    held = resources()
+    with _translated(held):
+        borrowed = held.engine.raw_connection()
+        try:
+            connection = cast("DeadlineConnection", borrowed.driver_connection)
+            return connection.ask(statement, [_as_text(value) for value in values])
+        finally:
+            borrowed.close()
+
+
+def _as_text(value: object) -> bytes | None:
+    """A value in the form in which PostgreSQL reads its type."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, (list, tuple)):
+        return array_text(value)
+    return str(value).encode()
 
 
 @contextlib.contextmanager
@@ -149,22 +185,21 @@ def _translated(held: Resources) -> Iterator[None]:
         raise Unavailable("The database is away. Try again shortly.")
     try:
         yield
-    except sql_errors.DBAPIError as error:
-        if isinstance(error, sql_errors.IntegrityError):
-            raise
-        if error.connection_invalidated or not _sqlstate(error):
-            held.database.failed(error.orig or error)
-        if _sqlstate(error) in _NOT_MIGRATED:
-            raise Unavailable("The database is not migrated yet. `flask db upgrade` does it.") from error
-        if isinstance(error, (sql_errors.OperationalError, sql_errors.InternalError)):
-            raise Unavailable("The database is away or too busy. Try again shortly.") from error
-        raise
     except sql_errors.TimeoutError as error:
         raise Unavailable("The service is too busy. Try again shortly.") from error
-
-
-def _sqlstate(error: sql_errors.DBAPIError) -> str | None:
-    return cast("str | None", getattr(error.orig, "sqlstate", None))
+    except (sql_errors.DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
+        if not isinstance(cause, psycopg.Error):
+            raise
+        if isinstance(cause, psycopg.IntegrityError):
+            raise ConstraintBroken(cause.diag.constraint_name) from error
+        if not cause.sqlstate or getattr(error, "connection_invalidated", False):
+            held.database.failed(cause)
+        if cause.sqlstate in _NOT_MIGRATED:
+            raise Unavailable("The database is not migrated yet. `flask db upgrade` does it.") from error
+        if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):
+            raise Unavailable("The database is away or too busy. Try again shortly.") from error
+        raise
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:

@@ -1,24 +1,21 @@
-"""The cache in Redis: soft, so that losing it costs speed, and coherent, so that it never costs truth.
+"""The cache of pages and counts in Redis: soft, so that losing it costs speed, and coherent, so that it never costs truth.
 
-A stamp in one key of Redis keeps old values out: `epoch << 32 | generation`. Every write
-adds one to the generation; a new random epoch makes all older values unreachable.
+A stamp in one key of Redis keeps old values out: every write gives it another value, by chance.
 
-- A value is stored only if no write came since its reader began (compared in Redis),
-  so a slow reader can't put an older value back.
-- A value of scope PAGE is good for its generation only, one of scope ITEM for its
-  epoch, until a write forgets its key.
-- A write that Redis could not be told of raises a doubt (infra.shared): nobody on
-  the host reads the cache until a new epoch has been set.
+- A value is stored only if no write came since its reader began (compared in Redis), and is good
+  only while the stamp is that of then; so a slow reader can't put an older value back.
+- A write that Redis could not be told of raises a doubt (infra.shared): nobody on the host reads the
+  cache until another stamp has been set.
+- A write tells the other hosts as well, through the same round trip: infra.courier hears it there.
 """
 
 import contextlib
 import secrets
+import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Iterator, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
@@ -26,79 +23,49 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.infra.flights import Flights
 from app.infra.link import Link
-from app.infra.shared import SharedState
+from app.infra.shared import SLOTS, SharedState
 
 _PREFIX = "fsa:cache:"
 _STAMP = f"{_PREFIX}stamp"
 _STAMP_BYTES = 8
 _MAX_VALUE_BYTES = 256 * 1024
-# To forget a thousand keys takes 2 ms, 20,000 up to 65 ms: longer than any answer is waited for. Beyond
-# this a new epoch forgets all that there is, in one short command.
+# Far more than any single change has; a thousand slots are 2 kB.
 _MOST_NAMED = 1000
+
+CHANNEL = f"fsa:changed:{SLOTS}"
+"""Where writers say what they made old: the number of their host, then the slots; no slots: everything."""
+_HOST = struct.Struct("<Q")
 
 _STORE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 end
 """
-
-# INCR would make a lost stamp 1, which an earlier loss may have used already.
-_FORGET = """
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SET', KEYS[1], ARGV[1])
-else redis.call('INCR', KEYS[1]) end
-for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
-"""
-
-
-class Scope(Enum):
-    """What makes a value old: any write at all, or one that names its key."""
-
-    PAGE = "page"
-    ITEM = "item"
+# One command of one script: half of what two commands in a pipeline take here.
+_TELL = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('PUBLISH', KEYS[2], ARGV[2])"
 
 
 class Cache(Protocol):
-    """What services see of a cache."""
+    """What services see of a cache of pages."""
 
-    def through(self, key: str, scope: Scope, compute: Callable[[], bytes]) -> bytes:
+    def through(self, key: str, compute: Callable[[], bytes]) -> bytes:
         """The value of `key`: kept, or computed now (once for a herd that asks at once) and then kept."""
 
-    def beside(self, key: str) -> tuple[str, ...]:
-        """The names in Redis of what `through` would read, for who reads more in one go; () when it would not."""
-
-    def judged(self, scope: Scope, found: Sequence[bytes | None]) -> bytes | None:
-        """The value, if what was found under those names is good; else None: go `through`."""
-
-    def forget(self, keys: Iterable[str]) -> None:
-        """After the commit of a write, before its answer: make older values of pages and of `keys` unreachable."""
+    def forget(self, slots: Sequence[int]) -> None:
+        """After the commit of a write, before its answer: make older pages unreachable, and tell other hosts."""
 
 
 class NullCache:
     """No cache: everything is computed."""
 
-    def through(self, key: str, scope: Scope, compute: Callable[[], bytes]) -> bytes:  # noqa: ARG002
+    def through(self, key: str, compute: Callable[[], bytes]) -> bytes:  # noqa: ARG002
         """Compute."""
         return compute()
 
-    def beside(self, key: str) -> tuple[str, ...]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
-    def judged(self, scope: Scope, found: Sequence[bytes | None]) -> bytes | None:  # noqa: ARG002
-        """Nothing."""
-        return None
-
-    def forget(self, keys: Iterable[str]) -> None:
+    def forget(self, slots: Sequence[int]) -> None:
         """Do nothing: there is nothing to forget."""
-
-
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """One computation that others wait for."""
-
-    done: threading.Event
-    value: bytes | None = None
 
 
 class RedisCache:
@@ -107,50 +74,32 @@ class RedisCache:
     def __init__(self, url: str, timeout_s: float, ttl_s: int, state: SharedState) -> None:
         self._url, self._timeout_s, self._ttl_s, self._state = url, timeout_s, ttl_s, state
         self._client: Redis | None = None
-        self._flights: dict[tuple[str, bytes], _Flight] = {}
+        self._server = ""
+        self._flights = Flights()
         self._first = threading.Lock()
         self.link = Link("cache", self._connect)
 
-    def through(self, key: str, scope: Scope, compute: Callable[[], bytes]) -> bytes:
+    def through(self, key: str, compute: Callable[[], bytes]) -> bytes:
         """See Cache. What `compute` raises is raised."""
-        stamp, value = self._look_up(_PREFIX + key, scope)
+        stamp, value = self._look_up(_PREFIX + key)
         if value is not None:
             return value
         if stamp is None:
             return compute()
+
+        def computed() -> bytes:
+            found = compute()
+            self._store(_PREFIX + key, stamp, found)
+            return found
+
         # The stamp is part of the flight: who asks after a write never shares a value from before it.
-        flight = _Flight(threading.Event())
-        leader = self._flights.setdefault((key, stamp), flight)
-        if leader is not flight:
-            leader.done.wait()
-            return compute() if leader.value is None else leader.value
-        try:
-            flight.value = compute()
-            self._store(_PREFIX + key, scope, stamp, flight.value)
-            return flight.value
-        finally:
-            del self._flights[key, stamp]
-            flight.done.set()
+        return self._flights.share((key, stamp), computed)
 
-    def beside(self, key: str) -> tuple[str, ...]:
+    def forget(self, slots: Sequence[int]) -> None:
         """See Cache."""
-        return (_STAMP, _PREFIX + key) if self._client and self.link.up and self._state.trusted else ()
-
-    def judged(self, scope: Scope, found: Sequence[bytes | None]) -> bytes | None:
-        """See Cache."""
-        if found and (stamp := found[0]) is not None:
-            return _good(stamp, found[1], scope)
-        return None
-
-    def forget(self, keys: Iterable[str]) -> None:
-        """See Cache."""
-        names = [_STAMP, *(_PREFIX + key for key in keys)]
         with self._redis() as redis:
             if redis is not None:
-                if len(names) > _MOST_NAMED:
-                    redis.set(_STAMP, _new_stamp())
-                else:
-                    redis.eval(_FORGET, len(names), *names, str(_new_stamp()))
+                redis.eval(_TELL, 2, _STAMP, CHANNEL, _new_stamp(), message(self._state.host, slots))
                 return
         self._state.doubt()
 
@@ -168,24 +117,26 @@ class RedisCache:
         if self._client is not None:
             self._client.close()
 
-    def _look_up(self, key: str, scope: Scope) -> tuple[bytes | None, bytes | None]:
+    def _look_up(self, key: str) -> tuple[bytes | None, bytes | None]:
         """The stamp under which a value may be stored (None: don't) and the value, if there is a good one."""
         with self._redis() as redis:
             if redis is None:
                 return None, None
             stamp, value = cast("list[bytes | None]", redis.mget(_STAMP, key))
             if stamp is None:
-                stamp = str(_new_stamp()).encode()
+                stamp = _new_stamp()
                 return (stamp if redis.set(_STAMP, stamp, nx=True) else None), None
-            return stamp, _good(stamp, value, scope)
+            if value is not None and value[:_STAMP_BYTES] == stamp:
+                return stamp, value[_STAMP_BYTES:]
+            return stamp, None
         return None, None
 
-    def _store(self, key: str, scope: Scope, stamp: bytes, value: bytes) -> None:
+    def _store(self, key: str, stamp: bytes, value: bytes) -> None:
         if len(value) > _MAX_VALUE_BYTES:
             return
         with self._redis() as redis:
             if redis is not None:
-                redis.eval(_STORE, 2, _STAMP, key, stamp, _mark(stamp, scope) + value, str(self._ttl_s))
+                redis.eval(_STORE, 2, _STAMP, key, stamp, stamp + value, str(self._ttl_s))
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis | None]:
@@ -202,7 +153,6 @@ class RedisCache:
         try:
             yield self._client
         except (RedisError, OSError) as error:
-            self._state.doubt()
             self.link.failed(error)
 
     def _connect_first(self) -> None:
@@ -214,19 +164,32 @@ class RedisCache:
                     self.link.failed(error)
 
     def _connect(self) -> None:
-        """Connect anew and make all that Redis held unreachable: it may have missed writes. Raises when it can't."""
+        """Connect anew, and make all that Redis held unreachable if it may have missed a write, or is another one.
+
+        A server that was started again may hold what it held at some time before. Raises when it can't.
+        """
         doubts = self._state.doubts
         client = open_client(resolved(self._url), self._timeout_s)
         try:
-            if not self._state.trusted or self._client is None:
-                client.set(_STAMP, _new_stamp())
-            else:
-                client.ping()
+            server = str(cast("dict[str, Any]", client.info("server"))["run_id"])
+            if not self._state.trusted or server != self._server:
+                client.eval(_TELL, 2, _STAMP, CHANNEL, _new_stamp(), message(self._state.host, ()))
         except BaseException:
             client.close()
             raise
         self._state.settle(doubts)
-        self._client = client
+        self._client, self._server = client, server
+
+
+def message(host: int, slots: Sequence[int]) -> bytes:
+    """What a write of `host` says on CHANNEL. Very many slots are said to be all."""
+    named = slots if len(slots) <= _MOST_NAMED else ()
+    return _HOST.pack(host) + struct.pack(f"<{len(named)}H", *named)
+
+
+def read_message(data: bytes) -> tuple[int, tuple[int, ...]]:
+    """The host that wrote, and the slots of what it made old; none: everything. Raises: struct.error"""
+    return _HOST.unpack_from(data)[0], struct.unpack_from(f"<{(len(data) - _HOST.size) // 2}H", data, _HOST.size)
 
 
 def open_client(url: str, timeout_s: float) -> Redis:
@@ -253,19 +216,6 @@ def resolved(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{parts.port or 6379}"))
 
 
-def _new_stamp() -> int:
-    """A stamp of a new epoch: 30 random bits above 32 bits of generation, so it fits a signed 64-bit counter."""
-    return secrets.randbits(30) << 32
-
-
-def _good(stamp: bytes, value: bytes | None, scope: Scope) -> bytes | None:
-    """What was kept, without its mark, if no write made it old."""
-    if value is not None and value[:_STAMP_BYTES] == _mark(stamp, scope):
-        return value[_STAMP_BYTES:]
-    return None
-
-
-def _mark(stamp: bytes, scope: Scope) -> bytes:
-    """The eight bytes that a value begins with."""
-    number = int(stamp)
-    return (number if scope is Scope.PAGE else number >> 32).to_bytes(_STAMP_BYTES, "big")
+def _new_stamp() -> bytes:
+    """A stamp that there never was: eight random bytes."""
+    return secrets.token_bytes(_STAMP_BYTES)

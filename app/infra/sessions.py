@@ -48,10 +48,10 @@ class SessionStore:
             pipe.zadd(_ENDS, {f"{session_id} {owner}": ends_at})
             pipe.execute()
 
-    def read(self, session_id: str, *beside: str) -> list[bytes | None]:
-        """The record of a session, or None, and what is kept under the names `beside`, in one round trip."""
+    def read(self, session_id: str) -> bytes | None:
+        """The record of a session, or None."""
         with self._redis() as redis:
-            return cast("list[bytes | None]", redis.mget(_RECORD + session_id, *beside))
+            return cast("bytes | None", redis.get(_RECORD + session_id))
 
     def touch(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
         """Replace a record, unless the session was ended meanwhile."""

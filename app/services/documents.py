@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Row, Text
 from sqlalchemy import cast as sql_cast
 
@@ -40,10 +41,19 @@ class Document:
     version: int
     body: bytes
 
+    def __len__(self) -> int:
+        """Bytes of the JSON."""
+        return len(self.body)
+
 
 def document(row: Row[Any]) -> Document:
     """The user in `row`, which has the columns of PUBLIC."""
     return Document(row.version, orjson.dumps(_fields(row)))
+
+
+def made_document(found: PGresult) -> Document:
+    """The user that a hot statement gave: its version, then its JSON."""
+    return Document(int(found.get_value(0, 0) or b"0"), found.get_value(0, 1) or b"")
 
 
 def array(rows: Iterable[Row[Any]]) -> bytes:

@@ -21,7 +21,6 @@ import orjson
 from sqlalchemy import Connection, Row
 
 from app.extensions import answers, reading
-from app.infra.cache import Scope
 from app.schemas import ListQuery
 from app.services import cursors
 from app.services.cursors import Position
@@ -58,7 +57,7 @@ class Page:
 def page(query: ListQuery) -> Page:
     """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
     selection = Selection(query)
-    kept = answers().through(page_key(query), Scope.PAGE, lambda: _packed(selection))
+    kept = answers().of_all(page_key(query), lambda: _packed(selection))
     head, _, body = kept.partition(b"\n")
     return Page(body, *orjson.loads(head))
 
@@ -67,7 +66,7 @@ def count(query: ListQuery, *, exact: bool) -> int:
     """How many users the whole list has: counted, or as PostgreSQL's statistics guess. Raises: Unavailable"""
     selection = Selection(query)
     if exact:
-        return int(answers().through(count_key(query), Scope.PAGE, lambda: _counted(selection)))
+        return int(answers().of_all(count_key(query), lambda: _counted(selection)))
     with reading() as connection:
         return _estimate(connection, selection, selection.conditions)
 

@@ -8,7 +8,6 @@ from sqlalchemy import Date, cast, func, select
 
 from app.errors import Unavailable
 from app.extensions import answers, reading
-from app.infra.cache import Scope
 from app.schemas import ListQuery
 from app.services import listing, sessions
 from app.services.documents import users
@@ -37,7 +36,7 @@ def overview() -> Overview:
         signed_in = sessions.how_many()
     except Unavailable:
         signed_in = None
-    per_day = orjson.loads(answers().through(SIGN_UPS_KEY, Scope.PAGE, _sign_ups))
+    per_day = orjson.loads(answers().of_all(SIGN_UPS_KEY, _sign_ups))
     today = datetime.now(UTC).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
     return Overview(everybody, inactive, trashed, signed_in, [(day, per_day.get(day.isoformat(), 0)) for day in days])

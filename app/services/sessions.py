@@ -14,23 +14,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 from sqlalchemy import select
 
 from app.errors import NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, answers, reading, resources, writing
-from app.infra.cache import Scope
+from app.extensions import Resources, answers, asked, resources, writing
 from app.infra.sessions import SessionStore
 from app.services import history
 from app.services.authority import Actor
 from app.services.documents import moment, users
 from app.services.history import Caller
 from app.services.keys import standing_key
+from app.services.statements import STANDING
 from app.values import Role
 
-# 256 random bits, and whose they are: so the user's standing is read in the same round trip.
+# 256 random bits, and whose they are.
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _SEEN_EVERY_S = 60.0
 _LIVE = users.c.deleted_at.is_(None)
@@ -55,6 +55,10 @@ class Session:
         settings = resources().settings
         return min(self.seen + 3600 * settings.session_idle_h, self.created + 86400 * settings.session_max_days)
 
+    def is_over(self) -> bool:
+        """Whether its time has come."""
+        return time.time() >= self.ends_at()
+
     @property
     def actor(self) -> Actor:
         """Whom it stands for."""
@@ -65,6 +69,14 @@ class Session:
         moments = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.ends_at()}
         shown = {name: moment(datetime.fromtimestamp(value, UTC)) for name, value in moments.items()}
         return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **shown}
+
+
+class Standing(NamedTuple):
+    """What a user may do now. `role` is None when it is not there."""
+
+    role: Role | None
+    active: bool
+    epoch: int
 
 
 def begin(
@@ -85,7 +97,7 @@ def require_store() -> None:
 def renewed(user_id: uuid.UUID, caller: Caller) -> tuple[str, Session]:
     """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
     standing = _standing(user_id)
-    return begin(user_id, standing["role"], standing["epoch"], caller)
+    return begin(user_id, standing.role or "member", standing.epoch, caller)
 
 
 def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -> tuple[Session, str | None]:
@@ -93,15 +105,13 @@ def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -
 
     With `afresh` PostgreSQL is asked whether it still counts, not the cache. Raises: Unauthorized, Unavailable
     """
-    user_id = _user_id(cookie)
-    session, kept = _found(cookie, *(answers().beside(standing_key(user_id)) if user_id and not afresh else ()))
-    known = _looked_up(session.user_id) if afresh else answers().judged(Scope.ITEM, kept)
-    standing = orjson.loads(known) if known is not None else _standing(session.user_id)
-    if not standing["active"] or standing["epoch"] != session.epoch or time.time() >= session.ends_at():
+    session = _found(cookie)
+    standing = _looked_up(session.user_id) if afresh else _standing(session.user_id)
+    if standing.role is None or not standing.active or standing.epoch != session.epoch or session.is_over():
         _store().end(session.id, session.user_id.hex)
         raise Unauthorized(_ENDED)
-    if standing["role"] != session.role:
-        begun = begin(session.user_id, standing["role"], session.epoch, caller(), session.created)
+    if standing.role != session.role:
+        begun = begin(session.user_id, standing.role, session.epoch, caller(), session.created)
         _store().end(session.id, session.user_id.hex)
         return begun[1], begun[0]
     if time.time() - session.seen > _SEEN_EVERY_S:
@@ -118,11 +128,11 @@ def how_many() -> int:
 def of_user(user_id: uuid.UUID) -> list[Session]:
     """The sessions of a user that are not over, last seen first. Raises: NotFound, Unavailable"""
     standing = _standing(user_id)
-    if standing["role"] is None:
+    if standing.role is None:
         raise NotFound("There is no such user.")
     found = [_unpacked(session_id, record) for session_id, record in _store().of_owner(user_id.hex)]
-    live = (one for one in found if one.epoch == standing["epoch"] and time.time() < one.ends_at())
-    return sorted(live, key=lambda one: one.seen, reverse=True) if standing["active"] else []
+    live = (one for one in found if one.epoch == standing.epoch and not one.is_over())
+    return sorted(live, key=lambda one: one.seen, reverse=True) if standing.active else []
 
 
 def end(user_id: uuid.UUID, session_id: str, caller: Caller, action: str = "session_ended") -> None:
@@ -134,7 +144,7 @@ def end(user_id: uuid.UUID, session_id: str, caller: Caller, action: str = "sess
 
 def end_all(user_id: uuid.UUID, caller: Caller) -> None:
     """End all sessions of a user. Raises: NotFound, Unavailable"""
-    if _standing(user_id)["role"] is None:
+    if _standing(user_id).role is None:
         raise NotFound("There is no such user.")
     if _store().end_all(user_id.hex):
         _note(user_id, caller, "sessions_ended")
@@ -149,7 +159,7 @@ def forget(user_id: uuid.UUID) -> None:
 def drop(cookie: str) -> None:
     """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
     try:
-        session, _ = _found(cookie)
+        session = _found(cookie)
     except Unauthorized:
         return
     _store().end(session.id, session.user_id.hex)
@@ -165,35 +175,27 @@ def _opened(held: Resources) -> SessionStore:
     return store
 
 
-def _user_id(cookie: str) -> uuid.UUID | None:
-    """Whose session a cookie says it is: good for reading ahead only. None: it is no cookie of ours."""
-    return uuid.UUID(cookie[-32:]) if _COOKIE.fullmatch(cookie) else None
-
-
-def _found(cookie: str, *beside: str) -> tuple[Session, list[bytes | None]]:
-    """The session of a cookie, and what is kept under the names `beside`. Raises: Unauthorized, Unavailable"""
-    user_id = _user_id(cookie)
-    if user_id is not None:
+def _found(cookie: str) -> Session:
+    """The session of a cookie. Raises: Unauthorized, Unavailable"""
+    if _COOKIE.fullmatch(cookie):
         session_id = _id(cookie.partition(".")[0])
-        record, *kept = _store().read(session_id, *beside)
-        if record is not None and (session := _unpacked(session_id, record)).user_id == user_id:
-            return session, kept
+        record = _store().read(session_id)
+        if record is not None and (session := _unpacked(session_id, record)).user_id.hex == cookie[-32:]:
+            return session
     raise Unauthorized(_ENDED)
 
 
-def _standing(user_id: uuid.UUID) -> dict[str, Any]:
-    """What a user may do now: role (None: not there), active, epoch. From the cache or by one SELECT."""
-    return cast(
-        "dict[str, Any]",
-        orjson.loads(answers().through(standing_key(user_id), Scope.ITEM, lambda: _looked_up(user_id))),
-    )
+def _standing(user_id: uuid.UUID) -> Standing:
+    """What a user may do now: known already, or by one SELECT. Raises: Unavailable"""
+    return answers().of_one(standing_key(user_id), lambda: _looked_up(user_id))
 
 
-def _looked_up(user_id: uuid.UUID) -> bytes:
-    statement = select(users.c.role, users.c.active, users.c.session_epoch.label("epoch"))
-    with reading() as connection:
-        row = connection.execute(statement.where(users.c.id == user_id, _LIVE)).one_or_none()
-    return orjson.dumps(row._asdict() if row else {"role": None, "active": False, "epoch": -1})
+def _looked_up(user_id: uuid.UUID) -> Standing:
+    found = asked(STANDING, user_id)
+    if not found.ntuples:
+        return Standing(None, active=False, epoch=-1)
+    role, active, epoch = ((found.get_value(0, column) or b"").decode() for column in range(3))
+    return Standing(cast("Role", role), active == "t", int(epoch))
 
 
 def _note(user_id: uuid.UUID, caller: Caller, action: str) -> None:

@@ -1,6 +1,7 @@
 """API tokens: shown once, kept as SHA-256, checked against damage before anything is looked up."""
 
 import hashlib
+import math
 import secrets
 import string
 import time
@@ -9,15 +10,13 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-import orjson
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, text, update
 from uuid_utils.compat import uuid7
 
 from app.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, answers, reading, resources, writing
-from app.infra.cache import Scope
+from app.extensions import Resources, answers, asked, reading, resources, writing
 from app.models import Token, table_of
 from app.schemas import TokenDraft
 from app.services import history
@@ -26,6 +25,7 @@ from app.services.columns import among
 from app.services.documents import moment, users
 from app.services.history import Caller
 from app.services.keys import token_key
+from app.services.statements import TOKEN
 from app.values import Role
 
 PREFIX = "fsa_"
@@ -45,6 +45,22 @@ class Made:
 
     fields: dict[str, Any]
     secret: str
+
+
+class Known(NamedTuple):
+    """Whom a token stands for, and until when, in seconds since 1970."""
+
+    actor: Actor
+    ends_at: float
+
+    @property
+    def id(self) -> str:
+        """The token's."""
+        return self.actor.credential_id or ""
+
+    def is_over(self) -> bool:
+        """Whether the token has expired."""
+        return time.time() >= self.ends_at
 
 
 class Uses:
@@ -67,16 +83,12 @@ class Uses:
 def actor_of(secret: str, *, afresh: bool = False) -> Actor:
     """Whom a token stands for; `afresh`: PostgreSQL is asked, not the cache. Raises: Unauthorized, Unavailable"""
     digest = _digest(secret)
-    found = (
-        _looked_up(digest) if afresh else answers().through(token_key(digest), Scope.ITEM, lambda: _looked_up(digest))
-    )
-    kept = orjson.loads(found)
-    if kept["expires"] is not None and time.time() >= kept["expires"]:
+    known = _looked_up(digest) if afresh else answers().of_one(token_key(digest), lambda: _looked_up(digest))
+    if known.is_over():
         raise Unauthorized("This API token has expired.")
-    if resources().part(Uses).is_due(kept["id"]):
-        _note_use(kept["id"])
-    role = lower(kept["role"], kept["user_role"])
-    return Actor("token", uuid.UUID(kept["user_id"]), role, kept["id"], whole=role == kept["user_role"])
+    if resources().part(Uses).is_due(known.id):
+        _note_use(known.id)
+    return known.actor
 
 
 def listed(user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
@@ -151,20 +163,16 @@ def keys_of(connection: Connection, user_ids: Iterable[uuid.UUID]) -> list[str]:
     return [token_key(row.digest) for row in rows]
 
 
-def _looked_up(digest: bytes) -> bytes:
-    user = (users.c.id.label("user_id"), users.c.role.label("user_role"))
-    statement = (
-        select(_tokens.c.id, _tokens.c.role, _tokens.c.expires_at, *user)
-        .join(users, users.c.id == _tokens.c.user_id)
-        .where(_tokens.c.digest == digest, _LIVE, users.c.active)
-    )
-    with reading() as connection:
-        row = connection.execute(statement).one_or_none()
-    if row is None:
+def _looked_up(digest: bytes) -> Known:
+    found = asked(TOKEN, f"\\x{digest.hex()}")
+    if not found.ntuples:
         raise Unauthorized("This API token is not known. It may have been revoked.")
-    expires = row.expires_at.timestamp() if row.expires_at else None
-    ids = {"id": str(row.id), "user_id": str(row.user_id)}
-    return orjson.dumps({**ids, "role": row.role, "user_role": row.user_role, "expires": expires})
+    token_id, role, expires, user_id, user_role = (
+        value.decode() if (value := found.get_value(0, column)) is not None else "" for column in range(5)
+    )
+    least = lower(cast("Role", role), cast("Role", user_role))
+    actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
+    return Known(actor, float(expires) if expires else math.inf)
 
 
 def _note_use(token_id: str) -> None:

@@ -9,29 +9,25 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, NotFound, Stale
-from app.extensions import answers, reading
-from app.infra.cache import Scope
+from app.extensions import answers, asked
 from app.models import HistoryEntry, table_of
 from app.schemas import UserDraft, UserPatch
 from app.services import administrators, history, idempotency, passwords, sessions, tokens
 from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
-from app.services.documents import PUBLIC, Document, document, users
+from app.services.documents import PUBLIC, Document, document, made_document, users
 from app.services.history import Caller
 from app.services.idempotency import Attempt
 from app.services.keys import user_key
+from app.services.statements import ONE_USER
 from app.services.work import Work, changing
 
 Precondition = Callable[[int | None], bool]
 """Whether a command may go on, given the version that there is (None: there is no such user)."""
 
-_LIVE = users.c.deleted_at.is_(None)
-_VERSION_BYTES = 4
-
 
 def fetch(user_id: uuid.UUID) -> Document:
     """A living user, from the cache or by one SELECT. Raises: NotFound, Unavailable"""
-    kept = answers().through(user_key(user_id), Scope.ITEM, lambda: _packed(user_id))
-    return Document(int.from_bytes(kept[:_VERSION_BYTES], "big"), kept[_VERSION_BYTES:])
+    return answers().of_one(user_key(user_id), lambda: _found(user_id))
 
 
 def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -> tuple[Document, uuid.UUID, bool]:
@@ -153,13 +149,11 @@ def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
     sessions.forget(user_id)
 
 
-def _packed(user_id: uuid.UUID) -> bytes:
-    with reading() as connection:
-        row = connection.execute(select(*PUBLIC).where(users.c.id == user_id, _LIVE)).one_or_none()
-    if row is None:
+def _found(user_id: uuid.UUID) -> Document:
+    found = asked(ONE_USER, user_id)
+    if not found.ntuples:
         raise NotFound("There is no such user.")
-    found = document(row)
-    return found.version.to_bytes(_VERSION_BYTES, "big") + found.body
+    return made_document(found)
 
 
 def _insert(

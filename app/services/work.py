@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row
-from sqlalchemy.exc import IntegrityError
 
 from app.errors import Taken, Unavailable
-from app.extensions import answers, writing
+from app.extensions import ConstraintBroken, answers, writing
 from app.services import administrators, tokens
 from app.services.history import Caller
 from app.services.keys import standing_key, user_key
@@ -46,11 +45,10 @@ def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
             work = Work(connection, old_keys)
             work.outdate(user_ids)
             yield work
-    except IntegrityError as error:
-        name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-        if name not in _TAKEN:
+    except ConstraintBroken as error:
+        if error.name not in _TAKEN:
             raise
-        raise Taken(_TAKEN[name]) from None
+        raise Taken(_TAKEN[error.name]) from None
     except Unavailable:
         # The connection may have been lost after the commit.
         answers().forget(old_keys)

@@ -1,0 +1,36 @@
+"""What was found out once and is still true: from the memory of the process, for pages then from Redis, else anew."""
+
+from collections.abc import Callable, Iterable, Sized
+from typing import TypeVar
+
+from app.infra.cache import Cache
+from app.infra.memory import Memory
+from app.infra.shared import EVERY_WRITE, SharedState, slot_of
+
+Value = TypeVar("Value", bound=Sized)
+
+
+class Answers:
+    """The answers of one application; never fails for the sake of what keeps them.
+
+    What concerns one thing is not asked of Redis: PostgreSQL gives it in one round trip as well.
+    """
+
+    def __init__(self, memory: Memory, pages: Cache, state: SharedState) -> None:
+        self.memory = memory
+        self._pages, self._state = pages, state
+
+    def of_one(self, key: str, compute: Callable[[], Value], ttl_s: float | None = None) -> Value:
+        """The answer of `key`, until somebody forgets that key, or for `ttl_s`. What `compute` raises is raised."""
+        return self.memory.through(key, slot_of(key), compute, ttl_s)
+
+    def of_all(self, key: str, compute: Callable[[], bytes]) -> bytes:
+        """The answer of `key`, until anything at all is written. What `compute` raises is raised."""
+        return self.memory.through(key, EVERY_WRITE, lambda: self._pages.through(key, compute))
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """After the commit of a write, before its answer: nobody is to be answered with what was there before."""
+        slots = [slot_of(key) for key in keys]
+        # Redis first: who sees the new stamp here must not find the old page there.
+        self._pages.forget(slots)
+        self._state.touch(slots)

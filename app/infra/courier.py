@@ -1,0 +1,104 @@
+"""Hears through Redis what other hosts wrote, and holds the lease under which this host's memory may be used.
+
+One thread for each host, in the launcher: it has no requests to wait for. It listens on CHANNEL and
+asks PING on the same connection. Redis answers in order, so with the answer all has been heard that was told
+before the question: for LEASE_S from then on this host's stamps are at most that old. A Redis that is away, or
+slow, thus ends the lease by itself, and every process goes without its memory.
+"""
+
+import contextlib
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from app.infra.cache import CHANNEL, open_client, read_message, resolved
+from app.infra.shared import SharedState
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 0.1
+"""How much older than another host's write an answer from memory may be."""
+_ASK_EVERY_S = 0.03
+_PATIENCE_S = 0.25
+_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+class Courier:
+    """Runs from `start` to `close`; comes back by itself when Redis does."""
+
+    def __init__(self, url: str, state: SharedState) -> None:
+        self._url, self._state = url, state
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen; the lease comes a moment later."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the lease and the thread."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._state.lease[0] = 0
+
+    def _run(self) -> None:
+        pause_s = _PAUSE_S
+        while not self._closed.is_set():
+            held = False
+            try:
+                for _ in self._leases():
+                    held, pause_s = True, _PAUSE_S
+            except (RedisError, OSError) as error:
+                if held:
+                    log.warning("lost", what="courier", error=error.__class__.__name__)
+            self._closed.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _leases(self) -> Iterator[None]:
+        """Listen, and yield with each new lease, until closed. Raises: RedisError, OSError"""
+        client = open_client(resolved(self._url), _PATIENCE_S)
+        with contextlib.closing(client), client.pubsub() as ears:
+            ears.subscribe(CHANNEL)
+            while not self._closed.is_set():
+                asked_ns = time.monotonic_ns()
+                ears.ping()
+                self._await_pong(ears)
+                self._state.lease[0] = asked_ns + int(1e9 * LEASE_S)
+                yield
+                self._listen(ears, asked_ns + int(1e9 * _ASK_EVERY_S))
+
+    def _await_pong(self, ears: Any) -> None:
+        """Hear all that was told before the question. Raises: RedisError, when no answer comes in time"""
+        deadline = time.monotonic() + _PATIENCE_S
+        while (left := deadline - time.monotonic()) > 0:
+            heard = ears.get_message(timeout=left)
+            self._hear(heard)
+            if heard is not None and heard["type"] == "pong":
+                return
+        raise RedisError("Redis did not answer in time")
+
+    def _listen(self, ears: Any, until_ns: int) -> None:
+        while (left_ns := until_ns - time.monotonic_ns()) > 0:
+            self._hear(ears.get_message(timeout=left_ns / 1e9))
+
+    def _hear(self, heard: dict[str, Any] | None) -> None:
+        if heard is None or heard["type"] == "pong":
+            return
+        slots: tuple[int, ...] = ()
+        # The beginning of a subscription: nobody knows what was told before.
+        if heard["type"] == "message":
+            with contextlib.suppress(struct.error):
+                host, slots = read_message(heard["data"])
+                if host == self._state.host:
+                    return
+        if slots:
+            self._state.touch(slots)
+        else:
+            self._state.touch_all()

@@ -1,0 +1,109 @@
+"""What one process remembers: answers, coherent with every write of this host and, under a lease, of others.
+
+An answer is kept with the stamp that its slot had before it was read (infra.shared). A writer gives the slot another
+stamp after its commit and before it answers, so whoever asks after that answer never gets an older one. Without a
+lease nothing is remembered: other hosts may have written.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sized
+from typing import Any, NamedTuple, TypeVar
+
+from app.infra.flights import Flights
+from app.infra.shared import SharedState
+
+Value = TypeVar("Value", bound=Sized)
+
+_OVERHEAD = 800
+"""Bytes that an entry takes beside its value, about: its key, the objects around it, its place in the table."""
+_GREATEST_SHARE = 8
+"""No entry takes more than one in so many of all bytes."""
+
+
+class _Entry(NamedTuple):
+    """An answer, its slot and the stamp of then, until when it is good (time.monotonic_ns), and what it takes."""
+
+    value: Any
+    slot: int
+    stamp: int
+    until_ns: int
+    size: int
+
+
+class Memory:
+    """The least recently used go when it is full. Safe for threads.
+
+    `most_bytes`: what all entries may take, about; 0: nothing is kept. `ttl_s`: the greatest age of an answer, for
+    changes that nobody told us of (somebody's SQL).
+    """
+
+    def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
+        self._stamps, self._lease = state.stamps, state.lease
+        self._most_bytes, self._ttl_s = most_bytes, ttl_s
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._flights = Flights()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def usable(self) -> bool:
+        """Whether anything may be kept and recalled now."""
+        return self._most_bytes > 0 and time.monotonic_ns() < self._lease[0]
+
+    def recall(self, key: Hashable) -> Any:
+        """What is kept under `key` and good now, else None."""
+        entry = self._entries.get(key)
+        if entry is None or self._stamps[entry[1]] != entry[2]:
+            return None
+        now = time.monotonic_ns()
+        if now >= entry[3] or now >= self._lease[0]:
+            return None
+        try:
+            self._entries.move_to_end(key)
+        except KeyError:
+            # Another thread made room just now, which makes nothing old.
+            return entry[0]
+        return entry[0]
+
+    def through(self, key: Hashable, slot: int, compute: Callable[[], Value], ttl_s: float | None = None) -> Value:
+        """The answer of `key`: kept, or computed now (once for a herd that asks at once) and then kept.
+
+        `slot`: whose writes make it old. `ttl_s`: its greatest age, where that is to be less. What `compute` raises
+        is raised.
+        """
+        found: Value | None = self.recall(key)
+        if found is not None:
+            return found
+        if not self.usable:
+            return compute()
+        stamp = self._stamps[slot]
+
+        def computed() -> Value:
+            value = compute()
+            until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
+            self._put(key, _Entry(value, slot, stamp, until_ns, _OVERHEAD + len(value)))
+            return value
+
+        # The stamp is part of the flight: who asks after a write never shares an answer from before it.
+        return self._flights.share((key, stamp), computed)
+
+    def alias(self, other: Hashable, key: Hashable) -> None:
+        """Let what is kept under `key` be found under `other` as well."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._put(other, entry)
+
+    def _put(self, key: Hashable, entry: _Entry) -> None:
+        if entry.size > self._most_bytes // _GREATEST_SHARE:
+            return
+        with self._lock:
+            earlier = self._entries.pop(key, None)
+            self._bytes += entry.size - (earlier.size if earlier else 0)
+            self._entries[key] = entry
+            while self._bytes > self._most_bytes:
+                self._bytes -= self._entries.popitem(last=False)[1].size
