@@ -14,6 +14,7 @@ from app.models import HistoryEntry, User
 from app.routes import register_routes
 from app.version import VERSION
 from app.web.access import install_access
+from app.web.express import install_express
 from app.web.phases import install_phases
 from app.web.problems import install_problems
 from app.web.proxies import install_proxies
@@ -48,6 +49,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     with app.app_context():
         app.extensions["fullstack"] = Resources(settings, db.engine)
     install_proxies(app, settings.proxy_networks)
+    install_express(app)
     install_watching(app)
     install_problems(app)
     install_phases(app)

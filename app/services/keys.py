@@ -8,7 +8,7 @@ from app.schemas import ListQuery
 
 def user_key(user_id: uuid.UUID) -> str:
     """One user, rendered."""
-    return f"user:{user_id.hex}"
+    return f"user:{user_id}"
 
 
 SIGN_UPS_KEY = "sign-ups"

@@ -70,25 +70,38 @@ class Uses:
         self._noted: dict[str, float] = {}
 
     def is_due(self, token_id: str) -> bool:
-        """Whether a minute has passed since the last note; the next is due a minute from now."""
-        now = time.monotonic()
-        if now - self._noted.get(token_id, float("-inf")) < _NOTED_EVERY_S:
+        """Whether a minute has passed since the last note."""
+        return time.monotonic() - self._noted.get(token_id, float("-inf")) >= _NOTED_EVERY_S
+
+    def take(self, token_id: str) -> bool:
+        """The same; then the next note is due a minute from now."""
+        if not self.is_due(token_id):
             return False
         if len(self._noted) >= _NOTED_AT_MOST:
             self._noted.clear()
-        self._noted[token_id] = now
+        self._noted[token_id] = time.monotonic()
         return True
 
 
 def actor_of(secret: str, *, afresh: bool = False) -> Actor:
     """Whom a token stands for; `afresh`: PostgreSQL is asked, not the cache. Raises: Unauthorized, Unavailable"""
-    digest = _digest(secret)
-    known = _looked_up(digest) if afresh else answers().of_one(token_key(digest), lambda: _looked_up(digest))
-    if known.is_over():
+    found = _looked_up(_digest(secret)) if afresh else known(secret)
+    if found.is_over():
         raise Unauthorized("This API token has expired.")
-    if resources().part(Uses).is_due(known.id):
-        _note_use(known.id)
-    return known.actor
+    if resources().part(Uses).take(found.id):
+        _note_use(found.id)
+    return found.actor
+
+
+def known(secret: str) -> Known:
+    """Whom a token stands for, that may be over: known already, or by one SELECT. Raises: Unauthorized, Unavailable"""
+    digest = _digest(secret)
+    return answers().of_one(token_key(digest), lambda: _looked_up(digest))
+
+
+def key_of(secret: str) -> str:
+    """The key under which a token is known. Raises: Unauthorized"""
+    return token_key(_digest(secret))
 
 
 def listed(user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Request ids, and the one line that is logged of each request."""
 
+import logging
 import re
+import secrets
 import time
-import uuid
 
 import structlog
 from flask import Flask, Response, g, request
@@ -26,9 +27,20 @@ def install_watching(app: Flask) -> None:
 def request_id() -> str:
     """The id of the current request: the client's, if it is sane, else a new one."""
     if "request_id" not in g:
-        offered = request.headers.get("X-Request-ID", "")
-        g.request_id = offered if _SANE.fullmatch(offered) else uuid.uuid4().hex
+        g.request_id = id_for(request.headers.get("X-Request-ID", ""))
     return str(g.request_id)
+
+
+def id_for(offered: str) -> str:
+    """`offered`, if it is a sane id of a request, else a new one."""
+    return offered if offered and _SANE.fullmatch(offered) else secrets.token_hex(16)
+
+
+def note(method: str, route: str | None, status: int, began: float, request_id: str) -> None:
+    """Log a request that was answered now; `began` on the clock of time.perf_counter."""
+    if log.is_enabled_for(logging.INFO):
+        ms = round(1000 * (time.perf_counter() - began), 2)
+        log.info("request", method=method, route=route, status=status, ms=ms, request_id=request_id)
 
 
 def caller_as(actor: Actor) -> Caller:
@@ -51,13 +63,6 @@ def _end(response: Response) -> Response:
     # What Flask answers with nothing (204, OPTIONS) it calls a page of HTML.
     if response.mimetype == "text/html" and response.is_sequence and not response.get_data():
         del response.headers["Content-Type"]
-    began = g.get("began")
-    log.info(
-        "request",
-        method=request.method,
-        route=request.url_rule.rule if request.url_rule else None,
-        status=response.status_code,
-        ms=round(1000 * (time.perf_counter() - began), 2) if began else None,
-        request_id=request_id(),
-    )
+    rule = request.url_rule.rule if request.url_rule else None
+    note(request.method, rule, response.status_code, g.began, request_id())
     return response
