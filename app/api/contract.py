@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from app.schemas import NoQuery
 from app.services.documents import Document
 from app.web.access import actor, confirm
+from app.web.plain import Plain
 from app.web.reading import read_body, read_query, token_id_of, user_id_of
 from app.web.waiting import body_awaited
 
@@ -118,7 +119,7 @@ def read_response(document: Document, header: ReadHeader) -> Response:
 
 def user_response(document: Document, status: int = 200) -> Response:
     """One user with its ETag."""
-    response = Response(document.body, status, content_type=JSON)
+    response = Plain(document.body, status, content_type=JSON)
     response.headers["ETag"] = f'"{document.version}"'
     response.headers["Cache-Control"] = "private, no-cache"
     return response

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from app.api.contract import JSON, StrictBlueprint, problems
 from app.services.health import health
+from app.web.plain import Plain
 
 
 class CheckReport(BaseModel):
@@ -57,7 +58,7 @@ def ready() -> Response:
 
 
 def _answer(body: dict[str, Any], status: int) -> Response:
-    response = Response(orjson.dumps(body), status, content_type=JSON)
+    response = Plain(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "1"

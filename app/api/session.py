@@ -12,6 +12,7 @@ from app.services import sessions, users
 from app.services.authority import Actor
 from app.services.sessions import Session
 from app.web.access import actor, caller, drop_cookie, enter, session
+from app.web.plain import Plain
 
 blueprint = StrictBlueprint(
     "session", __name__, abp_tags=[Tag(name="session")], abp_responses=problems(400, 401, 403, 429, 503)
@@ -51,6 +52,6 @@ def _identity(who: Actor, current: Session | None, status: int = 200) -> Respons
         "user": orjson.Fragment(users.fetch(user_id).body) if user_id else None,
         "session": {**current.fields(), "current": True} if current else None,
     }
-    response = Response(orjson.dumps(fields), status, content_type=JSON)
+    response = Plain(orjson.dumps(fields), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

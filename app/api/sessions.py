@@ -9,6 +9,7 @@ from app.api.contract import JSON, StrictBlueprint, UserPath, problems
 from app.schemas import Session
 from app.services import sessions, signing_in
 from app.web.access import caller, session
+from app.web.plain import Plain
 
 
 class SessionPath(UserPath):
@@ -57,6 +58,6 @@ def sessions_response(found: list[sessions.Session]) -> Response:
     """Sessions as JSON; which one is that of this request is said."""
     current = session()
     body = [{**one.fields(), "current": current is not None and one.id == current.id} for one in found]
-    response = Response(orjson.dumps(body), content_type=JSON)
+    response = Plain(orjson.dumps(body), content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -11,6 +11,7 @@ from app.api.contract import JSON, StrictBlueprint, problems
 from app.schemas import NewToken, Token, TokenDraft
 from app.services import tokens
 from app.web.access import caller
+from app.web.plain import Plain
 
 
 class TokenPath(BaseModel):
@@ -53,6 +54,6 @@ def remove(path: TokenPath) -> Response:
 
 
 def _answer(body: object, status: int) -> Response:
-    response = Response(orjson.dumps(body), status, content_type=JSON)
+    response = Plain(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

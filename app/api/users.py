@@ -24,6 +24,7 @@ from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User
 from app.services import history, listing, users
 from app.services.idempotency import Attempt
 from app.web.access import actor, caller
+from app.web.plain import Plain
 from app.web.reading import query_pairs
 
 _KEY_CHARACTERS = 255
@@ -69,7 +70,7 @@ def index(query: ListQuery, header: ListHeader) -> Response:
     and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
     """
     page = listing.page(query)
-    response = Response(page.body, content_type=JSON)
+    response = Plain(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
     preferred = _count_preference(header.prefer)
@@ -145,7 +146,7 @@ def restore(path: UserPath, header: WriteHeader) -> Response:
 def changes(path: UserPath, query: HistoryQuery) -> Response:
     """Newest first; also of users in the trash, and (without values) of purged ones."""
     page = history.page(path.user_id, query.limit, query.cursor)
-    response = Response(page.body, content_type=JSON)
+    response = Plain(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "next": page.next_cursor})
     return response

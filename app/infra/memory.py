@@ -81,16 +81,24 @@ class Memory:
             return found
         if not self.usable:
             return compute()
-        stamp = self._stamps[slot]
+        stamp = self.stamp(slot)
 
         def computed() -> Value:
             value = compute()
-            until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
-            self._put(key, _Entry(value, slot, stamp, until_ns, _OVERHEAD + len(value)))
+            self.keep(key, value, slot, stamp, ttl_s)
             return value
 
         # The stamp is part of the flight: who asks after a write never shares an answer from before it.
         return self._flights.share((key, stamp), computed)
+
+    def stamp(self, slot: int) -> int:
+        """What `keep` needs to know, asked before the answer is read."""
+        return self._stamps[slot]
+
+    def keep(self, key: Hashable, value: Sized, slot: int, stamp: int, ttl_s: float | None = None) -> None:
+        """Keep an answer that was read after the `stamp` of its slot."""
+        until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
+        self._put(key, _Entry(value, slot, stamp, until_ns, _OVERHEAD + len(value)))
 
     def alias(self, other: Hashable, key: Hashable) -> None:
         """Let what is kept under `key` be found under `other` as well."""

@@ -1,7 +1,8 @@
 """Connections to PostgreSQL: with this service's session settings, and never waited for without end."""
 
+import re
 import select
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ _SESSION = {
 }
 _CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
@@ -80,6 +82,13 @@ class DeadlineConnection(psycopg.Connection[Any]):
         except psycopg.errors._WaitTimeout:
             self.pgconn.finish()
             raise psycopg.OperationalError("PostgreSQL did not answer in time") from None
+
+
+def numbered(sql: str, parameters: Mapping[str, object]) -> tuple[bytes, list[object]]:
+    """SQL with %(name)s for its parameters as SQL with $1, $2 ..., and the values in that order."""
+    numbers: dict[str, int] = {}
+    text = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
+    return text.encode(), [parameters[name] for name in numbers]
 
 
 def array_text(items: Iterable[str]) -> bytes:

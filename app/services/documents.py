@@ -1,12 +1,10 @@
 """How rows become what leaves the services: rendered JSON with its version."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from psycopg.pq.abc import PGresult
 from sqlalchemy import Row, Text
 from sqlalchemy import cast as sql_cast
 
@@ -28,10 +26,6 @@ PUBLIC = (
     users.c.updated_at,
     users.c.deleted_at,
 )
-PUBLIC_SQL = (
-    "u.id, u.username, u.email, u.name, u.role, u.active, u.attributes::text AS attributes,"
-    " u.version, u.created_at, u.updated_at, u.deleted_at"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +43,6 @@ class Document:
 def document(row: Row[Any]) -> Document:
     """The user in `row`, which has the columns of PUBLIC."""
     return Document(row.version, orjson.dumps(_fields(row)))
-
-
-def made_document(found: PGresult) -> Document:
-    """The user that a hot statement gave: its version, then its JSON."""
-    return Document(int(found.get_value(0, 0) or b"0"), found.get_value(0, 1) or b"")
-
-
-def array(rows: Iterable[Row[Any]]) -> bytes:
-    """The users in `rows` as a JSON array."""
-    return orjson.dumps([_fields(row) for row in rows])
 
 
 def moment(value: datetime) -> str:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Row, Text, exists, func, insert, select, text
 from sqlalchemy import cast as sql_cast
 
 from app.errors import NotFound
-from app.extensions import reading
+from app.extensions import asked, reading
+from app.infra.postgres import Statement
 from app.models import HistoryEntry, table_of
 from app.services import cursors
 from app.services.authority import OPEN, Actor
@@ -25,6 +26,11 @@ _KIND = "history"
 _ID = struct.Struct("q")
 _AUTHOR = re.compile(r"\buser:([0-9a-f-]{36})$")
 _AT_ONCE = 1_000  # entries, about 30 ms: the whole of one call has to end in time
+_NOTE = Statement(
+    b"INSERT INTO history (user_id, version, action, actor, address, agent, request_id, changes)"
+    b" VALUES ($1, $2, $3, $4, $5, $6, $7, '[]')",
+    b"note",
+)
 Entry = tuple[uuid.UUID, int, list[dict[str, Any]]]
 """A user, its version after the change, and what changed."""
 
@@ -76,6 +82,14 @@ def record(
 ) -> None:
     """Write one entry in the transaction of the change."""
     connection.execute(insert(_history), _values(caller, action, (user_id, version, changes or [])))
+
+
+def note(caller: Caller, user_id: uuid.UUID, version: int, action: str) -> None:
+    """Write one entry of something that changes nothing, in one round trip and a transaction of its own.
+
+    Raises: Unavailable
+    """
+    asked(_NOTE, user_id, version, action, caller.actor.label, caller.address, caller.agent, caller.request_id)
 
 
 def record_all(connection: Connection, caller: Caller, action: str, entries: Iterable[Entry]) -> None:

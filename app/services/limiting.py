@@ -2,23 +2,24 @@
 
 import hashlib
 import ipaddress
-import math
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from limits import RateLimitItem, RateLimitItemPerMinute, parse_many
-from limits.errors import StorageError
-from limits.storage import MemoryStorage, RedisStorage, Storage
+from redis.exceptions import RedisError
 
 from app.errors import Quota, TooMany, Unavailable
 from app.extensions import Resources, resources
+from app.infra.asking import nothing
 from app.infra.cache import open_client
+from app.infra.counting import Count, OwnCounts, SharedCounts, Window
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 # Delays grow from a minute to a day for one address that guesses one account's password. The
 # limits of the account are far above what one address may do: a stranger can't lock anybody out.
-_ACCOUNT_FROM_ADDRESS = parse_many("5/minute; 10/10 minutes; 20/hour; 50/day")
-_ACCOUNT = parse_many("100/hour; 500/day")
-_ADDRESS = parse_many("60/minute; 600/hour")
+# Shortest first: what one window refuses does not count in the longer ones.
+_ACCOUNT_FROM_ADDRESS = ((5, _MINUTE_S), (10, 10 * _MINUTE_S), (20, _HOUR_S), (50, _DAY_S))
+_ACCOUNT = ((100, _HOUR_S), (500, _DAY_S))
+_ADDRESS = ((60, _MINUTE_S), (600, _HOUR_S))
 
 _PREFIX = "fsa:limit"
 _TIMEOUT_S = 0.1
@@ -28,80 +29,86 @@ class Limiter:
     """Counts in Redis; while that is away, in the memory of this process."""
 
     def __init__(self, held: Resources) -> None:
-        pool = open_client(held.settings.redis_address, _TIMEOUT_S).connection_pool
+        client = open_client(held.settings.redis_address, _TIMEOUT_S)
         self._link = held.redis_cache.link
-        self._shared = RedisStorage(held.settings.redis_address, pool, key_prefix=_PREFIX, wrap_exceptions=True)
-        self._own = MemoryStorage()
-        self.writes = RateLimitItemPerMinute(held.settings.write_limit) if held.settings.write_limit else None
-        held.at_close(pool.disconnect)
+        self._shared, self._own = SharedCounts(client), OwnCounts()
+        held.at_close(client.close)
 
-    def hit(self, item: RateLimitItem, *whom: str) -> tuple[int, int]:
-        """Count one. Returns how many that makes in the window, and seconds until it ends."""
-        key = item.key_for(*map(_digest, whom))
+    def count(self, windows: Sequence[Window], meanwhile: Callable[[], object] = nothing) -> Count:
+        """Count one in each window in turn, until one refuses. Returns that one, or the last.
+
+        Until Redis answers `meanwhile` is done; once more, if it does not.
+        """
         if self._link.up:
             try:
-                return _counted(self._shared, key, item)
-            except StorageError as error:
+                return self._shared.count(windows, meanwhile)
+            except (RedisError, OSError) as error:
                 self._link.failed(error)
-        return _counted(self._own, key, item)
+        meanwhile()
+        return self._own.count(windows)
 
-    def clear(self, items: Iterable[RateLimitItem], *whom: str) -> bool:
-        """Forget what was counted. Returns whether Redis, too, has forgotten it."""
-        for item in items:
-            key = item.key_for(*map(_digest, whom))
-            self._own.clear(key)
-            if self._link.up:
-                try:
-                    self._shared.clear(key)
-                except StorageError as error:
-                    self._link.failed(error)
+    def forget_here(self, windows: Iterable[Window]) -> list[str]:
+        """Begin these anew in this process. Returns the keys under which Redis counts them."""
+        keys = [window.key for window in windows]
+        self._own.forget(keys)
+        return keys
+
+    def forget(self, windows: Iterable[Window]) -> bool:
+        """Begin these anew. Returns whether Redis, too, has forgotten what it had counted."""
+        keys = self.forget_here(windows)
+        if self._link.up:
+            try:
+                self._shared.forget(keys)
+            except (RedisError, OSError) as error:
+                self._link.failed(error)
         return self._link.up
 
 
-def count_sign_in(account: str, address: str | None) -> None:
-    """Count an attempt to sign in. Raises: TooMany, which knows whether it is the first refusal for this account"""
-    limiter, place = _limiter(), _place(address)
-    for scope, items, whom in (
-        ("address", _ADDRESS, (place,)),
-        ("account", _ACCOUNT_FROM_ADDRESS, (account, place)),
-        ("account", _ACCOUNT, (account,)),
-    ):
-        # Shortest first: what one window refuses does not count in the longer ones.
-        for item in items:
-            counted, reset_s = limiter.hit(item, scope, *whom)
-            if counted > item.amount:
-                is_new = scope == "account" and counted == item.amount + 1
-                sentence = "Too many attempts to sign in. Wait, or ask an administrator to unlock."
-                raise TooMany(sentence, _quota("sign-in", item, counted, reset_s), is_new_lock=is_new)
+def count_sign_in(account: str, address: str | None, meanwhile: Callable[[], object] = nothing) -> None:
+    """Count an attempt to sign in. Until Redis answers `meanwhile` is done; once more, if it does not.
+
+    Raises: TooMany, which knows whether it is the first refusal for this account
+    """
+    place = _place(address)
+    of_address = _windows(_ADDRESS, "address", place)
+    windows = [*of_address, *_guessing(account, place), *_windows(_ACCOUNT, "account", account)]
+    count = _limiter().count(windows, meanwhile)
+    if count.excess > 0:
+        is_new = count.excess == 1 and count.window not in of_address
+        sentence = "Too many attempts to sign in. Wait, or ask an administrator to unlock."
+        raise TooMany(sentence, _quota("sign-in", count), is_new_lock=is_new)
 
 
 def forgive_sign_in(account: str, address: str | None) -> None:
     """Forget the failures of an account from an address: its password was known."""
-    _limiter().clear(_ACCOUNT_FROM_ADDRESS, "account", account, _place(address))
+    _limiter().forget(_guessing(account, _place(address)))
+
+
+def forgiven_sign_in(account: str, address: str | None) -> list[str]:
+    """The same, but in Redis: returns the keys that it has to drop, so that one round trip does more than that."""
+    return _limiter().forget_here(_guessing(account, _place(address)))
 
 
 def unlock(accounts: Iterable[str], addresses: Iterable[str]) -> None:
     """Let an account in again, also from the addresses that failed. Raises: Unavailable"""
-    limiter, places = _limiter(), {_place(address) for address in addresses}
-    forgotten = True
+    places, windows = {_place(address) for address in addresses}, list[Window]()
     for account in accounts:
-        forgotten &= limiter.clear(_ACCOUNT, "account", account)
+        windows += _windows(_ACCOUNT, "account", account)
         for place in places:
-            forgotten &= limiter.clear(_ACCOUNT_FROM_ADDRESS, "account", account, place)
-    if not forgotten:
+            windows += _guessing(account, place)
+    if not _limiter().forget(windows):
         raise Unavailable("Redis is away, so the wrong passwords that it counts could not be forgotten.")
 
 
 def count_write(credential_id: str) -> Quota | None:
     """Count a write of a credential. Returns what is left; None: there is no limit. Raises: TooMany"""
-    limiter = _limiter()
-    item = limiter.writes
-    if item is None:
+    limit = resources().settings.write_limit
+    if not limit:
         return None
-    counted, reset_s = limiter.hit(item, "writes", credential_id)
-    quota = _quota("writes", item, counted, reset_s)
-    if counted > item.amount:
-        raise TooMany(f"This credential may make {item.amount} writes a minute.", quota)
+    count = _limiter().count(_windows([(limit, _MINUTE_S)], "writes", credential_id))
+    quota = _quota("writes", count)
+    if count.excess > 0:
+        raise TooMany(f"This credential may make {limit} writes a minute.", quota)
     return quota
 
 
@@ -109,13 +116,20 @@ def _limiter() -> Limiter:
     return resources().part(Limiter)
 
 
-def _quota(name: str, item: RateLimitItem, counted: int, reset_s: int) -> Quota:
-    return Quota(name, item.amount, item.get_expiry(), max(0, item.amount - counted), reset_s)
+def _quota(name: str, count: Count) -> Quota:
+    window = count.window
+    return Quota(name, window.amount, window.window_s, max(0, -count.excess), count.reset_s)
 
 
-def _counted(storage: Storage, key: str, item: RateLimitItem) -> tuple[int, int]:
-    counted = storage.incr(key, item.get_expiry())
-    return counted, max(1, math.ceil(storage.get_expiry(key) - time.time()))
+def _guessing(account: str, place: str) -> list[Window]:
+    """The windows of one account from one place."""
+    return _windows(_ACCOUNT_FROM_ADDRESS, "account", account, place)
+
+
+def _windows(rules: Iterable[tuple[int, int]], scope: str, *whom: str) -> list[Window]:
+    """A window for each (amount, seconds) that `whom` may in this scope."""
+    counted = ":".join((_PREFIX, scope, *map(_digest, whom)))
+    return [Window(f"{counted}:{seconds}", amount, seconds) for amount, seconds in rules]
 
 
 def _place(address: str | None) -> str:

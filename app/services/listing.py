@@ -13,20 +13,22 @@ hardly any near the cursor, the page ends where the walk ended, and its `next` g
 from there: short, even empty, but never wrong and never slow.
 """
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Connection, Row
 
-from app.extensions import answers, reading
+from app.extensions import answers, asked, reading
+from app.infra.postgres import Statement, numbered
 from app.schemas import ListQuery
 from app.services import cursors
 from app.services.cursors import Position
-from app.services.documents import PUBLIC_SQL, array
 from app.services.keys import count_key, page_key
 from app.services.selection import Selection
+from app.services.statements import user_json
 from app.services.statistics import statistics
 
 FEW = 2_000
@@ -53,22 +55,34 @@ class Page:
     next_cursor: str | None
     previous_cursor: str | None
 
+    def __len__(self) -> int:
+        """Bytes of the JSON."""
+        return len(self.body)
+
+
+class _Row(NamedTuple):
+    """A user of a page as PostgreSQL writes it: id (empty: no user), JSON, sort key, and what else was asked."""
+
+    id: bytes
+    body: bytes
+    sort_key: bytes
+    rest: Sequence[bytes]
+
 
 def page(query: ListQuery) -> Page:
     """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
-    selection = Selection(query)
-    kept = answers().of_all(page_key(query), lambda: _packed(selection))
-    head, _, body = kept.partition(b"\n")
-    return Page(body, *orjson.loads(head))
+    selection, key = Selection(query), page_key(query)
+    if selection.filtered:
+        return answers().of_all(key, lambda: _unpacked(answers().of_all_dear(key, lambda: _packed(selection))))
+    return answers().of_all(key, lambda: _unpacked(_packed(selection)))
 
 
 def count(query: ListQuery, *, exact: bool) -> int:
     """How many users the whole list has: counted, or as PostgreSQL's statistics guess. Raises: Unavailable"""
-    selection = Selection(query)
+    selection, key = Selection(query), count_key(query)
     if exact:
-        return int(answers().of_all(count_key(query), lambda: _counted(selection)))
-    with reading() as connection:
-        return _estimate(connection, selection, selection.conditions)
+        return int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection))))
+    return _estimate(selection, selection.conditions)
 
 
 def about(query: ListQuery) -> tuple[int, bool]:
@@ -77,23 +91,27 @@ def about(query: ListQuery) -> tuple[int, bool]:
     return (count(query, exact=True), True) if guessed <= SOME else (guessed, False)
 
 
+def _unpacked(kept: bytes) -> Page:
+    head, _, body = kept.partition(b"\n")
+    return Page(body, *orjson.loads(head))
+
+
 def _packed(selection: Selection) -> bytes:
-    with reading() as connection:
-        rows, stopped_at = _find(connection, selection)
+    rows, stopped_at = _find(selection)
     more = len(rows) > selection.limit
     rows = rows[: selection.limit]
     if selection.backwards:
         rows.reverse()
     ahead, behind = _around(selection, rows, more=more, stopped_at=stopped_at)
-    return orjson.dumps([ahead, behind]) + b"\n" + array(rows)
+    return b"".join((orjson.dumps([ahead, behind]), b"\n[", b",".join(row.body for row in rows), b"]"))
 
 
 def _around(
-    selection: Selection, rows: list[Row[Any]], *, more: bool, stopped_at: Position | None
+    selection: Selection, rows: list[_Row], *, more: bool, stopped_at: Position | None
 ) -> tuple[str | None, str | None]:
     """The cursors of the next and the previous page."""
-    first = Position(rows[0].sort_key, str(rows[0].id), backwards=True) if rows else None
-    last = Position(rows[-1].sort_key, str(rows[-1].id)) if rows else None
+    first = Position(rows[0].sort_key.decode(), rows[0].id.decode(), backwards=True) if rows else None
+    last = Position(rows[-1].sort_key.decode(), rows[-1].id.decode()) if rows else None
     here = selection.position
     if selection.backwards:
         far = first if more else stopped_at
@@ -108,27 +126,27 @@ def _around(
     )
 
 
-def _find(connection: Connection, selection: Selection) -> tuple[list[Row[Any]], Position | None]:
+def _find(selection: Selection) -> tuple[list[_Row], Position | None]:
     """Up to limit + 1 rows, and where the search stopped if it stopped before the end."""
     if not selection.filtered:
-        return _in_order(connection, selection), None
-    conditions, expected = _lookup(connection, selection)
-    if expected <= FEW and (sorted_rows := _by_conditions(connection, selection, conditions)) is not None:
+        return _in_order(selection), None
+    conditions, expected = _lookup(selection)
+    if expected <= FEW and (sorted_rows := _by_conditions(selection, conditions)) is not None:
         return sorted_rows, None
     budget = WALK[selection.sort]
-    rows, stopped_at = _walk(connection, selection, budget // PROBE)
+    rows, stopped_at = _walk(selection, budget // PROBE)
     if stopped_at is None:
         return rows, None
     # What statistics can't say: rows that fit may all lie elsewhere in this order.
     nearby = len(rows) * PROBE >= selection.limit
     if FEW < expected <= SOME and not nearby:
-        sorted_rows = _by_conditions(connection, selection, conditions)
+        sorted_rows = _by_conditions(selection, conditions)
         if sorted_rows is not None:
             return sorted_rows, None
-    return _walk(connection, selection, budget)
+    return _walk(selection, budget)
 
 
-def _lookup(connection: Connection, selection: Selection) -> tuple[list[str], float]:
+def _lookup(selection: Selection) -> tuple[list[str], float]:
     """The conditions in the form that is cheapest to look up, and how many rows that should give.
 
     Long lists are not read to be intersected: what they say is compared in the rows that
@@ -136,61 +154,59 @@ def _lookup(connection: Connection, selection: Selection) -> tuple[list[str], fl
     """
     if selection.exact:
         return selection.conditions, 1
-    known = statistics(connection)
+    known = statistics()
     lists = {term: known.rows(term) for term in selection.terms}
     short = [term for term, rows in lists.items() if rows <= (MERGED if term.is_prefix else LISTED)]
     sought = [term for term in lists if term in short or not term.is_prefix] if short else []
     share = math.prod(lists[term] / max(known.total, 1) for term in sought)
     in_range = False
     if selection.range:
-        dated = _estimate(connection, selection, selection.range)
+        dated = _estimate(selection, selection.range)
         in_range = dated <= LISTED
         share *= dated / max(known.total, dated, 1) if in_range else 1
     expected = share * known.total if sought or in_range else math.inf
     return selection.looked_up(sought, in_range=in_range), expected
 
 
-def _in_order(connection: Connection, selection: Selection) -> list[Row[Any]]:
+def _in_order(selection: Selection) -> list[_Row]:
     """The next rows in the order of the sort, whose index serves all that is asked."""
     conditions = [*selection.served, *selection.after_cursor(selection.key)]
     return _rows(
-        connection,
-        f"SELECT {PUBLIC_SQL}, {_shown(selection, selection.key)} AS sort_key FROM users AS u"
+        f"SELECT {_columns(selection, selection.key)} FROM users AS u"
         f" WHERE {selection.where(conditions)} {selection.order(selection.key)} LIMIT %(limit)s",
         selection,
+        prepared=True,
     )
 
 
-def _by_conditions(connection: Connection, selection: Selection, conditions: list[str]) -> list[Row[Any]] | None:
+def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | None:
     """The first of all rows that fit `conditions`, sorted here; None when more than MOST fit.
 
     The LIMIT is hidden in a subquery: a planner that saw it would hope to meet so many
     rows early on a walk through some other index.
     """
     rows = _rows(
-        connection,
         f"WITH hits AS MATERIALIZED (SELECT id, {selection.key} AS key FROM users"
         f" WHERE {selection.where(conditions)} LIMIT (SELECT {MOST + 1})),"
         f" page AS (SELECT id, key FROM hits WHERE {' AND '.join(['true', *selection.after_cursor('key')])}"
         f" {selection.order('key')} LIMIT %(limit)s)"
-        f" SELECT {PUBLIC_SQL}, {_shown(selection, 'page.key')} AS sort_key, total.hits"
+        f" SELECT {_columns(selection, 'page.key')}, total.hits"
         f" FROM (SELECT count(*) AS hits FROM hits) AS total"
         f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true {selection.order('page.key', 'u.id')}",
         selection,
     )
-    if rows[0].hits > MOST:
+    if int(rows[0].rest[0]) > MOST:
         return None
-    return [row for row in rows if row.id is not None]
+    return [row for row in rows if row.id]
 
 
-def _walk(connection: Connection, selection: Selection, budget: int) -> tuple[list[Row[Any]], Position | None]:
+def _walk(selection: Selection, budget: int) -> tuple[list[_Row], Position | None]:
     """The rows that fit among the next `budget` in the order of the sort, and where it stopped before the end.
 
     One statement, so that nothing slips in between. `walked` is read only as far as it
     is needed: to the last row of the page, or to its end when the page is not full.
     """
     rows = _rows(
-        connection,
         f"WITH walked AS MATERIALIZED (SELECT id, {selection.key} AS key,"
         f" {' AND '.join(selection.conditions)} AS fits FROM users"
         f" WHERE {selection.where([*selection.served, *selection.after_cursor(selection.key)])}"
@@ -198,14 +214,18 @@ def _walk(connection: Connection, selection: Selection, budget: int) -> tuple[li
         f" page AS MATERIALIZED (SELECT id, key FROM walked WHERE fits LIMIT %(limit)s),"
         f" stop AS (SELECT id, key FROM walked WHERE (SELECT count(*) FROM page) < %(limit)s"
         f" OFFSET {budget - 1})"
-        f" SELECT {PUBLIC_SQL}, {_shown(selection, 'page.key')} AS sort_key,"
-        f" stop.id AS stop_id, {_shown(selection, 'stop.key')} AS stop_key"
+        f" SELECT {_columns(selection, 'page.key')}, stop.id, {_shown(selection, 'stop.key')}"
         f" FROM stop FULL JOIN (page JOIN users AS u ON u.id = page.id) ON false"
         f" {selection.order('page.key', 'u.id')}",
         selection,
     )
-    stops = [Position(row.stop_key, str(row.stop_id), selection.backwards) for row in rows if row.id is None]
-    return [row for row in rows if row.id is not None], stops[0] if stops else None
+    stops = [Position(row.rest[1].decode(), row.rest[0].decode(), selection.backwards) for row in rows if not row.id]
+    return [row for row in rows if row.id], stops[0] if stops else None
+
+
+def _columns(selection: Selection, key: str) -> str:
+    """What _Row begins with, as SQL."""
+    return f"u.id, {user_json(trashed=selection.trashed)}, {_shown(selection, key)}"
 
 
 def _shown(selection: Selection, key: str) -> str:
@@ -215,10 +235,11 @@ def _shown(selection: Selection, key: str) -> str:
     return key
 
 
-def _estimate(connection: Connection, selection: Selection, conditions: list[str]) -> int:
+def _estimate(selection: Selection, conditions: list[str]) -> int:
     """How many rows PostgreSQL expects to fit `conditions`, from its statistics."""
     statement = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM users WHERE {selection.where(conditions)}"
-    plan = connection.exec_driver_sql(statement, selection.parameters).scalar_one()
+    with reading() as connection:
+        plan = connection.exec_driver_sql(statement, selection.parameters).scalar_one()
     return int(plan[0]["Plan"]["Plan Rows"])
 
 
@@ -228,5 +249,18 @@ def _counted(selection: Selection) -> bytes:
         return str(connection.exec_driver_sql(statement, selection.parameters).scalar_one()).encode()
 
 
-def _rows(connection: Connection, statement: str, selection: Selection) -> list[Row[Any]]:
-    return list(connection.exec_driver_sql(statement, selection.parameters).all())
+def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
+    """What a statement gives, of which an order alone is worth preparing: a search is planned for what it seeks."""
+    text, values = numbered(sql, selection.parameters)
+    name = hashlib.blake2b(text, digest_size=8).hexdigest().encode() if prepared else b""
+    found = asked(Statement(text, name), *values)
+    columns = range(3, found.nfields)
+    return [
+        _Row(
+            found.get_value(row, 0) or b"",
+            found.get_value(row, 1) or b"",
+            found.get_value(row, 2) or b"",
+            [found.get_value(row, column) or b"" for column in columns] if columns else (),
+        )
+        for row in range(found.ntuples)
+    ]

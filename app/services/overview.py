@@ -36,7 +36,7 @@ def overview() -> Overview:
         signed_in = sessions.how_many()
     except Unavailable:
         signed_in = None
-    per_day = orjson.loads(answers().of_all(SIGN_UPS_KEY, _sign_ups))
+    per_day = orjson.loads(answers().of_all_dear(SIGN_UPS_KEY, _sign_ups))
     today = datetime.now(UTC).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
     return Overview(everybody, inactive, trashed, signed_in, [(day, per_day.get(day.isoformat(), 0)) for day in days])

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from app.errors import NotFound, Unauthorized, Unavailable
 from app.extensions import Resources, answers, asked, resources, writing
+from app.infra.asking import nothing
 from app.infra.sessions import SessionStore
 from app.services import history
 from app.services.authority import Actor
@@ -80,12 +81,23 @@ class Standing(NamedTuple):
 
 
 def begin(
-    user_id: uuid.UUID, role: Role, epoch: int, caller: Caller, created: float | None = None
+    user_id: uuid.UUID,
+    role: Role,
+    epoch: int,
+    caller: Caller,
+    created: float | None = None,
+    *,
+    forgiven: Sequence[str] = (),
+    meanwhile: Callable[[], object] = nothing,
 ) -> tuple[str, Session]:
-    """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable"""
+    """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable
+
+    `forgiven`: see limiting.forgiven_sign_in. Until Redis answers, `meanwhile` is done.
+    """
     secret, now = secrets.token_urlsafe(32), time.time()
     session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
-    _store().begin(session.id, user_id.hex, _packed(session), session.ends_at())
+    ends_at = session.ends_at()
+    _store().begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven, meanwhile=meanwhile)
     return f"{secret}.{user_id.hex}", session
 
 

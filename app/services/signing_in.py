@@ -3,22 +3,43 @@
 import time
 import uuid
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import select, update
 
 from app.errors import Forbidden, NotFound, TooMany, Unauthorized
-from app.extensions import reading, writing
+from app.extensions import asked, reading, writing
+from app.infra.postgres import Statement
 from app.schemas import SignIn
 from app.services import history, limiting, passwords, sessions, words
 from app.services.authority import Actor
 from app.services.documents import users
 from app.services.history import Caller
 from app.services.sessions import Session
+from app.values import Role
 
 _LIVE = users.c.deleted_at.is_(None)
 _REFUSAL_S = 0.15
 _WRONG = "The username or email, or the password, is not right."
+
+
+class _Known(NamedTuple):
+    """What is known of who signs in."""
+
+    id: uuid.UUID
+    role: Role
+    active: bool
+    version: int
+    session_epoch: int
+    password_hash: str | None
+
+
+def _finding(key: str) -> Statement:
+    sql = f"SELECT {', '.join(_Known._fields)} FROM users WHERE {key} = $1 AND deleted_at IS NULL"  # noqa: S608 - names
+    return Statement(sql.encode(), f"who_by_{key}".encode())
+
+
+_BY_USERNAME, _BY_EMAIL = _finding("username_key"), _finding("email_key")
 
 
 def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
@@ -38,13 +59,17 @@ def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
             # What is noted of those who are there takes some ms more than nothing.
             time.sleep(max(0.0, began + _REFUSAL_S - time.monotonic()))
         raise
-    limiting.forgive_sign_in(account, caller.address)
-    if passwords.is_outdated(user.password_hash):
+    if user.password_hash and passwords.is_outdated(user.password_hash):
         _rehash(user, offered.password)
-    actor = Actor("session", user.id, user.role)
-    begun = sessions.begin(user.id, user.role, user.session_epoch, caller)
-    _note(user, replace(caller, actor=actor), "signed_in")
-    return begun
+    own = replace(caller, actor=Actor("session", user.id, user.role))
+    return sessions.begin(
+        user.id,
+        user.role,
+        user.session_epoch,
+        caller,
+        forgiven=limiting.forgiven_sign_in(account, caller.address),
+        meanwhile=lambda: history.note(own, user.id, user.version, "signed_in"),
+    )
 
 
 def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
@@ -59,7 +84,7 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
         user: Any = connection.execute(statement).one_or_none()
     if user is None or not passwords.verified(offered, user.password_hash):
         if user is not None:
-            _note(user, caller, "sign_in_failed")
+            history.note(caller, user.id, user.version, "sign_in_failed")
         raise Forbidden("The current password is not right.")
     limiting.forgive_sign_in(user_id.hex, caller.address)
     return int(user.version)
@@ -78,44 +103,47 @@ def unlock(user_id: uuid.UUID, caller: Caller) -> None:
         history.record(connection, caller, user_id, user.version, "unlocked")
 
 
-def _recognised(account: str, offered: SignIn, caller: Caller) -> Any:
+def _recognised(account: str, offered: SignIn, caller: Caller) -> _Known:
     """The user who may sign in so. Raises: Unauthorized, TooMany"""
+    user = None
+
+    def look_up() -> None:
+        nonlocal user
+        user = _named(account, by_email_only=offered.username is None)
+
     try:
-        limiting.count_sign_in(account, caller.address)
+        limiting.count_sign_in(account, caller.address, look_up)
     except TooMany as error:
-        if error.is_new_lock and (user := _named(account, by_email_only=offered.username is None)):
-            _note(user, caller, "sign_in_locked")
+        if error.is_new_lock and user is not None:
+            history.note(caller, user.id, user.version, "sign_in_locked")
         raise
-    user = _named(account, by_email_only=offered.username is None)
     is_right = passwords.verified(offered.password, user.password_hash if user else None)
     if user is not None and is_right and user.active:
         return user
     if user is not None:
-        _note(user, caller, "sign_in_failed")
+        history.note(caller, user.id, user.version, "sign_in_failed")
     raise Unauthorized(_WRONG)
 
 
-def _named(account: str, *, by_email_only: bool) -> Any:
+def _named(account: str, *, by_email_only: bool) -> _Known | None:
     """The user of this username or, failing that, of this email."""
-    columns = (users.c.id, users.c.role, users.c.active, users.c.version, users.c.session_epoch, users.c.password_hash)
-    keys = [users.c.email_key] if by_email_only else [users.c.username_key, users.c.email_key]
-    with reading() as connection:
-        for key in keys:
-            statement = select(*columns).where(key == account, _LIVE)
-            row: Any = connection.execute(statement).one_or_none()
-            if row is not None:
-                return row
+    for statement in (_BY_EMAIL,) if by_email_only else (_BY_USERNAME, _BY_EMAIL):
+        found = asked(statement, account)
+        if found.ntuples:
+            user_id, role, active, version, epoch = (_text(found.get_value(0, column)) for column in range(5))
+            kept = found.get_value(0, 5)
+            known = (uuid.UUID(user_id), cast("Role", role), active == "t", int(version), int(epoch))
+            return _Known(*known, _text(kept) if kept is not None else None)
     return None
 
 
-def _rehash(user: Row[Any], password: str) -> None:
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()
+
+
+def _rehash(user: _Known, password: str) -> None:
     """Keep the same password with today's parameters; a change at the same moment wins."""
     fresh = passwords.hashed(passwords.normal(password))
     with writing() as connection:
         unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
         connection.execute(update(users).where(*unchanged).values(password_hash=fresh))
-
-
-def _note(user: Row[Any], caller: Caller, action: str) -> None:
-    with writing() as connection:
-        history.record(connection, caller, user.id, user.version, action)

@@ -21,8 +21,10 @@ def _named(name: str, sql: str) -> Statement:
     return Statement(sql.encode(), name.encode())
 
 
-ONE_USER = _named("one_user", f"SELECT u.version, {user_json()} FROM users AS u WHERE u.id = $1 AND deleted_at IS NULL")
-"""Of an id: version and JSON. Plain: users.found_plainly"""
+USERS = _named(
+    "users", f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE u.id = ANY($1::uuid[]) AND deleted_at IS NULL"
+)
+"""Of some ids, those who live: id, version and JSON."""
 
 TOKEN = _named(
     "token",

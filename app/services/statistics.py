@@ -3,9 +3,9 @@
 import time
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
-from app.extensions import Resources, resources
+from app.extensions import Resources, reading, resources
 from app.services.words import Term
 
 _GOOD_FOR_S = 60.0
@@ -28,11 +28,12 @@ class Statistics:
         self._rest = _DEFAULT_SHARE
         self._read_at = 0.0
 
-    def refresh(self, connection: Connection) -> None:
-        """Read them again when they are older than a minute."""
+    def refresh(self) -> None:
+        """Read them again when they are older than a minute. Raises: Unavailable"""
         if self._read_at and time.monotonic() - self._read_at < _GOOD_FOR_S:
             return
-        row: Any = connection.execute(_READ).one()
+        with reading() as connection:
+            row: Any = connection.execute(_READ).one()
         self.total = int(row.total)
         self._shares = dict(zip(row.lexemes or (), row.shares or (), strict=False))
         # A lexeme that is not among them is rarer than all of them.
@@ -47,8 +48,8 @@ class Statistics:
         return self.total * min(1.0, common or self._rest)
 
 
-def statistics(connection: Connection) -> Statistics:
-    """The statistics of the current application, a minute old at most."""
+def statistics() -> Statistics:
+    """The statistics of the current application, a minute old at most. Raises: Unavailable"""
     found = resources().part(Statistics)
-    found.refresh(connection)
+    found.refresh()
     return found

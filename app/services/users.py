@@ -1,7 +1,7 @@
 """Users: each command is one transaction with its history entry, told to the cache after its commit."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -9,16 +9,17 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, NotFound, Stale
-from app.extensions import answers, asked
+from app.extensions import Resources, answers, asked, resources
+from app.infra.together import Together
 from app.models import HistoryEntry, table_of
 from app.schemas import UserDraft, UserPatch
 from app.services import administrators, history, idempotency, passwords, sessions, tokens
 from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
-from app.services.documents import PUBLIC, Document, document, made_document, users
+from app.services.documents import PUBLIC, Document, document, users
 from app.services.history import Caller
 from app.services.idempotency import Attempt
 from app.services.keys import user_key
-from app.services.statements import ONE_USER
+from app.services.statements import USERS
 from app.services.work import Work, changing
 
 Precondition = Callable[[int | None], bool]
@@ -150,10 +151,24 @@ def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
 
 
 def _found(user_id: uuid.UUID) -> Document:
-    found = asked(ONE_USER, user_id)
-    if not found.ntuples:
+    found = resources().part(_reader).get(str(user_id))
+    if found is None:
         raise NotFound("There is no such user.")
-    return made_document(found)
+    return found
+
+
+def _reader(_: Resources) -> Together[str, Document]:
+    return Together(_read)
+
+
+def _read(ids: Sequence[str]) -> dict[str, Document]:
+    found = asked(USERS, ids)
+    return {
+        (found.get_value(row, 0) or b"").decode(): Document(
+            int(found.get_value(row, 1) or b""), found.get_value(row, 2) or b""
+        )
+        for row in range(found.ntuples)
+    }
 
 
 def _insert(

@@ -1,127 +1,171 @@
-"""The express lane: one user for who brings a token, answered before Flask's routing when memory has it all.
+"""The express lane: what a token asks for again and again, answered before Flask's routing when memory has it.
 
 It answers what the route would, byte for byte (tests/api/test_express.py), from the same services, and only where
-nothing is left to decide: everything else it leaves to Flask, unanswered.
+nothing is left to decide: everything else it leaves to Flask. One user, oneself, and pages of users.
 """
 
 import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
 
 from app.errors import DomainError
-from app.extensions import Resources
-from app.infra.shared import Phase
+from app.extensions import Resources, holding
+from app.infra.shared import EVERY_WRITE, Phase
 from app.services import tokens, users
 from app.services.authority import Actor
 from app.services.documents import Document
 from app.web.watching import id_for, note
 
-_LANES = {"/api/users/": "/api/users/<user_id>", "/users/": "/users/<user_id>"}
+_USERS = {"/api/users/": "/api/users/<user_id>", "/users/": "/users/<user_id>"}
 _ID_CHARACTERS = 36
+_PAGES = ("/api/users", "/users")
 _ME = ("/api/me", "/me")
-# Each of them can change the answer, or who asks.
-_UNUSUAL = ("HTTP_COOKIE", "HTTP_IF_NONE_MATCH")
-_Answer = tuple[Document, str, str]
+# Each of these may change the answer, or who asks.
+_UNUSUAL = ("HTTP_COOKIE", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")
+_BEARER = "bearer "
+
+_StartResponse = Callable[..., Any]
+_Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """All of an answer but the id of its request, and the route that gives it."""
+
+    headers: _Headers
+    body: bytes
+    route: str
+
+    def __len__(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
 
 
 def install_express(app: Flask) -> None:
     """Put the lane in front of all else that `app` does."""
-    app.wsgi_app = _Express(app, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Express(app.extensions["fullstack"], app.wsgi_app)  # type: ignore[method-assign]
 
 
 class _Express:
-    def __init__(self, app: Flask, rest: Callable[..., Iterable[bytes]]) -> None:
-        held: Resources = app.extensions["fullstack"]
-        self._app, self._rest, self._state, self._memory = app, rest, held.state, held.answers.memory
+    def __init__(self, held: Resources, rest: Callable[..., Iterable[bytes]]) -> None:
+        self._held, self._rest, self._state, self._memory = held, rest, held.state, held.answers.memory
         self._is_public = held.settings.is_public
         self._uses = held.part(tokens.Uses)
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] == "GET" and "HTTP_AUTHORIZATION" in environ:
-            began = time.perf_counter()
-            answer = self._answer(environ)
-            if answer is not None:
-                return self._respond(environ, start_response, answer, began)
-        return self._rest(environ, start_response)
+    def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
+            return self._rest(environ, start_response)
+        began = time.perf_counter()
+        actor = self._actor(environ)
+        if actor is None:
+            return self._rest(environ, start_response)
+        path: str = environ["PATH_INFO"]
+        if path in _PAGES:
+            return self._page(actor, environ, start_response, began)
+        answer = None if environ["QUERY_STRING"] else self._me(actor, path) if path in _ME else self._user(actor, path)
+        return self._rest(environ, start_response) if answer is None else _given(answer, environ, start_response, began)
 
-    def _answer(self, environ: dict[str, Any]) -> _Answer | None:
-        """The user, how it may be kept, and the route; None: it is for Flask."""
-        if environ["QUERY_STRING"] or not self._memory.usable or any(name in environ for name in _UNUSUAL):
-            return None
+    def _actor(self, environ: dict[str, Any]) -> Actor | None:
+        """Who asks, if their token is known and good, nothing is unusual, and no note is due that it was used."""
         state = self._state
+        if not self._memory.usable or any(name in environ for name in _UNUSUAL):
+            return None
         if not (state.closed or self._is_public) or state.phase is Phase.STARTING:
             return None
-        actor = self._actor(environ["HTTP_AUTHORIZATION"])
-        if actor is None:
-            return None
-        path: str = environ["PATH_INFO"]
-        if path in _ME:
-            if actor.user_id is None or not actor.whole:
-                return None
-            found = self._user(str(actor.user_id))
-            return (found, "no-store", path) if found else None
-        text = path[-_ID_CHARACTERS:]
-        route = _LANES.get(path[:-_ID_CHARACTERS])
-        if route is None or not (actor.may("viewer") or (actor.whole and str(actor.user_id) == text)):
-            return None
-        found = self._user(text)
-        return (found, "private, no-cache", route) if found else None
-
-    def _actor(self, authorization: str) -> Actor | None:
-        """Whom a token stands for that is known, good, and not due for a note that it was used."""
+        authorization: str = environ["HTTP_AUTHORIZATION"]
         # Not by the secret itself, which is not to lie about in memory.
         key = hashlib.sha256(authorization.encode("latin-1")).digest()
         known: tokens.Known | None = self._memory.recall(key)
         if known is None:
-            known = self._known(authorization)
-            if known is None:
-                return None
-            self._memory.alias(key, tokens.key_of(authorization[7:].strip()))
-        return None if known.is_over() or self._uses.is_due(known.id) else known.actor
+            known = self._known(authorization, key)
+        return None if known is None or known.is_over() or self._uses.is_due(known.id) else known.actor
 
-    def _known(self, authorization: str) -> tokens.Known | None:
-        if authorization[:7].lower() != "bearer ":
+    def _known(self, authorization: str, key: bytes) -> tokens.Known | None:
+        if authorization[: len(_BEARER)].lower() != _BEARER:
             return None
+        secret = authorization[len(_BEARER) :].strip()
         try:
-            with self._app.app_context():
-                return tokens.known(authorization[7:].strip())
+            with holding(self._held):
+                known = tokens.known(secret)
         except DomainError:
-            return None
-
-    def _user(self, text: str) -> Document | None:
-        """A living user by its id in canonical form."""
-        found: Document | None = self._memory.recall(f"user:{text}")
-        if found is not None:
-            return found
-        try:
-            user_id = uuid.UUID(text)
-            if str(user_id) != text:
-                return None
-            with self._app.app_context():
-                return users.fetch(user_id)
-        except (ValueError, DomainError):
             # Why is for Flask to say.
             return None
+        self._memory.alias(key, tokens.key_of(secret))
+        return known
 
-    @staticmethod
-    def _respond(
-        environ: dict[str, Any], start_response: Callable[..., Any], answer: _Answer, began: float
-    ) -> list[bytes]:
-        document, kept, route = answer
-        request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
-        start_response(
-            "200 OK",
-            [
-                ("Content-Type", "application/json"),
-                ("Content-Length", str(len(document.body))),
-                ("ETag", f'"{document.version}"'),
-                ("Cache-Control", kept),
-                ("X-Request-ID", request_id),
-            ],
-        )
-        note("GET", route, 200, began, request_id)
-        return [document.body]
+    def _me(self, actor: Actor, path: str) -> _Answer | None:
+        if actor.user_id is None or not actor.whole:
+            return None
+        return self._document(str(actor.user_id), "no-store", path)
+
+    def _user(self, actor: Actor, path: str) -> _Answer | None:
+        text = path[-_ID_CHARACTERS:]
+        route = _USERS.get(path[:-_ID_CHARACTERS])
+        if route is None or not (actor.may("viewer") or (actor.whole and str(actor.user_id) == text)):
+            return None
+        return self._document(text, "private, no-cache", route)
+
+    def _document(self, text: str, caching: str, route: str) -> _Answer | None:
+        """A living user by its id in canonical form."""
+        found: Document | None = self._memory.recall(f"user:{text}")
+        if found is None:
+            try:
+                user_id = uuid.UUID(text)
+                if str(user_id) != text:
+                    return None
+                with holding(self._held):
+                    found = users.fetch(user_id)
+            except (ValueError, DomainError):
+                return None
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(found.body))),
+            ("ETag", f'"{found.version}"'),
+            ("Cache-Control", caching),
+        ]
+        return _Answer(headers, found.body, route)
+
+    def _page(
+        self, actor: Actor, environ: dict[str, Any], start_response: _StartResponse, began: float
+    ) -> Iterable[bytes]:
+        """A page that was given before, until anything is written; else Flask's, kept for the next one."""
+        if not actor.may("viewer"):
+            return self._rest(environ, start_response)
+        place = (environ.get("HTTP_HOST"), environ["wsgi.url_scheme"], environ["PATH_INFO"], environ["QUERY_STRING"])
+        kept: _Answer | None = self._memory.recall(place)
+        if kept is not None:
+            return _given(kept, environ, start_response, began)
+        stamp, seen = self._memory.stamp(EVERY_WRITE), _Seen(start_response)
+        body = self._rest(environ, seen)
+        if seen.is_page and isinstance(body, list):
+            answer = _Answer(seen.headers, b"".join(body), environ["PATH_INFO"])
+            self._memory.keep(place, answer, EVERY_WRITE, stamp)
+        return body
+
+
+class _Seen:
+    """Looks on while an answer begins."""
+
+    def __init__(self, start_response: _StartResponse) -> None:
+        self._start_response = start_response
+        self.is_page = False
+        self.headers: _Headers = []
+
+    def __call__(self, status: str, headers: _Headers, *error: Any) -> Any:
+        self.is_page = status == "200 OK"
+        self.headers = [pair for pair in headers if pair[0] != "X-Request-ID"]
+        return self._start_response(status, headers, *error)
+
+
+def _given(
+    answer: _Answer, environ: dict[str, Any], start_response: _StartResponse, began: float
+) -> list[bytes]:
+    request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
+    start_response("200 OK", [*answer.headers, ("X-Request-ID", request_id)])
+    note("GET", answer.route, 200, began, request_id)
+    return [answer.body]

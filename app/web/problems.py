@@ -23,6 +23,7 @@ from app.errors import (
     Unauthorized,
     Unavailable,
 )
+from app.web.plain import Plain
 from app.web.watching import request_id
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,7 @@ def problem(
     }
     if faults:
         body["errors"] = faults
-    response = Response(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    response = Plain(orjson.dumps(body), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

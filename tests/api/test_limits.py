@@ -30,19 +30,19 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
-def pass_by(servers: Stack) -> Callable[[str], None]:
-    """Let a window end at once: `1/minute`, `10/minute`, `1/hour` or `1/day`."""
+def pass_by(servers: Stack) -> Callable[[int], None]:
+    """Let the windows of so many seconds end at once."""
 
-    def end(window: str) -> None:
+    def end(window_s: int) -> None:
         with redis.Redis.from_url(servers.redis.url) as client:
-            found = list(client.scan_iter(f"fsa:limit*/{window}", count=1000))
+            found = list(client.scan_iter(f"fsa:limit:*:{window_s}", count=1000))
             assert found
             client.delete(*found)
 
     return end
 
 
-def test_delays_grow_and_the_answer_says_how_long(house: House, pass_by: Callable[[str], None]) -> None:
+def test_delays_grow_and_the_answer_says_how_long(house: House, pass_by: Callable[[int], None]) -> None:
     house.make(**ADA)
 
     def guess_five_times() -> None:
@@ -55,26 +55,26 @@ def test_delays_grow_and_the_answer_says_how_long(house: House, pass_by: Callabl
 
     guess_five_times()
     assert 0 < wait_s() <= MINUTE_S
-    pass_by("1/minute")
+    pass_by(MINUTE_S)
     guess_five_times()
-    pass_by("1/minute")
+    pass_by(MINUTE_S)
     assert MINUTE_S < wait_s() <= 10 * MINUTE_S
     for _ in range(2):
-        pass_by("1/minute")
-        pass_by("10/minute")
+        pass_by(MINUTE_S)
+        pass_by(10 * MINUTE_S)
         guess_five_times()
-    pass_by("1/minute")
-    pass_by("10/minute")
+    pass_by(MINUTE_S)
+    pass_by(10 * MINUTE_S)
     assert 10 * MINUTE_S < wait_s() <= HOUR_S
 
 
-def test_who_guesses_all_day_waits_until_the_next(house: House, pass_by: Callable[[str], None]) -> None:
+def test_who_guesses_all_day_waits_until_the_next(house: House, pass_by: Callable[[int], None]) -> None:
     user = house.make(**ADA)
     refusals = []
     for number in range(60):
         if number % 5 == 0 and number:
-            for window in ("1/minute", "10/minute", "1/hour"):
-                pass_by(window)
+            for window_s in (MINUTE_S, 10 * MINUTE_S, HOUR_S):
+                pass_by(window_s)
         refusals.append(house.sign_in(WRONG, HERE))
     assert [answer.status_code for answer in refusals] == [401] * 50 + [429] * 10
     assert HOUR_S < int(refusals[-1].headers["Retry-After"]) <= DAY_S
@@ -174,6 +174,23 @@ def test_redis_does_not_tell_who_was_guessed_from_where(house: House, servers: S
     assert b"fsa:limit" in keys
     assert b"kassandra" not in keys
     assert HERE.encode() not in keys
+
+
+def test_what_a_short_window_refuses_does_not_count_in_the_longer_ones(house: House, servers: Stack) -> None:
+    """Else who goes on guessing for a minute would be kept out for a day."""
+    house.make(**ADA)
+    for _ in range(12):
+        house.sign_in(WRONG, HERE)
+    with redis.Redis.from_url(servers.redis.url) as client:
+        keys = sorted(client.scan_iter("fsa:limit:*", count=1000), key=lambda key: (key.count(b":"), key))
+        seen = [(key.count(b":"), int(key.rpartition(b":")[2]), int(client.get(key)), client.ttl(key)) for key in keys]
+    parts_of_one, parts_of_two = 4, 5
+    windows = {(parts, window_s): counted for parts, window_s, counted, _ in seen if counted > 1}
+    assert windows[parts_of_two, MINUTE_S] == 12
+    assert {windows[parts_of_two, longer] for longer in (10 * MINUTE_S, HOUR_S, DAY_S)} == {5}
+    assert windows[parts_of_one, MINUTE_S] == 12
+    assert windows[parts_of_one, DAY_S] == 5
+    assert all(0 < ttl_s <= window_s for _, window_s, _, ttl_s in seen)
 
 
 def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask], house: House) -> None:

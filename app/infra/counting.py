@@ -1,0 +1,100 @@
+"""Counting in windows of time: in Redis for all processes together, or in the memory of this one."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, cast
+
+from redis import Redis
+
+from app.infra.asking import ask, nothing
+
+# One command of one script: eight windows take as long as one.
+_COUNT = """
+local counted
+for at, key in ipairs(KEYS) do
+  counted = redis.call('INCR', key)
+  if counted == 1 then redis.call('EXPIRE', key, ARGV[2 * at]) end
+  if counted > tonumber(ARGV[2 * at - 1]) or at == #KEYS then return {at, counted, redis.call('PTTL', key)} end
+end
+"""
+_MOST = 20_000
+
+
+class Window(NamedTuple):
+    """`amount` of something may happen in `window_s`, which begin with the first. `key` says what is counted."""
+
+    key: str
+    amount: int
+    window_s: int
+
+
+class Count(NamedTuple):
+    """The `window` that refuses, or the last one: how many it has counted, and in how many seconds it ends."""
+
+    window: Window
+    counted: int
+    reset_s: int
+
+    @property
+    def excess(self) -> int:
+        """By how many there are too many; at most 0 when there are not."""
+        return self.counted - self.window.amount
+
+
+class SharedCounts:
+    """Counts in Redis. All methods raise RedisError or OSError when it is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def count(self, windows: Sequence[Window], meanwhile: Callable[[], object] = nothing) -> Count:
+        """Count one in each window in turn, until one refuses: what it refuses does not count in those after it.
+
+        Until Redis answers, `meanwhile` is done.
+        """
+        rules = (number for window in windows for number in (window.amount, window.window_s))
+        keys = (window.key for window in windows)
+        answer = ask(self._redis, "EVAL", _COUNT, len(windows), *keys, *rules, meanwhile=meanwhile)
+        at, counted, reset_ms = cast("list[int]", answer)
+        return Count(windows[at - 1], counted, max(1, math.ceil(reset_ms / 1000)))
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Begin anew."""
+        self._redis.delete(*keys)
+
+
+class OwnCounts:
+    """The same in memory. When it holds very many, what began first is forgotten."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, windows: Sequence[Window]) -> Count:
+        """See SharedCounts."""
+        with self._lock:
+            for window in windows:
+                count = self._counted(window)
+                if count.excess > 0:
+                    break
+        return count
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Begin anew."""
+        with self._lock:
+            for key in keys:
+                self._counts.pop(key, None)
+
+    def _counted(self, window: Window) -> Count:
+        now = time.monotonic()
+        counted, ends_at = self._counts.get(window.key, (0, 0.0))
+        if ends_at <= now:
+            # As the newest, so that the first in the dictionary is what began first.
+            self._counts.pop(window.key, None)
+            counted, ends_at = 0, now + window.window_s
+        self._counts[window.key] = (counted + 1, ends_at)
+        if len(self._counts) > _MOST:
+            del self._counts[next(iter(self._counts))]
+        return Count(window, counted + 1, max(1, math.ceil(ends_at - now)))
