@@ -28,7 +28,7 @@ from sqlalchemy.engine import make_url
 from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
-from app.errors import Unavailable
+from app.errors import Malformed, Unavailable
 from app.infra.answers import Answers
 from app.infra.cache import NullCache, RedisCache, open_client
 from app.infra.link import Link
@@ -165,13 +165,19 @@ def reading() -> Iterator[Connection]:
 
 
 def asked(statement: Statement, *values: object) -> PGresult:
-    """What a hot statement gives, on a connection of the pool and in a transaction of its own. Raises: Unavailable"""
-    held = resources()
+    """What a hot statement gives, on a connection of the pool and in a transaction of its own.
+
+    Raises: Unavailable, ConstraintBroken, Malformed (a text holds U+0000)
+    """
+    held, given = resources(), [_as_text(value) for value in values]
+    if any(value is not None and b"\0" in value for value in given):
+        # It would end there, and be somebody else's name.
+        raise Malformed("U+0000 is no part of any text here.")
     with _translated(held):
         borrowed = held.engine.raw_connection()
         try:
             connection = cast("DeadlineConnection", borrowed.driver_connection)
-            return connection.ask(statement, [_as_text(value) for value in values])
+            return connection.ask(statement, given)
         finally:
             borrowed.close()
 

@@ -34,7 +34,7 @@ class Answers:
 
     def forget(self, keys: Iterable[str]) -> None:
         """After the commit of a write, before its answer: nobody is to be answered with what was there before."""
-        slots = [slot_of(key) for key in keys]
+        slots = [slot_of(key) for key in keys] or [EVERY_WRITE]
         # Redis first: who sees the new stamp here must not find the old page there.
         self._pages.forget(slots)
         self._state.touch(slots)

@@ -3,12 +3,12 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
 
-from app.infra.asking import ask, nothing
+from app.infra.asking import ask
 
 # One command of one script: eight windows take as long as one.
 _COUNT = """
@@ -49,14 +49,11 @@ class SharedCounts:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def count(self, windows: Sequence[Window], meanwhile: Callable[[], object] = nothing) -> Count:
-        """Count one in each window in turn, until one refuses: what it refuses does not count in those after it.
-
-        Until Redis answers, `meanwhile` is done.
-        """
+    def count(self, windows: Sequence[Window]) -> Count:
+        """Count one in each window in turn, until one refuses: what it refuses does not count in those after it."""
         rules = (number for window in windows for number in (window.amount, window.window_s))
         keys = (window.key for window in windows)
-        answer = ask(self._redis, "EVAL", _COUNT, len(windows), *keys, *rules, meanwhile=meanwhile)
+        answer = ask(self._redis, "EVAL", _COUNT, len(windows), *keys, *rules)
         at, counted, reset_ms = cast("list[int]", answer)
         return Count(windows[at - 1], counted, max(1, math.ceil(reset_ms / 1000)))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, Text, any_, bindparam, func
+from sqlalchemy import ColumnElement, Text, any_, bindparam, func
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
 from app.errors import Fault, Invalid
@@ -35,13 +35,22 @@ def values_of(draft: UserDraft) -> dict[str, Any]:
 
 def stored(values: dict[str, Any]) -> dict[str, Any]:
     """`values` with the columns that are derived from them."""
+    found = words.lexemes(values)
+    return {**values, **_keys(values), "words": func.array_to_tsvector(_texts(found))}
+
+
+def named(values: dict[str, Any]) -> tuple[object, ...]:
+    """What statements take as username, email and name, each followed by its key."""
+    keys = _keys(values)
+    return tuple(part for name in ("username", "email", "name") for part in (values[name], keys[f"{name}_key"]))
+
+
+def _keys(values: dict[str, Any]) -> dict[str, Any]:
     email = values["email"]
     return {
-        **values,
         "username_key": words.identity_key(values["username"]),
         "email_key": None if email is None else words.identity_key(email),
         "name_key": words.name_key(values["name"]),
-        "words": func.array_to_tsvector(_texts(words.lexemes(values))),
     }
 
 
@@ -67,8 +76,8 @@ def among(column: ColumnElement[Any], values: Iterable[uuid.UUID] | Iterable[str
     return column == any_(bindparam(None, list(values), type_=ARRAY(type(column.type))))
 
 
-def merged(row: Row[Any], patch: UserPatch) -> UserDraft:
-    """RFC 7396 on the user in `row`. Raises: Invalid, when the attributes break a rule after merging"""
+def merged(row: Any, patch: UserPatch) -> UserDraft:
+    """RFC 7396 on the user in `row`, which has its fields, the attributes as JSON. Raises: Invalid, when the attributes break a rule after merging"""
     fields = {name: getattr(row, name) for name in history.FIELDS}
     attributes = orjson.loads(row.attributes)
     for name in patch.model_fields_set - {"password", "attributes"}:

@@ -13,12 +13,12 @@ from sqlalchemy import cast as sql_cast
 
 from app.errors import NotFound
 from app.extensions import asked, reading
-from app.infra.postgres import Statement
 from app.models import HistoryEntry, table_of
 from app.services import cursors
 from app.services.authority import OPEN, Actor
 from app.services.cursors import Position
 from app.services.documents import moment, users
+from app.services.statements import NOTED
 
 FIELDS = ("username", "email", "name", "role", "active")
 _history = table_of(HistoryEntry)
@@ -26,11 +26,6 @@ _KIND = "history"
 _ID = struct.Struct("q")
 _AUTHOR = re.compile(r"\buser:([0-9a-f-]{36})$")
 _AT_ONCE = 1_000  # entries, about 30 ms: the whole of one call has to end in time
-_NOTE = Statement(
-    b"INSERT INTO history (user_id, version, action, actor, address, agent, request_id, changes)"
-    b" VALUES ($1, $2, $3, $4, $5, $6, $7, '[]')",
-    b"note",
-)
 Entry = tuple[uuid.UUID, int, list[dict[str, Any]]]
 """A user, its version after the change, and what changed."""
 
@@ -89,7 +84,7 @@ def note(caller: Caller, user_id: uuid.UUID, version: int, action: str) -> None:
 
     Raises: Unavailable
     """
-    asked(_NOTE, user_id, version, action, caller.actor.label, caller.address, caller.agent, caller.request_id)
+    asked(NOTED, user_id, version, action, caller.actor.label, caller.address, caller.agent, caller.request_id)
 
 
 def record_all(connection: Connection, caller: Caller, action: str, entries: Iterable[Entry]) -> None:
@@ -142,6 +137,11 @@ def authors(labels: Iterable[str | None]) -> dict[str, str]:
         rows = connection.execute(select(users.c.id, users.c.name).where(users.c.id.in_(set(ids.values()))))
         names = {row.id: row.name for row in rows}
     return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
+
+
+def origin(caller: Caller) -> tuple[str | None, ...]:
+    """What statements take as actor, address, agent and request_id."""
+    return caller.actor.label, caller.address, caller.agent, caller.request_id
 
 
 def _values(caller: Caller, action: str, entry: Entry) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 import hashlib
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from redis.exceptions import RedisError
 
 from app.errors import Quota, TooMany, Unavailable
 from app.extensions import Resources, resources
-from app.infra.asking import nothing
 from app.infra.cache import open_client
 from app.infra.counting import Count, OwnCounts, SharedCounts, Window
 
@@ -34,28 +33,22 @@ class Limiter:
         self._shared, self._own = SharedCounts(client), OwnCounts()
         held.at_close(client.close)
 
-    def count(self, windows: Sequence[Window], meanwhile: Callable[[], object] = nothing) -> Count:
-        """Count one in each window in turn, until one refuses. Returns that one, or the last.
-
-        Until Redis answers `meanwhile` is done; once more, if it does not.
-        """
+    def count(self, windows: Sequence[Window]) -> Count:
+        """Count one in each window in turn, until one refuses. Returns that one, or the last."""
         if self._link.up:
             try:
-                return self._shared.count(windows, meanwhile)
+                return self._shared.count(windows)
             except (RedisError, OSError) as error:
                 self._link.failed(error)
-        meanwhile()
         return self._own.count(windows)
 
-    def forget_here(self, windows: Iterable[Window]) -> list[str]:
-        """Begin these anew in this process. Returns the keys under which Redis counts them."""
-        keys = [window.key for window in windows]
+    def forget_here(self, keys: Iterable[str]) -> None:
+        """Begin these anew in this process."""
         self._own.forget(keys)
-        return keys
 
-    def forget(self, windows: Iterable[Window]) -> bool:
+    def forget(self, keys: Sequence[str]) -> bool:
         """Begin these anew. Returns whether Redis, too, has forgotten what it had counted."""
-        keys = self.forget_here(windows)
+        self.forget_here(keys)
         if self._link.up:
             try:
                 self._shared.forget(keys)
@@ -64,29 +57,30 @@ class Limiter:
         return self._link.up
 
 
-def count_sign_in(account: str, address: str | None, meanwhile: Callable[[], object] = nothing) -> None:
-    """Count an attempt to sign in. Until Redis answers `meanwhile` is done; once more, if it does not.
+def count_sign_in(account: str, address: str | None) -> list[str]:
+    """Count an attempt to sign in. Returns the keys of what is to be forgiven if its password is right.
 
     Raises: TooMany, which knows whether it is the first refusal for this account
     """
     place = _place(address)
-    of_address = _windows(_ADDRESS, "address", place)
-    windows = [*of_address, *_guessing(account, place), *_windows(_ACCOUNT, "account", account)]
-    count = _limiter().count(windows, meanwhile)
+    of_address, guesses = _windows(_ADDRESS, "address", place), _guesses(account, place)
+    windows = [*of_address, *guesses, *_windows(_ACCOUNT, "account", account)]
+    count = _limiter().count(windows)
     if count.excess > 0:
         is_new = count.excess == 1 and count.window not in of_address
         sentence = "Too many attempts to sign in. Wait, or ask an administrator to unlock."
         raise TooMany(sentence, _quota("sign-in", count), is_new_lock=is_new)
+    return [window.key for window in guesses]
 
 
-def forgive_sign_in(account: str, address: str | None) -> None:
+def forgive(guesses: Sequence[str]) -> None:
     """Forget the failures of an account from an address: its password was known."""
-    _limiter().forget(_guessing(account, _place(address)))
+    _limiter().forget(guesses)
 
 
-def forgiven_sign_in(account: str, address: str | None) -> list[str]:
-    """The same, but in Redis: returns the keys that it has to drop, so that one round trip does more than that."""
-    return _limiter().forget_here(_guessing(account, _place(address)))
+def forgive_here(guesses: Sequence[str]) -> None:
+    """Forget them in this process only: who begins a session has Redis drop these keys in the same round trip."""
+    _limiter().forget_here(guesses)
 
 
 def unlock(accounts: Iterable[str], addresses: Iterable[str]) -> None:
@@ -95,8 +89,8 @@ def unlock(accounts: Iterable[str], addresses: Iterable[str]) -> None:
     for account in accounts:
         windows += _windows(_ACCOUNT, "account", account)
         for place in places:
-            windows += _guessing(account, place)
-    if not _limiter().forget(windows):
+            windows += _guesses(account, place)
+    if not _limiter().forget([window.key for window in windows]):
         raise Unavailable("Redis is away, so the wrong passwords that it counts could not be forgotten.")
 
 
@@ -121,8 +115,8 @@ def _quota(name: str, count: Count) -> Quota:
     return Quota(name, window.amount, window.window_s, max(0, -count.excess), count.reset_s)
 
 
-def _guessing(account: str, place: str) -> list[Window]:
-    """The windows of one account from one place."""
+def _guesses(account: str, place: str) -> list[Window]:
+    """What counts guesses of one account's password from one place."""
     return _windows(_ACCOUNT_FROM_ADDRESS, "account", account, place)
 
 

@@ -252,7 +252,7 @@ def _counted(selection: Selection) -> bytes:
 def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
     """What a statement gives, of which an order alone is worth preparing: a search is planned for what it seeks."""
     text, values = numbered(sql, selection.parameters)
-    name = hashlib.blake2b(text, digest_size=8).hexdigest().encode() if prepared else b""
+    name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if prepared else ""
     found = asked(Statement(text, name), *values)
     columns = range(3, found.nfields)
     return [

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
@@ -72,6 +72,9 @@ class Session:
         return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **shown}
 
 
+_KEPT = tuple(field.name for field in fields(Session) if field.name != "id")
+
+
 class Standing(NamedTuple):
     """What a user may do now. `role` is None when it is not there."""
 
@@ -92,7 +95,7 @@ def begin(
 ) -> tuple[str, Session]:
     """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable
 
-    `forgiven`: see limiting.forgiven_sign_in. Until Redis answers, `meanwhile` is done.
+    Redis drops the keys of what is `forgiven` with it; until it answers, `meanwhile` is done.
     """
     secret, now = secrets.token_urlsafe(32), time.time()
     session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
@@ -217,9 +220,7 @@ def _note(user_id: uuid.UUID, caller: Caller, action: str) -> None:
 
 
 def _packed(session: Session) -> bytes:
-    fields = asdict(session)
-    del fields["id"]
-    return orjson.dumps(fields)
+    return orjson.dumps({name: getattr(session, name) for name in _KEPT})
 
 
 def _unpacked(session_id: str, record: bytes) -> Session:

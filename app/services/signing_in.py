@@ -9,13 +9,13 @@ from sqlalchemy import select, update
 
 from app.errors import Forbidden, NotFound, TooMany, Unauthorized
 from app.extensions import asked, reading, writing
-from app.infra.postgres import Statement
 from app.schemas import SignIn
 from app.services import history, limiting, passwords, sessions, words
 from app.services.authority import Actor
 from app.services.documents import users
 from app.services.history import Caller
 from app.services.sessions import Session
+from app.services.statements import WHO_BY_EMAIL, WHO_BY_USERNAME
 from app.values import Role
 
 _LIVE = users.c.deleted_at.is_(None)
@@ -34,14 +34,6 @@ class _Known(NamedTuple):
     password_hash: str | None
 
 
-def _finding(key: str) -> Statement:
-    sql = f"SELECT {', '.join(_Known._fields)} FROM users WHERE {key} = $1 AND deleted_at IS NULL"  # noqa: S608 - names
-    return Statement(sql.encode(), f"who_by_{key}".encode())
-
-
-_BY_USERNAME, _BY_EMAIL = _finding("username_key"), _finding("email_key")
-
-
 def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
     """Begin a session for who knows the password. Returns its cookie, and the session.
 
@@ -53,6 +45,7 @@ def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
     # Before anything is counted: nobody could be let in.
     sessions.require_store()
     try:
+        guesses = _counted(account, offered, caller)
         user = _recognised(account, offered, caller)
     except (Unauthorized, TooMany) as error:
         if isinstance(error, Unauthorized) or error.is_new_lock:
@@ -61,13 +54,14 @@ def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
         raise
     if user.password_hash and passwords.is_outdated(user.password_hash):
         _rehash(user, offered.password)
+    limiting.forgive_here(guesses)
     own = replace(caller, actor=Actor("session", user.id, user.role))
     return sessions.begin(
         user.id,
         user.role,
         user.session_epoch,
         caller,
-        forgiven=limiting.forgiven_sign_in(account, caller.address),
+        forgiven=guesses,
         meanwhile=lambda: history.note(own, user.id, user.version, "signed_in"),
     )
 
@@ -77,7 +71,7 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
 
     Raises: Forbidden, TooMany, Unavailable
     """
-    limiting.count_sign_in(user_id.hex, caller.address)
+    guesses = limiting.count_sign_in(user_id.hex, caller.address)
     with reading() as connection:
         columns = (users.c.id, users.c.version, users.c.password_hash)
         statement = select(*columns).where(users.c.id == user_id, _LIVE)
@@ -86,7 +80,7 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
         if user is not None:
             history.note(caller, user.id, user.version, "sign_in_failed")
         raise Forbidden("The current password is not right.")
-    limiting.forgive_sign_in(user_id.hex, caller.address)
+    limiting.forgive(guesses)
     return int(user.version)
 
 
@@ -103,20 +97,19 @@ def unlock(user_id: uuid.UUID, caller: Caller) -> None:
         history.record(connection, caller, user_id, user.version, "unlocked")
 
 
-def _recognised(account: str, offered: SignIn, caller: Caller) -> _Known:
-    """The user who may sign in so. Raises: Unauthorized, TooMany"""
-    user = None
-
-    def look_up() -> None:
-        nonlocal user
-        user = _named(account, by_email_only=offered.username is None)
-
+def _counted(account: str, offered: SignIn, caller: Caller) -> list[str]:
+    """What is to be forgiven when this attempt succeeds. Raises: TooMany"""
     try:
-        limiting.count_sign_in(account, caller.address, look_up)
+        return limiting.count_sign_in(account, caller.address)
     except TooMany as error:
-        if error.is_new_lock and user is not None:
+        if error.is_new_lock and (user := _named(account, by_email_only=offered.username is None)):
             history.note(caller, user.id, user.version, "sign_in_locked")
         raise
+
+
+def _recognised(account: str, offered: SignIn, caller: Caller) -> _Known:
+    """The user who may sign in so. Raises: Unauthorized"""
+    user = _named(account, by_email_only=offered.username is None)
     is_right = passwords.verified(offered.password, user.password_hash if user else None)
     if user is not None and is_right and user.active:
         return user
@@ -127,7 +120,10 @@ def _recognised(account: str, offered: SignIn, caller: Caller) -> _Known:
 
 def _named(account: str, *, by_email_only: bool) -> _Known | None:
     """The user of this username or, failing that, of this email."""
-    for statement in (_BY_EMAIL,) if by_email_only else (_BY_USERNAME, _BY_EMAIL):
+    if "\0" in account:
+        # PostgreSQL would read no further, and so try on one name what is counted for another.
+        return None
+    for statement in (WHO_BY_EMAIL,) if by_email_only else (WHO_BY_USERNAME, WHO_BY_EMAIL):
         found = asked(statement, account)
         if found.ntuples:
             user_id, role, active, version, epoch = (_text(found.get_value(0, column)) for column in range(5))

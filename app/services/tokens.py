@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from app.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
 from app.extensions import Resources, answers, asked, reading, resources, writing
+from app.infra.postgres import bytea_text
 from app.models import Token, table_of
 from app.schemas import TokenDraft
 from app.services import history
@@ -177,7 +178,7 @@ def keys_of(connection: Connection, user_ids: Iterable[uuid.UUID]) -> list[str]:
 
 
 def _looked_up(digest: bytes) -> Known:
-    found = asked(TOKEN, f"\\x{digest.hex()}")
+    found = asked(TOKEN, bytea_text(digest))
     if not found.ntuples:
         raise Unauthorized("This API token is not known. It may have been revoked.")
     token_id, role, expires, user_id, user_role = (

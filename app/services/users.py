@@ -2,28 +2,37 @@
 
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import orjson
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
-from app.errors import Conflict, NotFound, Stale
+from app.errors import Conflict, NotFound, Stale, Unavailable
 from app.extensions import Resources, answers, asked, resources
+from app.infra.postgres import bytea_text
 from app.infra.together import Together
 from app.models import HistoryEntry, table_of
 from app.schemas import UserDraft, UserPatch
 from app.services import administrators, history, idempotency, passwords, sessions, tokens
-from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
+from app.services.columns import ENDED, MOVED, merged, named, restored, stored, trashed, values_of
 from app.services.documents import PUBLIC, Document, document, users
 from app.services.history import Caller
 from app.services.idempotency import Attempt
 from app.services.keys import user_key
-from app.services.statements import USERS
-from app.services.work import Work, changing
+from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS
+from app.services.words import lexemes
+from app.services.work import Work, changing, keys_of, telling
+from app.values import Role
 
 Precondition = Callable[[int | None], bool]
 """Whether a command may go on, given the version that there is (None: there is no such user)."""
+
+
+_TRIES = 3
+_GRAVE = frozenset({"role", "active", "password"})
+"""What ends sessions and tokens, or the last administrator: to be thought about while nobody else changes anything."""
 
 
 def fetch(user_id: uuid.UUID) -> Document:
@@ -41,13 +50,14 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     passwords.require_unlike(draft.password, values)
     values["password_hash"] = passwords.hashed(draft.password)
     user_id = uuid7()
-    with changing(user_id) as work:
-        if attempt and (answer := idempotency.earlier_answer(work.connection, attempt)):
-            return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
-        made = _insert(work.connection, caller, user_id, values, version=1)
-        if attempt:
-            idempotency.keep(work.connection, attempt, user_id, values["password_hash"], made)
-    return made, user_id, False
+    made = _made(user_id, values, caller, attempt)
+    if made is not None:
+        return made, user_id, False
+    # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
+    answer = idempotency.earlier_answer(cast("Attempt", attempt))
+    if answer is None:
+        raise Unavailable("Another request with this Idempotency-Key was under way. Try again shortly.")
+    return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
 
 
 def replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: Caller) -> tuple[Document, bool]:
@@ -80,6 +90,19 @@ def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: 
 
     Raises: NotFound, Invalid, Forbidden, Taken, Stale, Conflict (it is the last administrator), Unavailable
     """
+    for _ in range(_TRIES):
+        if patch.model_fields_set & _GRAVE:
+            break
+        seen = _seen(user_id)
+        _require(allowed, seen.version)
+        made = _changed(seen, merged(seen, patch), caller)
+        if made is not None:
+            return made
+    return _change_alone(user_id, patch, allowed, caller)
+
+
+def _change_alone(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document:
+    """Change a user while nobody else can: what ends sessions, or the last administrator, is thought about."""
     secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
     with changing(user_id) as work:
         row = _living(_locked(work.connection, user_id))
@@ -169,6 +192,82 @@ def _read(ids: Sequence[str]) -> dict[str, Document]:
         )
         for row in range(found.ntuples)
     }
+
+
+def _made(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: Attempt | None) -> Document | None:
+    """A new user, with its history and the answer to `attempt`, in one statement. None: the key was used before.
+
+    Raises: Taken, Unavailable
+    """
+    rest = (values["role"], values["active"], orjson.dumps(values["attributes"]), values["password_hash"])
+    entry = (*history.origin(caller), orjson.dumps(history.differences({}, values)))
+    given = (user_id, *named(values), *rest, lexemes(values), *entry)
+    # Nobody can have kept anything of an id that there never was.
+    with telling([]):
+        if attempt is None:
+            return _document(asked(MADE, *given))
+        kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
+        return _document(asked(MADE_ONCE, *given, *kept))
+
+
+class _Seen(NamedTuple):
+    """A living user as a change finds it; `attributes` and `body` as JSON."""
+
+    id: uuid.UUID
+    version: int
+    username: str
+    email: str | None
+    name: str
+    role: Role
+    active: bool
+    attributes: str
+    has_password: bool
+    body: bytes
+
+
+def _seen(user_id: uuid.UUID) -> _Seen:
+    """A living user as it is now, unlocked. Raises: NotFound, Unavailable"""
+    found = asked(AS_IT_IS, user_id)
+    if not found.ntuples:
+        raise NotFound("There is no such user.")
+    version, username, email, name, role, active, attributes, has_password = (
+        None if (value := found.get_value(0, column)) is None else value.decode() for column in range(8)
+    )
+    return _Seen(
+        user_id,
+        int(version or 0),
+        username or "",
+        email,
+        name or "",
+        cast("Role", role),
+        active == "t",
+        attributes or "{}",
+        has_password == "t",
+        found.get_value(0, 8) or b"",
+    )
+
+
+def _changed(seen: _Seen, draft: UserDraft, caller: Caller) -> Document | None:
+    """`seen` changed into `draft`, with its history, in one statement. None: somebody else was faster.
+
+    Raises: Invalid, Forbidden, Taken, Unavailable
+    """
+    values = values_of(draft)
+    before = {**seen._asdict(), "attributes": orjson.loads(seen.attributes)}
+    changes = history.differences(before, values)
+    caller.actor.require_change(seen.id, seen.role, [change["field"] for change in changes])
+    if not changes:
+        return Document(seen.version, seen.body)
+    given = (seen.id, seen.version, *named(values), orjson.dumps(values["attributes"]), lexemes(values))
+    with telling(keys_of(seen.id)):
+        return _document(asked(CHANGED, *given, *history.origin(caller), orjson.dumps(changes)))
+
+
+def _document(found: PGresult) -> Document | None:
+    """What a hot statement made: its version, then its JSON."""
+    if not found.ntuples:
+        return None
+    return Document(int(found.get_value(0, 0) or b""), found.get_value(0, 1) or b"")
 
 
 def _insert(

@@ -17,6 +17,11 @@ from app.services.keys import standing_key, user_key
 _TAKEN = {"users_username_key": "username", "users_email_key": "email"}
 
 
+def keys_of(*user_ids: uuid.UUID) -> list[str]:
+    """The keys of what is kept of these users."""
+    return [key for user_id in user_ids for key in (user_key(user_id), standing_key(user_id))]
+
+
 @dataclass(slots=True)
 class Work:
     """A transaction, and the cached answers that it makes old."""
@@ -26,7 +31,7 @@ class Work:
 
     def outdate(self, user_ids: Iterable[uuid.UUID]) -> None:
         """After the commit nobody is to be answered with these users as they were."""
-        self.old_keys += [key for user_id in user_ids for key in (user_key(user_id), standing_key(user_id))]
+        self.old_keys += keys_of(*user_ids)
 
     def revoke_tokens(self, caller: Caller, rows: Sequence[Row[Any]]) -> None:
         """End all tokens of the users in `rows`."""
@@ -40,11 +45,20 @@ def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
     Raises: Taken, when a unique constraint broke; Unavailable
     """
     old_keys: list[str] = []
+    with telling(old_keys), writing() as connection:
+        work = Work(connection, old_keys)
+        work.outdate(user_ids)
+        yield work
+
+
+@contextmanager
+def telling(old_keys: list[str]) -> Iterator[None]:
+    """Write inside the block; the caches are told of `old_keys` at its end. For one statement that is all there is.
+
+    Raises: Taken, when a unique constraint broke; Unavailable
+    """
     try:
-        with writing() as connection:
-            work = Work(connection, old_keys)
-            work.outdate(user_ids)
-            yield work
+        yield
     except ConstraintBroken as error:
         if error.name not in _TAKEN:
             raise

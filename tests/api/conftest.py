@@ -1,6 +1,7 @@
 """What tests of sign-in and of the console share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from browsing import PASSWORD, send
@@ -8,12 +9,28 @@ from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
 from people import House
+from redis.connection import AbstractConnection
 
 
 @pytest.fixture
 def house(app: Flask, empty: Callable[[], None]) -> House:  # noqa: ARG001 - it is called for its effect
     """A closed service."""
     return House(app)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the commands that Redis is asked from now on; what is sent at once is one."""
+    sent: list[str] = []
+    send = AbstractConnection.send_packed_command
+
+    def note(connection: AbstractConnection, command: Any, check_health: bool = True) -> None:  # noqa: FBT002
+        first = b"".join([command] if isinstance(command, bytes) else command)
+        sent.append(first.split(b"\r\n")[2].decode())
+        send(connection, command, check_health)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", note)
+    return sent
 
 
 @pytest.fixture

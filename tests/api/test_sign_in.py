@@ -101,6 +101,45 @@ def test_nobody_has_a_password_of_todays_parameters_that_none_fits() -> None:
     assert passwords.verified(PASSWORD, None) is False
 
 
+@pytest.mark.parametrize("username", ["ada\0", "ada\0x", "ada@example.org\0", "\0"])
+def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(house: House, username: str) -> None:
+    """Else guesses would be counted for one name and tried on another."""
+    house.make(**ADA)
+    assert house.sign_in({"username": username, "password": PASSWORD}).status_code == 400
+    answer = house.nobody._client.post("/sign-in", data={"username": username, "password": PASSWORD})
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+
+
+# What it costs, and what it leaves behind
+
+
+def test_signing_in_takes_two_round_trips_to_redis(house: House, commands: list[str]) -> None:
+    """All limits, and then the session with what it forgives."""
+    house.make(**ADA)
+    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    commands.clear()
+    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    assert commands == ["EVAL", "EVAL"]
+
+
+def test_history_tells_of_each_attempt_from_where_it_was_made(house: House) -> None:
+    ada = house.make(**ADA)
+    for password, status in [(NEW, 401), *[(PASSWORD, 201)] * 2, *[(NEW, 401)] * 5, *[(NEW, 429)] * 2]:
+        body = {"email": ADA["email"], "password": password}
+        assert house.sign_in(body, "198.51.100.7", **{"User-Agent": "Browser/2"}).status_code == status
+    entries = house.admin.get(f"/users/{ada['id']}/history").json
+    failed = ["sign_in_failed"]
+    assert [entry["action"] for entry in entries] == [
+        "sign_in_locked", *5 * failed, *["signed_in"] * 2, *failed, "created"
+    ]  # fmt: skip
+    assert {(entry["address"], entry["agent"], entry["version"]) for entry in entries[:-1]} == {
+        ("198.51.100.7", "Browser/2", ada["version"])
+    }
+    assert {entry["actor"] for entry in entries if entry["action"] == "signed_in"} == {f"user:{ada['id']}"}
+    assert all(entry["changes"] == [] and entry["request_id"] for entry in entries[:-1])
+
+
 # Ids and cookies
 
 

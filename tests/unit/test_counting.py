@@ -1,0 +1,69 @@
+"""Counting in memory, while Redis is away: the same windows, and never more than a few megabytes."""
+
+import pytest
+
+from app.infra import counting
+from app.infra.counting import OwnCounts, Window
+
+MINUTE, HOUR = Window("minute", 2, 60), Window("hour", 3, 3600)
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(counting, "time", clock)
+    return clock
+
+
+def test_what_a_window_refuses_does_not_count_in_those_after_it(clock: Clock) -> None:
+    counts = OwnCounts()
+    seen = [counts.count([MINUTE, HOUR]) for _ in range(4)]
+    assert [(count.window, count.counted, count.excess) for count in seen] == [
+        (HOUR, 1, -2),
+        (HOUR, 2, -1),
+        (MINUTE, 3, 1),
+        (MINUTE, 4, 2),
+    ]
+    clock.now_s += 60
+    assert counts.count([MINUTE, HOUR]).counted == 3
+    assert counts.count([MINUTE, HOUR]) == (HOUR, 4, 3540)
+
+
+def test_a_window_begins_with_the_first_and_ends_whatever_comes(clock: Clock) -> None:
+    counts, resets = OwnCounts(), []
+    for _ in range(4):
+        resets.append(counts.count([MINUTE]).reset_s)
+        clock.now_s += 25.5
+    assert resets == [60, 35, 9, 60]
+
+
+def test_what_is_forgotten_begins_anew(clock: Clock) -> None:
+    counts = OwnCounts()
+    for _ in range(3):
+        counts.count([MINUTE, HOUR])
+    counts.forget(["minute", "nobody's"])
+    clock.now_s += 1
+    assert counts.count([MINUTE]) == (MINUTE, 1, 60)
+    assert counts.count([HOUR]).counted == 3
+
+
+def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_MOST", 3)
+    counts, windows = OwnCounts(), [Window(name, 9, 60) for name in "abcd"]
+    for window in windows[:3]:
+        counts.count([window])
+    clock.now_s += 60
+    counts.count(windows[:1])
+    counts.count(windows[3:])
+    assert counts.count(windows[:1]).counted == 2, "a began anew, so b was the oldest"
+    assert len(counts._counts) == 3
