@@ -1,11 +1,11 @@
-"""The cache of pages and counts in Redis: soft, so that losing it costs speed, and coherent, so that it never costs truth.
+"""The cache of pages in Redis: soft, so that losing it costs speed, and coherent, so that it never costs truth.
 
 A stamp in one key of Redis keeps old values out: every write gives it another value, by chance.
 
 - A value is stored only if no write came since its reader began (compared in Redis), and is good
   only while the stamp is that of then; so a slow reader can't put an older value back.
 - A write that Redis could not be told of raises a doubt (infra.shared): nobody on the host reads the
-  cache until another stamp has been set.
+  cache until another stamp has been set, which the next one who reaches Redis does.
 - A write tells the other hosts as well, through the same round trip: infra.courier hears it there.
 """
 
@@ -15,7 +15,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.infra.asking import ask
 from app.infra.flights import Flights
 from app.infra.link import Link
 from app.infra.shared import SLOTS, SharedState
@@ -99,7 +100,7 @@ class RedisCache:
         """See Cache."""
         with self._redis() as redis:
             if redis is not None:
-                redis.eval(_TELL, 2, _STAMP, CHANNEL, _new_stamp(), message(self._state.host, slots))
+                self._tell(redis, slots)
                 return
         self._state.doubt()
 
@@ -122,7 +123,9 @@ class RedisCache:
         with self._redis() as redis:
             if redis is None:
                 return None, None
-            stamp, value = cast("list[bytes | None]", redis.mget(_STAMP, key))
+            if not self._state.trusted:
+                self._tell(redis, ())
+            stamp, value = cast("list[bytes | None]", ask(redis, "MGET", _STAMP, key))
             if stamp is None:
                 stamp = _new_stamp()
                 return (stamp if redis.set(_STAMP, stamp, nx=True) else None), None
@@ -131,20 +134,26 @@ class RedisCache:
             return stamp, None
         return None, None
 
+    def _tell(self, redis: Redis, slots: Sequence[int]) -> None:
+        """Make all pages unreachable, and let other hosts know what is old: all, if anything was not told before."""
+        doubts, trusted = self._state.doubts, self._state.trusted
+        said = message(self._state.host, slots if trusted else ())
+        ask(redis, "EVAL", _TELL, 2, _STAMP, CHANNEL, _new_stamp(), said)
+        if not trusted:
+            self._state.settle(doubts)
+
     def _store(self, key: str, stamp: bytes, value: bytes) -> None:
         if len(value) > _MAX_VALUE_BYTES:
             return
         with self._redis() as redis:
             if redis is not None:
-                redis.eval(_STORE, 2, _STAMP, key, stamp, stamp + value, str(self._ttl_s))
+                ask(redis, "EVAL", _STORE, 2, _STAMP, key, stamp, stamp + value, self._ttl_s)
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis | None]:
         """Redis, or None while it is not to be asked. What goes wrong inside is swallowed, counted and remedied."""
         if self._client is None and self.link.up:
             self._connect_first()
-        if not self._state.trusted and self.link.up:
-            self.link.failed(RuntimeError("doubtful"))
         if not self.link.up:
             yield None
             return
@@ -164,20 +173,18 @@ class RedisCache:
                     self.link.failed(error)
 
     def _connect(self) -> None:
-        """Connect anew, and make all that Redis held unreachable if it may have missed a write, or is another one.
+        """Connect anew, and make all pages unreachable if the server is another one. Raises when it can't.
 
-        A server that was started again may hold what it held at some time before. Raises when it can't.
+        One that was started again may hold what it held at some time before.
         """
-        doubts = self._state.doubts
         client = open_client(resolved(self._url), self._timeout_s)
         try:
-            server = str(cast("dict[str, Any]", client.info("server"))["run_id"])
+            server = str(client.info("server")["run_id"])
             if not self._state.trusted or server != self._server:
-                client.eval(_TELL, 2, _STAMP, CHANNEL, _new_stamp(), message(self._state.host, ()))
+                self._tell(client, ())
         except BaseException:
             client.close()
             raise
-        self._state.settle(doubts)
         self._client, self._server = client, server
 
 
@@ -199,6 +206,8 @@ def open_client(url: str, timeout_s: float) -> Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
+        # Else each connection looks up its own library's version, and tells it in two round trips.
+        driver_info=None,
     )
 
 

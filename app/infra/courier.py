@@ -63,7 +63,7 @@ class Courier:
 
     def _leases(self) -> Iterator[None]:
         """Listen, and yield with each new lease, until closed. Raises: RedisError, OSError"""
-        client = open_client(resolved(self._url), _PATIENCE_S)
+        client: Any = open_client(resolved(self._url), _PATIENCE_S)
         with contextlib.closing(client), client.pubsub() as ears:
             ears.subscribe(CHANNEL)
             while not self._closed.is_set():

@@ -44,8 +44,9 @@ def test_another_command_may_be_asked_meanwhile(client: redis.Redis) -> None:
     assert ask(client, "GET", "one") == b"\0 1"
 
 
-def test_no_connection_is_kept_for_who_failed(client: redis.Redis) -> None:
-    for _ in range(5):
-        with pytest.raises(ZeroDivisionError):
-            ask(client, "PING", meanwhile=lambda: 1 / 0)
-    assert len(client.client_list()) <= 2
+def test_no_connection_is_kept_for_who_failed(servers: Stack) -> None:
+    with redis.Redis.from_url(servers.redis.url, max_connections=1) as client:
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                ask(client, "PING", meanwhile=lambda: 1 / 0)
+        assert ask(client, "PING") in (b"PONG", True)
