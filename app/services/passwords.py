@@ -4,42 +4,50 @@ import secrets
 import threading
 import unicodedata
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from nacl.exceptions import CryptoError
+from nacl.pwhash import argon2id, verify
 
 from app.errors import Fault, Invalid, Unavailable
 
 Result = TypeVar("Result")
 
 # OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, 2 iterations, 1 lane.
-_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+_ITERATIONS, _MEMORY_KIB = 2, 19_456
+_TODAYS = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p=1$"
 
-# A hashing takes a core and 19 MiB for some tens of milliseconds; more at a time would starve all else. Only these
-# two threads ever do it, since the C library keeps so much memory for each thread that once took it.
-_HASHING = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hashing")
+# A hashing takes a core and 19 MiB for some tens of milliseconds; more at a time would starve all else.
+_TURNS = threading.BoundedSemaphore(2)
 # Who waits holds a thread of the server: a crowd of sign-ins must leave most of them to others.
 _QUEUE = threading.BoundedSemaphore(16)
 
+
+def _hash(password: str) -> str:
+    return argon2id.str(password.encode(), opslimit=_ITERATIONS, memlimit=1024 * _MEMORY_KIB).decode()
+
+
+def _fits(kept: str, password: str) -> bool:
+    try:
+        return verify(kept.encode(), password.encode())
+    except (CryptoError, ValueError):
+        return False
+
+
 # A hash that no password fits, for users who are not there: its salt and tag are random.
-_NOBODYS = _HASHER.hash(secrets.token_hex())
+_NOBODYS = _hash(secrets.token_hex())
 
 
 def hashed(password: str | None) -> str | None:
     """The argon2id hash to keep, in PHC format; None stays None."""
-    return None if password is None else _in_turn(_HASHER.hash, password)
+    return None if password is None else _in_turn(_hash, password)
 
 
 def matches(password: str | None, kept: str | None) -> bool:
     """Whether `password` is the one that `kept` was made from; None only matches None."""
     if password is None or kept is None:
         return password is None and kept is None
-    try:
-        return _in_turn(_HASHER.verify, kept, password)
-    except (VerificationError, InvalidHashError):
-        return False
+    return _in_turn(_fits, kept, password)
 
 
 def verified(offered: str, kept: str | None) -> bool:
@@ -55,7 +63,7 @@ def normal(offered: str) -> str:
 
 def is_outdated(kept: str) -> bool:
     """Whether `kept` was made with other parameters than today's."""
-    return _HASHER.check_needs_rehash(kept)
+    return not kept.startswith(_TODAYS)
 
 
 def require_unlike(password: str | None, user: Mapping[str, Any]) -> None:
@@ -70,6 +78,7 @@ def _in_turn(work: Callable[..., Result], *given: str) -> Result:
     if not _QUEUE.acquire(blocking=False):
         raise Unavailable("Too many passwords are being checked. Try again shortly.")
     try:
-        return _HASHING.submit(work, *given).result()
+        with _TURNS:
+            return work(*given)
     finally:
         _QUEUE.release()
