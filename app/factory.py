@@ -16,6 +16,7 @@ from app.version import VERSION
 from app.web.access import install_access
 from app.web.express import install_express
 from app.web.phases import install_phases
+from app.web.plain import PlainApp
 from app.web.problems import install_problems
 from app.web.proxies import install_proxies
 from app.web.watching import install_watching
@@ -28,7 +29,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     """
     settings = load_settings(**overrides)
     configure_logs(settings.log_level, settings.log_format)
-    app = OpenAPI(
+    app = PlainApp(
         "app",
         info=Info(title="fullstack-app", version=VERSION),
         doc_ui=False,

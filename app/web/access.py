@@ -20,7 +20,7 @@ from app.values import Role
 from app.web.guard import SAFE, check_host, check_origin, is_same_origin
 from app.web.problems import quota_headers
 from app.web.reading import user_id_of
-from app.web.watching import caller_as
+from app.web.watching import caller_as, current_request
 
 COOKIE = "fsa_session"
 _GOOD_FOR_S = 0.05
@@ -159,32 +159,35 @@ def drop_cookie() -> None:
 
 
 def _check() -> None:
-    door, host = administrators.door(), request.headers.get("Host", "")
-    rule = RULES.get((request.endpoint or "").removeprefix("root_"), GUEST)
-    needs_nobody = request.url_rule is None or request.method == "OPTIONS" or rule.public
+    door, asked = administrators.door(), current_request()
+    host = asked.environ.get("HTTP_HOST", "")
+    rule = RULES.get((asked.endpoint or "").removeprefix("root_"), GUEST)
+    needs_nobody = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
     # Health must answer without PostgreSQL, so what needs nobody asks only for what is known already.
     is_open = not (door.was_closed if needs_nobody else door.is_closed())
     if is_open:
         check_host(host, resources().settings.host_names)
     if not needs_nobody:
         _identify(is_open=is_open)
-    unsafe = request.method not in SAFE
-    if unsafe and (needs_nobody or "Authorization" not in request.headers):
-        check_origin(host, request.headers)
-        if "session" in g and not is_same_origin(host, request.headers):
+    unsafe = asked.method not in SAFE
+    if unsafe and (needs_nobody or "Authorization" not in asked.headers):
+        check_origin(host, asked.headers)
+        if "session" in g and not is_same_origin(host, asked.headers):
             raise Forbidden("A change by a signed-in browser needs Sec-Fetch-Site or Origin.")
     if not needs_nobody:
         _require(rule)
-        if unsafe and not actor().unbound:
-            g.quota = limiting.count_write(actor().credential_id or "")
+        who = actor()
+        if unsafe and not who.unbound:
+            g.quota = limiting.count_write(who.credential_id or "")
     g.decided_at = time.monotonic()
 
 
 def _identify(*, is_open: bool) -> None:
     """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
-    authorization = request.headers.get("Authorization")
+    asked = current_request()
+    authorization = asked.environ.get("HTTP_AUTHORIZATION")
     # A new one of this very request stands for what came.
-    cookie = g.get("cookie") or request.cookies.get(COOKIE)
+    cookie = g.get("cookie") or (asked.cookies.get(COOKIE) if "HTTP_COOKIE" in asked.environ else None)
     if authorization is not None and cookie is not None and not is_open:
         raise Unauthorized("Two credentials came at once, a cookie and Authorization. Send one.")
     if authorization is not None:

@@ -1,14 +1,38 @@
-"""A response that is what it says: a body that is there, under headers that are set, passed to the server as they are."""
+"""Flask without what nobody here uses: its price at each request is what an API pays for nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Response
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface
+from flask_openapi3 import OpenAPI
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _WITHOUT_BODY = (204, 304)
+_NO_SESSION = NullSession()
+
+
+class _NoSessions(SessionInterface):
+    """Sessions are records in Redis (services.sessions); Flask's own would be made for each request."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002
+        """The one that refuses to be written."""
+        return _NO_SESSION
+
+    def save_session(self, app: Flask, session: Any, response: Response) -> None:
+        """Nothing was written."""
+
+
+class PlainApp(OpenAPI):
+    """An application of plain functions."""
+
+    session_interface = _NoSessions()
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """`func`: none of ours is a coroutine, and Flask asks that of each function at each call."""
+        return func
 
 
 class Plain(Response):

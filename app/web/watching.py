@@ -6,7 +6,8 @@ import secrets
 import time
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g
+from flask.globals import request_ctx
 
 from app.services.authority import Actor
 from app.services.history import Caller
@@ -26,9 +27,15 @@ def install_watching(app: Flask) -> None:
 
 def request_id() -> str:
     """The id of the current request: the client's, if it is sane, else a new one."""
-    if "request_id" not in g:
-        g.request_id = id_for(request.headers.get("X-Request-ID", ""))
-    return str(g.request_id)
+    found: str | None = g.get("request_id")
+    if found is None:
+        found = g.request_id = id_for(current_request().environ.get("HTTP_X_REQUEST_ID", ""))
+    return found
+
+
+def current_request() -> Request:
+    """Flask's `request` itself: each use of the proxy for it looks it up again."""
+    return request_ctx.request
 
 
 def id_for(offered: str) -> str:
@@ -45,10 +52,11 @@ def note(method: str, route: str | None, status: int, began: float, request_id: 
 
 def caller_as(actor: Actor) -> Caller:
     """`actor`, and where the current request comes from."""
-    agent = request.headers.get("User-Agent")
+    asked = current_request()
+    agent = asked.environ.get("HTTP_USER_AGENT")
     return Caller(
         actor=actor,
-        address=request.remote_addr,
+        address=asked.remote_addr,
         agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
         request_id=request_id(),
     )
@@ -59,10 +67,11 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    response.headers["X-Request-ID"] = request_id()
+    asked, given = current_request(), request_id()
+    response.headers.add("X-Request-ID", given)
     # What Flask answers with nothing (204, OPTIONS) it calls a page of HTML.
     if response.mimetype == "text/html" and response.is_sequence and not response.get_data():
         del response.headers["Content-Type"]
-    rule = request.url_rule.rule if request.url_rule else None
-    note(request.method, rule, response.status_code, g.began, request_id())
+    rule = asked.url_rule.rule if asked.url_rule else None
+    note(asked.method, rule, response.status_code, g.began, given)
     return response
