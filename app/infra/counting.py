@@ -14,20 +14,24 @@ from app.infra.asking import ask
 _COUNT = """
 local counted
 for at, key in ipairs(KEYS) do
-  counted = redis.call('INCR', key)
-  if counted == 1 then redis.call('EXPIRE', key, ARGV[2 * at]) end
-  if counted > tonumber(ARGV[2 * at - 1]) or at == #KEYS then return {at, counted, redis.call('PTTL', key)} end
+  counted = redis.call('INCRBY', key, ARGV[3 * at])
+  if counted == tonumber(ARGV[3 * at]) then redis.call('EXPIRE', key, ARGV[3 * at - 1]) end
+  if counted > tonumber(ARGV[3 * at - 2]) or at == #KEYS then return {at, counted, redis.call('PTTL', key)} end
 end
 """
 _MOST = 20_000
 
 
 class Window(NamedTuple):
-    """`amount` of something may happen in `window_s`, which begin with the first. `key` says what is counted."""
+    """`amount` of something may happen in `window_s`, which begin with the first. `key` says what is counted.
+
+    `step`: how many are counted at once.
+    """
 
     key: str
     amount: int
     window_s: int
+    step: int = 1
 
 
 class Count(NamedTuple):
@@ -50,8 +54,8 @@ class SharedCounts:
         self._redis = redis
 
     def count(self, windows: Sequence[Window]) -> Count:
-        """Count one in each window in turn, until one refuses: what it refuses does not count in those after it."""
-        rules = (number for window in windows for number in (window.amount, window.window_s))
+        """Count in each window in turn, until one refuses: what it refuses does not count in those after it."""
+        rules = (number for window in windows for number in window[1:])
         keys = (window.key for window in windows)
         answer = ask(self._redis, "EVAL", _COUNT, len(windows), *keys, *rules)
         at, counted, reset_ms = cast("list[int]", answer)
@@ -91,7 +95,29 @@ class OwnCounts:
             # As the newest, so that the first in the dictionary is what began first.
             self._counts.pop(window.key, None)
             counted, ends_at = 0, now + window.window_s
-        self._counts[window.key] = (counted + 1, ends_at)
+        counted += window.step
+        self._counts[window.key] = (counted, ends_at)
         if len(self._counts) > _MOST:
             del self._counts[next(iter(self._counts))]
-        return Count(window, counted + 1, max(1, math.ceil(ends_at - now)))
+        return Count(window, counted, max(1, math.ceil(ends_at - now)))
+
+
+class Allowance:
+    """What is left of a step that was counted at once: so most of many need no round trip."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        # What does not fit into the window any more was counted in vain.
+        self._left = count.window.step - max(0, count.excess)
+        # Never longer than the window, whose end is rounded up.
+        self._ends_at = time.monotonic() + count.reset_s - 1
+        self._lock = threading.Lock()
+
+    def take(self) -> Count | None:
+        """One of them, as if it had been counted alone. None: there is none left, or the window is over."""
+        with self._lock:
+            if self._left <= 0 or time.monotonic() >= self._ends_at:
+                return None
+            self._left -= 1
+            counted = min(self._count.counted, self._count.window.amount) - self._left
+        return Count(self._count.window, counted, max(1, math.ceil(self._ends_at + 1 - time.monotonic())))

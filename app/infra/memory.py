@@ -16,7 +16,7 @@ from app.infra.shared import SharedState
 
 Value = TypeVar("Value", bound=Sized)
 
-_OVERHEAD = 800
+_OVERHEAD = 560
 """Bytes that an entry takes beside its value, about: its key, the objects around it, its place in the table."""
 _GREATEST_SHARE = 8
 """No entry takes more than one in so many of all bytes."""

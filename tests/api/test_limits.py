@@ -198,13 +198,28 @@ def test_what_a_short_window_refuses_does_not_count_in_the_longer_ones(house: Ho
     }
 
 
-def test_a_write_is_counted_in_one_round_trip(house: House, commands: list[str]) -> None:
+def test_a_fiftieth_of_the_writes_of_a_minute_is_counted_in_one_round_trip(house: House, commands: list[str]) -> None:
     program = house.by_token(house.make())
-    assert program.patch("/me", {"name": "Ada"}).status_code == 200
-    commands.clear()
-    assert program.patch("/me", {"name": "Ada L"}).status_code == 200
+    asked = []
+    for number in range(25):
+        commands.clear()
+        answer = program.patch("/me", {"name": f"Ada {number}"})
+        assert answer.headers["RateLimit"].startswith(f'"writes";r={599 - number};')
+        asked.append(commands[:])
     # The other one tells the cache.
-    assert commands == ["EVAL", "EVAL"]
+    assert asked == [["EVAL"] * 2, *[["EVAL"]] * 11] * 2 + [["EVAL"] * 2]
+
+
+def test_processes_that_count_in_steps_let_in_as_many_as_may_and_never_one_more(
+    make_app: Callable[..., Flask], house: House
+) -> None:
+    headers = house.by_token(house.make()).headers
+    doors = [Door(make_app(write_limit=100, log_level="error")) for _ in range(2)]
+    statuses = Counter(
+        doors[number % 3 == 0].patch("/me", {"name": f"N {number}"}, headers=headers).status_code
+        for number in range(160)
+    )
+    assert statuses == {200: 100, 429: 60}
 
 
 def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask], house: House) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from app.infra import counting
-from app.infra.counting import OwnCounts, Window
+from app.infra.counting import Allowance, OwnCounts, Window
 
 MINUTE, HOUR = Window("minute", 2, 60), Window("hour", 3, 3600)
 
@@ -67,3 +67,23 @@ def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, mo
     counts.count(windows[3:])
     assert counts.count(windows[:1]).counted == 2, "a began anew, so b was the oldest"
     assert len(counts._counts) == 3
+
+
+def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted(clock: Clock) -> None:
+    counts, window = OwnCounts(), Window("writes", 10, 60, step=4)
+    given = []
+    for _ in range(3):
+        allowance = Allowance(counts.count([window]))
+        while (count := allowance.take()) is not None:
+            given.append((count.counted, count.excess))
+    assert given == [(number, number - 10) for number in range(1, 11)], "of the last step only what fits"
+    count = counts.count([window])
+    assert count.excess > 0
+    assert Allowance(count).take() is None
+
+
+def test_a_step_ends_with_its_window(clock: Clock) -> None:
+    allowance = Allowance(OwnCounts().count([Window("writes", 10, 60, step=4)]))
+    assert allowance.take() == (Window("writes", 10, 60, step=4), 1, 60)
+    clock.now_s += 59
+    assert allowance.take() is None
