@@ -20,9 +20,14 @@ class Answers:
         self.memory = memory
         self._pages, self._state = pages, state
 
-    def of_one(self, key: str, compute: Callable[[], Value], ttl_s: float | None = None) -> Value:
-        """The answer of `key`, until somebody forgets that key, or for `ttl_s`. What `compute` raises is raised."""
-        return self.memory.through(key, slot_of(key), compute, ttl_s)
+    def of_one(
+        self, key: str, compute: Callable[[], Value], *, about: str | None = None, ttl_s: float | None = None
+    ) -> Value:
+        """The answer of `key`, until somebody forgets that key (or `about`), or for `ttl_s`.
+
+        What `compute` raises is raised.
+        """
+        return self.memory.through(key, slot_of(about or key), compute, ttl_s)
 
     def of_all(self, key: str, compute: Callable[[], Value]) -> Value:
         """The answer of `key`, until anything at all is written. What `compute` raises is raised."""
@@ -33,8 +38,17 @@ class Answers:
         return self._pages.through(key, compute)
 
     def forget(self, keys: Iterable[str]) -> None:
-        """After the commit of a write, before its answer: nobody is to be answered with what was there before."""
-        slots = [slot_of(key) for key in keys] or [EVERY_WRITE]
+        """After the commit of a write, before its answer: nobody is to be answered with what was there before.
+
+        That is what is kept under these keys, and all pages.
+        """
+        self._outdate([EVERY_WRITE, *map(slot_of, keys)])
+
+    def forget_alone(self, key: str) -> None:
+        """The same of what is in no page."""
+        self._outdate([slot_of(key)])
+
+    def _outdate(self, slots: list[int]) -> None:
         # Redis first: who sees the new stamp here must not find the old page there.
         self._pages.forget(slots)
         self._state.touch(slots)

@@ -26,7 +26,7 @@ from redis.retry import Retry
 from app.infra.asking import ask
 from app.infra.flights import Flights
 from app.infra.link import Link
-from app.infra.shared import SLOTS, SharedState
+from app.infra.shared import EVERY_WRITE, SLOTS, SharedState
 
 _PREFIX = "fsa:cache:"
 _STAMP = f"{_PREFIX}stamp"
@@ -55,7 +55,7 @@ class Cache(Protocol):
         """The value of `key`: kept, or computed now (once for a herd that asks at once) and then kept."""
 
     def forget(self, slots: Sequence[int]) -> None:
-        """After the commit of a write, before its answer: make older pages unreachable, and tell other hosts."""
+        """After a write, before its answer: tell other hosts; if EVERY_WRITE is among them, pages are unreachable."""
 
 
 class NullCache:
@@ -135,9 +135,12 @@ class RedisCache:
         return None, None
 
     def _tell(self, redis: Redis, slots: Sequence[int]) -> None:
-        """Make all pages unreachable, and let other hosts know what is old: all, if anything was not told before."""
+        """Let other hosts know what is old: all, if anything was not told before. Pages as `Cache.forget` says."""
         doubts, trusted = self._state.doubts, self._state.trusted
         said = message(self._state.host, slots if trusted else ())
+        if trusted and slots and EVERY_WRITE not in slots:
+            ask(redis, "PUBLISH", CHANNEL, said)
+            return
         ask(redis, "EVAL", _TELL, 2, _STAMP, CHANNEL, _new_stamp(), said)
         if not trusted:
             self._state.settle(doubts)

@@ -85,10 +85,9 @@ class SharedState:
         return self._numbers[_HOST]
 
     def touch(self, slots: Iterable[int]) -> None:
-        """Make all that is kept under these slots, and all pages, old."""
+        """Make all that is kept under these slots old."""
         for slot in slots:
             self.stamps[slot] = secrets.randbits(64)
-        self.stamps[EVERY_WRITE] = secrets.randbits(64)
 
     def touch_all(self) -> None:
         """Make all that any process of this host keeps old."""

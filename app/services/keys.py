@@ -15,6 +15,16 @@ SIGN_UPS_KEY = "sign-ups"
 """How many users were made on each of the last days."""
 
 
+def session_key(session_id: str) -> str:
+    """One session."""
+    return f"session:{session_id}"
+
+
+def sessions_key(user_id: uuid.UUID) -> str:
+    """That any session of a user ended."""
+    return f"sessions-of:{user_id.hex}"
+
+
 def standing_key(user_id: uuid.UUID) -> str:
     """What a user may do now."""
     return f"standing:{user_id.hex}"

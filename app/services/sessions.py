@@ -27,13 +27,15 @@ from app.services import history
 from app.services.authority import Actor
 from app.services.documents import moment, users
 from app.services.history import Caller
-from app.services.keys import standing_key
+from app.services.keys import session_key, sessions_key, standing_key
 from app.services.statements import STANDING
 from app.values import Role
 
 # 256 random bits, and whose they are.
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _SEEN_EVERY_S = 60.0
+_KNOWN_FOR_S = 1.0
+"""How long a session is known without Redis, so that emptying Redis signs everybody out within that."""
 _LIVE = users.c.deleted_at.is_(None)
 _ENDED = "This session has ended. Sign in again."
 
@@ -50,6 +52,10 @@ class Session:
     seen: float
     address: str | None
     agent: str | None
+
+    def __len__(self) -> int:
+        """About the bytes that it takes."""
+        return 500
 
     def ends_at(self) -> float:
         """When it is over, if it is not used again."""
@@ -118,20 +124,21 @@ def renewed(user_id: uuid.UUID, caller: Caller) -> tuple[str, Session]:
 def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -> tuple[Session, str | None]:
     """The session that a cookie stands for, and another cookie when its role has changed.
 
-    With `afresh` PostgreSQL is asked whether it still counts, not the cache. Raises: Unauthorized, Unavailable
+    With `afresh` Redis and PostgreSQL are asked, not memory. Raises: Unauthorized, Unavailable
     """
-    session = _found(cookie)
+    session = _found(cookie, afresh=afresh)
     standing = _looked_up(session.user_id) if afresh else _standing(session.user_id)
     if standing.role is None or not standing.active or standing.epoch != session.epoch or session.is_over():
-        _store().end(session.id, session.user_id.hex)
+        _end(session.id, session.user_id)
         raise Unauthorized(_ENDED)
     if standing.role != session.role:
         begun = begin(session.user_id, standing.role, session.epoch, caller(), session.created)
-        _store().end(session.id, session.user_id.hex)
+        _end(session.id, session.user_id)
         return begun[1], begun[0]
     if time.time() - session.seen > _SEEN_EVERY_S:
         session = replace(session, seen=time.time())
         _store().touch(session.id, session.user_id.hex, _packed(session), session.ends_at())
+        answers().forget_alone(sessions_key(session.user_id))
     return session, None
 
 
@@ -152,7 +159,7 @@ def of_user(user_id: uuid.UUID) -> list[Session]:
 
 def end(user_id: uuid.UUID, session_id: str, caller: Caller, action: str = "session_ended") -> None:
     """End one session of a user. Raises: NotFound, Unavailable"""
-    if not _store().end(session_id, user_id.hex):
+    if not _end(session_id, user_id):
         raise NotFound("There is no such session.")
     _note(user_id, caller, action)
 
@@ -161,23 +168,23 @@ def end_all(user_id: uuid.UUID, caller: Caller) -> None:
     """End all sessions of a user. Raises: NotFound, Unavailable"""
     if _standing(user_id).role is None:
         raise NotFound("There is no such user.")
-    if _store().end_all(user_id.hex):
+    if _end_all(user_id):
         _note(user_id, caller, "sessions_ended")
 
 
 def forget(user_id: uuid.UUID) -> None:
     """Take from Redis, if it can be told, what it keeps of the sessions of a purged user: they are over already."""
     with suppress(Unavailable):
-        _store().end_all(user_id.hex)
+        _end_all(user_id)
 
 
 def drop(cookie: str) -> None:
     """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
     try:
-        session = _found(cookie)
+        session = _found(cookie, afresh=True)
     except Unauthorized:
         return
-    _store().end(session.id, session.user_id.hex)
+    _end(session.id, session.user_id)
 
 
 def _store() -> SessionStore:
@@ -190,14 +197,38 @@ def _opened(held: Resources) -> SessionStore:
     return store
 
 
-def _found(cookie: str) -> Session:
+def _end(session_id: str, user_id: uuid.UUID) -> bool:
+    """Whether there was such a session. Raises: Unavailable"""
+    try:
+        return _store().end(session_id, user_id.hex)
+    finally:
+        answers().forget_alone(sessions_key(user_id))
+
+
+def _end_all(user_id: uuid.UUID) -> int:
+    """How many there were. Raises: Unavailable"""
+    try:
+        return _store().end_all(user_id.hex)
+    finally:
+        answers().forget_alone(sessions_key(user_id))
+
+
+def _found(cookie: str, *, afresh: bool) -> Session:
     """The session of a cookie. Raises: Unauthorized, Unavailable"""
-    if _COOKIE.fullmatch(cookie):
-        session_id = _id(cookie.partition(".")[0])
-        record = _store().read(session_id)
-        if record is not None and (session := _unpacked(session_id, record)).user_id.hex == cookie[-32:]:
-            return session
-    raise Unauthorized(_ENDED)
+    if not _COOKIE.fullmatch(cookie):
+        raise Unauthorized(_ENDED)
+    session_id, user_id = _id(cookie.partition(".")[0]), uuid.UUID(cookie[-32:])
+    if afresh:
+        return _read(session_id, user_id)
+    key = session_key(session_id)
+    return answers().of_one(key, lambda: _read(session_id, user_id), about=sessions_key(user_id), ttl_s=_KNOWN_FOR_S)
+
+
+def _read(session_id: str, user_id: uuid.UUID) -> Session:
+    record = _store().read(session_id)
+    if record is None or (session := _unpacked(session_id, record)).user_id != user_id:
+        raise Unauthorized(_ENDED)
+    return session
 
 
 def _standing(user_id: uuid.UUID) -> Standing:

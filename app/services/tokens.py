@@ -159,7 +159,7 @@ def revoke(token_id: uuid.UUID, caller: Caller) -> None:
     finally:
         # Also when the answer to the commit was lost.
         if digest is not None:
-            answers().forget([token_key(digest)])
+            answers().forget_alone(token_key(digest))
 
 
 def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: Caller) -> list[str]:

@@ -34,10 +34,11 @@ def door(app: Flask) -> Door:
 
 
 @pytest.fixture(scope="module")
-def crowd(servers: Stack, door: Door) -> list[dict[str, Any]]:
+def crowd(servers: Stack, app: Flask, door: Door) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         database.execute("TRUNCATE users, history, idempotency_keys, tokens")
+        app.extensions["fullstack"].state.touch_all()
         return make(door, database)
 
 

@@ -4,7 +4,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -12,8 +12,8 @@ import pytest
 from door import SORTS, Door, links
 from flask import Flask
 from seeded import database_of
-from sqlalchemy import event
 
+from app.infra.postgres import DeadlineConnection, Statement
 from app.models import SORT_KEYS
 from app.services import cursors, listing
 from app.services.cursors import Position
@@ -102,7 +102,6 @@ class Spy:
 
     def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
         self.door, self._connection = Door(app), connection
-        self._engine = app.extensions["fullstack"].engine
         self._kept: dict[tuple[str, str, str], str] = {}
 
     def statements(self, query: dict[str, str]) -> list[tuple[str, Any]]:
@@ -111,16 +110,16 @@ class Spy:
         if depth := asked.pop("depth", None):
             asked["cursor"] = self._cursor(asked["sort"], asked["deleted"], depth)
         issued: list[tuple[str, Any]] = []
+        ask = DeadlineConnection.ask
 
-        def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-            if "FROM users" in statement and not statement.startswith("EXPLAIN"):
-                issued.append((statement, parameters))
+        def noting(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
+            if "FROM users" in statement.sql:
+                issued.append((statement.sql, [value and value.decode() for value in values]))
+            return ask(connection, statement, values)
 
-        event.listen(self._engine, "before_cursor_execute", note)
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeadlineConnection, "ask", noting)
             answer = self.door.get("/users", query_string=asked, headers={"Prefer": "count=estimated"})
-        finally:
-            event.remove(self._engine, "before_cursor_execute", note)
         assert answer.status_code == 200, answer.text
         assert issued
         return issued
@@ -129,7 +128,7 @@ class Spy:
         """All nodes of the plan of a statement."""
         options = "ANALYZE, TIMING OFF, FORMAT JSON" if analyze else "FORMAT JSON"
         text = f"EXPLAIN ({options}) {statement}"
-        (plan,) = self._connection.execute(text.encode(), parameters).fetchone()
+        (plan,) = psycopg.RawCursor(self._connection).execute(text.encode(), parameters).fetchone()
         return list(_nodes(plan[0]["Plan"]))
 
     def _cursor(self, sort: str, deleted: str, depth: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from people import PASSWORD, House
 from running import Service
 from sqlalchemy import event
 
+from app.infra.postgres import DeadlineConnection, Statement
 from app.services import tokens
 from app.services.tokens import Uses
 
@@ -23,15 +24,22 @@ FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
 
 @contextmanager
 def counted(app: Flask) -> Iterator[list[str]]:
-    """The SQL statements that are executed inside."""
+    """The SQL statements that are executed inside, by SQLAlchemy and beside it."""
     engine, found = app.extensions["fullstack"].engine, []
+    ask = DeadlineConnection.ask
+
+    def asking(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
+        found.append(statement.sql)
+        return ask(connection, statement, values)
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:  # noqa: ARG001 - SQLAlchemy gives them
         found.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
     try:
-        yield found
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeadlineConnection, "ask", asking)
+            yield found
     finally:
         event.remove(engine, "before_cursor_execute", note)
 

@@ -17,6 +17,7 @@ WRONG = {
     "REDIS_PORT": ["0", "65536", "-1", "http"],
     "REDIS_TIMEOUT_MS": ["4", "1001", "fast"],
     "CACHE_TTL_S": ["-1", "86401", "a minute"],
+    "CACHE_MEMORY_MIB": ["-1", "65537", "64MiB"],
     "PORT": ["0", "65536", "web"],
     "WORKERS": ["-1", "257", "all"],
     "THREADS": ["0", "1025", "x"],
