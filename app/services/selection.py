@@ -64,13 +64,15 @@ class Selection:
             return ["updated_at > %(created_after)s"]
         return []
 
-    def looked_up(self, sought: list[Term], *, in_range: bool) -> list[str]:
+    def looked_up(self, sought: list[Term], *, in_range: bool, mostly_fit: bool) -> list[str]:
         """The same conditions, in a form of which an index serves the terms `sought` (and the dates) only.
 
         PostgreSQL looks nothing up for what IS TRUE is said of; it compares it in the rows that the rest gives.
+        With `mostly_fit`, in which half of the table a row lies is left to the rows as well.
         """
         compared = [term for term in self.terms if term not in sought]
-        self.parameters["sought"] = words.query_text(sought, trashed=self.trashed)
+        whole = words.query_text(sought, trashed=self.trashed)
+        self.parameters["sought"] = " & ".join(map(str, sought)) if mostly_fit else whole
         self.parameters["compared"] = words.query_text(compared, trashed=self.trashed)
         return [
             *(["words @@ %(sought)s::tsquery"] if sought else []),

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.extensions import Resources, reading, resources
+from app.services import words
 from app.services.words import Term
 
 _GOOD_FOR_S = 60.0
@@ -17,6 +18,9 @@ _READ = text(
     " WHERE c.oid = 'users'::regclass"
 )
 _DEFAULT_SHARE = 0.005
+# What is said of a lexeme that is not among the common: nearly all of them are names that few have, in a table of any
+# size. Half the share of the least common would be 7,000 of 10,000,000 users, and look-ups of one person seem dear.
+_UNCOMMON = 1_000
 
 
 class Statistics:
@@ -42,10 +46,16 @@ class Statistics:
 
     def rows(self, term: Term) -> float:
         """How many users `term` should fit."""
-        if not term.is_prefix:
-            return self.total * self._shares.get(term.lexeme, self._rest)
-        common = sum(share for lexeme, share in self._shares.items() if lexeme.startswith(term.lexeme))
-        return self.total * min(1.0, common or self._rest)
+        if term.is_prefix:
+            share = sum(share for lexeme, share in self._shares.items() if lexeme.startswith(term.lexeme))
+        else:
+            share = self._shares.get(term.lexeme, 0)
+        return self.total * min(1.0, share) if share else min(self.total * self._rest, _UNCOMMON)
+
+    def half(self, *, trashed: bool) -> float:
+        """How many users lie in the trash, or live."""
+        in_trash = self.rows(Term(words.TRASH_MARK))
+        return in_trash if trashed else self.total - in_trash
 
 
 def statistics() -> Statistics:

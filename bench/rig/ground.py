@@ -39,10 +39,12 @@ class Ground:
     rare_words: list[str]
     admin_id: str
 
-    def draws(self, name: str, turn: int, turns: int, count: int) -> Draws:
-        """Lines for one of `turns` turns: `count` ids, other ones in each; or all words, from another one on."""
-        if name == "ids":
-            return Draws(_file(name), turn * count * (len(self.ids[0]) + 1), count)
+    def ids_from(self, first: int, count: int) -> Draws:
+        """`count` ids, after the `first` ones of the file."""
+        return Draws(_file("ids"), first * (len(self.ids[0]) + 1), count)
+
+    def words(self, name: str, turn: int, turns: int) -> Draws:
+        """All words for one of `turns` turns, from another one on in each."""
         words = COMMON_WORDS if name == "common words" else self.rare_words
         return Draws(_file(name), 0, len(words), turn * len(words) // turns)
 

@@ -15,7 +15,9 @@ from rig.workloads import Workload, request
 
 _IDS_PER_S = 40_000
 """Ids that are kept ready for a second of a turn: when they are used up, they come again."""
-_WARM_UP_S = 1
+_WARM_UP_S = {"ids": 20}
+"""By what is drawn: of users that are wanted zipf-like it takes so long until those who are wanted often are known."""
+_SHORT_WARM_UP_S = 3
 
 Results = dict[Workload, dict[Contender, Turn]]
 
@@ -33,7 +35,7 @@ class Race:
     def run(self, workloads: Sequence[Workload]) -> Results:
         """Medians of the rounds. Raises: SystemExit"""
         with_ids = [workload for workload in workloads if workload.draws == "ids"]
-        self.ground.write_draws(len(with_ids) * (self.rounds + 1) * self._ids)
+        self.ground.write_draws(len(with_ids) * self._ids_of_one)
         chance, numbers = random.Random(1), itertools.count()
         results: Results = {}
         for workload in workloads:
@@ -50,20 +52,24 @@ class Race:
         return results
 
     @property
-    def _ids(self) -> int:
-        return self.seconds * _IDS_PER_S
+    def _ids_of_one(self) -> int:
+        """Of one workload: those of its warming up, then those of its rounds."""
+        return (_WARM_UP_S["ids"] + self.rounds * self.seconds) * _IDS_PER_S
 
     def _draws(self, workload: Workload, with_ids: list[Workload], turn: int) -> Draws | None:
-        """The same for all contenders of a round, other ones in each round of each workload."""
+        """The same for all contenders of a round, other ones in each round of each workload. Turn 0 warms up."""
         if workload.draws is None:
             return None
-        turns = self.rounds + 1
-        place = with_ids.index(workload) if workload in with_ids else 0
-        return self.ground.draws(workload.draws, place * turns + turn, turns, self._ids)
+        if workload not in with_ids:
+            return self.ground.words(workload.draws, turn, self.rounds + 1)
+        before_s = _WARM_UP_S["ids"] + (turn - 1) * self.seconds if turn else 0
+        first = with_ids.index(workload) * self._ids_of_one + before_s * _IDS_PER_S
+        return self.ground.ids_from(first, (self.seconds if turn else _WARM_UP_S["ids"]) * _IDS_PER_S)
 
     def _load(self, workload: Workload, contender: Running, draws: Draws | None, number: int, *, warm_up: bool) -> Load:
         requests = tuple(request(contender.kind, kind) for kind in workload.kinds)
-        seconds = _WARM_UP_S if warm_up else self.seconds
+        warm_up_s = _WARM_UP_S.get(workload.draws or "", _SHORT_WARM_UP_S)
+        seconds = warm_up_s if warm_up else self.seconds
         return Load(requests, draws, workload.connections, seconds, f"{workload.key}-{number}-")
 
 
