@@ -40,7 +40,8 @@ class Settings(BaseModel):
         int, Field(ge=5, le=1000, description="longest answer of Redis that is waited for, in milliseconds")
     ] = 25
     cache_ttl_s: Annotated[
-        int, Field(ge=0, le=86400, description="how long an answer is kept, in Redis and in memory, in seconds; 0: neither")
+        int,
+        Field(ge=0, le=86400, description="how long an answer is kept, in Redis and in memory, in seconds; 0: neither"),
     ] = 60
 
     cache_memory_mib: Annotated[

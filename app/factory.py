@@ -8,7 +8,7 @@ from app.cli import install_commands
 from app.config import load_settings
 from app.console.formats import install_formats
 from app.console.language import install_languages
-from app.extensions import Resources, cache, db, engine_options, engine_url, migrate
+from app.extensions import Resources, cache, db, engine_options, engine_url
 from app.infra.logs import configure_logs
 from app.models import HistoryEntry, User
 from app.routes import register_routes
@@ -25,7 +25,7 @@ from app.web.watching import install_watching
 def create_app(**overrides: Any) -> OpenAPI:
     """The application, with settings from the environment and `overrides` (fields of config.Settings).
 
-    Connects to nothing yet. Raises: SettingsError
+    Connects to nothing yet and starts no thread, so that workers can be forked with it. Raises: SettingsError
     """
     settings = load_settings(**overrides)
     configure_logs(settings.log_level, settings.log_format)
@@ -46,11 +46,11 @@ def create_app(**overrides: Any) -> OpenAPI:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     db.init_app(app)
-    migrate.init_app(app, db)
     with app.app_context():
         app.extensions["fullstack"] = Resources(settings, db.engine)
-    install_proxies(app, settings.proxy_networks)
     install_express(app)
+    # In front of the lane: a page is kept by the host and scheme that its links have.
+    install_proxies(app, settings.proxy_networks)
     install_watching(app)
     install_problems(app)
     install_phases(app)

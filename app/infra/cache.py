@@ -10,12 +10,13 @@ A stamp in one key of Redis keeps old values out: every write gives it another v
 """
 
 import contextlib
+import re
 import secrets
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
@@ -38,6 +39,8 @@ _MOST_NAMED = 1000
 CHANNEL = f"fsa:changed:{SLOTS}"
 """Where writers say what they made old: the number of their host, then the slots; no slots: everything."""
 _HOST = struct.Struct("<Q")
+_RUN = re.compile(rb"run_id:(\w+)")
+"""What tells one start of a server from another."""
 
 _STORE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -75,7 +78,7 @@ class RedisCache:
     def __init__(self, url: str, timeout_s: float, ttl_s: int, state: SharedState) -> None:
         self._url, self._timeout_s, self._ttl_s, self._state = url, timeout_s, ttl_s, state
         self._client: Redis | None = None
-        self._server = ""
+        self._server = b""
         self._flights = Flights()
         self._first = threading.Lock()
         self.link = Link("cache", self._connect)
@@ -100,7 +103,7 @@ class RedisCache:
         """See Cache."""
         with self._redis() as redis:
             if redis is not None:
-                self._tell(redis, slots)
+                tell(redis, self._state, slots)
                 return
         self._state.doubt()
 
@@ -124,7 +127,7 @@ class RedisCache:
             if redis is None:
                 return None, None
             if not self._state.trusted:
-                self._tell(redis, ())
+                tell(redis, self._state)
             stamp, value = cast("list[bytes | None]", ask(redis, "MGET", _STAMP, key))
             if stamp is None:
                 stamp = _new_stamp()
@@ -133,17 +136,6 @@ class RedisCache:
                 return stamp, value[_STAMP_BYTES:]
             return stamp, None
         return None, None
-
-    def _tell(self, redis: Redis, slots: Sequence[int]) -> None:
-        """Let other hosts know what is old: all, if anything was not told before. Pages as `Cache.forget` says."""
-        doubts, trusted = self._state.doubts, self._state.trusted
-        said = message(self._state.host, slots if trusted else ())
-        if trusted and slots and EVERY_WRITE not in slots:
-            ask(redis, "PUBLISH", CHANNEL, said)
-            return
-        ask(redis, "EVAL", _TELL, 2, _STAMP, CHANNEL, _new_stamp(), said)
-        if not trusted:
-            self._state.settle(doubts)
 
     def _store(self, key: str, stamp: bytes, value: bytes) -> None:
         if len(value) > _MAX_VALUE_BYTES:
@@ -180,15 +172,42 @@ class RedisCache:
 
         One that was started again may hold what it held at some time before.
         """
-        client = open_client(resolved(self._url), self._timeout_s)
+        server = b""
+
+        def greet(connection: Any) -> None:
+            # A pool replaces a connection that has ended without a word, even by one to a server that began anew.
+            nonlocal server
+            connection.on_connect()
+            connection.send_command("INFO", "server")
+            found = _RUN.findall(connection.read_response())[0]
+            if server not in (b"", found):
+                raise ConnectionError("another server")
+            server = found
+
+        client = open_client(resolved(self._url), self._timeout_s, greet)
         try:
-            server = str(client.info("server")["run_id"])
+            client.ping()
             if not self._state.trusted or server != self._server:
-                self._tell(client, ())
+                tell(client, self._state)
         except BaseException:
             client.close()
             raise
         self._client, self._server = client, server
+
+
+def tell(redis: Redis, state: SharedState, slots: Sequence[int] = ()) -> None:
+    """Let other hosts know what is old: all, if anything was not told before. Pages as `Cache.forget` says.
+
+    Raises: RedisError or OSError
+    """
+    doubts, trusted = state.doubts, state.trusted
+    said = message(state.host, slots if trusted else ())
+    if trusted and slots and EVERY_WRITE not in slots:
+        ask(redis, "PUBLISH", CHANNEL, said)
+        return
+    ask(redis, "EVAL", _TELL, 2, _STAMP, CHANNEL, _new_stamp(), said)
+    if not trusted:
+        state.settle(doubts)
 
 
 def message(host: int, slots: Sequence[int]) -> bytes:
@@ -202,8 +221,11 @@ def read_message(data: bytes) -> tuple[int, tuple[int, ...]]:
     return _HOST.unpack_from(data)[0], struct.unpack_from(f"<{(len(data) - _HOST.size) // 2}H", data, _HOST.size)
 
 
-def open_client(url: str, timeout_s: float) -> Redis:
-    """A client that gives up after `timeout_s` and never tries twice. Connects when it is first used."""
+def open_client(url: str, timeout_s: float, greet: Callable[[Any], None] | None = None) -> Redis:
+    """A client that gives up after `timeout_s` and never tries twice. Connects when it is first used.
+
+    `greet`: what each of its connections does first, in place of its own `on_connect`.
+    """
     return Redis.from_url(
         url,
         socket_timeout=timeout_s,
@@ -211,6 +233,7 @@ def open_client(url: str, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 0),
         # Else each connection looks up its own library's version, and tells it in two round trips.
         driver_info=None,
+        redis_connect_func=greet,
     )
 
 

@@ -4,6 +4,10 @@ One thread for each host, in the launcher: it has no requests to wait for. It li
 asks PING on the same connection. Redis answers in order, so with the answer all has been heard that was told
 before the question: for LEASE_S from then on this host's stamps are at most that old. A Redis that is away, or
 slow, thus ends the lease by itself, and every process goes without its memory.
+
+When it is back, some find it sooner than others, and who has not yet can't tell of its writes. So the courier tells
+of its host's doubts itself, before it asks, and after a loss it waits for the couriers of other hosts before it
+holds a lease again.
 """
 
 import contextlib
@@ -16,7 +20,7 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from app.infra.cache import CHANNEL, open_client, read_message, resolved
+from app.infra.cache import CHANNEL, open_client, read_message, resolved, tell
 from app.infra.shared import SharedState
 
 log = structlog.get_logger(__name__)
@@ -27,6 +31,8 @@ _ASK_EVERY_S = 0.03
 _PATIENCE_S = 0.25
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+_GRACE_S = _LONGEST_PAUSE_S + 2 * _PATIENCE_S
+"""After so long every courier that can reach Redis has reached it: one that hangs, as it pauses, connects and asks."""
 
 
 class Courier:
@@ -49,28 +55,36 @@ class Courier:
         self._state.lease[0] = 0
 
     def _run(self) -> None:
-        pause_s = _PAUSE_S
+        pause_s, grace_s = _PAUSE_S, 0.0
         while not self._closed.is_set():
             held = False
             try:
-                for _ in self._leases():
+                for _ in self._leases(grace_s):
                     held, pause_s = True, _PAUSE_S
             except (RedisError, OSError) as error:
                 if held:
                     log.warning("lost", what="courier", error=error.__class__.__name__)
+            grace_s = _GRACE_S
             self._closed.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _leases(self) -> Iterator[None]:
-        """Listen, and yield with each new lease, until closed. Raises: RedisError, OSError"""
+    def _leases(self, grace_s: float) -> Iterator[None]:
+        """Listen, and yield each time that Redis answered, until closed. The first lease comes after `grace_s`.
+
+        Raises: RedisError, OSError
+        """
+        from_ns = time.monotonic_ns() + int(1e9 * grace_s)
         client: Any = open_client(resolved(self._url), _PATIENCE_S)
         with contextlib.closing(client), client.pubsub() as ears:
             ears.subscribe(CHANNEL)
             while not self._closed.is_set():
+                if not self._state.trusted:
+                    tell(client, self._state)
                 asked_ns = time.monotonic_ns()
                 ears.ping()
                 self._await_pong(ears)
-                self._state.lease[0] = asked_ns + int(1e9 * LEASE_S)
+                if asked_ns >= from_ns:
+                    self._state.lease[0] = asked_ns + int(1e9 * LEASE_S)
                 yield
                 self._listen(ears, asked_ns + int(1e9 * _ASK_EVERY_S))
 

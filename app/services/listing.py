@@ -166,11 +166,9 @@ def _lookup(selection: Selection) -> tuple[list[str], float]:
     short = [term for term, rows in lists.items() if rows <= (MERGED if term.is_prefix else LISTED)]
     sought = [term for term in lists if term in short or not term.is_prefix] if short else []
     share = math.prod(lists[term] / max(known.total, 1) for term in sought)
-    in_range = False
-    if selection.range:
-        dated = _estimate(selection, selection.range)
-        in_range = dated <= LISTED
-        share *= dated / max(known.total, dated, 1) if in_range else 1
+    dated = known.created(selection.created_after, selection.created_before)
+    in_range = bool(selection.range) and dated * half <= LISTED
+    share *= dated if in_range else 1
     expected = share * half if sought or in_range else math.inf
     return selection.looked_up(sought, in_range=in_range, mostly_fit=half > known.total * MOSTLY), expected
 

@@ -21,6 +21,7 @@ class Selection:
         self.position = cursors.decode(self.kind, query.cursor, self._read_key) if query.cursor else None
         self.backwards = self.position is not None and self.position.backwards
         self.parameters: dict[str, Any] = {"limit": query.limit + 1}
+        self.created_after, self.created_before = query.created_after, query.created_before
         self.half = f"deleted_at IS {'NOT ' if query.deleted else ''}NULL"
         self.range = [
             self._bound("created_at", operator, name, value)

@@ -72,7 +72,8 @@ SELECT u.version, {user_json()} FROM made AS u"""
 MADE = Statement(f"{_DRAFT}, {_MADE % ''}", "made")
 """A new user with its entry in the history: version and JSON."""
 
-# Two who come with one key at once: the second waits for the first, finds its key, and makes nothing.
+# Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
+# somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
 MADE_ONCE = Statement(
     f"""{_DRAFT},
 kept AS (
@@ -86,9 +87,9 @@ kept AS (
 swept AS (
   DELETE FROM idempotency_keys WHERE key IN (
     SELECT key FROM idempotency_keys WHERE created_at < now() - $20::interval AND key <> $18
-    ORDER BY created_at LIMIT 20)
+    ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 ),
-{_MADE % 'WHERE EXISTS (SELECT FROM kept)'}""",
+{_MADE % "WHERE EXISTS (SELECT FROM kept)"}""",
     "made_once",
 )
 """The same with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when the key was used."""

@@ -1,6 +1,8 @@
-"""How many users have a word, from the statistics that PostgreSQL keeps: one read a minute, no look at a table."""
+"""How many users fit, from the statistics that PostgreSQL keeps: one read a minute, no look at a table."""
 
 import time
+from bisect import bisect_right
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -13,8 +15,13 @@ _GOOD_FOR_S = 60.0
 # The last frequencies of the array are of no element: least, greatest, and that of NULL.
 _READ = text(
     "SELECT greatest(c.reltuples, 0) AS total, s.most_common_elems::text::text[] AS lexemes,"
-    " s.most_common_elem_freqs AS shares FROM pg_class AS c LEFT JOIN pg_stats AS s"
+    " s.most_common_elem_freqs AS shares, d.histogram_bounds::text::timestamptz[] AS moments,"
+    " d.most_common_vals::text::timestamptz[] AS common_moments, d.most_common_freqs AS moment_shares"
+    " FROM pg_class AS c"
+    " LEFT JOIN pg_stats AS s"
     " ON s.schemaname = c.relnamespace::regnamespace::text AND s.tablename = c.relname AND s.attname = 'words'"
+    " LEFT JOIN pg_stats AS d"
+    " ON d.schemaname = c.relnamespace::regnamespace::text AND d.tablename = c.relname AND d.attname = 'created_at'"
     " WHERE c.oid = 'users'::regclass"
 )
 _DEFAULT_SHARE = 0.005
@@ -24,12 +31,14 @@ _UNCOMMON = 1_000
 
 
 class Statistics:
-    """Shares of the most common lexemes, some thousand of them, as ANALYZE last saw them."""
+    """Shares of the most common lexemes, some thousand of them, and when users were created, as ANALYZE last saw it."""
 
     def __init__(self, _: Resources) -> None:
         self.total = 0
         self._shares: dict[str, float] = {}
         self._rest = _DEFAULT_SHARE
+        self._moments: list[datetime] = []
+        self._common_moments: dict[datetime, float] = {}
         self._read_at = 0.0
 
     def refresh(self) -> None:
@@ -42,6 +51,8 @@ class Statistics:
         self._shares = dict(zip(row.lexemes or (), row.shares or (), strict=False))
         # A lexeme that is not among them is rarer than all of them.
         self._rest = min(self._shares.values(), default=2 * _DEFAULT_SHARE) / 2
+        self._moments = list(row.moments or ())
+        self._common_moments = dict(zip(row.common_moments or (), row.moment_shares or (), strict=False))
         self._read_at = time.monotonic()
 
     def rows(self, term: Term) -> float:
@@ -56,6 +67,26 @@ class Statistics:
         """How many users lie in the trash, or live."""
         in_trash = self.rows(Term(words.TRASH_MARK))
         return in_trash if trashed else self.total - in_trash
+
+    def created(self, after: datetime | None, before: datetime | None) -> float:
+        """The share of users that were created between two moments (None: at any time). 1 when nothing is known."""
+        if not self._moments and not self._common_moments:
+            return 1.0
+        common = self._common_moments.items()
+        met = sum(share for at, share in common if (not after or at > after) and (not before or at < before))
+        span = (self._before(before) if before else 1.0) - (self._before(after) if after else 0.0)
+        return met + max(span, 0.0) * (1 - sum(self._common_moments.values()))
+
+    def _before(self, moment: datetime) -> float:
+        """The share of users, those of common moments aside, that were created before: as many in each step."""
+        steps = len(self._moments) - 1
+        step = bisect_right(self._moments, moment) - 1
+        if step < 0 or steps < 1:
+            return 0.0
+        if step >= steps:
+            return 1.0
+        begin, end = self._moments[step], self._moments[step + 1]
+        return (step + (moment - begin) / (end - begin)) / steps
 
 
 def statistics() -> Statistics:

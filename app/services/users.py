@@ -257,6 +257,8 @@ def _changed(seen: _Seen, draft: UserDraft, caller: Caller) -> Document | None:
     changes = history.differences(before, values)
     caller.actor.require_change(seen.id, seen.role, [change["field"] for change in changes])
     if not changes:
+        # It may be so by another host, of which this one has not heard yet.
+        answers().forget(keys_of(seen.id))
         return Document(seen.version, seen.body)
     given = (seen.id, seen.version, *named(values), orjson.dumps(values["attributes"]), lexemes(values))
     with telling(keys_of(seen.id)):

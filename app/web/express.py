@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from flask import Flask
 
 from app.errors import DomainError
@@ -20,6 +21,8 @@ from app.services import tokens, users
 from app.services.authority import Actor
 from app.services.documents import Document
 from app.web.watching import id_for, note
+
+log = structlog.get_logger(__name__)
 
 _USERS = {"/api/users/": "/api/users/<user_id>", "/users/": "/users/<user_id>"}
 _ID_CHARACTERS = 36
@@ -61,14 +64,26 @@ class _Express:
         if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
             return self._rest(environ, start_response)
         began = time.perf_counter()
-        actor = self._actor(environ)
-        if actor is None:
-            return self._rest(environ, start_response)
+        try:
+            actor = self._actor(environ)
+            answer = None if actor is None else self._known_answer(actor, environ)
+        # An edge: what goes wrong here goes wrong there once more, and is answered.
+        except Exception as error:
+            log.error("unforeseen", exc_info=error)
+            actor = answer = None
+        if answer is not None:
+            return _given(answer, environ, start_response, began)
+        if actor is not None and environ["PATH_INFO"] in _PAGES and actor.may("viewer"):
+            return self._kept_page(environ, start_response)
+        return self._rest(environ, start_response)
+
+    def _known_answer(self, actor: Actor, environ: dict[str, Any]) -> _Answer | None:
         path: str = environ["PATH_INFO"]
         if path in _PAGES:
-            return self._page(actor, environ, start_response, began)
-        answer = None if environ["QUERY_STRING"] else self._me(actor, path) if path in _ME else self._user(actor, path)
-        return self._rest(environ, start_response) if answer is None else _given(answer, environ, start_response, began)
+            return self._memory.recall(_place(environ)) if actor.may("viewer") else None
+        if environ["QUERY_STRING"]:
+            return None
+        return self._me(actor, path) if path in _ME else self._user(actor, path)
 
     def _actor(self, environ: dict[str, Any]) -> Actor | None:
         """Who asks, if their token is known and good, nothing is unusual, and no note is due that it was used."""
@@ -130,16 +145,9 @@ class _Express:
         ]
         return _Answer(headers, found.body, route)
 
-    def _page(
-        self, actor: Actor, environ: dict[str, Any], start_response: _StartResponse, began: float
-    ) -> Iterable[bytes]:
-        """A page that was given before, until anything is written; else Flask's, kept for the next one."""
-        if not actor.may("viewer"):
-            return self._rest(environ, start_response)
-        place = (environ.get("HTTP_HOST"), environ["wsgi.url_scheme"], environ["PATH_INFO"], environ["QUERY_STRING"])
-        kept: _Answer | None = self._memory.recall(place)
-        if kept is not None:
-            return _given(kept, environ, start_response, began)
+    def _kept_page(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
+        """The page that Flask gives, kept whole until anything is written."""
+        place = _place(environ)
         stamp, seen = self._memory.stamp(EVERY_WRITE), _Seen(start_response)
         body = self._rest(environ, seen)
         if seen.is_page and isinstance(body, list):
@@ -162,9 +170,12 @@ class _Seen:
         return self._start_response(status, headers, *error)
 
 
-def _given(
-    answer: _Answer, environ: dict[str, Any], start_response: _StartResponse, began: float
-) -> list[bytes]:
+def _place(environ: dict[str, Any]) -> tuple[str, ...]:
+    """What a page depends on: its links hold scheme and host."""
+    return environ.get("HTTP_HOST", ""), environ["wsgi.url_scheme"], environ["PATH_INFO"], environ["QUERY_STRING"]
+
+
+def _given(answer: _Answer, environ: dict[str, Any], start_response: _StartResponse, began: float) -> list[bytes]:
     request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
     start_response("200 OK", [*answer.headers, ("X-Request-ID", request_id)])
     note("GET", answer.route, 200, began, request_id)

@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from http import HTTPStatus
 
 import structlog
 from flask import Flask, Request, Response, g
@@ -44,10 +45,15 @@ def id_for(offered: str) -> str:
 
 
 def note(method: str, route: str | None, status: int, began: float, request_id: str) -> None:
-    """Log a request that was answered now; `began` on the clock of time.perf_counter."""
-    if log.is_enabled_for(logging.INFO):
+    """Log a request that was answered now; `began` on the clock of time.perf_counter.
+
+    What the service could not do is a warning; health alone says in a calm voice that it is not ready.
+    """
+    is_failure = status >= HTTPStatus.INTERNAL_SERVER_ERROR and "/health" not in (route or "")
+    level = logging.WARNING if is_failure else logging.INFO
+    if log.is_enabled_for(level):
         ms = round(1000 * (time.perf_counter() - began), 2)
-        log.info("request", method=method, route=route, status=status, ms=ms, request_id=request_id)
+        log.log(level, "request", method=method, route=route, status=status, ms=ms, request_id=request_id)
 
 
 def caller_as(actor: Actor) -> Caller:

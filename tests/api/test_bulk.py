@@ -187,7 +187,7 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(
     house.admin.get(path)
     member = house.by_token(users[0])
     assert member.get("/me").status_code == 200
-    # Another worker of the same host; what other hosts are told by such a write: tests/fault/test_courier.py.
+    # Another process of the same host.
     broken = make_app(state_file=str(house.app.extensions["fullstack"].settings.state_path))
     engine = broken.extensions["fullstack"].engine
 

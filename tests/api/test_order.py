@@ -38,7 +38,9 @@ def crowd(servers: Stack, app: Flask, door: Door) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         database.execute("TRUNCATE users, history, idempotency_keys, tokens")
-        app.extensions["fullstack"].state.touch_all()
+        state = app.extensions["fullstack"].state
+        state.touch_all()
+        state.closed = False
         return make(door, database)
 
 

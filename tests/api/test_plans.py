@@ -5,6 +5,7 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -17,6 +18,8 @@ from app.infra.postgres import DeadlineConnection, Statement
 from app.models import SORT_KEYS
 from app.services import cursors, listing
 from app.services.cursors import Position
+from app.services.statistics import statistics
+from app.services.words import Term
 from embedded import Stack
 
 COUNT = 100_000
@@ -114,7 +117,7 @@ class Spy:
 
         def noting(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
             if "FROM users" in statement.sql:
-                issued.append((statement.sql, [value and value.decode() for value in values]))
+                issued.append((statement.sql, [None if value is None else value.decode() for value in values]))
             return ask(connection, statement, values)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -178,6 +181,38 @@ def test_the_seeded_users_are_many_and_of_every_kind(seeded: str) -> None:
         assert count >= COUNT
         (trash,) = connection.execute("SELECT count(*) FROM users WHERE deleted_at IS NOT NULL").fetchone()
         assert trash > COUNT // 100
+
+
+@pytest.mark.parametrize(
+    ("after", "before"),
+    [
+        (None, None),
+        (datetime(2026, 10, 25, tzinfo=UTC), None),
+        (None, datetime(2026, 8, 25, tzinfo=UTC)),
+        (datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 4, tzinfo=UTC)),
+        (datetime(2027, 1, 1, tzinfo=UTC), None),
+    ],
+)
+def test_how_many_were_created_in_a_time_is_known_without_counting(
+    big: Flask, explainer: psycopg.Connection[Any], after: datetime | None, before: datetime | None
+) -> None:
+    (counted,) = explainer.execute(
+        "SELECT count(*) FROM users WHERE created_at > coalesce(%s, '-infinity'::timestamptz)"
+        " AND created_at < coalesce(%s, 'infinity'::timestamptz)",
+        [after, before],
+    ).fetchone()
+    with big.app_context():
+        assert statistics().created(after, before) * COUNT == pytest.approx(counted, abs=COUNT / 100)
+
+
+def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_any_size(
+    big: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with big.app_context():
+        known = statistics()
+        monkeypatch.setattr(known, "total", 1_000 * COUNT)
+        assert known.rows(Term("zzzz", is_prefix=True)) <= listing.FEW
+        assert known.rows(Term("maria")) > listing.SOME
 
 
 def test_no_list_request_scans_the_table(spy: Spy) -> None:

@@ -173,6 +173,28 @@ def test_nothing_stale_is_served_when_redis_comes_back_with_old_data(
             assert door.listed()[0]["name"] == f"n{number}"
 
 
+def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
+    make_app: Callable[..., Flask],
+    tmp_path: Path,
+    empty: Callable[[], None],  # noqa: ARG001
+) -> None:
+    """It forgot the last write, and began anew between two requests, so that none of them failed."""
+    with Redis(tmp_path / "snapshots") as server:
+        door = Door(make_app(redis_url=server.url, state_file=str(tmp_path / "state"), log_level="error"))
+        path = f"/users/{door.make(name='old')['id']}"
+        for number in range(3):
+            before = door.listed(active="true")[0]["name"]
+            assert door.listed(active="true")[0]["name"] == before
+            with redis.Redis.from_url(server.url) as client:
+                client.save()
+            door.patch(path, {"name": f"n{number}"})
+            server.kill()
+            server.start()
+            assert door.listed(active="true")[0]["name"] == f"n{number}"
+            wait_until(lambda: door.get("/health").json["status"] == "ok")
+            assert door.listed(active="true")[0]["name"] == f"n{number}"
+
+
 def test_reads_and_writes_go_on_right_while_redis_comes_and_goes(
     own_redis: Redis, proxy: Proxy, doors: list[Door]
 ) -> None:

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from app.infra.shared import Phase, SharedState
+from app.infra.shared import EVERY_WRITE, SLOTS, Phase, SharedState, slot_of
 
 
 @pytest.fixture
@@ -105,3 +107,112 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(path, 65534, 65534)
     with pytest.raises(PermissionError, match="STATE_FILE"):
         SharedState(path)
+
+
+def _touch(path: str, slots: list[int]) -> None:
+    state = SharedState(Path(path))
+    if slots:
+        state.touch(slots)
+    else:
+        state.touch_all()
+    state.close()
+
+
+def test_another_process_sees_which_slots_were_touched_and_only_those(tmp_path: Path, opened) -> None:
+    state = opened(tmp_path / "state")
+    state.touch_all()
+    before = list(state.stamps)
+    run(_touch, str(tmp_path / "state"), [7, EVERY_WRITE, SLOTS - 1])
+    changed = [slot for slot, stamp in enumerate(before) if state.stamps[slot] != stamp]
+    assert changed == [EVERY_WRITE, 7, SLOTS - 1]
+
+
+def test_everything_can_be_touched_at_once(tmp_path: Path, opened) -> None:
+    state, before = opened(tmp_path / "state"), [0] * SLOTS
+    for _ in range(2):
+        run(_touch, str(tmp_path / "state"), [])
+        assert all(state.stamps[slot] != stamp for slot, stamp in enumerate(before))
+        before = list(state.stamps)
+        assert len(set(before)) == SLOTS
+
+
+def test_touching_leaves_all_else_as_it_is(tmp_path: Path, opened) -> None:
+    state = opened(tmp_path / "state")
+    state.phase, state.closed, state.lease[0] = Phase.SERVING, True, 1 << 62
+    state.doubt()
+    head = (host := state.host, Phase.SERVING, True, 1 << 62, 1, False)
+    state.touch([0, 1, SLOTS - 1])
+    state.touch_all()
+    assert (state.host, state.phase, state.closed, state.lease[0], state.doubts, state.trusted) == head
+    assert host
+
+
+def test_a_stamp_never_comes_again(tmp_path: Path, opened) -> None:
+    """Also when several touch one slot at once: a counter would lose a step, and give a stamp twice."""
+    state, seen = opened(tmp_path / "state"), set[int]()
+
+    def touch() -> None:
+        for _ in range(2000):
+            state.touch([5])
+            seen.add(state.stamps[5])
+
+    threads = [threading.Thread(target=touch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) > 2000
+    assert 0 not in seen
+
+
+def test_the_lease_is_one_for_all_processes(tmp_path: Path, opened) -> None:
+    one, other = opened(tmp_path / "state"), opened(tmp_path / "state")
+    assert one.lease[0] == 0, "nobody may use memory before somebody has heard what others wrote"
+    one.lease[0] = 123
+    assert other.lease[0] == 123
+
+
+def test_processes_of_one_host_know_each_other_and_no_other_host(tmp_path: Path, opened) -> None:
+    one, other, third = (opened(tmp_path / name) for name in ("state", "state", "another"))
+    assert one.host == other.host != 0
+    assert third.host not in (one.host, 0)
+
+
+def test_an_older_smaller_file_is_extended(tmp_path: Path, opened) -> None:
+    """One of an earlier version, that may still be in use: what it says stays."""
+    path = tmp_path / "state"
+    # Phase, doubts, settled, closed: 64 bytes were all that there was.
+    path.write_bytes(b"".join(number.to_bytes(8, "little") for number in (2, 3, 2, 1)) + bytes(32))
+    inode = path.stat().st_ino
+    state = opened(path)
+    assert path.stat().st_size == 64 + 8 * SLOTS
+    assert path.stat().st_ino == inode, "it is the same file for those who have it open"
+    assert (state.phase, state.doubts, state.trusted, state.closed) == (Phase.SERVING, 3, False, True)
+    assert (state.lease[0], set(state.stamps)) == (0, {0})
+    assert state.host
+    state.touch([SLOTS - 1])
+    assert opened(path).stamps[SLOTS - 1] == state.stamps[SLOTS - 1] != 0
+
+
+def test_the_slot_of_a_key_is_the_same_in_another_process() -> None:
+    keys = ["", "user:0", "standing:ffff", "token:é田", *(f"k{number}" for number in range(50))]
+    code = f"from app.infra.shared import slot_of; print([slot_of(key) for key in {keys!r}])"
+    env = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONIOENCODING": "utf-8"}
+    printed = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == str([slot_of(key) for key in keys])
+
+
+def test_no_key_falls_into_the_slot_of_every_write_and_all_slots_are_used_alike() -> None:
+    slots = [slot_of(f"user:{number}") for number in range(200_000)]
+    assert min(slots) > EVERY_WRITE
+    assert max(slots) < SLOTS
+    # Of 65,535 slots, 200,000 keys leave about 5 % empty when they fall by chance.
+    assert len(set(slots)) > 0.9 * SLOTS
+
+
+def run(target, *args) -> None:
+    """Call it in a process of its own, to its end."""
+    process = multiprocessing.get_context("spawn").Process(target=target, args=args)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
