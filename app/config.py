@@ -41,7 +41,7 @@ class Settings(BaseModel):
     ] = 25
     cache_ttl_s: Annotated[
         int,
-        Field(ge=0, le=86400, description="how long an answer is kept, in Redis and in memory, in seconds; 0: neither"),
+        Field(ge=0, le=86400, description="how long an answer is kept, in Redis and in memory, in seconds; 0: not"),
     ] = 60
 
     cache_memory_mib: Annotated[

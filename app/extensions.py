@@ -11,14 +11,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import psycopg
 import redis as redis_client
 from flask import current_app, has_app_context
 from flask.globals import app_ctx
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from psycopg.pq.abc import PGresult
@@ -63,7 +61,6 @@ db = SQLAlchemy(
     disable_autonaming=True,
 )
 Base.query = db.session.query_property()
-migrate = Migrate(directory=str(Path(__file__).parent / "migrations"))
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ EVERY_WRITE = 0
 _PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST = range(6)
 _HEAD = 64 // 8
 _BYTES = 8 * (_HEAD + SLOTS)
+_LOCK = threading.Lock()
 
 
 class Phase(enum.IntEnum):
@@ -121,11 +123,13 @@ class SharedState:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        # A lock of the process, not of the open file, which processes that were forked have in common.
+        with _LOCK:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 def slot_of(key: str) -> int:

@@ -77,7 +77,10 @@ def among(column: ColumnElement[Any], values: Iterable[uuid.UUID] | Iterable[str
 
 
 def merged(row: Any, patch: UserPatch) -> UserDraft:
-    """RFC 7396 on the user in `row`, which has its fields, the attributes as JSON. Raises: Invalid, when the attributes break a rule after merging"""
+    """RFC 7396 on the user in `row`, which has its fields, the attributes as JSON.
+
+    Raises: Invalid, when the attributes break a rule after merging
+    """
     fields = {name: getattr(row, name) for name in history.FIELDS}
     attributes = orjson.loads(row.attributes)
     for name in patch.model_fields_set - {"password", "attributes"}:

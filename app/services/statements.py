@@ -43,7 +43,7 @@ NOTED = Statement(f"INSERT INTO history ({_ENTRY}) VALUES ($1, $2, $3, $4, $5, $
 """An entry of the history that changes nothing."""
 
 AS_IT_IS = Statement(
-    "SELECT u.version, u.username, u.email, u.name, u.role, u.active, u.attributes::text, u.password_hash IS NOT NULL,"
+    "SELECT u.version, u.username, u.email, u.name, u.role, u.active, u.attributes::text,"
     f" {user_json()} FROM users AS u WHERE u.id = $1 AND deleted_at IS NULL",
     "as_it_is",
 )

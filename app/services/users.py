@@ -221,7 +221,6 @@ class _Seen(NamedTuple):
     role: Role
     active: bool
     attributes: str
-    has_password: bool
     body: bytes
 
 
@@ -230,8 +229,8 @@ def _seen(user_id: uuid.UUID) -> _Seen:
     found = asked(AS_IT_IS, user_id)
     if not found.ntuples:
         raise NotFound("There is no such user.")
-    version, username, email, name, role, active, attributes, has_password = (
-        None if (value := found.get_value(0, column)) is None else value.decode() for column in range(8)
+    version, username, email, name, role, active, attributes = (
+        None if (value := found.get_value(0, column)) is None else value.decode() for column in range(7)
     )
     return _Seen(
         user_id,
@@ -242,8 +241,7 @@ def _seen(user_id: uuid.UUID) -> _Seen:
         cast("Role", role),
         active == "t",
         attributes or "{}",
-        has_password == "t",
-        found.get_value(0, 8) or b"",
+        found.get_value(0, 7) or b"",
     )
 
 

@@ -69,7 +69,7 @@ class _Express:
             answer = None if actor is None else self._known_answer(actor, environ)
         # An edge: what goes wrong here goes wrong there once more, and is answered.
         except Exception as error:
-            log.error("unforeseen", exc_info=error)
+            log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
             actor = answer = None
         if answer is not None:
             return _given(answer, environ, start_response, began)

@@ -69,7 +69,7 @@ def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, mo
     assert len(counts._counts) == 3
 
 
-def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted(clock: Clock) -> None:
+def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted() -> None:
     counts, window = OwnCounts(), Window("writes", 10, 60, step=4)
     given = []
     for _ in range(3):
