@@ -12,6 +12,7 @@ import pytest
 import redis
 from door import Door
 from flask import Flask
+from leases import lend
 from psycopg import sql
 from running import Service
 from sqlalchemy import text
@@ -151,11 +152,6 @@ def serve_all(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The same, for all tests of a file."""
     with _starter(servers, tmp_path_factory.mktemp("services")) as start:
         yield start
-
-
-def lend(app: Flask) -> None:
-    """Let the application use its memory for good, as the launcher's courier does from moment to moment."""
-    app.extensions["fullstack"].state.lease[0] = 1 << 62
 
 
 def close(app: Flask) -> None:

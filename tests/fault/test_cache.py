@@ -15,9 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from conftest import lend
 from door import Door
 from flask import Flask
+from leases import lend
 
 from app.infra.answers import Answers
 from app.infra.cache import CHANNEL, NullCache, RedisCache, message, read_message
