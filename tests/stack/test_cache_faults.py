@@ -69,8 +69,8 @@ def test_redis_is_used_again_after_a_loss(stack: Stack) -> None:
     revive(stack)
     stack.wait_for_health("ok")
     for _ in range(5):
-        assert stack.get(f"/api/users/{user['id']}").json == user
-    assert user["id"].replace("-", "") in stack.sh("cache", "redis-cli --scan").stdout
+        assert stack.get("/api/users?username=used-again").json == [user]
+    assert "fsa:cache:page:" in stack.sh("cache", "redis-cli --scan").stdout
 
 
 def test_a_full_redis_keeps_what_ends_last(stack: Stack) -> None:
