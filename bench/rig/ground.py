@@ -86,7 +86,9 @@ def _laid(url: str) -> Ground:
         ids = connection.execute("SELECT id::text FROM plain_users ORDER BY md5(id::text)").fetchall()
         rare = connection.execute(
             "SELECT DISTINCT lower(split_part(name, ' ', 3)) FROM plain_users"
-            r" WHERE name ~ '^\w+ \w+ [A-Z][a-z]{7}$' LIMIT %s",
+            r" WHERE name ~ '^\w+ \w+ [A-Z][a-z]{7}$'"
+            # A substring would find these in the middle of a word, too, where the beginning of a word does not.
+            r" EXCEPT SELECT substring(username FROM '^u\d+([a-z]{8})') FROM plain_users LIMIT %s",
             [_RARE],
         ).fetchall()
         admin = connection.execute(
