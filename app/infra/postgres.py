@@ -27,6 +27,8 @@ _SESSION = {
 _CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5
 _PARAMETER = re.compile(r"%\((\w+)\)s")
+_MOST_PREPARED = 200
+"""On one connection; PostgreSQL keeps some 30 kB for each."""
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
@@ -54,11 +56,12 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
         Outside of a transaction it is one of its own. Raises: psycopg.Error
         """
-        if not statement.name:
+        name = statement.name.encode()
+        is_known = name in self.prepared
+        if not name or (not is_known and len(self.prepared) >= _MOST_PREPARED):
             self.pgconn.send_query_params(statement.sql.encode(), values)
             return self._result()
-        name = statement.name.encode()
-        if name not in self.prepared:
+        if not is_known:
             self.pgconn.send_prepare(name, statement.sql.encode())
             self._result()
             self.prepared |= {name}

@@ -199,6 +199,8 @@ def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | 
         f" FROM (SELECT count(*) AS hits FROM hits) AS total"
         f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true {selection.order('page.key', 'u.id')}",
         selection,
+        # One way alone leads to words or a key of the living, whatever they are; else the planner is to choose.
+        prepared=not (selection.range or selection.trashed),
     )
     if int(rows[0].rest[0]) > MOST:
         return None
@@ -255,7 +257,7 @@ def _counted(selection: Selection) -> bytes:
 
 
 def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
-    """What a statement gives, of which an order alone is worth preparing: a search is planned for what it seeks."""
+    """What a statement gives. `prepared`: it is planned for any values, not for these."""
     text, values = numbered(sql, selection.parameters)
     name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if prepared else ""
     found = asked(Statement(text, name), *values)

@@ -106,6 +106,7 @@ class Spy:
     def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
         self.door, self._connection = Door(app), connection
         self._kept: dict[tuple[str, str, str], str] = {}
+        self.named: dict[str, str] = {}
 
     def statements(self, query: dict[str, str]) -> list[tuple[str, Any]]:
         """The SELECTs that listing issues for this query, with their parameters."""
@@ -117,6 +118,8 @@ class Spy:
 
         def noting(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
             if "FROM users" in statement.sql:
+                if statement.name:
+                    self.named[statement.name] = statement.sql
                 issued.append((statement.sql, [None if value is None else value.decode() for value in values]))
             return ask(connection, statement, values)
 
@@ -126,6 +129,12 @@ class Spy:
         assert answer.status_code == 200, answer.text
         assert issued
         return issued
+
+    def generic_plan(self, statement: str) -> list[dict[str, Any]]:
+        """All nodes of the plan for any values, which a prepared statement gets after a few times."""
+        text = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}"
+        (plan,) = self._connection.execute(text.encode()).fetchone()
+        return list(_nodes(plan[0]["Plan"]))
 
     def plan(self, statement: str, parameters: Any, *, analyze: bool) -> list[dict[str, Any]]:
         """All nodes of the plan of a statement."""
@@ -223,6 +232,21 @@ def test_no_list_request_scans_the_table(spy: Spy) -> None:
             scans = [node["Node Type"] for node in nodes if node.get("Relation Name") == "users"]
             assert scans, statement
             assert "Seq Scan" not in scans, (query, statement)
+
+
+def test_a_prepared_statement_looks_up_or_walks_in_order_whatever_the_values_are(spy: Spy) -> None:
+    """Else PostgreSQL could take for all values the way that is right for some."""
+    for query in grid(300):
+        spy.statements(query)
+    assert len(spy.named) > 20
+    for statement in spy.named.values():
+        nodes = spy.generic_plan(statement)
+        indexes = [node for node in nodes if "Index Name" in node]
+        assert "Seq Scan" not in [node["Node Type"] for node in nodes if node.get("Relation Name") == "users"]
+        if statement.startswith("WITH hits"):
+            assert all("Index Cond" in node for node in indexes), statement
+        else:
+            assert len(indexes) == 1, statement
 
 
 @pytest.mark.usefixtures("shrunk")
