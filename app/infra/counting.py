@@ -39,7 +39,12 @@ class Count(NamedTuple):
 
     window: Window
     counted: int
-    reset_s: int
+    left_s: float
+
+    @property
+    def reset_s(self) -> int:
+        """In how many whole seconds it has ended for sure, at least one."""
+        return max(1, math.ceil(self.left_s))
 
     @property
     def excess(self) -> int:
@@ -59,7 +64,7 @@ class SharedCounts:
         keys = (window.key for window in windows)
         answer = ask(self._redis, "EVAL", _COUNT, len(windows), *keys, *rules)
         at, counted, reset_ms = cast("list[int]", answer)
-        return Count(windows[at - 1], counted, max(1, math.ceil(reset_ms / 1000)))
+        return Count(windows[at - 1], counted, reset_ms / 1000)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Begin anew."""
@@ -99,7 +104,7 @@ class OwnCounts:
         self._counts[window.key] = (counted, ends_at)
         if len(self._counts) > _MOST:
             del self._counts[next(iter(self._counts))]
-        return Count(window, counted, max(1, math.ceil(ends_at - now)))
+        return Count(window, counted, ends_at - now)
 
 
 class Allowance:
@@ -109,8 +114,7 @@ class Allowance:
         self._count = count
         # What does not fit into the window any more was counted in vain.
         self._left = count.window.step - max(0, count.excess)
-        # Never longer than the window, whose end is rounded up.
-        self._ends_at = time.monotonic() + count.reset_s - 1
+        self._ends_at = time.monotonic() + count.left_s
         self._lock = threading.Lock()
 
     def take(self) -> Count | None:
@@ -120,4 +124,4 @@ class Allowance:
                 return None
             self._left -= 1
             counted = min(self._count.counted, self._count.window.amount) - self._left
-        return Count(self._count.window, counted, max(1, math.ceil(self._ends_at + 1 - time.monotonic())))
+        return Count(self._count.window, counted, self._ends_at - time.monotonic())

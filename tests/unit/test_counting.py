@@ -85,5 +85,15 @@ def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted() -> None:
 def test_a_step_ends_with_its_window(clock: Clock) -> None:
     allowance = Allowance(OwnCounts().count([Window("writes", 10, 60, step=4)]))
     assert allowance.take() == (Window("writes", 10, 60, step=4), 1, 60)
-    clock.now_s += 59
+    clock.now_s += 59.5
+    assert allowance.take() is not None, "in its last second as in its first"
+    clock.now_s += 0.5
     assert allowance.take() is None
+
+
+def test_the_last_second_of_a_window_does_not_cost_a_step_for_each(clock: Clock) -> None:
+    counts, window = OwnCounts(), Window("writes", 100, 60, step=2)
+    counts.count([window])
+    clock.now_s += 59.7
+    allowance = Allowance(counts.count([window]))
+    assert [count.counted for count in (allowance.take(), allowance.take()) if count] == [3, 4]
