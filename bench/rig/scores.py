@@ -11,6 +11,8 @@ from rig.report import table
 from rig.signing_in import SigningIn
 from rig.workloads import Workload
 
+_MANY_TIMES = 100
+"""From here on a ratio is written in whole numbers, with commas."""
 _TITLES = ("requests/s", "CPU µs", "database CPU µs", "p50 ms", "p99 ms", "ours to it")
 
 
@@ -82,7 +84,8 @@ def _table(workload: Workload, turns: dict[Contender, Turn]) -> str:
 
 
 def _bar(kind: Contender, turn: Turn, ours: Turn) -> Bar:
-    ratio = "" if kind is OURS else f" · ours {ours.per_s / turn.per_s:.3g} x"
+    times = ours.per_s / turn.per_s
+    ratio = "" if kind is OURS else f" · ours {times:,.0f} x" if times >= _MANY_TIMES else f" · ours {times:.3g} x"
     return Bar(kind.title, turn.per_s, f"{turn.per_s:,.0f}{ratio}", kind is OURS)
 
 
