@@ -1,8 +1,8 @@
 """The database and Redis: created unbound, no connection on import.
 
 `db` and `cache` are what guests get (the exercise's shell, `flask shell`): they also
-work without an application, from the environment. Services use `reading`, `writing`
-and `answers`.
+work without an application, from the environment. Services use `asked`, `reading`,
+`writing` and `answers`.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -26,12 +25,12 @@ from sqlalchemy.engine import make_url
 from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
-from app.errors import Malformed, Unavailable
+from app.errors import Unavailable
 from app.infra.answers import Answers
 from app.infra.cache import NullCache, RedisCache, open_client
 from app.infra.link import Link
 from app.infra.memory import Memory
-from app.infra.postgres import DeadlineConnection, Statement, array_text, connect, replace_if_ended
+from app.infra.postgres import DeadlineConnection, Statement, as_texts, connect, replace_if_ended
 from app.infra.shared import SharedState
 from app.models import Base
 
@@ -166,10 +165,7 @@ def asked(statement: Statement, *values: object) -> PGresult:
 
     Raises: Unavailable, ConstraintBroken, Malformed (a text holds U+0000)
     """
-    held, given = resources(), [_as_text(value) for value in values]
-    if any(value is not None and b"\0" in value for value in given):
-        # It would end there, and be somebody else's name.
-        raise Malformed("U+0000 is no part of any text here.")
+    held, given = resources(), as_texts(values)
     with _translated(held):
         borrowed = held.engine.raw_connection()
         try:
@@ -177,25 +173,6 @@ def asked(statement: Statement, *values: object) -> PGresult:
             return connection.ask(statement, given)
         finally:
             borrowed.close()
-
-
-def _as_text(value: object) -> bytes | None:
-    """A value in the form in which PostgreSQL reads its type."""
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, (list, tuple)):
-        return array_text(value)
-    if isinstance(value, datetime):
-        return _moment_text(value)
-    return str(value).encode()
-
-
-def _moment_text(value: datetime) -> bytes:
-    """In UTC, since PostgreSQL knows fewer offsets than Python; what lies outside of the calendar there is an end."""
-    try:
-        return value.astimezone(UTC).isoformat().encode()
-    except OverflowError:
-        return b"-infinity" if value.year == 1 else b"infinity"
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import re
 import select
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.types.json import set_json_dumps
 from sqlalchemy.exc import InvalidatePoolError
+
+from app.errors import Malformed
 
 # A sequential scan is never what a request should wait for.
 _SESSION = {
@@ -95,6 +98,15 @@ def numbered(sql: str, parameters: Mapping[str, object]) -> tuple[str, list[obje
     return text, [parameters[name] for name in numbers]
 
 
+def as_texts(values: Iterable[object]) -> list[bytes | None]:
+    """Values in the form in which PostgreSQL reads their types; bytes are that already. Raises: Malformed"""
+    texts = [_as_text(value) for value in values]
+    if any(text is not None and b"\0" in text for text in texts):
+        # It would end there, and be somebody else's name.
+        raise Malformed("U+0000 is no part of any text here.")
+    return texts
+
+
 def array_text(items: Iterable[str]) -> bytes:
     """An array of text in the form in which PostgreSQL reads it."""
     quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
@@ -137,3 +149,21 @@ def replace_if_ended(connection: DeadlineConnection, *_: object) -> None:
         if not poll.poll(0):
             return
     raise InvalidatePoolError("PostgreSQL has ended this connection")
+
+
+def _as_text(value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, (list, tuple)):
+        return array_text(value)
+    if isinstance(value, datetime):
+        return _moment_text(value)
+    return str(value).encode()
+
+
+def _moment_text(value: datetime) -> bytes:
+    """In UTC, since PostgreSQL knows fewer offsets than Python; what lies outside of the calendar there is an end."""
+    try:
+        return value.astimezone(UTC).isoformat().encode()
+    except OverflowError:
+        return b"-infinity" if value.year == 1 else b"infinity"

@@ -1,4 +1,4 @@
-"""The names under which answers are kept in the cache: all of them are here."""
+"""The names under which answers are kept, in memory and in Redis: all of them are here."""
 
 import hashlib
 import uuid
@@ -6,8 +6,8 @@ import uuid
 from app.schemas import ListQuery
 
 
-def user_key(user_id: uuid.UUID) -> str:
-    """One user, rendered."""
+def user_key(user_id: uuid.UUID | str) -> str:
+    """One user, rendered; an id as text is in its canonical form."""
     return f"user:{user_id}"
 
 
@@ -28,6 +28,11 @@ def sessions_key(user_id: uuid.UUID) -> str:
 def standing_key(user_id: uuid.UUID) -> str:
     """What a user may do now."""
     return f"standing:{user_id.hex}"
+
+
+def keys_of_users(*user_ids: uuid.UUID) -> list[str]:
+    """All that is kept of these users themselves."""
+    return [key for user_id in user_ids for key in (user_key(user_id), standing_key(user_id))]
 
 
 def token_key(digest: bytes) -> str:

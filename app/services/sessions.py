@@ -36,7 +36,6 @@ _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _SEEN_EVERY_S = 60.0
 _KNOWN_FOR_S = 1.0
 """How long a session is known without Redis, so that emptying Redis signs everybody out within that."""
-_LIVE = users.c.deleted_at.is_(None)
 _ENDED = "This session has ended. Sign in again."
 
 

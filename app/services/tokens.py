@@ -85,7 +85,7 @@ class Uses:
 
 
 def actor_of(secret: str, *, afresh: bool = False) -> Actor:
-    """Whom a token stands for; `afresh`: PostgreSQL is asked, not the cache. Raises: Unauthorized, Unavailable"""
+    """Whom a token stands for; `afresh`: PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable"""
     found = _looked_up(_digest(secret)) if afresh else known(secret)
     if found.is_over():
         raise Unauthorized("This API token has expired.")

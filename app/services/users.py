@@ -20,10 +20,10 @@ from app.services.columns import ENDED, MOVED, merged, named, restored, stored, 
 from app.services.documents import PUBLIC, Document, document, users
 from app.services.history import Caller
 from app.services.idempotency import Attempt
-from app.services.keys import user_key
+from app.services.keys import keys_of_users, user_key
 from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS
 from app.services.words import lexemes
-from app.services.work import Work, changing, keys_of, telling
+from app.services.work import Work, changing, telling
 from app.values import Role
 
 Precondition = Callable[[int | None], bool]
@@ -36,7 +36,7 @@ _GRAVE = frozenset({"role", "active", "password"})
 
 
 def fetch(user_id: uuid.UUID) -> Document:
-    """A living user, from the cache or by one SELECT. Raises: NotFound, Unavailable"""
+    """A living user, from memory or by one SELECT. Raises: NotFound, Unavailable"""
     return answers().of_one(user_key(user_id), lambda: _found(user_id))
 
 
@@ -256,10 +256,10 @@ def _changed(seen: _Seen, draft: UserDraft, caller: Caller) -> Document | None:
     caller.actor.require_change(seen.id, seen.role, [change["field"] for change in changes])
     if not changes:
         # It may be so by another host, of which this one has not heard yet.
-        answers().forget(keys_of(seen.id))
+        answers().forget(keys_of_users(seen.id))
         return Document(seen.version, seen.body)
     given = (seen.id, seen.version, *named(values), orjson.dumps(values["attributes"]), lexemes(values))
-    with telling(keys_of(seen.id)):
+    with telling(keys_of_users(seen.id)):
         return _document(asked(CHANGED, *given, *history.origin(caller), orjson.dumps(changes)))
 
 

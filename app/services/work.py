@@ -12,14 +12,9 @@ from app.errors import Taken, Unavailable
 from app.extensions import ConstraintBroken, answers, writing
 from app.services import administrators, tokens
 from app.services.history import Caller
-from app.services.keys import standing_key, user_key
+from app.services.keys import keys_of_users
 
 _TAKEN = {"users_username_key": "username", "users_email_key": "email"}
-
-
-def keys_of(*user_ids: uuid.UUID) -> list[str]:
-    """The keys of what is kept of these users."""
-    return [key for user_id in user_ids for key in (user_key(user_id), standing_key(user_id))]
 
 
 @dataclass(slots=True)
@@ -31,7 +26,7 @@ class Work:
 
     def outdate(self, user_ids: Iterable[uuid.UUID]) -> None:
         """After the commit nobody is to be answered with these users as they were."""
-        self.old_keys += keys_of(*user_ids)
+        self.old_keys += keys_of_users(*user_ids)
 
     def revoke_tokens(self, caller: Caller, rows: Sequence[Row[Any]]) -> None:
         """End all tokens of the users in `rows`."""

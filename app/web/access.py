@@ -34,6 +34,10 @@ class Rule:
     own: bool = False
     public: bool = False
 
+    def lets(self, who: Actor) -> bool:
+        """Whether the role of `who` is enough, whosever record it is."""
+        return who.unbound or (self.least is not None and who.may(self.least))
+
 
 PUBLIC = Rule(public=True)
 KNOWN = Rule(least="member")
@@ -225,7 +229,7 @@ def _changes_something() -> bool:
 
 def _require(rule: Rule) -> None:
     who = actor()
-    if who.unbound or (rule.least is not None and who.may(rule.least)):
+    if rule.lets(who):
         return
     if rule.own and who.owns(user_id_of((request.view_args or {})["user_id"])):
         return

@@ -20,6 +20,8 @@ from app.infra.shared import EVERY_WRITE, Phase
 from app.services import tokens, users
 from app.services.authority import Actor
 from app.services.documents import Document
+from app.services.keys import user_key
+from app.web.access import RULES
 from app.web.watching import id_for, note
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,7 @@ _ME = ("/api/me", "/me")
 # Each of these may change the answer, or who asks.
 _UNUSUAL = ("HTTP_COOKIE", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")
 _BEARER = "bearer "
+_LIST, _ONE = RULES["users.index"], RULES["users.show"]
 
 _StartResponse = Callable[..., Any]
 _Headers = list[tuple[str, str]]
@@ -73,14 +76,14 @@ class _Express:
             actor = answer = None
         if answer is not None:
             return _given(answer, environ, start_response, began)
-        if actor is not None and environ["PATH_INFO"] in _PAGES and actor.may("viewer"):
+        if actor is not None and environ["PATH_INFO"] in _PAGES and _LIST.lets(actor):
             return self._kept_page(environ, start_response)
         return self._rest(environ, start_response)
 
     def _known_answer(self, actor: Actor, environ: dict[str, Any]) -> _Answer | None:
         path: str = environ["PATH_INFO"]
         if path in _PAGES:
-            return self._memory.recall(_place(environ)) if actor.may("viewer") else None
+            return self._memory.recall(_place(environ)) if _LIST.lets(actor) else None
         if environ["QUERY_STRING"]:
             return None
         return self._me(actor, path) if path in _ME else self._user(actor, path)
@@ -121,13 +124,13 @@ class _Express:
     def _user(self, actor: Actor, path: str) -> _Answer | None:
         text = path[-_ID_CHARACTERS:]
         route = _USERS.get(path[:-_ID_CHARACTERS])
-        if route is None or not (actor.may("viewer") or (actor.whole and str(actor.user_id) == text)):
+        if route is None or not (_ONE.lets(actor) or (_ONE.own and actor.whole and str(actor.user_id) == text)):
             return None
         return self._document(text, "private, no-cache", route)
 
     def _document(self, text: str, caching: str, route: str) -> _Answer | None:
         """A living user by its id in canonical form."""
-        found: Document | None = self._memory.recall(f"user:{text}")
+        found: Document | None = self._memory.recall(user_key(text))
         if found is None:
             try:
                 user_id = uuid.UUID(text)
