@@ -1,6 +1,6 @@
 """The hot statements: what most requests ask and write, prepared, in one round trip each, with JSON made by PostgreSQL.
 
-Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_statements.py holds one against the other.
+Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_statements_*.py hold one against the other.
 """
 
 from app.infra.postgres import Statement

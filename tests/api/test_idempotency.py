@@ -1,10 +1,16 @@
 """Idempotency-Key: the same POST twice makes one user and gives one answer."""
 
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from door import Door
+from flask import Flask
+
+from app.schemas import UserDraft
+from app.services import passwords
+from app.services.idempotency import Attempt
 
 KEY = {"Idempotency-Key": "0b1f9c7e-once"}
 ADA = {"username": "ada", "name": "Ada", "attributes": {"a": 1, "b": [2]}}
@@ -65,6 +71,20 @@ def test_another_password_is_another_body(api: Door, database: psycopg.Connectio
     assert "correct horse" not in kept
 
 
+def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
+    app: Flask, api: Door, database: psycopg.Connection[Any]
+) -> None:
+    body = {"username": "ada", "name": 'Adä "\\ 田中', "password": "correct horse battery"}
+    first = api.post("/users", body, headers={"Idempotency-Key": "k"})
+    row = database.execute("SELECT key, fingerprint, password_hash, user_id, body FROM idempotency_keys").fetchone()
+    key, fingerprint, kept_hash, user_id, kept = row
+    assert (key, str(user_id), kept) == ("k", first.json["id"], first.data)
+    assert fingerprint == Attempt("k", UserDraft.model_validate(body), timedelta(days=1)).fingerprint
+    assert database.execute("SELECT password_hash FROM users").fetchone() == (kept_hash,)
+    with app.app_context():
+        assert passwords.matches(body["password"], kept_hash)
+
+
 def test_what_failed_may_be_tried_again_with_the_same_key(api: Door) -> None:
     other = api.make(username="ada")
     assert api.post("/users", ADA, headers=KEY).status_code == 409
@@ -90,6 +110,19 @@ def test_old_keys_are_swept_out(api: Door, database: psycopg.Connection[Any]) ->
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     api.post("/users", ADA, headers=KEY)
     assert database.execute("SELECT key FROM idempotency_keys").fetchall() == [(KEY["Idempotency-Key"],)]
+
+
+def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(api: Door, database: psycopg.Connection[Any]) -> None:
+    database.execute(
+        "INSERT INTO idempotency_keys (key, fingerprint, user_id, body, created_at)"
+        " SELECT 'old' || n, '', gen_random_uuid(), '', now() - interval '25 hours' - n * interval '1 minute'"
+        " FROM generate_series(1, 50) AS n"
+    )
+    api.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
+    left = {key for (key,) in database.execute("SELECT key FROM idempotency_keys").fetchall()}
+    assert left == {"k", *(f"old{n}" for n in range(1, 31))}
+    api.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
+    assert database.execute("SELECT count(*) FROM idempotency_keys").fetchone() == (11,)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9", "a\tb"])

@@ -4,30 +4,18 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 from door import SORTS, Door, links
 from flask import Flask
+from racing import at_once
 from running import Answer, Service
 
 
 @pytest.fixture(scope="module")
 def service(serve_all: Callable[..., Service]) -> Service:
     return serve_all(WORKERS="2")
-
-
-def at_once(calls: list[Callable[[], Answer]]) -> list[Answer]:
-    """Make all calls at the same moment, each in a thread of its own."""
-    gate = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], Answer]) -> Answer:
-        gate.wait()
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(run, call) for call in calls]]
 
 
 def statuses(answers: list[Answer]) -> Counter[int]:

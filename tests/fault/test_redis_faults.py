@@ -9,16 +9,14 @@ from typing import Any
 
 import pytest
 import redis
+from breaking import OUTAGES, break_it, mend
 from door import Door
 from flask import Flask
 from proxy import Proxy
 from running import Service
-from waiting import wait_until
+from waiting import BOUND_S, wait_until
 
 from embedded import Redis
-
-BOUND_S = 1.0
-"""Far above the promise of 100 ms, for a busy machine; the measured times are printed."""
 
 
 @pytest.fixture
@@ -54,35 +52,7 @@ def doors(
     return made
 
 
-def break_it(kind: str, server: Redis, proxy: Proxy) -> None:
-    match kind:
-        case "killed":
-            server.kill()
-        case "hung":
-            server.pause()
-        case "mute":
-            proxy.mute = True
-        case "hangs up":
-            proxy.refuse = True
-            proxy.cut()
-        case "slow":
-            proxy.delay_s = 0.03
-        case "very slow":
-            proxy.delay_s = 0.5
-
-
-def mend(kind: str, server: Redis, proxy: Proxy) -> None:
-    proxy.mute = proxy.refuse = False
-    proxy.delay_s = 0
-    if kind == "killed":
-        server.start()
-    server.resume()
-
-
-KINDS = ["killed", "hung", "mute", "hangs up", "slow", "very slow"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*OUTAGES, "slow", "very slow"])
 def test_every_request_is_still_right_and_in_time(own_redis: Redis, proxy: Proxy, doors: list[Door], kind: str) -> None:
     user = doors[0].make()
     path, slowest, version = f"/users/{user['id']}", 0.0, 1
@@ -109,7 +79,7 @@ def test_every_request_is_still_right_and_in_time(own_redis: Redis, proxy: Proxy
         assert door.listed(q="name")[0]["version"] == version
 
 
-@pytest.mark.parametrize("kind", ["killed", "hung", "mute", "hangs up"])
+@pytest.mark.parametrize("kind", OUTAGES)
 def test_health_says_degraded_in_time_and_ok_when_it_is_back(
     own_redis: Redis, proxy: Proxy, doors: list[Door], kind: str
 ) -> None:

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from racing import at_once
 from waiting import wait_until
 
 from app.infra.flights import Flights
@@ -18,19 +19,14 @@ def test_who_asks_alone_computes() -> None:
 
 
 def test_all_who_ask_meanwhile_share_one_computation() -> None:
-    flights, calls, gate = Flights(), list[int](), threading.Barrier(30)
+    flights, calls = Flights(), list[int]()
 
     def compute() -> object:
         calls.append(1)
         time.sleep(0.2)
         return object()
 
-    def ask(_: int) -> object:
-        gate.wait()
-        return flights.share("k", compute)
-
-    with ThreadPoolExecutor(30) as pool:
-        assert len(set(pool.map(ask, range(30)))) == 1
+    assert len(set(at_once([lambda: flights.share("k", compute)] * 30))) == 1
     assert len(calls) == 1
     assert flights._under_way == {}
 

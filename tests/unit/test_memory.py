@@ -1,19 +1,19 @@
-"""What a process remembers: nothing that is old, and no more than it may."""
+"""What a process remembers: nothing that is old. How much it may: test_room_of_memory.py."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from leases import FOR_EVER, leased
+from racing import at_once
+from readers import never, slow_reader
 
 from app.infra import memory as module
 from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
 
-FOR_EVER = 1 << 62
 MIB = 2**20
 SLOT = slot_of("k")
 
@@ -21,10 +21,8 @@ SLOT = slot_of("k")
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[SharedState]:
     """A state whose lease never ends."""
-    made = SharedState(tmp_path / "state")
-    made.lease[0] = FOR_EVER
-    yield made
-    made.close()
+    with leased(tmp_path / "state") as made:
+        yield made
 
 
 @pytest.fixture
@@ -42,30 +40,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(module, "time", Clock)
     return now_ns
-
-
-def never() -> bytes:
-    raise AssertionError("this was in memory")
-
-
-@contextmanager
-def slow_reader(memory: Memory, slot: int) -> Iterator[None]:
-    """Somebody reads b"old" for "k" before the block, and is done with it only after the block."""
-    computed, go_on = threading.Event(), threading.Event()
-
-    def slowly() -> bytes:
-        computed.set()
-        assert go_on.wait(5)
-        return b"old"
-
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(memory.through, "k", slot, slowly)
-        assert computed.wait(5)
-        try:
-            yield
-        finally:
-            go_on.set()
-        assert reading.result() == b"old"
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"x" * 100_000])
@@ -93,7 +67,7 @@ def test_a_write_makes_its_slots_old_and_nothing_else(state: SharedState, memory
 
 @pytest.mark.parametrize("slot", [SLOT, EVERY_WRITE])
 def test_a_slow_reader_does_not_put_an_older_value_back(state: SharedState, memory: Memory, slot: int) -> None:
-    with slow_reader(memory, slot):
+    with slow_reader(lambda key, compute: memory.through(key, slot, compute)):
         state.touch([slot])
     assert memory.recall("k") is None
     assert memory.through("k", slot, lambda: b"new") == b"new"
@@ -103,7 +77,7 @@ def test_a_slow_reader_does_not_put_an_older_value_back(state: SharedState, memo
 def test_who_asks_after_a_write_does_not_share_what_began_before_it(
     state: SharedState, memory: Memory, slot: int
 ) -> None:
-    with slow_reader(memory, slot):
+    with slow_reader(lambda key, compute: memory.through(key, slot, compute)):
         state.touch([slot])
         assert memory.through("k", slot, lambda: b"new") == b"new"
         assert memory.through("k", slot, never) == b"new"
@@ -144,6 +118,20 @@ def test_a_lease_ends_by_itself(state: SharedState, memory: Memory, clock: list[
     assert not memory.usable
 
 
+def test_a_lease_that_is_given_while_somebody_looks_lends_nothing_old(state: SharedState, memory: Memory) -> None:
+    """It was over, and is given anew with what was heard meanwhile, between two steps of a reader."""
+
+    class Courier:
+        def __getitem__(self, _: int) -> int:
+            state.touch([SLOT])
+            return FOR_EVER
+
+    memory.through("k", SLOT, lambda: b"old")
+    assert memory.recall("k") == b"old"
+    memory._lease = Courier()
+    assert memory.recall("k") is None
+
+
 def test_a_value_goes_after_its_time(memory: Memory, clock: list[int]) -> None:
     memory.through("k", SLOT, lambda: b"kept")
     memory.through("short", SLOT, lambda: b"kept", ttl_s=5)
@@ -169,56 +157,6 @@ def test_a_value_that_took_long_to_compute_is_not_kept_the_longer_for_it(memory:
     memory.through("k", SLOT, slowly)
     clock[0] += int(60e9)
     assert memory.recall("k") is None
-
-
-def test_it_never_takes_more_than_it_may(state: SharedState) -> None:
-    memory = Memory(state, 100_000, 60)
-    for number in range(1000):
-        memory.through(number, SLOT, lambda: b"x" * 1000)
-        assert memory._bytes <= 100_000
-        assert memory._bytes == sum(entry.size for entry in memory._entries.values())
-    assert 30 <= len(memory) <= 100
-    assert memory.recall(999) == b"x" * 1000
-
-
-def test_a_value_that_replaces_another_takes_its_place(state: SharedState) -> None:
-    memory = Memory(state, 100_000, 60)
-    for number in range(1000):
-        memory.keep("k", b"x" * number, SLOT, memory.stamp(SLOT))
-    assert len(memory) == 1
-    assert memory._bytes == memory._entries["k"].size
-
-
-def test_the_least_recently_used_goes_first(state: SharedState) -> None:
-    memory = Memory(state, 20_000, 60)
-    room = 0
-    while len(memory) == room:
-        memory.through(f"k{room}", SLOT, lambda: b"x" * 1000)
-        room += 1
-    memory.through("k1", SLOT, never)
-    for number in range(room - 2):
-        memory.through(f"new{number}", SLOT, lambda: b"x" * 1000)
-    assert memory.recall("k1") == b"x" * 1000, "it was used last of the old ones"
-    assert memory.recall("k2") is None
-    assert memory.recall("new0") == b"x" * 1000
-
-
-def test_a_value_that_is_a_great_share_of_all_is_not_kept(state: SharedState) -> None:
-    memory = Memory(state, 100_000, 60)
-    memory.through("small", SLOT, lambda: b"x")
-    memory.through("great", SLOT, lambda: b"x" * 13_000)
-    assert memory.recall("great") is None
-    assert memory.recall("small") == b"x"
-
-
-def test_with_no_room_it_is_off(state: SharedState) -> None:
-    memory = Memory(state, 0, 60)
-    assert not memory.usable
-    for value in (b"one", b"two"):
-        assert memory.through("k", SLOT, lambda value=value: value) == value
-    memory.keep("k", b"three", SLOT, memory.stamp(SLOT))
-    assert memory.recall("k") is None
-    assert len(memory) == 0
 
 
 def test_an_alias_finds_the_same_until_it_is_old(state: SharedState, memory: Memory, clock: list[int]) -> None:
@@ -256,19 +194,13 @@ def test_what_raises_is_raised_and_not_kept(memory: Memory) -> None:
 
 def test_a_herd_computes_once(memory: Memory) -> None:
     calls: list[int] = []
-    gate = threading.Barrier(50)
 
     def compute() -> bytes:
         calls.append(1)
         time.sleep(0.3)
         return b"value"
 
-    def ask(_: int) -> bytes:
-        gate.wait()
-        return memory.through("k", SLOT, compute)
-
-    with ThreadPoolExecutor(50) as pool:
-        assert set(pool.map(ask, range(50))) == {b"value"}
+    assert set(at_once([lambda: memory.through("k", SLOT, compute)] * 50)) == {b"value"}
     assert len(calls) == 1
 
 

@@ -1,0 +1,138 @@
+"""Changes of one user at once: none is lost, and none is made of what is no more."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from racing import at_once
+from rows import history, plainly
+
+from app.infra.postgres import Statement
+from app.services import users
+from app.services.statements import CHANGED
+
+
+def test_changes_of_different_fields_at_once_all_arrive(
+    app: Flask, api: Door, database: psycopg.Connection[Any]
+) -> None:
+    path, rounds = f"/users/{api.make(username='ada')['id']}", 12
+    tracks = [
+        lambda n: {"name": f"Ada {n}"},
+        lambda n: {"email": f"ada{n}@example.org"},
+        lambda n: {"username": f"ada{n}"},
+        lambda n: {"attributes": {"a": n}},
+        lambda n: {"attributes": {"b": {str(n): n}}},
+        lambda n: {"active": n % 2 == 1},
+        lambda n: {"role": "viewer" if n % 2 else "member"},
+    ]
+
+    def change(track: Callable[[int], Any]) -> list[int]:
+        door, versions = Door(app), []
+        for number in range(1, rounds + 1):
+            answer = door.patch(path, track(number))
+            assert answer.status_code == 200, answer.text
+            versions.append(answer.json["version"])
+        return versions
+
+    answered = at_once([lambda track=track: change(track) for track in tracks])
+    user = api.get(path).json
+    found = {name: user[name] for name in ("name", "email", "username", "attributes", "active", "role")}
+    assert found == {
+        "name": f"Ada {rounds}",
+        "email": f"ada{rounds}@example.org",
+        "username": f"ada{rounds}",
+        "attributes": {"a": rounds, "b": {str(n): n for n in range(1, rounds + 1)}},
+        "active": False,
+        "role": "member",
+    }
+    # Who was active already, and sets it, changes nothing and is answered with the version of then.
+    counted = sorted(version for versions in [*answered[:5], answered[6]] for version in versions)
+    assert len(set(counted)) == len(counted)
+    entries = database.execute("SELECT version FROM history ORDER BY id").fetchall()
+    assert [version for (version,) in entries] == list(range(1, user["version"] + 1))
+    assert user["version"] == 1 + 6 * rounds + rounds - 1
+
+
+def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: Door) -> None:
+    path = f"/users/{api.make()['id']}"
+    for number in range(1, 16):
+        tag = {"If-Match": f'"{number}"'}
+        answers = at_once(
+            [
+                lambda n=n, tag=tag: Door(app).patch(path, {"attributes": {"n": f"{tag} {n}"}}, headers=tag)
+                for n in range(6)
+            ]
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
+    assert api.get(path).json["version"] == 16
+
+
+@pytest.mark.parametrize("losses", [0, 1, 2, 3, 4])
+def test_who_loses_again_and_again_gets_a_lock(
+    app: Flask,
+    api: Door,
+    database: psycopg.Connection[Any],
+    spied: list[Statement],
+    monkeypatch: pytest.MonkeyPatch,
+    losses: int,
+) -> None:
+    """Somebody else is faster after each look, so many times."""
+    user_id = uuid.UUID(api.make()["id"])
+    alone, left = users._change_alone, [losses]
+    locked = []
+
+    def meanwhile() -> None:
+        if left[0]:
+            left[0] -= 1
+            database.execute("UPDATE users SET version = version + 1, email = %s", [f"e{left[0]}@example.org"])
+
+    after_each_look(monkeypatch, meanwhile)
+    monkeypatch.setattr(users, "_change_alone", lambda *given: locked.append(given) or alone(*given))
+    answer = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
+    assert (answer.status_code, answer.json["version"]) == (200, 2 + min(losses, 3))
+    assert spied.count(CHANGED) == min(losses + 1, 3)
+    assert len(locked) == (losses >= 3)
+    with app.app_context():
+        assert answer.data == plainly(user_id)
+    last = {"email": None} if not losses else {"email": f"e{left[0]}@example.org"}
+    assert answer.json == {**answer.json, **last, "attributes": {"n": 1}}
+    assert [entry[0] for entry in history(database, user_id)] == [1, answer.json["version"]]
+
+
+@pytest.mark.parametrize("condition", ["If-Match", "none"])
+def test_if_match_is_asked_again_after_each_loss(
+    api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, condition: str
+) -> None:
+    user = api.make()
+    faster = "UPDATE users SET version = version + 1 WHERE version = 1"
+    after_each_look(monkeypatch, lambda: database.execute(faster))
+    headers = {"If-Match": '"1"'} if condition == "If-Match" else {}
+    answer = api.patch(f"/users/{user['id']}", {"name": "New"}, headers=headers)
+    assert answer.status_code == (412 if headers else 200)
+
+
+@pytest.mark.parametrize("gone", ["trash", "purged"])
+def test_who_goes_between_look_and_change_is_not_there(
+    api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    user = api.make()
+    going = "UPDATE users SET deleted_at = now()" if gone == "trash" else "DELETE FROM users"
+    after_each_look(monkeypatch, lambda: database.execute(going))
+    assert api.patch(f"/users/{user['id']}", {"name": "New"}).status_code == 404
+    assert len(history(database, uuid.UUID(user["id"]))) == 1
+
+
+def after_each_look(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    """Let something happen whenever a change has looked at its user, and has not written yet."""
+    seen = users._seen
+
+    def look(wanted: uuid.UUID) -> Any:
+        found = seen(wanted)
+        happen()
+        return found
+
+    monkeypatch.setattr(users, "_seen", look)

@@ -1,0 +1,74 @@
+"""Idempotency-Key, by many at once: one makes the user, and nobody waits for another's key."""
+
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from racing import at_once
+
+from embedded import Stack
+
+
+@pytest.mark.usefixtures("api")
+def test_of_those_who_come_with_one_key_at_once_one_makes_a_user(app: Flask, database: psycopg.Connection[Any]) -> None:
+    for number in range(15):
+        body, key = {"username": f"u{number}"}, {"Idempotency-Key": f"k{number}"}
+        answers = at_once([lambda body=body, key=key: Door(app).post("/users", body, headers=key)] * 8)
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.data for answer in answers}) == 1
+        assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    assert database.execute("SELECT count(*) FROM users").fetchone() == (15,)
+    assert database.execute("SELECT count(*) FROM history").fetchone() == (15,)
+
+
+def test_an_old_key_is_taken_anew_by_one_of_those_who_come_at_once(
+    app: Flask, api: Door, database: psycopg.Connection[Any]
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    for number in range(10):
+        answers = at_once(
+            [
+                lambda n=n, number=number: Door(app).post("/users", {"username": f"u{number}-{n}"}, headers=key)
+                for n in range(6)
+            ]
+        )
+        assert sorted(answer.status_code for answer in answers) == [201, 422, 422, 422, 422, 422]
+        (first,) = [answer for answer in answers if answer.status_code == 201]
+        assert database.execute("SELECT body FROM idempotency_keys").fetchall() == [(first.data,)]
+        database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    assert len(api.listed()) == 10
+
+
+@pytest.mark.usefixtures("api")
+def test_those_who_take_old_keys_anew_do_not_hinder_each_other(app: Flask, database: psycopg.Connection[Any]) -> None:
+    """Each also sweeps out what is old: the keys of the others."""
+    calls = [
+        lambda n=n, number=number: Door(app).post(
+            "/users", {"username": f"u{number}-{n}"}, headers={"Idempotency-Key": f"k{n}"}
+        )
+        for number in range(12)
+        for n in range(8)
+    ]
+    for start in range(0, len(calls), 8):
+        answers = at_once(calls[start : start + 8])
+        assert {answer.status_code for answer in answers} == {201}, [answer.text for answer in answers]
+        database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+
+
+def test_an_old_key_that_somebody_else_has_in_hand_is_not_waited_for(
+    api: Door, servers: Stack, database: psycopg.Connection[Any]
+) -> None:
+    """Two who swept out each other's would wait for each other: 503 after a second, or five."""
+    for number in range(3):
+        api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
+    database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    with psycopg.connect(servers.postgres.url) as other:
+        other.execute("SELECT FROM idempotency_keys WHERE key = 'k1' FOR UPDATE")
+        began = time.monotonic()
+        assert api.post("/users", {"username": "new"}, headers={"Idempotency-Key": "k"}).status_code == 201
+        assert time.monotonic() - began < 1
+    left = database.execute("SELECT key FROM idempotency_keys ORDER BY key").fetchall()
+    assert left == [("k",), ("k1",)]

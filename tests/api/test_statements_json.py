@@ -1,0 +1,75 @@
+"""The JSON that PostgreSQL makes of a user is that of documents.document, to the byte."""
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from hypothesis import example, given
+from rows import plainly, put
+from samples import NASTY, ROW, UNHURRIED
+
+from app.extensions import asked
+from app.schemas import ListQuery
+from app.services import listing
+from app.services.statements import AS_IT_IS, USERS
+
+
+@UNHURRIED
+@given(row=ROW)
+@example(row={"created_at": datetime(2026, 1, 2, 3, 4, 5, 100_000, UTC), "updated_at": datetime(1, 1, 2, tzinfo=UTC)})
+@example(
+    row={"created_at": datetime(9999, 12, 30, 23, 59, 59, 10, UTC), "deleted_at": datetime(2026, 1, 1, tzinfo=UTC)}
+)
+@example(row={"username": '\b\f\n\r\t\x01\x1f\x7f\x9f\u2028"\\/', "email": "", "name": "\ufeff\uffff\U0010ffff"})
+def test_json_made_by_postgresql_is_ours_to_the_byte(
+    app: Flask, inside: Callable[[], None], row: dict[str, Any]
+) -> None:
+    inside()
+    with app.app_context():
+        app.extensions["fullstack"].state.touch_all()
+        require_same_json(put(**row), trashed=row.get("deleted_at") is not None)
+
+
+@pytest.mark.parametrize("trashed", [False, True], ids=["live", "trash"])
+@pytest.mark.parametrize("kind", NASTY)
+def test_users_of_all_kinds_are_the_same_by_every_statement(app: Flask, api: Door, kind: str, trashed: bool) -> None:
+    answer = api.post("/users", NASTY[kind])
+    user_id = uuid.UUID(answer.json["id"])
+    with app.app_context():
+        assert answer.data == plainly(user_id)
+        changed = api.patch(f"/users/{user_id}", {"name": "Someone \\ else"})
+        assert changed.data == plainly(user_id)
+        if trashed:
+            api.delete(f"/users/{user_id}")
+        require_same_json(user_id, trashed=trashed)
+
+
+@pytest.mark.parametrize("text", ['{ "a" : 1.50 }', '{"\\u0041":"\\u00e9\\/"}', "{\n}", '{"a":1e+20,"a":2}'])
+def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
+    app: Flask, api: Door, database: psycopg.Connection[Any], text: str
+) -> None:
+    user_id = uuid.UUID(api.make()["id"])
+    database.execute("UPDATE users SET attributes = %s::json WHERE id = %s", [text, user_id])
+    with app.app_context():
+        app.extensions["fullstack"].state.touch_all()
+        require_same_json(user_id, trashed=False)
+        assert text.encode() in plainly(user_id)
+
+
+def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
+    """What all statements that read write of this user."""
+    plain = plainly(user_id)
+    assert listing.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
+    found = [asked(USERS, [str(user_id)]), asked(AS_IT_IS, user_id)]
+    if trashed:
+        assert [one.ntuples for one in found] == [0, 0]
+        return
+    assert found[0].get_value(0, 0) == str(user_id).encode()
+    assert found[0].get_value(0, 2) == found[1].get_value(0, found[1].nfields - 1) == plain
+    assert found[0].get_value(0, 1) == found[1].get_value(0, 0) == str(orjson.loads(plain)["version"]).encode()

@@ -1,0 +1,219 @@
+"""The hot statements leave the rows that their plain versions in SQLAlchemy leave, and nothing where they refuse."""
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from hypothesis import assume, given
+from pydantic import ValidationError
+from rows import USERS_TABLE, columns, history, plainly, put
+from samples import NASTY, PATCHES, UNHURRIED, WHOLE
+
+from app.errors import Taken
+from app.infra.postgres import Statement
+from app.schemas import UserDraft, UserPatch
+from app.services import passwords, users
+from app.services.authority import OPEN
+from app.services.history import Caller
+from app.services.idempotency import Attempt
+from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS
+
+CALLER = Caller(OPEN, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
+DAY = timedelta(days=1)
+
+
+def test_each_column_of_a_row_is_compared_here(
+    database: psycopg.Connection[Any], inside: Callable[[], None], app: Flask
+) -> None:
+    """A new column has to be added to the statements, and to the comparison."""
+    inside()
+    with app.app_context():
+        user_id = put()
+    compared = columns(database, user_id).keys() - {"has_password", "is_new"} | {
+        "id",
+        "password_hash",
+        "created_at",
+        "updated_at",
+    }
+    assert compared == set(USERS_TABLE.c.keys())
+
+
+@UNHURRIED
+@given(fields=WHOLE)
+def test_a_new_user_leaves_the_same_rows_either_way(
+    app: Flask, inside: Callable[[], None], database: psycopg.Connection[Any], fields: dict[str, Any]
+) -> None:
+    require_made_alike(app, inside, database, parsed(UserDraft, fields))
+
+
+@pytest.mark.parametrize("kind", [*NASTY, "password"])
+def test_a_new_user_of_any_kind_leaves_the_same_rows_either_way(
+    app: Flask, inside: Callable[[], None], database: psycopg.Connection[Any], kind: str
+) -> None:
+    fields = NASTY.get(kind, {"username": "ada", "role": "admin", "active": False, "password": "correct horse battery"})
+    require_made_alike(app, inside, database, UserDraft.model_validate(fields))
+
+
+def require_made_alike(
+    app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft
+) -> None:
+    """By MADE, by MADE_ONCE and by users.replace, which makes a row in SQLAlchemy."""
+    ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
+        lambda: users.register(draft, CALLER)[:2],
+        lambda: users.register(draft, CALLER, Attempt("key", draft, DAY))[:2],
+        lambda: (users.replace(plain_id, draft, anything, CALLER)[0], plain_id),
+    ]
+    plain_id, found = uuid.uuid4(), []
+    with app.app_context():
+        for way in ways:
+            clear()
+            made, user_id = way()
+            assert made.body == plainly(user_id)
+            (kept,) = database.execute("SELECT password_hash FROM users").fetchone()
+            assert passwords.matches(draft.password, kept)
+            found.append((made.version, columns(database, user_id), history(database, user_id)))
+    assert found[0] == found[1] == found[2]
+
+
+@UNHURRIED
+@given(fields=WHOLE, change=PATCHES)
+def test_a_change_leaves_the_same_rows_either_way(
+    app: Flask,
+    inside: Callable[[], None],
+    database: psycopg.Connection[Any],
+    fields: dict[str, Any],
+    change: dict[str, Any],
+) -> None:
+    require_changed_alike(app, inside, database, parsed(UserDraft, fields), parsed(UserPatch, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"name": "Ada"},
+        {"name": None, "email": None},
+        {"username": "ADA"},
+        {"attributes": None},
+        {"attributes": {"a": 1}},
+        {"attributes": {"a": 1.0}},
+        {"attributes": {"a": True}},
+        {"attributes": {"a": None, "deep": {"x": None, "y": [None]}}},
+        *({name: user[name] for name in ("name", "attributes") if name in user} for user in NASTY.values()),
+    ],
+)
+def test_each_kind_of_change_leaves_the_same_rows_either_way(
+    app: Flask, inside: Callable[[], None], database: psycopg.Connection[Any], change: dict[str, Any]
+) -> None:
+    ada = {"username": "ada", "name": "Ada", "email": "ada@example.org", "role": "editor", "password": "correct horse"}
+    ada["attributes"] = {"a": 1, "deep": {"x": 1}}
+    draft = UserDraft.model_validate(ada)
+    require_changed_alike(app, inside, database, draft, UserPatch.model_validate(change))
+
+
+def require_changed_alike(
+    app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft, patch: UserPatch
+) -> None:
+    """By CHANGED and by the plain way under a lock: now, and when the clock was set back."""
+    found = []
+    with app.app_context():
+        for way in (users.change, users._change_alone):
+            for later in (None, datetime(2999, 1, 1, tzinfo=UTC)):
+                clear()
+                user_id = users.register(draft, CALLER)[1]
+                if later is not None:
+                    database.execute("UPDATE users SET updated_at = %s", [later])
+                made = way(user_id, patch, anything, CALLER)
+                assert made.body == plainly(user_id)
+                (moved,) = database.execute("SELECT updated_at FROM users").fetchone()
+                assert later is None or moved == later
+                row = columns(database, user_id)
+                # The plain way ends the sessions of who is inactive once more; they have none.
+                row["session_epoch"] = row["active"] and row["session_epoch"]
+                found.append((made.version, row, history(database, user_id)))
+    assert found[0] == found[2]
+    assert found[1] == found[3]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": "Ada"},
+        {"name": "  Ada "},
+        {"username": "ada", "email": "ada@example.org", "attributes": {"a": 1}},
+        {"attributes": {}},
+        {"attributes": {"gone": None}},
+    ],
+)
+def test_what_changes_nothing_gives_no_version_and_no_entry(
+    app: Flask, api: Door, database: psycopg.Connection[Any], spied: list[Statement], body: dict[str, Any]
+) -> None:
+    answer = api.post("/users", {"username": "ada", "name": "Ada", "email": "ada@example.org", "attributes": {"a": 1}})
+    user_id = uuid.UUID(answer.json["id"])
+    again = api.patch(f"/users/{user_id}", body)
+    assert (again.data, again.headers["ETag"]) == (answer.data, '"1"')
+    assert CHANGED not in spied
+    assert len(history(database, user_id)) == 1
+    with app.app_context():
+        assert again.data == plainly(user_id)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+@pytest.mark.parametrize("taken", ["username", "email"])
+def test_a_name_that_is_taken_leaves_nothing(
+    api: Door, database: psycopg.Connection[Any], headers: dict[str, str], taken: str
+) -> None:
+    api.make(username="ada", email="ada@example.org")
+    body = {
+        "username": "bob",
+        "email": "bob@example.org",
+        taken: {"username": "ADA", "email": "Ada@Example.org"}[taken],
+    }
+    answer = api.post("/users", body, headers=headers)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (409, taken)
+    other = api.make(username="carol")
+    assert api.patch(f"/users/{other['id']}", {taken: body[taken]}).status_code == 409
+    for table, count in (("users", 2), ("history", 2), ("idempotency_keys", 0)):
+        assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,)  # noqa: S608 - names of ours
+
+
+def test_who_is_refused_a_name_hears_which(app: Flask, api: Door) -> None:
+    api.make(username="ada")
+    other = uuid.UUID(api.make(username="bob")["id"])
+    ways = [
+        lambda: users.register(UserDraft(username="Ada"), CALLER),
+        lambda: users.change(other, UserPatch(username="Ada"), anything, CALLER),
+    ]
+    for way in ways:
+        with app.app_context(), pytest.raises(Taken) as refused:
+            way()
+        assert [fault.field for fault in refused.value.faults] == ["username"]
+
+
+def test_the_hot_statements_are_what_requests_use(api: Door, spied: list[Statement]) -> None:
+    user = api.make(username="ada")
+    api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"})
+    api.patch(f"/users/{user['id']}", {"name": "Ada"})
+    api.get(f"/users/{user['id']}")
+    assert [one for one in spied if one in (MADE, MADE_ONCE, AS_IT_IS, CHANGED, USERS)] == [
+        MADE, MADE_ONCE, AS_IT_IS, CHANGED, USERS,
+    ]  # fmt: skip
+
+
+def parsed(model: type[Any], fields: dict[str, Any]) -> Any:
+    """`fields` as a request would have them; what breaks a rule is no example."""
+    try:
+        found = model.model_validate(fields)
+    except ValidationError:
+        assume(False)  # noqa: FBT003 - so Hypothesis wants it
+    return found
+
+
+def anything(_: int | None) -> bool:
+    return True

@@ -1,0 +1,33 @@
+"""Ways to break a Redis, or the way to it."""
+
+from proxy import Proxy
+
+from app.infra.courier import LEASE_S
+from embedded import Redis
+
+OUTAGES = ["killed", "hung", "mute", "hangs up"]
+"""What leaves nobody with an answer."""
+DELAYS_S = {"slow": 0.03, "too slow": 2 * LEASE_S, "very slow": 0.5}
+
+
+def break_it(kind: str, server: Redis, proxy: Proxy) -> None:
+    match kind:
+        case "killed":
+            server.kill()
+        case "hung":
+            server.pause()
+        case "mute":
+            proxy.mute = True
+        case "hangs up":
+            proxy.refuse = True
+            proxy.cut()
+        case _:
+            proxy.delay_s = DELAYS_S[kind]
+
+
+def mend(kind: str, server: Redis, proxy: Proxy) -> None:
+    proxy.mute = proxy.refuse = False
+    proxy.delay_s = 0
+    if kind == "killed":
+        server.start()
+    server.resume()

@@ -1,0 +1,46 @@
+"""Rows of users and of their history, past all doors."""
+
+import uuid
+from typing import Any
+
+import psycopg
+from sqlalchemy import insert, select
+
+from app.extensions import reading, writing
+from app.models import User as UserRow
+from app.models import table_of
+from app.services.documents import PUBLIC, document
+
+USERS_TABLE = table_of(UserRow)
+
+
+def put(**fields: Any) -> uuid.UUID:
+    """A row as it is given, past all rules."""
+    user_id = uuid.uuid4()
+    row = {"username": "u", "name": "n", **fields, "id": user_id, "words": ""}
+    keys = {"username_key": user_id.hex, "name_key": row["name"], "email_key": row.get("email") and user_id.hex}
+    with writing() as connection:
+        connection.execute(insert(USERS_TABLE).values({**row, **keys}))
+    return user_id
+
+
+def plainly(user_id: uuid.UUID) -> bytes:
+    """A user as documents.document writes it."""
+    with reading() as connection:
+        return document(connection.execute(select(*PUBLIC).where(USERS_TABLE.c.id == user_id)).one()).body
+
+
+def columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
+    """All columns of a row as text, but for its id and the moments of now; a password by whether there is one."""
+    names = "username, username_key, email, email_key, name, name_key, role, active, attributes::text, version"
+    rest = "words::text, session_epoch, deleted_at, password_hash IS NOT NULL AS has_password"
+    new = "created_at = updated_at AS is_new"
+    cursor = database.execute(f"SELECT {names}, {rest}, {new} FROM users WHERE id = %s", [user_id])  # noqa: S608 - names of ours
+    (row,) = cursor.fetchall()
+    return dict(zip([column.name for column in cursor.description], row, strict=True))
+
+
+def history(database: psycopg.Connection[Any], user_id: uuid.UUID) -> list[tuple[Any, ...]]:
+    """The entries of a user, but for their ids and moments."""
+    names = "version, action, actor, address, agent, request_id, changes::text"
+    return database.execute(f"SELECT {names} FROM history WHERE user_id = %s ORDER BY id", [user_id]).fetchall()  # noqa: S608
