@@ -6,8 +6,8 @@ before the question: for LEASE_S from then on this host's stamps are at most tha
 slow, thus ends the lease by itself, and every process goes without its memory.
 
 When it is back, some find it sooner than others, and who has not yet can't tell of its writes. So the courier tells
-of its host's doubts itself, before it asks, and after a loss it waits for the couriers of other hosts before it
-holds a lease again.
+of its host's doubts itself, before it asks, and after a loss, or an answer that came too late for a lease, it waits
+for the couriers of other hosts before it holds one again.
 """
 
 import contextlib
@@ -83,8 +83,12 @@ class Courier:
                 asked_ns = time.monotonic_ns()
                 ears.ping()
                 self._await_pong(ears)
-                if asked_ns >= from_ns:
-                    self._state.lease[0] = asked_ns + int(1e9 * LEASE_S)
+                until_ns, now_ns = asked_ns + int(1e9 * LEASE_S), time.monotonic_ns()
+                if now_ns >= until_ns:
+                    # Redis hung so long that somebody gave up telling it: as after a loss.
+                    from_ns = now_ns + int(1e9 * _GRACE_S)
+                elif asked_ns >= from_ns:
+                    self._state.lease[0] = until_ns
                 yield
                 self._listen(ears, asked_ns + int(1e9 * _ASK_EVERY_S))
 

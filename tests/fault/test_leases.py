@@ -9,7 +9,7 @@ from breaking import OUTAGES, break_it, mend
 from couriers import SLOT, Host
 from waiting import BOUND_S, wait_until
 
-from app.infra.courier import Courier
+from app.infra.courier import LEASE_S, Courier
 from app.infra.shared import SharedState
 from embedded import Redis
 
@@ -69,6 +69,25 @@ def test_what_was_written_while_the_channel_was_lost_is_old_before_memory_is_use
         mend(kind, own_redis, reader.proxy)
         wait_until(lambda: reader.memory.usable)
         assert reader.memory.recall("k") is None
+
+
+def test_after_a_hang_so_short_that_no_connection_was_given_up_others_are_waited_for_all_the_same(
+    own_redis: Redis, hosts: list[Host]
+) -> None:
+    """A write that could not be told in the hang is told by a courier that gets its answer a little later."""
+    writer, reader = hosts
+    reader.keep()
+    writer.proxy.delay_s = 0.05
+    own_redis.pause()
+    writer.state.doubt()
+    answered = time.monotonic()
+    time.sleep(0.15)
+    own_redis.resume()
+    while time.monotonic() < answered + 0.5:
+        if time.monotonic() > answered + LEASE_S:
+            assert reader.memory.recall("k") is None
+    wait_until(lambda: reader.memory.usable)
+    assert reader.memory.recall("k") is None
 
 
 def test_a_courier_that_is_closed_leaves_no_lease(own_redis: Redis, tmp_path: Path) -> None:
