@@ -1,30 +1,24 @@
 """Users: each command is one transaction with its history entry, told to the cache after its commit."""
 
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import orjson
-from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, NotFound, Stale, Unavailable
-from app.extensions import Resources, answers, asked, resources
-from app.infra.postgres import bytea_text
-from app.infra.together import Together
+from app.extensions import answers
 from app.models import HistoryEntry, table_of
 from app.schemas import UserDraft, UserPatch
-from app.services import administrators, history, idempotency, passwords, sessions, tokens
-from app.services.columns import ENDED, MOVED, merged, named, restored, stored, trashed, values_of
+from app.services import administrators, history, hot_users, idempotency, passwords, sessions, tokens
+from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
 from app.services.documents import PUBLIC, Document, document, users
 from app.services.history import Caller
 from app.services.idempotency import Attempt
-from app.services.keys import keys_of_users, user_key
-from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS
-from app.services.words import lexemes
-from app.services.work import Work, changing, telling
-from app.values import Role
+from app.services.keys import user_key
+from app.services.work import Work, changing
 
 Precondition = Callable[[int | None], bool]
 """Whether a command may go on, given the version that there is (None: there is no such user)."""
@@ -37,7 +31,7 @@ _GRAVE = frozenset({"role", "active", "password"})
 
 def fetch(user_id: uuid.UUID) -> Document:
     """A living user, from memory or by one SELECT. Raises: NotFound, Unavailable"""
-    return answers().of_one(user_key(user_id), lambda: _found(user_id))
+    return answers().of_one(user_key(user_id), lambda: hot_users.find(user_id))
 
 
 def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -> tuple[Document, uuid.UUID, bool]:
@@ -50,7 +44,7 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     passwords.require_unlike(draft.password, values)
     values["password_hash"] = passwords.hashed(draft.password)
     user_id = uuid7()
-    made = _made(user_id, values, caller, attempt)
+    made = hot_users.make(user_id, values, caller, attempt)
     if made is not None:
         return made, user_id, False
     # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
@@ -93,9 +87,9 @@ def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: 
     for _ in range(_TRIES):
         if patch.model_fields_set & _GRAVE:
             break
-        seen = _seen(user_id)
+        seen = hot_users.look(user_id)
         _require(allowed, seen.version)
-        made = _changed(seen, merged(seen, patch), caller)
+        made = hot_users.change(seen, merged(seen, patch), caller)
         if made is not None:
             return made
     return _change_alone(user_id, patch, allowed, caller)
@@ -171,103 +165,6 @@ def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
         idempotency.erase(work.connection, user_id)
         history.record(work.connection, caller, user_id, row.version + 1, "purged")
     sessions.forget(user_id)
-
-
-def _found(user_id: uuid.UUID) -> Document:
-    found = resources().part(_reader).get(str(user_id))
-    if found is None:
-        raise NotFound("There is no such user.")
-    return found
-
-
-def _reader(_: Resources) -> Together[str, Document]:
-    return Together(_read)
-
-
-def _read(ids: Sequence[str]) -> dict[str, Document]:
-    found = asked(USERS, ids)
-    return {
-        (found.get_value(row, 0) or b"").decode(): Document(
-            int(found.get_value(row, 1) or b""), found.get_value(row, 2) or b""
-        )
-        for row in range(found.ntuples)
-    }
-
-
-def _made(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: Attempt | None) -> Document | None:
-    """A new user, with its history and the answer to `attempt`, in one statement. None: the key was used before.
-
-    Raises: Taken, Unavailable
-    """
-    rest = (values["role"], values["active"], orjson.dumps(values["attributes"]), values["password_hash"])
-    entry = (*history.origin(caller), orjson.dumps(history.differences({}, values)))
-    given = (user_id, *named(values), *rest, lexemes(values), *entry)
-    # Nobody can have kept anything of an id that there never was.
-    with telling([]):
-        if attempt is None:
-            return _document(asked(MADE, *given))
-        kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-        return _document(asked(MADE_ONCE, *given, *kept))
-
-
-class _Seen(NamedTuple):
-    """A living user as a change finds it; `attributes` and `body` as JSON."""
-
-    id: uuid.UUID
-    version: int
-    username: str
-    email: str | None
-    name: str
-    role: Role
-    active: bool
-    attributes: str
-    body: bytes
-
-
-def _seen(user_id: uuid.UUID) -> _Seen:
-    """A living user as it is now, unlocked. Raises: NotFound, Unavailable"""
-    found = asked(AS_IT_IS, user_id)
-    if not found.ntuples:
-        raise NotFound("There is no such user.")
-    version, username, email, name, role, active, attributes = (
-        None if (value := found.get_value(0, column)) is None else value.decode() for column in range(7)
-    )
-    return _Seen(
-        user_id,
-        int(version or 0),
-        username or "",
-        email,
-        name or "",
-        cast("Role", role),
-        active == "t",
-        attributes or "{}",
-        found.get_value(0, 7) or b"",
-    )
-
-
-def _changed(seen: _Seen, draft: UserDraft, caller: Caller) -> Document | None:
-    """`seen` changed into `draft`, with its history, in one statement. None: somebody else was faster.
-
-    Raises: Invalid, Forbidden, Taken, Unavailable
-    """
-    values = values_of(draft)
-    before = {**seen._asdict(), "attributes": orjson.loads(seen.attributes)}
-    changes = history.differences(before, values)
-    caller.actor.require_change(seen.id, seen.role, [change["field"] for change in changes])
-    if not changes:
-        # It may be so by another host, of which this one has not heard yet.
-        answers().forget(keys_of_users(seen.id))
-        return Document(seen.version, seen.body)
-    given = (seen.id, seen.version, *named(values), orjson.dumps(values["attributes"]), lexemes(values))
-    with telling(keys_of_users(seen.id)):
-        return _document(asked(CHANGED, *given, *history.origin(caller), orjson.dumps(changes)))
-
-
-def _document(found: PGresult) -> Document | None:
-    """What a hot statement made: its version, then its JSON."""
-    if not found.ntuples:
-        return None
-    return Document(int(found.get_value(0, 0) or b""), found.get_value(0, 1) or b"")
 
 
 def _insert(

@@ -12,7 +12,7 @@ from racing import at_once
 from rows import history, plainly
 
 from app.infra.postgres import Statement
-from app.services import users
+from app.services import hot_users, users
 from app.services.statements import CHANGED
 
 
@@ -128,11 +128,11 @@ def test_who_goes_between_look_and_change_is_not_there(
 
 def after_each_look(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Let something happen whenever a change has looked at its user, and has not written yet."""
-    seen = users._seen
+    seen = hot_users.look
 
     def look(wanted: uuid.UUID) -> Any:
         found = seen(wanted)
         happen()
         return found
 
-    monkeypatch.setattr(users, "_seen", look)
+    monkeypatch.setattr(hot_users, "look", look)

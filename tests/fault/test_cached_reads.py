@@ -17,7 +17,7 @@ from leases import lend
 from readers import never
 
 from app.infra.memory import Memory
-from app.services import listing, users
+from app.services import hot_users, listing
 from embedded import Stack
 
 FOR_S = 4.0
@@ -41,21 +41,21 @@ def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: 
     user = doors[0].make()
     paths = [f"/users/{user['id']}", "/users", "/users?q=user"]
     first = [doors[0].get(path).data for path in paths]
-    monkeypatch.setattr(users, "_found", lambda _: never())
+    monkeypatch.setattr(hot_users, "find", lambda _: never())
     monkeypatch.setattr(listing, "_packed", lambda _: never())
     assert [doors[0].get(path).data for path in paths] == first
     assert doors[1].get(paths[-1]).data == first[-1]
 
 
 def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors: list[Door]) -> None:
-    user, calls, original = doors[0].make(), [], users._found
+    user, calls, original = doors[0].make(), [], hot_users.find
 
     def slowly(user_id: Any) -> Any:
         calls.append(user_id)
         time.sleep(0.2)
         return original(user_id)
 
-    monkeypatch.setattr(users, "_found", slowly)
+    monkeypatch.setattr(hot_users, "find", slowly)
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: doors[0].get(f"/users/{user['id']}").json, range(30)))
     assert found == [user] * 30
@@ -81,7 +81,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
 
         return select
 
-    monkeypatch.setattr(users, "_found", pausing(users._found))
+    monkeypatch.setattr(hot_users, "find", pausing(hot_users.find))
     monkeypatch.setattr(listing, "_packed", pausing(listing._packed))
     with ThreadPoolExecutor(len(targets), thread_name_prefix="slow") as pool:
         slow = [pool.submit(doors[0].get, target) for target in targets]

@@ -1,0 +1,122 @@
+"""Users by the hot statements: found, seen, made and changed in one round trip each."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import orjson
+from psycopg.pq.abc import PGresult
+
+from app.errors import NotFound
+from app.extensions import Resources, answers, asked, resources
+from app.infra.postgres import bytea_text
+from app.infra.together import Together
+from app.schemas import UserDraft
+from app.services import history
+from app.services.columns import named, values_of
+from app.services.documents import Document
+from app.services.history import Caller
+from app.services.idempotency import Attempt
+from app.services.keys import keys_of_users
+from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS
+from app.services.words import lexemes
+from app.services.work import telling
+from app.values import Role
+
+
+def find(user_id: uuid.UUID) -> Document:
+    """A living user; who asks at the same moment shares the statement. Raises: NotFound, Unavailable"""
+    document = resources().part(_reader).get(str(user_id))
+    if document is None:
+        raise NotFound("There is no such user.")
+    return document
+
+
+class Seen(NamedTuple):
+    """A living user as a change finds it; `attributes` and `body` as JSON."""
+
+    id: uuid.UUID
+    version: int
+    username: str
+    email: str | None
+    name: str
+    role: Role
+    active: bool
+    attributes: str
+    body: bytes
+
+
+def look(user_id: uuid.UUID) -> Seen:
+    """A living user as it is now, unlocked. Raises: NotFound, Unavailable"""
+    found = asked(AS_IT_IS, user_id)
+    if not found.ntuples:
+        raise NotFound("There is no such user.")
+    version, username, email, name, role, active, attributes = (
+        None if (value := found.get_value(0, column)) is None else value.decode() for column in range(7)
+    )
+    return Seen(
+        user_id,
+        int(version or 0),
+        username or "",
+        email,
+        name or "",
+        cast("Role", role),
+        active == "t",
+        attributes or "{}",
+        found.get_value(0, 7) or b"",
+    )
+
+
+def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: Attempt | None) -> Document | None:
+    """A new user, with its history and the answer to `attempt`, in one statement. None: the key was used before.
+
+    Raises: Taken, Unavailable
+    """
+    rest = (values["role"], values["active"], orjson.dumps(values["attributes"]), values["password_hash"])
+    entry = (*history.origin(caller), orjson.dumps(history.differences({}, values)))
+    given = (user_id, *named(values), *rest, lexemes(values), *entry)
+    # Nobody can have kept anything of an id that there never was.
+    with telling([]):
+        if attempt is None:
+            return _document(asked(MADE, *given))
+        kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
+        return _document(asked(MADE_ONCE, *given, *kept))
+
+
+def change(before: Seen, draft: UserDraft, caller: Caller) -> Document | None:
+    """`before` changed into `draft`, with its history, in one statement. None: somebody else was faster.
+
+    Raises: Invalid, Forbidden, Taken, Unavailable
+    """
+    values = values_of(draft)
+    old = {**before._asdict(), "attributes": orjson.loads(before.attributes)}
+    changes = history.differences(old, values)
+    caller.actor.require_change(before.id, before.role, [change["field"] for change in changes])
+    if not changes:
+        # It may be so by another host, of which this one has not heard yet.
+        answers().forget(keys_of_users(before.id))
+        return Document(before.version, before.body)
+    given = (before.id, before.version, *named(values), orjson.dumps(values["attributes"]), lexemes(values))
+    with telling(keys_of_users(before.id)):
+        return _document(asked(CHANGED, *given, *history.origin(caller), orjson.dumps(changes)))
+
+
+def _reader(_: Resources) -> Together[str, Document]:
+    return Together(_read)
+
+
+def _read(ids: Sequence[str]) -> dict[str, Document]:
+    found = asked(USERS, ids)
+    return {
+        (found.get_value(row, 0) or b"").decode(): Document(
+            int(found.get_value(row, 1) or b""), found.get_value(row, 2) or b""
+        )
+        for row in range(found.ntuples)
+    }
+
+
+def _document(found: PGresult) -> Document | None:
+    """What a hot statement made: its version, then its JSON."""
+    if not found.ntuples:
+        return None
+    return Document(int(found.get_value(0, 0) or b""), found.get_value(0, 1) or b"")
