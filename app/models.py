@@ -28,6 +28,9 @@ SORT_KEYS = {
 ADMINISTRATOR = "role = 'admin' AND active AND deleted_at IS NULL AND password_hash IS NOT NULL"
 """Who keeps the service closed, as SQL: an administrator who can sign in."""
 
+ABOVE_MEMBER = "role <> 'member'"
+"""Roles that few users have, as SQL: of these, each sort has an index of its own for each role."""
+
 _LIVE = text("deleted_at IS NULL")
 _TRASHED = text("deleted_at IS NOT NULL")
 
@@ -58,6 +61,16 @@ def _indexes() -> list[Index]:
         for half, where in halves
         for sort, key in SORT_KEYS.items()
     ]
+    roles = [
+        Index(
+            f"users_above_member_by_{sort}",
+            "role",
+            text(key),
+            "id",
+            postgresql_where=text(f"deleted_at IS NULL AND {ABOVE_MEMBER}"),
+        )
+        for sort, key in SORT_KEYS.items()
+    ]
     unique = [
         Index(f"users_{field}_key", f"{field}_key", unique=True, postgresql_where=_LIVE)
         for field in ("username", "email")
@@ -67,7 +80,7 @@ def _indexes() -> list[Index]:
     # Few rows, asked for by every request of a service that is open.
     administrators = Index("users_administrators", "id", postgresql_where=text(ADMINISTRATOR))
     words = Index("users_by_words", "words", postgresql_using="gin", postgresql_with={"fastupdate": "off"})
-    return [*sorts, *unique, administrators, words]
+    return [*sorts, *roles, *unique, administrators, words]
 
 
 class User(Base):

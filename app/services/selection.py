@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.models import SORT_KEYS
+from app.models import ABOVE_MEMBER, SORT_KEYS
 from app.schemas import ListQuery
 from app.services import cursors, words
 from app.services.words import Term
@@ -38,6 +38,10 @@ class Selection:
         ]
         self.trashed = query.deleted
         self.terms = self._terms(query)
+        # Such a role has an index for each order, which the trash has not.
+        self.role = query.role if query.role != "member" and not query.deleted else None
+        if self.role is not None:
+            self.parameters["role"] = self.role
         self.descending = query.sort.startswith("-") != self.backwards
 
     @property
@@ -54,16 +58,18 @@ class Selection:
     @property
     def filtered(self) -> bool:
         """Whether the order alone does not give the page."""
-        return bool(self.exact or self.terms or (self.range and self.sort != "created_at"))
+        other_terms = len(self.terms) - (self.role is not None)
+        return bool(self.exact or other_terms or (self.range and self.sort != "created_at"))
 
     @property
     def served(self) -> list[str]:
         """Conditions that the index of the sort serves. Nobody is updated before being created."""
+        role = [] if self.role is None else ["role = %(role)s", ABOVE_MEMBER]
         if self.sort == "created_at":
-            return self.range
+            return [*role, *self.range]
         if self.sort == "updated_at" and "created_after" in self.parameters:
-            return ["updated_at > %(created_after)s"]
-        return []
+            return [*role, "updated_at > %(created_after)s"]
+        return role
 
     def looked_up(self, sought: list[Term], *, in_range: bool, mostly_fit: bool) -> list[str]:
         """The same conditions, in a form of which an index serves the terms `sought` (and the dates) only.

@@ -14,7 +14,7 @@ import seed
 from psycopg import sql
 
 from app.config import load_settings
-from app.models import SORT_KEYS
+from app.models import ABOVE_MEMBER, ROLES, SORT_KEYS
 from app.services.preparation import MIGRATIONS, prepare
 from embedded import Postgres, Redis
 from embedded.ports import free_port
@@ -114,6 +114,12 @@ def _warm(url: str) -> None:
         for key in SORT_KEYS.values():
             for half in ("IS NULL", "IS NOT NULL"):
                 rows = f"SELECT version FROM users WHERE deleted_at {half} ORDER BY {key}, id OFFSET 0"
+                connection.execute(f"SELECT sum(version) FROM ({rows}) AS users")
+            for role in ROLES[1:]:
+                rows = (
+                    f"SELECT version FROM users WHERE deleted_at IS NULL AND {ABOVE_MEMBER} AND role = '{role}'"
+                    f" ORDER BY {key}, id OFFSET 0"
+                )
                 connection.execute(f"SELECT sum(version) FROM ({rows}) AS users")
 
 

@@ -274,6 +274,14 @@ def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
     assert worst <= 1, most
 
 
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("role", ["viewer", "editor", "admin"])
+def test_a_page_of_one_role_above_member_reads_no_more_rows_than_it_shows(spy: Spy, sort: str, role: str) -> None:
+    statements = spy.statements({"role": role, "sort": sort})
+    assert len(statements) == 1
+    assert rows_read(spy.plan(*statements[0], analyze=True)) <= 51
+
+
 @pytest.mark.usefixtures("shrunk")
 @pytest.mark.parametrize(
     ("sort", "query"),
