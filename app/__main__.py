@@ -33,6 +33,7 @@ from app.factory import create_app
 from app.infra.courier import Courier
 from app.infra.logs import configure_logs
 from app.infra.shared import Phase, SharedState
+from app.infra.watch import Watch
 from app.services.founding import found_from_settings
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class Server(MPServer):
         self.exit_code = 0
         self._settings, self._state = settings, state
         self._courier = Courier(settings.redis_address, state) if settings.keeps_answers else None
+        self._watch = Watch(settings.database_url, state, settings.cache_ttl_s) if settings.keeps_answers else None
         self._preparing = multiprocessing.Process(target=_prepare, args=(settings, application), name="prepare")
 
     def startup(self, *args: Any) -> None:
@@ -71,7 +73,7 @@ class Server(MPServer):
         _check_port(self._settings)
         self._state.phase = Phase.STARTING
         self._state.closed = False
-        self._state.lease[0] = 0
+        self._state.lease[0] = self._state.watched[0] = 0
         self._preparing.start()
         _end_on_early_signals()
         super().startup(*args)
@@ -92,6 +94,12 @@ class Server(MPServer):
         else:
             self._stop_at_once()
 
+    def _respawn_workers(self, *args: Any, **options: Any) -> None:
+        """A worker ended by itself: maybe after a commit that it did not come to tell of."""
+        self._state.doubt()
+        self._state.touch_all()
+        super()._respawn_workers(*args, **options)
+
     def _stop_workers(self) -> None:
         workers = [worker.inner for worker in self.wrks]
         super()._stop_workers()
@@ -108,6 +116,8 @@ class Server(MPServer):
         self._preparing.join()
         if self._preparing.exitcode == 0 and self._state.phase is Phase.STARTING:
             self._state.phase = Phase.SERVING
+            if self._watch is not None:
+                self._watch.start()
             log.info("serving", address=self.bind_addr, port=self.bind_port, workers=self.workers)
         elif self._preparing.exitcode:
             self.exit_code = 1

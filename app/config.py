@@ -1,5 +1,6 @@
 """Every setting: its variable, unit, default and rule. Nonsense is refused at start."""
 
+import contextlib
 import ipaddress
 import os
 import tempfile
@@ -14,6 +15,9 @@ from app.errors import SettingsError
 
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
+_MEMORY_SHARE = 16
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's limit stands (cgroups 2 and 1)."""
 
 
 class Settings(BaseModel):
@@ -45,8 +49,14 @@ class Settings(BaseModel):
     ] = 60
 
     cache_memory_mib: Annotated[
-        int, Field(ge=0, le=65536, description="memory of each worker for answers, in MiB; 0 turns it off")
-    ] = 64
+        int | None,
+        Field(
+            ge=0,
+            le=2**20,
+            description="memory for answers, of all workers together, in MiB; 0 turns it off;"
+            " by default a sixteenth of the machine's (or container's)",
+        ),
+    ] = None
 
     listen_address: Annotated[str, Field(description="address that the server listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="port that the server listens on")] = 5000
@@ -167,7 +177,12 @@ class Settings(BaseModel):
     @property
     def keeps_answers(self) -> bool:
         """Whether workers keep answers in their memory."""
-        return self.cache_ttl_s > 0 and self.cache_memory_mib > 0
+        return self.cache_ttl_s > 0 and self.cache_memory_bytes > 0
+
+    @property
+    def cache_memory_bytes(self) -> int:
+        """CACHE_MEMORY_MIB, or its default, in bytes."""
+        return _memory_bytes() // _MEMORY_SHARE if self.cache_memory_mib is None else self.cache_memory_mib * 2**20
 
     @property
     def state_path(self) -> Path:
@@ -219,6 +234,16 @@ def without_password(url: str) -> str:
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
+
+
+def _memory_bytes() -> int:
+    """What this machine has, or this container may use."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            # "max", where there is no limit.
+            found.append(int(path.read_text(encoding="ascii")))
+    return min(found)
 
 
 def _check_port(url: str) -> None:

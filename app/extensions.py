@@ -32,6 +32,7 @@ from app.infra.link import Link
 from app.infra.memory import Memory
 from app.infra.postgres import DeadlineConnection, Statement, as_texts, connect, replace_if_ended
 from app.infra.shared import SharedState
+from app.infra.shared_table import SharedTable
 from app.models import Base
 
 _NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
@@ -92,9 +93,11 @@ class Resources:
         self.redis_cache = RedisCache(
             settings.redis_address, settings.redis_timeout_ms / 1000, settings.cache_ttl_s, self.state
         )
-        kept_bytes = settings.cache_memory_mib * 2**20 if settings.keeps_answers else 0
+        # Half for users, which all workers share; of the other half each worker has its part.
+        kept_bytes = settings.cache_memory_bytes // 2 if settings.keeps_answers else 0
         self.answers = Answers(
-            Memory(self.state, kept_bytes, settings.cache_ttl_s),
+            Memory(self.state, kept_bytes // settings.worker_count, settings.cache_ttl_s),
+            SharedTable(self.state, kept_bytes, settings.cache_ttl_s),
             self.redis_cache if settings.cache_ttl_s else NullCache(),
             self.state,
         )
@@ -126,6 +129,7 @@ class Resources:
         self.redis_cache.close()
         self.redis.close()
         self.engine.dispose()
+        self.answers.table.close()
         self.state.close()
 
 

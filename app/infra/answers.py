@@ -6,6 +6,7 @@ from typing import TypeVar
 from app.infra.cache import Cache
 from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
+from app.infra.shared_table import SharedTable
 
 Value = TypeVar("Value", bound=Sized)
 
@@ -13,11 +14,12 @@ Value = TypeVar("Value", bound=Sized)
 class Answers:
     """The answers of one application; never fails for the sake of what keeps them.
 
-    What concerns one thing is not asked of Redis: PostgreSQL gives it in one round trip as well.
+    What concerns one thing is not asked of Redis: PostgreSQL gives it in one round trip as well. What there are very
+    many of, users, is in the table that all processes of the host share.
     """
 
-    def __init__(self, memory: Memory, pages: Cache, state: SharedState) -> None:
-        self.memory = memory
+    def __init__(self, memory: Memory, table: SharedTable, pages: Cache, state: SharedState) -> None:
+        self.memory, self.table = memory, table
         self._pages, self._state = pages, state
 
     def of_one(
@@ -37,18 +39,19 @@ class Answers:
         """The same of what takes PostgreSQL longer than asking Redis, where all hosts keep it."""
         return self._pages.through(key, compute)
 
-    def forget(self, keys: Iterable[str]) -> None:
+    def forget(self, keys: Iterable[str]) -> bool:
         """After the commit of a write, before its answer: nobody is to be answered with what was there before.
 
-        That is what is kept under these keys, and all pages.
+        That is what is kept under these keys, and all pages. Returns whether other hosts could be told.
         """
-        self._outdate([EVERY_WRITE, *map(slot_of, keys)])
+        return self._outdate([EVERY_WRITE, *map(slot_of, keys)])
 
     def forget_alone(self, key: str) -> None:
         """The same of what is in no page."""
         self._outdate([slot_of(key)])
 
-    def _outdate(self, slots: list[int]) -> None:
+    def _outdate(self, slots: list[int]) -> bool:
         # Redis first: who sees the new stamp here must not find the old page there.
-        self._pages.forget(slots)
+        told = self._pages.forget(slots)
         self._state.touch(slots)
+        return told

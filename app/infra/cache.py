@@ -57,8 +57,11 @@ class Cache(Protocol):
     def through(self, key: str, compute: Callable[[], bytes]) -> bytes:
         """The value of `key`: kept, or computed now (once for a herd that asks at once) and then kept."""
 
-    def forget(self, slots: Sequence[int]) -> None:
-        """After a write, before its answer: tell other hosts; if EVERY_WRITE is among them, pages are unreachable."""
+    def forget(self, slots: Sequence[int]) -> bool:
+        """After a write, before its answer: tell other hosts; if EVERY_WRITE is among them, pages are unreachable.
+
+        Returns whether they could be told.
+        """
 
 
 class NullCache:
@@ -68,8 +71,9 @@ class NullCache:
         """Compute."""
         return compute()
 
-    def forget(self, slots: Sequence[int]) -> None:
+    def forget(self, slots: Sequence[int]) -> bool:  # noqa: ARG002
         """Do nothing: there is nothing to forget."""
+        return True
 
 
 class RedisCache:
@@ -99,13 +103,14 @@ class RedisCache:
         # The stamp is part of the flight: who asks after a write never shares a value from before it.
         return self._flights.share((key, stamp), computed)
 
-    def forget(self, slots: Sequence[int]) -> None:
+    def forget(self, slots: Sequence[int]) -> bool:
         """See Cache."""
         with self._redis() as redis:
             if redis is not None:
                 tell(redis, self._state, slots)
-                return
+                return True
         self._state.doubt()
+        return False
 
     def ping(self) -> None:
         """Raises: RedisError or OSError when Redis does not answer in time."""

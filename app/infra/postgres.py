@@ -26,6 +26,8 @@ _SESSION = {
     "work_mem": "32MB",
     "timezone": "UTC",
     "idle_in_transaction_session_timeout": "60s",
+    # What is written here is told to all who keep it, by us: see infra.watch.
+    "fullstack_app.tells": "yes",
 }
 _CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5

@@ -16,7 +16,7 @@ SLOTS = 1 << 16
 EVERY_WRITE = 0
 """The slot of what any write makes old: pages and counts."""
 
-_PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST = range(6)
+_PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST, _WATCHED = range(7)
 _HEAD = 64 // 8
 _BYTES = 8 * (_HEAD + SLOTS)
 _LOCK = threading.Lock()
@@ -59,7 +59,9 @@ class SharedState:
         self.stamps = self._whole[8 * _HEAD :].cast("Q")
         self.lease = self._numbers[_LEASE : _LEASE + 1]
         """One number: until when memory may be used, on the clock of time.monotonic_ns."""
-        with self._locked():
+        self.watched = self._numbers[_WATCHED : _WATCHED + 1]
+        """One number: until when nothing is older than CACHE_TTL_S that somebody changed by SQL (infra.watch)."""
+        with self.locked():
             if not self._numbers[_HOST]:
                 self._numbers[_HOST] = secrets.randbits(63) | 1
 
@@ -87,12 +89,14 @@ class SharedState:
         return self._numbers[_HOST]
 
     def touch(self, slots: Iterable[int]) -> None:
-        """Make all that is kept under these slots old."""
+        """Make all that is kept under these slots old. That of pages, if it is among them, goes first."""
         for slot in slots:
             self.stamps[slot] = secrets.randbits(64)
 
     def touch_all(self) -> None:
         """Make all that any process of this host keeps old."""
+        # Pages before all else, as with any write (infra.shared_table).
+        self.stamps[EVERY_WRITE] = secrets.randbits(64)
         self._whole[8 * _HEAD :] = secrets.token_bytes(8 * SLOTS)
 
     @property
@@ -107,7 +111,7 @@ class SharedState:
 
     def doubt(self) -> None:
         """Stop every process of this host from reading Redis."""
-        with self._locked():
+        with self.locked():
             self._numbers[_DOUBTS] += 1
 
     def settle(self, doubts: int) -> None:
@@ -116,13 +120,14 @@ class SharedState:
 
     def close(self) -> None:
         """Let go of the file; it stays for the others."""
-        for view in (self.stamps, self.lease, self._numbers, self._whole):
+        for view in (self.stamps, self.lease, self.watched, self._numbers, self._whole):
             view.release()
         self._memory.close()
         os.close(self._file)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Keep other processes and threads out for a moment."""
         # A lock of the process, not of the open file, which processes that were forked have in common.
         with _LOCK:
             fcntl.lockf(self._file, fcntl.LOCK_EX)

@@ -10,6 +10,7 @@ from psycopg.pq.abc import PGresult
 from app.errors import NotFound
 from app.extensions import Resources, answers, asked, resources
 from app.infra.postgres import bytea_text
+from app.infra.shared_table import Versioned
 from app.infra.together import Together
 from app.schemas import UserDraft
 from app.services import history
@@ -17,16 +18,21 @@ from app.services.columns import named, values_of
 from app.services.documents import Document
 from app.services.history import Caller
 from app.services.idempotency import Attempt
-from app.services.keys import keys_of_users
-from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS
+from app.services.keys import keys_of_users, user_key
+from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS, USERS_AND_NEXT
 from app.services.words import lexemes
 from app.services.work import telling
 from app.values import Role
 
+_AHEAD = 50
+"""How many are read beside those who are asked for."""
+_LONGEST_PAUSE = 1000
+"""Look-ups without that, at the most, when nobody new was met or there was no room."""
+
 
 def find(user_id: uuid.UUID) -> Document:
     """A living user; who asks at the same moment shares the statement. Raises: NotFound, Unavailable"""
-    document = resources().part(_reader).get(str(user_id))
+    document = resources().part(_Reader).get(str(user_id))
     if document is None:
         raise NotFound("There is no such user.")
     return document
@@ -101,18 +107,37 @@ def change(before: Seen, draft: UserDraft, caller: Caller) -> Document | None:
         return _document(asked(CHANGED, *given, *history.origin(caller), orjson.dumps(changes)))
 
 
-def _reader(_: Resources) -> Together[str, Document]:
-    return Together(_read)
+class _Reader:
+    """Looks users up for all who ask at once, keeps them for all, and reads on while there is room for more.
 
+    A memory that only learns who was asked for is long in learning: of a million users who are wanted now and then
+    most are yet unknown after as many requests. Whom it reads beside them costs a tenth of a look-up of their own.
+    """
 
-def _read(ids: Sequence[str]) -> dict[str, Document]:
-    found = asked(USERS, ids)
-    return {
-        (found.get_value(row, 0) or b"").decode(): Document(
-            int(found.get_value(row, 1) or b""), found.get_value(row, 2) or b""
-        )
-        for row in range(found.ntuples)
-    }
+    def __init__(self, held: Resources) -> None:
+        self._table = held.answers.table
+        self._together = Together(self._look_up)
+        self._after = ""
+        self._pause = self._pauses = 0
+
+    def get(self, user_id: str) -> Document | None:
+        """A living user by its id in canonical form; None: there is no such."""
+        return self._together.get(user_id)
+
+    def _look_up(self, ids: Sequence[str]) -> dict[str, Document]:
+        if not self._table.usable:
+            return dict(_rows(asked(USERS, ids)))
+        reading = self._table.begin(map(user_key, ids))
+        self._pauses = max(0, self._pauses - 1)
+        ahead = not self._pauses
+        found = _rows(asked(USERS_AND_NEXT, ids, self._after or ids[0], _AHEAD) if ahead else asked(USERS, ids))
+        items = [Versioned(user_key(user_id), document.version, document.body) for user_id, document in found]
+        placed = self._table.keep(reading, items)
+        if ahead:
+            self._after = found[-1][0] if placed else ""
+            self._pause = 0 if placed else min(2 * self._pause + 1, _LONGEST_PAUSE)
+            self._pauses = self._pause
+        return dict(found)
 
 
 def _document(found: PGresult) -> Document | None:
@@ -120,3 +145,13 @@ def _document(found: PGresult) -> Document | None:
     if not found.ntuples:
         return None
     return Document(int(found.get_value(0, 0) or b""), found.get_value(0, 1) or b"")
+
+
+def _rows(found: PGresult) -> list[tuple[str, Document]]:
+    return [
+        (
+            (found.get_value(row, 0) or b"").decode(),
+            Document(int(found.get_value(row, 1) or b""), found.get_value(row, 2) or b""),
+        )
+        for row in range(found.ntuples)
+    ]

@@ -4,6 +4,7 @@ Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_stat
 """
 
 from app.infra.postgres import Statement
+from app.infra.watch import CHANNEL
 
 _ENTRY = "user_id, version, action, actor, address, agent, request_id, changes"
 
@@ -18,11 +19,14 @@ def user_json(*, trashed: bool = False) -> str:
     return f"(SELECT row_to_json(j)::text FROM (SELECT {fields}, {written}) AS j)"
 
 
-USERS = Statement(
-    f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE u.id = ANY($1::uuid[]) AND deleted_at IS NULL",
-    "users",
-)
+_LIVING = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
+USERS = Statement(f"{_LIVING} u.id = ANY($1::uuid[])", "users")
 """Of some ids, those who live: id, version, JSON."""
+
+USERS_AND_NEXT = Statement(
+    f"({USERS.sql}) UNION ALL ({_LIVING} u.id > $2::uuid ORDER BY u.id LIMIT $3::integer)", "users_and_next"
+)
+"""The same, and so many of those whose ids come after another one, in that order."""
 
 TOKEN = Statement(
     "SELECT t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role FROM tokens AS t JOIN users AS u"
@@ -38,6 +42,9 @@ _WHO = "SELECT id, role, active, version, session_epoch, password_hash FROM user
 WHO_BY_USERNAME = Statement(f"{_WHO} username_key = $1", "who_by_username")
 WHO_BY_EMAIL = Statement(f"{_WHO} email_key = $1", "who_by_email")
 """Of a key: who signs in."""
+
+TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', '')", "told")
+"""Let all hosts forget what they keep, where Redis could not tell them."""
 
 NOTED = Statement(f"INSERT INTO history ({_ENTRY}) VALUES ($1, $2, $3, $4, $5, $6, $7, '[]')", "noted")
 """An entry of the history that changes nothing."""

@@ -31,7 +31,8 @@ _GRAVE = frozenset({"role", "active", "password"})
 
 def fetch(user_id: uuid.UUID) -> Document:
     """A living user, from memory or by one SELECT. Raises: NotFound, Unavailable"""
-    return answers().of_one(user_key(user_id), lambda: hot_users.find(user_id))
+    known = answers().table.recall(user_key(user_id))
+    return Document(*known) if known is not None else hot_users.find(user_id)
 
 
 def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -> tuple[Document, uuid.UUID, bool]:

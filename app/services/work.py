@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from app.errors import Taken, Unavailable
-from app.extensions import ConstraintBroken, answers, writing
+from app.extensions import ConstraintBroken, answers, asked, writing
 from app.services import administrators, tokens
 from app.services.history import Caller
 from app.services.keys import keys_of_users
+from app.services.statements import TOLD
 
 _TAKEN = {"users_username_key": "username", "users_email_key": "email"}
 
@@ -60,9 +61,15 @@ def telling(old_keys: list[str]) -> Iterator[None]:
         raise Taken(_TAKEN[error.name]) from None
     except Unavailable:
         # The connection may have been lost after the commit.
-        answers().forget(old_keys)
+        _tell(old_keys)
         raise
-    answers().forget(old_keys)
+    _tell(old_keys)
     with suppress(Unavailable):
         # The first administrator closes the service before the answer is given.
         administrators.door().look()
+
+
+def _tell(old_keys: list[str]) -> None:
+    if not answers().forget(old_keys):
+        with suppress(Unavailable):
+            asked(TOLD)

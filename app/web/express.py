@@ -19,7 +19,6 @@ from app.extensions import Resources, holding
 from app.infra.shared import EVERY_WRITE, Phase
 from app.services import tokens, users
 from app.services.authority import Actor
-from app.services.documents import Document
 from app.services.keys import user_key
 from app.web.access import RULES
 from app.web.watching import id_for, note
@@ -60,6 +59,7 @@ def install_express(app: Flask) -> None:
 class _Express:
     def __init__(self, held: Resources, rest: Callable[..., Iterable[bytes]]) -> None:
         self._held, self._rest, self._state, self._memory = held, rest, held.state, held.answers.memory
+        self._table = held.answers.table
         self._is_public = held.settings.is_public
         self._uses = held.part(tokens.Uses)
 
@@ -130,8 +130,8 @@ class _Express:
 
     def _document(self, text: str, caching: str, route: str) -> _Answer | None:
         """A living user by its id in canonical form."""
-        found: Document | None = self._memory.recall(user_key(text))
-        if found is None:
+        known = self._table.recall(user_key(text))
+        if known is None:
             try:
                 user_id = uuid.UUID(text)
                 if str(user_id) != text:
@@ -140,13 +140,15 @@ class _Express:
                     found = users.fetch(user_id)
             except (ValueError, DomainError):
                 return None
+            known = found.version, found.body
+        version, body = known
         headers = [
             ("Content-Type", "application/json"),
-            ("Content-Length", str(len(found.body))),
-            ("ETag", f'"{found.version}"'),
+            ("Content-Length", str(len(body))),
+            ("ETag", f'"{version}"'),
             ("Cache-Control", caching),
         ]
-        return _Answer(headers, found.body, route)
+        return _Answer(headers, body, route)
 
     def _kept_page(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         """The page that Flask gives, kept whole until anything is written."""

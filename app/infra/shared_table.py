@@ -1,0 +1,177 @@
+"""Versioned bytes by key, in memory that all processes of a host share: each is read once for all of them.
+
+Records lie one after the other in a ring, where the newest take the place of the oldest; a set-associative table says
+where. Readers take no lock: a record has a checksum and its key, and what is overwritten, or was written half by a
+process that died, is as if it were not there. What makes a record old is what makes old what one process remembers
+(infra.memory): the stamp of its slot, its age, the end of the lease.
+"""
+
+import mmap
+import struct
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from app.infra.shared import EVERY_WRITE, SharedState, slot_of
+
+_WAYS = 8
+"""Places in the table that a key may have: one set."""
+_MARKS, _PLACES = struct.Struct(f"<{_WAYS}I"), struct.Struct(f"<{_WAYS}Q")
+_HEAD = struct.Struct("<IHHQQI")
+"""Of a record: its checksum, bytes of key and value, stamp, when it was read (time.monotonic_ns), version."""
+_CHECKED_FROM = 4
+_SIZES = struct.Struct("<HH")
+_BYTES_A_WAY = 320
+"""Of the ring, for each place in the table: less than most records take."""
+_SEGMENTS = 64
+"""Parts of the ring of which is known when each was begun."""
+_GREATEST_SHARE = 1000
+"""No record takes more than one in so many of all bytes."""
+_LONGEST_NS = 600 * 10**9
+"""No record is older, whatever was heard."""
+_SMALLEST = 2**20
+
+
+class Versioned(NamedTuple):
+    """A value that was read, and its version."""
+
+    key: str
+    version: int
+    value: bytes
+
+
+class Reading(NamedTuple):
+    """The stamps of some keys, and that of all pages, from before they were read, and when that was."""
+
+    stamps: dict[str, int]
+    every_write: int
+    at_ns: int
+
+
+class SharedTable:
+    """Safe for threads, and for processes that are forked after it was made.
+
+    `most_bytes`: what it may take, of which it takes what was ever written; under a MiB nothing is kept. `ttl_s`: the
+    greatest age of a record whose row somebody may have changed by SQL unheard; ten minutes while that is heard
+    (SharedState.watched).
+    """
+
+    def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
+        self._sets = most_bytes // (_WAYS * (_BYTES_A_WAY + 12)) if most_bytes >= _SMALLEST else 0
+        self._state, self._stamps, self._lease, self._watched = state, state.stamps, state.lease, state.watched
+        self._ttl_ns = int(1e9 * ttl_s)
+        ways = self._sets * _WAYS
+        self._places_at = 8 * (1 + _SEGMENTS)
+        self._marks_at = self._places_at + 8 * ways
+        self._ring_at = self._marks_at + 4 * ways
+        self._ring_bytes = ways * _BYTES_A_WAY
+        self._memory = mmap.mmap(-1, self._ring_at + self._ring_bytes)
+        # How much was ever written, then when each segment was begun, then where records begin: on a ring without end.
+        self._numbers = memoryview(self._memory)[: self._marks_at].cast("Q")
+        self._marks = memoryview(self._memory)[self._marks_at : self._ring_at].cast("I")
+
+    @property
+    def usable(self) -> bool:
+        """Whether anything may be kept and recalled now."""
+        return self._sets > 0 and time.monotonic_ns() < self._lease[0]
+
+    def recall(self, key: str) -> tuple[int, bytes] | None:
+        """Version and value of `key`, if they are good now."""
+        name = key.encode()
+        mark = zlib.crc32(name)
+        place = self._place(mark)
+        if place is None:
+            return None
+        at = self._ring_at + place % self._ring_bytes
+        key_bytes, value_bytes = _SIZES.unpack_from(self._memory, at + _CHECKED_FROM)
+        value_at = _HEAD.size + key_bytes
+        # A copy, of which all is checked: others may write there.
+        record = self._memory[at : at + value_at + value_bytes]
+        check, _, _, stamp, read_ns, version = _HEAD.unpack_from(record)
+        if record[_HEAD.size : value_at] != name or zlib.crc32(record[_CHECKED_FROM:]) != check:
+            return None
+        if not self._good(read_ns):
+            return None
+        # After the lease: a stamp that was seen before it may lack what was heard just before it was given.
+        return (version, record[value_at:]) if self._stamps[slot_of(key)] == stamp else None
+
+    def begin(self, keys: Iterable[str]) -> Reading:
+        """To be called before `keys` are read, and maybe others."""
+        stamps = {key: self._stamps[slot_of(key)] for key in keys}
+        return Reading(stamps, self._stamps[EVERY_WRITE], time.monotonic_ns())
+
+    def keep(self, reading: Reading, found: Sequence[Versioned]) -> int:
+        """Keep what was read since `reading` began. Returns how many of the others, not asked for, are kept for it.
+
+        Of those none is kept if anything was written meanwhile, or if that would cost another record its place.
+        """
+        stamped = [(item, reading.stamps.get(item.key, self._stamps[slot_of(item.key)])) for item in found]
+        # A writer gives the stamp of all pages first: were one of these stamps of a later write, it would show here.
+        undisturbed = self._stamps[EVERY_WRITE] == reading.every_write
+        placed = 0
+        with self._state.locked():
+            for item, stamp in stamped:
+                if item.key in reading.stamps:
+                    self._put(item, stamp, reading.at_ns)
+                elif undisturbed and self._has_room() and self.recall(item.key) is None:
+                    self._put(item, stamp, reading.at_ns)
+                    placed += 1
+        return placed
+
+    def close(self) -> None:
+        """Let go of the memory; it stays for other processes."""
+        self._numbers.release()
+        self._marks.release()
+        self._memory.close()
+
+    def _place(self, mark: int) -> int | None:
+        if not self._sets:
+            return None
+        first = mark % self._sets * _WAYS
+        marks = _MARKS.unpack_from(self._memory, self._marks_at + 4 * first)
+        return self._numbers[1 + _SEGMENTS + first + marks.index(mark)] if mark in marks else None
+
+    def _good(self, read_ns: int) -> bool:
+        now = time.monotonic_ns()
+        age = now - read_ns
+        return now < self._lease[0] and (age < self._ttl_ns or (now < self._watched[0] and age < _LONGEST_NS))
+
+    def _has_room(self) -> bool:
+        """Whether what lies in the next part of the ring is too old to be of use."""
+        ahead = self._numbers[0] * _SEGMENTS // self._ring_bytes + 1 if self._sets else 0
+        begun_ns = self._numbers[1 + ahead % _SEGMENTS]
+        return begun_ns == 0 or time.monotonic_ns() - begun_ns >= _LONGEST_NS
+
+    def _put(self, item: Versioned, stamp: int, at_ns: int) -> None:
+        name = item.key.encode()
+        mark = zlib.crc32(name)
+        head = _HEAD.pack(0, len(name), len(item.value) & 0xFFFF, stamp, at_ns, item.version)
+        rest = head[_CHECKED_FROM:] + name + item.value
+        size = _CHECKED_FROM + len(rest)
+        if size * _GREATEST_SHARE > self._ring_bytes or len(item.value) > 0xFFFF:  # noqa: PLR2004 - 16 bits
+            return
+        place = self._claim(size)
+        at = self._ring_at + place % self._ring_bytes
+        self._memory[at : at + size] = zlib.crc32(rest).to_bytes(4, "little") + rest
+        first = mark % self._sets * _WAYS
+        marks = _MARKS.unpack_from(self._memory, self._marks_at + 4 * first)
+        if mark in marks:
+            way = first + marks.index(mark)
+        else:
+            # The place that nobody has had, or the oldest.
+            places = _PLACES.unpack_from(self._memory, self._places_at + 8 * first)
+            way = first + min(range(_WAYS), key=places.__getitem__)
+        self._numbers[1 + _SEGMENTS + way] = place
+        self._marks[way] = mark
+
+    def _claim(self, size: int) -> int:
+        """Where the next record begins; none is cut by the end of the ring."""
+        begin = max(self._numbers[0], 1)
+        if begin % self._ring_bytes + size > self._ring_bytes:
+            begin += self._ring_bytes - begin % self._ring_bytes
+        self._numbers[0] = begin + size
+        segment = (begin + size) * _SEGMENTS // self._ring_bytes
+        if segment != begin * _SEGMENTS // self._ring_bytes or begin == 1:
+            self._numbers[1 + segment % _SEGMENTS] = time.monotonic_ns()
+        return begin

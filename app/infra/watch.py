@@ -1,0 +1,72 @@
+"""Hears from PostgreSQL what was changed by somebody's SQL, as in Adminer, and makes old all that is kept of it.
+
+The service says itself what it changes (infra.cache). For all others triggers of `users` and `tokens` notify CHANNEL,
+and one thread for each host, in the launcher, listens. While it does, users may be kept for longer than CACHE_TTL_S;
+for as long after a loss nobody can have been told anything older than that.
+"""
+
+import contextlib
+import threading
+import time
+
+import psycopg
+import structlog
+
+from app.infra.postgres import connect
+from app.infra.shared import SharedState
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "fullstack_app_sql"
+_ASK_EVERY_S = 1.0
+_PATIENCE_S = 5.0
+_PAUSE_S = 1.0
+_GATHER_S = 0.02
+
+
+class Watch:
+    """Runs from `start` to `close`; comes back by itself when PostgreSQL does. `ttl_s`: CACHE_TTL_S."""
+
+    def __init__(self, url: str, state: SharedState, ttl_s: float) -> None:
+        self._url, self._state, self._ttl_ns = url, state, int(1e9 * ttl_s)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._state.watched[0] = 0
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(psycopg.Error, OSError):
+                self._listen()
+            self._closed.wait(_PAUSE_S)
+
+    def _listen(self) -> None:
+        """Until closed. Raises: psycopg.Error"""
+        with contextlib.closing(connect(self._url, longest_s=_PATIENCE_S)) as connection:
+            connection.autocommit = True
+            connection.execute(f"LISTEN {CHANNEL}")
+            # Nobody knows what was told before.
+            self._outdate()
+            while not self._closed.is_set():
+                asked_ns = time.monotonic_ns()
+                connection.execute("SELECT 1")
+                self._state.watched[0] = asked_ns + self._ttl_ns
+                if any(connection.notifies(timeout=_ASK_EVERY_S, stop_after=1)):
+                    # Whoever writes much is heard a few times a second.
+                    self._closed.wait(_GATHER_S)
+                    list(connection.notifies(timeout=0))
+                    self._outdate()
+
+    def _outdate(self) -> None:
+        # Pages in Redis first, which the courier makes old for all hosts.
+        self._state.doubt()
+        self._state.touch_all()
