@@ -15,7 +15,7 @@ from app.errors import SettingsError
 
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
-_MEMORY_SHARE = 16
+_MEMORY_SHARE, _MOST_MEMORY_MIB = 16, 65536
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container's limit stands (cgroups 2 and 1)."""
 
@@ -52,7 +52,7 @@ class Settings(BaseModel):
         int | None,
         Field(
             ge=0,
-            le=2**20,
+            le=_MOST_MEMORY_MIB,
             description="memory for answers, of all workers together, in MiB; 0 turns it off;"
             " by default a sixteenth of the machine's (or container's)",
         ),
@@ -182,7 +182,9 @@ class Settings(BaseModel):
     @property
     def cache_memory_bytes(self) -> int:
         """CACHE_MEMORY_MIB, or its default, in bytes."""
-        return _memory_bytes() // _MEMORY_SHARE if self.cache_memory_mib is None else self.cache_memory_mib * 2**20
+        if self.cache_memory_mib is not None:
+            return self.cache_memory_mib * 2**20
+        return min(_memory_bytes() // _MEMORY_SHARE, _MOST_MEMORY_MIB * 2**20)
 
     @property
     def state_path(self) -> Path:

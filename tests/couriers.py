@@ -12,6 +12,7 @@ from app.infra.cache import RedisCache
 from app.infra.courier import Courier
 from app.infra.memory import Memory
 from app.infra.shared import SLOTS, SharedState, slot_of
+from app.infra.shared_table import SharedTable
 from embedded import Redis
 
 SLOT = slot_of("k")
@@ -44,7 +45,7 @@ def opened(stack: ExitStack, server: Redis, path: Path) -> Host:
     courier = stack.enter_context(closing(Courier(_through(server, proxy), state)))
     courier.start()
     memory = Memory(state, 2**20, 60)
-    return Host(state, memory, cache, Answers(memory, cache, state), proxy, link)
+    return Host(state, memory, cache, Answers(memory, SharedTable(state, 0, 60), cache, state), proxy, link)
 
 
 def hear_all(hosts: list[Host], host: Host) -> None:

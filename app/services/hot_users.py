@@ -127,6 +127,12 @@ class _Reader:
     def _look_up(self, ids: Sequence[str]) -> dict[str, Document]:
         if not self._table.usable:
             return dict(_rows(asked(USERS, ids)))
+        # Some were read for others while these waited.
+        known = {user_id: Document(*found) for user_id in ids if (found := self._table.recall(user_key(user_id)))}
+        ids = [user_id for user_id in ids if user_id not in known]
+        return known | self._read(ids) if ids else known
+
+    def _read(self, ids: Sequence[str]) -> dict[str, Document]:
         reading = self._table.begin(map(user_key, ids))
         self._pauses = max(0, self._pauses - 1)
         ahead = not self._pauses

@@ -17,7 +17,7 @@ from samples import NASTY, ROW, UNHURRIED
 from app.extensions import asked
 from app.schemas import ListQuery
 from app.services import listing
-from app.services.statements import AS_IT_IS, USERS
+from app.services.statements import AS_IT_IS, USERS, USERS_AND_NEXT
 
 
 @UNHURRIED
@@ -66,10 +66,12 @@ def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
     plain = plainly(user_id)
     assert listing.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
-    found = [asked(USERS, [str(user_id)]), asked(AS_IT_IS, user_id)]
+    before = uuid.UUID(int=user_id.int - 1)
+    found = [asked(AS_IT_IS, user_id), asked(USERS, [str(user_id)]), asked(USERS_AND_NEXT, [], before, 1)]
     if trashed:
-        assert [one.ntuples for one in found] == [0, 0]
+        assert [one.ntuples for one in found] == [0, 0, 0]
         return
-    assert found[0].get_value(0, 0) == str(user_id).encode()
-    assert found[0].get_value(0, 2) == found[1].get_value(0, found[1].nfields - 1) == plain
-    assert found[0].get_value(0, 1) == found[1].get_value(0, 0) == str(orjson.loads(plain)["version"]).encode()
+    version = str(orjson.loads(plain)["version"]).encode()
+    assert (found[0].get_value(0, 0), found[0].get_value(0, found[0].nfields - 1)) == (version, plain)
+    for one in found[1:]:
+        assert [one.get_value(0, column) for column in range(3)] == [str(user_id).encode(), version, plain]

@@ -11,6 +11,7 @@ from app.infra.answers import Answers
 from app.infra.cache import NullCache, RedisCache
 from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
+from app.infra.shared_table import SharedTable
 from embedded import Stack
 
 MIB = 2**20
@@ -29,7 +30,7 @@ def answers(servers: Stack, state: SharedState, empty: Callable[[], None]) -> It
     pages = [RedisCache(servers.redis.url, 0.5, 60, state) for _ in range(2)]
     for cache in pages:
         cache.ping()
-    yield [Answers(Memory(state, MIB, 60), cache, state) for cache in pages]
+    yield [Answers(Memory(state, MIB, 60), SharedTable(state, 0, 60), cache, state) for cache in pages]
     for cache in pages:
         cache.close()
 
@@ -95,7 +96,7 @@ def test_redis_is_told_before_memory(state: SharedState) -> None:
             told.append([state.stamps[slot] for slot in slots] == before)
 
     before = [state.stamps[slot] for slot in (EVERY_WRITE, slot_of("item"))]
-    Answers(Memory(state, MIB, 60), Noting(), state).forget(["item"])
+    Answers(Memory(state, MIB, 60), SharedTable(state, 0, 60), Noting(), state).forget(["item"])
     assert told == [True]
     assert before != [state.stamps[slot] for slot in (EVERY_WRITE, slot_of("item"))]
 

@@ -48,14 +48,14 @@ def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: 
 
 
 def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors: list[Door]) -> None:
-    user, calls, original = doors[0].make(), [], hot_users.find
+    user, calls, original = doors[0].make(), [], hot_users.asked
 
-    def slowly(user_id: Any) -> Any:
-        calls.append(user_id)
+    def slowly(*asked: Any) -> Any:
+        calls.append(asked)
         time.sleep(0.2)
-        return original(user_id)
+        return original(*asked)
 
-    monkeypatch.setattr(hot_users, "find", slowly)
+    monkeypatch.setattr(hot_users, "asked", slowly)
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: doors[0].get(f"/users/{user['id']}").json, range(30)))
     assert found == [user] * 30

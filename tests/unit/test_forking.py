@@ -61,7 +61,7 @@ def test_a_process_waits_for_the_turn_of_one_that_was_forked(tmp_path: Path) -> 
     state, has_turn, may_end = SharedState(tmp_path / "state"), _FORK.Event(), _FORK.Event()
 
     def take_turn() -> None:
-        with state._locked():
+        with state.locked():
             has_turn.set()
             may_end.wait(10)
 
