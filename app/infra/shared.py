@@ -89,14 +89,12 @@ class SharedState:
         return self._numbers[_HOST]
 
     def touch(self, slots: Iterable[int]) -> None:
-        """Make all that is kept under these slots old. That of pages, if it is among them, goes first."""
+        """Make all that is kept under these slots old."""
         for slot in slots:
             self.stamps[slot] = secrets.randbits(64)
 
     def touch_all(self) -> None:
         """Make all that any process of this host keeps old."""
-        # Pages before all else, as with any write (infra.shared_table).
-        self.stamps[EVERY_WRITE] = secrets.randbits(64)
         self._whole[8 * _HEAD :] = secrets.token_bytes(8 * SLOTS)
 
     @property

@@ -10,10 +10,10 @@ import mmap
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.infra.shared import EVERY_WRITE, SharedState, slot_of
+from app.infra.shared import SharedState, slot_of
 
 _WAYS = 8
 """Places in the table that a key may have: one set."""
@@ -42,10 +42,9 @@ class Versioned(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The stamps of some keys, and that of all pages, from before they were read, and when that was."""
+    """The stamps of some keys from before they were read, and when that was."""
 
     stamps: dict[str, int]
-    every_write: int
     at_ns: int
 
 
@@ -96,28 +95,22 @@ class SharedTable:
         # After the lease: a stamp that was seen before it may lack what was heard just before it was given.
         return (version, record[value_at:]) if self._stamps[slot_of(key)] == stamp else None
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more can be kept without taking the place of what may still be of use."""
+        ahead = self._numbers[0] * _SEGMENTS // self._ring_bytes + 1 if self._sets else 0
+        begun_ns = self._numbers[1 + ahead % _SEGMENTS]
+        return begun_ns == 0 or time.monotonic_ns() - begun_ns >= _LONGEST_NS
+
     def begin(self, keys: Iterable[str]) -> Reading:
-        """To be called before `keys` are read, and maybe others."""
-        stamps = {key: self._stamps[slot_of(key)] for key in keys}
-        return Reading(stamps, self._stamps[EVERY_WRITE], time.monotonic_ns())
+        """To be called before `keys` are read."""
+        return Reading({key: self._stamps[slot_of(key)] for key in keys}, time.monotonic_ns())
 
-    def keep(self, reading: Reading, found: Sequence[Versioned]) -> int:
-        """Keep what was read since `reading` began. Returns how many of the others, not asked for, are kept for it.
-
-        Of those none is kept if anything was written meanwhile, or if that would cost another record its place.
-        """
-        stamped = [(item, reading.stamps.get(item.key, self._stamps[slot_of(item.key)])) for item in found]
-        # A writer gives the stamp of all pages first: were one of these stamps of a later write, it would show here.
-        undisturbed = self._stamps[EVERY_WRITE] == reading.every_write
-        placed = 0
+    def keep(self, reading: Reading, found: Iterable[Versioned]) -> None:
+        """Keep what was read of the keys of `reading`."""
         with self._state.locked():
-            for item, stamp in stamped:
-                if item.key in reading.stamps:
-                    self._put(item, stamp, reading.at_ns)
-                elif undisturbed and self._has_room() and self.recall(item.key) is None:
-                    self._put(item, stamp, reading.at_ns)
-                    placed += 1
-        return placed
+            for item in found:
+                self._put(item, reading.stamps[item.key], reading.at_ns)
 
     def close(self) -> None:
         """Let go of the memory; it stays for other processes."""
@@ -136,12 +129,6 @@ class SharedTable:
         now = time.monotonic_ns()
         age = now - read_ns
         return now < self._lease[0] and (age < self._ttl_ns or (now < self._watched[0] and age < _LONGEST_NS))
-
-    def _has_room(self) -> bool:
-        """Whether what lies in the next part of the ring is too old to be of use."""
-        ahead = self._numbers[0] * _SEGMENTS // self._ring_bytes + 1 if self._sets else 0
-        begun_ns = self._numbers[1 + ahead % _SEGMENTS]
-        return begun_ns == 0 or time.monotonic_ns() - begun_ns >= _LONGEST_NS
 
     def _put(self, item: Versioned, stamp: int, at_ns: int) -> None:
         name = item.key.encode()

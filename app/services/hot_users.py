@@ -9,7 +9,7 @@ from psycopg.pq.abc import PGresult
 
 from app.errors import NotFound
 from app.extensions import Resources, answers, asked, resources
-from app.infra.postgres import bytea_text
+from app.infra.postgres import Statement, bytea_text
 from app.infra.shared_table import Versioned
 from app.infra.together import Together
 from app.schemas import UserDraft
@@ -117,8 +117,9 @@ class _Reader:
     def __init__(self, held: Resources) -> None:
         self._table = held.answers.table
         self._together = Together(self._look_up)
+        self._ahead: list[str] = []
         self._after = ""
-        self._pause = self._pauses = 0
+        self._pause = self._rest = 0
 
     def get(self, user_id: str) -> Document | None:
         """A living user by its id in canonical form; None: there is no such."""
@@ -126,24 +127,47 @@ class _Reader:
 
     def _look_up(self, ids: Sequence[str]) -> dict[str, Document]:
         if not self._table.usable:
-            return dict(_rows(asked(USERS, ids)))
+            return _read(USERS, ids)[0]
         # Some were read for others while these waited.
         known = {user_id: Document(*found) for user_id in ids if (found := self._table.recall(user_key(user_id)))}
-        ids = [user_id for user_id in ids if user_id not in known]
-        return known | self._read(ids) if ids else known
+        asked_for = [user_id for user_id in dict.fromkeys(ids) if user_id not in known]
+        return known | self._read(asked_for) if asked_for else known
 
-    def _read(self, ids: Sequence[str]) -> dict[str, Document]:
+    def _read(self, ids: list[str]) -> dict[str, Document]:
+        self._rest -= 1
+        reads_on = self._rest < 0
+        ids = [*ids, *self._ahead] if reads_on else ids
         reading = self._table.begin(map(user_key, ids))
-        self._pauses = max(0, self._pauses - 1)
-        ahead = not self._pauses
-        found = _rows(asked(USERS_AND_NEXT, ids, self._after or ids[0], _AHEAD) if ahead else asked(USERS, ids))
-        items = [Versioned(user_key(user_id), document.version, document.body) for user_id, document in found]
-        placed = self._table.keep(reading, items)
-        if ahead:
-            self._after = found[-1][0] if placed else ""
-            self._pause = 0 if placed else min(2 * self._pause + 1, _LONGEST_PAUSE)
-            self._pauses = self._pause
-        return dict(found)
+        if reads_on:
+            found, following = _read(USERS_AND_NEXT, ids, self._after or ids[0], _AHEAD)
+            self._read_on(following)
+        else:
+            found, _ = _read(USERS, ids)
+        self._table.keep(
+            reading, [Versioned(user_key(user_id), one.version, one.body) for user_id, one in found.items()]
+        )
+        return found
+
+    def _read_on(self, following: list[str]) -> None:
+        """Read those of `following` next time who are not known. Nobody: begin elsewhere, a while later."""
+        has_room = self._table.has_room
+        self._ahead = [user_id for user_id in following if has_room and self._table.recall(user_key(user_id)) is None]
+        self._after = following[-1] if self._ahead else ""
+        self._pause = 0 if self._ahead else min(2 * self._pause + 1, _LONGEST_PAUSE)
+        self._rest = self._pause
+
+
+def _read(statement: Statement, *values: object) -> tuple[dict[str, Document], list[str]]:
+    """Users by their ids, then ids alone."""
+    found, documents, ids = asked(statement, *values), {}, []
+    for row in range(found.ntuples):
+        user_id = (found.get_value(row, 0) or b"").decode()
+        body = found.get_value(row, 2)
+        if body is None:
+            ids.append(user_id)
+        else:
+            documents[user_id] = Document(int(found.get_value(row, 1) or b""), body)
+    return documents, ids
 
 
 def _document(found: PGresult) -> Document | None:
@@ -151,13 +175,3 @@ def _document(found: PGresult) -> Document | None:
     if not found.ntuples:
         return None
     return Document(int(found.get_value(0, 0) or b""), found.get_value(0, 1) or b"")
-
-
-def _rows(found: PGresult) -> list[tuple[str, Document]]:
-    return [
-        (
-            (found.get_value(row, 0) or b"").decode(),
-            Document(int(found.get_value(row, 1) or b""), found.get_value(row, 2) or b""),
-        )
-        for row in range(found.ntuples)
-    ]

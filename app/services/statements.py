@@ -24,9 +24,11 @@ USERS = Statement(f"{_LIVING} u.id = ANY($1::uuid[])", "users")
 """Of some ids, those who live: id, version, JSON."""
 
 USERS_AND_NEXT = Statement(
-    f"({USERS.sql}) UNION ALL ({_LIVING} u.id > $2::uuid ORDER BY u.id LIMIT $3::integer)", "users_and_next"
+    f"({USERS.sql}) UNION ALL (SELECT id, NULL, NULL FROM users WHERE deleted_at IS NULL AND id > $2::uuid"
+    " ORDER BY id LIMIT $3::integer)",
+    "users_and_next",
 )
-"""The same, and so many of those whose ids come after another one, in that order."""
+"""The same, then so many ids of the living that come after another one, in that order."""
 
 TOKEN = Statement(
     "SELECT t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role FROM tokens AS t JOIN users AS u"
