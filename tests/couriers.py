@@ -51,9 +51,9 @@ def opened(stack: ExitStack, server: Redis, path: Path) -> Host:
 def hear_all(hosts: list[Host], host: Host) -> None:
     """Wait until the others have heard all that was told before now: Redis keeps the order."""
     others = [other.state for other in hosts if other is not host]
-    seen = [other.stamps[SLOTS - 1] for other in others]
+    seen = [other.stamp(SLOTS - 1) for other in others]
     host.cache.forget([SLOTS - 1])
-    wait_until(lambda: all(other.stamps[SLOTS - 1] != stamp for other, stamp in zip(others, seen, strict=True)))
+    wait_until(lambda: all(other.stamp(SLOTS - 1) != stamp for other, stamp in zip(others, seen, strict=True)))
 
 
 def _through(server: Redis, proxy: Proxy) -> str:

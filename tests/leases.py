@@ -22,3 +22,9 @@ def leased(path: Path) -> Iterator[SharedState]:
     with closing(SharedState(path)) as state:
         state.lease[0] = FOR_EVER
         yield state
+
+
+def stamps(state: SharedState) -> list[int]:
+    """Those of all slots."""
+    epoch = state.epoch[0]
+    return [number ^ epoch for number in state.slots]

@@ -33,7 +33,7 @@ _PREFIX = "fsa:cache:"
 _STAMP = f"{_PREFIX}stamp"
 _STAMP_BYTES = 8
 _MAX_VALUE_BYTES = 256 * 1024
-# Far more than any single change has; a thousand slots are 2 kB.
+# Far more than any single change has; a thousand slots are 4 kB.
 _MOST_NAMED = 1000
 
 CHANNEL = f"fsa:changed:{SLOTS}"
@@ -218,12 +218,15 @@ def tell(redis: Redis, state: SharedState, slots: Sequence[int] = ()) -> None:
 def message(host: int, slots: Sequence[int]) -> bytes:
     """What a write of `host` says on CHANNEL. Very many slots are said to be all."""
     named = slots if len(slots) <= _MOST_NAMED else ()
-    return _HOST.pack(host) + struct.pack(f"<{len(named)}H", *named)
+    return _HOST.pack(host) + struct.pack(f"<{len(named)}I", *named)
 
 
 def read_message(data: bytes) -> tuple[int, tuple[int, ...]]:
     """The host that wrote, and the slots of what it made old; none: everything. Raises: struct.error"""
-    return _HOST.unpack_from(data)[0], struct.unpack_from(f"<{(len(data) - _HOST.size) // 2}H", data, _HOST.size)
+    slots = struct.unpack_from(f"<{(len(data) - _HOST.size) // 4}I", data, _HOST.size)
+    if max(slots, default=0) >= SLOTS:
+        raise struct.error("no such slot")
+    return _HOST.unpack_from(data)[0], slots
 
 
 def open_client(url: str, timeout_s: float, greet: Callable[[Any], None] | None = None) -> Redis:

@@ -40,7 +40,7 @@ class Memory:
     """
 
     def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
-        self._stamps, self._lease = state.stamps, state.lease
+        self._slots, self._epoch, self._lease, self.stamp = state.slots, state.epoch, state.lease, state.stamp
         self._most_bytes, self._ttl_s = most_bytes, ttl_s
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._bytes = 0
@@ -64,7 +64,7 @@ class Memory:
         if now >= entry[3] or now >= self._lease[0]:
             return None
         # After the lease: a stamp that was seen before it may lack what was heard just before it was given.
-        if self._stamps[entry[1]] != entry[2]:
+        if self._slots[entry[1]] ^ self._epoch[0] != entry[2]:
             return None
         try:
             self._entries.move_to_end(key)
@@ -93,10 +93,6 @@ class Memory:
 
         # The stamp is part of the flight: who asks after a write never shares an answer from before it.
         return self._flights.share((key, stamp), computed)
-
-    def stamp(self, slot: int) -> int:
-        """What `keep` needs to know, asked before the answer is read."""
-        return self._stamps[slot]
 
     def keep(self, key: Hashable, value: Sized, slot: int, stamp: int, ttl_s: float | None = None) -> None:
         """Keep an answer that was read after the `stamp` of its slot."""

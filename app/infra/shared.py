@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # One number for each group of keys, and one in front for what every write makes old.
-SLOTS = 1 << 16
+SLOTS = 1 << 20
 EVERY_WRITE = 0
 """The slot of what any write makes old: pages and counts."""
 
-_PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST, _WATCHED = range(7)
+_PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST, _WATCHED, _EPOCH = range(8)
 _HEAD = 64 // 8
 _BYTES = 8 * (_HEAD + SLOTS)
 _LOCK = threading.Lock()
@@ -37,6 +37,7 @@ class SharedState:
     - Stamps: each key falls into one of SLOTS. Who changed what is kept under a key gives the stamp of its slot
       another value, by chance, before it answers. A process keeps an answer with the stamp that it saw before it
       read, and uses it only while that stamp stands. Random 64 bits, since a counter of two processes loses steps.
+      A stamp is the number of the slot XOR one that all have in common, by which all are changed at once.
     - The lease: until when the stamps are known to hold what other hosts wrote (infra.courier).
     - A process that can't tell Redis of a write raises a doubt before it answers; from then on no process of the
       host reads Redis until somebody has settled that doubt by making all old values unreachable.
@@ -56,7 +57,8 @@ class SharedState:
         self._memory = mmap.mmap(self._file, _BYTES)
         self._whole = memoryview(self._memory)
         self._numbers = self._whole[: 8 * _HEAD].cast("Q")
-        self.stamps = self._whole[8 * _HEAD :].cast("Q")
+        self.slots = self._whole[8 * _HEAD :].cast("Q")
+        self.epoch = self._numbers[_EPOCH : _EPOCH + 1]
         self.lease = self._numbers[_LEASE : _LEASE + 1]
         """One number: until when memory may be used, on the clock of time.monotonic_ns."""
         self.watched = self._numbers[_WATCHED : _WATCHED + 1]
@@ -88,14 +90,18 @@ class SharedState:
         """A number by which the processes of this host know what they told Redis themselves."""
         return self._numbers[_HOST]
 
+    def stamp(self, slot: int) -> int:
+        """The stamp of a slot."""
+        return self.slots[slot] ^ self.epoch[0]
+
     def touch(self, slots: Iterable[int]) -> None:
         """Make all that is kept under these slots old."""
         for slot in slots:
-            self.stamps[slot] = secrets.randbits(64)
+            self.slots[slot] = secrets.randbits(64)
 
     def touch_all(self) -> None:
         """Make all that any process of this host keeps old."""
-        self._whole[8 * _HEAD :] = secrets.token_bytes(8 * SLOTS)
+        self.epoch[0] = secrets.randbits(64)
 
     @property
     def doubts(self) -> int:
@@ -118,7 +124,7 @@ class SharedState:
 
     def close(self) -> None:
         """Let go of the file; it stays for the others."""
-        for view in (self.stamps, self.lease, self.watched, self._numbers, self._whole):
+        for view in (self.slots, self.epoch, self.lease, self.watched, self._numbers, self._whole):
             view.release()
         self._memory.close()
         os.close(self._file)

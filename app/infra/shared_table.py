@@ -58,7 +58,7 @@ class SharedTable:
 
     def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
         self._sets = most_bytes // (_WAYS * (_BYTES_A_WAY + 12)) if most_bytes >= _SMALLEST else 0
-        self._state, self._stamps, self._lease, self._watched = state, state.stamps, state.lease, state.watched
+        self._state, self._stamp, self._lease, self._watched = state, state.stamp, state.lease, state.watched
         self._ttl_ns = int(1e9 * ttl_s)
         ways = self._sets * _WAYS
         self._places_at = 8 * (1 + _SEGMENTS)
@@ -93,7 +93,7 @@ class SharedTable:
         if not self._good(read_ns):
             return None
         # After the lease: a stamp that was seen before it may lack what was heard just before it was given.
-        return (version, record[value_at:]) if self._stamps[slot_of(key)] == stamp else None
+        return (version, record[value_at:]) if self._stamp(slot_of(key)) == stamp else None
 
     @property
     def has_room(self) -> bool:
@@ -104,7 +104,7 @@ class SharedTable:
 
     def begin(self, keys: Iterable[str]) -> Reading:
         """To be called before `keys` are read."""
-        return Reading({key: self._stamps[slot_of(key)] for key in keys}, time.monotonic_ns())
+        return Reading({key: self._stamp(slot_of(key)) for key in keys}, time.monotonic_ns())
 
     def keep(self, reading: Reading, found: Iterable[Versioned]) -> None:
         """Keep what was read of the keys of `reading`."""

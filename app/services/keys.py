@@ -26,13 +26,13 @@ def sessions_key(user_id: uuid.UUID) -> str:
 
 
 def standing_key(user_id: uuid.UUID) -> str:
-    """What a user may do now."""
+    """What a user may do now: old with the user."""
     return f"standing:{user_id.hex}"
 
 
 def keys_of_users(*user_ids: uuid.UUID) -> list[str]:
-    """All that is kept of these users themselves."""
-    return [key for user_id in user_ids for key in (user_key(user_id), standing_key(user_id))]
+    """What makes old all that is kept of these users themselves."""
+    return [user_key(user_id) for user_id in user_ids]
 
 
 def token_key(digest: bytes) -> str:

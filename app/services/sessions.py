@@ -27,7 +27,7 @@ from app.services import history
 from app.services.authority import Actor
 from app.services.documents import moment, users
 from app.services.history import Caller
-from app.services.keys import session_key, sessions_key, standing_key
+from app.services.keys import session_key, sessions_key, standing_key, user_key
 from app.services.statements import STANDING
 from app.values import Role
 
@@ -232,7 +232,7 @@ def _read(session_id: str, user_id: uuid.UUID) -> Session:
 
 def _standing(user_id: uuid.UUID) -> Standing:
     """What a user may do now: known already, or by one SELECT. Raises: Unavailable"""
-    return answers().of_one(standing_key(user_id), lambda: _looked_up(user_id))
+    return answers().of_one(standing_key(user_id), lambda: _looked_up(user_id), about=user_key(user_id))
 
 
 def _looked_up(user_id: uuid.UUID) -> Standing:

@@ -93,12 +93,12 @@ def test_redis_is_told_before_memory(state: SharedState) -> None:
 
     class Noting(NullCache):
         def forget(self, slots: Sequence[int]) -> None:
-            told.append([state.stamps[slot] for slot in slots] == before)
+            told.append([state.stamp(slot) for slot in slots] == before)
 
-    before = [state.stamps[slot] for slot in (EVERY_WRITE, slot_of("item"))]
+    before = [state.stamp(slot) for slot in (EVERY_WRITE, slot_of("item"))]
     Answers(Memory(state, MIB, 60), SharedTable(state, 0, 60), Noting(), state).forget(["item"])
     assert told == [True]
-    assert before != [state.stamps[slot] for slot in (EVERY_WRITE, slot_of("item"))]
+    assert before != [state.stamp(slot) for slot in (EVERY_WRITE, slot_of("item"))]
 
 
 @pytest.mark.parametrize("way", ["of_one", "of_all", "of_all_dear", "both"])

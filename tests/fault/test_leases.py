@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from breaking import OUTAGES, break_it, mend
 from couriers import SLOT, Host
+from leases import stamps
 from waiting import BOUND_S, wait_until
 
 from app.infra.courier import LEASE_S, Courier
@@ -20,7 +21,7 @@ def test_without_redis_memory_is_not_used_and_when_it_is_back_all_is_old(
 ) -> None:
     host = hosts[1]
     host.keep()
-    before = list(host.state.stamps)
+    before = stamps(host.state)
     break_it(kind, own_redis, host.proxy)
     began = time.monotonic()
     wait_until(lambda: not host.memory.usable, seconds=BOUND_S)
@@ -37,7 +38,7 @@ def test_without_redis_memory_is_not_used_and_when_it_is_back_all_is_old(
     wait_until(lambda: host.memory.usable)
     back_s = time.monotonic() - began
     print(f"{kind}: lost after {1000 * lost_s:.0f} ms, back after {1000 * back_s:.0f} ms")  # noqa: T201 - shown by -rP
-    assert all(host.state.stamps[slot] != stamp for slot, stamp in enumerate(before))
+    assert all(host.state.stamp(slot) != stamp for slot, stamp in enumerate(before))
     assert host.memory.recall("k") is None
     host.keep(b"new")
 
