@@ -1,8 +1,8 @@
 """Hears from PostgreSQL what was changed by somebody's SQL, as in Adminer, and makes old all that is kept of it.
 
-The service says itself what it changes (infra.cache). For all others triggers of `users` and `tokens` notify CHANNEL,
-and one thread for each host, in the launcher, listens. While it does, users may be kept for longer than CACHE_TTL_S;
-for as long after a loss nobody can have been told anything older than that.
+The service says itself what it changes (infra.cache), and on CHANNEL what it could not say through Redis. For all
+others triggers of `users` and `tokens` notify CHANNEL, and one thread for each host, in the launcher, listens. While
+it does, users may be kept for longer than CACHE_TTL_S; for as long after a loss nobody is told anything older than that.
 """
 
 import contextlib
@@ -60,10 +60,12 @@ class Watch:
                 asked_ns = time.monotonic_ns()
                 connection.execute("SELECT 1")
                 self._state.watched[0] = asked_ns + self._ttl_ns
-                if any(connection.notifies(timeout=_ASK_EVERY_S, stop_after=1)):
+                heard = [*connection.notifies(timeout=_ASK_EVERY_S, stop_after=1)]
+                if heard:
                     # Whoever writes much is heard a few times a second.
                     self._closed.wait(_GATHER_S)
-                    list(connection.notifies(timeout=0))
+                    heard += connection.notifies(timeout=0)
+                if any(notice.payload != str(self._state.host) for notice in heard):
                     self._outdate()
 
     def _outdate(self) -> None:

@@ -45,8 +45,8 @@ WHO_BY_USERNAME = Statement(f"{_WHO} username_key = $1", "who_by_username")
 WHO_BY_EMAIL = Statement(f"{_WHO} email_key = $1", "who_by_email")
 """Of a key: who signs in."""
 
-TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', '')", "told")
-"""Let all hosts forget what they keep, where Redis could not tell them."""
+TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', $1)", "told")
+"""Of the number of this host: let all others forget what they keep, where Redis could not tell them."""
 
 NOTED = Statement(f"INSERT INTO history ({_ENTRY}) VALUES ($1, $2, $3, $4, $5, $6, $7, '[]')", "noted")
 """An entry of the history that changes nothing."""

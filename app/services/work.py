@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from app.errors import Taken, Unavailable
-from app.extensions import ConstraintBroken, answers, asked, writing
+from app.extensions import ConstraintBroken, answers, asked, resources, writing
 from app.services import administrators, tokens
 from app.services.history import Caller
 from app.services.keys import keys_of_users
@@ -72,4 +72,4 @@ def telling(old_keys: list[str]) -> Iterator[None]:
 def _tell(old_keys: list[str]) -> None:
     if not answers().forget(old_keys):
         with suppress(Unavailable):
-            asked(TOLD)
+            asked(TOLD, resources().state.host)
