@@ -2,7 +2,7 @@
 
 The service says itself what it changes (infra.cache), and on CHANNEL what it could not say through Redis. For all
 others triggers of `users` and `tokens` notify CHANNEL, and one thread for each host, in the launcher, listens. While
-it does, users may be kept for longer than CACHE_TTL_S; for as long after a loss nobody is told anything older than that.
+it does, users may be kept for longer than CACHE_TTL_S; for as long after a loss nobody is told anything older.
 """
 
 import contextlib
