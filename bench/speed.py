@@ -19,7 +19,7 @@ from rig import DATA, ROOT, signing_in
 from rig.agreement import require_agreement
 from rig.contenders import ADMIN, BARE, CONTENDERS, OURS, Contender, Running, ask, serving
 from rig.ground import Ground, ground
-from rig.installing import install_references, require_tools
+from rig.installing import install_contenders, require_tools
 from rig.plot import draw
 from rig.racing import Race
 from rig.report import conditions
@@ -39,7 +39,7 @@ def main() -> None:
     """Run what the command line asks for, print its tables and write the plot."""
     options = _parse()
     require_tools()
-    install_references()
+    install_contenders()
     with servers(options.postgres, options.shared_buffers) as running, ground(running, options.users) as common:
         facts = (
             f"PostgreSQL {running.version()}, shared_buffers={options.shared_buffers}",

@@ -26,6 +26,8 @@ from app.values import Role
 
 _AHEAD = 50
 """How many are read beside those who are asked for."""
+_FIRST_REST = 100
+"""Look-ups before it begins: a service that hardly anybody asks stays small."""
 _LONGEST_PAUSE = 1000
 """Look-ups without that, at the most, when nobody new was met or there was no room."""
 
@@ -119,7 +121,7 @@ class _Reader:
         self._together = Together(self._look_up)
         self._ahead: list[str] = []
         self._after = ""
-        self._pause = self._rest = 0
+        self._pause, self._rest = 0, _FIRST_REST
 
     def get(self, user_id: str) -> Document | None:
         """A living user by its id in canonical form; None: there is no such."""

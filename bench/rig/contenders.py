@@ -21,6 +21,8 @@ from rig import DATA, ROOT
 
 REFERENCES = ROOT / "bench" / "references"
 VENV = DATA / "references"
+OWN_VENV = DATA / "ours"
+"""What the service needs and nothing else, as in its image: some libraries load what they find beside them."""
 ADMIN = {"email": "ada@example.org", "password": "correct horse battery staple"}
 _SECRET = "of the template's tokens, as long as SHA-256 wants it"  # noqa: S105 - of this run, on loopback
 _WORKERS = 2
@@ -68,7 +70,13 @@ _WORKERS_OPTION = ("--workers", str(_WORKERS))
 _UVICORN = ("--no-access-log", "--log-level", "warning", *_WORKERS_OPTION, "--host", HOST, "--port", "{port}")
 
 OURS = Contender(
-    "ours", "ours, by token", (sys.executable, "-m", "app"), ROOT, "/api/users", "/api/users", "/api/users"
+    "ours",
+    "ours, by token",
+    (str(OWN_VENV / "bin" / "python"), "-m", "app"),
+    ROOT,
+    items="/api/users",
+    page="/api/users",
+    creates="/api/users",
 )
 NAIVE = Contender(
     "naive",

@@ -1,4 +1,4 @@
-"""What the comparison needs beside .venv: wrk, Node.js, and the packages of the references."""
+"""What the comparison needs beside .venv: wrk, Node.js, and the packages of each contender."""
 
 import hashlib
 import shutil
@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rig.contenders import REFERENCES, VENV
+from rig import ROOT
+from rig.contenders import OWN_VENV, REFERENCES, VENV
 
 _TOOLS = {
     "wrk": "wrk, which drives the services (Debian: apt-get install wrk)",
     "node": "Node.js 20 or newer, for the reference in Fastify (Debian 13: apt-get install nodejs npm)",
     "npm": "npm, which installs that reference's packages (Debian: apt-get install npm)",
 }
-_REQUIREMENTS = REFERENCES / "requirements.txt"
 _FASTIFY = REFERENCES / "fastify"
 _LOCK = _FASTIFY / "package-lock.json"
 
@@ -24,18 +24,24 @@ def require_tools() -> None:
         sys.exit("\n  ".join(["Error: this needs, and does not find on PATH:", *missing]))
 
 
-def install_references() -> None:
+def install_contenders() -> None:
     """Install exactly what is pinned, if that is not done yet. Raises: SystemExit"""
-    if not _is_done(VENV / "installed", _REQUIREMENTS):
-        _say("Installing the Python references (once)")
-        _run(sys.executable, "-m", "venv", "--clear", str(VENV))
-        pip = (str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check")
-        _run(*pip, "--require-hashes", "-r", str(_REQUIREMENTS))
-        (VENV / "installed").write_text(_digest(_REQUIREMENTS))
+    _install("the Python references", VENV, REFERENCES / "requirements.txt")
+    _install("what the service needs", OWN_VENV, ROOT / "app" / "requirements.txt")
     if not _is_done(_FASTIFY / "node_modules" / "installed", _LOCK):
         _say("Installing Fastify and pg (once)")
         _run("npm", "ci", "--prefix", str(_FASTIFY), "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
         (_FASTIFY / "node_modules" / "installed").write_text(_digest(_LOCK))
+
+
+def _install(what: str, venv: Path, requirements: Path) -> None:
+    if _is_done(venv / "installed", requirements):
+        return
+    _say(f"Installing {what} (once)")
+    _run(sys.executable, "-m", "venv", "--clear", str(venv))
+    pip = (str(venv / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check")
+    _run(*pip, "--require-hashes", "-r", str(requirements))
+    (venv / "installed").write_text(_digest(requirements))
 
 
 def _is_done(stamp: Path, source: Path) -> bool:
