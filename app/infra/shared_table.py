@@ -22,8 +22,8 @@ _HEAD = struct.Struct("<IHHQQI")
 """Of a record: its checksum, bytes of key and value, stamp, when it was read (time.monotonic_ns), version."""
 _CHECKED_FROM = 4
 _SIZES = struct.Struct("<HH")
-_BYTES_A_WAY = 320
-"""Of the ring, for each place in the table: less than most records take."""
+_BYTES_A_WAY = 200
+"""Of the ring, for each place in the table: half of what a record takes, so that few sets are full too early."""
 _SEGMENTS = 64
 """Parts of the ring of which is known when each was begun."""
 _GREATEST_SHARE = 1000

@@ -17,6 +17,7 @@ from leases import lend
 from readers import never
 
 from app.infra.memory import Memory
+from app.infra.shared_table import SharedTable
 from app.services import hot_users, listing
 from embedded import Stack
 
@@ -71,9 +72,9 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
     targets = [path, "/users", "/users?role=member"]
     selected, go_on = threading.Barrier(len(targets) + 1), threading.Event()
 
-    def pausing(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def select(argument: Any) -> Any:
-            found = original(argument)
+    def pausing(original: Callable[..., Any]) -> Callable[..., Any]:
+        def select(*arguments: Any) -> Any:
+            found = original(*arguments)
             if threading.current_thread().name.startswith("slow"):
                 selected.wait(5)
                 assert go_on.wait(5)
@@ -81,7 +82,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
 
         return select
 
-    monkeypatch.setattr(hot_users, "find", pausing(hot_users.find))
+    monkeypatch.setattr(hot_users, "_read", pausing(hot_users._read))
     monkeypatch.setattr(listing, "_packed", pausing(listing._packed))
     with ThreadPoolExecutor(len(targets), thread_name_prefix="slow") as pool:
         slow = [pool.submit(doors[0].get, target) for target in targets]
@@ -102,12 +103,14 @@ def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
     ids = [doors[0].make(username=f"u{number}")["id"] for number in range(4)]
     answered = dict.fromkeys(ids, 1)
     lock, stop, faults, reads, recalled = threading.Lock(), time.monotonic() + FOR_S, [], [0], [0]
-    recall = Memory.recall
 
-    def counting(memory: Memory, key: Any) -> Any:
-        found = recall(memory, key)
-        recalled[0] += found is not None
-        return found
+    def counting(recall: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def counted(memory: Any, key: Any) -> Any:
+            found = recall(memory, key)
+            recalled[0] += found is not None
+            return found
+
+        return counted
 
     def write(seed: int) -> None:
         chance, door = random.Random(seed), doors[seed % 2]  # noqa: S311
@@ -134,7 +137,8 @@ def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
             reads[0] += 1
             faults.extend((key, version, least[key]) for key, version in found.items() if version < least[key])
 
-    monkeypatch.setattr(Memory, "recall", counting)
+    for kind in (Memory, SharedTable):
+        monkeypatch.setattr(kind, "recall", counting(kind.recall))
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.info("stats")["keyspace_hits"]
         with ThreadPoolExecutor(6) as pool:
