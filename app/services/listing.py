@@ -225,6 +225,8 @@ def _walk(selection: Selection, budget: int) -> tuple[list[_Row], Position | Non
         f" FROM stop FULL JOIN (page JOIN users AS u ON u.id = page.id) ON false"
         f" {selection.order('page.key', 'u.id')}",
         selection,
+        # Only the index of the order leads through it, whatever is asked.
+        prepared=True,
     )
     stops = [Position(row.rest[1].decode(), row.rest[0].decode(), selection.backwards) for row in rows if not row.id]
     return [row for row in rows if row.id], stops[0] if stops else None
