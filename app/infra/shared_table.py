@@ -22,6 +22,7 @@ _HEAD = struct.Struct("<IHHQQI")
 """Of a record: its checksum, bytes of key and value, stamp, when it was read (time.monotonic_ns), version."""
 _CHECKED_FROM = 4
 _SIZES = struct.Struct("<HH")
+_MOST_VALUE_BYTES = 2**16 - 1
 _BYTES_A_WAY = 200
 """Of the ring, for each place in the table: half of what a record takes, so that few sets are full too early."""
 _SEGMENTS = 64
@@ -133,11 +134,11 @@ class SharedTable:
     def _put(self, item: Versioned, stamp: int, at_ns: int) -> None:
         name = item.key.encode()
         mark = zlib.crc32(name)
-        head = _HEAD.pack(0, len(name), len(item.value) & 0xFFFF, stamp, at_ns, item.version)
-        rest = head[_CHECKED_FROM:] + name + item.value
-        size = _CHECKED_FROM + len(rest)
-        if size * _GREATEST_SHARE > self._ring_bytes or len(item.value) > 0xFFFF:  # noqa: PLR2004 - 16 bits
+        size = _HEAD.size + len(name) + len(item.value)
+        if size * _GREATEST_SHARE > self._ring_bytes or len(item.value) > _MOST_VALUE_BYTES:
             return
+        head = _HEAD.pack(0, len(name), len(item.value), stamp, at_ns, item.version)
+        rest = head[_CHECKED_FROM:] + name + item.value
         place = self._claim(size)
         at = self._ring_at + place % self._ring_bytes
         self._memory[at : at + size] = zlib.crc32(rest).to_bytes(4, "little") + rest

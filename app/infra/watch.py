@@ -10,12 +10,9 @@ import threading
 import time
 
 import psycopg
-import structlog
 
 from app.infra.postgres import connect
 from app.infra.shared import SharedState
-
-log = structlog.get_logger(__name__)
 
 CHANNEL = "fullstack_app_sql"
 _ASK_EVERY_S = 1.0

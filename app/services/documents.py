@@ -35,10 +35,6 @@ class Document:
     version: int
     body: bytes
 
-    def __len__(self) -> int:
-        """Bytes of the JSON."""
-        return len(self.body)
-
 
 def document(row: Row[Any]) -> Document:
     """The user in `row`, which has the columns of PUBLIC."""
