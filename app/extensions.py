@@ -80,6 +80,10 @@ class ConstraintBroken(Exception):
         self.name = name
 
 
+class LockedOut(Exception):
+    """A statement that waits for a lock only so long waited in vain; what its transaction did is undone."""
+
+
 class Resources:
     """What one application holds open: made by create_app, found through `resources`."""
 
@@ -167,7 +171,7 @@ def reading() -> Iterator[Connection]:
 def asked(statement: Statement, *values: object) -> PGresult:
     """What a hot statement gives, on a connection of the pool and in a transaction of its own.
 
-    Raises: Unavailable, ConstraintBroken, Malformed (a text holds U+0000)
+    Raises: Unavailable, ConstraintBroken, LockedOut, Malformed (a text holds U+0000)
     """
     held, given = resources(), as_texts(values)
     with _translated(held):
@@ -202,6 +206,8 @@ def _translated(held: Resources) -> Iterator[None]:
             raise
         if isinstance(cause, psycopg.IntegrityError):
             raise ConstraintBroken(cause.diag.constraint_name) from error
+        if isinstance(cause, psycopg.errors.LockNotAvailable):
+            raise LockedOut from error
         if not cause.sqlstate or getattr(error, "connection_invalidated", False):
             held.database.failed(cause)
         if cause.sqlstate in _NOT_MIGRATED:

@@ -32,6 +32,9 @@ _SESSION = {
 _CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5
 _PARAMETER = re.compile(r"%\((\w+)\)s")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON; a backslash that is one of an even number of them stands for itself."""
+_NO_NUL = "U+0000 is no part of any text here."
 _MOST_PREPARED = 200
 """On one connection; PostgreSQL keeps some 30 kB for each."""
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -105,7 +108,7 @@ def as_texts(values: Iterable[object]) -> list[bytes | None]:
     texts = [_as_text(value) for value in values]
     if any(text is not None and b"\0" in text for text in texts):
         # It would end there, and be somebody else's name.
-        raise Malformed("U+0000 is no part of any text here.")
+        raise Malformed(_NO_NUL)
     return texts
 
 
@@ -113,6 +116,14 @@ def array_text(items: Iterable[str]) -> bytes:
     """An array of text in the form in which PostgreSQL reads it."""
     quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
     return ("{" + ",".join(f'"{item}"' for item in quoted) + "}").encode()
+
+
+def json_text(value: object) -> bytes:
+    """JSON as PostgreSQL reads it. Raises: Malformed"""
+    text = orjson.dumps(value)
+    if rb"\u0000" in text and _NUL.search(text):
+        raise Malformed(_NO_NUL)
+    return text
 
 
 def bytea_text(value: bytes) -> str:

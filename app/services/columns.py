@@ -39,10 +39,9 @@ def stored(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, **_keys(values), "words": func.array_to_tsvector(_texts(found))}
 
 
-def named(values: dict[str, Any]) -> tuple[object, ...]:
-    """What statements take as username, email and name, each followed by its key."""
-    keys = _keys(values)
-    return tuple(part for name in ("username", "email", "name") for part in (values[name], keys[f"{name}_key"]))
+def named(values: dict[str, Any]) -> dict[str, Any]:
+    """Username, email and name, with their keys."""
+    return {**{name: values[name] for name in ("username", "email", "name")}, **_keys(values)}
 
 
 def _keys(values: dict[str, Any]) -> dict[str, Any]:

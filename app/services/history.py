@@ -84,7 +84,7 @@ def note(caller: Caller, user_id: uuid.UUID, version: int, action: str) -> None:
 
     Raises: Unavailable
     """
-    asked(NOTED, user_id, version, action, caller.actor.label, caller.address, caller.agent, caller.request_id)
+    asked(NOTED, user_id, version, action, *origin(caller).values())
 
 
 def record_all(connection: Connection, caller: Caller, action: str, entries: Iterable[Entry]) -> None:
@@ -139,9 +139,14 @@ def authors(labels: Iterable[str | None]) -> dict[str, str]:
     return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
 
 
-def origin(caller: Caller) -> tuple[str | None, ...]:
-    """What statements take as actor, address, agent and request_id."""
-    return caller.actor.label, caller.address, caller.agent, caller.request_id
+def origin(caller: Caller) -> dict[str, str | None]:
+    """Who makes a change, and from where, as an entry says it."""
+    return {
+        "actor": caller.actor.label,
+        "address": caller.address,
+        "agent": caller.agent,
+        "request_id": caller.request_id,
+    }
 
 
 def _values(caller: Caller, action: str, entry: Entry) -> dict[str, Any]:
@@ -150,10 +155,7 @@ def _values(caller: Caller, action: str, entry: Entry) -> dict[str, Any]:
         "user_id": user_id,
         "version": version,
         "action": action,
-        "actor": caller.actor.label,
-        "address": caller.address,
-        "agent": caller.agent,
-        "request_id": caller.request_id,
+        **origin(caller),
         "changes": changes,
     }
 

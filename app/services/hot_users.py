@@ -1,27 +1,20 @@
-"""Users by the hot statements: found, seen, made and changed in one round trip each."""
+"""Users by the hot statements: found, and seen before a change, for all who ask at once."""
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import orjson
-from psycopg.pq.abc import PGresult
 
 from app.errors import NotFound
 from app.extensions import Resources, answers, asked, resources
-from app.infra.postgres import Statement, bytea_text
+from app.infra.postgres import Statement
 from app.infra.shared_table import Versioned
 from app.infra.together import Together
-from app.schemas import UserDraft
 from app.services import history
-from app.services.columns import named, values_of
 from app.services.documents import Document
-from app.services.history import Caller
-from app.services.idempotency import Attempt
-from app.services.keys import keys_of_users, user_key
-from app.services.statements import AS_IT_IS, CHANGED, MADE, MADE_ONCE, USERS, USERS_AND_NEXT
-from app.services.words import lexemes
-from app.services.work import telling
+from app.services.keys import user_key
+from app.services.statements import USERS, USERS_AND_NEXT
 from app.values import Role
 
 _AHEAD = 50
@@ -41,7 +34,7 @@ def find(user_id: uuid.UUID) -> Document:
 
 
 class Seen(NamedTuple):
-    """A living user as a change finds it; `attributes` and `body` as JSON."""
+    """A living user as a change finds it; `attributes` as JSON, `body` as all of it."""
 
     id: uuid.UUID
     version: int
@@ -50,63 +43,32 @@ class Seen(NamedTuple):
     name: str
     role: Role
     active: bool
-    attributes: str
+    attributes: bytes
     body: bytes
 
 
 def look(user_id: uuid.UUID) -> Seen:
-    """A living user as it is now, unlocked. Raises: NotFound, Unavailable"""
-    found = asked(AS_IT_IS, user_id)
-    if not found.ntuples:
+    """A living user as it is now, unlocked; who looks at the same moment shares the statement.
+
+    Raises: NotFound, Unavailable
+    """
+    document = resources().part(_Looker).get(str(user_id))
+    if document is None:
         raise NotFound("There is no such user.")
-    version, username, email, name, role, active, attributes = (
-        None if (value := found.get_value(0, column)) is None else value.decode() for column in range(7)
-    )
-    return Seen(
-        user_id,
-        int(version or 0),
-        username or "",
-        email,
-        name or "",
-        cast("Role", role),
-        active == "t",
-        attributes or "{}",
-        found.get_value(0, 7) or b"",
-    )
+    return _seen(user_id, document)
 
 
-def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: Attempt | None) -> Document | None:
-    """A new user, with its history and the answer to `attempt`, in one statement. None: the key was used before.
-
-    Raises: Taken, Unavailable
-    """
-    rest = (values["role"], values["active"], orjson.dumps(values["attributes"]), values["password_hash"])
-    entry = (*history.origin(caller), orjson.dumps(history.differences({}, values)))
-    given = (user_id, *named(values), *rest, lexemes(values), *entry)
-    # Nobody can have kept anything of an id that there never was.
-    with telling([]):
-        if attempt is None:
-            return _document(asked(MADE, *given))
-        kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-        return _document(asked(MADE_ONCE, *given, *kept))
+def recall(user_id: uuid.UUID) -> Seen | None:
+    """A living user as it was when it was read last, if that is remembered."""
+    known = answers().table.recall(user_key(user_id))
+    return _seen(user_id, Document(*known)) if known is not None else None
 
 
-def change(before: Seen, draft: UserDraft, caller: Caller) -> Document | None:
-    """`before` changed into `draft`, with its history, in one statement. None: somebody else was faster.
+class _Looker(Together[str, Document]):
+    """Looks users up for all who ask at once."""
 
-    Raises: Invalid, Forbidden, Taken, Unavailable
-    """
-    values = values_of(draft)
-    old = {**before._asdict(), "attributes": orjson.loads(before.attributes)}
-    changes = history.differences(old, values)
-    caller.actor.require_change(before.id, before.role, [change["field"] for change in changes])
-    if not changes:
-        # It may be so by another host, of which this one has not heard yet.
-        answers().forget(keys_of_users(before.id))
-        return Document(before.version, before.body)
-    given = (before.id, before.version, *named(values), orjson.dumps(values["attributes"]), lexemes(values))
-    with telling(keys_of_users(before.id)):
-        return _document(asked(CHANGED, *given, *history.origin(caller), orjson.dumps(changes)))
+    def __init__(self, _: Resources) -> None:
+        super().__init__(lambda ids: _read(USERS, list(dict.fromkeys(ids)))[0])
 
 
 class _Reader:
@@ -172,8 +134,8 @@ def _read(statement: Statement, *values: object) -> tuple[dict[str, Document], l
     return documents, ids
 
 
-def _document(found: PGresult) -> Document | None:
-    """What a hot statement made: its version, then its JSON."""
-    if not found.ntuples:
-        return None
-    return Document(int(found.get_value(0, 0) or b""), found.get_value(0, 1) or b"")
+def _seen(user_id: uuid.UUID, document: Document) -> Seen:
+    fields = orjson.loads(document.body)
+    username, email, name, role, active = (fields[field] for field in history.FIELDS)
+    attributes = orjson.dumps(fields["attributes"])
+    return Seen(user_id, document.version, username, email, name, role, active, attributes, document.body)

@@ -30,12 +30,12 @@ USERS_AND_NEXT = Statement(
 )
 """The same, then so many ids of the living that come after another one, in that order."""
 
-TOKEN = Statement(
-    "SELECT t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role FROM tokens AS t JOIN users AS u"
-    " ON u.id = t.user_id WHERE t.digest = $1 AND u.deleted_at IS NULL AND u.active",
-    "token",
+TOKENS = Statement(
+    "SELECT encode(t.digest, 'hex'), t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role"
+    " FROM tokens AS t JOIN users AS u ON u.id = t.user_id WHERE t.digest = ANY($1::bytea[]) AND u.deleted_at IS NULL AND u.active",
+    "tokens",
 )
-"""Of a digest: id, role and end (seconds since 1970, or NULL) of the token, id and role of its user."""
+"""Of some digests: digest, id, role and end (seconds since 1970, or NULL) of the token, id and role of its user."""
 
 STANDING = Statement("SELECT role, active, session_epoch FROM users WHERE id = $1 AND deleted_at IS NULL", "standing")
 """Of an id: what a user may do."""
@@ -51,73 +51,79 @@ TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', $1)", "told")
 NOTED = Statement(f"INSERT INTO history ({_ENTRY}) VALUES ($1, $2, $3, $4, $5, $6, $7, '[]')", "noted")
 """An entry of the history that changes nothing."""
 
-AS_IT_IS = Statement(
-    "SELECT u.version, u.username, u.email, u.name, u.role, u.active, u.attributes::text,"
-    f" {user_json()} FROM users AS u WHERE u.id = $1 AND deleted_at IS NULL",
-    "as_it_is",
-)
-"""Of an id: all that a change is compared with."""
+_ORIGIN = "actor text, address text, agent text, request_id text, changes json"
+_FIELDS = "username text, username_key text, email text, email_key text, name text, name_key text, attributes json"
 
-_DRAFT = """
-WITH draft AS (
-  SELECT $1::uuid AS id, $2::text AS username, $3::text AS username_key, $4::text AS email, $5::text AS email_key,
-    $6::text AS name, $7::text AS name_key, $8::text AS role, $9::boolean AS active, $10::json AS attributes,
-    $11::text AS password_hash, array_to_tsvector($12::text[]) AS words, 1 AS version, 1 AS session_epoch,
-    now() AS created_at, now() AS updated_at
+
+def _drafts(columns: str) -> str:
+    """What is to be written, given as a JSON array of objects ($1), and how long others are waited for ($2)."""
+    return f"""
+WITH draft AS MATERIALIZED (
+  SELECT d.*, array_to_tsvector(d.lexemes) AS words
+  FROM (SELECT set_config('lock_timeout', $2, true)) AS patience,
+    json_to_recordset($1::json) AS d(id uuid, {_FIELDS}, {columns}, lexemes text[], {_ORIGIN})
 )"""
-_COLUMNS = (
-    "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash, words,"
-    " version, session_epoch, created_at, updated_at"
-)
-_MADE = f"""
-made AS (
-  INSERT INTO users ({_COLUMNS}) SELECT {_COLUMNS} FROM draft %s RETURNING *
-),
-noted AS (
-  INSERT INTO history ({_ENTRY}) SELECT id, version, 'created', $13, $14, $15, $16, $17::json FROM made
-)
-SELECT u.version, {user_json()} FROM made AS u"""
 
-MADE = Statement(f"{_DRAFT}, {_MADE % ''}", "made")
-"""A new user with its entry in the history: version and JSON."""
+
+def _made(action: str) -> str:
+    """The entries of the users `made` in the history; then of each of them id, version and JSON."""
+    return f"""
+noted AS (
+  INSERT INTO history ({_ENTRY})
+  SELECT u.id, u.version, '{action}', actor, address, agent, request_id, changes FROM made AS u JOIN draft USING (id)
+)
+SELECT u.id, u.version, {user_json()} FROM made AS u"""
+
+
+_NEW = _drafts("role text, active boolean, password_hash text")
+_COLUMNS = (
+    "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash, words"
+)
+_INSERTED = f"""
+made AS (
+  INSERT INTO users ({_COLUMNS}, session_epoch) SELECT {_COLUMNS}, 1 FROM draft %s RETURNING *
+)"""
+
+MADE = Statement(f"{_NEW}, {_INSERTED % ''}, {_made('created')}", "made")
+"""New users with their entries in the history: id, version and JSON of each."""
 
 # Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
 # somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
 MADE_ONCE = Statement(
-    f"""{_DRAFT},
+    f"""{_NEW},
 kept AS (
   INSERT INTO idempotency_keys AS k (key, fingerprint, password_hash, user_id, body, created_at)
-  SELECT $18, $19::bytea, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now() FROM draft AS u
+  SELECT $3, $4::bytea, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now()
+  FROM (SELECT *, 1 AS version, now() AS created_at, now() AS updated_at FROM draft) AS u
   ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, password_hash = excluded.password_hash,
     user_id = excluded.user_id, body = excluded.body, created_at = excluded.created_at
-    WHERE k.created_at < now() - $20::interval
+    WHERE k.created_at < now() - $5::interval
   RETURNING 1
 ),
 swept AS (
   DELETE FROM idempotency_keys WHERE key IN (
-    SELECT key FROM idempotency_keys WHERE created_at < now() - $20::interval AND key <> $18
+    SELECT key FROM idempotency_keys WHERE created_at < now() - $5::interval AND key <> $3
     ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 ),
-{_MADE % "WHERE EXISTS (SELECT FROM kept)"}""",
+{_INSERTED % "WHERE EXISTS (SELECT FROM kept)"}, {_made("created")}""",
     "made_once",
 )
-"""The same with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when the key was used."""
+"""The same of one, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was used."""
 
+# By an array of ids, so that the index of the key leads to them even where a plan was made while there were few users.
 CHANGED = Statement(
-    f"""
-WITH made AS (
-  UPDATE users SET username = $3, username_key = $4, email = $5, email_key = $6, name = $7, name_key = $8,
-    attributes = $9::json, words = array_to_tsvector($10::text[]), version = version + 1,
-    updated_at = greatest(now(), updated_at)
-  WHERE id = $1::uuid AND version = $2::integer AND deleted_at IS NULL RETURNING *
-),
-noted AS (
-  INSERT INTO history ({_ENTRY}) SELECT id, version, 'changed', $11, $12, $13, $14, $15::json FROM made
-)
-SELECT u.version, {user_json()} FROM made AS u""",
+    f"""{_drafts("was text")},
+made AS (
+  UPDATE users AS u SET username = d.username, username_key = d.username_key, email = d.email, email_key = d.email_key,
+    name = d.name, name_key = d.name_key, attributes = d.attributes, words = d.words, version = u.version + 1,
+    updated_at = greatest(now(), u.updated_at)
+  FROM draft AS d
+  WHERE u.id = ANY(ARRAY(SELECT id FROM draft)) AND u.id = d.id AND deleted_at IS NULL AND {user_json()} = d.was
+  RETURNING u.*
+),{_made("changed")}""",
     "changed",
 )
-"""A user at a version, changed in what needs no thought of others, with its entry: version and JSON.
+"""Users changed in what needs no thought of others, with their entries: id, version and JSON of each.
 
-Nothing, when it is not at that version any more.
+Not of those whose JSON is not what it `was` any more.
 """

@@ -8,16 +8,17 @@ import orjson
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
-from app.errors import Conflict, NotFound, Stale, Unavailable
+from app.errors import Conflict, DomainError, NotFound, Stale, Unavailable
 from app.extensions import answers
 from app.models import HistoryEntry, table_of
 from app.schemas import UserDraft, UserPatch
-from app.services import administrators, history, hot_users, idempotency, passwords, sessions, tokens
+from app.services import administrators, history, hot_users, hot_writes, idempotency, passwords, sessions, tokens
 from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
 from app.services.documents import PUBLIC, Document, document, users
 from app.services.history import Caller
+from app.services.hot_users import Seen
 from app.services.idempotency import Attempt
-from app.services.keys import user_key
+from app.services.keys import keys_of_users, user_key
 from app.services.work import Work, changing
 
 Precondition = Callable[[int | None], bool]
@@ -45,7 +46,7 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     passwords.require_unlike(draft.password, values)
     values["password_hash"] = passwords.hashed(draft.password)
     user_id = uuid7()
-    made = hot_users.make(user_id, values, caller, attempt)
+    made = hot_writes.make(user_id, values, caller, attempt)
     if made is not None:
         return made, user_id, False
     # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
@@ -85,15 +86,37 @@ def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: 
 
     Raises: NotFound, Invalid, Forbidden, Taken, Stale, Conflict (it is the last administrator), Unavailable
     """
+    if patch.model_fields_set & _GRAVE:
+        return _change_alone(user_id, patch, allowed, caller)
+    made = _change_remembered(user_id, patch, allowed, caller)
     for _ in range(_TRIES):
-        if patch.model_fields_set & _GRAVE:
-            break
-        seen = hot_users.look(user_id)
-        _require(allowed, seen.version)
-        made = hot_users.change(seen, merged(seen, patch), caller)
         if made is not None:
             return made
-    return _change_alone(user_id, patch, allowed, caller)
+        made = _change_seen(hot_users.look(user_id), patch, allowed, caller)
+    return made or _change_alone(user_id, patch, allowed, caller)
+
+
+def _change_remembered(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document | None:
+    """Change a user as memory has it. None, when PostgreSQL has it otherwise, or has to be asked what to say."""
+    seen = hot_users.recall(user_id)
+    if seen is None or not allowed(seen.version):
+        return None
+    try:
+        draft = hot_writes.drafted(seen, merged(seen, patch), caller)
+    except DomainError:
+        return None
+    return hot_writes.change(draft) if draft is not None else None
+
+
+def _change_seen(seen: Seen, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document | None:
+    """Change a user as it was seen. None, when somebody else was faster."""
+    _require(allowed, seen.version)
+    draft = hot_writes.drafted(seen, merged(seen, patch), caller)
+    if draft is not None:
+        return hot_writes.change(draft)
+    # It may be so by another host, of which this one has not heard yet.
+    answers().forget(keys_of_users(seen.id))
+    return Document(seen.version, seen.body)
 
 
 def _change_alone(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document:

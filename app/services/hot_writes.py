@@ -1,0 +1,120 @@
+"""Users by the hot statements: made and changed, with their history, in one round trip for all who write at once.
+
+Who waits for a lock, or breaks a rule, is not to hold up or undo the others: then each of them writes alone.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+from psycopg.pq.abc import PGresult
+
+from app.errors import Taken
+from app.extensions import LockedOut, Resources, asked, resources
+from app.infra.postgres import Statement, bytea_text, json_text
+from app.infra.together import Together
+from app.schemas import UserDraft
+from app.services import history
+from app.services.columns import named, values_of
+from app.services.documents import Document
+from app.services.history import Caller
+from app.services.hot_users import Seen
+from app.services.idempotency import Attempt
+from app.services.keys import keys_of_users
+from app.services.statements import CHANGED, MADE, MADE_ONCE
+from app.services.words import lexemes
+from app.services.work import telling
+
+_PATIENCE = "25ms"
+"""How long several wait for a lock together: a commit takes a few milliseconds."""
+_WITHOUT_END = "0"
+"""As long as any statement may take."""
+
+
+class Draft:
+    """What is to be written of one user: the columns of a hot statement."""
+
+    def __init__(self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: Caller) -> None:
+        self.user_id = user_id
+        self.row = {"id": user_id, **fields, **named(values), **history.origin(caller), "lexemes": lexemes(values)}
+        self.is_alone = False
+
+
+def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: Attempt | None) -> Document | None:
+    """A new user, with its history and the answer to `attempt`, in one statement. None: the key was used before.
+
+    Raises: Taken, Unavailable
+    """
+    draft = Draft(user_id, {"changes": history.differences({}, values), **values}, values, caller)
+    if attempt is None:
+        return resources().part(_Maker).write(draft)
+    kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
+    with telling([]):
+        return _documents(asked(MADE_ONCE, json_text([draft.row]), _WITHOUT_END, *kept)).get(user_id)
+
+
+def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
+    """What makes `after` of `before`; None: nothing. Raises: Invalid, Forbidden"""
+    values = values_of(after)
+    changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
+    caller.actor.require_change(before.id, before.role, [change["field"] for change in changes])
+    if not changes:
+        return None
+    fields = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
+    return Draft(before.id, fields, values, caller)
+
+
+def change(draft: Draft) -> Document | None:
+    """What a user became by `draft`; None: it was not as it was seen any more. Raises: Taken, Unavailable"""
+    return resources().part(_Changer).write(draft)
+
+
+class _Writer:
+    """Writes by `statement`; `is_new`: users whom nobody can have kept anything of."""
+
+    def __init__(self, statement: Statement, *, is_new: bool) -> None:
+        self._statement, self._is_new = statement, is_new
+        self._together = Together(self._write_together)
+
+    def write(self, draft: Draft) -> Document | None:
+        """What was made of it; None: nothing. Raises: Taken, Unavailable"""
+        made = self._together.get(draft)
+        return self._write([draft], _WITHOUT_END).get(draft.user_id) if draft.is_alone else made
+
+    def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:
+        # Of two changes of one user the second has not seen the first.
+        first = {draft.user_id: draft for draft in reversed(drafts)}
+        try:
+            made = self._write(list(first.values()), _PATIENCE)
+        except (Taken, LockedOut) as error:
+            if isinstance(error, Taken) and len(drafts) == 1:
+                raise
+            for draft in drafts:
+                draft.is_alone = True
+            return {}
+        return {first[user_id]: document for user_id, document in made.items()}
+
+    def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
+        with telling([] if self._is_new else keys_of_users(*(draft.user_id for draft in drafts))):
+            return _documents(asked(self._statement, json_text([draft.row for draft in drafts]), patience))
+
+
+class _Maker(_Writer):
+    """Of this application."""
+
+    def __init__(self, _: Resources) -> None:
+        super().__init__(MADE, is_new=True)
+
+
+class _Changer(_Writer):
+    """Of this application."""
+
+    def __init__(self, _: Resources) -> None:
+        super().__init__(CHANGED, is_new=False)
+
+
+def _documents(found: PGresult) -> dict[uuid.UUID, Document]:
+    """What a hot statement wrote: id, version and JSON of each."""
+    rows = ([cast("bytes", found.get_value(row, column)) for column in range(3)] for row in range(found.ntuples))
+    return {uuid.UUID(user_id.decode()): Document(int(version), body) for user_id, version, body in rows}
