@@ -52,7 +52,7 @@ def look(user_id: uuid.UUID) -> Seen:
 
     Raises: NotFound, Unavailable
     """
-    document = resources().part(_Looker).get(str(user_id))
+    document = resources().part(_Reader).look(str(user_id))
     if document is None:
         raise NotFound("There is no such user.")
     return _seen(user_id, document)
@@ -64,13 +64,6 @@ def recall(user_id: uuid.UUID) -> Seen | None:
     return _seen(user_id, Document(*known)) if known is not None else None
 
 
-class _Looker(Together[str, Document]):
-    """Looks users up for all who ask at once."""
-
-    def __init__(self, _: Resources) -> None:
-        super().__init__(lambda ids: _read(USERS, list(dict.fromkeys(ids)))[0])
-
-
 class _Reader:
     """Looks users up for all who ask at once, keeps them for all, and reads on while there is room for more.
 
@@ -80,7 +73,7 @@ class _Reader:
 
     def __init__(self, held: Resources) -> None:
         self._table = held.answers.table
-        self._together = Together(self._look_up)
+        self._together, self._afresh = Together(self._look_up), Together(self._read)
         self._ahead: list[str] = []
         self._after = ""
         self._pause, self._rest = 0, _FIRST_REST
@@ -89,15 +82,20 @@ class _Reader:
         """A living user by its id in canonical form; None: there is no such."""
         return self._together.get(user_id)
 
+    def look(self, user_id: str) -> Document | None:
+        """The same, whatever is remembered."""
+        return self._afresh.get(user_id)
+
     def _look_up(self, ids: Sequence[str]) -> dict[str, Document]:
-        if not self._table.usable:
-            return _read(USERS, ids)[0]
         # Some were read for others while these waited.
         known = {user_id: Document(*found) for user_id in ids if (found := self._table.recall(user_key(user_id)))}
-        asked_for = [user_id for user_id in dict.fromkeys(ids) if user_id not in known]
+        asked_for = [user_id for user_id in ids if user_id not in known]
         return known | self._read(asked_for) if asked_for else known
 
-    def _read(self, ids: list[str]) -> dict[str, Document]:
+    def _read(self, wanted: Sequence[str]) -> dict[str, Document]:
+        ids = list(dict.fromkeys(wanted))
+        if not self._table.usable:
+            return _read(USERS, ids)[0]
         self._rest -= 1
         reads_on = self._rest < 0
         ids = [*ids, *self._ahead] if reads_on else ids

@@ -15,7 +15,7 @@ from app.extensions import LockedOut, Resources, asked, resources
 from app.infra.postgres import Statement, bytea_text, json_text
 from app.infra.together import Together
 from app.schemas import UserDraft
-from app.services import history
+from app.services import history, tokens
 from app.services.columns import named, values_of
 from app.services.documents import Document
 from app.services.history import Caller
@@ -37,12 +37,15 @@ class Draft:
 
     def __init__(self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: Caller) -> None:
         self.user_id = user_id
-        self.row = {"id": user_id, **fields, **named(values), **history.origin(caller), "lexemes": lexemes(values)}
+        told = {**history.origin(caller), **tokens.claim(caller.actor)}
+        self.row = {"id": user_id, **fields, **named(values), "lexemes": lexemes(values), **told}
         self.is_alone = False
 
 
 def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: Attempt | None) -> Document | None:
-    """A new user, with its history and the answer to `attempt`, in one statement. None: the key was used before.
+    """A new user, with its history and the answer to `attempt`, in one statement.
+
+    None: the key was used before, or the token of the caller is not what it was.
 
     Raises: Taken, Unavailable
     """
@@ -66,7 +69,10 @@ def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
 
 
 def change(draft: Draft) -> Document | None:
-    """What a user became by `draft`; None: it was not as it was seen any more. Raises: Taken, Unavailable"""
+    """What a user became by `draft`; None: it is not as it was seen, or the token of the caller is not what it was.
+
+    Raises: Taken, Unavailable
+    """
     return resources().part(_Changer).write(draft)
 
 

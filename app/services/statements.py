@@ -5,6 +5,7 @@ Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_stat
 
 from app.infra.postgres import Statement
 from app.infra.watch import CHANNEL
+from app.models import ROLES
 
 _ENTRY = "user_id, version, action, actor, address, agent, request_id, changes"
 
@@ -30,12 +31,19 @@ USERS_AND_NEXT = Statement(
 )
 """The same, then so many ids of the living that come after another one, in that order."""
 
-TOKENS = Statement(
-    "SELECT encode(t.digest, 'hex'), t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role"
-    " FROM tokens AS t JOIN users AS u ON u.id = t.user_id WHERE t.digest = ANY($1::bytea[]) AND u.deleted_at IS NULL AND u.active",
-    "tokens",
+TOKEN = Statement(
+    "SELECT t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role FROM tokens AS t JOIN users AS u"
+    " ON u.id = t.user_id WHERE t.digest = $1 AND u.deleted_at IS NULL AND u.active",
+    "token",
 )
-"""Of some digests: digest, id, role and end (seconds since 1970, or NULL) of the token, id and role of its user."""
+"""Of a digest: id, role and end (seconds since 1970, or NULL) of the token, id and role of its user."""
+
+TOKEN_NOW = Statement(
+    "SELECT t.role, u.role FROM tokens AS t JOIN users AS u ON u.id = t.user_id WHERE t.id = $1"
+    " AND u.deleted_at IS NULL AND u.active AND (t.expires_at > now() OR t.expires_at IS NULL)",
+    "token_now",
+)
+"""Of an id: the roles of a good token and of its user."""
 
 STANDING = Statement("SELECT role, active, session_epoch FROM users WHERE id = $1 AND deleted_at IS NULL", "standing")
 """Of an id: what a user may do."""
@@ -55,13 +63,32 @@ _ORIGIN = "actor text, address text, agent text, request_id text, changes json"
 _FIELDS = "username text, username_key text, email text, email_key text, name text, name_key text, attributes json"
 
 
+_CLAIM = "token uuid, token_role text, token_whole boolean"
+
+
+def _rank(role: str) -> str:
+    return f"array_position('{{{','.join(ROLES)}}}', {role})"
+
+
+# Who writes was let in by what memory knows: the role that it knows is to be theirs still.
+_STILL_GOOD = f"""
+    SELECT FROM tokens AS t JOIN users AS o ON o.id = t.user_id
+    WHERE t.id = d.token AND o.deleted_at IS NULL AND o.active AND (t.expires_at > now() OR t.expires_at IS NULL)
+      AND CASE WHEN d.token_whole THEN o.role = d.token_role AND {_rank("t.role")} >= {_rank("o.role")}
+        ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
+
+
 def _drafts(columns: str) -> str:
-    """What is to be written, given as a JSON array of objects ($1), and how long others are waited for ($2)."""
+    """What is to be written, a JSON array of objects ($1), and how long others are waited for ($2).
+
+    Without what the token of its writer is not good for any more.
+    """
     return f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS words
   FROM (SELECT set_config('lock_timeout', $2, true)) AS patience,
-    json_to_recordset($1::json) AS d(id uuid, {_FIELDS}, {columns}, lexemes text[], {_ORIGIN})
+    json_to_recordset($1::json) AS d(id uuid, {_FIELDS}, {columns}, lexemes text[], {_ORIGIN}, {_CLAIM})
+  WHERE token IS NULL OR EXISTS ({_STILL_GOOD})
 )"""
 
 
@@ -85,7 +112,7 @@ made AS (
 )"""
 
 MADE = Statement(f"{_NEW}, {_INSERTED % ''}, {_made('created')}", "made")
-"""New users with their entries in the history: id, version and JSON of each."""
+"""New users with their entries in the history: id, version and JSON of each. Not by who may not any more."""
 
 # Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
 # somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
@@ -125,5 +152,5 @@ made AS (
 )
 """Users changed in what needs no thought of others, with their entries: id, version and JSON of each.
 
-Not of those whose JSON is not what it `was` any more.
+Not of those whose JSON is not what it `was` any more, nor by who may not.
 """

@@ -7,7 +7,7 @@ import string
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
@@ -18,7 +18,6 @@ from uuid_utils.compat import uuid7
 from app.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
 from app.extensions import Resources, answers, asked, reading, resources, writing
 from app.infra.postgres import bytea_text
-from app.infra.together import Together
 from app.models import Token, table_of
 from app.schemas import TokenDraft
 from app.services import history
@@ -27,7 +26,7 @@ from app.services.columns import among
 from app.services.documents import moment, users
 from app.services.history import Caller
 from app.services.keys import token_key
-from app.services.statements import TOKENS
+from app.services.statements import TOKEN, TOKEN_NOW
 from app.values import Role
 
 PREFIX = "fsa_"
@@ -37,6 +36,7 @@ _DIGITS = string.digits + string.ascii_letters
 _SECRET, _CHECK = 43, 6  # characters: 256 bits and a CRC-32 in base 62
 _NOTED_EVERY_S = 60.0
 _NOTED_AT_MOST = 10_000
+_UNKNOWN = "This API token is not known. It may have been revoked."
 _LIVE = users.c.deleted_at.is_(None)
 _tokens = table_of(Token)
 
@@ -99,6 +99,25 @@ def known(secret: str) -> Known:
     """Whom a token stands for, that may be over: known already, or by one SELECT. Raises: Unauthorized, Unavailable"""
     digest = _digest(secret)
     return answers().of_one(token_key(digest), lambda: _looked_up(digest))
+
+
+def claim(actor: Actor) -> dict[str, object]:
+    """What statements that write take of who writes: they write nothing when a token is not good for it any more."""
+    is_token = actor.kind == "token"
+    return {"token": actor.credential_id if is_token else None, "token_role": actor.role, "token_whole": actor.whole}
+
+
+def confirm(actor: Actor) -> None:
+    """Ask PostgreSQL whether a token is still what memory knew. Raises: Unauthorized, Unavailable"""
+    if actor.kind != "token":
+        return
+    found = asked(TOKEN_NOW, actor.credential_id)
+    if not found.ntuples:
+        raise Unauthorized(_UNKNOWN)
+    role, user_role = (cast("Role", cast("bytes", found.get_value(0, column)).decode()) for column in range(2))
+    least = lower(role, user_role)
+    if (least, least == user_role) != (actor.role, actor.whole):
+        raise Unavailable("The role of this API token was changed just now. Try again shortly.")
 
 
 def key_of(secret: str) -> str:
@@ -179,29 +198,15 @@ def keys_of(connection: Connection, user_ids: Iterable[uuid.UUID]) -> list[str]:
 
 
 def _looked_up(digest: bytes) -> Known:
-    found = resources().part(_Looker).get(digest)
-    if found is None:
-        raise Unauthorized("This API token is not known. It may have been revoked.")
-    return found
-
-
-class _Looker(Together[bytes, Known]):
-    """Looks tokens up for all who come at once."""
-
-    def __init__(self, _: Resources) -> None:
-        super().__init__(_read)
-
-
-def _read(digests: Sequence[bytes]) -> dict[bytes, Known]:
-    found, known = asked(TOKENS, [bytea_text(digest) for digest in set(digests)]), {}
-    for row in range(found.ntuples):
-        digest, token_id, role, expires, user_id, user_role = (
-            (found.get_value(row, column) or b"").decode() for column in range(6)
-        )
-        least = lower(cast("Role", role), cast("Role", user_role))
-        actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
-        known[bytes.fromhex(digest)] = Known(actor, float(expires) if expires else math.inf)
-    return known
+    found = asked(TOKEN, bytea_text(digest))
+    if not found.ntuples:
+        raise Unauthorized(_UNKNOWN)
+    token_id, role, expires, user_id, user_role = (
+        value.decode() if (value := found.get_value(0, column)) is not None else "" for column in range(5)
+    )
+    least = lower(cast("Role", role), cast("Role", user_role))
+    actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
+    return Known(actor, float(expires) if expires else math.inf)
 
 
 def _note_use(token_id: str) -> None:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -39,7 +39,8 @@ def fetch(user_id: uuid.UUID) -> Document:
 def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -> tuple[Document, uuid.UUID, bool]:
     """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
 
-    Raises: Invalid, Forbidden, Taken, KeyReused, Unavailable
+    Whether a token is still good for it is found out with the write.
+    Raises: Invalid, Forbidden, Unauthorized, Taken, KeyReused, Unavailable
     """
     values = values_of(draft)
     caller.actor.require_make(draft.role)
@@ -49,10 +50,11 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     made = hot_writes.make(user_id, values, caller, attempt)
     if made is not None:
         return made, user_id, False
+    tokens.confirm(caller.actor)
     # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
-    answer = idempotency.earlier_answer(cast("Attempt", attempt))
+    answer = idempotency.earlier_answer(attempt) if attempt is not None else None
     if answer is None:
-        raise Unavailable("Another request with this Idempotency-Key was under way. Try again shortly.")
+        raise Unavailable("Another request was under way that this one depends on. Try again shortly.")
     return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
 
 
@@ -84,16 +86,20 @@ def replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller:
 def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document:
     """Change the fields that `patch` sets. Changing nothing gives no new version.
 
-    Raises: NotFound, Invalid, Forbidden, Taken, Stale, Conflict (it is the last administrator), Unavailable
+    Whether a token is still good for it is found out with the write, or before it.
+    Raises: NotFound, Invalid, Forbidden, Unauthorized, Taken, Stale, Conflict (it is the last administrator),
+    Unavailable
     """
-    if patch.model_fields_set & _GRAVE:
-        return _change_alone(user_id, patch, allowed, caller)
-    made = _change_remembered(user_id, patch, allowed, caller)
-    for _ in range(_TRIES):
+    is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
+    made = None if is_grave else _change_remembered(user_id, patch, allowed, caller)
+    if made is not None:
+        return made
+    tokens.confirm(caller.actor)
+    for _ in range(0 if is_grave else _TRIES):
+        made = _change_seen(hot_users.look(user_id), patch, allowed, caller)
         if made is not None:
             return made
-        made = _change_seen(hot_users.look(user_id), patch, allowed, caller)
-    return made or _change_alone(user_id, patch, allowed, caller)
+    return _change_alone(user_id, patch, allowed, caller)
 
 
 def _change_remembered(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document | None:

@@ -28,11 +28,15 @@ _GOOD_FOR_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Whom a route lets in: everybody, everybody who is known, the owner of the record, or a role and all above it."""
+    """Whom a route lets in: everybody, everybody who is known, the owner of the record, or a role and all above it.
+
+    `confirms`: it writes nothing for a token that is not what memory knows (services.tokens.claim and confirm).
+    """
 
     least: Role | None = None
     own: bool = False
     public: bool = False
+    confirms: bool = False
 
     def lets(self, who: Actor) -> bool:
         """Whether the role of `who` is enough, whosever record it is."""
@@ -81,16 +85,16 @@ RULES: dict[str, Rule] = {
     "session.show": KNOWN,
     "session.end": KNOWN,
     "me.show": KNOWN,
-    "me.change": KNOWN,
+    "me.change": Rule("member", confirms=True),
     "me.change_password": KNOWN,
     "me.own_sessions": KNOWN,
     "me.end_sessions": KNOWN,
     "me.end_session": KNOWN,
     "users.index": Rule("viewer"),
-    "users.create": Rule("editor"),
+    "users.create": Rule("editor", confirms=True),
     "users.show": Rule("viewer", own=True),
     "users.replace": Rule("editor", own=True),
-    "users.change": Rule("editor", own=True),
+    "users.change": Rule("editor", own=True, confirms=True),
     "users.remove": Rule("editor"),
     "users.restore": Rule("editor"),
     "users.changes": Rule("viewer"),
@@ -172,7 +176,7 @@ def _check() -> None:
     if is_open:
         check_host(host, resources().settings.host_names)
     if not needs_nobody:
-        _identify(is_open=is_open)
+        _identify(rule, is_open=is_open)
     unsafe = asked.method not in SAFE
     if unsafe and (needs_nobody or "Authorization" not in asked.headers):
         check_origin(host, asked.headers)
@@ -186,7 +190,7 @@ def _check() -> None:
     g.decided_at = time.monotonic()
 
 
-def _identify(*, is_open: bool) -> None:
+def _identify(rule: Rule, *, is_open: bool) -> None:
     """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
     asked = current_request()
     authorization = asked.environ.get("HTTP_AUTHORIZATION")
@@ -198,7 +202,7 @@ def _identify(*, is_open: bool) -> None:
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized("Authorization must be `Bearer` and an API token.")
-        g.actor = tokens.actor_of(secret.strip(), afresh=_changes_something())
+        g.actor = tokens.actor_of(secret.strip(), afresh=_changes_something() and not rule.confirms)
     elif cookie is not None:
         _resume(cookie, is_open=is_open)
     elif not is_open:
