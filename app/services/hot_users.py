@@ -17,7 +17,7 @@ from app.services.keys import user_key
 from app.services.statements import USERS, USERS_AND_NEXT
 from app.values import Role
 
-_AHEAD = 50
+_AHEAD = 250
 """How many are read beside those who are asked for."""
 _FIRST_REST = 100
 """Look-ups before it begins: a service that hardly anybody asks stays small."""
