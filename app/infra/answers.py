@@ -6,7 +6,7 @@ from typing import TypeVar
 from app.infra.cache import Cache
 from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
-from app.infra.shared_table import SharedTable
+from app.infra.shared_table import Reading, SharedTable
 
 Value = TypeVar("Value", bound=Sized)
 
@@ -39,19 +39,22 @@ class Answers:
         """The same of what takes PostgreSQL longer than asking Redis, where all hosts keep it."""
         return self._pages.through(key, compute)
 
-    def forget(self, keys: Iterable[str]) -> bool:
+    def forget(self, keys: Iterable[str], reading: Reading | None = None) -> bool:
         """After the commit of a write, before its answer: nobody is to be answered with what was there before.
 
-        That is what is kept under these keys, and all pages. Returns whether other hosts could be told.
+        That is what is kept under these keys, and all pages. `reading`: of what the write left under some of them, to
+        be kept in the table. Returns whether other hosts could be told.
         """
-        return self._outdate([EVERY_WRITE, *map(slot_of, keys)])
+        return self._outdate([EVERY_WRITE, *map(slot_of, keys)], reading)
 
     def forget_alone(self, key: str) -> None:
         """The same of what is in no page."""
         self._outdate([slot_of(key)])
 
-    def _outdate(self, slots: list[int]) -> bool:
+    def _outdate(self, slots: list[int], reading: Reading | None = None) -> bool:
         # Redis first: who sees the new stamp here must not find the old page there.
         told = self._pages.forget(slots)
-        self._state.touch(slots)
+        moved = self._state.touch(slots)
+        if reading is not None:
+            reading.renew(moved)
         return told

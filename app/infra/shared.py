@@ -94,14 +94,20 @@ class SharedState:
         """The stamp of a slot."""
         return self.slots[slot] ^ self.epoch[0]
 
-    def touch(self, slots: Iterable[int]) -> None:
-        """Make all that is kept under these slots old."""
-        for slot in slots:
-            self.slots[slot] = secrets.randbits(64)
+    def touch(self, slots: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Make all that is kept under these slots old. Returns the stamps of each, before and after."""
+        moved = {}
+        with self.locked():
+            for slot in slots:
+                before = self.stamp(slot)
+                self.slots[slot] = secrets.randbits(64)
+                moved[slot] = before, self.stamp(slot)
+        return moved
 
     def touch_all(self) -> None:
         """Make all that any process of this host keeps old."""
-        self.epoch[0] = secrets.randbits(64)
+        with self.locked():
+            self.epoch[0] = secrets.randbits(64)
 
     @property
     def doubts(self) -> int:

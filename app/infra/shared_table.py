@@ -48,6 +48,15 @@ class Reading(NamedTuple):
     stamps: dict[str, int]
     at_ns: int
 
+    def renew(self, moved: dict[int, tuple[int, int]]) -> None:
+        """What was read is what made the old `moved`: good still, but where somebody else wrote meanwhile."""
+        for key, stamp in list(self.stamps.items()):
+            before, after = moved[slot_of(key)]
+            if before == stamp:
+                self.stamps[key] = after
+            else:
+                del self.stamps[key]
+
 
 class SharedTable:
     """Safe for threads, and for processes that are forked after it was made.
@@ -111,7 +120,8 @@ class SharedTable:
         """Keep what was read of the keys of `reading`."""
         with self._state.locked():
             for item in found:
-                self._put(item, reading.stamps[item.key], reading.at_ns)
+                if item.key in reading.stamps:
+                    self._put(item, reading.stamps[item.key], reading.at_ns)
 
     def close(self) -> None:
         """Let go of the memory; it stays for other processes."""

@@ -13,6 +13,7 @@ from psycopg.pq.abc import PGresult
 from app.errors import Taken
 from app.extensions import LockedOut, Resources, asked, resources
 from app.infra.postgres import Statement, bytea_text, json_text
+from app.infra.shared_table import Versioned
 from app.infra.together import Together
 from app.schemas import UserDraft
 from app.services import history, tokens
@@ -21,7 +22,7 @@ from app.services.documents import Document
 from app.services.history import Caller
 from app.services.hot_users import Seen
 from app.services.idempotency import Attempt
-from app.services.keys import keys_of_users
+from app.services.keys import MEMBERS_KEY, keys_of_users, user_key
 from app.services.statements import CHANGED, MADE, MADE_ONCE
 from app.services.words import lexemes
 from app.services.work import telling
@@ -53,8 +54,7 @@ def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: At
     if attempt is None:
         return resources().part(_Maker).write(draft)
     kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-    with telling([]):
-        return _documents(asked(MADE_ONCE, json_text([draft.row]), _WITHOUT_END, *kept)).get(user_id)
+    return _made(MADE_ONCE, json_text([draft.row]), _WITHOUT_END, *kept).get(user_id)
 
 
 def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
@@ -77,10 +77,10 @@ def change(draft: Draft) -> Document | None:
 
 
 class _Writer:
-    """Writes by `statement`; `is_new`: users whom nobody can have kept anything of."""
+    """Writes what several threads want written at once."""
 
-    def __init__(self, statement: Statement, *, is_new: bool) -> None:
-        self._statement, self._is_new = statement, is_new
+    def __init__(self, held: Resources) -> None:
+        self._table = held.answers.table
         self._together = Together(self._write_together)
 
     def write(self, draft: Draft) -> Document | None:
@@ -89,8 +89,8 @@ class _Writer:
         return self._write([draft], _WITHOUT_END).get(draft.user_id) if draft.is_alone else made
 
     def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:
-        # Of two changes of one user the second has not seen the first.
-        first = {draft.user_id: draft for draft in reversed(drafts)}
+        # Of two changes of one user the second has not seen the first. All lock them in the same order.
+        first = {draft.user_id: draft for draft in sorted(drafts, key=lambda draft: draft.user_id)}
         try:
             made = self._write(list(first.values()), _PATIENCE)
         except (Taken, LockedOut) as error:
@@ -102,22 +102,39 @@ class _Writer:
         return {first[user_id]: document for user_id, document in made.items()}
 
     def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
-        with telling([] if self._is_new else keys_of_users(*(draft.user_id for draft in drafts))):
-            return _documents(asked(self._statement, json_text([draft.row for draft in drafts]), patience))
+        raise NotImplementedError
 
 
 class _Maker(_Writer):
     """Of this application."""
 
-    def __init__(self, _: Resources) -> None:
-        super().__init__(MADE, is_new=True)
+    def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
+        return _made(MADE, json_text([draft.row for draft in drafts]), patience)
 
 
 class _Changer(_Writer):
     """Of this application."""
 
-    def __init__(self, _: Resources) -> None:
-        super().__init__(CHANGED, is_new=False)
+    def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
+        keys = keys_of_users(*(draft.user_id for draft in drafts))
+        reading = self._table.begin(keys)
+        with telling(keys, reading):
+            changed = _documents(asked(CHANGED, json_text([draft.row for draft in drafts]), patience))
+        if self._table.usable:
+            found = (Versioned(user_key(user_id), made.version, made.body) for user_id, made in changed.items())
+            self._table.keep(reading, found)
+        return changed
+
+
+def _made(statement: Statement, *given: object) -> dict[uuid.UUID, Document]:
+    # Nobody can have kept anything of an id that there never was.
+    old_keys: list[str] = []
+    with telling(old_keys):
+        found = asked(statement, *given)
+        if found.ntuples and found.get_value(0, 3) == b"t":
+            # Else who is new comes after all who were there.
+            old_keys.append(MEMBERS_KEY)
+        return _documents(found)
 
 
 def _documents(found: PGresult) -> dict[uuid.UUID, Document]:

@@ -11,6 +11,9 @@ def user_key(user_id: uuid.UUID | str) -> str:
     return f"user:{user_id}"
 
 
+MEMBERS_KEY = "members"
+"""Who lives, but for those who are new: what makes a page old that users who were not changed are on."""
+
 SIGN_UPS_KEY = "sign-ups"
 """How many users were made on each of the last days."""
 

@@ -92,16 +92,18 @@ WITH draft AS MATERIALIZED (
 )"""
 
 
-def _made(action: str) -> str:
-    """The entries of the users `made` in the history; then of each of them id, version and JSON."""
+def _made(action: str, *also: str) -> str:
+    """The entries of the users `made` in the history; then of each of them id, version, JSON and what is asked."""
     return f"""
 noted AS (
   INSERT INTO history ({_ENTRY})
   SELECT u.id, u.version, '{action}', actor, address, agent, request_id, changes FROM made AS u JOIN draft USING (id)
 )
-SELECT u.id, u.version, {user_json()} FROM made AS u"""
+SELECT {", ".join(("u.id", "u.version", user_json(), *also))} FROM made AS u"""
 
 
+# Users who were there when the statement began: it does not see those it makes.
+_IN_THE_PAST = "(SELECT max(created_at) FROM users WHERE deleted_at IS NULL) > now() + interval '1 minute'"
 _NEW = _drafts("role text, active boolean, password_hash text")
 _COLUMNS = (
     "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash, words"
@@ -111,8 +113,11 @@ made AS (
   INSERT INTO users ({_COLUMNS}, session_epoch) SELECT {_COLUMNS}, 1 FROM draft %s RETURNING *
 )"""
 
-MADE = Statement(f"{_NEW}, {_INSERTED % ''}, {_made('created')}", "made")
-"""New users with their entries in the history: id, version and JSON of each. Not by who may not any more."""
+MADE = Statement(f"{_NEW}, {_INSERTED % ''}, {_made('created', _IN_THE_PAST)}", "made")
+"""New users with their entries in the history: id, version and JSON of each, and whether the clock was set back.
+
+Not by who may not any more.
+"""
 
 # Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
 # somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
@@ -132,7 +137,7 @@ swept AS (
     SELECT key FROM idempotency_keys WHERE created_at < now() - $5::interval AND key <> $3
     ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 ),
-{_INSERTED % "WHERE EXISTS (SELECT FROM kept)"}, {_made("created")}""",
+{_INSERTED % "WHERE EXISTS (SELECT FROM kept)"}, {_made("created", _IN_THE_PAST)}""",
     "made_once",
 )
 """The same of one, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was used."""

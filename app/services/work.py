@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row
 
 from app.errors import Taken, Unavailable
 from app.extensions import ConstraintBroken, answers, asked, resources, writing
+from app.infra.shared_table import Reading
 from app.services import administrators, tokens
 from app.services.history import Caller
-from app.services.keys import keys_of_users
+from app.services.keys import MEMBERS_KEY, keys_of_users
 from app.services.statements import TOLD
 
 _TAKEN = {"users_username_key": "username", "users_email_key": "email"}
@@ -40,7 +41,7 @@ def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
 
     Raises: Taken, when a unique constraint broke; Unavailable
     """
-    old_keys: list[str] = []
+    old_keys = [MEMBERS_KEY]
     with telling(old_keys), writing() as connection:
         work = Work(connection, old_keys)
         work.outdate(user_ids)
@@ -48,9 +49,10 @@ def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
 
 
 @contextmanager
-def telling(old_keys: list[str]) -> Iterator[None]:
+def telling(old_keys: list[str], reading: Reading | None = None) -> Iterator[None]:
     """Write inside the block; the caches are told of `old_keys` at its end. For one statement that is all there is.
 
+    `reading`: of what is left under them, see Answers.forget.
     Raises: Taken, when a unique constraint broke; Unavailable
     """
     try:
@@ -61,15 +63,15 @@ def telling(old_keys: list[str]) -> Iterator[None]:
         raise Taken(_TAKEN[error.name]) from None
     except Unavailable:
         # The connection may have been lost after the commit.
-        _tell(old_keys)
+        _tell([MEMBERS_KEY, *old_keys])
         raise
-    _tell(old_keys)
+    _tell(old_keys, reading)
     with suppress(Unavailable):
         # The first administrator closes the service before the answer is given.
         administrators.door().look()
 
 
-def _tell(old_keys: list[str]) -> None:
-    if not answers().forget(old_keys):
+def _tell(old_keys: list[str], reading: Reading | None = None) -> None:
+    if not answers().forget(old_keys, reading):
         with suppress(Unavailable):
             asked(TOLD, resources().state.host)

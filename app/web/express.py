@@ -7,19 +7,21 @@ nothing is left to decide: everything else it leaves to Flask. One user, oneself
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import structlog
 from flask import Flask
 
 from app.errors import DomainError
 from app.extensions import Resources, holding
-from app.infra.shared import EVERY_WRITE, Phase
+from app.infra.shared import EVERY_WRITE, Phase, slot_of
 from app.services import tokens, users
 from app.services.authority import Actor
-from app.services.keys import user_key
+from app.services.keys import MEMBERS_KEY, user_key
 from app.web.access import RULES
 from app.web.watching import id_for, note
 
@@ -29,6 +31,11 @@ _USERS = {"/api/users/": "/api/users/<user_id>", "/users/": "/users/<user_id>"}
 _ID_CHARACTERS = 36
 _PAGES = ("/api/users", "/users")
 _ME = ("/api/me", "/me")
+_ORDERED = ("", "limit", "cursor")
+"""What may be asked of a page in the order of making."""
+_A_WHILE = timedelta(minutes=10)
+"""Longer than a statement may take that makes users."""
+_MEMBERS = slot_of(MEMBERS_KEY)
 # Each of these may change the answer, or who asks.
 _UNUSUAL = ("HTTP_COOKIE", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")
 _BEARER = "bearer "
@@ -45,6 +52,9 @@ class _Answer:
     headers: _Headers
     body: bytes
     route: str
+    users: Sequence[int] = ()
+    """The slots of users whose `stamps` have to stand: a page that all else leaves as it is."""
+    stamps: Sequence[int] = ()
 
     def __len__(self) -> int:
         """Bytes of the body."""
@@ -83,7 +93,7 @@ class _Express:
     def _known_answer(self, actor: Actor, environ: dict[str, Any]) -> _Answer | None:
         path: str = environ["PATH_INFO"]
         if path in _PAGES:
-            return self._memory.recall(_place(environ)) if _LIST.lets(actor) else None
+            return self._page(environ) if _LIST.lets(actor) else None
         if environ["QUERY_STRING"]:
             return None
         return self._me(actor, path) if path in _ME else self._user(actor, path)
@@ -150,15 +160,30 @@ class _Express:
         ]
         return _Answer(headers, body, route)
 
+    def _page(self, environ: dict[str, Any]) -> _Answer | None:
+        known: _Answer | None = self._memory.recall(_place(environ))
+        return known if known is None or self._stamps(known.users) == known.stamps else None
+
     def _kept_page(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        """The page that Flask gives, kept whole until anything is written."""
-        place = _place(environ)
-        stamp, seen = self._memory.stamp(EVERY_WRITE), _Seen(start_response)
-        body = self._rest(environ, seen)
-        if seen.is_page and isinstance(body, list):
-            answer = _Answer(seen.headers, b"".join(body), environ["PATH_INFO"])
-            self._memory.keep(place, answer, EVERY_WRITE, stamp)
-        return body
+        """The page that Flask gives, kept whole until anything is written that may change it."""
+        place, state, seen = _place(environ), self._state, _Seen(start_response)
+        stamp, members = state.stamp(EVERY_WRITE), state.stamp(_MEMBERS)
+        given = self._rest(environ, seen)
+        if not seen.is_page or not isinstance(given, list):
+            return given
+        body, route = b"".join(given), environ["PATH_INFO"]
+        users = _settled(environ["QUERY_STRING"], seen.headers, body)
+        stamps = self._stamps(users)
+        # The stamps of the users are those from before they were read as well, if nothing was written since.
+        if users and state.stamp(EVERY_WRITE) == stamp:
+            self._memory.keep(place, _Answer(seen.headers, body, route, users, stamps), _MEMBERS, members)
+        else:
+            self._memory.keep(place, _Answer(seen.headers, body, route), EVERY_WRITE, stamp)
+        return given
+
+    def _stamps(self, slots: Sequence[int]) -> tuple[int, ...]:
+        state = self._state
+        return tuple(map(state.stamp, slots))
 
 
 class _Seen:
@@ -173,6 +198,22 @@ class _Seen:
         self.is_page = status == "200 OK"
         self.headers = [pair for pair in headers if pair[0] != "X-Request-ID"]
         return self._start_response(status, headers, *error)
+
+
+def _settled(query: str, headers: _Headers, body: bytes) -> tuple[int, ...]:
+    """The slots of the users of a page that only their changes change, or that one comes or goes who was there before.
+
+    It is one in the order in which users are made, and others who were made a while ago come after it. None: it is not.
+    """
+    if any(part.partition("=")[0] not in _ORDERED for part in query.split("&")):
+        return ()
+    if not any(name == "Link" and value.endswith('rel="next"') for name, value in headers):
+        return ()
+    found = orjson.loads(body)
+    newest = datetime.fromisoformat(found[-1]["created_at"]) if found else datetime.now(UTC)
+    if datetime.now(UTC) - newest < _A_WHILE:
+        return ()
+    return tuple(slot_of(user_key(user["id"])) for user in found)
 
 
 def _place(environ: dict[str, Any]) -> tuple[str, ...]:
