@@ -51,7 +51,7 @@ class Reading(NamedTuple):
     def renew(self, moved: dict[int, tuple[int, int]]) -> None:
         """What was read is what made the old `moved`: good still, but where somebody else wrote meanwhile."""
         for key, stamp in list(self.stamps.items()):
-            before, after = moved[slot_of(key)]
+            before, after = moved.get(slot_of(key), (0, 0))
             if before == stamp:
                 self.stamps[key] = after
             else:

@@ -120,6 +120,8 @@ class _Changer(_Writer):
         reading = self._table.begin(keys)
         with telling(keys, reading):
             changed = _documents(asked(CHANGED, json_text([draft.row for draft in drafts]), patience))
+            # Of the others, whom somebody else changed, that one tells.
+            keys[:] = keys_of_users(*changed)
         if self._table.usable:
             found = (Versioned(user_key(user_id), made.version, made.body) for user_id, made in changed.items())
             self._table.keep(reading, found)
