@@ -23,6 +23,7 @@ from app.services import tokens, users
 from app.services.authority import Actor
 from app.services.keys import MEMBERS_KEY, user_key
 from app.web.access import RULES
+from app.web.express_writes import ExpressWrites
 from app.web.watching import id_for, note
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ _A_WHILE = timedelta(minutes=10)
 _MEMBERS = slot_of(MEMBERS_KEY)
 # Each of these may change the answer, or who asks.
 _UNUSUAL = ("HTTP_COOKIE", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")
+_METHODS = ("GET", "POST", "PATCH")
 _BEARER = "bearer "
 _LIST, _ONE = RULES["users.index"], RULES["users.show"]
 
@@ -63,19 +65,22 @@ class _Answer:
 
 def install_express(app: Flask) -> None:
     """Put the lane in front of all else that `app` does."""
-    app.wsgi_app = _Express(app.extensions["fullstack"], app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Express(app, app.extensions["fullstack"], app.wsgi_app)  # type: ignore[method-assign]
 
 
 class _Express:
-    def __init__(self, held: Resources, rest: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, app: Flask, held: Resources, rest: Callable[..., Iterable[bytes]]) -> None:
         self._held, self._rest, self._state, self._memory = held, rest, held.state, held.answers.memory
         self._table = held.answers.table
         self._is_public = held.settings.is_public
         self._uses = held.part(tokens.Uses)
+        self._writes = ExpressWrites(app, held)
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
+        if environ["REQUEST_METHOD"] not in _METHODS or "HTTP_AUTHORIZATION" not in environ:
             return self._rest(environ, start_response)
+        if environ["REQUEST_METHOD"] != "GET":
+            return self._write(environ, start_response)
         began = time.perf_counter()
         try:
             actor = self._actor(environ)
@@ -89,6 +94,19 @@ class _Express:
         if actor is not None and environ["PATH_INFO"] in _PAGES and _LIST.lets(actor):
             return self._kept_page(environ, start_response)
         return self._rest(environ, start_response)
+
+    def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
+        began = time.perf_counter()
+        try:
+            actor = self._actor(environ)
+            plan = None if actor is None else self._writes.plan(actor, environ)
+        # An edge, as above.
+        except Exception as error:
+            log.error("unforeseen", exc_info=error)  # noqa: TRY400
+            actor = plan = None
+        if actor is None or plan is None:
+            return self._rest(environ, start_response)
+        return self._writes.give(plan, actor, environ, start_response, began)
 
     def _known_answer(self, actor: Actor, environ: dict[str, Any]) -> _Answer | None:
         path: str = environ["PATH_INFO"]

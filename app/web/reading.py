@@ -29,7 +29,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def read_body(request: Request, model: type[Model]) -> Model:
     """The body as `model`. Raises: Malformed, Invalid, UnsupportedMediaType, RequestEntityTooLarge"""
-    document = read_json(request, PATCH_TYPES if request.method == "PATCH" else JSON_TYPES)
+    return as_model(read_json(request, PATCH_TYPES if request.method == "PATCH" else JSON_TYPES), model)
+
+
+def as_model(document: Any, model: type[Model]) -> Model:
+    """A body as `model`. Raises: Invalid"""
     if not isinstance(document, dict):
         raise Invalid([Fault("body", "must be a JSON object")])
     return validated(model, {key: value for key, value in document.items() if key not in _ignored(model)})

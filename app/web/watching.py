@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from flask import Flask, Request, Response, g
@@ -58,13 +59,17 @@ def note(method: str, route: str | None, status: int, began: float, request_id: 
 
 def caller_as(actor: Actor) -> Caller:
     """`actor`, and where the current request comes from."""
-    asked = current_request()
-    agent = asked.environ.get("HTTP_USER_AGENT")
+    return caller_of(current_request().environ, actor, request_id())
+
+
+def caller_of(environ: dict[str, Any], actor: Actor, request_id: str) -> Caller:
+    """`actor`, and where a request comes from."""
+    agent = environ.get("HTTP_USER_AGENT")
     return Caller(
         actor=actor,
-        address=asked.remote_addr,
+        address=environ.get("REMOTE_ADDR"),
         agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
-        request_id=request_id(),
+        request_id=request_id,
     )
 
 
