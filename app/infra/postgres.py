@@ -34,7 +34,6 @@ _GRACE_S = 0.5
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """In JSON; a backslash that is one of an even number of them stands for itself."""
-_NO_NUL = "U+0000 is no part of any text here."
 _MOST_PREPARED = 200
 """On one connection; PostgreSQL keeps some 30 kB for each."""
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -108,7 +107,7 @@ def as_texts(values: Iterable[object]) -> list[bytes | None]:
     texts = [_as_text(value) for value in values]
     if any(text is not None and b"\0" in text for text in texts):
         # It would end there, and be somebody else's name.
-        raise Malformed(_NO_NUL)
+        raise _no_nul()
     return texts
 
 
@@ -122,7 +121,7 @@ def json_text(value: object) -> bytes:
     """JSON as PostgreSQL reads it. Raises: Malformed"""
     text = orjson.dumps(value)
     if rb"\u0000" in text and _NUL.search(text):
-        raise Malformed(_NO_NUL)
+        raise _no_nul()
     return text
 
 
@@ -162,6 +161,10 @@ def replace_if_ended(connection: DeadlineConnection, *_: object) -> None:
         if not poll.poll(0):
             return
     raise InvalidatePoolError("PostgreSQL has ended this connection")
+
+
+def _no_nul() -> Malformed:
+    return Malformed("U+0000 is no part of any text here.")
 
 
 def _as_text(value: object) -> bytes | None:

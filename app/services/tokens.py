@@ -36,7 +36,6 @@ _DIGITS = string.digits + string.ascii_letters
 _SECRET, _CHECK = 43, 6  # characters: 256 bits and a CRC-32 in base 62
 _NOTED_EVERY_S = 60.0
 _NOTED_AT_MOST = 10_000
-_UNKNOWN = "This API token is not known. It may have been revoked."
 _LIVE = users.c.deleted_at.is_(None)
 _tokens = table_of(Token)
 
@@ -113,7 +112,7 @@ def confirm(actor: Actor) -> None:
         return
     found = asked(TOKEN_NOW, actor.credential_id)
     if not found.ntuples:
-        raise Unauthorized(_UNKNOWN)
+        raise _unknown()
     role, user_role = (cast("Role", cast("bytes", found.get_value(0, column)).decode()) for column in range(2))
     least = lower(role, user_role)
     if (least, least == user_role) != (actor.role, actor.whole):
@@ -200,13 +199,17 @@ def keys_of(connection: Connection, user_ids: Iterable[uuid.UUID]) -> list[str]:
 def _looked_up(digest: bytes) -> Known:
     found = asked(TOKEN, bytea_text(digest))
     if not found.ntuples:
-        raise Unauthorized(_UNKNOWN)
+        raise _unknown()
     token_id, role, expires, user_id, user_role = (
         value.decode() if (value := found.get_value(0, column)) is not None else "" for column in range(5)
     )
     least = lower(cast("Role", role), cast("Role", user_role))
     actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
     return Known(actor, float(expires) if expires else math.inf)
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("This API token is not known. It may have been revoked.")
 
 
 def _note_use(token_id: str) -> None:

@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from door import Door
 from flask import Flask
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from samples import UNHURRIED
 
 from app.errors import Malformed
 from app.extensions import asked
-from app.infra.postgres import Statement
+from app.infra.postgres import Statement, json_text
 from app.services.statements import MADE
 
 
@@ -45,18 +45,61 @@ def test_u0000_is_refused_and_never_cut(app: Flask, spied: list[Statement], sql:
     assert spied == []
 
 
-@pytest.mark.parametrize("place", range(17))
-def test_u0000_in_any_value_of_a_new_user_makes_nobody(
-    app: Flask, api: Door, database: psycopg.Connection[Any], place: int
-) -> None:
-    given_values: list[object] = [
-        uuid.uuid4(), "ada", "ada", "a@b.c", "a@b.c", "Ada", "ada", "member", True, b"{}", None, ["ada"],
-        None, "192.0.2.1", "Agent", "request", b"[]",
-    ]  # fmt: skip
+NUL = [
+    "\0",
+    "a\0b",
+    "\\\0",
+    "\\\\\0",
+    {"a": ["\0"]},
+    {"\0": 1},
+]
+NO_NUL = ["", "\\u0000", "\\\\u0000", {"a\\u0000": ["\\u0000"]}, "u0000", "0"]
+
+
+@pytest.mark.parametrize("value", NUL)
+def test_u0000_anywhere_in_json_is_refused(value: object) -> None:
+    with pytest.raises(Malformed, match=r"U\+0000"):
+        json_text([{"id": 1, "value": value}])
+
+
+@pytest.mark.parametrize("value", NO_NUL)
+def test_what_only_looks_like_u0000_arrives(app: Flask, value: object) -> None:
     with app.app_context():
-        given_values[place] = "ada\0" if place != 11 else ["ada", "\0"]
-        with pytest.raises(Malformed):
-            asked(MADE, *given_values)
+        found = asked(Statement("SELECT ($1::json->>'value')"), json_text({"value": value}))
+    text = (found.get_value(0, 0) or b"").decode()
+    assert (orjson.loads(text) if isinstance(value, dict) else text) == value
+
+
+@given(value=st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@UNHURRIED
+def test_json_is_refused_if_and_only_if_it_holds_u0000(value: object) -> None:
+    def texts(part: object) -> list[str]:
+        if isinstance(part, str):
+            return [part]
+        inner = [*part, *part.values()] if isinstance(part, dict) else part
+        return [text for item in inner for text in texts(item)]
+
+    found = texts(value)
+    assume(not any("\ud800" <= character <= "\udfff" for text in found for character in text))
+    refused = False
+    try:
+        assert orjson.loads(json_text(value)) == value
+    except Malformed:
+        refused = True
+    assert refused == any("\0" in text for text in found)
+
+
+@pytest.mark.parametrize("column", ["username", "name", "email", "lexemes", "attributes", "agent", "changes"])
+def test_u0000_in_any_value_of_a_new_user_makes_nobody(
+    app: Flask, api: Door, database: psycopg.Connection[Any], column: str
+) -> None:
+    row: dict[str, object] = {
+        "id": uuid.uuid4(), "username": "ada", "username_key": "ada", "name": "Ada", "name_key": "ada",
+        "role": "member", "active": True, "attributes": {}, "lexemes": ["ada"], "changes": [],
+    }  # fmt: skip
+    row[column] = {"lexemes": ["ada", "\0"], "attributes": {"a": "\0"}, "changes": [{"new": "\0"}]}.get(column, "a\0")
+    with app.app_context(), pytest.raises(Malformed):
+        asked(MADE, json_text([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.make(username="ada")["version"] == 1
 
