@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 from psycopg.pq.abc import PGresult
 
-from app.errors import Taken
+from app.errors import Unavailable
 from app.extensions import LockedOut, Resources, asked, resources
 from app.infra.postgres import Statement, bytea_text, json_text
 from app.infra.shared_table import Versioned
@@ -34,12 +34,12 @@ _WITHOUT_END = "0"
 
 
 class Draft:
-    """What is to be written of one user: the columns of a hot statement."""
+    """What is to be written of one user: the columns of a hot statement, as JSON. Raises: Malformed"""
 
     def __init__(self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: Caller) -> None:
         self.user_id = user_id
         told = {**history.origin(caller), **tokens.claim(caller.actor)}
-        self.row = {"id": user_id, **fields, **named(values), "lexemes": lexemes(values), **told}
+        self.row = json_text({"id": user_id, **fields, **named(values), "lexemes": lexemes(values), **told})
         self.is_alone = False
 
 
@@ -54,7 +54,7 @@ def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: At
     if attempt is None:
         return resources().part(_Maker).write(draft)
     kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-    return _made(MADE_ONCE, json_text([draft.row]), _WITHOUT_END, *kept).get(user_id)
+    return _made(MADE_ONCE, _rows([draft]), _WITHOUT_END, *kept).get(user_id)
 
 
 def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
@@ -89,12 +89,18 @@ class _Writer:
         return self._write([draft], _WITHOUT_END).get(draft.user_id) if draft.is_alone else made
 
     def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:
-        # Of two changes of one user the second has not seen the first. All lock them in the same order.
-        first = {draft.user_id: draft for draft in sorted(drafts, key=lambda draft: draft.user_id)}
+        # Of two changes of one user the second has not seen the first. All lock users in the same order.
+        first: dict[uuid.UUID, Draft] = {}
+        for draft in sorted(drafts, key=lambda draft: draft.user_id):
+            first.setdefault(draft.user_id, draft)
         try:
             made = self._write(list(first.values()), _PATIENCE)
-        except (Taken, LockedOut) as error:
-            if isinstance(error, Taken) and len(drafts) == 1:
+        except Unavailable:
+            # It may have been written.
+            raise
+        except Exception as error:
+            # It was undone. Whose fault it was, each finds out alone.
+            if len(drafts) == 1 and not isinstance(error, LockedOut):
                 raise
             for draft in drafts:
                 draft.is_alone = True
@@ -109,7 +115,7 @@ class _Maker(_Writer):
     """Of this application."""
 
     def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
-        return _made(MADE, json_text([draft.row for draft in drafts]), patience)
+        return _made(MADE, _rows(drafts), patience)
 
 
 class _Changer(_Writer):
@@ -119,13 +125,17 @@ class _Changer(_Writer):
         keys = keys_of_users(*(draft.user_id for draft in drafts))
         reading = self._table.begin(keys)
         with telling(keys, reading):
-            changed = _documents(asked(CHANGED, json_text([draft.row for draft in drafts]), patience))
+            changed = _documents(asked(CHANGED, _rows(drafts), patience))
             # Of the others, whom somebody else changed, that one tells.
             keys[:] = keys_of_users(*changed)
         if self._table.usable:
             found = (Versioned(user_key(user_id), made.version, made.body) for user_id, made in changed.items())
             self._table.keep(reading, found)
         return changed
+
+
+def _rows(drafts: Sequence[Draft]) -> bytes:
+    return b"[" + b",".join(draft.row for draft in drafts) + b"]"
 
 
 def _made(statement: Statement, *given: object) -> dict[uuid.UUID, Document]:

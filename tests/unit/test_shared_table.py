@@ -208,3 +208,31 @@ def test_what_one_process_keeps_another_recalls(table: SharedTable) -> None:
     worker.start()
     worker.join()
     assert table.recall("k") == (1, b"of the other")
+
+
+def test_what_a_write_left_is_kept_with_the_stamp_that_it_gave(state: SharedState, table: SharedTable) -> None:
+    put(table, "k", b"old")
+    put(table, "other", b"other")
+    reading = table.begin(["k", "unchanged"])
+    reading.renew(state.touch([slot_of("k")]))
+    table.keep(reading, [Versioned("k", 2, b"new")])
+    assert table.recall("k") == (2, b"new")
+    assert table.recall("other") == (1, b"other")
+    state.touch([slot_of("k")])
+    assert table.recall("k") is None
+
+
+@pytest.mark.parametrize("when", ["before", "all", "after"])
+def test_what_a_write_left_is_not_known_where_another_wrote_meanwhile(
+    state: SharedState, table: SharedTable, when: str
+) -> None:
+    reading = table.begin(["k"])
+    if when == "before":
+        state.touch([slot_of("k")])
+    if when == "all":
+        state.touch_all()
+    reading.renew(state.touch([slot_of("k")]))
+    if when == "after":
+        state.touch([slot_of("k")])
+    table.keep(reading, [Versioned("k", 2, b"new")])
+    assert table.recall("k") is None

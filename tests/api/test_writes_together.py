@@ -1,0 +1,257 @@
+"""Several who write at once share a statement: each gets what is theirs, and nobody waits for, or loses by, another."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from door import Door
+from flask import Flask
+from people import House
+from rows import history
+from waiting import wait_until
+
+from app.infra.postgres import Statement
+from app.services import hot_writes
+from app.services.statements import CHANGED, MADE
+from app.services.tokens import Uses
+
+
+@contextmanager
+def together(app: Flask, kind: type[Any], count: int) -> Iterator[None]:
+    """Lets `count` calls that are begun inside write by one statement, when all have come so far."""
+    writer = app.extensions["fullstack"].part(kind)._together
+    with writer._turn:
+        yield
+        wait_until(lambda: len(writer._waiting) == count)
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
+    """Begins a call in a thread of its own."""
+    with ThreadPoolExecutor(40) as pool:
+        yield pool.submit
+
+
+Begin = Callable[[Callable[[], Any]], Future[Any]]
+
+
+def posts(app: Flask, bodies: list[dict[str, Any]], begin: Begin) -> list[Any]:
+    with together(app, hot_writes._Maker, len(bodies)):
+        begun = [begin(lambda body=body: Door(app).post("/users", body)) for body in bodies]
+    return [one.result() for one in begun]
+
+
+def test_all_who_are_made_at_once_are_made_by_one_statement(
+    app: Flask, api: Door, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
+) -> None:
+    bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
+    answers = posts(app, bodies, begin)
+    assert spied.count(MADE) == 1
+    assert [(one.status_code, one.json["username"], one.json["attributes"]["n"]) for one in answers] == [
+        (201, f"u{n}", n) for n in range(20)
+    ]
+    for answer in answers:
+        assert api.get(f"/users/{answer.json['id']}").json == answer.json
+        assert [entry[0] for entry in history(database, uuid.UUID(answer.json["id"]))] == [1]
+    assert api.listed(q="name") == sorted((one.json for one in answers), key=lambda user: user["id"])
+
+
+def test_a_name_that_is_taken_is_the_fault_of_one_alone(
+    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+) -> None:
+    api.make(username="taken")
+    names = ["a", "TAKEN", "b", "twice", "Twice", "c"]
+    answers = posts(app, [{"username": name} for name in names], begin)
+    statuses = dict(zip(names, (one.status_code for one in answers), strict=True))
+    assert {name: statuses[name] for name in ("a", "TAKEN", "b", "c")} == {"a": 201, "TAKEN": 409, "b": 201, "c": 201}
+    assert sorted((statuses["twice"], statuses["Twice"])) == [201, 409]
+    assert database.execute("SELECT count(*) FROM users").fetchone() == (5,)
+    assert database.execute("SELECT count(*) FROM history").fetchone() == (5,)
+
+
+def test_several_changes_of_one_user_at_once_all_arrive(
+    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+) -> None:
+    user, other = api.make(username="ada"), api.make(username="bob")
+    for one in (user, other):
+        api.get(f"/users/{one['id']}")
+    bodies = [(user, {"name": "Ada"}), (user, {"email": "ada@example.org"}), (other, {"name": "Bob"})]
+    with together(app, hot_writes._Changer, len(bodies)):
+        begun = [begin(lambda who=who, body=body: Door(app).patch(f"/users/{who['id']}", body)) for who, body in bodies]
+    assert [one.result().status_code for one in begun] == [200, 200, 200]
+    last = api.get(f"/users/{user['id']}").json
+    assert (last["name"], last["email"], last["version"]) == ("Ada", "ada@example.org", 3)
+    assert [entry[0] for entry in history(database, uuid.UUID(user["id"]))] == [1, 2, 3]
+
+
+def test_who_waits_for_a_lock_holds_up_nobody(
+    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+) -> None:
+    users = [api.make() for _ in range(4)]
+    locked, *others = users
+    with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
+        somebody.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
+        with together(app, hot_writes._Changer, len(users)):
+            begun = [begin(lambda who=who: Door(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
+        assert [one.result(10).status_code for one in begun[1:]] == [200] * len(others)
+        # Nor who comes later.
+        assert api.patch(f"/users/{others[0]['id']}", {"name": "Newer"}).status_code == 200
+        assert not begun[0].done()
+        somebody.rollback()
+        assert begun[0].result(10).json["name"] == "New"
+
+
+def test_who_waits_for_a_name_holds_up_nobody(
+    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+) -> None:
+    """Somebody else has made a user of this name, and does not say yet whether it stays."""
+    like, names = api.make(username="like"), ("x", "Ada", "y")
+    with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
+        somebody.execute(
+            "INSERT INTO users (username, username_key, name, name_key, words)"
+            " SELECT 'ada', 'ada', name, name_key, words FROM users WHERE id = %s",
+            [like["id"]],
+        )
+        with together(app, hot_writes._Maker, len(names)):
+            begun = [begin(lambda name=name: Door(app).post("/users", {"username": name})) for name in names]
+        assert [begun[at].result(10).status_code for at in (0, 2)] == [201, 201]
+        assert not begun[1].done()
+        somebody.commit()
+        assert begun[1].result(10).status_code == 409
+
+
+def test_a_connection_that_is_lost_loses_nobody_silently(
+    app: Flask, api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
+) -> None:
+    """Nobody knows whether it was written: all hear that, and none is written twice."""
+    ask = hot_writes.asked
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
+
+    def losing(statement: Statement, *values: object) -> Any:
+        if statement is MADE:
+            database.execute(f"{end} AND state = 'idle'")
+        return ask(statement, *values)
+
+    monkeypatch.setattr(hot_writes, "asked", losing)
+    answers = posts(app, [{"username": f"u{n}"} for n in range(5)], begin)
+    statuses = [one.status_code for one in answers]
+    assert set(statuses) <= {201, 503}
+    assert database.execute("SELECT count(*) FROM users").fetchone() == (statuses.count(201),)
+    monkeypatch.undo()
+    wait_until(lambda: api.get("/users").status_code == 200)
+
+
+LOST = {
+    "revoked": ("DELETE FROM tokens WHERE id = %(token)s", 401),
+    "expired": ("UPDATE tokens SET expires_at = now() WHERE id = %(token)s", 401),
+    "inactive": ("UPDATE users SET active = false WHERE id = %(user)s", 401),
+    "trash": ("UPDATE users SET deleted_at = now() WHERE id = %(user)s", 401),
+    "lowered": ("UPDATE users SET role = 'member' WHERE id = %(user)s", 503),
+    "lowered token": ("UPDATE tokens SET role = 'viewer' WHERE id = %(token)s", 503),
+    "raised": ("UPDATE users SET role = 'admin' WHERE id = %(user)s", 503),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize(
+    "way", ["POST", "POST once", "PATCH", "PATCH unknown", "PATCH of the role", "PATCH of oneself"]
+)
+def test_a_right_that_was_lost_unheard_writes_nothing(
+    people: House, database: psycopg.Connection[Any], lost: str, way: str
+) -> None:
+    """Another host ended it, and its word has not come yet."""
+    ada, bob = people.make("editor", username="ada"), people.make(username="bob")
+    token = people.token(ada)
+    program = people.bearing(token["token"])
+    assert [program.get(path).status_code for path in (f"/users/{bob['id']}", "/me")] == [200, 200]
+    database.execute("SET fullstack_app.tells = yes")
+    sql, status = LOST[lost]
+    before = counts(database)
+    database.execute(sql, {"token": token["id"], "user": ada["id"]})
+    answer = {
+        "POST": lambda: program.post("/users", {"username": "new"}),
+        "POST once": lambda: program.post("/users", {"username": "new"}, headers={"Idempotency-Key": "k"}),
+        "PATCH": lambda: program.patch(f"/users/{bob['id']}", {"name": "New"}),
+        "PATCH unknown": lambda: program.patch(f"/users/{uuid.uuid4()}", {"name": "New"}),
+        "PATCH of the role": lambda: program.patch(f"/users/{bob['id']}", {"active": False}),
+        "PATCH of oneself": lambda: program.patch("/me", {"name": "New"}),
+    }[way]()
+    assert answer.status_code == status
+    assert counts(database) == before
+
+
+def test_who_lost_a_right_takes_nobody_along(people: House, database: psycopg.Connection[Any], begin: Begin) -> None:
+    editors = [people.make("editor") for _ in range(4)]
+    programs = [people.token(user) for user in editors]
+    doors = [people.bearing(token["token"]) for token in programs]
+    assert [door.get("/me").status_code for door in doors] == [200] * 4
+    database.execute("SET fullstack_app.tells = yes")
+    database.execute("DELETE FROM tokens WHERE id = %s", [programs[1]["id"]])
+    with together(people.app, hot_writes._Maker, 4):
+        begun = [
+            begin(lambda door=door, n=n: door.post("/users", {"username": f"u{n}"})) for n, door in enumerate(doors)
+        ]
+    assert [one.result().status_code for one in begun] == [201, 401, 201, 201]
+
+
+def test_what_was_changed_is_known_at_once(people: House, spied: list[Statement]) -> None:
+    user, token = people.make(username="bob"), people.token(people.admin.user)
+    program = people.bearing(token["token"])
+    program.get(f"/users/{user['id']}")
+    for number in range(2, 6):
+        spied.clear()
+        answer = program.patch(f"/users/{user['id']}", {"name": f"Bob {number}"})
+        assert program.get(f"/users/{user['id']}").data == answer.data
+        assert [one for one in spied if one.name.startswith(("users", "changed", "token"))] == [CHANGED]
+        assert answer.json["version"] == number
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
+    people: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is slow to say what it changed: by then another has changed the same user, and has said so."""
+    user = people.make(username="bob")
+    path, ask = f"/users/{user['id']}", hot_writes.asked
+    people.admin.get(path)
+    changed, go_on = threading.Event(), threading.Event()
+
+    def slowly(statement: Statement, *values: object) -> Any:
+        found = ask(statement, *values)
+        if statement is CHANGED:
+            changed.set()
+            assert go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(hot_writes, "asked", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(people.admin.patch, path, {"name": "First"})
+        assert changed.wait(10)
+        # By another way, which does not wait for the first.
+        second = people.admin.put(path, {"username": "bob", "name": "Second"})
+        go_on.set()
+        assert first.result(10).json["version"] == 2
+    assert people.admin.get(path).data == second.data
+    assert second.json["version"] == 3
+
+
+def counts(database: psycopg.Connection[Any]) -> tuple[int, ...]:
+    """Users, changes of them, and entries of their history but those of signing in."""
+    statement = "SELECT (SELECT count(*) FROM users), (SELECT sum(version) FROM users), (SELECT count(*) FROM history)"
+    found: tuple[int, ...] = database.execute(statement).fetchone() or ()
+    return found
+
+
+def test_uses_are_noted_though_memory_lets_in(people: House, database: psycopg.Connection[Any]) -> None:
+    token = people.token(people.make("editor"))
+    program = people.bearing(token["token"])
+    assert program.post("/users", {"username": "new"}).status_code == 201
+    (used,) = database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()
+    assert used is not None
+    assert not people.app.extensions["fullstack"].part(Uses).is_due(token["id"])
+    assert time.time() - used.timestamp() < 60
