@@ -72,6 +72,11 @@ class SharedState:
         """Where the service is."""
         return Phase(self._numbers[_PHASE])
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether the phase is STARTING: every request asks."""
+        return self._numbers[_PHASE] == Phase.STARTING
+
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self._numbers[_PHASE] = phase
@@ -149,4 +154,9 @@ class SharedState:
 
 def slot_of(key: str) -> int:
     """The slot of a key, the same in every process and on every host: never that of all pages."""
-    return 1 + zlib.crc32(key.encode()) % (SLOTS - 1)
+    return slot_of_crc(zlib.crc32(key.encode()))
+
+
+def slot_of_crc(crc: int) -> int:
+    """The same by the CRC-32 of the key, for who has it."""
+    return 1 + crc % (SLOTS - 1)

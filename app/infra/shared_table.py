@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.infra.shared import SharedState, slot_of
+from app.infra.shared import SharedState, slot_of, slot_of_crc
 
 _WAYS = 8
 """Places in the table that a key may have: one set."""
@@ -103,7 +103,7 @@ class SharedTable:
         if not self._good(read_ns):
             return None
         # After the lease: a stamp that was seen before it may lack what was heard just before it was given.
-        return (version, record[value_at:]) if self._stamp(slot_of(key)) == stamp else None
+        return (version, record[value_at:]) if self._stamp(slot_of_crc(mark)) == stamp else None
 
     @property
     def has_room(self) -> bool:

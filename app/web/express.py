@@ -8,7 +8,6 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from flask import Flask
 
 from app.errors import DomainError
 from app.extensions import Resources, holding
-from app.infra.shared import EVERY_WRITE, Phase, slot_of
+from app.infra.shared import EVERY_WRITE, slot_of
 from app.services import tokens, users
 from app.services.authority import Actor
 from app.services.keys import MEMBERS_KEY, user_key
@@ -37,8 +36,6 @@ _ORDERED = ("", "limit", "cursor")
 _A_WHILE = timedelta(minutes=10)
 """Longer than a statement may take that makes users."""
 _MEMBERS = slot_of(MEMBERS_KEY)
-# Each of these may change the answer, or who asks.
-_UNUSUAL = ("HTTP_COOKIE", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")
 _METHODS = ("GET", "POST", "PATCH")
 _BEARER = "bearer "
 _LIST, _ONE = RULES["users.index"], RULES["users.show"]
@@ -47,16 +44,18 @@ _StartResponse = Callable[..., Any]
 _Headers = list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
 class _Answer:
-    """All of an answer but the id of its request, and the route that gives it."""
+    """All of an answer but the id of its request, and the route that gives it.
 
-    headers: _Headers
-    body: bytes
-    route: str
-    users: Sequence[int] = ()
-    """The slots of users whose `stamps` have to stand: a page that all else leaves as it is."""
-    stamps: Sequence[int] = ()
+    `users`: the slots of users whose `stamps` have to stand, of a page that all else leaves as it is.
+    """
+
+    __slots__ = ("body", "headers", "route", "stamps", "users")
+
+    def __init__(
+        self, headers: _Headers, body: bytes, route: str, users: Sequence[int] = (), stamps: Sequence[int] = ()
+    ) -> None:
+        self.headers, self.body, self.route, self.users, self.stamps = headers, body, route, users, stamps
 
     def __len__(self) -> int:
         """Bytes of the body."""
@@ -119,9 +118,12 @@ class _Express:
     def _actor(self, environ: dict[str, Any]) -> Actor | None:
         """Who asks, if their token is known and good, nothing is unusual, and no note is due that it was used."""
         state = self._state
-        if not self._memory.usable or any(name in environ for name in _UNUSUAL):
+        if "HTTP_COOKIE" in environ or "HTTP_IF_NONE_MATCH" in environ or "HTTP_PREFER" in environ:
+            # Each of these may change the answer, or who asks.
             return None
-        if not (state.closed or self._is_public) or state.phase is Phase.STARTING:
+        if not self._memory.usable:
+            return None
+        if not (state.closed or self._is_public) or state.is_starting:
             return None
         authorization: str = environ["HTTP_AUTHORIZATION"]
         # Not by the secret itself, which is not to lie about in memory.

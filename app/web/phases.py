@@ -4,7 +4,6 @@ from flask import Flask, request
 
 from app.errors import Unavailable
 from app.extensions import resources
-from app.infra.shared import Phase
 
 _ALWAYS = ("health.", "root_health.")
 
@@ -15,5 +14,5 @@ def install_phases(app: Flask) -> None:
 
 
 def _check() -> None:
-    if resources().state.phase is Phase.STARTING and not (request.endpoint or "").startswith(_ALWAYS):
+    if resources().state.is_starting and not (request.endpoint or "").startswith(_ALWAYS):
         raise Unavailable("The service is starting. Try again shortly.")
