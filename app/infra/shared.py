@@ -72,14 +72,14 @@ class SharedState:
         """Where the service is."""
         return Phase(self._numbers[_PHASE])
 
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._numbers[_PHASE] = phase
+
     @property
     def is_starting(self) -> bool:
         """Whether the phase is STARTING: every request asks."""
         return self._numbers[_PHASE] == Phase.STARTING
-
-    @phase.setter
-    def phase(self, phase: Phase) -> None:
-        self._numbers[_PHASE] = phase
 
     @property
     def closed(self) -> bool:

@@ -7,7 +7,7 @@ nothing is left to decide: everything else it leaves to Flask. One user, oneself
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,17 +45,15 @@ _Headers = list[tuple[str, str]]
 
 
 class _Answer:
-    """All of an answer but the id of its request, and the route that gives it.
+    """All of an answer but the id of its request, and the route that gives it."""
 
-    `users`: the slots of users whose `stamps` have to stand, of a page that all else leaves as it is.
-    """
+    __slots__ = ("body", "headers", "last_write", "route", "stamps")
 
-    __slots__ = ("body", "headers", "route", "stamps", "users")
-
-    def __init__(
-        self, headers: _Headers, body: bytes, route: str, users: Sequence[int] = (), stamps: Sequence[int] = ()
-    ) -> None:
-        self.headers, self.body, self.route, self.users, self.stamps = headers, body, route, users, stamps
+    def __init__(self, headers: _Headers, body: bytes, route: str) -> None:
+        self.headers, self.body, self.route = headers, body, route
+        # Of a page that outlives writes: the stamps of its users by their slots, and of the last write looked at.
+        self.stamps: dict[int, int] = {}
+        self.last_write = 0
 
     def __len__(self) -> int:
         """Bytes of the body."""
@@ -182,7 +180,12 @@ class _Express:
 
     def _page(self, environ: dict[str, Any]) -> _Answer | None:
         known: _Answer | None = self._memory.recall(_place(environ))
-        return known if known is None or self._stamps(known.users) == known.stamps else None
+        if known is not None and known.stamps and known.last_write != self._state.stamp(EVERY_WRITE):
+            last_write, stamps = self._stamps(known.stamps)
+            if stamps != known.stamps:
+                return None
+            known.last_write = last_write
+        return known
 
     def _kept_page(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         """The page that Flask gives, kept whole until anything is written that may change it."""
@@ -191,19 +194,21 @@ class _Express:
         given = self._rest(environ, seen)
         if not seen.is_page or not isinstance(given, list):
             return given
-        body, route = b"".join(given), environ["PATH_INFO"]
-        users = _settled(environ["QUERY_STRING"], seen.headers, body)
-        stamps = self._stamps(users)
-        # The stamps of the users are those from before they were read as well, if nothing was written since.
-        if users and state.stamp(EVERY_WRITE) == stamp:
-            self._memory.keep(place, _Answer(seen.headers, body, route, users, stamps), _MEMBERS, members)
+        answer = _Answer(seen.headers, b"".join(given), environ["PATH_INFO"])
+        users = _settled(environ["QUERY_STRING"], seen.headers, answer.body)
+        answer.last_write, stamps = self._stamps(users)
+        # They are those from before the users were read as well, if nothing was written since.
+        if users and answer.last_write == stamp:
+            answer.stamps = stamps
+            self._memory.keep(place, answer, _MEMBERS, members)
         else:
-            self._memory.keep(place, _Answer(seen.headers, body, route), EVERY_WRITE, stamp)
+            self._memory.keep(place, answer, EVERY_WRITE, stamp)
         return given
 
-    def _stamps(self, slots: Sequence[int]) -> tuple[int, ...]:
-        state = self._state
-        return tuple(map(state.stamp, slots))
+    def _stamps(self, slots: Iterable[int]) -> tuple[int, dict[int, int]]:
+        """Those of the last write and of these slots, of one moment: no write has touched the one and not the other."""
+        with self._state.locked():
+            return self._state.stamp(EVERY_WRITE), {slot: self._state.stamp(slot) for slot in slots}
 
 
 class _Seen:
