@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 LEASE_S = 0.1
 """How much older than another host's write an answer from memory may be."""
 _ASK_EVERY_S = 0.03
-_PATIENCE_S = 0.25
+_PATIENCE_S = 1.0
+"""A connection is given up after that: what was told meanwhile is lost, so that all that the host keeps is old."""
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _GRACE_S = _LONGEST_PAUSE_S + 2 * _PATIENCE_S

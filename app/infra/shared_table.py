@@ -32,6 +32,10 @@ _GREATEST_SHARE = 1000
 _LONGEST_NS = 600 * 10**9
 """No record is older, whatever was heard."""
 _SMALLEST = 2**20
+_WRITTEN, _EPOCH, _FRESH_FROM = range(3)
+"""How much was ever written; since when all that is older was made old at once, and by which number that is known."""
+_BEGUN = 3
+_PLACES_AFTER = _BEGUN + _SEGMENTS
 
 
 class Versioned(NamedTuple):
@@ -71,12 +75,12 @@ class SharedTable:
         self._state, self._stamp, self._lease, self._watched = state, state.stamp, state.lease, state.watched
         self._ttl_ns = int(1e9 * ttl_s)
         ways = self._sets * _WAYS
-        self._places_at = 8 * (1 + _SEGMENTS)
+        self._places_at = 8 * _PLACES_AFTER
         self._marks_at = self._places_at + 8 * ways
         self._ring_at = self._marks_at + 4 * ways
         self._ring_bytes = ways * _BYTES_A_WAY
         self._memory = mmap.mmap(-1, self._ring_at + self._ring_bytes)
-        # How much was ever written, then when each segment was begun, then where records begin: on a ring without end.
+        # Those above, then when each segment was begun, then where records begin: on a ring without end.
         self._numbers = memoryview(self._memory)[: self._marks_at].cast("Q")
         self._marks = memoryview(self._memory)[self._marks_at : self._ring_at].cast("I")
 
@@ -108,9 +112,11 @@ class SharedTable:
     @property
     def has_room(self) -> bool:
         """Whether more can be kept without taking the place of what may still be of use."""
-        ahead = self._numbers[0] * _SEGMENTS // self._ring_bytes + 1 if self._sets else 0
-        begun_ns = self._numbers[1 + ahead % _SEGMENTS]
-        return begun_ns == 0 or time.monotonic_ns() - begun_ns >= _LONGEST_NS
+        if not self._sets or self._numbers[_EPOCH] != self._state.epoch[0]:
+            return True
+        ahead = self._numbers[_WRITTEN] * _SEGMENTS // self._ring_bytes + 1
+        begun_ns = self._numbers[_BEGUN + ahead % _SEGMENTS]
+        return begun_ns <= max(self._numbers[_FRESH_FROM], time.monotonic_ns() - _LONGEST_NS)
 
     def begin(self, keys: Iterable[str]) -> Reading:
         """To be called before `keys` are read."""
@@ -134,7 +140,7 @@ class SharedTable:
             return None
         first = mark % self._sets * _WAYS
         marks = _MARKS.unpack_from(self._memory, self._marks_at + 4 * first)
-        return self._numbers[1 + _SEGMENTS + first + marks.index(mark)] if mark in marks else None
+        return self._numbers[_PLACES_AFTER + first + marks.index(mark)] if mark in marks else None
 
     def _good(self, read_ns: int) -> bool:
         now = time.monotonic_ns()
@@ -160,16 +166,18 @@ class SharedTable:
             # The place that nobody has had, or the oldest.
             places = _PLACES.unpack_from(self._memory, self._places_at + 8 * first)
             way = first + min(range(_WAYS), key=places.__getitem__)
-        self._numbers[1 + _SEGMENTS + way] = place
+        self._numbers[_PLACES_AFTER + way] = place
         self._marks[way] = mark
 
     def _claim(self, size: int) -> int:
         """Where the next record begins; none is cut by the end of the ring."""
-        begin = max(self._numbers[0], 1)
+        if self._numbers[_EPOCH] != self._state.epoch[0]:
+            self._numbers[_EPOCH], self._numbers[_FRESH_FROM] = self._state.epoch[0], time.monotonic_ns()
+        begin = max(self._numbers[_WRITTEN], 1)
         if begin % self._ring_bytes + size > self._ring_bytes:
             begin += self._ring_bytes - begin % self._ring_bytes
-        self._numbers[0] = begin + size
+        self._numbers[_WRITTEN] = begin + size
         segment = (begin + size) * _SEGMENTS // self._ring_bytes
         if segment != begin * _SEGMENTS // self._ring_bytes or begin == 1:
-            self._numbers[1 + segment % _SEGMENTS] = time.monotonic_ns()
+            self._numbers[_BEGUN + segment % _SEGMENTS] = time.monotonic_ns()
         return begin

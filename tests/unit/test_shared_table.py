@@ -173,6 +173,20 @@ def test_it_has_room_until_it_is_full_and_again_when_all_is_too_old(table: Share
     assert table.has_room
 
 
+def test_it_has_room_when_all_was_made_old(table: SharedTable, state: SharedState, clock: Clock) -> None:
+    number = 0
+    while table.has_room:
+        put(table, f"k{number}", b"x" * 300)
+        number += 1
+    clock.now_ns += 1
+    assert not table.has_room
+    state.touch_all()
+    assert table.has_room
+    for other in range(number // 2):
+        put(table, f"k{other}", b"x" * 300)
+    assert table.has_room
+
+
 def _work(table: SharedTable, seed: int, ends_at: float, found: Any) -> None:
     """Keep and recall at random; what a key may hold can be told from the key."""
     chance, good = random.Random(seed), 0  # noqa: S311 - nothing here is secret
