@@ -1,7 +1,6 @@
 """/api/users: list, create, read, replace, change, delete, restore, history."""
 
 from datetime import timedelta
-from urllib.parse import urlencode
 
 from flask import Response, request, url_for
 from flask_openapi3 import Tag
@@ -24,6 +23,7 @@ from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User
 from app.services import history, listing, users
 from app.services.idempotency import Attempt
 from app.web.access import actor, caller
+from app.web.links import page_links
 from app.web.plain import Plain
 from app.web.reading import query_pairs
 
@@ -153,12 +153,8 @@ def changes(path: UserPath, query: HistoryQuery) -> Response:
 
 
 def _link(response: Response, cursors: dict[str, str | None]) -> None:
-    """RFC 8288 links to the pages around this one: the same request with another cursor."""
-    asked = [pair for pair in query_pairs(request.query_string) if pair[0] != "cursor"]
-    for relation, cursor in cursors.items():
-        if cursor is not None:
-            query = urlencode([*asked, ("cursor", cursor)] if cursor else asked)
-            response.headers.add("Link", f'<{request.base_url}{"?" if query else ""}{query}>; rel="{relation}"')
+    for link in page_links(request.base_url, query_pairs(request.query_string), cursors):
+        response.headers.add("Link", link)
 
 
 def _count_preference(prefer: str | None) -> str | None:

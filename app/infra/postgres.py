@@ -1,8 +1,10 @@
 """Connections to PostgreSQL: with this service's session settings, and never waited for without end."""
 
+import functools
+import hashlib
 import re
 import select
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -95,11 +97,13 @@ class DeadlineConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError("PostgreSQL did not answer in time") from None
 
 
-def numbered(sql: str, parameters: Mapping[str, object]) -> tuple[str, list[object]]:
-    """SQL with %(name)s for its parameters as SQL with $1, $2 ..., and the values in that order."""
+@functools.lru_cache(maxsize=1000)
+def numbered(sql: str, *, prepared: bool) -> tuple[Statement, tuple[str, ...]]:
+    """SQL with %(name)s for its parameters as a statement, `prepared` or not, and the names in the order of $1, $2 ..."""
     numbers: dict[str, int] = {}
     text = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
-    return text, [parameters[name] for name in numbers]
+    name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if prepared else ""
+    return Statement(text, name), tuple(numbers)
 
 
 def as_texts(values: Iterable[object]) -> list[bytes | None]:

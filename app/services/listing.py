@@ -13,7 +13,6 @@ hardly any near the cursor, the page ends where the walk ended, and its `next` g
 from there: short, even empty, but never wrong and never slow.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import orjson
 
 from app.extensions import answers, asked, reading
-from app.infra.postgres import Statement, numbered
+from app.infra.postgres import numbered
 from app.schemas import ListQuery
 from app.services import cursors
 from app.services.cursors import Position
@@ -33,6 +32,9 @@ from app.services.statistics import statistics
 
 FEW = 2_000
 """Rows that fit and are fetched and sorted without further thought, about 4 ms."""
+CHEAP = 1_000
+"""Rows that fit and are fetched and sorted about as soon as Redis is asked twice, by nearly all words of which that is
+foretold: see Statistics.rows."""
 SOME = 18_000
 """Rows that fit and can still be fetched and sorted, about 30 ms."""
 MOST = 30_000
@@ -75,9 +77,9 @@ class _Row(NamedTuple):
 def page(query: ListQuery) -> Page:
     """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
     selection, key = Selection(query), page_key(query)
-    if selection.filtered:
-        return answers().of_all(key, lambda: _unpacked(answers().of_all_dear(key, lambda: _packed(selection))))
-    return answers().of_all(key, lambda: _unpacked(_packed(selection)))
+    if _is_cheap(selection):
+        return answers().of_all(key, lambda: _unpacked(_packed(selection)))
+    return answers().of_all(key, lambda: _unpacked(answers().of_all_dear(key, lambda: _packed(selection))))
 
 
 def count(query: ListQuery, *, exact: bool) -> int:
@@ -92,6 +94,13 @@ def about(query: ListQuery) -> tuple[int, bool]:
     """How many users the whole list has, and whether that is exact: counted when it is cheap. Raises: Unavailable"""
     guessed = count(query, exact=False)
     return (count(query, exact=True), True) if guessed <= SOME else (guessed, False)
+
+
+def _is_cheap(selection: Selection) -> bool:
+    """Whether PostgreSQL gives a page as soon as Redis: in an order, or of what hardly anybody has."""
+    if not selection.filtered or selection.exact:
+        return True
+    return bool(selection.terms) and all(statistics().rows(term) <= CHEAP for term in selection.terms)
 
 
 def _unpacked(kept: bytes) -> Page:
@@ -190,16 +199,18 @@ def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | 
     The LIMIT is hidden in a subquery: a planner that saw it would hope to meet so many
     rows early on a walk through some other index.
     """
+    # No partial index is to look as if it led there as well.
+    where = selection.where(conditions, hidden=selection.planned_once)
     rows = _rows(
         f"WITH hits AS MATERIALIZED (SELECT id, {selection.key} AS key FROM users"
-        f" WHERE {selection.where(conditions)} LIMIT (SELECT {MOST + 1})),"
+        f" WHERE {where} LIMIT (SELECT {MOST + 1})),"
         f" page AS (SELECT id, key FROM hits WHERE {' AND '.join(['true', *selection.after_cursor('key')])}"
         f" {selection.order('key')} LIMIT %(limit)s)"
         f" SELECT {_columns(selection, 'page.key')}, total.hits"
         f" FROM (SELECT count(*) AS hits FROM hits) AS total"
         f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true {selection.order('page.key', 'u.id')}",
         selection,
-        # One way alone leads to words or a key of the living, whatever they are; else the planner is to choose.
+        # To a key of the living one way alone leads as well.
         prepared=not (selection.range or selection.trashed),
     )
     if int(rows[0].rest[0]) > MOST:
@@ -260,9 +271,8 @@ def _counted(selection: Selection) -> bytes:
 
 def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
     """What a statement gives. `prepared`: it is planned for any values, not for these."""
-    text, values = numbered(sql, selection.parameters)
-    name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if prepared else ""
-    found = asked(Statement(text, name), *values)
+    statement, names = numbered(sql, prepared=prepared)
+    found = asked(statement, *[selection.parameters[name] for name in names])
     columns = range(3, found.nfields)
     return [
         _Row(

@@ -71,25 +71,32 @@ class Selection:
             return [*role, "updated_at > %(created_after)s"]
         return role
 
+    @property
+    def planned_once(self) -> bool:
+        """Whether words alone lead to the rows, whatever they are. Else the planner is to choose, by what it sees."""
+        return not (self.exact or self.range or self.trashed)
+
     def looked_up(self, sought: list[Term], *, in_range: bool, mostly_fit: bool) -> list[str]:
         """The same conditions, in a form of which an index serves the terms `sought` (and the dates) only.
 
         PostgreSQL looks nothing up for what IS TRUE is said of; it compares it in the rows that the rest gives.
+        What it does not see before it runs, as in a subquery, it plans for any value: once, not each time.
         With `mostly_fit`, in which half of the table a row lies is left to the rows as well.
         """
         compared = [term for term in self.terms if term not in sought]
+        mark = "(SELECT %(sought)s::tsquery)" if self.planned_once else "%(sought)s::tsquery"
         whole = words.query_text(sought, trashed=self.trashed)
         self.parameters["sought"] = " & ".join(map(str, sought)) if mostly_fit else whole
         self.parameters["compared"] = words.query_text(compared, trashed=self.trashed)
         return [
-            *(["words @@ %(sought)s::tsquery"] if sought else []),
+            *([f"words @@ {mark}"] if sought else []),
             *(["(words @@ %(compared)s::tsquery) IS TRUE"] if compared else []),
             *(self.range if in_range else [f"({condition}) IS TRUE" for condition in self.range]),
         ]
 
-    def where(self, conditions: list[str]) -> str:
-        """WHERE, for the half of the table and `conditions`."""
-        return " AND ".join([self.half, *conditions])
+    def where(self, conditions: list[str], *, hidden: bool = False) -> str:
+        """WHERE, for the half of the table and `conditions`. `hidden`: the half is compared, and leads to no index."""
+        return " AND ".join([f"({self.half}) IS TRUE" if hidden else self.half, *conditions])
 
     def after_cursor(self, key: str) -> list[str]:
         """The condition that a row lies beyond the cursor, on the side that is read."""

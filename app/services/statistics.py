@@ -1,7 +1,7 @@
 """How many users fit, from the statistics that PostgreSQL keeps: one read a minute, no look at a table."""
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +35,8 @@ class Statistics:
 
     def __init__(self, _: Resources) -> None:
         self.total = 0
-        self._shares: dict[str, float] = {}
+        self._lexemes: list[str] = []
+        self._shares: list[float] = []
         self._rest = _DEFAULT_SHARE
         self._moments: list[datetime] = []
         self._common_moments: dict[datetime, float] = {}
@@ -48,19 +49,23 @@ class Statistics:
         with reading() as connection:
             row: Any = connection.execute(_READ).one()
         self.total = int(row.total)
-        self._shares = dict(zip(row.lexemes or (), row.shares or (), strict=False))
+        known = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
+        self._lexemes, self._shares = [lexeme for lexeme, _ in known], [share for _, share in known]
         # A lexeme that is not among them is rarer than all of them.
-        self._rest = min(self._shares.values(), default=2 * _DEFAULT_SHARE) / 2
+        self._rest = min(self._shares, default=2 * _DEFAULT_SHARE) / 2
         self._moments = list(row.moments or ())
         self._common_moments = dict(zip(row.common_moments or (), row.moment_shares or (), strict=False))
         self._read_at = time.monotonic()
 
     def rows(self, term: Term) -> float:
         """How many users `term` should fit."""
-        if term.is_prefix:
-            share = sum(share for lexeme, share in self._shares.items() if lexeme.startswith(term.lexeme))
-        else:
-            share = self._shares.get(term.lexeme, 0)
+        begin = bisect_left(self._lexemes, term.lexeme)
+        share = 0.0
+        for place in range(begin, len(self._lexemes)):
+            lexeme = self._lexemes[place]
+            if not (lexeme.startswith(term.lexeme) if term.is_prefix else lexeme == term.lexeme):
+                break
+            share += self._shares[place]
         return self.total * min(1.0, share) if share else min(self.total * self._rest, _UNCOMMON)
 
     def half(self, *, trashed: bool) -> float:

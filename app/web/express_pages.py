@@ -1,0 +1,120 @@
+"""The express lane for pages of users, made as the route makes them and kept until a write may have changed them."""
+
+import functools
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from werkzeug.sansio.utils import get_current_url, get_host
+
+from app.errors import DomainError
+from app.extensions import Resources, holding
+from app.infra.shared import EVERY_WRITE, slot_of
+from app.schemas import ListQuery
+from app.services import listing
+from app.services.keys import MEMBERS_KEY, user_key
+from app.services.listing import Page
+from app.web.links import page_links
+from app.web.reading import query_pairs, read_pairs
+
+_ORDERED = ("limit", "cursor")
+"""What may be asked of a page in the order of making."""
+_A_WHILE = timedelta(minutes=10)
+"""Longer than a statement may take that makes users."""
+_MEMBERS = slot_of(MEMBERS_KEY)
+
+
+class Answer:
+    """All of an answer but the id of its request, and the route that gives it."""
+
+    __slots__ = ("body", "headers", "last_write", "route", "stamps")
+
+    def __init__(self, headers: list[tuple[str, str]], body: bytes, route: str) -> None:
+        self.headers, self.body, self.route = headers, body, route
+        # Of a page that outlives writes: the stamps of its users by their slots, and of the last write looked at.
+        self.stamps: dict[int, int] = {}
+        self.last_write = 0
+
+    def __len__(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
+
+class ExpressPages:
+    """Of one application."""
+
+    def __init__(self, held: Resources) -> None:
+        self._held, self._state, self._memory = held, held.state, held.answers.memory
+
+    def answer(self, environ: dict[str, Any]) -> Answer | None:
+        """The page that is asked for. None: it is for Flask to say."""
+        host, scheme = environ.get("HTTP_HOST", ""), environ["wsgi.url_scheme"]
+        if not host or environ.get("SCRIPT_NAME"):
+            return None
+        # Links hold scheme and host.
+        place = host, scheme, environ["PATH_INFO"], environ["QUERY_STRING"]
+        known = self._recall(place)
+        return self._make(place) if known is None else known
+
+    def _recall(self, place: tuple[str, str, str, str]) -> Answer | None:
+        known: Answer | None = self._memory.recall(place)
+        if known is not None and known.stamps and known.last_write != self._state.stamp(EVERY_WRITE):
+            last_write, stamps = self._stamps(known.stamps)
+            if stamps != known.stamps:
+                return None
+            known.last_write = last_write
+        return known
+
+    def _make(self, place: tuple[str, str, str, str]) -> Answer | None:
+        host, scheme, path, query = place
+        stamp, members = self._state.stamp(EVERY_WRITE), self._state.stamp(_MEMBERS)
+        try:
+            url = _url(scheme, host, path)
+            asked = query_pairs(query.encode("latin-1"))
+            with holding(self._held):
+                page = listing.page(read_pairs(asked, ListQuery))
+        except (ValueError, DomainError):
+            return None
+        links = page_links(url, asked, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(page.body))),
+            ("Cache-Control", "private, no-cache"),
+            *(("Link", link) for link in links),
+        ]
+        answer = Answer(headers, page.body, path)
+        users = _settled(asked, page)
+        answer.last_write, stamps = self._stamps(users) if users else (stamp, {})
+        # They are those from before the users were read as well, if nothing was written since.
+        if users and answer.last_write == stamp:
+            answer.stamps = stamps
+            self._memory.keep(place, answer, _MEMBERS, members)
+        else:
+            self._memory.keep(place, answer, EVERY_WRITE, stamp)
+        return answer
+
+    def _stamps(self, slots: Iterable[int]) -> tuple[int, dict[int, int]]:
+        """Those of the last write and of these slots, of one moment: no write has touched the one and not the other."""
+        with self._state.locked():
+            return self._state.stamp(EVERY_WRITE), {slot: self._state.stamp(slot) for slot in slots}
+
+
+def _settled(asked: Iterable[tuple[str, str]], page: Page) -> tuple[int, ...]:
+    """The slots of the users of a page that only their changes change, or that one comes or goes who was there before.
+
+    It is one in the order in which users are made, and others who were made a while ago come after it. None: it is not.
+    """
+    if page.next_cursor is None or any(name not in _ORDERED for name, _ in asked):
+        return ()
+    found = orjson.loads(page.body)
+    newest = datetime.fromisoformat(found[-1]["created_at"]) if found else datetime.now(UTC)
+    if datetime.now(UTC) - newest < _A_WHILE:
+        return ()
+    return tuple(slot_of(user_key(user["id"])) for user in found)
+
+
+@functools.lru_cache(maxsize=64)
+def _url(scheme: str, host: str, path: str) -> str:
+    """The URL of a request without its query, as Flask tells it. Raises: ValueError"""
+    return get_current_url(scheme, get_host(scheme, host), "", path)

@@ -1,0 +1,18 @@
+"""Links to the pages around one (RFC 8288)."""
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
+
+
+def page_links(url: str, asked: Iterable[tuple[str, str]], cursors: Mapping[str, str | None]) -> list[str]:
+    """What `Link` says: for each relation the same request with another cursor ("": without one; None: no such page).
+
+    `url` is that of the request without its query, and `asked` the names and values of that.
+    """
+    others = [pair for pair in asked if pair[0] != "cursor"]
+    links = []
+    for relation, cursor in cursors.items():
+        if cursor is not None:
+            query = urlencode([*others, ("cursor", cursor)] if cursor else others)
+            links.append(f'<{url}{"?" if query else ""}{query}>; rel="{relation}"')
+    return links
