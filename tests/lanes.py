@@ -39,18 +39,26 @@ class Lanes:
     app: Flask
     entered: int = 0
     """How often Flask was."""
+    made: int = 0
+    """Pages that the lane did not know and made itself."""
 
     def __post_init__(self) -> None:
         self.express: Any = self.app.wsgi_app
         self._flask = self.express._rest
         self.express._rest = self._enter
+        self._make = self.express._pages._make
+        self.express._pages._make = self._count
 
     def _enter(self, environ: dict[str, Any], start_response: Any) -> Any:
         self.entered += 1
         return self._flask(environ, start_response)
 
+    def _count(self, place: Any) -> Any:
+        self.made += 1
+        return self._make(place)
+
     def close(self) -> None:
-        self.express._rest = self._flask
+        self.express._rest, self.express._pages._make = self._flask, self._make
 
     def fast(self, path: str, token: str | None = None, **kwargs: Any) -> Given:
         """Through the express lane, which may leave it to Flask."""

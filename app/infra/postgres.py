@@ -99,7 +99,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 @functools.lru_cache(maxsize=1000)
 def numbered(sql: str, *, prepared: bool) -> tuple[Statement, tuple[str, ...]]:
-    """SQL with %(name)s for its parameters as a statement, `prepared` or not, and the names in the order of $1, $2 ..."""
+    """SQL with %(name)s for its parameters as a statement, `prepared` or not, and the names of $1, $2 ..."""
     numbers: dict[str, int] = {}
     text = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
     name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if prepared else ""

@@ -24,6 +24,12 @@ from embedded import Stack
 FOR_S = 4.0
 
 
+@pytest.fixture(autouse=True)
+def all_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few users stand for so many that Redis is asked for what they have in common."""
+    monkeypatch.setattr(listing, "CHEAP", -1)
+
+
 @pytest.fixture
 def doors(make_app: Callable[..., Flask], empty: Callable[[], None], tmp_path: Path) -> list[Door]:  # noqa: ARG001
     """Two processes of one host: applications on one state, with their memory on."""
@@ -46,6 +52,20 @@ def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: 
     monkeypatch.setattr(listing, "_packed", lambda _: never())
     assert [doors[0].get(path).data for path in paths] == first
     assert doors[1].get(paths[-1]).data == first[-1]
+
+
+def test_what_is_cheap_is_not_asked_of_redis(
+    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door]
+) -> None:
+    monkeypatch.setattr(listing, "CHEAP", 1_000)
+    user = doors[0].make(name="Zebedee")
+    with redis.Redis.from_url(servers.redis.url) as client:
+        before = client.keys("fsa:cache:page*")
+        for query in ("", "?q=zebedee", "?q=zeb", f"?username={user['username']}"):
+            assert b"Zebedee" in doors[0].get(f"/users{query}").data
+        assert client.keys("fsa:cache:page*") == before
+        assert b"Zebedee" in doors[0].get("/users?sort=name&created_after=2020-01-01T00:00:00Z").data
+        assert client.keys("fsa:cache:page*") != before, "what many may have is"
 
 
 def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors: list[Door]) -> None:
