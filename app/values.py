@@ -164,5 +164,8 @@ Password = Annotated[
 ]
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 Flag = Annotated[StrictBool, BeforeValidator(_flag)]
-Limit = Annotated[int, Field(ge=1, le=200), BeforeValidator(_digits)]
+MOST_LISTED = 200
+"""Entries of the longest page."""
+
+Limit = Annotated[int, Field(ge=1, le=MOST_LISTED), BeforeValidator(_digits)]
 Cursor = Annotated[str, Field(max_length=2000, description="opaque; from the Link header of another page")]

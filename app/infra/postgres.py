@@ -33,7 +33,7 @@ _SESSION = {
 }
 _CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5
-_PARAMETER = re.compile(r"%\((\w+)\)s")
+_PARAMETER = re.compile(r"%\((\w+)\)s((?:::\w+)?)")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """In JSON; a backslash that is one of an even number of them stands for itself."""
 _MOST_PREPARED = 200
@@ -45,8 +45,8 @@ _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 class Statement:
     """SQL with $1, $2 ... for its values.
 
-    With a name it is prepared once on each connection, and after a few times PostgreSQL plans it no more: half of
-    its work, for what is found by a key. Without one it is planned for its values each time: a search that
+    With a name it is prepared once on each connection, and after a few times PostgreSQL plans it no more: half of its
+    work and more, where a plan for any value looks no dearer to it than one for these. Without one it is planned for its values each time: a search that
     switched to a plan for any values took 2.4 s instead of 0.9 ms.
     """
 
@@ -99,9 +99,17 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 @functools.lru_cache(maxsize=1000)
 def numbered(sql: str, *, prepared: bool) -> tuple[Statement, tuple[str, ...]]:
-    """SQL with %(name)s for its parameters as a statement, `prepared` or not, and the names of $1, $2 ..."""
+    """SQL with %(name)s or %(name)s::type for its parameters as a statement, and the names of $1, $2 ...
+
+    PostgreSQL plans a `prepared` one once: it sees no value before it runs, so that no other plan looks cheaper.
+    """
     numbers: dict[str, int] = {}
-    text = _PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", sql)
+
+    def number(found: re.Match[str]) -> str:
+        place = f"${numbers.setdefault(found[1], len(numbers) + 1)}{found[2]}"
+        return f"(SELECT {place})" if prepared else place
+
+    text = _PARAMETER.sub(number, sql)
     name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if prepared else ""
     return Statement(text, name), tuple(numbers)
 

@@ -185,12 +185,11 @@ def _lookup(selection: Selection) -> tuple[list[str], float]:
 def _in_order(selection: Selection) -> list[_Row]:
     """The next rows in the order of the sort, whose index serves all that is asked."""
     conditions = [*selection.served, *selection.after_cursor(selection.key)]
-    return _rows(
+    rows = (
         f"SELECT {_columns(selection, selection.key)} FROM users AS u"
-        f" WHERE {selection.where(conditions)} {selection.order(selection.key)} LIMIT %(limit)s",
-        selection,
-        prepared=True,
+        f" WHERE {selection.where(conditions)} {selection.order(selection.key)}"
     )
+    return _rows(selection.first(rows), selection, prepared=True)
 
 
 def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | None:
@@ -201,11 +200,12 @@ def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | 
     """
     # No partial index is to look as if it led there as well.
     where = selection.where(conditions, hidden=selection.planned_once)
+    beyond = " AND ".join(["true", *selection.after_cursor("key")])
+    page = selection.first(f"SELECT id, key FROM hits WHERE {beyond} {selection.order('key')}")
     rows = _rows(
         f"WITH hits AS MATERIALIZED (SELECT id, {selection.key} AS key FROM users"
         f" WHERE {where} LIMIT (SELECT {MOST + 1})),"
-        f" page AS (SELECT id, key FROM hits WHERE {' AND '.join(['true', *selection.after_cursor('key')])}"
-        f" {selection.order('key')} LIMIT %(limit)s)"
+        f" page AS ({page})"
         f" SELECT {_columns(selection, 'page.key')}, total.hits"
         f" FROM (SELECT count(*) AS hits FROM hits) AS total"
         f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true {selection.order('page.key', 'u.id')}",
@@ -226,10 +226,12 @@ def _walk(selection: Selection, budget: int) -> tuple[list[_Row], Position | Non
     """
     where = selection.where([*selection.served, *selection.after_cursor(selection.key)])
     order = selection.order(selection.key)
+    walked = (
+        f"SELECT id, {selection.key} AS key, {' AND '.join(selection.conditions)} AS fits"
+        f" FROM users WHERE {where} {order} LIMIT {budget}"
+    )
     rows = _rows(
-        f"WITH page AS MATERIALIZED (SELECT id, key FROM (SELECT id, {selection.key} AS key,"
-        f" {' AND '.join(selection.conditions)} AS fits FROM users WHERE {where} {order} LIMIT {budget}) AS walked"
-        f" WHERE fits LIMIT %(limit)s),"
+        f"WITH page AS MATERIALIZED ({selection.first(f'SELECT id, key FROM ({walked}) AS walked WHERE fits')}),"
         f" stop AS (SELECT id, {selection.key} AS key FROM users"
         f" WHERE {where} AND (SELECT count(*) FROM page) < %(limit)s {order} OFFSET {budget - 1} LIMIT 1)"
         f" SELECT {_columns(selection, 'page.key')}, stop.id, {_shown(selection, 'stop.key')}"

@@ -7,6 +7,7 @@ from app.models import ABOVE_MEMBER, SORT_KEYS
 from app.schemas import ListQuery
 from app.services import cursors, words
 from app.services.words import Term
+from app.values import MOST_LISTED
 
 _MOMENTS = ("created_at", "updated_at")
 
@@ -68,7 +69,7 @@ class Selection:
         if self.sort == "created_at":
             return [*role, *self.range]
         if self.sort == "updated_at" and "created_after" in self.parameters:
-            return [*role, "updated_at > %(created_after)s"]
+            return [*role, "updated_at > %(created_after)s::timestamptz"]
         return role
 
     @property
@@ -80,16 +81,14 @@ class Selection:
         """The same conditions, in a form of which an index serves the terms `sought` (and the dates) only.
 
         PostgreSQL looks nothing up for what IS TRUE is said of; it compares it in the rows that the rest gives.
-        What it does not see before it runs, as in a subquery, it plans for any value: once, not each time.
         With `mostly_fit`, in which half of the table a row lies is left to the rows as well.
         """
         compared = [term for term in self.terms if term not in sought]
-        mark = "(SELECT %(sought)s::tsquery)" if self.planned_once else "%(sought)s::tsquery"
         whole = words.query_text(sought, trashed=self.trashed)
         self.parameters["sought"] = " & ".join(map(str, sought)) if mostly_fit else whole
         self.parameters["compared"] = words.query_text(compared, trashed=self.trashed)
         return [
-            *([f"words @@ {mark}"] if sought else []),
+            *(["words @@ %(sought)s::tsquery"] if sought else []),
             *(["(words @@ %(compared)s::tsquery) IS TRUE"] if compared else []),
             *(self.range if in_range else [f"({condition}) IS TRUE" for condition in self.range]),
         ]
@@ -97,6 +96,10 @@ class Selection:
     def where(self, conditions: list[str], *, hidden: bool = False) -> str:
         """WHERE, for the half of the table and `conditions`. `hidden`: the half is compared, and leads to no index."""
         return " AND ".join([f"({self.half}) IS TRUE" if hidden else self.half, *conditions])
+
+    def first(self, rows: str) -> str:
+        """As many of the first `rows` as the page takes. The planner sees as many as any page takes."""
+        return f"SELECT * FROM ({rows} LIMIT {MOST_LISTED + 1}) AS rows LIMIT %(limit)s::integer"
 
     def after_cursor(self, key: str) -> list[str]:
         """The condition that a row lies beyond the cursor, on the side that is read."""
@@ -123,7 +126,7 @@ class Selection:
 
     def _bound(self, column: str, operator: str, name: str, value: object) -> str:
         self.parameters[name] = value
-        return f"{column} {operator} %({name})s"
+        return f"{column} {operator} %({name})s{'::timestamptz' if column in _MOMENTS else ''}"
 
     def _terms(self, query: ListQuery) -> list[Term]:
         """Words and marks that a user has to have."""
