@@ -46,8 +46,8 @@ class Statement:
     """SQL with $1, $2 ... for its values.
 
     With a name it is prepared once on each connection, and after a few times PostgreSQL plans it no more: half of its
-    work and more, where a plan for any value looks no dearer to it than one for these. Without one it is planned for its values each time: a search that
-    switched to a plan for any values took 2.4 s instead of 0.9 ms.
+    work and more, where a plan for any value looks no dearer to it than one for these. Without one it is planned for
+    its values each time: a search that switched to a plan for any values took 2.4 s instead of 0.9 ms.
     """
 
     sql: str
