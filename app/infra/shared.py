@@ -55,6 +55,9 @@ class SharedState:
         if os.fstat(self._file).st_size < _BYTES:
             os.ftruncate(self._file, _BYTES)
         self._memory = mmap.mmap(self._file, _BYTES)
+        if hasattr(mmap, "MADV_RANDOM"):
+            # Slots lie anywhere: what is read ahead around one is memory taken for nothing.
+            self._memory.madvise(mmap.MADV_RANDOM)
         self._whole = memoryview(self._memory)
         self._numbers = self._whole[: 8 * _HEAD].cast("Q")
         self.slots = self._whole[8 * _HEAD :].cast("Q")
