@@ -34,6 +34,7 @@ from app.infra.courier import Courier
 from app.infra.logs import configure_logs
 from app.infra.shared import Phase, SharedState
 from app.infra.watch import Watch
+from app.rehearsal import rehearse
 from app.services.founding import found_from_settings
 
 log = structlog.get_logger(__name__)
@@ -187,6 +188,7 @@ def _application() -> Callable[[], Flask]:
     if multiprocessing.get_start_method() != "fork":
         return create_app
     application = create_app()
+    rehearse(application)
     # The collector writes into all that it looks at, and what a process writes into is no longer shared.
     gc.collect()
     gc.freeze()
