@@ -1,6 +1,7 @@
 """How text is compared: the keys that make names equal or sorted, and the words that a search finds."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ _UNSPACED = (
 _NAME_KEY_CHARACTERS = 200
 _WORD_BYTES = 2000
 
+_ASCII_WORD = re.compile("[0-9a-z]+")
+
 _SHORT = 3
 
 # Marks begin with what no word has, so that no search meets them.
@@ -76,7 +79,11 @@ def fold(value: str) -> str:
 
 def split(value: str) -> list[str]:
     """The folded words of `value`, in order: runs of letters and digits, or one character of an unspaced script."""
-    return list(_words(fold(value)))
+    folded = fold(value)
+    if folded.isascii():
+        # All that most text has, a tenth of the time.
+        return [word[:_WORD_BYTES] for word in _ASCII_WORD.findall(folded)]
+    return list(_words(folded))
 
 
 def lexemes(user: Mapping[str, Any]) -> list[str]:

@@ -133,6 +133,12 @@ def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: s
         assert words.fold(word) == word
 
 
+@given(st.text(st.characters(codec="ascii")))
+@example("a" * 3000 + "\x00B_7")
+def test_plain_text_has_the_words_that_any_text_has(text: str) -> None:
+    assert words.split(text) == list(words._words(words.fold(text)))
+
+
 @given(ANY_TEXT, ANY_TEXT)
 def test_words_on_both_sides_of_a_space_are_found_alone(one: str, other: str) -> None:
     assert words.split(f"{one} {other}") == words.split(one) + words.split(other)
