@@ -26,6 +26,8 @@ COMMON_WORDS = (
 """Names that a substring and the beginning of a word find in the same users: see rig.agreement."""
 
 _RARE = 20_000
+_USERNAMES = 300_000
+"""More than are asked for in all turns together."""
 _SKEW = 0.99
 """Zipf's exponent, as in YCSB: of a million users the first gets 7 % of the requests, the first thousand half."""
 
@@ -37,6 +39,7 @@ class Ground:
     url: str
     ids: list[str]
     rare_words: list[str]
+    usernames: list[str]
     admin_id: str
 
     def ids_from(self, first: int, count: int) -> Draws:
@@ -44,7 +47,11 @@ class Ground:
         return Draws(_file("ids"), first * (len(self.ids[0]) + 1), count)
 
     def words(self, name: str, turn: int, turns: int) -> Draws:
-        """All words for one of `turns` turns, from another one on in each."""
+        """Words for one of `turns` turns: all, from another one on in each; of usernames others in each."""
+        if name == "usernames":
+            count = len(self.usernames) // turns
+            offset = sum(len(word) + 1 for word in self.usernames[: turn * count])
+            return Draws(_file(name), offset, count)
         words = COMMON_WORDS if name == "common words" else self.rare_words
         return Draws(_file(name), 0, len(words), turn * len(words) // turns)
 
@@ -53,7 +60,12 @@ class Ground:
         chance = random.Random(1)
         weights = itertools.accumulate((rank + 1) ** -_SKEW for rank in range(len(self.ids)))
         drawn = chance.choices(self.ids, cum_weights=list(weights), k=ids)
-        for name, lines in (("ids", drawn), ("common words", COMMON_WORDS), ("rare words", self.rare_words)):
+        for name, lines in (
+            ("ids", drawn),
+            ("common words", COMMON_WORDS),
+            ("rare words", self.rare_words),
+            ("usernames", self.usernames),
+        ):
             _file(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -91,10 +103,14 @@ def _laid(url: str) -> Ground:
             r" EXCEPT SELECT substring(username FROM '^u\d+([a-z]{8})') FROM plain_users LIMIT %s",
             [_RARE],
         ).fetchall()
+        usernames = connection.execute(
+            r"SELECT username FROM plain_users WHERE username ~ '^u\d+[a-z]{8}$' ORDER BY md5(username) LIMIT %s",
+            [_USERNAMES],
+        ).fetchall()
         admin = connection.execute(
             "SELECT id::text FROM plain_users WHERE role = 'admin' AND active LIMIT 1"
         ).fetchone()
-    return Ground(url, [row[0] for row in ids], [row[0] for row in rare], admin[0])
+    return Ground(url, *([row[0] for row in rows] for rows in (ids, rare, usernames)), admin[0])
 
 
 def _file(name: str) -> Path:
