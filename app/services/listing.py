@@ -97,10 +97,11 @@ def about(query: ListQuery) -> tuple[int, bool]:
 
 
 def _is_cheap(selection: Selection) -> bool:
-    """Whether PostgreSQL gives a page as soon as Redis: in an order, or of what hardly anybody has."""
+    """Whether PostgreSQL gives a page as soon as Redis: in an order, or of what hardly anybody is known to have."""
     if not selection.filtered or selection.exact:
         return True
-    return bool(selection.terms) and all(statistics().rows(term) <= CHEAP for term in selection.terms)
+    known = statistics()
+    return bool(known.total and selection.terms) and all(known.rows(term) <= CHEAP for term in selection.terms)
 
 
 def _unpacked(kept: bytes) -> Page:

@@ -18,7 +18,7 @@ from readers import never
 
 from app.infra.memory import Memory
 from app.infra.shared_table import SharedTable
-from app.services import hot_users, listing
+from app.services import hot_users, listing, statistics
 from embedded import Stack
 
 FOR_S = 4.0
@@ -55,10 +55,12 @@ def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: 
 
 
 def test_what_is_cheap_is_not_asked_of_redis(
-    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door]
+    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door], database: psycopg.Connection[Any]
 ) -> None:
     monkeypatch.setattr(listing, "CHEAP", 1_000)
     user = doors[0].make(name="Zebedee")
+    database.execute("ANALYZE users")
+    monkeypatch.setattr(statistics, "_GOOD_FOR_S", 0)
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys("fsa:cache:page*")
         for query in ("", "?q=zebedee", "?q=zeb", f"?username={user['username']}"):
@@ -66,6 +68,17 @@ def test_what_is_cheap_is_not_asked_of_redis(
         assert client.keys("fsa:cache:page*") == before
         assert b"Zebedee" in doors[0].get("/users?sort=name&created_after=2020-01-01T00:00:00Z").data
         assert client.keys("fsa:cache:page*") != before, "what many may have is"
+
+
+def test_what_nobody_has_counted_is_dear(monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door]) -> None:
+    """As in a table that was filled a moment ago."""
+    monkeypatch.setattr(listing, "CHEAP", 1_000)
+    monkeypatch.setattr(doors[0]._client.application.extensions["fullstack"].part(statistics.Statistics), "total", 0)
+    doors[0].make(name="Zebedee")
+    with redis.Redis.from_url(servers.redis.url) as client:
+        before = client.keys("fsa:cache:page*")
+        assert b"Zebedee" in doors[0].get("/users?q=zebedee").data
+        assert client.keys("fsa:cache:page*") != before
 
 
 def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors: list[Door]) -> None:
