@@ -50,7 +50,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
-    parser.add_argument("--shared-buffers", help="memory of PostgreSQL (default: 8GB; with --grid: 1GB)")
+    parser.add_argument("--shared-buffers", help="memory of PostgreSQL (default: 11GB; with --grid: 1GB)")
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--large", type=int, help="users (default: 10,000,000; with --grid: 1,000,000)")
     parser.add_argument("--rounds", type=int, help="requests of each kind (default: 100; with --grid: 3)")
@@ -64,7 +64,7 @@ def _parse() -> argparse.Namespace:
 def _completed(options: argparse.Namespace) -> argparse.Namespace:
     """The options with their defaults: the memory is a third of a server's that such a table is kept on."""
     options.large = options.large or (1_000_000 if options.grid else 10_000_000)
-    options.shared_buffers = options.shared_buffers or ("1GB" if options.grid else "8GB")
+    options.shared_buffers = options.shared_buffers or ("1GB" if options.grid else "11GB")
     options.rounds = options.rounds or (3 if options.grid else 100)
     return options
 
