@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sized
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from app.infra.flights import Flights
 from app.infra.shared import SharedState
@@ -22,14 +22,12 @@ _GREATEST_SHARE = 8
 """No entry takes more than one in so many of all bytes."""
 
 
-class _Entry(NamedTuple):
-    """An answer, its slot and the stamp of then, until when it is good (time.monotonic_ns), and what it takes."""
+_Entry = tuple[Any, int, int, int, int]
+"""An answer, its slot and the stamp of then, until when it is good (time.monotonic_ns), and what it takes.
 
-    value: Any
-    slot: int
-    stamp: int
-    until_ns: int
-    size: int
+A plain tuple: one of bytes, text and numbers, and of such tuples, the garbage collector forgets. At objects it looks
+again and again: with 10,000 pages kept as such one search in a hundred took 85 ms.
+"""
 
 
 class Memory:
@@ -94,10 +92,12 @@ class Memory:
         # The stamp is part of the flight: who asks after a write never shares an answer from before it.
         return self._flights.share((key, stamp), computed)
 
-    def keep(self, key: Hashable, value: Sized, slot: int, stamp: int, ttl_s: float | None = None) -> None:
-        """Keep an answer that was read after the `stamp` of its slot."""
+    def keep(
+        self, key: Hashable, value: Sized, slot: int, stamp: int, ttl_s: float | None = None, *, size: int | None = None
+    ) -> None:
+        """Keep an answer that was read after the `stamp` of its slot. `size`: its bytes, if not its length."""
         until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
-        self._put(key, _Entry(value, slot, stamp, until_ns, _OVERHEAD + len(value)))
+        self._put(key, (value, slot, stamp, until_ns, _OVERHEAD + (len(value) if size is None else size)))
 
     def alias(self, other: Hashable, key: Hashable) -> None:
         """Let what is kept under `key` be found under `other` as well."""
@@ -106,11 +106,12 @@ class Memory:
             self._put(other, entry)
 
     def _put(self, key: Hashable, entry: _Entry) -> None:
-        if entry.size > self._most_bytes // _GREATEST_SHARE:
+        size = entry[4]
+        if size > self._most_bytes // _GREATEST_SHARE:
             return
         with self._lock:
             earlier = self._entries.pop(key, None)
-            self._bytes += entry.size - (earlier.size if earlier else 0)
+            self._bytes += size - (earlier[4] if earlier else 0)
             self._entries[key] = entry
             while self._bytes > self._most_bytes:
-                self._bytes -= self._entries.popitem(last=False)[1].size
+                self._bytes -= self._entries.popitem(last=False)[1][4]

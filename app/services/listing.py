@@ -60,10 +60,6 @@ class Page:
     next_cursor: str | None
     previous_cursor: str | None
 
-    def __len__(self) -> int:
-        """Bytes of the JSON."""
-        return len(self.body)
-
 
 class _Row(NamedTuple):
     """A user of a page as PostgreSQL writes it: id (empty: no user), JSON, sort key, and what else was asked."""
@@ -78,8 +74,8 @@ def page(query: ListQuery) -> Page:
     """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
     selection, key = Selection(query), page_key(query)
     if _is_cheap(selection):
-        return answers().of_all(key, lambda: _unpacked(_packed(selection)))
-    return answers().of_all(key, lambda: _unpacked(answers().of_all_dear(key, lambda: _packed(selection))))
+        return _unpacked(answers().of_all(key, lambda: _packed(selection)))
+    return _unpacked(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _packed(selection))))
 
 
 def count(query: ListQuery, *, exact: bool) -> int:

@@ -144,17 +144,18 @@ class _Express:
                 return None
             known = found.version, found.body
         version, body = known
-        headers = [
+        headers = (
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
             ("ETag", f'"{version}"'),
             ("Cache-Control", caching),
-        ]
-        return Answer(headers, body, route)
+        )
+        return headers, body, route
 
 
 def _given(answer: Answer, environ: dict[str, Any], start_response: _StartResponse, began: float) -> list[bytes]:
+    headers, body, route = answer
     request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
-    start_response("200 OK", [*answer.headers, ("X-Request-ID", request_id)])
-    note("GET", answer.route, 200, began, request_id)
-    return [answer.body]
+    start_response("200 OK", [*headers, ("X-Request-ID", request_id)])
+    note("GET", route, 200, began, request_id)
+    return [body]

@@ -25,20 +25,21 @@ _A_WHILE = timedelta(minutes=10)
 _MEMBERS = slot_of(MEMBERS_KEY)
 
 
-class Answer:
-    """All of an answer but the id of its request, and the route that gives it."""
+Answer = tuple[tuple[tuple[str, str], ...], bytes, str]
+"""All of an answer but the id of its request: headers, body, and the route that gives it. See infra.memory._Entry."""
 
-    __slots__ = ("body", "headers", "last_write", "route", "stamps")
 
-    def __init__(self, headers: list[tuple[str, str]], body: bytes, route: str) -> None:
-        self.headers, self.body, self.route = headers, body, route
-        # Of a page that outlives writes: the stamps of its users by their slots, and of the last write looked at.
-        self.stamps: dict[int, int] = {}
-        self.last_write = 0
+class _Lasting:
+    """A page that outlives writes: the stamps of its users by their slots, and of the last write looked at."""
+
+    __slots__ = ("answer", "last_write", "stamps")
+
+    def __init__(self, answer: Answer, stamps: dict[int, int], last_write: int) -> None:
+        self.answer, self.stamps, self.last_write = answer, stamps, last_write
 
     def __len__(self) -> int:
         """Bytes of the body."""
-        return len(self.body)
+        return len(self.answer[1])
 
 
 class ExpressPages:
@@ -58,13 +59,15 @@ class ExpressPages:
         return self._make(place) if known is None else known
 
     def _recall(self, place: tuple[str, str, str, str]) -> Answer | None:
-        known: Answer | None = self._memory.recall(place)
-        if known is not None and known.stamps and known.last_write != self._state.stamp(EVERY_WRITE):
+        known: Answer | _Lasting | None = self._memory.recall(place)
+        if not isinstance(known, _Lasting):
+            return known
+        if known.last_write != self._state.stamp(EVERY_WRITE):
             last_write, stamps = self._stamps(known.stamps)
             if stamps != known.stamps:
                 return None
             known.last_write = last_write
-        return known
+        return known.answer
 
     def _make(self, place: tuple[str, str, str, str]) -> Answer | None:
         host, scheme, path, query = place
@@ -77,21 +80,20 @@ class ExpressPages:
         except (ValueError, DomainError):
             return None
         links = page_links(url, asked, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
-        headers = [
+        headers = (
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(page.body))),
             ("Cache-Control", "private, no-cache"),
             *(("Link", link) for link in links),
-        ]
-        answer = Answer(headers, page.body, path)
+        )
+        answer = headers, page.body, path
         users = _settled(asked, page)
-        answer.last_write, stamps = self._stamps(users) if users else (stamp, {})
+        last_write, stamps = self._stamps(users) if users else (stamp, {})
         # They are those from before the users were read as well, if nothing was written since.
-        if users and answer.last_write == stamp:
-            answer.stamps = stamps
-            self._memory.keep(place, answer, _MEMBERS, members)
+        if users and last_write == stamp:
+            self._memory.keep(place, _Lasting(answer, stamps, last_write), _MEMBERS, members)
         else:
-            self._memory.keep(place, answer, EVERY_WRITE, stamp)
+            self._memory.keep(place, answer, EVERY_WRITE, stamp, size=len(page.body))
         return answer
 
     def _stamps(self, slots: Iterable[int]) -> tuple[int, dict[int, int]]:

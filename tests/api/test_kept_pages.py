@@ -1,5 +1,6 @@
 """A page in the order of making is known while only others are changed or made, and never when it should not be."""
 
+import gc
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_page_of_who_is_new_is_old_after_any_write(lanes: Lanes, people: House
     for number in range(6):
         people.make(username=f"new-{number}")
     path = FIRST
-    for _ in range(3):
+    for _ in range(6):
         path = next_of(lanes, path, token)
     assert b"new-" in lanes.fast(path, token).body
     assert lanes.is_fast(path, token)
@@ -167,6 +168,20 @@ def test_a_write_while_a_page_is_read_leaves_it_unknown(
     monkeypatch.setattr(listing, "page", meanwhile)
     assert b'"New"' not in lanes.fast(FIRST, token).body
     assert b'"New"' in lanes.fast(FIRST, token).body
+
+
+def test_the_garbage_collector_does_not_look_at_pages_that_are_kept(lanes: Lanes, token: str) -> None:
+    for path in ("/api/users?q=u1", "/api/users?sort=name&limit=2", "/api/users?role=member"):
+        assert lanes.is_fast(path, token)
+    kept = [
+        entry for key, entry in lanes.app.extensions["fullstack"].answers.memory._entries.items() if "u1" in str(key)
+    ]
+    for _ in range(6):
+        # From the inside out, a layer each time.
+        gc.collect()
+    pages = [entry for entry in kept if isinstance(entry[0], tuple)]
+    assert pages
+    assert not any(gc.is_tracked(entry) for entry in pages)
 
 
 def next_of(lanes: Lanes, path: str, token: str) -> str:

@@ -219,7 +219,7 @@ def test_threads_that_fill_read_and_touch_it_never_get_what_is_not_theirs(state:
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(run, range(6)))
-    assert memory._bytes == sum(entry.size for entry in memory._entries.values()) <= 50_000
+    assert memory._bytes == sum(entry[4] for entry in memory._entries.values()) <= 50_000
     assert memory._flights._under_way == {}
 
 

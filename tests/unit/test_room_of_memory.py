@@ -25,7 +25,7 @@ def test_it_never_takes_more_than_it_may(state: SharedState) -> None:
     for number in range(1000):
         memory.through(number, SLOT, lambda: b"x" * 1000)
         assert memory._bytes <= 100_000
-        assert memory._bytes == sum(entry.size for entry in memory._entries.values())
+        assert memory._bytes == sum(entry[4] for entry in memory._entries.values())
     assert 30 <= len(memory) <= 100
     assert memory.recall(999) == b"x" * 1000
 
@@ -35,7 +35,7 @@ def test_a_value_that_replaces_another_takes_its_place(state: SharedState) -> No
     for number in range(1000):
         memory.keep("k", b"x" * number, SLOT, memory.stamp(SLOT))
     assert len(memory) == 1
-    assert memory._bytes == memory._entries["k"].size
+    assert memory._bytes == memory._entries["k"][4]
 
 
 def test_the_least_recently_used_goes_first(state: SharedState) -> None:
