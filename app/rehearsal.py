@@ -1,7 +1,7 @@
 """What the first requests of a process do once and for all, done before processes are forked: so they share it.
 
 Python writes into what it runs for the first times (PEP 659), SQLAlchemy asks a server what it is, libpq makes itself
-ready. Done by each worker that is 3 MiB of its own; done here it is theirs together.
+ready. With two workers 133 MiB at rest were 128 by that.
 """
 
 import contextlib

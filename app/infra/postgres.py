@@ -98,7 +98,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 @functools.lru_cache(maxsize=1000)
-def numbered(sql: str, *, prepared: bool) -> tuple[Statement, tuple[str, ...]]:
+def statement_of(sql: str, *, prepared: bool) -> tuple[Statement, tuple[str, ...]]:
     """SQL with %(name)s or %(name)s::type for its parameters as a statement, and the names of $1, $2 ...
 
     PostgreSQL plans a `prepared` one once: it sees no value before it runs, so that no other plan looks cheaper.

@@ -4,6 +4,7 @@ Who waits for a lock, or breaks a rule, is not to hold up or undo the others: th
 """
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -76,7 +77,7 @@ def change(draft: Draft) -> Document | None:
     return resources().part(_Changer).write(draft)
 
 
-class _Writer:
+class _Writer(ABC):
     """Writes what several threads want written at once."""
 
     def __init__(self, held: Resources) -> None:
@@ -107,8 +108,9 @@ class _Writer:
             return {}
         return {first[user_id]: document for user_id, document in made.items()}
 
+    @abstractmethod
     def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
-        raise NotImplementedError
+        """Write all by one statement, whose locks are waited for as long as `patience`. What was made, by id."""
 
 
 class _Maker(_Writer):

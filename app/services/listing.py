@@ -21,7 +21,7 @@ from typing import NamedTuple
 import orjson
 
 from app.extensions import answers, asked, reading
-from app.infra.postgres import numbered
+from app.infra.postgres import statement_of
 from app.schemas import ListQuery
 from app.services import cursors
 from app.services.cursors import Position
@@ -196,7 +196,7 @@ def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | 
     rows early on a walk through some other index.
     """
     # No partial index is to look as if it led there as well.
-    where = selection.where(conditions, hidden=selection.planned_once)
+    where = selection.where(conditions, hidden=selection.led_by_words)
     beyond = " AND ".join(["true", *selection.after_cursor("key")])
     page = selection.first(f"SELECT id, key FROM hits WHERE {beyond} {selection.order('key')}")
     rows = _rows(
@@ -270,7 +270,7 @@ def _counted(selection: Selection) -> bytes:
 
 def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
     """What a statement gives. `prepared`: it is planned for any values, not for these."""
-    statement, names = numbered(sql, prepared=prepared)
+    statement, names = statement_of(sql, prepared=prepared)
     found = asked(statement, *[selection.parameters[name] for name in names])
     columns = range(3, found.nfields)
     return [

@@ -73,7 +73,7 @@ class Selection:
         return role
 
     @property
-    def planned_once(self) -> bool:
+    def led_by_words(self) -> bool:
         """Whether words alone lead to the rows, whatever they are. Else the planner is to choose, by what it sees."""
         return not (self.exact or self.range or self.trashed)
 

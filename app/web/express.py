@@ -1,4 +1,4 @@
-"""The express lane: what a token asks for again and again, answered before Flask's routing when memory has it.
+"""The express lane: what a token asks for again and again, answered before Flask's routing, mostly from memory.
 
 It answers what the route would, byte for byte (tests/api/test_express_*.py), from the same services, and only where
 nothing is left to decide: everything else it leaves to Flask. One user, oneself, and pages of users.

@@ -105,7 +105,7 @@ class ExpressPages:
 def _settled(asked: Iterable[tuple[str, str]], page: Page) -> tuple[int, ...]:
     """The slots of the users of a page that only their changes change, or that one comes or goes who was there before.
 
-    It is one in the order in which users are made, and others who were made a while ago come after it. None: it is not.
+    It is one in the order in which users are made, and others who were made a while ago come after it. Else none.
     """
     if page.next_cursor is None or any(name not in _ORDERED for name, _ in asked):
         return ()
