@@ -1,49 +1,18 @@
 """Workers are forked with an application that is made already: what that needs to be safe, and to be small."""
 
 import multiprocessing
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
-from app.infra.shared import SharedState
-from embedded import Stack
+from making import LINKS, printed
 
-ROOT = Path(__file__).resolve().parents[2]
+from app.infra.shared import SharedState
+
 _FORK = multiprocessing.get_context("fork")
 
 
-_LINKS = """
-links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if number not in "012"
-         and os.path.lexists(f"/proc/self/fd/{number}")]
-print([link for link in links if link.startswith("socket:")], len(os.listdir("/proc/self/task")))
-"""
-
-
-def printed(program: str, folder: Path, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
-    """What a new process prints that has made an application."""
-    begin = "import os, sys, app\napplication = app.create_app()\n"
-    env = {**os.environ, "STATE_FILE": str(folder / "state"), "DATABASE_URL": database_url}
-    command = [sys.executable, "-c", begin + program]
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
 def test_an_application_that_was_made_has_no_connection_and_no_thread(tmp_path: Path) -> None:
-    assert printed(_LINKS, tmp_path) == "[] 1"
-
-
-def test_nor_has_it_after_a_rehearsal_of_which_nothing_is_seen(tmp_path: Path, servers: Stack) -> None:
-    program = f"""
-from app.rehearsal import rehearse
-rehearse(application)
-print(application.extensions["fullstack"].engine.dialect.server_version_info is not None)
-{_LINKS}"""
-    assert printed(program, tmp_path, servers.postgres.url) == "True\n[] 1"
-    assert printed(program, tmp_path) == "False\n[] 1", "it does without PostgreSQL"
+    assert printed(LINKS, tmp_path) == "[] 1"
 
 
 def test_a_server_loads_nothing_that_only_commands_and_migrations_need(tmp_path: Path) -> None:

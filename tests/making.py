@@ -1,0 +1,26 @@
+"""Programs that make an application, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LINKS = """
+links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if number not in "012"
+         and os.path.lexists(f"/proc/self/fd/{number}")]
+print([link for link in links if link.startswith("socket:")], len(os.listdir("/proc/self/task")))
+"""
+"""A program that prints the sockets that it has, and how many threads."""
+
+
+def printed(program: str, folder: Path, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
+    """What a new process prints that has made an application."""
+    begin = "import os, sys, app\napplication = app.create_app()\n"
+    env = {**os.environ, "STATE_FILE": str(folder / "state"), "DATABASE_URL": database_url}
+    command = [sys.executable, "-c", begin + program]
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    return done.stdout.strip()
