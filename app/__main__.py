@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import granian._signals
+import granian.server.mp
 import structlog
 from flask import Flask
 from granian.constants import Interfaces
@@ -36,6 +37,7 @@ from app.infra.shared import Phase, SharedState
 from app.infra.watch import Watch
 from app.rehearsal import rehearse
 from app.services.founding import found_from_settings
+from app.web.serving import called_by_granian
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +138,7 @@ def main() -> int:
     # Granian asks which it is. Forking saves a second and most of the memory, and is safe: nothing has connected yet.
     multiprocessing.set_start_method("fork" if sys.platform == "linux" else "spawn", force=True)
     state, application = SharedState(settings.state_path), _application()
+    granian.server.mp._wsgi_call_wrap = called_by_granian  # noqa: SLF001 - it has no public place
     server = Server(settings, state, application)
     try:
         server.serve(target_loader=application, wrap_loader=False)

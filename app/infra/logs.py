@@ -8,11 +8,21 @@ import orjson
 import structlog
 
 
+_least = logging.NOTSET
+
+
+def is_written(level: int) -> bool:
+    """Whether what has this level is written. To ask a logger takes a microsecond."""
+    return level >= _least
+
+
 def configure_logs(level: str, form: str) -> None:
     """Set up structlog and send the standard library's records the same way.
 
     `level` is debug, info, warning or error; `form` is json, text or auto (text on a terminal).
     """
+    global _least  # noqa: PLW0603 - as structlog's own configuration is
+    _least = logging.getLevelNamesMapping()[level.upper()]
     as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -99,11 +99,11 @@ class Memory:
         until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
         self._put(key, (value, slot, stamp, until_ns, _OVERHEAD + (len(value) if size is None else size)))
 
-    def alias(self, other: Hashable, key: Hashable) -> None:
-        """Let what is kept under `key` be found under `other` as well."""
+    def alias(self, other: Hashable, key: Hashable, value: Any) -> None:
+        """Let `value`, which was made of what is kept under `key`, be found under `other` as long as that is good."""
         entry = self._entries.get(key)
         if entry is not None:
-            self._put(other, entry)
+            self._put(other, (value, *entry[1:]))
 
     def _put(self, key: Hashable, entry: _Entry) -> None:
         size = entry[4]

@@ -31,6 +31,9 @@ class Phase(enum.IntEnum):
     DRAINING = 3
 
 
+_STARTING = int(Phase.STARTING)
+
+
 class SharedState:
     """The phase of the service, what of its memory is old, and whether what Redis holds can be trusted.
 
@@ -82,7 +85,7 @@ class SharedState:
     @property
     def is_starting(self) -> bool:
         """Whether the phase is STARTING: every request asks."""
-        return self._numbers[_PHASE] == Phase.STARTING
+        return self._numbers[_PHASE] == _STARTING
 
     @property
     def closed(self) -> bool:

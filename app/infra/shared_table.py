@@ -20,6 +20,7 @@ _WAYS = 8
 _MARKS, _PLACES = struct.Struct(f"<{_WAYS}I"), struct.Struct(f"<{_WAYS}Q")
 _HEAD = struct.Struct("<IHHQQI")
 """Of a record: its checksum, bytes of key and value, stamp, when it was read (time.monotonic_ns), version."""
+_HEAD_BYTES = _HEAD.size
 _CHECKED_FROM = 4
 _SIZES = struct.Struct("<HH")
 _MOST_VALUE_BYTES = 2**16 - 1
@@ -72,7 +73,8 @@ class SharedTable:
 
     def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
         self._sets = most_bytes // (_WAYS * (_BYTES_A_WAY + 12)) if most_bytes >= _SMALLEST else 0
-        self._state, self._stamp, self._lease, self._watched = state, state.stamp, state.lease, state.watched
+        self._state, self._stamp, self._slots, self._epoch = state, state.stamp, state.slots, state.epoch
+        self._lease, self._watched = state.lease, state.watched
         self._ttl_ns = int(1e9 * ttl_s)
         ways = self._sets * _WAYS
         self._places_at = 8 * _PLACES_AFTER
@@ -91,23 +93,29 @@ class SharedTable:
 
     def recall(self, key: str) -> tuple[int, bytes] | None:
         """Version and value of `key`, if they are good now."""
-        name = key.encode()
+        if not self._sets:
+            return None
+        # In one piece: most requests are answered from here, and a call costs as much as what it would do.
+        memory, name = self._memory, key.encode()
         mark = zlib.crc32(name)
-        place = self._place(mark)
-        if place is None:
+        first = mark % self._sets * _WAYS
+        marks = _MARKS.unpack_from(memory, self._marks_at + 4 * first)
+        if mark not in marks:
             return None
-        at = self._ring_at + place % self._ring_bytes
-        key_bytes, value_bytes = _SIZES.unpack_from(self._memory, at + _CHECKED_FROM)
-        value_at = _HEAD.size + key_bytes
+        at = self._ring_at + self._numbers[_PLACES_AFTER + first + marks.index(mark)] % self._ring_bytes
+        key_bytes, value_bytes = _SIZES.unpack_from(memory, at + _CHECKED_FROM)
+        value_at = _HEAD_BYTES + key_bytes
         # A copy, of which all is checked: others may write there.
-        record = self._memory[at : at + value_at + value_bytes]
+        record = memory[at : at + value_at + value_bytes]
         check, _, _, stamp, read_ns, version = _HEAD.unpack_from(record)
-        if record[_HEAD.size : value_at] != name or zlib.crc32(record[_CHECKED_FROM:]) != check:
+        if record[_HEAD_BYTES:value_at] != name or zlib.crc32(record[_CHECKED_FROM:]) != check:
             return None
-        if not self._good(read_ns):
+        now = time.monotonic_ns()
+        age = now - read_ns
+        if now >= self._lease[0] or (age >= self._ttl_ns and (now >= self._watched[0] or age >= _LONGEST_NS)):
             return None
         # After the lease: a stamp that was seen before it may lack what was heard just before it was given.
-        return (version, record[value_at:]) if self._stamp(slot_of_crc(mark)) == stamp else None
+        return (version, record[value_at:]) if self._slots[slot_of_crc(mark)] ^ self._epoch[0] == stamp else None
 
     @property
     def has_room(self) -> bool:
@@ -135,22 +143,10 @@ class SharedTable:
         self._marks.release()
         self._memory.close()
 
-    def _place(self, mark: int) -> int | None:
-        if not self._sets:
-            return None
-        first = mark % self._sets * _WAYS
-        marks = _MARKS.unpack_from(self._memory, self._marks_at + 4 * first)
-        return self._numbers[_PLACES_AFTER + first + marks.index(mark)] if mark in marks else None
-
-    def _good(self, read_ns: int) -> bool:
-        now = time.monotonic_ns()
-        age = now - read_ns
-        return now < self._lease[0] and (age < self._ttl_ns or (now < self._watched[0] and age < _LONGEST_NS))
-
     def _put(self, item: Versioned, stamp: int, at_ns: int) -> None:
         name = item.key.encode()
         mark = zlib.crc32(name)
-        size = _HEAD.size + len(name) + len(item.value)
+        size = _HEAD_BYTES + len(name) + len(item.value)
         if size * _GREATEST_SHARE > self._ring_bytes or len(item.value) > _MOST_VALUE_BYTES:
             return
         head = _HEAD.pack(0, len(name), len(item.value), stamp, at_ns, item.version)

@@ -68,19 +68,19 @@ class Uses:
     """When each token was last noted as used, by this process."""
 
     def __init__(self, _: Resources) -> None:
-        self._noted: dict[str, float] = {}
+        self._due: dict[str, float] = {}
 
     def is_due(self, token_id: str) -> bool:
         """Whether a minute has passed since the last note."""
-        return time.monotonic() - self._noted.get(token_id, float("-inf")) >= _NOTED_EVERY_S
+        return time.monotonic() >= self._due.get(token_id, 0.0)
 
     def take(self, token_id: str) -> bool:
         """The same; then the next note is due a minute from now."""
         if not self.is_due(token_id):
             return False
-        if len(self._noted) >= _NOTED_AT_MOST:
-            self._noted.clear()
-        self._noted[token_id] = time.monotonic()
+        if len(self._due) >= _NOTED_AT_MOST:
+            self._due.clear()
+        self._due[token_id] = time.monotonic() + _NOTED_EVERY_S
         return True
 
 

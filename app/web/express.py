@@ -8,7 +8,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from flask import Flask
@@ -36,6 +36,16 @@ _LIST, _ONE = RULES["users.index"], RULES["users.show"]
 _StartResponse = Callable[..., Any]
 
 
+class _Admitted(NamedTuple):
+    """Whom a token stands for, until when (seconds since 1970), and whether they may see pages, and any one user."""
+
+    actor: Actor
+    token_id: str
+    ends_at: float
+    lists: bool
+    shows: bool
+
+
 def install_express(app: Flask) -> None:
     """Put the lane in front of all else that `app` does."""
     app.wsgi_app = _Express(app, app.extensions["fullstack"], app.wsgi_app)  # type: ignore[method-assign]
@@ -56,8 +66,8 @@ class _Express:
             return self._write(environ, start_response)
         began = time.perf_counter()
         try:
-            actor = self._actor(environ)
-            answer = None if actor is None else self._known_answer(actor, environ)
+            who = self._admitted(environ)
+            answer = None if who is None else self._known_answer(who, environ)
         # An edge: what goes wrong here goes wrong there once more, and is answered.
         except Exception as error:
             log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
@@ -69,44 +79,42 @@ class _Express:
     def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
         try:
-            actor = self._actor(environ)
-            plan = None if actor is None else self._writes.plan(actor, environ)
+            who = self._admitted(environ)
+            plan = None if who is None else self._writes.plan(who.actor, environ)
         # An edge, as above.
         except Exception as error:
             log.error("unforeseen", exc_info=error)  # noqa: TRY400
-            actor = plan = None
-        if actor is None or plan is None:
+            who = plan = None
+        if who is None or plan is None:
             return self._rest(environ, start_response)
-        return self._writes.give(plan, actor, environ, start_response, began)
+        return self._writes.give(plan, who.actor, environ, start_response, began)
 
-    def _known_answer(self, actor: Actor, environ: dict[str, Any]) -> Answer | None:
+    def _known_answer(self, who: _Admitted, environ: dict[str, Any]) -> Answer | None:
         path: str = environ["PATH_INFO"]
         if path in _PAGES:
-            return self._pages.answer(environ) if _LIST.lets(actor) else None
+            return self._pages.answer(environ) if who.lists else None
         if environ["QUERY_STRING"]:
             return None
-        return self._me(actor, path) if path in _ME else self._user(actor, path)
+        return self._me(who.actor, path) if path in _ME else self._user(who, path)
 
-    def _actor(self, environ: dict[str, Any]) -> Actor | None:
+    def _admitted(self, environ: dict[str, Any]) -> _Admitted | None:
         """Who asks, if their token is known and good, nothing is unusual, and no note is due that it was used."""
         state = self._state
         if "HTTP_COOKIE" in environ or "HTTP_IF_NONE_MATCH" in environ or "HTTP_PREFER" in environ:
             # Each of these may change the answer, or who asks.
-            return None
-        if not self._memory.usable:
             return None
         if not (state.closed or self._is_public) or state.is_starting:
             return None
         authorization: str = environ["HTTP_AUTHORIZATION"]
         # Not by the secret itself, which is not to lie about in memory.
         key = hashlib.sha256(authorization.encode("latin-1")).digest()
-        known: tokens.Known | None = self._memory.recall(key)
-        if known is None:
-            known = self._known(authorization, key)
-        return None if known is None or known.is_over() or self._uses.is_due(known.id) else known.actor
+        who: _Admitted | None = self._memory.recall(key) or self._looked_up(authorization, key)
+        if who is None or time.time() >= who.ends_at or self._uses.is_due(who.token_id):
+            return None
+        return who
 
-    def _known(self, authorization: str, key: bytes) -> tokens.Known | None:
-        if authorization[: len(_BEARER)].lower() != _BEARER:
+    def _looked_up(self, authorization: str, key: bytes) -> _Admitted | None:
+        if not self._memory.usable or authorization[: len(_BEARER)].lower() != _BEARER:
             return None
         secret = authorization[len(_BEARER) :].strip()
         try:
@@ -115,18 +123,20 @@ class _Express:
         except DomainError:
             # Why is for Flask to say.
             return None
-        self._memory.alias(key, tokens.key_of(secret))
-        return known
+        actor = known.actor
+        who = _Admitted(actor, known.id, known.ends_at, lists=_LIST.lets(actor), shows=_ONE.lets(actor))
+        self._memory.alias(key, tokens.key_of(secret), who)
+        return who
 
     def _me(self, actor: Actor, path: str) -> Answer | None:
         if actor.user_id is None or not actor.whole:
             return None
         return self._document(str(actor.user_id), "no-store", path)
 
-    def _user(self, actor: Actor, path: str) -> Answer | None:
+    def _user(self, who: _Admitted, path: str) -> Answer | None:
         text = path[-_ID_CHARACTERS:]
         route = _USERS.get(path[:-_ID_CHARACTERS])
-        if route is None or not (_ONE.lets(actor) or (_ONE.own and actor.whole and str(actor.user_id) == text)):
+        if route is None or not (who.shows or (_ONE.own and who.actor.whole and str(who.actor.user_id) == text)):
             return None
         return self._document(text, "private, no-cache", route)
 

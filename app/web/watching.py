@@ -11,11 +11,13 @@ import structlog
 from flask import Flask, Request, Response, g
 from flask.globals import request_ctx
 
+from app.infra.logs import is_written
 from app.services.authority import Actor
 from app.services.history import Caller
 
 log = structlog.get_logger("app.request")
 
+_FAILURE = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 _AGENT_CHARACTERS = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
@@ -50,9 +52,9 @@ def note(method: str, route: str | None, status: int, began: float, request_id: 
 
     What the service could not do is a warning; health alone says in a calm voice that it is not ready.
     """
-    is_failure = status >= HTTPStatus.INTERNAL_SERVER_ERROR and "/health" not in (route or "")
+    is_failure = status >= _FAILURE and "/health" not in (route or "")
     level = logging.WARNING if is_failure else logging.INFO
-    if log.is_enabled_for(level):
+    if is_written(level):
         ms = round(1000 * (time.perf_counter() - began), 2)
         log.log(level, "request", method=method, route=route, status=status, ms=ms, request_id=request_id)
 

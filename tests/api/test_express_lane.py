@@ -207,7 +207,7 @@ def test_a_note_of_a_tokens_use_is_made_each_minute(
         lanes.fast("/api/users", token["token"])
     assert noted() == first
     # A minute later, by both clocks.
-    uses._noted[token["id"]] -= 61
+    uses._due[token["id"]] -= 61
     database.execute("UPDATE tokens SET last_used_at = last_used_at - interval '61 seconds'")
     before = lanes.entered
     lanes.fast("/api/users", token["token"])

@@ -258,7 +258,7 @@ def test_last_use_is_written_at_most_once_a_minute(
     assert first is not None
     # Another process, which has noted nothing yet, does not write within the minute either.
     uses = house.app.extensions["fullstack"].part(Uses)
-    uses._noted.clear()
+    uses._due.clear()
     program.get("/me")
     assert last_used() == first
     database.execute("UPDATE tokens SET last_used_at = now() - interval '61 seconds'")
