@@ -27,6 +27,7 @@ from werkzeug.local import LocalProxy
 from app.config import Settings, load_settings
 from app.errors import Unavailable
 from app.infra.answers import Answers
+from app.infra.crew import Crew
 from app.infra.cache import NullCache, RedisCache, open_client
 from app.infra.link import Link
 from app.infra.memory import Memory
@@ -105,6 +106,8 @@ class Resources:
             self.redis_cache if settings.cache_ttl_s else NullCache(),
             self.state,
         )
+        import os
+        self.crew = Crew(int(os.environ.get("CREW", "2")))
         self.database = Link("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []

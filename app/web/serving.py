@@ -40,6 +40,7 @@ def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], in
     `app` is asked by its `wsgi_app` at each call.
     """
     ask = app.wsgi_app
+    done = app.extensions['fullstack'].crew.done
 
     def serve(protocol: Any, environ: dict[str, Any]) -> int:
         environ.update(_CONSTANT)
@@ -49,6 +50,7 @@ def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], in
             protocol.response_bytes(start.status, start.headers, body[0] if len(body) == 1 else b"".join(body))
         else:
             protocol.response_iter(start.status, start.headers, ResponseIterWrap(body))
+        done()
         return start.status
 
     return serve
