@@ -27,8 +27,8 @@ from werkzeug.local import LocalProxy
 from app.config import Settings, load_settings
 from app.errors import Unavailable
 from app.infra.answers import Answers
-from app.infra.crew import Crew
 from app.infra.cache import NullCache, RedisCache, open_client
+from app.infra.lead import Lead
 from app.infra.link import Link
 from app.infra.memory import Memory
 from app.infra.postgres import DeadlineConnection, Statement, as_texts, connect, replace_if_ended
@@ -106,8 +106,7 @@ class Resources:
             self.redis_cache if settings.cache_ttl_s else NullCache(),
             self.state,
         )
-        import os
-        self.crew = Crew(int(os.environ.get("CREW", "2")))
+        self.lead = Lead()
         self.database = Link("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []

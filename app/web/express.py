@@ -56,13 +56,13 @@ class _Express:
         self._held, self._rest, self._state, self._memory = held, rest, held.state, held.answers.memory
         self._table = held.answers.table
         self._is_public = held.settings.is_public
-        self._crew = held.crew
+        self._lead = held.lead
         self._uses = held.part(tokens.Uses)
         self._pages, self._writes = ExpressPages(held), ExpressWrites(app, held)
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in _METHODS or "HTTP_AUTHORIZATION" not in environ:
-            return self._leave_it(environ, start_response)
+            return self._leave(environ, start_response)
         if environ["REQUEST_METHOD"] != "GET":
             return self._write(environ, start_response)
         began = time.perf_counter()
@@ -75,10 +75,10 @@ class _Express:
             answer = None
         if answer is not None:
             return _given(answer, environ, start_response, began)
-        return self._leave_it(environ, start_response)
+        return self._leave(environ, start_response)
 
-    def _leave_it(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        self._crew.leave()
+    def _leave(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
+        self._lead.hand_over()
         return self._rest(environ, start_response)
 
     def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
@@ -91,8 +91,8 @@ class _Express:
             log.error("unforeseen", exc_info=error)  # noqa: TRY400
             who = plan = None
         if who is None or plan is None:
-            return self._leave_it(environ, start_response)
-        self._crew.leave()
+            return self._leave(environ, start_response)
+        self._lead.hand_over()
         return self._writes.give(plan, who.actor, environ, start_response, began)
 
     def _known_answer(self, who: _Admitted, environ: dict[str, Any]) -> Answer | None:
@@ -124,7 +124,7 @@ class _Express:
             return None
         secret = authorization[len(_BEARER) :].strip()
         try:
-            self._crew.leave()
+            self._lead.hand_over()
             with holding(self._held):
                 known = tokens.known(secret)
         except DomainError:
@@ -155,7 +155,7 @@ class _Express:
                 user_id = uuid.UUID(text)
                 if str(user_id) != text:
                     return None
-                self._crew.leave()
+                self._lead.hand_over()
                 with holding(self._held):
                     found = users.fetch(user_id)
             except (ValueError, DomainError):

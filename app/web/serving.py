@@ -14,7 +14,7 @@ from granian.wsgi import ResponseIterWrap
 # What PEP 3333 wants and granian's Rust does not give; what it reads ends by itself, which Werkzeug asks for.
 _CONSTANT = {
     "SCRIPT_NAME": "",
-    "SERVER_SOFTWARE": "granian",
+    "SERVER_SOFTWARE": "Granian",
     "wsgi.errors": sys.stderr,
     "wsgi.input_terminated": True,
     "wsgi.multiprocess": True,
@@ -29,7 +29,7 @@ class _Start:
 
     __slots__ = ("headers", "status")
 
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG002
         """Keep it."""
         self.status, self.headers = int(status[:3]), headers
 
@@ -37,10 +37,10 @@ class _Start:
 def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], int]:
     """What granian calls with its protocol object and the environ; takes the place of granian.wsgi._callback_wrapper.
 
-    `app` is asked by its `wsgi_app` at each call.
+    What is sent is on its way before this thread follows others (infra.lead).
     """
     ask = app.wsgi_app
-    done = app.extensions['fullstack'].crew.done
+    follow = app.extensions["fullstack"].lead.follow
 
     def serve(protocol: Any, environ: dict[str, Any]) -> int:
         environ.update(_CONSTANT)
@@ -50,7 +50,7 @@ def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], in
             protocol.response_bytes(start.status, start.headers, body[0] if len(body) == 1 else b"".join(body))
         else:
             protocol.response_iter(start.status, start.headers, ResponseIterWrap(body))
-        done()
+        follow()
         return start.status
 
     return serve
