@@ -138,7 +138,8 @@ def main() -> int:
     # Granian asks which it is. Forking saves a second and most of the memory, and is safe: nothing has connected yet.
     multiprocessing.set_start_method("fork" if sys.platform == "linux" else "spawn", force=True)
     state, application = SharedState(settings.state_path), _application()
-    granian.server.mp._wsgi_call_wrap = called_by_granian  # noqa: SLF001 - it has no public place
+    # It has no public place.
+    granian.server.mp._wsgi_call_wrap = called_by_granian  # type: ignore # noqa: SLF001, PGH003
     server = Server(settings, state, application)
     try:
         server.serve(target_loader=application, wrap_loader=False)

@@ -39,7 +39,7 @@ def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], in
 
     What is sent is on its way before this thread follows others (infra.lead).
     """
-    ask = app.wsgi_app
+    ask: Callable[..., Any] = app.wsgi_app
     follow = app.extensions["fullstack"].lead.follow
 
     def serve(protocol: Any, environ: dict[str, Any]) -> int:
@@ -49,7 +49,7 @@ def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], in
         if isinstance(body, list):
             protocol.response_bytes(start.status, start.headers, body[0] if len(body) == 1 else b"".join(body))
         else:
-            protocol.response_iter(start.status, start.headers, ResponseIterWrap(body))
+            protocol.response_iter(start.status, start.headers, ResponseIterWrap(body))  # type: ignore[no-untyped-call]
         follow()
         return start.status
 
