@@ -3,6 +3,9 @@
 The service says itself what it changes (infra.cache), and on CHANNEL what it could not say through Redis. For all
 others triggers of `users` and `tokens` notify CHANNEL, and one thread for each host, in the launcher, listens. While
 it does, users may be kept for longer than CACHE_TTL_S; for as long after a loss nobody is told anything older.
+
+It also puts the words of users who were written into their index every second: else whoever finds the list of those
+that wait full (models) does it for a hundred others, which takes seconds where nothing of the index is cached.
 """
 
 import contextlib
@@ -15,6 +18,7 @@ from app.infra.postgres import connect
 from app.infra.shared import SharedState
 
 CHANNEL = "fullstack_app_sql"
+_TIDY = "SELECT gin_clean_pending_list('users_by_words')"
 _ASK_EVERY_S = 1.0
 _PATIENCE_S = 5.0
 _PAUSE_S = 1.0
@@ -57,6 +61,9 @@ class Watch:
                 asked_ns = time.monotonic_ns()
                 connection.execute("SELECT 1")
                 self._state.watched[0] = asked_ns + self._ttl_ns
+                # It takes too long, or is for somebody else to do, who owns the table: then writers do it.
+                with contextlib.suppress(psycopg.errors.QueryCanceled, psycopg.ProgrammingError):
+                    connection.execute(_TIDY)
                 heard = [*connection.notifies(timeout=_ASK_EVERY_S, stop_after=1)]
                 if heard:
                     # Whoever writes much is heard a few times a second.

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -43,6 +44,50 @@ def notices(servers: Stack) -> Iterator[Callable[[], list[str]]]:
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         connection.execute(f"LISTEN {CHANNEL}")
         yield lambda: [notice.payload for notice in connection.notifies(timeout=0.3)]
+
+
+def _tidied(database: psycopg.Connection[Any]) -> int:
+    """How many pages of words had to be put into their index."""
+    return int(database.execute("SELECT gin_clean_pending_list('users_by_words')").fetchone()[0])  # type: ignore[index]
+
+
+def test_words_wait_until_somebody_tidies(api: Door, database: psycopg.Connection[Any]) -> None:
+    _tidied(database)
+    api.make(username="bob")
+    assert _tidied(database) == 1
+
+
+def test_words_that_wait_go_into_their_index(
+    watched: SharedState, api: Door, database: psycopg.Connection[Any]
+) -> None:
+    api.make(username="bob")
+    for _ in range(2):
+        seen = watched.watched[0]
+        wait_until(lambda seen=seen: watched.watched[0] != seen)  # type: ignore[misc]
+    assert _tidied(database) == 0
+    assert [user["username"] for user in api.get("/users?q=bob").json] == ["bob"]
+
+
+def test_a_watch_that_may_not_tidy_still_hears(
+    state: SharedState,
+    servers: Stack,
+    app: Flask,  # noqa: ARG001 - it migrates
+    database: psycopg.Connection[Any],
+) -> None:
+    database.execute("CREATE ROLE guest LOGIN PASSWORD 'guest' IN ROLE pg_read_all_data")
+    try:
+        url = urlsplit(servers.postgres.url)
+        guest = url._replace(netloc=f"guest:guest@{url.netloc.rpartition('@')[2]}").geturl()
+        with contextlib.closing(Watch(guest, state, TTL_S)) as watch:
+            watch.start()
+            wait_until(lambda: state.watched[0])
+            first, epoch = state.watched[0], state.epoch[0]
+            wait_until(lambda: state.watched[0] != first)
+            assert state.epoch[0] == epoch, "it did not connect anew"
+            database.execute(SQL["all at once"])
+            wait_until(lambda: state.epoch[0] != epoch)
+    finally:
+        database.execute("DROP ROLE guest")
 
 
 SQL = {
@@ -112,7 +157,7 @@ def test_after_a_loss_nothing_is_trusted_and_when_it_is_back_all_is_old(
     before, until = watched.epoch[0], watched.watched[0]
     assert until > time.monotonic_ns() + (TTL_S - 5) * 10**9
     ended = database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ 'LISTEN|SELECT 1$'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ 'LISTEN|SELECT 1$|gin_clean_pending_list'"
         " AND pid <> pg_backend_pid() AND application_name = 'fullstack-app'"
     ).fetchall()
     assert ended
