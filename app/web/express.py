@@ -37,11 +37,10 @@ _StartResponse = Callable[..., Any]
 
 
 class _Admitted(NamedTuple):
-    """Whom a token stands for, until when (seconds since 1970), and whether they may see pages, and any one user."""
+    """What is known of a token and its id, and whether it lets in to pages, and to any one user."""
 
-    actor: Actor
+    known: tokens.Known
     token_id: str
-    ends_at: float
     lists: bool
     shows: bool
 
@@ -85,7 +84,7 @@ class _Express:
         began = time.perf_counter()
         try:
             who = self._admitted(environ)
-            plan = None if who is None else self._writes.plan(who.actor, environ)
+            plan = None if who is None else self._writes.plan(who.known.actor, environ)
         # An edge, as above.
         except Exception as error:
             log.error("unforeseen", exc_info=error)  # noqa: TRY400
@@ -93,7 +92,7 @@ class _Express:
         if who is None or plan is None:
             return self._leave(environ, start_response)
         self._lead.hand_over()
-        return self._writes.give(plan, who.actor, environ, start_response, began)
+        return self._writes.give(plan, who.known.actor, environ, start_response, began)
 
     def _known_answer(self, who: _Admitted, environ: dict[str, Any]) -> Answer | None:
         path: str = environ["PATH_INFO"]
@@ -101,7 +100,7 @@ class _Express:
             return self._pages.answer(environ) if who.lists else None
         if environ["QUERY_STRING"]:
             return None
-        return self._me(who.actor, path) if path in _ME else self._user(who, path)
+        return self._me(who.known.actor, path) if path in _ME else self._user(who, path)
 
     def _admitted(self, environ: dict[str, Any]) -> _Admitted | None:
         """Who asks, if their token is known and good, nothing is unusual, and no note is due that it was used."""
@@ -115,7 +114,7 @@ class _Express:
         # Not by the secret itself, which is not to lie about in memory.
         key = hashlib.sha256(authorization.encode("latin-1")).digest()
         who: _Admitted | None = self._memory.recall(key) or self._looked_up(authorization, key)
-        if who is None or time.time() >= who.ends_at or self._uses.is_due(who.token_id):
+        if who is None or who.known.is_over() or self._uses.is_due(who.token_id):
             return None
         return who
 
@@ -131,7 +130,7 @@ class _Express:
             # Why is for Flask to say.
             return None
         actor = known.actor
-        who = _Admitted(actor, known.id, known.ends_at, lists=_LIST.lets(actor), shows=_ONE.lets(actor))
+        who = _Admitted(known, known.id, lists=_LIST.lets(actor), shows=_ONE.lets(actor))
         self._memory.alias(key, tokens.key_of(secret), who)
         return who
 
@@ -143,7 +142,9 @@ class _Express:
     def _user(self, who: _Admitted, path: str) -> Answer | None:
         text = path[-_ID_CHARACTERS:]
         route = _USERS.get(path[:-_ID_CHARACTERS])
-        if route is None or not (who.shows or (_ONE.own and who.actor.whole and str(who.actor.user_id) == text)):
+        if route is None or not (
+            who.shows or (_ONE.own and who.known.actor.whole and str(who.known.actor.user_id) == text)
+        ):
             return None
         return self._document(text, "private, no-cache", route)
 

@@ -180,14 +180,12 @@ def test_the_line_that_is_logged_of_a_write_is_the_same(
     lines: list[dict[str, Any]] = []
 
     class Log:
-        def is_enabled_for(self, _: int) -> bool:
-            return True
-
         def log(self, _level: int, _event: str, **fields: Any) -> None:
             lines.append(fields)
 
     assert lanes.is_fast(USERS, crowd.tokens["root"])
     monkeypatch.setattr(watching, "log", Log())
+    monkeypatch.setattr(watching, "is_written", lambda _: True)
     for method, path, data in (PLAIN[0], PLAIN[1], PLAIN[3], PLAIN[4], PLAIN[12], PLAIN[-1]):
         lines.clear()
         kwargs = {"method": method, "data": data, "content_type": "application/json"}
