@@ -106,10 +106,13 @@ class SharedState:
         return self.slots[slot] ^ self.epoch[0]
 
     def touch(self, slots: Iterable[int]) -> dict[int, tuple[int, int]]:
-        """Make all that is kept under these slots old. Returns the stamps of each, before and after."""
+        """Make all that is kept under these slots old, EVERY_WRITE last. Returns the stamps of each, before and after.
+
+        So whoever reads the stamp of EVERY_WRITE, and then others, sees of each write that one or both of the two.
+        """
         moved = {}
         with self.locked():
-            for slot in slots:
+            for slot in sorted(slots, reverse=True):
                 before = self.stamp(slot)
                 self.slots[slot] = secrets.randbits(64)
                 moved[slot] = before, self.stamp(slot)

@@ -26,6 +26,8 @@ _SIZES = struct.Struct("<HH")
 _MOST_VALUE_BYTES = 2**16 - 1
 _BYTES_A_WAY = 200
 """Of the ring, for each place in the table: half of what a record takes, so that few sets are full too early."""
+_AT_ONCE = 16
+"""Records that are written under one lock."""
 _SEGMENTS = 64
 """Parts of the ring of which is known when each was begun."""
 _GREATEST_SHARE = 1000
@@ -132,9 +134,11 @@ class SharedTable:
 
     def keep(self, reading: Reading, found: Iterable[Versioned]) -> None:
         """Keep what was read of the keys of `reading`."""
-        with self._state.locked():
-            for item in found:
-                if item.key in reading.stamps:
+        kept = [item for item in found if item.key in reading.stamps]
+        for first in range(0, len(kept), _AT_ONCE):
+            # Who holds the lock may wait for the interpreter, and everybody who writes waits for who holds it.
+            with self._state.locked():
+                for item in kept[first : first + _AT_ONCE]:
                     self._put(item, reading.stamps[item.key], reading.at_ns)
 
     def close(self) -> None:

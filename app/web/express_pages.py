@@ -89,18 +89,24 @@ class ExpressPages:
         )
         answer = headers, page.body, path
         users = _settled(asked, page)
-        last_write, stamps = self._stamps(users) if users else (stamp, {})
-        # They are those from before the users were read as well, if nothing was written since.
-        if users and last_write == stamp:
-            self._memory.keep(place, _Lasting(answer, stamps, last_write), _MEMBERS, members)
-        else:
-            self._memory.keep(place, answer, EVERY_WRITE, stamp, size=len(page.body))
+        if users:
+            # Of one moment: no write has touched the one and not the other.
+            with self._state.locked():
+                last_write, stamps = self._stamps(users)
+            # They are those from before the users were read as well, if nothing was written since.
+            if last_write == stamp:
+                self._memory.keep(place, _Lasting(answer, stamps, last_write), _MEMBERS, members)
+                return answer
+        self._memory.keep(place, answer, EVERY_WRITE, stamp, size=len(page.body))
         return answer
 
     def _stamps(self, slots: Iterable[int]) -> tuple[int, dict[int, int]]:
-        """Those of the last write and of these slots, of one moment: no write has touched the one and not the other."""
-        with self._state.locked():
-            return self._state.stamp(EVERY_WRITE), {slot: self._state.stamp(slot) for slot in slots}
+        """That of the last write, then of these slots: what that write, or one before it, made old is seen.
+
+        Since who writes does it the other way round (SharedState.touch).
+        """
+        last_write = self._state.stamp(EVERY_WRITE)
+        return last_write, {slot: self._state.stamp(slot) for slot in slots}
 
 
 def _settled(asked: Iterable[tuple[str, str]], page: Page) -> tuple[int, ...]:
