@@ -149,7 +149,11 @@ def resources() -> Resources:
 
 @contextlib.contextmanager
 def holding(held: Resources) -> Iterator[None]:
-    """Let services run inside the block without Flask's context, whose price is that of a look-up."""
+    """Let services run inside the block without Flask's context, whose price is that of a look-up.
+
+    They may take long, so that another thread waits for requests from then on.
+    """
+    held.lead.hand_over()
     token = _held.set(held)
     try:
         yield

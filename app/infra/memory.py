@@ -99,7 +99,7 @@ class Memory:
         until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
         self._put(key, (value, slot, stamp, until_ns, _OVERHEAD + (len(value) if size is None else size)))
 
-    def alias(self, other: Hashable, key: Hashable, value: Any) -> None:
+    def derive(self, other: Hashable, key: Hashable, value: Any) -> None:
         """Let `value`, which was made of what is kept under `key`, be found under `other` as long as that is good."""
         entry = self._entries.get(key)
         if entry is not None:

@@ -55,7 +55,6 @@ class _Express:
         self._held, self._rest, self._state, self._memory = held, rest, held.state, held.answers.memory
         self._table = held.answers.table
         self._is_public = held.settings.is_public
-        self._lead = held.lead
         self._uses = held.part(tokens.Uses)
         self._pages, self._writes = ExpressPages(held), ExpressWrites(app, held)
 
@@ -77,7 +76,7 @@ class _Express:
         return self._leave(environ, start_response)
 
     def _leave(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        self._lead.hand_over()
+        self._held.lead.hand_over()
         return self._rest(environ, start_response)
 
     def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
@@ -91,7 +90,6 @@ class _Express:
             who = plan = None
         if who is None or plan is None:
             return self._leave(environ, start_response)
-        self._lead.hand_over()
         return self._writes.give(plan, who.known.actor, environ, start_response, began)
 
     def _known_answer(self, who: _Admitted, environ: dict[str, Any]) -> Answer | None:
@@ -123,7 +121,6 @@ class _Express:
             return None
         secret = authorization[len(_BEARER) :].strip()
         try:
-            self._lead.hand_over()
             with holding(self._held):
                 known = tokens.known(secret)
         except DomainError:
@@ -131,7 +128,7 @@ class _Express:
             return None
         actor = known.actor
         who = _Admitted(known, known.id, lists=_LIST.lets(actor), shows=_ONE.lets(actor))
-        self._memory.alias(key, tokens.key_of(secret), who)
+        self._memory.derive(key, tokens.key_of(secret), who)
         return who
 
     def _me(self, actor: Actor, path: str) -> Answer | None:
@@ -156,7 +153,6 @@ class _Express:
                 user_id = uuid.UUID(text)
                 if str(user_id) != text:
                     return None
-                self._lead.hand_over()
                 with holding(self._held):
                     found = users.fetch(user_id)
             except (ValueError, DomainError):

@@ -75,7 +75,6 @@ class ExpressPages:
         try:
             url = _url(scheme, host, path)
             asked = query_pairs(query.encode("latin-1"))
-            self._held.lead.hand_over()
             with holding(self._held):
                 page = listing.page(read_pairs(asked, ListQuery))
         except (ValueError, DomainError):

@@ -159,24 +159,26 @@ def test_a_value_that_took_long_to_compute_is_not_kept_the_longer_for_it(memory:
     assert memory.recall("k") is None
 
 
-def test_an_alias_is_as_good_as_what_it_was_made_of(state: SharedState, memory: Memory, clock: list[int]) -> None:
+def test_what_is_derived_is_as_good_as_what_it_was_made_of(
+    state: SharedState, memory: Memory, clock: list[int]
+) -> None:
     memory.through("k", SLOT, lambda: b"kept", ttl_s=5)
-    memory.alias("other", "k", b"made of it")
+    memory.derive("other", "k", b"made of it")
     assert memory.recall("other") == b"made of it"
     clock[0] += int(5e9)
     assert memory.recall("other") is None
     memory.through("k", SLOT, lambda: b"again")
-    memory.alias("other", "k", b"made of it")
+    memory.derive("other", "k", b"made of it")
     assert memory.recall("other") == b"made of it"
     state.touch([SLOT])
     assert memory.recall("other") is None
 
 
-def test_an_alias_made_late_is_as_old_as_what_it_stands_for(state: SharedState, memory: Memory) -> None:
+def test_what_is_derived_late_is_as_old_as_what_it_stands_for(state: SharedState, memory: Memory) -> None:
     memory.through("k", SLOT, lambda: b"old")
     state.touch([SLOT])
-    memory.alias("other", "k", b"made of it")
-    memory.alias("third", "nothing", b"")
+    memory.derive("other", "k", b"made of it")
+    memory.derive("third", "nothing", b"")
     assert memory.recall("other") is None
     assert memory.recall("third") is None
 
