@@ -108,7 +108,7 @@ class SharedState:
     def touch(self, slots: Iterable[int]) -> dict[int, tuple[int, int]]:
         """Make all that is kept under these slots old, EVERY_WRITE last. Returns the stamps of each, before and after.
 
-        So whoever reads the stamp of EVERY_WRITE, and then others, sees of each write that one or both of the two.
+        So who reads the stamp of EVERY_WRITE first, and then others, sees of no write that one without the others.
         """
         moved = {}
         with self.locked():
