@@ -27,6 +27,7 @@ from werkzeug.local import LocalProxy
 from app.config import Settings, load_settings
 from app.errors import Unavailable
 from app.infra.answers import Answers
+from app.infra.borrowing import Borrowing
 from app.infra.cache import NullCache, RedisCache, open_client
 from app.infra.lead import Lead
 from app.infra.link import Link
@@ -106,6 +107,8 @@ class Resources:
             self.redis_cache if settings.cache_ttl_s else NullCache(),
             self.state,
         )
+        # Half of the pool at the most, so that all else never lacks what idles here.
+        self.borrowing = Borrowing(engine, settings.database_pool_size // 2)
         self.lead = Lead()
         self.database = Link("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
@@ -123,6 +126,10 @@ class Resources:
         """Call `end` when the application closes: for what a part holds open itself."""
         self._endings.append(end)
 
+    def awaited(self, connection: DeadlineConnection) -> None:
+        """A statement was sent: who leads waits a moment for what it gives."""
+        self.lead.wait(connection.answers_within)
+
     def _probe_database(self) -> None:
         with contextlib.closing(connect(self.settings.database_url, longest_s=2)) as connection:
             connection.execute("SELECT 1")
@@ -134,6 +141,7 @@ class Resources:
         self.database.close()
         self.redis_cache.close()
         self.redis.close()
+        self.borrowing.close()
         self.engine.dispose()
         self.answers.table.close()
         self.state.close()
@@ -148,12 +156,13 @@ def resources() -> Resources:
 
 
 @contextlib.contextmanager
-def holding(held: Resources) -> Iterator[None]:
+def holding(held: Resources, *, briefly: bool = False) -> Iterator[None]:
     """Let services run inside the block without Flask's context, whose price is that of a look-up.
 
-    They may take long, so that another thread waits for requests from then on.
+    They may take long, so that another thread waits for requests from then on. `briefly`: they know when they do.
     """
-    held.lead.hand_over()
+    if not briefly:
+        held.lead.hand_over()
     token = _held.set(held)
     try:
         yield
@@ -170,6 +179,7 @@ def answers() -> Answers:
 def reading() -> Iterator[Connection]:
     """A connection in autocommit, for statements that read: each is a snapshot of its own. Raises: Unavailable"""
     held = resources()
+    held.lead.hand_over()
     with _translated(held), held.autocommit.connect() as connection:
         yield connection
 
@@ -181,12 +191,14 @@ def asked(statement: Statement, *values: object) -> PGresult:
     """
     held, given = resources(), as_texts(values)
     with _translated(held):
-        borrowed = held.engine.raw_connection()
+        borrowed = held.borrowing.borrow()
         try:
-            connection = cast("DeadlineConnection", borrowed.driver_connection)
-            return connection.ask(statement, given)
-        finally:
-            borrowed.close()
+            found = borrowed[1].ask(statement, given, held.awaited)
+        except BaseException:
+            borrowed[0].close()
+            raise
+        held.borrowing.keep(borrowed)
+        return found
 
 
 @contextlib.contextmanager

@@ -8,10 +8,15 @@ over.
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 _LONGEST_S = 1.0
 """How long a thread follows, and how long one leads that is not seen: it waits for requests still, or has ended."""
+
+_SOON_MS = 1
+_AWAY = 100
+"""So many times what did not come soon is expected not to."""
 
 _Turn = tuple[int, Any]
 """A thread that follows, and the lock that is released when it is to lead."""
@@ -23,6 +28,7 @@ class Lead:
     def __init__(self) -> None:
         self._leader, self._seen_s = 0, 0.0
         self._followers: list[_Turn] = []
+        self._late = 0
         self._lock = threading.Lock()
 
     def hand_over(self) -> None:
@@ -39,6 +45,21 @@ class Lead:
             follower, turn = self._followers.pop()
             self._leader, self._seen_s = follower, time.monotonic()
             turn.release()
+
+    def wait(self, comes_within: Callable[[int], bool]) -> None:
+        """Return at once or when what this thread waits for is there: the leader leads on if that comes soon.
+
+        `comes_within` says whether it is there after so many ms.
+        """
+        if threading.get_ident() != self._leader:
+            return
+        if self._late:
+            self._late -= 1
+        elif comes_within(_SOON_MS):
+            return
+        else:
+            self._late = _AWAY
+        self.hand_over()
 
     def follow(self) -> None:
         """A request is answered: return when this thread may wait for the next one."""

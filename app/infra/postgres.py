@@ -4,10 +4,10 @@ import functools
 import hashlib
 import re
 import select
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import psycopg
@@ -41,6 +41,10 @@ _MOST_PREPARED = 200
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
+def _nothing(_: object) -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """SQL with $1, $2 ... for its values.
@@ -59,22 +63,42 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
     deadline_s: float | None = None
     prepared: frozenset[bytes] = frozenset()
+    _poll: Any = None
 
-    def ask(self, statement: Statement, values: Sequence[bytes | None]) -> PGresult:
+    def answers_within(self, ms: int) -> bool:
+        """Whether there is something to read, or the server has ended the connection, within `ms`."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(self._poll.poll(ms))
+
+    def has_ended(self) -> bool:
+        """Whether an idle connection is of no use any more.
+
+        It has nothing to say: what can be read is its end. To look takes some microseconds, where to ask the server
+        (pool_pre_ping) takes a round trip.
+        """
+        return bool(self.closed) or self.answers_within(0)
+
+    def ask(
+        self, statement: Statement, values: Sequence[bytes | None], meanwhile: Callable[[Self], object] = _nothing
+    ) -> PGresult:
         """What a statement gives, its values and results as text, in one round trip (two when it is to be prepared).
 
-        Outside of a transaction it is one of its own. Raises: psycopg.Error
+        Outside of a transaction it is one of its own. `meanwhile` is called when it was sent. Raises: psycopg.Error
         """
         name = statement.name.encode()
         is_known = name in self.prepared
         if not name or (not is_known and len(self.prepared) >= _MOST_PREPARED):
             self.pgconn.send_query_params(statement.sql.encode(), values)
+            meanwhile(self)
             return self._result()
         if not is_known:
             self.pgconn.send_prepare(name, statement.sql.encode())
             self._result()
             self.prepared |= {name}
         self.pgconn.send_query_prepared(name, values)
+        meanwhile(self)
         return self._result()
 
     def _result(self) -> PGresult:
@@ -162,17 +186,9 @@ def connect(url: str, longest_s: float) -> DeadlineConnection:
 
 
 def replace_if_ended(connection: DeadlineConnection, *_: object) -> None:
-    """Let the pool replace its connections when the server has ended one, as its restart does.
-
-    An idle connection has nothing to say: what can be read is its end. To look takes some
-    microseconds, where to ask the server (pool_pre_ping) takes a round trip.
-    """
-    if not connection.closed:
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        if not poll.poll(0):
-            return
-    raise InvalidatePoolError("PostgreSQL has ended this connection")
+    """Let the pool replace its connections when the server has ended one, as its restart does."""
+    if connection.has_ended():
+        raise InvalidatePoolError("PostgreSQL has ended this connection")
 
 
 def _no_nul() -> Malformed:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import orjson
 
-from app.extensions import answers, asked, reading
+from app.extensions import answers, asked, reading, resources
 from app.infra.postgres import statement_of
 from app.schemas import ListQuery
 from app.services import cursors
@@ -70,11 +70,19 @@ class _Row(NamedTuple):
     rest: Sequence[bytes]
 
 
-def page(query: ListQuery) -> Page:
-    """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
-    selection, key = Selection(query), page_key(query)
-    if _is_cheap(selection):
+def page(query: ListQuery, *, briefly: bool = False) -> Page:
+    """The page that `query` asks for. `briefly`: inside of such a `holding`, by who keeps it.
+
+    Raises: Malformed (the cursor), Unavailable
+    """
+    selection = Selection(query)
+    is_cheap = _is_cheap(selection)
+    if is_cheap and briefly:
+        return _found(selection)
+    key = page_key(query)
+    if is_cheap:
         return _unpacked(answers().of_all(key, lambda: _packed(selection)))
+    resources().lead.hand_over()
     return _unpacked(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _packed(selection))))
 
 
@@ -106,13 +114,18 @@ def _unpacked(kept: bytes) -> Page:
 
 
 def _packed(selection: Selection) -> bytes:
+    found = _found(selection)
+    return b"".join((orjson.dumps([found.next_cursor, found.previous_cursor]), b"\n", found.body))
+
+
+def _found(selection: Selection) -> Page:
     rows, stopped_at = _find(selection)
     more = len(rows) > selection.limit
     rows = rows[: selection.limit]
     if selection.backwards:
         rows.reverse()
     ahead, behind = _around(selection, rows, more=more, stopped_at=stopped_at)
-    return b"".join((orjson.dumps([ahead, behind]), b"\n[", b",".join(row.body for row in rows), b"]"))
+    return Page(b"".join((b"[", b",".join(row.body for row in rows), b"]")), ahead, behind)
 
 
 def _around(

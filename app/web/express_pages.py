@@ -75,8 +75,8 @@ class ExpressPages:
         try:
             url = _url(scheme, host, path)
             asked = query_pairs(query.encode("latin-1"))
-            with holding(self._held):
-                page = listing.page(read_pairs(asked, ListQuery))
+            with holding(self._held, briefly=True):
+                page = listing.page(read_pairs(asked, ListQuery), briefly=True)
         except (ValueError, DomainError):
             return None
         links = page_links(url, asked, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
