@@ -141,7 +141,7 @@ class Resources:
         self.database.close()
         self.redis_cache.close()
         self.redis.close()
-        self.borrowing.close()
+        self.borrowing.give_back()
         self.engine.dispose()
         self.answers.table.close()
         self.state.close()

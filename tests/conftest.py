@@ -42,7 +42,9 @@ def make_app(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     def make(**overrides: Any) -> Flask:
         # PostgreSQL has 100 connections, and hundreds of tests make an application.
         for earlier in made:
-            earlier.extensions["fullstack"].engine.dispose()
+            held = earlier.extensions["fullstack"]
+            held.borrowing.give_back()
+            held.engine.dispose()
         folder = tmp_path_factory.mktemp("state")
         defaults = {
             "database_url": servers.postgres.url,

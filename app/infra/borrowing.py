@@ -45,8 +45,7 @@ class Borrowing:
         else:
             borrowed[0].close()
 
-    def close(self) -> None:
-        """Give all of them back; from then on none is kept."""
-        self._most = 0
+    def give_back(self) -> None:
+        """Let the pool have all that idle, as before its end."""
         while self._idle:
             self._idle.pop()[0].close()

@@ -32,7 +32,7 @@ _SEGMENTS = 64
 """Parts of the ring of which is known when each was begun."""
 _GREATEST_SHARE = 1000
 """No record takes more than one in so many of all bytes."""
-_LONGEST_NS = 600 * 10**9
+_LONGEST_NS = 3600 * 10**9
 """No record is older, whatever was heard."""
 _SMALLEST = 2**20
 _WRITTEN, _EPOCH, _FRESH_FROM = range(3)
@@ -69,7 +69,7 @@ class SharedTable:
     """Safe for threads, and for processes that are forked after it was made.
 
     `most_bytes`: what it may take, of which it takes what was ever written; under a MiB nothing is kept. `ttl_s`: the
-    greatest age of a record whose row somebody may have changed by SQL unheard; ten minutes while that is heard
+    greatest age of a record whose row somebody may have changed by SQL unheard; an hour while that is heard
     (SharedState.watched).
     """
 

@@ -1,6 +1,6 @@
 """What the tests of the API and of the console share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -44,9 +44,9 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """The hot statements that are asked from now on."""
     ask, seen = DeadlineConnection.ask, []
 
-    def asking(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
+    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         seen.append(statement)
-        return ask(connection, statement, values)
+        return ask(connection, statement, *given)
 
     monkeypatch.setattr(DeadlineConnection, "ask", asking)
     return seen

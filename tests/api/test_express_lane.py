@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -26,9 +26,9 @@ def asked(own: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> I
     """What PostgreSQL and Redis are asked from now on."""
     engine, send = own.extensions["fullstack"].engine, DeadlineConnection.ask
 
-    def asking(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
+    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         commands.append(statement.sql)
-        return send(connection, statement, values)
+        return send(connection, statement, *given)
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         commands.append(statement)

@@ -116,12 +116,14 @@ class Spy:
         issued: list[tuple[str, Any]] = []
         ask = DeadlineConnection.ask
 
-        def noting(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
+        def noting(
+            connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None], *more: Any
+        ) -> Any:
             if "FROM users" in statement.sql:
                 if statement.name:
                     self.named[statement.name] = statement.sql
                 issued.append((statement.sql, [None if value is None else value.decode() for value in values]))
-            return ask(connection, statement, values)
+            return ask(connection, statement, values, *more)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DeadlineConnection, "ask", noting)

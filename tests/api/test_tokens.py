@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,9 +28,9 @@ def counted(app: Flask) -> Iterator[list[str]]:
     engine, found = app.extensions["fullstack"].engine, []
     ask = DeadlineConnection.ask
 
-    def asking(connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None]) -> Any:
+    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         found.append(statement.sql)
-        return ask(connection, statement, values)
+        return ask(connection, statement, *given)
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:  # noqa: ARG001 - SQLAlchemy gives them
         found.append(statement)

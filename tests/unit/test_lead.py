@@ -63,6 +63,29 @@ def test_whom_it_was_handed_to_leads(lead: Lead) -> None:
     assert led == [True]
 
 
+def test_who_leads_leads_on_while_what_it_waits_for_comes_soon(lead: Lead) -> None:
+    lead.follow()
+    asked: list[int] = []
+
+    def wait(*, comes: bool) -> bool:
+        lead.wait(lambda ms: asked.append(ms) or comes)  # type: ignore[func-returns-value]
+        led = threading.get_ident() == lead._leader
+        lead.follow()
+        return led
+
+    assert [wait(comes=True) for _ in range(3)] == [True] * 3
+    assert asked == [module._SOON_MS] * 3
+    # What was late once is not waited for again, for a while.
+    assert not wait(comes=False)
+    assert not any(wait(comes=True) for _ in range(module._AWAY))
+    assert len(asked) == 4
+    assert wait(comes=True)
+
+
+def test_who_does_not_lead_waits_as_long_as_it_takes(lead: Lead) -> None:
+    lead.wait(lambda _: pytest.fail("it leads nobody"))
+
+
 def test_where_nobody_follows_the_first_who_is_done_leads(lead: Lead) -> None:
     lead.follow()
     lead.hand_over()
