@@ -4,7 +4,6 @@ Who waits for a lock, or breaks a rule, is not to hold up or undo the others: th
 """
 
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ import orjson
 from psycopg.pq.abc import PGresult
 
 from app.errors import Unavailable
-from app.extensions import LockedOut, Resources, asked, resources
+from app.extensions import LockedOut, Resources, answers, asked, resources
 from app.infra.postgres import Statement, bytea_text, json_text
 from app.infra.shared_table import Versioned
 from app.infra.together import Together
@@ -24,7 +23,7 @@ from app.services.history import Caller
 from app.services.hot_users import Seen
 from app.services.idempotency import Attempt
 from app.services.keys import MEMBERS_KEY, keys_of_users, user_key
-from app.services.statements import CHANGED, MADE, MADE_ONCE
+from app.services.statements import MADE_ONCE, WRITTEN
 from app.services.words import lexemes
 from app.services.work import telling
 
@@ -41,6 +40,7 @@ class Draft:
         self.user_id = user_id
         told = {**history.origin(caller), **tokens.claim(caller.actor)}
         self.row = json_text({"id": user_id, **fields, **named(values), "lexemes": lexemes(values), **told})
+        self.is_change = "was" in fields
         self.is_alone = False
 
 
@@ -53,9 +53,9 @@ def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: At
     """
     draft = Draft(user_id, {"changes": history.differences({}, values), **values}, values, caller)
     if attempt is None:
-        return resources().part(_Maker).write(draft)
+        return resources().part(_Writer).write(draft)
     kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-    return _made(MADE_ONCE, _rows([draft]), _WITHOUT_END, *kept).get(user_id)
+    return _written(MADE_ONCE, [draft], _WITHOUT_END, *kept).get(user_id)
 
 
 def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
@@ -74,20 +74,19 @@ def change(draft: Draft) -> Document | None:
 
     Raises: Taken, Unavailable
     """
-    return resources().part(_Changer).write(draft)
+    return resources().part(_Writer).write(draft)
 
 
-class _Writer(ABC):
+class _Writer:
     """Writes what several threads want written at once."""
 
-    def __init__(self, held: Resources) -> None:
-        self._table = held.answers.table
+    def __init__(self, _: Resources) -> None:
         self._together = Together(self._write_together)
 
     def write(self, draft: Draft) -> Document | None:
         """What was made of it; None: nothing. Raises: Taken, Unavailable"""
         made = self._together.get(draft)
-        return self._write([draft], _WITHOUT_END).get(draft.user_id) if draft.is_alone else made
+        return _written(WRITTEN, [draft], _WITHOUT_END).get(draft.user_id) if draft.is_alone else made
 
     def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:
         # Of two changes of one user the second has not seen the first. All lock users in the same order.
@@ -95,7 +94,7 @@ class _Writer(ABC):
         for draft in sorted(drafts, key=lambda draft: draft.user_id):
             first.setdefault(draft.user_id, draft)
         try:
-            made = self._write(list(first.values()), _PATIENCE)
+            made = _written(WRITTEN, list(first.values()), _PATIENCE)
         except Unavailable:
             # It may have been written.
             raise
@@ -108,50 +107,39 @@ class _Writer(ABC):
             return {}
         return {first[user_id]: document for user_id, document in made.items()}
 
-    @abstractmethod
-    def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
-        """Write all by one statement, whose locks are waited for as long as `patience`. What was made, by id."""
 
+def _written(statement: Statement, drafts: Sequence[Draft], patience: str, *more: object) -> dict[uuid.UUID, Document]:
+    """Write all by one statement, whose locks are waited for as long as `patience`. What was made of each, by its id.
 
-class _Maker(_Writer):
-    """Of this application."""
-
-    def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
-        return _made(MADE, _rows(drafts), patience)
-
-
-class _Changer(_Writer):
-    """Of this application."""
-
-    def _write(self, drafts: Sequence[Draft], patience: str) -> dict[uuid.UUID, Document]:
-        keys = keys_of_users(*(draft.user_id for draft in drafts))
-        reading = self._table.begin(keys)
-        with telling(keys, reading):
-            changed = _documents(asked(CHANGED, _rows(drafts), patience))
-            # Of the others, whom somebody else changed, that one tells.
-            keys[:] = keys_of_users(*changed)
-        if self._table.usable:
-            found = (Versioned(user_key(user_id), made.version, made.body) for user_id, made in changed.items())
-            self._table.keep(reading, found)
-        return changed
-
-
-def _rows(drafts: Sequence[Draft]) -> bytes:
-    return b"[" + b",".join(draft.row for draft in drafts) + b"]"
-
-
-def _made(statement: Statement, *given: object) -> dict[uuid.UUID, Document]:
+    Raises: Taken, Unavailable
+    """
+    rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
     # Nobody can have kept anything of an id that there never was.
-    old_keys: list[str] = []
-    with telling(old_keys):
-        found = asked(statement, *given)
-        if found.ntuples and found.get_value(0, 3) == b"t":
+    keys = keys_of_users(*(draft.user_id for draft in drafts if draft.is_change))
+    table = answers().table
+    reading = table.begin(keys)
+    with telling(keys, reading):
+        found = asked(statement, rows, patience, *more)
+        written, changed, is_in_past = _read(found)
+        # Of the others, whom somebody else changed, that one tells.
+        keys[:] = keys_of_users(*changed)
+        if is_in_past:
             # Else who is new comes after all who were there.
-            old_keys.append(MEMBERS_KEY)
-        return _documents(found)
+            keys.append(MEMBERS_KEY)
+    if changed and table.usable:
+        found_now = ((user_id, written[user_id]) for user_id in changed)
+        table.keep(reading, [Versioned(user_key(user_id), now.version, now.body) for user_id, now in found_now])
+    return written
 
 
-def _documents(found: PGresult) -> dict[uuid.UUID, Document]:
-    """What a hot statement wrote: id, version and JSON of each."""
-    rows = ([cast("bytes", found.get_value(row, column)) for column in range(3)] for row in range(found.ntuples))
-    return {uuid.UUID(user_id.decode()): Document(int(version), body) for user_id, version, body in rows}
+def _read(found: PGresult) -> tuple[dict[uuid.UUID, Document], list[uuid.UUID], bool]:
+    """What a hot statement wrote, by id; who of them is not new; whether one is who comes before others."""
+    written, changed, is_in_past = dict[uuid.UUID, Document](), list[uuid.UUID](), False
+    for row in range(found.ntuples):
+        user_id, version, body, is_new, is_earlier = (cast("bytes", found.get_value(row, n)) for n in range(5))
+        key = uuid.UUID(user_id.decode())
+        written[key] = Document(int(version), body)
+        if is_new == b"f":
+            changed.append(key)
+        is_in_past = is_in_past or is_earlier == b"t"
+    return written, changed, is_in_past

@@ -79,51 +79,64 @@ _STILL_GOOD = f"""
         ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
 
 
-def _drafts(columns: str) -> str:
-    """What is to be written, a JSON array of objects ($1), and how long others are waited for ($2).
-
-    Without what the token of its writer is not good for any more.
-    """
-    return f"""
+# What is to be written, a JSON array of objects ($1), and how long others are waited for ($2). `was`: of a change what it
+# is made of. Without what the token of its writer is not good for any more.
+_DRAFTS = f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS words
   FROM (SELECT set_config('lock_timeout', $2, true)) AS patience,
-    json_to_recordset($1::json) AS d(id uuid, {_FIELDS}, {columns}, lexemes text[], {_ORIGIN}, {_CLAIM})
+    json_to_recordset($1::json) AS d(
+      id uuid, {_FIELDS}, role text, active boolean, password_hash text, was text, lexemes text[], {_ORIGIN}, {_CLAIM})
   WHERE token IS NULL OR EXISTS ({_STILL_GOOD})
 )"""
-
-
-def _made(action: str, *also: str) -> str:
-    """The entries of the users `made` in the history; then of each of them id, version, JSON and what is asked."""
-    return f"""
-noted AS (
-  INSERT INTO history ({_ENTRY})
-  SELECT u.id, u.version, '{action}', actor, address, agent, request_id, changes FROM made AS u JOIN draft USING (id)
-)
-SELECT {", ".join(("u.id", "u.version", user_json(), *also))} FROM made AS u"""
-
-
-# Users who were there when the statement began: it does not see those it makes.
-_IN_THE_PAST = "(SELECT max(created_at) FROM users WHERE deleted_at IS NULL) > now() + interval '1 minute'"
-_NEW = _drafts("role text, active boolean, password_hash text")
 _COLUMNS = (
     "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash, words"
 )
-_INSERTED = f"""
+
+
+def _made(where: str) -> str:
+    return f"""
 made AS (
-  INSERT INTO users ({_COLUMNS}, session_epoch) SELECT {_COLUMNS}, 1 FROM draft %s RETURNING *
+  INSERT INTO users ({_COLUMNS}, session_epoch) SELECT {_COLUMNS}, 1 FROM draft WHERE {where} RETURNING *
 )"""
 
-MADE = Statement(f"{_NEW}, {_INSERTED % ''}, {_made('created', _IN_THE_PAST)}", "made")
-"""New users with their entries in the history: id, version and JSON of each, and whether the clock was set back.
 
-Not by who may not any more.
+# By an array of ids, so that the index of the key leads to them even where a plan was made while there were few users.
+_CHANGED = f"""
+changed AS (
+  UPDATE users AS u SET username = d.username, username_key = d.username_key, email = d.email, email_key = d.email_key,
+    name = d.name, name_key = d.name_key, attributes = d.attributes, words = d.words, version = u.version + 1,
+    updated_at = greatest(now(), u.updated_at)
+  FROM draft AS d
+  WHERE u.id = ANY(ARRAY(SELECT id FROM draft WHERE was IS NOT NULL)) AND u.id = d.id AND deleted_at IS NULL
+    AND {user_json()} = d.was
+  RETURNING u.*
+)"""
+# Users who were there when the statement began: it does not see those it makes.
+_IN_THE_PAST = "(SELECT max(created_at) FROM users WHERE deleted_at IS NULL) > now() + interval '1 minute'"
+_NOTED = f"""
+noted AS (
+  INSERT INTO history ({_ENTRY})
+  SELECT u.id, u.version, CASE WHEN is_new THEN 'created' ELSE 'changed' END, actor, address, agent, request_id, changes
+  FROM written AS u JOIN draft USING (id)
+)
+SELECT u.id, u.version, {user_json()}, is_new, is_new AND {_IN_THE_PAST} FROM written AS u"""
+
+WRITTEN = Statement(
+    f"""{_DRAFTS}, {_made("was IS NULL")}, {_CHANGED},
+written AS (SELECT *, true AS is_new FROM made UNION ALL SELECT *, false FROM changed), {_NOTED}""",
+    "written",
+)
+"""New users, and users changed in what needs no thought of others, with their entries in the history.
+
+Of each: id, version, JSON, whether it is new, and whether it is and the clock was set back. Not of who changed whose
+JSON is not what it `was` any more, nor by who may not any more.
 """
 
 # Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
 # somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
 MADE_ONCE = Statement(
-    f"""{_NEW},
+    f"""{_DRAFTS},
 kept AS (
   INSERT INTO idempotency_keys AS k (key, fingerprint, password_hash, user_id, body, created_at)
   SELECT $3, $4::bytea, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now()
@@ -138,25 +151,7 @@ swept AS (
     SELECT key FROM idempotency_keys WHERE created_at < now() - $5::interval AND key <> $3
     ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 ),
-{_INSERTED % "WHERE EXISTS (SELECT FROM kept)"}, {_made("created", _IN_THE_PAST)}""",
+{_made("EXISTS (SELECT FROM kept)")}, written AS (SELECT *, true AS is_new FROM made), {_NOTED}""",
     "made_once",
 )
-"""The same of one, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was used."""
-
-# By an array of ids, so that the index of the key leads to them even where a plan was made while there were few users.
-CHANGED = Statement(
-    f"""{_drafts("was text")},
-made AS (
-  UPDATE users AS u SET username = d.username, username_key = d.username_key, email = d.email, email_key = d.email_key,
-    name = d.name, name_key = d.name_key, attributes = d.attributes, words = d.words, version = u.version + 1,
-    updated_at = greatest(now(), u.updated_at)
-  FROM draft AS d
-  WHERE u.id = ANY(ARRAY(SELECT id FROM draft)) AND u.id = d.id AND deleted_at IS NULL AND {user_json()} = d.was
-  RETURNING u.*
-),{_made("changed")}""",
-    "changed",
-)
-"""Users changed in what needs no thought of others, with their entries: id, version and JSON of each.
-
-Not of those whose JSON is not what it `was` any more, nor by who may not.
-"""
+"""The same of one new user, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was used."""

@@ -21,7 +21,7 @@ from app.services import passwords, users
 from app.services.authority import OPEN
 from app.services.history import Caller
 from app.services.idempotency import Attempt
-from app.services.statements import CHANGED, MADE, MADE_ONCE, USERS, USERS_AND_NEXT
+from app.services.statements import MADE_ONCE, USERS, USERS_AND_NEXT, WRITTEN
 
 CALLER = Caller(OPEN, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
 DAY = timedelta(days=1)
@@ -62,7 +62,7 @@ def test_a_new_user_of_any_kind_leaves_the_same_rows_either_way(
 def require_made_alike(
     app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft
 ) -> None:
-    """By MADE, by MADE_ONCE and by users.replace, which makes a row in SQLAlchemy."""
+    """By WRITTEN, by MADE_ONCE and by users.replace, which makes a row in SQLAlchemy."""
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
         lambda: users.register(draft, CALLER)[:2],
         lambda: users.register(draft, CALLER, Attempt("key", draft, DAY))[:2],
@@ -119,7 +119,7 @@ def test_each_kind_of_change_leaves_the_same_rows_either_way(
 def require_changed_alike(
     app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft, patch: UserPatch
 ) -> None:
-    """By CHANGED and by the plain way under a lock: now, and when the clock was set back."""
+    """By WRITTEN and by the plain way under a lock: now, and when the clock was set back."""
     found = []
     with app.app_context():
         for way in (users.change, users._change_alone):
@@ -156,9 +156,10 @@ def test_what_changes_nothing_gives_no_version_and_no_entry(
 ) -> None:
     answer = api.post("/users", {"username": "ada", "name": "Ada", "email": "ada@example.org", "attributes": {"a": 1}})
     user_id = uuid.UUID(answer.json["id"])
+    spied.clear()
     again = api.patch(f"/users/{user_id}", body)
     assert (again.data, again.headers["ETag"]) == (answer.data, '"1"')
-    assert CHANGED not in spied
+    assert WRITTEN not in spied
     assert len(history(database, user_id)) == 1
     with app.app_context():
         assert again.data == plainly(user_id)
@@ -201,8 +202,8 @@ def test_the_hot_statements_are_what_requests_use(api: Door, spied: list[Stateme
     made = api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"}).json
     api.patch(f"/users/{user['id']}", {"name": "Ada"})
     api.get(f"/users/{made['id']}")
-    found = [one for one in spied if one in (MADE, MADE_ONCE, CHANGED, USERS, USERS_AND_NEXT)]
-    assert found == [MADE, MADE_ONCE, USERS, CHANGED, USERS]
+    found = [one for one in spied if one in (MADE_ONCE, WRITTEN, USERS, USERS_AND_NEXT)]
+    assert found == [WRITTEN, MADE_ONCE, USERS, WRITTEN, USERS]
 
 
 def parsed(model: type[Any], fields: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from samples import UNHURRIED
 from app.errors import Malformed
 from app.extensions import asked
 from app.infra.postgres import Statement, json_text
-from app.services.statements import MADE
+from app.services.statements import WRITTEN
 
 
 @given(values=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
@@ -99,7 +99,7 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
     }  # fmt: skip
     row[column] = {"lexemes": ["ada", "\0"], "attributes": {"a": "\0"}, "changes": [{"new": "\0"}]}.get(column, "a\0")
     with app.app_context(), pytest.raises(Malformed):
-        asked(MADE, json_text([row]), "0")
+        asked(WRITTEN, json_text([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.make(username="ada")["version"] == 1
 

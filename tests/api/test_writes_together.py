@@ -18,14 +18,14 @@ from waiting import wait_until
 
 from app.infra.postgres import Statement
 from app.services import hot_writes
-from app.services.statements import CHANGED, MADE
+from app.services.statements import WRITTEN
 from app.services.tokens import Uses
 
 
 @contextmanager
-def together(app: Flask, kind: type[Any], count: int) -> Iterator[None]:
+def together(app: Flask, count: int) -> Iterator[None]:
     """Lets `count` calls that are begun inside write by one statement, when all have come so far."""
-    writer = app.extensions["fullstack"].part(kind)._together
+    writer = app.extensions["fullstack"].part(hot_writes._Writer)._together
     with writer._turn:
         yield
         wait_until(lambda: len(writer._waiting) == count)
@@ -42,7 +42,7 @@ Begin = Callable[[Callable[[], Any]], Future[Any]]
 
 
 def posts(app: Flask, bodies: list[dict[str, Any]], begin: Begin) -> list[Any]:
-    with together(app, hot_writes._Maker, len(bodies)):
+    with together(app, len(bodies)):
         begun = [begin(lambda body=body: Door(app).post("/users", body)) for body in bodies]
     return [one.result() for one in begun]
 
@@ -52,7 +52,7 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
 ) -> None:
     bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
     answers = posts(app, bodies, begin)
-    assert spied.count(MADE) == 1
+    assert spied.count(WRITTEN) == 1
     assert [(one.status_code, one.json["username"], one.json["attributes"]["n"]) for one in answers] == [
         (201, f"u{n}", n) for n in range(20)
     ]
@@ -60,6 +60,39 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
         assert api.get(f"/users/{answer.json['id']}").json == answer.json
         assert [entry[0] for entry in history(database, uuid.UUID(answer.json["id"]))] == [1]
     assert api.listed(q="name") == sorted((one.json for one in answers), key=lambda user: user["id"])
+
+
+def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
+    app: Flask, api: Door, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
+) -> None:
+    users = [api.make(username=f"old{n}") for n in range(3)]
+    for user in users:
+        api.get(f"/users/{user['id']}")
+    spied.clear()
+    with together(app, 6):
+        made = [begin(lambda n=n: Door(app).post("/users", {"username": f"new{n}"})) for n in range(3)]
+        changed = [begin(lambda who=who: Door(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
+    assert [one.result().status_code for one in (*made, *changed)] == [201] * 3 + [200] * 3
+    assert spied.count(WRITTEN) == 1
+    for answer, version in (*((one.result(), 1) for one in made), *((one.result(), 2) for one in changed)):
+        user_id = uuid.UUID(answer.json["id"])
+        assert api.get(f"/users/{user_id}").data == answer.data
+        assert answer.json["version"] == version
+        actions = database.execute("SELECT action FROM history WHERE user_id = %s ORDER BY id", [user_id]).fetchall()
+        assert actions == [("created",), ("changed",)][:version]
+
+
+def test_who_takes_a_name_that_another_gives_away_at_once_has_it_or_hears_why(
+    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+) -> None:
+    ada = api.make(username="ada")
+    api.get(f"/users/{ada['id']}")
+    with together(app, 2):
+        made = begin(lambda: Door(app).post("/users", {"username": "Ada"}))
+        changed = begin(lambda: Door(app).patch(f"/users/{ada['id']}", {"username": "countess"}))
+    assert changed.result().json["username"] == "countess"
+    assert made.result().status_code in (201, 409)
+    assert database.execute("SELECT count(*) FROM users").fetchone() == (1 + (made.result().status_code == 201),)
 
 
 def test_a_name_that_is_taken_is_the_fault_of_one_alone(
@@ -82,7 +115,7 @@ def test_several_changes_of_one_user_at_once_all_arrive(
     for one in (user, other):
         api.get(f"/users/{one['id']}")
     bodies = [(user, {"name": "Ada"}), (user, {"email": "ada@example.org"}), (other, {"name": "Bob"})]
-    with together(app, hot_writes._Changer, len(bodies)):
+    with together(app, len(bodies)):
         begun = [begin(lambda who=who, body=body: Door(app).patch(f"/users/{who['id']}", body)) for who, body in bodies]
     assert [one.result().status_code for one in begun] == [200, 200, 200]
     last = api.get(f"/users/{user['id']}").json
@@ -97,7 +130,7 @@ def test_who_waits_for_a_lock_holds_up_nobody(
     locked, *others = users
     with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
         somebody.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
-        with together(app, hot_writes._Changer, len(users)):
+        with together(app, len(users)):
             begun = [begin(lambda who=who: Door(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
         assert [one.result(10).status_code for one in begun[1:]] == [200] * len(others)
         # Nor who comes later.
@@ -118,7 +151,7 @@ def test_who_waits_for_a_name_holds_up_nobody(
             " SELECT 'ada', 'ada', name, name_key, words FROM users WHERE id = %s",
             [like["id"]],
         )
-        with together(app, hot_writes._Maker, len(names)):
+        with together(app, len(names)):
             begun = [begin(lambda name=name: Door(app).post("/users", {"username": name})) for name in names]
         assert [begun[at].result(10).status_code for at in (0, 2)] == [201, 201]
         assert not begun[1].done()
@@ -134,7 +167,7 @@ def test_a_connection_that_is_lost_loses_nobody_silently(
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
 
     def losing(statement: Statement, *values: object) -> Any:
-        if statement is MADE:
+        if statement is WRITTEN:
             database.execute(f"{end} AND state = 'idle'")
         return ask(statement, *values)
 
@@ -193,7 +226,7 @@ def test_who_lost_a_right_takes_nobody_along(people: House, database: psycopg.Co
     assert [door.get("/me").status_code for door in doors] == [200] * 4
     database.execute("SET fullstack_app.tells = yes")
     database.execute("DELETE FROM tokens WHERE id = %s", [programs[1]["id"]])
-    with together(people.app, hot_writes._Maker, 4):
+    with together(people.app, 4):
         begun = [
             begin(lambda door=door, n=n: door.post("/users", {"username": f"u{n}"})) for n, door in enumerate(doors)
         ]
@@ -208,7 +241,7 @@ def test_what_was_changed_is_known_at_once(people: House, spied: list[Statement]
         spied.clear()
         answer = program.patch(f"/users/{user['id']}", {"name": f"Bob {number}"})
         assert program.get(f"/users/{user['id']}").data == answer.data
-        assert [one for one in spied if one.name.startswith(("users", "changed", "token"))] == [CHANGED]
+        assert [one for one in spied if one.name.startswith(("users", "written", "token"))] == [WRITTEN]
         assert answer.json["version"] == number
 
 
@@ -223,7 +256,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
 
     def slowly(statement: Statement, *values: object) -> Any:
         found = ask(statement, *values)
-        if statement is CHANGED:
+        if statement is WRITTEN:
             changed.set()
             assert go_on.wait(10)
         return found
