@@ -79,8 +79,8 @@ _STILL_GOOD = f"""
         ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
 
 
-# What is to be written, a JSON array of objects ($1), and how long others are waited for ($2). `was`: of a change what it
-# is made of. Without what the token of its writer is not good for any more.
+# What is to be written, a JSON array of objects ($1), and how long others are waited for ($2). `was`: of a change what
+# it is made of. Without what the token of its writer is not good for any more.
 _DRAFTS = f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS words
@@ -154,4 +154,5 @@ swept AS (
 {_made("EXISTS (SELECT FROM kept)")}, written AS (SELECT *, true AS is_new FROM made), {_NOTED}""",
     "made_once",
 )
-"""The same of one new user, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was used."""
+"""The same of one who is new, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was
+used."""
