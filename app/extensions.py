@@ -107,9 +107,9 @@ class Resources:
             self.redis_cache if settings.cache_ttl_s else NullCache(),
             self.state,
         )
-        # Half of the pool at the most, so that all else never lacks what idles here.
-        self.borrowing = Borrowing(engine, settings.database_pool_size // 2)
         self.lead = Lead()
+        # Half of the pool at the most, so that all else never lacks what idles here.
+        self.borrowing = Borrowing(engine, settings.database_pool_size // 2, self.lead.hand_over)
         self.database = Link("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []

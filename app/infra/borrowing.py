@@ -4,6 +4,7 @@ What SQLAlchemy's pool does to lend a connection and to take it back costs a thi
 """
 
 import time
+from collections.abc import Callable
 from typing import cast
 
 from sqlalchemy import Engine, PoolProxiedConnection
@@ -18,10 +19,13 @@ Borrowed = tuple[PoolProxiedConnection, DeadlineConnection, float]
 
 
 class Borrowing:
-    """At most `most` are kept while nobody uses them; the others are the pool's. Safe for threads."""
+    """At most `most` are kept while nobody uses them; the others are the pool's. Safe for threads.
 
-    def __init__(self, engine: Engine, most: int) -> None:
-        self._engine, self._most = engine, most
+    `slowly` is called before the pool is asked, which may have to wait, or to connect.
+    """
+
+    def __init__(self, engine: Engine, most: int, slowly: Callable[[], object]) -> None:
+        self._engine, self._most, self._slowly = engine, most, slowly
         self._idle: list[Borrowed] = []
 
     def borrow(self) -> Borrowed:
@@ -35,6 +39,7 @@ class Borrowing:
                 return borrowed
             # The pool looks at it again, and at all others.
             borrowed[0].close()
+        self._slowly()
         lent = self._engine.raw_connection()
         return lent, cast("DeadlineConnection", lent.driver_connection), time.monotonic()
 
