@@ -193,9 +193,9 @@ def asked(statement: Statement, *values: object) -> PGresult:
     with _translated(held):
         borrowed = held.borrowing.borrow()
         try:
-            found = borrowed[1].ask(statement, given, held.awaited)
+            found = borrowed.connection.ask(statement, given, held.awaited)
         except BaseException:
-            borrowed[0].close()
+            borrowed.lent.close()
             raise
         held.borrowing.keep(borrowed)
         return found

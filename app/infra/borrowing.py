@@ -5,7 +5,7 @@ What SQLAlchemy's pool does to lend a connection and to take it back costs a thi
 
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 from sqlalchemy import Engine, PoolProxiedConnection
 
@@ -14,8 +14,13 @@ from app.infra.postgres import DeadlineConnection
 _LONGEST_S = 60.0
 """After so long one goes back to the pool, which knows when it is to be replaced."""
 
-Borrowed = tuple[PoolProxiedConnection, DeadlineConnection, float]
-"""A connection as the pool lent it, itself, and since when (time.monotonic)."""
+
+class Borrowed(NamedTuple):
+    """A connection as the pool lent it, itself, and since when (time.monotonic)."""
+
+    lent: PoolProxiedConnection
+    connection: DeadlineConnection
+    since_s: float
 
 
 class Borrowing:
@@ -35,22 +40,22 @@ class Borrowing:
                 borrowed = self._idle.pop()
             except IndexError:
                 break
-            if not borrowed[1].has_ended():
+            if not borrowed.connection.has_ended():
                 return borrowed
             # The pool looks at it again, and at all others.
-            borrowed[0].close()
+            borrowed.lent.close()
         self._slowly()
         lent = self._engine.raw_connection()
-        return lent, cast("DeadlineConnection", lent.driver_connection), time.monotonic()
+        return Borrowed(lent, cast("DeadlineConnection", lent.driver_connection), time.monotonic())
 
     def keep(self, borrowed: Borrowed) -> None:
         """It has done what it was borrowed for, and nothing went wrong."""
-        if len(self._idle) < self._most and time.monotonic() - borrowed[2] < _LONGEST_S:
+        if len(self._idle) < self._most and time.monotonic() - borrowed.since_s < _LONGEST_S:
             self._idle.append(borrowed)
         else:
-            borrowed[0].close()
+            borrowed.lent.close()
 
     def give_back(self) -> None:
         """Let the pool have all that idle, as before its end."""
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop().lent.close()

@@ -127,8 +127,8 @@ def _written(statement: Statement, drafts: Sequence[Draft], patience: str, *more
             # Else who is new comes after all who were there.
             keys.append(MEMBERS_KEY)
     if changed and table.usable:
-        found_now = ((user_id, written[user_id]) for user_id in changed)
-        table.keep(reading, [Versioned(user_key(user_id), now.version, now.body) for user_id, now in found_now])
+        left = ((user_key(user_id), written[user_id]) for user_id in changed)
+        table.keep(reading, (Versioned(key, document.version, document.body) for key, document in left))
     return written
 
 

@@ -70,14 +70,14 @@ class _Row(NamedTuple):
     rest: Sequence[bytes]
 
 
-def page(query: ListQuery, *, briefly: bool = False) -> Page:
-    """The page that `query` asks for. `briefly`: inside of such a `holding`, by who keeps it.
+def page(query: ListQuery, *, kept: bool = True) -> Page:
+    """The page that `query` asks for. Not `kept`: one that is cheap is left to who asks to keep.
 
     Raises: Malformed (the cursor), Unavailable
     """
     selection = Selection(query)
     is_cheap = _is_cheap(selection)
-    if is_cheap and briefly:
+    if is_cheap and not kept:
         return _found(selection)
     key = page_key(query)
     if is_cheap:

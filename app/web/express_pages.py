@@ -76,7 +76,7 @@ class ExpressPages:
             url = _url(scheme, host, path)
             asked = query_pairs(query.encode("latin-1"))
             with holding(self._held, briefly=True):
-                page = listing.page(read_pairs(asked, ListQuery), briefly=True)
+                page = listing.page(read_pairs(asked, ListQuery), kept=False)
         except (ValueError, DomainError):
             return None
         links = page_links(url, asked, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})

@@ -1,8 +1,7 @@
 """Hot statements hand on their connections, and never one that is of no use."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, get_ident
+from threading import get_ident
 from typing import cast
 
 import psycopg
@@ -38,16 +37,10 @@ def lent(held: Resources) -> int:
 
 def at_once(held: Resources, count: int) -> set[int]:
     """The backends of so many statements, none of which ends before all have begun."""
-    begun = Barrier(count)
-
-    def ask(_: int) -> int:
-        borrowed = held.borrowing.borrow()
-        begun.wait(10)
+    all_of_them = [held.borrowing.borrow() for _ in range(count)]
+    for borrowed in all_of_them:
         held.borrowing.keep(borrowed)
-        return borrowed[1].info.backend_pid
-
-    with ThreadPoolExecutor(count) as threads:
-        return set(threads.map(ask, range(count)))
+    return {borrowed.connection.info.backend_pid for borrowed in all_of_them}
 
 
 def test_one_after_the_other_has_the_same(held: Resources) -> None:
