@@ -4,6 +4,7 @@ A page from elsewhere could use the reader's browser to reach the service, with 
 signed in, or without any while nobody has to sign in. As Redis's protected mode does for its port.
 """
 
+import re
 from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
@@ -13,6 +14,8 @@ from app.errors import Forbidden
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN = ("same-origin", "none")
+_MAX_PORT = 65535
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?", re.ASCII)
 
 
 def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
@@ -20,7 +23,7 @@ def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
 
     Raises: Forbidden
     """
-    name = _host_name(host)
+    name = (parse_host(host) or ("", None))[0].rstrip(".")
     if name == "localhost" or name.endswith(".localhost") or is_loopback(name) or name in allowed_hosts:
         return
     raise Forbidden(
@@ -46,8 +49,14 @@ def is_same_origin(host: str, headers: Headers) -> bool:
     return site == "same-origin"
 
 
-def _host_name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+def parse_host(host: str) -> tuple[str, int | None] | None:
+    """The name, in lower case and without brackets, and the port of a Host header (RFC 9110, section 7.2).
+
+    None: it is malformed. A URL parser would also take user information: in `evil.example:80@localhost` it finds
+    `localhost`.
+    """
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return None
+    port = int(found[2]) if found[2] else None
+    return (found[1].lower().strip("[]"), port) if port is None or port <= _MAX_PORT else None

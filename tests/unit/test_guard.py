@@ -5,7 +5,7 @@
 import pytest
 
 from app.errors import Forbidden
-from app.web.guard import check_host, check_origin
+from app.web.guard import check_host, check_origin, parse_host
 
 NONE: frozenset[str] = frozenset()
 
@@ -58,6 +58,65 @@ def test_a_local_name_may_knock(host: str) -> None:
 def test_any_other_name_is_turned_away(host: str) -> None:
     with pytest.raises(Forbidden):
         check_host(host, NONE)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example:80@localhost",
+        "evil.example@localhost:5000",
+        "evil.example:80@127.0.0.1",
+        "evil.example:80@[::1]",
+        "evil.example@users.example.org",
+        "user:secret@localhost",
+        "@localhost",
+        "localhost/",
+        "localhost/evil.example",
+        "localhost?evil.example",
+        "localhost#evil.example",
+        "localhost\\evil.example",
+        "localhost,evil.example",
+        "localhost evil.example",
+        " localhost",
+        "localhost ",
+        "localhost\t",
+        "localhost\n",
+        "localhost:5000:5000",
+        "localhost:80a",
+        "localhost:-1",
+        "localhost:+80",
+        "localhost:\u0665",
+        "localhost:65536",
+        "localhost:99999999999999999999",
+        "localhost%00",
+        "local%68ost",
+        "[::1]evil.example",
+        "evil.example[::1]",
+        "[::1%25lo]",
+        "[[::1]]",
+        "\uff4cocalhost",
+    ],
+)
+def test_a_host_header_that_is_not_well_formed_is_no_local_name(host: str) -> None:
+    """Fault 33: a URL parser finds a local name where the Host header holds another one."""
+    assert parse_host(host) is None
+    with pytest.raises(Forbidden):
+        check_host(host, frozenset({"users.example.org"}))
+
+
+@pytest.mark.parametrize(
+    ("host", "parts"),
+    [
+        ("Users.Example.org", ("users.example.org", None)),
+        ("users.example.org:", ("users.example.org", None)),
+        ("users.example.org:0443", ("users.example.org", 443)),
+        ("my_web-1:5000", ("my_web-1", 5000)),
+        ("[2001:DB8::1]:65535", ("2001:db8::1", 65535)),
+    ],
+)
+def test_a_host_header_has_a_name_and_perhaps_a_port(host: str, parts: tuple[str, int | None]) -> None:
+    """Fault 33."""
+    assert parse_host(host) == parts
 
 
 def test_a_name_that_was_allowed_may_knock() -> None:
