@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.language import said
-from app.console.pages import DRAFT, faults_of, page, pages_of
+from app.console.pages import DRAFT, faults_of, is_own_page, page, pages_of
 from app.console.targets import local
 from app.errors import Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
 from app.schemas import PasswordChange, SignIn
@@ -30,7 +30,7 @@ def sign_in() -> Response:
 @blueprint.post("/sign-in")
 def enter() -> WerkzeugResponse:
     """Sign in, and go on to where one wanted to go: to a form that was filled already, with what was typed."""
-    target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT)
+    target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT) if is_own_page() else None
     given = {"username": request.form.get("username", "").strip()}
     try:
         offered = SignIn(username=given["username"], password=request.form.get("password", ""))
@@ -41,9 +41,14 @@ def enter() -> WerkzeugResponse:
     except (Unauthorized, TooMany, Unavailable) as error:
         faults, status = {"form": said(str(error))}, STATUSES[type(error)]
     else:
-        # 307: the browser sends the draft once more, now signed in, and `pages` sees to it that it is only shown.
-        return redirect(target, HTTPStatus.TEMPORARY_REDIRECT if draft else HTTPStatus.SEE_OTHER)
+        # A redirect by 307 would send the password on with the draft.
+        return redirect(target, HTTPStatus.SEE_OTHER) if draft is None else _continue(target, draft)
     return page("sign_in.html", status, given=given, faults=faults, target=target, draft=draft)
+
+
+def _continue(target: str, draft: str) -> Response:
+    """A page whose form sends the draft, and nothing else, to the form that it came from."""
+    return page("continue.html", target=target, draft=draft)
 
 
 @blueprint.post("/sign-out")

@@ -23,7 +23,7 @@ from app.models import ROLES
 from app.services import administrators, users
 from app.services.authority import NOBODY, OPEN
 from app.web.access import actor, confirm
-from app.web.guard import SAFE
+from app.web.guard import SAFE, is_same_origin
 from app.web.problems import STATUSES
 from app.web.waiting import body_awaited
 from app.web.watching import request_id
@@ -53,6 +53,11 @@ def pages_of(noun: str) -> Blueprint:
 def refilled(endpoint: str) -> None:
     """Declare that the form of `endpoint` shows what was typed when it gets a DRAFT, and changes nothing then."""
     _REFILLED.add(endpoint)
+
+
+def is_own_page() -> bool:
+    """Whether the browser says that a page of this service sent the form. No other page's form is shown or kept."""
+    return is_same_origin(request.environ.get("HTTP_HOST", ""), request.headers)
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
@@ -160,9 +165,10 @@ def _sign_in_first() -> WerkzeugResponse:
         place = f"{url_for('account.sign_in')}?{urlencode({'next': target})}"
         return Response(status=401, headers={"HX-Redirect": place}) if is_fragment() else redirect(place)
     draft, target = None, url_for("first.show")
-    if request.endpoint in _REFILLED:
+    # Another site could send a form of its own here, to be found filled in after signing in.
+    if request.endpoint in _REFILLED and is_own_page():
         target = request.path
-        typed = [(name, value) for name, value in request.form.items(multi=True) if name != "password"]
+        typed = [(name, value) for name, value in request.form.items(multi=True) if not name.endswith("password")]
         draft = request.form.get(DRAFT) or urlencode(typed)
     return page(
         "sign_in.html", HTTPStatus.UNAUTHORIZED, given={}, faults={}, target=target, draft=draft, has_ended=True

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import steps
-from people import House
+from people import PASSWORD, House
 from playwright.sync_api import Page
 from strange import NAMES
 
@@ -149,6 +149,15 @@ def _session_ended(house: House, look: Look) -> Page:
     return page
 
 
+def _signed_in_again(house: House, look: Look) -> Page:
+    page = _session_ended(house, look)
+    # The script would press the button.
+    page.route("**/console.js", lambda route: route.fulfill(content_type="text/javascript", body=""))
+    steps.sign_in(page, "ada@example.org", PASSWORD)
+    page.get_by_role("button", name="Go back to the form").wait_for()
+    return page
+
+
 CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "sign-in": _sign_in,
     "sign-in, refused": _sign_in_refused,
@@ -176,6 +185,7 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "trash, before purging": _asked_to_purge,
     "shortcuts": _keys,
     "session ended": _session_ended,
+    "signed in again": _signed_in_again,
     "in French": _french,
     "forbidden": _at("/people", "member"),
     "nobody there": _at("/people/01a20539-b121-7589-baaa-5c725ecb5923"),

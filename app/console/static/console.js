@@ -159,5 +159,6 @@ document.addEventListener("htmx:error", ({ detail }) => {
 });
 document.addEventListener("htmx:after:swap", () => { find("#offline")?.remove(); arrive(); });
 if (location.hash === "#q") find("#q")?.focus();
+find("form[data-auto]")?.requestSubmit();
 find("#keys-on").checked = localStorage.getItem("keys") !== "off";
 arrive();
