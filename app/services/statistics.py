@@ -2,6 +2,8 @@
 
 import time
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -30,43 +32,32 @@ _DEFAULT_SHARE = 0.005
 _UNCOMMON = 1_000
 
 
+@dataclass(frozen=True, slots=True)
 class Statistics:
-    """Shares of the most common lexemes, some thousand of them, and when users were created, as ANALYZE last saw it."""
+    """One immutable snapshot of what ANALYZE last saw, which threads read while another one reads the next.
 
-    def __init__(self, _: Resources) -> None:
-        self.total = 0
-        self._lexemes: list[str] = []
-        self._shares: list[float] = []
-        self._rest = _DEFAULT_SHARE
-        self._moments: list[datetime] = []
-        self._common_moments: dict[datetime, float] = {}
-        self._read_at = 0.0
+    total: rows of the table. lexemes: the most common, some thousand of them, sorted; shares: of the users that have
+    each of them. rest: the share of a lexeme that is not among them. moments: bounds of the histogram of `created_at`;
+    common_moments: the shares of times at which many users were created.
+    """
 
-    def refresh(self) -> None:
-        """Read them again when they are older than a minute. Raises: Unavailable"""
-        if self._read_at and time.monotonic() - self._read_at < _GOOD_FOR_S:
-            return
-        with reading() as connection:
-            row: Any = connection.execute(_READ).one()
-        self.total = int(row.total)
-        known = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
-        self._lexemes, self._shares = [lexeme for lexeme, _ in known], [share for _, share in known]
-        # A lexeme that is not among them is rarer than all of them.
-        self._rest = min(self._shares, default=2 * _DEFAULT_SHARE) / 2
-        self._moments = list(row.moments or ())
-        self._common_moments = dict(zip(row.common_moments or (), row.moment_shares or (), strict=False))
-        self._read_at = time.monotonic()
+    total: int = 0
+    lexemes: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    rest: float = _DEFAULT_SHARE
+    moments: tuple[datetime, ...] = ()
+    common_moments: Mapping[datetime, float] = field(default_factory=dict)
 
     def rows(self, term: Term) -> float:
         """How many users `term` should fit."""
-        begin = bisect_left(self._lexemes, term.lexeme)
+        begin = bisect_left(self.lexemes, term.lexeme)
         share = 0.0
-        for place in range(begin, len(self._lexemes)):
-            lexeme = self._lexemes[place]
+        for place in range(begin, len(self.lexemes)):
+            lexeme = self.lexemes[place]
             if not (lexeme.startswith(term.lexeme) if term.is_prefix else lexeme == term.lexeme):
                 break
-            share += self._shares[place]
-        return self.total * min(1.0, share) if share else min(self.total * self._rest, _UNCOMMON)
+            share += self.shares[place]
+        return self.total * min(1.0, share) if share else min(self.total * self.rest, _UNCOMMON)
 
     def half(self, *, trashed: bool) -> float:
         """How many users lie in the trash, or live."""
@@ -75,27 +66,56 @@ class Statistics:
 
     def created(self, after: datetime | None, before: datetime | None) -> float:
         """The share of users that were created between two moments (None: at any time). 1 when nothing is known."""
-        if not self._moments and not self._common_moments:
+        if not self.moments and not self.common_moments:
             return 1.0
-        common = self._common_moments.items()
+        common = self.common_moments.items()
         met = sum(share for at, share in common if (not after or at > after) and (not before or at < before))
         span = (self._before(before) if before else 1.0) - (self._before(after) if after else 0.0)
-        return met + max(span, 0.0) * (1 - sum(self._common_moments.values()))
+        return met + max(span, 0.0) * (1 - sum(self.common_moments.values()))
 
     def _before(self, moment: datetime) -> float:
         """The share of users, those of common moments aside, that were created before: as many in each step."""
-        steps = len(self._moments) - 1
-        step = bisect_right(self._moments, moment) - 1
+        steps = len(self.moments) - 1
+        step = bisect_right(self.moments, moment) - 1
         if step < 0 or steps < 1:
             return 0.0
         if step >= steps:
             return 1.0
-        begin, end = self._moments[step], self._moments[step + 1]
+        begin, end = self.moments[step], self.moments[step + 1]
         return (step + (moment - begin) / (end - begin)) / steps
+
+
+class StatisticsReader:
+    """Holds the last snapshot, and reads the next one when it is older than a minute."""
+
+    def __init__(self, _: Resources) -> None:
+        # Set as one, so that no thread sees a snapshot with the age of another.
+        self._last: tuple[Statistics, float] | None = None
+
+    def snapshot(self) -> Statistics:
+        """The statistics, a minute old at most. Raises: Unavailable"""
+        last = self._last
+        if last is None or time.monotonic() - last[1] >= _GOOD_FOR_S:
+            last = self._last = (_read(), time.monotonic())
+        return last[0]
 
 
 def statistics() -> Statistics:
     """The statistics of the current application, a minute old at most. Raises: Unavailable"""
-    found = resources().part(Statistics)
-    found.refresh()
-    return found
+    return resources().part(StatisticsReader).snapshot()
+
+
+def _read() -> Statistics:
+    with reading() as connection:
+        row: Any = connection.execute(_READ).one()
+    known = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
+    shares = tuple(share for _, share in known)
+    return Statistics(
+        total=int(row.total),
+        lexemes=tuple(lexeme for lexeme, _ in known),
+        shares=shares,
+        # A lexeme that is not among them is rarer than all of them.
+        rest=min(shares, default=2 * _DEFAULT_SHARE) / 2,
+        moments=tuple(row.moments or ()),
+        common_moments=dict(zip(row.common_moments or (), row.moment_shares or (), strict=False)),
+    )

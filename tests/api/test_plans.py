@@ -5,6 +5,7 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -217,11 +218,10 @@ def test_how_many_were_created_in_a_time_is_known_without_counting(
 
 
 def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_any_size(
-    big: Flask, monkeypatch: pytest.MonkeyPatch
+    big: Flask,
 ) -> None:
     with big.app_context():
-        known = statistics()
-        monkeypatch.setattr(known, "total", 1_000 * COUNT)
+        known = replace(statistics(), total=1_000 * COUNT)
         assert known.rows(Term("zzzz", is_prefix=True)) <= listing.FEW
         assert known.rows(Term("maria")) > listing.SOME
 

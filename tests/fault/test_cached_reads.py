@@ -73,7 +73,7 @@ def test_what_is_cheap_is_not_asked_of_redis(
 def test_what_nobody_has_counted_is_dear(monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door]) -> None:
     """As in a table that was filled a moment ago."""
     monkeypatch.setattr(listing, "CHEAP", 1_000)
-    monkeypatch.setattr(doors[0]._client.application.extensions["fullstack"].part(statistics.Statistics), "total", 0)
+    monkeypatch.setattr(listing, "statistics", statistics.Statistics)
     doors[0].make(name="Zebedee")
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys("fsa:cache:page*")

@@ -1,0 +1,48 @@
+"""Planner statistics as threads read them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+
+from app.services import statistics as planner
+from app.services.statistics import statistics
+from app.services.words import Term
+
+_COMMON = Term("zebedee")
+
+
+@pytest.fixture
+def filled(
+    empty: Callable[[], None], database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], None]:
+    """Give the table so many users of one name, and let PostgreSQL count them; every look is a new one."""
+    monkeypatch.setattr(planner, "_GOOD_FOR_S", 0)
+
+    def fill(count: int) -> None:
+        empty()
+        database.execute(
+            "INSERT INTO users (id, username, username_key, name, name_key, role, words)"
+            " SELECT gen_random_uuid(), 'u' || n, 'u' || n, 'Zebedee', 'zebedee', 'member',"
+            " array_to_tsvector(ARRAY['zebedee', 'u' || n]) FROM generate_series(1, %s) AS n",
+            [count],
+        )
+        database.execute("ANALYZE users")
+
+    return fill
+
+
+def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
+    app: Flask, filled: Callable[[int], None]
+) -> None:
+    """Fault 16: the statistics were replaced in place, so a thread could find the lexemes of one and the shares of
+    another."""
+    with app.app_context():
+        filled(200)
+        held = statistics()
+        assert (held.total, round(held.rows(_COMMON))) == (200, 200)
+        filled(20)
+        assert (statistics().total, round(statistics().rows(_COMMON))) == (20, 20)
+        assert (held.total, round(held.rows(_COMMON))) == (200, 200)
