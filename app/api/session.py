@@ -1,7 +1,5 @@
 """/api/session: sign in, who am I, sign out."""
 
-import uuid
-
 import orjson
 from flask import Response
 from flask_openapi3 import Tag
@@ -30,7 +28,7 @@ def begin(body: SignIn) -> Response:
 
 @blueprint.get("/session", summary="Who am I?", responses={200: Identity})
 def show() -> Response:
-    """The role is that of the credential: a token's may be lower than its user's."""
+    """The role is that of the credential: a token's may be lower than its user's, and then no user is shown."""
     return _identity(actor(), session())
 
 
@@ -45,11 +43,12 @@ def end() -> Response:
 
 
 def _identity(who: Actor, current: Session | None, status: int = 200) -> Response:
-    user_id: uuid.UUID | None = who.user_id
+    # What a lowered token may not read at /api/me, it does not read here.
+    own_id = who.user_id if who.whole else None
     fields = {
         "kind": who.kind,
         "role": who.role,
-        "user": orjson.Fragment(users.fetch(user_id).body) if user_id else None,
+        "user": orjson.Fragment(users.fetch(own_id).body) if own_id else None,
         "session": {**current.fields(), "current": True} if current else None,
     }
     response = Plain(orjson.dumps(fields), status, content_type=JSON)

@@ -2,16 +2,18 @@
 
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
 import orjson
 from flask.cli import AppGroup
 
-from app.errors import DomainError, NotFound
+from app.errors import Conflict, DomainError, NotFound
 from app.schemas import ListQuery
-from app.services import listing
-from app.web.reading import validated
+from app.services import listing, users
+from app.web.reading import user_id_of, validated
 
 
 class Group(AppGroup):
@@ -26,12 +28,18 @@ class Group(AppGroup):
 
 
 def user_named(login: str) -> tuple[uuid.UUID, str]:
-    """Id and username of the user who signs in with `login`. Raises: NotFound, Invalid, Unavailable"""
-    for field in ("username", "email"):
-        found = orjson.loads(listing.page(validated(ListQuery, {field: login, "limit": 1})).body)
-        if found:
-            return uuid.UUID(found[0]["id"]), found[0]["username"]
-    raise NotFound(f"There is no user with the username or email {login}.")
+    """Id and username of the one user whose username, email or id is `login`.
+
+    Raises: NotFound, Conflict (several users, which it lists), Invalid, Unavailable
+    """
+    found = {user["id"]: user for user in _candidates(login)}
+    if not found:
+        raise NotFound(f"There is no user with the username or email {login}.")
+    if len(found) > 1:
+        lines = (f"  {one['id']}  username {one['username']}, email {one['email']}" for one in found.values())
+        raise Conflict("\n".join((f"{login} is the name of several users. Give what only one of them has:", *lines)))
+    (user,) = found.values()
+    return uuid.UUID(user["id"]), user["username"]
 
 
 def new_password(*, from_stdin: bool) -> str:
@@ -47,3 +55,10 @@ def new_password(*, from_stdin: bool) -> str:
 
 
 password_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+def _candidates(login: str) -> Iterator[dict[str, Any]]:
+    for field in ("username", "email"):
+        yield from orjson.loads(listing.page(validated(ListQuery, {field: login})).body)
+    with suppress(NotFound):
+        yield orjson.loads(users.fetch(user_id_of(login)).body)

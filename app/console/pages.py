@@ -100,9 +100,10 @@ def faults_of(error: DomainError) -> Mapping[str, str]:
 
 def _own_name() -> str | None:
     """The name of who is signed in, if it can be told: a page that says what is wrong must not fail for it."""
-    user_id = actor().user_id
+    who = actor()
     with suppress(DomainError):
-        return cast("str", orjson.loads(users.fetch(user_id).body)["name"]) if user_id else None
+        if who.user_id is not None and who.owns(who.user_id):
+            return cast("str", orjson.loads(users.fetch(who.user_id).body)["name"])
     return None
 
 

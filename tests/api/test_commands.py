@@ -201,6 +201,42 @@ def test_a_user_who_is_not_there_is_named(flask: Callable[..., Result], words: t
     assert done.stderr == "Error: There is no user with the username or email nobody.\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("users", "unlock", "{}"),
+        ("users", "password", "{}", "--password-stdin"),
+        ("tokens", "create", "--name", "ci", "--role", "member", "--user", "{}"),
+    ],
+)
+@pytest.mark.parametrize("meets", ["email", "id"])
+def test_a_name_that_fits_several_users_is_refused(
+    api: Door, flask: Callable[..., Result], words: tuple[str, ...], meets: str
+) -> None:
+    """Fault 33: `flask users password NAME` changed another user when the name was ambiguous."""
+    boss = api.make(username="boss", email="boss@corp.example")
+    taken = api.post("/users", {"username": boss[meets], "name": "Mallory"})
+    if taken.status_code == 409:
+        # Then only rows of an earlier release can meet so.
+        return
+    done = flask(*(word.format(boss[meets]) for word in words), stdin=OTHER)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert f"{boss[meets]} is the name of several users" in done.stderr
+    assert {one["id"] for one in (boss, taken.json)} == set(re.findall(r"(?m)^  ([0-9a-f-]{36})  ", done.stderr))
+    assert {one["version"] for one in api.listed()} == {1}
+    assert flask("users", "password", "boss", "--password-stdin", stdin=OTHER).stdout.startswith("boss has a new")
+
+
+@pytest.mark.parametrize("field", ["username", "email", "id"])
+def test_a_user_is_named_by_username_email_or_id(api: Door, flask: Callable[..., Result], field: str) -> None:
+    """Fault 33: who is listed as one of several can be named by the id."""
+    users = [api.make(username="boss", email="boss@corp.example"), api.make(username="corp", email="c@corp.example")]
+    done = flask("users", "password", users[0][field], "--password-stdin", stdin=OTHER)
+    assert done.stdout == "boss has a new password, and is signed out everywhere.\n"
+    assert [api.get(f"/users/{user['id']}").json["version"] for user in users] == [2, 1]
+
+
 def test_the_secret_of_a_new_token_is_all_there_is_on_standard_output(api: Door, flask: Callable[..., Result]) -> None:
     ada(flask)
     words = ("--name", "ci", "--role", "viewer", "--user", "ada@example.org", "--expires-in", "90d")

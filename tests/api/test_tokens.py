@@ -240,6 +240,20 @@ def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: House) -> None:
     assert program.get("/me").status_code == 200
 
 
+def test_a_token_of_a_lower_role_learns_nothing_of_its_user(house: House) -> None:
+    """Fault 33: GET /api/session gave the record that /api/me refuses."""
+    user = house.make("admin", name="Grace Hopper", email="grace@example.org", attributes={"secret": "moths"})
+    for role in ("member", "viewer", "editor"):
+        program = house.by_token(user, role)
+        assert program.get("/me").status_code == 403
+        shown = program.get("/session")
+        assert (shown.json["kind"], shown.json["role"], shown.json["user"]) == ("token", role, None)
+        assert not any(word in shown.text for word in ("Grace", "grace@", "moths", user["id"]))
+        page = program._client.get("/", headers={**program.headers, "Accept": "text/html"})
+        assert "Grace" not in page.text
+    assert house.by_token(user).get("/session").json["user"] == house.by_token(user).get("/me").json
+
+
 def test_last_use_is_written_at_most_once_a_minute(
     house: House, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
