@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import Info, License, OpenAPI, Server
 
 from app.cli import install_commands
 from app.config import load_settings
@@ -31,7 +31,13 @@ def create_app(**overrides: Any) -> OpenAPI:
     configure_logs(settings.log_level, settings.log_format)
     app = PlainApp(
         "app",
-        info=Info(title="fullstack-app", version=VERSION),
+        info=Info(
+            title="fullstack-app",
+            version=VERSION,
+            description="Users: create, read, update, delete, search, history, sign-in and API tokens.",
+            license=License(name="MIT", identifier="MIT"),
+        ),
+        servers=[Server(url="/", description="The service that this document comes from.")],
         doc_ui=False,
         static_folder=None,
         template_folder="console/templates",

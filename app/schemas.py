@@ -13,13 +13,42 @@ READ_ONLY = ("id", "version", "created_at", "updated_at", "deleted_at")
 """Ignored in a body, so that what GET gave can be sent back with PUT."""
 
 
+_USER_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+_USER_EXAMPLE: dict[str, Any] = {
+    "id": _USER_ID,
+    "username": "katherine@example.com",
+    "email": "katherine@example.com",
+    "name": "Katherine Johnson",
+    "role": "member",
+    "active": True,
+    "attributes": {"plan": "pro"},
+    "version": 1,
+    "created_at": "2026-01-31T09:30:00.000000Z",
+    "updated_at": "2026-01-31T09:30:00.000000Z",
+}
+_SESSION_EXAMPLE: dict[str, Any] = {
+    "id": "5e" * 32,
+    "user_id": _USER_ID,
+    "address": "192.0.2.7",
+    "agent": "Mozilla/5.0",
+    "created_at": "2026-01-31T09:30:00.000000Z",
+    "last_seen_at": "2026-01-31T10:00:00.000000Z",
+    "expires_at": "2026-01-31T22:00:00.000000Z",
+    "current": True,
+}
+_TOKEN_EXAMPLE: dict[str, Any] = {
+    "id": "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5c",
+    "user_id": _USER_ID,
+    "username": "katherine@example.com",
+    "name": "nightly report",
+    "role": "viewer",
+    "created_at": "2026-01-31T09:30:00.000000Z",
+    "expires_at": "2027-01-31T09:30:00.000000Z",
+    "last_used_at": None,
+}
+
+
 def _draft_schema(schema: dict[str, Any]) -> None:
-    """What pydantic can't say by itself: read-only fields are taken and ignored, and one name has to be there."""
-    schema["anyOf"] = [
-        {"required": ["username"]},
-        {"required": ["email"], "properties": {"email": {"type": "string"}}},
-    ]
-    schema["properties"].update({name: {"readOnly": True, "description": "ignored"} for name in READ_ONLY})
     schema["example"] = {"email": "katherine@example.com", "name": "Katherine Johnson", "attributes": {"plan": "pro"}}
     for name in ("username", "name"):
         del schema["properties"][name]["default"]
@@ -47,7 +76,6 @@ class UserDraft(BaseModel):
 
 
 def _patch_schema(schema: dict[str, Any]) -> None:
-    schema["properties"].update({name: {"readOnly": True, "description": "ignored"} for name in READ_ONLY})
     schema["example"] = {"name": "Katherine Goble", "attributes": {"plan": None}}
     for field in schema["properties"].values():
         field.pop("default", None)
@@ -70,6 +98,8 @@ class UserPatch(BaseModel):
 
 class User(BaseModel):
     """A user as the service gives it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _USER_EXAMPLE})
 
     id: uuid.UUID = Field(description="UUIDv7 when made by the service")
     username: str
@@ -95,6 +125,22 @@ class FieldChange(BaseModel):
 class HistoryEntry(BaseModel):
     """Who changed what, when and from where. A purged user's entries keep no values."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": 4711,
+                "version": 2,
+                "at": "2026-01-31T09:45:00.000000Z",
+                "action": "changed",
+                "actor": f"user:{_USER_ID}",
+                "address": "192.0.2.7",
+                "agent": "curl/8.5.0",
+                "request_id": "7c0e6f9d2b5a4e41",
+                "changes": [{"field": "name", "old": "Katherine", "new": "Katherine Johnson"}],
+            }
+        }
+    )
+
     id: int
     version: int
     at: datetime
@@ -112,8 +158,7 @@ class HistoryEntry(BaseModel):
 
 
 def _sign_in_schema(schema: dict[str, Any]) -> None:
-    schema["oneOf"] = [{"required": ["username"]}, {"required": ["email"]}]
-    schema["examples"] = [{"email": "ada@example.com", "password": "a long sentence"}]
+    schema["example"] = {"email": "ada@example.com", "password": "a long sentence"}
     for name in ("username", "email"):
         field = schema["properties"][name]
         field.update(next(kind for kind in field.pop("anyOf") if kind["type"] != "null"))
@@ -127,7 +172,7 @@ class SignIn(BaseModel):
 
     username: str | None = Field(default=None, min_length=1, max_length=254, description="username, or else email")
     email: str | None = Field(default=None, min_length=1, max_length=254)
-    password: str = Field(max_length=1024, json_schema_extra={"format": "password", "writeOnly": True})
+    password: str = Field(max_length=1024, json_schema_extra={"writeOnly": True})
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:
@@ -144,14 +189,20 @@ class SignIn(BaseModel):
 class PasswordChange(BaseModel):
     """A new password for oneself."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"current_password": "a long sentence", "new_password": "another long sentence"}},
+    )
 
-    current_password: str = Field(max_length=1024, json_schema_extra={"format": "password", "writeOnly": True})
+    current_password: str = Field(max_length=1024, json_schema_extra={"writeOnly": True})
     new_password: Password
 
 
 class Session(BaseModel):
     """A signed-in browser."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _SESSION_EXAMPLE})
 
     id: str
     user_id: uuid.UUID
@@ -166,6 +217,12 @@ class Session(BaseModel):
 class Identity(BaseModel):
     """Who makes this request, and what they may do."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"kind": "session", "role": "member", "user": _USER_EXAMPLE, "session": _SESSION_EXAMPLE}
+        }
+    )
+
     kind: Literal["open", "session", "token"]
     role: Role
     user: User | None = Field(description="null in open mode, and for a token with a lower role than its user")
@@ -175,7 +232,13 @@ class Identity(BaseModel):
 class TokenDraft(BaseModel):
     """An API token to make."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "example": {"name": "nightly report", "role": "viewer", "expires_at": "2999-01-31T09:30:00Z"}
+        },
+    )
 
     name: Name = Field(description="what it is for")
     role: Role = Field(description="never above its user's")
@@ -187,6 +250,8 @@ class TokenDraft(BaseModel):
 
 class Token(BaseModel):
     """An API token. Its secret is shown once, when it is made."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _TOKEN_EXAMPLE})
 
     id: uuid.UUID
     user_id: uuid.UUID
@@ -201,11 +266,13 @@ class Token(BaseModel):
 class NewToken(Token):
     """An API token with its secret."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {**_TOKEN_EXAMPLE, "token": "fsa_..."}})
+
     token: str = Field(description="for `Authorization: Bearer`; shown now and never again")
 
 
-# U+0000 is refused with the whole query string.
-_NO_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
+NO_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
+"""JSON Schema: U+0000 is refused with the whole query string."""
 
 
 class ListQuery(BaseModel):
@@ -223,16 +290,20 @@ class ListQuery(BaseModel):
         default="",
         max_length=200,
         description="every word is a prefix of a word of name, username or email",
-        json_schema_extra=_NO_NUL,
+        json_schema_extra=NO_NUL,
     )
-    email: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=_NO_NUL)] | None = None
-    username: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=_NO_NUL)] | None = None
+    email: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=NO_NUL)] | None = None
+    username: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=NO_NUL)] | None = None
     role: Role | None = None
     active: Flag | None = None
     created_after: Moment | None = None
     created_before: Moment | None = None
     deleted: Flag = Field(default=False, description="true lists the trash instead")
-    attributes: dict[str, str] = Field(default_factory=dict, exclude=True)
+    attributes: dict[str, str] = Field(
+        default_factory=dict,
+        exclude=True,
+        description="exact filters: `attributes[plan]=pro`, also spelled `attributes.plan=pro`",
+    )
 
 
 class HistoryQuery(BaseModel):

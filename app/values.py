@@ -157,7 +157,6 @@ Password = Annotated[
             "minLength": MIN_PASSWORD,
             "maxLength": MAX_PASSWORD,
             "writeOnly": True,
-            "format": "password",
         },
     ),
     AfterValidator(_password_characters),

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas import NoQuery
 from app.services.documents import Document
@@ -30,15 +30,35 @@ class UserPath(BaseModel):
     user_id: uuid.UUID = Field(description="id of the user")
 
 
+class FieldError(BaseModel):
+    """A bad field, and the rule that it breaks."""
+
+    field: str
+    message: str
+
+
 class Problem(BaseModel):
     """An error (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Unprocessable Content",
+                "status": 422,
+                "detail": "Some fields are not right.",
+                "instance": "7c0e6f9d2b5a4e41",
+                "errors": [{"field": "email", "message": "is no email address"}],
+            }
+        }
+    )
 
     type: str
     title: str
     status: int
     detail: str
     instance: str = Field(description="the request id")
-    errors: list[dict[str, str]] | None = Field(default=None, description="each bad field and the rule that it breaks")
+    errors: list[FieldError] | None = Field(default=None, description="every bad field at once")
 
 
 def problems(*statuses: int) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from flask import Response
 from flask_openapi3 import Tag
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from app.api.contract import JSON, StrictBlueprint, problems
 from app.services.health import health
@@ -24,20 +24,41 @@ class CheckReport(BaseModel):
 class HealthReport(BaseModel):
     """`ok`, `degraded` (without Redis) or `down` (without PostgreSQL)."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "status": "ok",
+                "checks": {
+                    "database": {"status": "ok", "latency_ms": 0.4},
+                    "cache": {"status": "ok", "latency_ms": 0.2},
+                },
+            }
+        }
+    )
+
     status: str
     checks: dict[str, CheckReport]
 
 
-class Sign(BaseModel):
-    """A word on the state of the process."""
+class ProcessStatus(BaseModel):
+    """The state of the process."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok"}})
 
     status: str
 
 
-blueprint = StrictBlueprint("health", __name__, abp_tags=[Tag(name="health")], abp_responses=problems(400, 403))
+blueprint = StrictBlueprint(
+    "health",
+    __name__,
+    abp_tags=[Tag(name="health", description="Is the service up, and may a load balancer send requests to it?")],
+    abp_responses=problems(400, 403),
+)
 
 
-@blueprint.get("/health", summary="Does it work?", responses={200: HealthReport, 503: HealthReport})
+@blueprint.get(
+    "/health", operation_id="getHealth", summary="Does it work?", responses={200: HealthReport, 503: HealthReport}
+)
 def report() -> Response:
     """200 while PostgreSQL answers, else 503."""
     status, checks = health().report()
@@ -45,13 +66,20 @@ def report() -> Response:
     return _answer(body, 503 if status == "down" else 200)
 
 
-@blueprint.get("/health/live", summary="Does the process serve?", responses={200: Sign})
+@blueprint.get(
+    "/health/live", operation_id="getLiveness", summary="Does the process serve?", responses={200: ProcessStatus}
+)
 def live() -> Response:
     """Touches nothing."""
     return _answer({"status": "ok"}, 200)
 
 
-@blueprint.get("/health/ready", summary="May requests be sent here?", responses={200: Sign, 503: Sign})
+@blueprint.get(
+    "/health/ready",
+    operation_id="getReadiness",
+    summary="May requests be sent here?",
+    responses={200: ProcessStatus, 503: ProcessStatus},
+)
 def ready() -> Response:
     """503 while starting, migrating, draining or without PostgreSQL."""
     return _answer({"status": "ok"}, 200) if health().ready() else _answer({"status": "not ready"}, 503)

@@ -29,12 +29,15 @@ class OwnSessionPath(BaseModel):
 
 
 blueprint = StrictBlueprint(
-    "me", __name__, abp_tags=[Tag(name="me")], abp_responses=problems(400, 401, 403, 404, 429, 503)
+    "me",
+    __name__,
+    abp_tags=[Tag(name="me", description="The user who makes the request: own record, password and sessions.")],
+    abp_responses=problems(400, 401, 403, 404, 429, 503),
 )
 _WRITE = problems(409, 412, 413, 415, 422)
 
 
-@blueprint.get("/me", summary="Read yourself", responses={200: User, 304: None})
+@blueprint.get("/me", operation_id="getMe", summary="Read yourself", responses={200: User, 304: None})
 def show(header: ReadHeader) -> Response:
     """The user of the session, or of the token."""
     response = read_response(users.fetch(_me()), header)
@@ -43,13 +46,15 @@ def show(header: ReadHeader) -> Response:
     return response
 
 
-@blueprint.patch("/me", summary="Change yourself", responses={200: User, **_WRITE})
+@blueprint.patch("/me", operation_id="updateMe", summary="Change yourself", responses={200: User, **_WRITE})
 def change(body: UserPatch, header: WriteHeader) -> Response:
     """JSON merge patch (RFC 7396) of name, email, attributes or password. A new password ends all your sessions."""
     return user_response(users.change(_me(), body, precondition(header), caller()))
 
 
-@blueprint.put("/me/password", summary="Change your password", responses={204: None, **_WRITE})
+@blueprint.put(
+    "/me/password", operation_id="changeMyPassword", summary="Change your password", responses={204: None, **_WRITE}
+)
 def change_password(body: PasswordChange) -> Response:
     """Ends all your sessions but this one, which gets a new id."""
     user_id = _me()
@@ -63,20 +68,24 @@ def change_password(body: PasswordChange) -> Response:
     return Response(status=204)
 
 
-@blueprint.get("/me/sessions", summary="List your sessions", responses={200: SessionList})
+@blueprint.get(
+    "/me/sessions", operation_id="listMySessions", summary="List your sessions", responses={200: SessionList}
+)
 def own_sessions() -> Response:
     """Where you are signed in."""
     return sessions_response(sessions.of_user(_me()))
 
 
-@blueprint.delete("/me/sessions", summary="End all your sessions", responses={204: None})
+@blueprint.delete("/me/sessions", operation_id="endMySessions", summary="End all your sessions", responses={204: None})
 def end_sessions() -> Response:
     """This one too."""
     sessions.end_all(_me(), caller())
     return Response(status=204)
 
 
-@blueprint.delete("/me/sessions/<session_id>", summary="End one of your sessions", responses={204: None})
+@blueprint.delete(
+    "/me/sessions/<session_id>", operation_id="endMySession", summary="End one of your sessions", responses={204: None}
+)
 def end_session(path: OwnSessionPath) -> Response:
     """At once: its next request is 401."""
     sessions.end(_me(), path.session_id, caller())

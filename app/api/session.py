@@ -13,11 +13,16 @@ from app.web.access import actor, caller, drop_cookie, enter, session
 from app.web.plain import Plain
 
 blueprint = StrictBlueprint(
-    "session", __name__, abp_tags=[Tag(name="session")], abp_responses=problems(400, 401, 403, 429, 503)
+    "session",
+    __name__,
+    abp_tags=[Tag(name="session", description="Sign in, see who is signed in, sign out.")],
+    abp_responses=problems(400, 401, 403, 429, 503),
 )
 
 
-@blueprint.post("/session", summary="Sign in", responses={201: Identity, **problems(413, 415, 422)})
+@blueprint.post(
+    "/session", operation_id="signIn", summary="Sign in", responses={201: Identity, **problems(413, 415, 422)}
+)
 def begin(body: SignIn) -> Response:
     """With a username or email and a password. The session is a cookie that no script can read; it always gets a new
     id, and ends the one that the request came with.
@@ -26,13 +31,13 @@ def begin(body: SignIn) -> Response:
     return _identity(begun.actor, begun, 201)
 
 
-@blueprint.get("/session", summary="Who am I?", responses={200: Identity})
+@blueprint.get("/session", operation_id="getSession", summary="Who am I?", responses={200: Identity})
 def show() -> Response:
     """The role is that of the credential: a token's may be lower than its user's, and then no user is shown."""
     return _identity(actor(), session())
 
 
-@blueprint.delete("/session", summary="Sign out", responses={204: None})
+@blueprint.delete("/session", operation_id="signOut", summary="Sign out", responses={204: None})
 def end() -> Response:
     """Ends the session of the cookie. A token is not ended so: see /api/tokens."""
     current = session()

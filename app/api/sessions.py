@@ -23,31 +23,56 @@ class SessionList(RootModel[list[Session]]):
 
 
 blueprint = StrictBlueprint(
-    "sessions", __name__, abp_tags=[Tag(name="sessions")], abp_responses=problems(400, 401, 403, 404, 429, 503)
+    "sessions",
+    __name__,
+    abp_tags=[
+        Tag(
+            name="sessions",
+            description="The sessions of a user: see and end them, and lift the lock after wrong passwords.",
+        )
+    ],
+    abp_responses=problems(400, 401, 403, 404, 429, 503),
 )
 
 
-@blueprint.get("/users/<user_id>/sessions", summary="List a user's sessions", responses={200: SessionList})
+@blueprint.get(
+    "/users/<user_id>/sessions",
+    operation_id="listUserSessions",
+    summary="List a user's sessions",
+    responses={200: SessionList},
+)
 def index(path: UserPath) -> Response:
     """Where the user is signed in: address, browser, since when, last seen."""
     return sessions_response(sessions.of_user(path.user_id))
 
 
-@blueprint.delete("/users/<user_id>/sessions", summary="End all sessions of a user", responses={204: None})
+@blueprint.delete(
+    "/users/<user_id>/sessions",
+    operation_id="endUserSessions",
+    summary="End all sessions of a user",
+    responses={204: None},
+)
 def end_all(path: UserPath) -> Response:
     """Tokens stay: see /api/tokens."""
     sessions.end_all(path.user_id, caller())
     return Response(status=204)
 
 
-@blueprint.delete("/users/<user_id>/sessions/<session_id>", summary="End a session", responses={204: None})
+@blueprint.delete(
+    "/users/<user_id>/sessions/<session_id>",
+    operation_id="endUserSession",
+    summary="End a session",
+    responses={204: None},
+)
 def end(path: SessionPath) -> Response:
     """At once: its next request is 401."""
     sessions.end(path.user_id, path.session_id, caller())
     return Response(status=204)
 
 
-@blueprint.post("/users/<user_id>/unlock", summary="Let a user sign in again", responses={204: None})
+@blueprint.post(
+    "/users/<user_id>/unlock", operation_id="unlockUser", summary="Let a user sign in again", responses={204: None}
+)
 def unlock(path: UserPath) -> Response:
     """After too many wrong passwords: forgets them, whichever address they came from."""
     signing_in.unlock(path.user_id, caller())

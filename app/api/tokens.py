@@ -25,17 +25,25 @@ class TokenList(RootModel[list[Token]]):
 
 
 blueprint = StrictBlueprint(
-    "tokens", __name__, abp_tags=[Tag(name="tokens")], abp_responses=problems(400, 401, 403, 429, 503)
+    "tokens",
+    __name__,
+    abp_tags=[Tag(name="tokens", description="API tokens: the credentials of programs.")],
+    abp_responses=problems(400, 401, 403, 429, 503),
 )
 
 
-@blueprint.get("/tokens", summary="List all API tokens", responses={200: TokenList})
+@blueprint.get("/tokens", operation_id="listTokens", summary="List all API tokens", responses={200: TokenList})
 def index() -> Response:
     """Without their secrets, which are not kept."""
     return _answer(tokens.listed(), 200)
 
 
-@blueprint.post("/tokens", summary="Make an API token", responses={201: NewToken, **problems(413, 415, 422)})
+@blueprint.post(
+    "/tokens",
+    operation_id="createToken",
+    summary="Make an API token",
+    responses={201: NewToken, **problems(413, 415, 422)},
+)
 def create(body: TokenDraft) -> Response:
     """Its secret is in this answer and nowhere else. It stops working when it is revoked or expires, and when its user
     is deactivated or deleted; when its user's role is lowered, so is the token's.
@@ -46,7 +54,12 @@ def create(body: TokenDraft) -> Response:
     return response
 
 
-@blueprint.delete("/tokens/<token_id>", summary="Revoke an API token", responses={204: None, **problems(404)})
+@blueprint.delete(
+    "/tokens/<token_id>",
+    operation_id="revokeToken",
+    summary="Revoke an API token",
+    responses={204: None, **problems(404)},
+)
 def remove(path: TokenPath) -> Response:
     """At once: its next request is 401."""
     tokens.revoke(path.token_id, caller())

@@ -61,10 +61,22 @@ _COMMON = problems(400, 401, 403, 429, 503)
 _ONE = problems(404)
 _BODY = problems(413, 415, 422)
 _WRITE = problems(409, 412)
-blueprint = StrictBlueprint("users", __name__, abp_tags=[Tag(name="users")], abp_responses=_COMMON)
+blueprint = StrictBlueprint(
+    "users",
+    __name__,
+    abp_tags=[
+        Tag(name="users", description="Create, read, search, change, delete and restore users; the history of each.")
+    ],
+    abp_responses=_COMMON,
+)
 
 
-@blueprint.get("/users", summary="List, search and filter users", responses={200: UserList, **problems(422)})
+@blueprint.get(
+    "/users",
+    operation_id="listUsers",
+    summary="List, search and filter users",
+    responses={200: UserList, **problems(422)},
+)
 def index(query: ListQuery, header: ListHeader) -> Response:
     """Keyset pages: follow `Link: <...>; rel="next"` until there is none. A page may hold fewer users than `limit`
     and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
@@ -81,7 +93,7 @@ def index(query: ListQuery, header: ListHeader) -> Response:
     return response
 
 
-@blueprint.post("/users", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
+@blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
     """`email` or `username` has to be there; all else has defaults."""
     document, user_id, repeated = users.register(body, caller(), _attempt(body, header.idempotency_key))
@@ -92,7 +104,9 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
     return response
 
 
-@blueprint.get("/users/<user_id>", summary="Read a user", responses={200: User, 304: None, **_ONE})
+@blueprint.get(
+    "/users/<user_id>", operation_id="getUser", summary="Read a user", responses={200: User, 304: None, **_ONE}
+)
 def show(path: UserPath, header: ReadHeader) -> Response:
     """The ETag is the version."""
     return read_response(users.fetch(path.user_id), header)
@@ -100,6 +114,7 @@ def show(path: UserPath, header: ReadHeader) -> Response:
 
 @blueprint.put(
     "/users/<user_id>",
+    operation_id="replaceUser",
     summary="Replace a user, or create one under this id",
     responses={200: User, 201: User, **_ONE, **_BODY, **_WRITE},
 )
@@ -113,14 +128,22 @@ def replace(path: UserPath, body: UserDraft, header: WriteHeader) -> Response:
 
 
 @blueprint.patch(
-    "/users/<user_id>", summary="Change some fields of a user", responses={200: User, **_ONE, **_BODY, **_WRITE}
+    "/users/<user_id>",
+    operation_id="updateUser",
+    summary="Change some fields of a user",
+    responses={200: User, **_ONE, **_BODY, **_WRITE},
 )
 def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
     """JSON merge patch (RFC 7396): what is left out stays, null gives the default back."""
     return user_response(users.change(path.user_id, body, precondition(header), caller()))
 
 
-@blueprint.delete("/users/<user_id>", summary="Delete a user", responses={204: None, **_ONE, **_WRITE, **problems(422)})
+@blueprint.delete(
+    "/users/<user_id>",
+    operation_id="deleteUser",
+    summary="Delete a user",
+    responses={204: None, **_ONE, **_WRITE, **problems(422)},
+)
 def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
     """Into the trash; with `purge=true` for good, also from the trash."""
     if query.purge and not actor().may("admin"):
@@ -131,7 +154,10 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
 
 
 @blueprint.post(
-    "/users/<user_id>/restore", summary="Take a user out of the trash", responses={200: User, **_ONE, **_WRITE}
+    "/users/<user_id>/restore",
+    operation_id="restoreUser",
+    summary="Take a user out of the trash",
+    responses={200: User, **_ONE, **_WRITE},
 )
 def restore(path: UserPath, header: WriteHeader) -> Response:
     """409 when its username or email was taken meanwhile."""
@@ -140,6 +166,7 @@ def restore(path: UserPath, header: WriteHeader) -> Response:
 
 @blueprint.get(
     "/users/<user_id>/history",
+    operation_id="getUserHistory",
     summary="Who changed what, when, from where",
     responses={200: HistoryList, **_ONE, **problems(422)},
 )

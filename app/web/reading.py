@@ -24,6 +24,8 @@ _MAX_DEPTH = 64
 _ANY_LENGTH = 2**62
 _SHOWN_CHARACTERS = 50
 _ATTRIBUTE = "attributes."
+_DEEP_OBJECT = "attributes["
+"""How OpenAPI's style deepObject spells it: attributes[plan]=pro."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -97,6 +99,8 @@ def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
     values: dict[str, Any] = {}
     attributes: dict[str, str] = {}
     for name, value in pairs:
+        if name.startswith(_DEEP_OBJECT) and name.endswith("]"):
+            name = f"{_ATTRIBUTE}{name[len(_DEEP_OBJECT) : -1]}"  # noqa: PLW2901 - the other spelling of the same
         target = values
         if takes_attributes and name.startswith(_ATTRIBUTE) and len(name) > len(_ATTRIBUTE):
             name, target = name.removeprefix(_ATTRIBUTE), attributes  # noqa: PLW2901 - the same pair, seen closer

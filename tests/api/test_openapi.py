@@ -9,7 +9,7 @@ import pytest
 from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
-from people import House
+from people import PASSWORD, House
 
 
 @pytest.fixture
@@ -129,6 +129,48 @@ def test_what_the_service_gives_is_what_its_schemas_say(api: Door, document: dic
     for name, instance in [*given.items(), ("UserList", api.listed(deleted="true"))]:
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         assert jsonschema_rs.validator_for(schema).is_valid(instance), name
+
+
+def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
+    """Fault 26: every object of the API has an example, and the service's own schema takes it."""
+    schemas = document["components"]["schemas"]
+    parts = {"CheckReport", "FieldChange", "FieldError", "Role", "UserList", "HistoryList", "SessionList", "TokenList"}
+    for name in schemas.keys() - parts:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        assert jsonschema_rs.validator_for(schema).is_valid(schemas[name]["example"]), name
+
+
+def test_the_headers_of_answers_are_those_that_are_declared(house: House) -> None:
+    """Fault 26: Link, ETag, Location, X-Total-Count, Retry-After and their like, where they are declared."""
+    document = house.nobody.get("/openapi.json").json
+    usual = {"Content-Type", "Content-Length", "Cache-Control", "Vary", "X-Content-Type-Options"}
+    operations = {one["operationId"]: one for path in document["paths"].values() for one in path.values()}
+
+    def declared(operation: str, status: int) -> set[str]:
+        return set(operations[operation]["responses"][str(status)]["headers"])
+
+    made = house.admin.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
+    path = f"/users/{made.json['id']}"
+    again = house.admin.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
+    answers = {
+        "createUser": [made, again, house.admin.post("/users", {"username": "ada"}), house.nobody.post("/users", {})],
+        "listUsers": [house.admin.get("/users", headers={"Prefer": "count=exact"}), house.nobody.get("/users")],
+        "getUser": [house.admin.get(path), house.admin.get(path, headers={"If-None-Match": '"1"'})],
+        "updateUser": [house.admin.patch(path, {"name": "Ada"})],
+        "replaceUser": [house.admin.put(path, {"username": "ada"})],
+        "getUserHistory": [house.admin.get(f"{path}/history")],
+        "createToken": [house.admin.post("/tokens", {"name": "t", "role": "viewer"})],
+        "signIn": [house.sign_in({"username": "root", "password": PASSWORD})],
+    }
+    seen = set()
+    for operation, given in answers.items():
+        for answer in given:
+            names = set(answer.headers.keys()) - usual
+            assert names <= declared(operation, answer.status_code), operation
+            seen |= names
+    assert {"Link", "ETag", "Location", "X-Total-Count", "Idempotent-Replayed", "WWW-Authenticate"} <= seen
+    for responses in (operation["responses"] for operation in operations.values()):
+        assert all("Retry-After" in responses[status]["headers"] for status in {"429", "503"} & responses.keys())
 
 
 def test_what_the_page_fills_in_for_a_body_is_taken(api: Door, document: dict[str, Any]) -> None:

@@ -1,0 +1,162 @@
+"""The OpenAPI document: what flask-openapi3 reads off the views, completed with what their signatures can't say."""
+
+from http import HTTPStatus
+from typing import Any, cast
+
+import orjson
+from flask import current_app
+from flask_openapi3 import OpenAPI
+
+from app.models import ROLES
+from app.schemas import NO_NUL
+from app.web.access import COOKIE, RULES
+
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_ROLE = {"$ref": "#/components/schemas/Role"}
+_CREDENTIALS = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API token. While there is no administrator, no credential is needed.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "Set by POST /api/session. Unsafe requests also need the Origin header that browsers send.",
+    },
+}
+# Rules between fields. With `if` and `then`, which generators of clients ignore, each stays one class; with anyOf or
+# oneOf they would make one class of each branch. Redocly's linter asks for unevaluatedProperties in each branch.
+_NEEDS_EMAIL = {"required": ["email"], "properties": {"email": {"type": "string"}}, "unevaluatedProperties": True}
+_WITHOUT_USERNAME = {"properties": {"username": False}, "unevaluatedProperties": True}
+_WITHOUT_EMAIL = {"properties": {"email": False}, "unevaluatedProperties": True}
+_CONDITIONS: dict[str, dict[str, Any]] = {
+    "UserDraft": {"if": _WITHOUT_USERNAME, "then": _NEEDS_EMAIL},
+    "SignIn": {"if": _WITHOUT_USERNAME, "then": _NEEDS_EMAIL, "else": _WITHOUT_EMAIL},
+}
+_HEADERS: dict[str, tuple[str, str]] = {
+    "ETag": ("string", "The version of the user, for If-Match and If-None-Match."),
+    "Link": ("string", 'Other pages (RFC 8288): rel="next" until the last page, rel="prev", rel="first".'),
+    "Location": ("string", "The path of what was created."),
+    "X-Total-Count": ("integer", "How many users match; only with Prefer: count=exact or count=estimated."),
+    "Preference-Applied": ("string", "The preference of X-Total-Count (RFC 7240)."),
+    "Idempotent-Replayed": ("string", "`true` when the Idempotency-Key was used before: this is its first answer."),
+    "Retry-After": ("integer", "Seconds to wait before the next attempt."),
+    "WWW-Authenticate": ("string", "The scheme of API tokens, Bearer."),
+    "RateLimit": ("string", "What is left of the quota (draft-ietf-httpapi-ratelimit-headers)."),
+    "RateLimit-Policy": ("string", "The quota."),
+    "Set-Cookie": ("string", "The session cookie: HttpOnly, SameSite=Lax, and Secure under https."),
+    "X-Request-ID": ("string", "The id of the request: the client's own if it sent a valid one."),
+}
+_QUOTA = ("RateLimit", "RateLimit-Policy")
+_HEADERS_BY_STATUS = {
+    "401": ("WWW-Authenticate",),
+    "429": ("Retry-After", *_QUOTA),
+    "503": ("Retry-After",),
+}
+_HEADERS_BY_OPERATION = {
+    ("listUsers", "200"): ("Link", "X-Total-Count", "Preference-Applied"),
+    ("getUserHistory", "200"): ("Link",),
+    ("createUser", "201"): ("ETag", "Location", "Idempotent-Replayed"),
+    ("getUser", "200"): ("ETag",),
+    ("getUser", "304"): ("ETag",),
+    ("replaceUser", "200"): ("ETag",),
+    ("replaceUser", "201"): ("ETag", "Location"),
+    ("updateUser", "200"): ("ETag",),
+    ("restoreUser", "200"): ("ETag",),
+    ("getMe", "200"): ("ETag",),
+    ("getMe", "304"): ("ETag",),
+    ("updateMe", "200"): ("ETag",),
+    ("changeMyPassword", "204"): ("Set-Cookie",),
+    ("createToken", "201"): ("Location",),
+    ("signIn", "201"): ("Set-Cookie",),
+    ("signOut", "204"): ("Set-Cookie",),
+}
+
+
+def openapi_document() -> dict[str, Any]:
+    """The document (OpenAPI 3.1), made once per application."""
+    app = cast("OpenAPI", current_app)
+    if "openapi_document" not in app.extensions:
+        app.extensions["openapi_document"] = _complete(orjson.loads(orjson.dumps(app.api_doc)))
+    return cast("dict[str, Any]", app.extensions["openapi_document"])
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    components = document["components"]
+    components["schemas"].pop("ValidationErrorModel", None)
+    components["securitySchemes"] = _CREDENTIALS
+    components["headers"] = {
+        name: {"description": description, "schema": {"type": kind}} for name, (kind, description) in _HEADERS.items()
+    }
+    for name, condition in _CONDITIONS.items():
+        components["schemas"][name].update(condition)
+    document["security"] = [{name: []} for name in _CREDENTIALS]
+    public = _public_operations()
+    for address, path in document["paths"].items():
+        for method, operation in path.items():
+            if (method.upper(), address) in public:
+                operation["security"] = []
+            _complete_operation(method, operation)
+    document = cast("dict[str, Any]", _with_shared_role(document))
+    document["components"]["schemas"]["Role"] = {
+        "type": "string",
+        "enum": list(ROLES),
+        "description": "Each role may do all that the one before may.",
+    }
+    return document
+
+
+def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    # flask-openapi3 joins the lines of a docstring with <br/>.
+    operation["description"] = operation["description"].replace("<br/>", " ")
+    for parameter in operation.get("parameters", []):
+        parameter["schema"] = _without_null(parameter["schema"])
+        if parameter["name"] == "attributes":
+            parameter.update(style="deepObject", explode=True)
+            parameter["schema"]["propertyNames"] = {"minLength": 1, **NO_NUL}
+            parameter["schema"]["additionalProperties"].update(NO_NUL)
+    is_health = "health" in operation["tags"]
+    is_counted = method != "get" and operation.get("security") != []
+    if is_health:
+        # The generator adds it to every operation; health validates nothing.
+        operation["responses"].pop("422", None)
+    for status, response in operation["responses"].items():
+        if int(status) >= HTTPStatus.BAD_REQUEST and not (is_health and status == "503"):
+            response["content"] = _PROBLEM
+        names = ("X-Request-ID", *_HEADERS_BY_STATUS.get(status, ()))
+        names += _QUOTA if is_counted and int(status) != HTTPStatus.TOO_MANY_REQUESTS else ()
+        names += _HEADERS_BY_OPERATION.get((operation["operationId"], status), ())
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    if method == "patch":
+        content = operation["requestBody"]["content"]
+        content["application/merge-patch+json"] = content["application/json"]
+
+
+def _public_operations() -> set[tuple[str, str]]:
+    """Methods and paths of what needs no credential."""
+    return {
+        (method, rule.rule.replace("<", "{").replace(">", "}"))
+        for rule in current_app.url_map.iter_rules()
+        if rule.endpoint in RULES and RULES[rule.endpoint].public
+        for method in rule.methods or ()
+    }
+
+
+def _with_shared_role(node: Any) -> Any:
+    """`node` with each list of the roles replaced by a reference: one type in a generated client, not one per field."""
+    if isinstance(node, list):
+        return [_with_shared_role(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("enum") == list(ROLES):
+        return {**{key: node[key] for key in ("description", "default") if key in node}, **_ROLE}
+    return {key: _with_shared_role(value) for key, value in node.items()}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter is given or not; none can be null."""
+    kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
+    return {**rest, **kinds[0]} if kinds else rest
