@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 import redis as redis_client
+import structlog
 from flask import current_app, has_app_context
 from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy
@@ -25,17 +26,27 @@ from sqlalchemy.engine import make_url
 from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
-from app.errors import Unavailable
+from app.errors import Malformed, Unavailable
 from app.infra.answers import Answers
 from app.infra.borrowing import Borrowing
 from app.infra.cache import NullCache, RedisCache, open_client
 from app.infra.lead import Lead
 from app.infra.link import Link
 from app.infra.memory import Memory
-from app.infra.postgres import DeadlineConnection, Statement, as_texts, connect, replace_if_ended
+from app.infra.postgres import (
+    DeadlineConnection,
+    Statement,
+    as_texts,
+    connect,
+    is_bad_data,
+    is_lost_connection,
+    replace_if_ended,
+)
 from app.infra.shared import SharedState
 from app.infra.shared_table import SharedTable
 from app.models import Base
+
+log = structlog.get_logger(__name__)
 
 _NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
 Part = TypeVar("Part")
@@ -222,17 +233,28 @@ def _translated(held: Resources) -> Iterator[None]:
         cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
         if not isinstance(cause, psycopg.Error):
             raise
-        if isinstance(cause, psycopg.IntegrityError):
-            raise ConstraintBroken(cause.diag.constraint_name) from error
-        if isinstance(cause, psycopg.errors.LockNotAvailable):
-            raise LockedOut from error
-        if not cause.sqlstate or getattr(error, "connection_invalidated", False):
+        if is_lost_connection(cause):
             held.database.failed(cause)
-        if cause.sqlstate in _NOT_MIGRATED:
-            raise Unavailable("The database is not migrated yet. `flask db upgrade` does it.") from error
-        if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):
-            raise Unavailable("The database is away or too busy. Try again shortly.") from error
-        raise
+        refusal = _refusal(cause)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def _refusal(cause: psycopg.Error) -> Exception | None:
+    """An error of PostgreSQL in the words of the domain. None: it is a fault of ours."""
+    if isinstance(cause, psycopg.IntegrityError):
+        return ConstraintBroken(cause.diag.constraint_name)
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return LockedOut()
+    if is_bad_data(cause):
+        log.warning("refused by the database", sqlstate=cause.sqlstate, error=cause.__class__.__name__)
+        return Malformed("A value of this request is out of the range that can be stored or searched.")
+    if cause.sqlstate in _NOT_MIGRATED:
+        return Unavailable("The database is not migrated yet. `flask db upgrade` does it.")
+    if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):
+        return Unavailable("The database is away or too busy. Try again shortly.")
+    return None
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.values import Attributes, Cursor, Email, Flag, Limit, Moment, Name, Password, Role, Username
+from app.values import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
 
 READ_ONLY = ("id", "version", "created_at", "updated_at", "deleted_at")
 """Ignored in a body, so that what GET gave can be sent back with PUT."""
@@ -245,7 +245,9 @@ class TokenDraft(BaseModel):
     user_id: Annotated[uuid.UUID, Strict(strict=False)] | None = Field(
         default=None, description="whom it acts for; yourself when left out"
     )
-    expires_at: Annotated[Moment, Strict(strict=False)] | None = Field(default=None, description="never when left out")
+    expires_at: Annotated[Timestamp, Strict(strict=False)] | None = Field(
+        default=None, description="never when left out"
+    )
 
 
 class Token(BaseModel):
@@ -296,8 +298,8 @@ class ListQuery(BaseModel):
     username: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=NO_NUL)] | None = None
     role: Role | None = None
     active: Flag | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
+    created_after: Timestamp | None = None
+    created_before: Timestamp | None = None
     deleted: Flag = Field(default=False, description="true lists the trash instead")
     attributes: dict[str, str] = Field(
         default_factory=dict,

@@ -3,12 +3,13 @@
 import math
 import re
 import unicodedata
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 # The library's own way to let .local, .test and their like pass: private networks have such addresses.
@@ -106,11 +107,21 @@ def _digits(value: object) -> object:
 
 
 def _rfc3339(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
     # An unescaped + of an offset arrives as a space.
-    text = value.replace(" ", "+") if isinstance(value, str) else value
-    if isinstance(text, str) and not _RFC3339.fullmatch(text):
+    text = value.replace(" ", "+") if isinstance(value, str) else ""
+    if not _RFC3339.fullmatch(text):
         raise _rule("must be an RFC 3339 date and time, such as 2026-01-31T09:30:00Z")
     return text
+
+
+def _in_utc(value: datetime) -> datetime:
+    """The same time in UTC, since PostgreSQL takes fewer offsets than RFC 3339, and JavaScript no other years."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise _rule("must lie within the years 1 to 9999 in UTC") from None
 
 
 def _flag(value: object) -> object:
@@ -161,7 +172,10 @@ Password = Annotated[
     ),
     AfterValidator(_password_characters),
 ]
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_in_utc)]
+"""A date and time in UTC. Clients send a string as in RFC 3339, whose offset is converted; our own code a datetime."""
+TIMESTAMP = TypeAdapter[datetime](Timestamp)
+"""Validates a timestamp outside of a model."""
 Flag = Annotated[StrictBool, BeforeValidator(_flag)]
 MOST_LISTED = 200
 """Entries of the longest page."""

@@ -37,7 +37,8 @@ def user_named(login: str) -> tuple[uuid.UUID, str]:
         raise NotFound(f"There is no user with the username or email {login}.")
     if len(found) > 1:
         lines = (f"  {one['id']}  username {one['username']}, email {one['email']}" for one in found.values())
-        raise Conflict("\n".join((f"{login} is the name of several users. Give what only one of them has:", *lines)))
+        choice = "\n".join((f"{login} is the name of several users. Give what only one of them has:", *lines))
+        raise Conflict(choice)
     (user,) = found.values()
     return uuid.UUID(user["id"]), user["username"]
 

@@ -3,13 +3,13 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import cast, get_args
 from urllib.parse import urlencode
 
 import orjson
 from flask import Response, redirect, request, url_for
+from pydantic import BaseModel
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.pages import faults_of, is_fragment, page, pages_of
@@ -17,9 +17,9 @@ from app.errors import Fault, Invalid, Malformed
 from app.schemas import ListQuery
 from app.services import bulk, listing
 from app.services.bulk import Action, Chosen
-from app.values import Role
+from app.values import Role, Timestamp
 from app.web.access import caller
-from app.web.reading import query_pairs, read_pairs, user_id_of
+from app.web.reading import query_pairs, read_pairs, user_id_of, validated
 
 _NEWS = ("done", "n", "undo")
 """What a page says of what was just done; not part of the list."""
@@ -99,7 +99,7 @@ def change_many() -> WerkzeugResponse:
     asked = Asked.of(request.form.get("query", "").encode())
     undone = request.form.get("deleted_at")
     if undone:
-        chosen = Chosen(deleted_at=_moment(undone))
+        chosen = Chosen(deleted_at=validated(_Undo, {"deleted_at": undone}).deleted_at)
     elif "all" in request.form:
         if "expected" not in request.form:
             count = listing.count(asked.query(), exact=True)
@@ -136,11 +136,7 @@ def _picked() -> tuple[uuid.UUID, ...]:
     return ids
 
 
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Invalid([Fault("deleted_at", "is no date and time")])
-    return found
+class _Undo(BaseModel):
+    """Which delete is undone, as a form says it."""
+
+    deleted_at: Timestamp

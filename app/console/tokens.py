@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.forms import drafted
 from app.console.pages import faults_of, page, pages_of, refilled
 from app.console.targets import local
-from app.errors import Forbidden, Invalid
+from app.errors import Fault, Forbidden, Invalid
 from app.schemas import TokenDraft
 from app.services import tokens, users
 from app.web.access import actor, caller
@@ -22,6 +22,8 @@ blueprint = pages_of("console_tokens")
 refilled("console_tokens.create")
 
 _FIELDS = ("name", "role", "days", "user_id", "newest")
+_DAYS = ("", "30", "90", "365")
+"""How long a token may last; "": for ever."""
 
 
 @blueprint.get("/api-tokens")
@@ -40,8 +42,8 @@ def create() -> Response:
         return _page(given, {}, HTTPStatus.OK)
     if _was_made(given):
         return _page(given, {"form": gettext("This form was sent twice, and its token is in the list.")}, 409)
-    values = {"name": given["name"], "role": given["role"], "expires_at": _end(given["days"])}
     try:
+        values = {"name": given["name"], "role": given["role"], "expires_at": _end(given["days"])}
         made = tokens.make(validated(TokenDraft, {**values, "user_id": given["user_id"] or None}), caller())
     except (Invalid, Forbidden) as error:
         return _page(given, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -81,5 +83,8 @@ def _was_made(given: dict[str, str]) -> bool:
     )
 
 
-def _end(days: str) -> str | None:
-    return (datetime.now(UTC) + timedelta(days=int(days))).isoformat() if days in ("30", "90", "365") else None
+def _end(days: str) -> datetime | None:
+    """When a token ends; None: never. Raises: Invalid"""
+    if days not in _DAYS:
+        raise Invalid([Fault("days", "is not known")])
+    return datetime.now(UTC) + timedelta(days=int(days)) if days else None

@@ -6,12 +6,12 @@ import re
 import select
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 
 import orjson
 import psycopg
-from psycopg import generators
+from psycopg import errors, generators
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
@@ -39,6 +39,28 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MOST_PREPARED = 200
 """On one connection; PostgreSQL keeps some 30 kB for each."""
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+_LOST_CONNECTIONS = (
+    # Class 08 without 08P01 (protocol_violation), which one message causes and which leaves the connection open.
+    errors.ConnectionException,
+    errors.SqlclientUnableToEstablishSqlconnection,
+    errors.ConnectionDoesNotExist,
+    errors.SqlserverRejectedEstablishmentOfSqlconnection,
+    errors.ConnectionFailure,
+    errors.TransactionResolutionUnknown,
+    # 57P01 to 57P03: the server stops, has crashed, or is starting.
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+)
+_BAD_DATA = (
+    # Class 22, and values that psycopg itself can't convert.
+    errors.DataError,
+    # Class 54: too large or too complex.
+    errors.ProgramLimitExceeded,
+    errors.StatementTooComplex,
+    errors.TooManyColumns,
+    errors.TooManyArguments,
+)
 
 
 def _nothing(_: object) -> None:
@@ -185,6 +207,22 @@ def connect(url: str, longest_s: float) -> DeadlineConnection:
     return connection
 
 
+def is_lost_connection(error: psycopg.Error) -> bool:
+    """Whether the server, or the way to it, is gone: all other requests fail as well.
+
+    What libpq reports itself (it can't connect, send or receive) has no SQLSTATE. Every other SQLSTATE is about one
+    statement or one session.
+    """
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return isinstance(error, _LOST_CONNECTIONS)
+
+
+def is_bad_data(error: psycopg.Error) -> bool:
+    """Whether a value of this request caused the error, so that the same request fails again."""
+    return isinstance(error, _BAD_DATA)
+
+
 def replace_if_ended(connection: DeadlineConnection, *_: object) -> None:
     """Let the pool replace its connections when the server has ended one, as its restart does."""
     if connection.has_ended():
@@ -201,13 +239,5 @@ def _as_text(value: object) -> bytes | None:
     if isinstance(value, (list, tuple)):
         return array_text(value)
     if isinstance(value, datetime):
-        return _moment_text(value)
+        return value.isoformat().encode()
     return str(value).encode()
-
-
-def _moment_text(value: datetime) -> bytes:
-    """In UTC, since PostgreSQL knows fewer offsets than Python; what lies outside of the calendar there is an end."""
-    try:
-        return value.astimezone(UTC).isoformat().encode()
-    except OverflowError:
-        return b"-infinity" if value.year == 1 else b"infinity"

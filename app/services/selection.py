@@ -1,13 +1,12 @@
 """What a list is asked for, as SQL: the one place where conditions and order of a list are composed."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from app.models import ABOVE_MEMBER, SORT_KEYS
 from app.schemas import ListQuery
 from app.services import cursors, words
 from app.services.words import Term
-from app.values import MOST_LISTED
+from app.values import MOST_LISTED, TIMESTAMP
 
 _MOMENTS = ("created_at", "updated_at")
 
@@ -118,8 +117,10 @@ class Selection:
     def _read_key(self, key: str) -> object:
         """What no sort key can be makes an error in here, and not in PostgreSQL. Raises: ValueError, TypeError"""
         if self.sort in _MOMENTS:
-            # No other form was ever given.
-            return datetime.strptime(key.encode("ascii").decode(), "%Y-%m-%dT%H:%M:%S.%f+00").replace(tzinfo=UTC)
+            # Cursors have hours of the offset alone, and never another one.
+            if not key.endswith("+00"):
+                raise ValueError
+            return TIMESTAMP.validate_python(f"{key}:00")
         if "\x00" in key:
             raise ValueError
         return key.encode()
