@@ -57,7 +57,7 @@ def refilled(endpoint: str) -> None:
 
 def is_own_page() -> bool:
     """Whether the browser says that a page of this service sent the form. No other page's form is shown or kept."""
-    return is_same_origin(request.environ.get("HTTP_HOST", ""), request.headers)
+    return is_same_origin(request.scheme, request.environ.get("HTTP_HOST", ""), request.headers)
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:

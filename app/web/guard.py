@@ -5,7 +5,6 @@ signed in, or without any while nobody has to sign in. As Redis's protected mode
 """
 
 import re
-from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 
@@ -14,6 +13,7 @@ from app.errors import Forbidden
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN = ("same-origin", "none")
+_PORTS = {"http": 80, "https": 443}
 _MAX_PORT = 65535
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?", re.ASCII)
 
@@ -32,20 +32,20 @@ def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
     )
 
 
-def check_origin(host: str, headers: Headers) -> None:
+def check_origin(scheme: str, host: str, headers: Headers) -> None:
     """Refuse an unsafe request that a page of another origin makes. Raises: Forbidden"""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     if site is not None and site not in _OWN:
         raise Forbidden("Pages of other sites may not change anything here.")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and not _is_own(origin, scheme, host):
         raise Forbidden("Pages of other sites may not change anything here.")
 
 
-def is_same_origin(host: str, headers: Headers) -> bool:
+def is_same_origin(scheme: str, host: str, headers: Headers) -> bool:
     """Whether the request says that a page of this very origin makes it; saying nothing does not count."""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() == host.lower()
+        return _is_own(origin, scheme, host)
     return site == "same-origin"
 
 
@@ -60,3 +60,21 @@ def parse_host(host: str) -> tuple[str, int | None] | None:
         return None
     port = int(found[2]) if found[2] else None
     return (found[1].lower().strip("[]"), port) if port is None or port <= _MAX_PORT else None
+
+
+def _is_own(origin: str, scheme: str, host: str) -> bool:
+    """Whether `origin` is that of a request for `host` by `scheme`: same scheme, host and port (RFC 6454, section 5).
+
+    An https page may ask over what looks like http here: TLS may end at a proxy that does not say so. Browsers let no
+    such page ask over http in truth. The other way round would let who changes plain http act for the reader.
+    """
+    page, _, authority = origin.partition("://")
+    page = page.lower()
+    if page not in _PORTS or (scheme == "https" and page != "https"):
+        return False
+    own, other = (_with_port(parse_host(authority), _PORTS[page]) for authority in (host, authority))
+    return own is not None and own == other
+
+
+def _with_port(found: tuple[str, int | None] | None, default: int) -> tuple[str, int] | None:
+    return found and (found[0], default if found[1] is None else found[1])

@@ -5,7 +5,7 @@
 import pytest
 
 from app.errors import Forbidden
-from app.web.guard import check_host, check_origin, parse_host
+from app.web.guard import check_host, check_origin, is_same_origin, parse_host
 
 NONE: frozenset[str] = frozenset()
 
@@ -137,7 +137,7 @@ def test_a_name_that_was_allowed_may_knock() -> None:
     ],
 )
 def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -> None:
-    check_origin("localhost:5000", headers)
+    check_origin("http", "localhost:5000", headers)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,54 @@ def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -
 )
 def test_another_sites_page_may_not(headers: dict[str, str]) -> None:
     with pytest.raises(Forbidden):
-        check_origin("localhost:5000", headers)
+        check_origin("http", "localhost:5000", headers)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("https", "users.example:443", "https://users.example"),
+        ("https", "users.example", "https://users.example:443"),
+        ("http", "users.example:80", "http://users.example"),
+        ("http", "users.example", "http://users.example:80"),
+        ("http", "Users.Example:", "http://users.example"),
+        ("https", "[2001:db8::1]:443", "https://[2001:DB8::1]"),
+        ("https", "users.example", "HTTPS://users.example"),
+        # TLS ends at a proxy of which the service does not know.
+        ("http", "users.example:443", "https://users.example"),
+        ("http", "users.example", "https://users.example"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_effective_port(scheme: str, host: str, origin: str) -> None:
+    """Fault 7: a port that goes without saying was refused when only one side said it."""
+    check_origin(scheme, host, {"Origin": origin})
+    assert is_same_origin(scheme, host, {"Origin": origin})
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("https", "users.example", "http://users.example"),
+        ("https", "users.example:443", "http://users.example:443"),
+        ("https", "users.example:80", "http://users.example"),
+        ("https", "users.example", "https://users.example:80"),
+        ("http", "users.example", "http://users.example:443"),
+        ("http", "users.example:80", "https://users.example"),
+        ("http", "users.example", "https://users.example:80"),
+        ("http", "users.example", "http://users.example:0"),
+        ("http", "users.example", "http://users.example/"),
+        ("http", "users.example", "http://users.example?"),
+        ("http", "users.example", "http://ada@users.example"),
+        ("http", "users.example", "ftp://users.example"),
+        ("http", "users.example", "//users.example"),
+        ("http", "users.example", "http://users.example, http://users.example"),
+        ("http", "users.example", "http://users.ex\xe4mple"),
+        ("http", "", "http://"),
+        ("http", ":80", "http://:80"),
+    ],
+)
+def test_anything_else_is_another_origin(scheme: str, host: str, origin: str) -> None:
+    """Fault 7: plain http is another origin for a request that came by https; so is another port."""
+    with pytest.raises(Forbidden):
+        check_origin(scheme, host, {"Origin": origin})
+    assert not is_same_origin(scheme, host, {"Origin": origin})

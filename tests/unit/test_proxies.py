@@ -75,3 +75,86 @@ def test_the_client_is_the_nearest_address_that_is_no_trusted_proxy(chain: str, 
 )
 def test_the_scheme_is_what_the_nearest_proxy_says(proto: str, scheme: str) -> None:
     assert seen("10.0.0.1", "10.0.0.1", {"X-Forwarded-Proto": proto})[1] == scheme
+
+
+@pytest.mark.parametrize(
+    ("chain", "client"),
+    [
+        ("203.0.113.9:4711", "203.0.113.9"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        ("[::ffff:203.0.113.9]:80", "203.0.113.9"),
+        ("203.0.113.9:4711, 10.0.0.3:80, [::ffff:10.0.0.2]:80", "203.0.113.9"),
+        ("203.0.113.9:port, 10.0.0.2", "10.0.0.2"),
+        ("[203.0.113.9, 10.0.0.2", "10.0.0.2"),
+        ("fe80::1%eth0, 10.0.0.2", "10.0.0.2"),
+    ],
+)
+def test_addresses_may_have_ports(chain: str, client: str) -> None:
+    """Fault 7: some proxies (Azure's, IIS, HAProxy) write the port of the client behind its address."""
+    assert seen("10.0.0.0/8", "10.0.0.1", {"X-Forwarded-For": chain})[0] == client
+
+
+@pytest.mark.parametrize(
+    ("proto", "chain", "scheme"),
+    [
+        # Each proxy added how it was asked: the outer one by https, the inner one by http.
+        ("https,http", "203.0.113.9, 10.0.0.2", "https"),
+        ("https, http", "203.0.113.9, 10.0.0.2", "https"),
+        ("http,https", "203.0.113.9, 10.0.0.2", "http"),
+        # What the client claims stands before that.
+        ("https,http", "192.0.2.1, 203.0.113.9", "http"),
+        # One of them did not add its own.
+        ("https,http", "203.0.113.9", "https"),
+        ("https,http", "", "https"),
+        ("http", "203.0.113.9, 10.0.0.2", "http"),
+        ("https\xff", "203.0.113.9", "http"),
+    ],
+)
+def test_the_scheme_is_that_of_the_client(proto: str, chain: str, scheme: str) -> None:
+    """Fault 7: behind two proxies `X-Forwarded-Proto: https,http` was http."""
+    headers = {"X-Forwarded-Proto": proto, **({"X-Forwarded-For": chain} if chain else {})}
+    assert seen("10.0.0.0/8", "10.0.0.1", headers)[1] == scheme
+
+
+def test_the_host_is_that_which_the_client_asked_for() -> None:
+    """Fault 7: each proxy may add the name by which it was asked."""
+    headers = {"X-Forwarded-For": "203.0.113.9, 10.0.0.2", "X-Forwarded-Host": "users.example, inner.example"}
+    assert seen("10.0.0.0/8", "10.0.0.1", headers)[2] == "users.example"
+    assert seen("10.0.0.0/8", "10.0.0.1", {**headers, "X-Forwarded-For": "203.0.113.9"})[2] == "inner.example"
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("for=203.0.113.9;proto=https;host=users.example", ("203.0.113.9", "https", "users.example")),
+        ('For="203.0.113.9:4711" ; Proto=HTTPS;Host="Users.Example:8443"',
+         ("203.0.113.9", "https", "users.example:8443")),
+        ('for="[2001:db8::7]:4711";proto=https', ("2001:db8::7", "https", "localhost")),
+        ("for=203.0.113.9;proto=https;host=a.example, for=10.0.0.2;proto=http;host=b.example",
+         ("203.0.113.9", "https", "a.example")),
+        # Whoever is no trusted proxy may claim anything before that.
+        ("for=192.0.2.1;proto=https;host=evil.example, for=203.0.113.9", ("203.0.113.9", "http", "localhost")),
+        ("for=unknown;proto=https, for=10.0.0.2", ("10.0.0.2", "https", "localhost")),
+        ("for=_hidden;proto=https", ("10.0.0.1", "https", "localhost")),
+        ('for="203.0.113.9";by="a, b; c";secret=x', ("203.0.113.9", "http", "localhost")),
+        ('for="203.0.113.9', ("10.0.0.1", "http", "localhost")),
+        ("for=203.0.113.9 proto=https", ("10.0.0.1", "http", "localhost")),
+        ("nonsense", ("10.0.0.1", "http", "localhost")),
+        ("for=203.0.113.9\xff", ("10.0.0.1", "http", "localhost")),
+        ("", ("10.0.0.1", "http", "localhost")),
+    ],
+)  # fmt: skip
+def test_forwarded_is_read_as_rfc_7239_has_it(header: str, found: tuple[str, str, str]) -> None:
+    """Fault 7: `Forwarded` says the same as the three X-Forwarded-* together."""
+    assert seen("10.0.0.0/8", "10.0.0.1", {"Forwarded": header}) == found
+    assert seen("", "10.0.0.1", {"Forwarded": header}) == ("10.0.0.1", "http", "localhost")
+    assert seen("10.0.0.0/8", "198.51.100.7", {"Forwarded": header}) == DIRECT
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"])
+def test_forwarded_does_not_count_beside_x_forwarded(name: str) -> None:
+    """Fault 7: a proxy that sets X-Forwarded-* passes on what a client sends as Forwarded."""
+    headers = {name: CLAIMS[name], "Forwarded": "for=192.0.2.66;proto=https;host=evil.example"}
+    assert seen("10.0.0.0/8", "10.0.0.1", headers) == seen("10.0.0.0/8", "10.0.0.1", {name: CLAIMS[name]})
