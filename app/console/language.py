@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 
 from app.console.targets import local
 from app.models import ROLES
+from app.web.headers import cookie_values
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"
@@ -71,5 +72,5 @@ def choose() -> Response:
 
 
 def _chosen() -> str:
-    kept = request.cookies.get(_COOKIE)
-    return kept if kept in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "en")
+    kept = [value for value in cookie_values(request.environ, _COOKIE) if value in LANGUAGES]
+    return kept[0] if kept else request.accept_languages.best_match(LANGUAGES, "en")

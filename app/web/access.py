@@ -4,6 +4,7 @@ What depends on the user concerned (an editor may not touch an administrator) is
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -18,12 +19,15 @@ from app.services.history import Caller
 from app.services.sessions import Session
 from app.values import Role
 from app.web.guard import SAFE, check_host, check_origin, is_same_origin
+from app.web.headers import cookie_values
 from app.web.problems import quota_headers
 from app.web.reading import user_id_of
 from app.web.watching import caller_as, current_request
 
 COOKIE = "fsa_session"
 _GOOD_FOR_S = 0.05
+_MOST_COOKIES = 8
+"""Of one name; each costs a look into Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +158,7 @@ def enter(offered: SignIn) -> Session:
     Raises: Unauthorized, TooMany, Unavailable
     """
     secret, begun = signing_in.sign_in(offered, caller())
-    earlier = request.cookies.get(COOKIE)
-    if earlier is not None:
+    for earlier in _session_cookies():
         sessions.drop(earlier)
     keep_cookie(secret)
     return begun
@@ -178,9 +181,10 @@ def _check() -> None:
     if not needs_nobody:
         _identify(rule, is_open=is_open)
     unsafe = asked.method not in SAFE
-    if unsafe and (needs_nobody or "Authorization" not in asked.headers):
-        check_origin(host, asked.headers)
-        if "session" in g and not is_same_origin(host, asked.headers):
+    # A browser sends Basic and the like by itself, whichever page asks it to; never a token.
+    if unsafe and (needs_nobody or _bearer_token() is None):
+        check_origin(asked.scheme, host, asked.headers)
+        if "session" in g and not is_same_origin(asked.scheme, host, asked.headers):
             raise Forbidden("A change by a signed-in browser needs Sec-Fetch-Site or Origin.")
     if not needs_nobody:
         _require(rule)
@@ -192,29 +196,37 @@ def _check() -> None:
 
 def _identify(rule: Rule, *, is_open: bool) -> None:
     """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
-    asked = current_request()
-    authorization = asked.environ.get("HTTP_AUTHORIZATION")
+    token = _bearer_token()
     # A new one of this very request stands for what came.
-    cookie = g.get("cookie") or (asked.cookies.get(COOKIE) if "HTTP_COOKIE" in asked.environ else None)
-    if authorization is not None and cookie is not None and not is_open:
+    cookies = [g.cookie] if g.get("cookie") else _session_cookies()
+    if token is not None and cookies and not is_open:
         raise Unauthorized("Two credentials came at once, a cookie and Authorization. Send one.")
-    if authorization is not None:
-        scheme, _, secret = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized("Authorization must be `Bearer` and an API token.")
-        g.actor = tokens.actor_of(secret.strip(), afresh=_changes_something() and not rule.confirms)
-    elif cookie is not None:
-        _resume(cookie, is_open=is_open)
+    if token is not None:
+        g.actor = tokens.actor_of(token, afresh=_changes_something() and not rule.confirms)
+    elif cookies:
+        _resume(cookies, is_open=is_open)
     elif not is_open:
         raise Unauthorized("Sign in, or send an API token as `Authorization: Bearer`.")
     if is_open:
         g.actor = replace(actor(), unbound=True)
 
 
-def _resume(cookie: str, *, is_open: bool) -> None:
-    """Set the session from the cookie. In an open service a bad one is nobody's."""
+def _bearer_token() -> str | None:
+    """The API token of the request. Another scheme is for somebody else, such as a proxy in front, and ignored."""
+    scheme, _, secret = current_request().environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _session_cookies() -> list[str]:
+    """What may be the session: a host beside this one can set cookies of the same name for both."""
+    distinct = dict.fromkeys(cookie_values(current_request().environ, COOKIE))
+    return list(distinct)[:_MOST_COOKIES]
+
+
+def _resume(cookies: list[str], *, is_open: bool) -> None:
+    """Set the session from the cookies. In an open service bad ones are nobody's."""
     try:
-        g.session, new_secret = sessions.resume(cookie, lambda: caller_as(OPEN), afresh=_changes_something())
+        g.session, new_secret = _first_session(cookies)
     except (Unauthorized, Unavailable) as error:
         if isinstance(error, Unauthorized):
             drop_cookie()
@@ -224,6 +236,15 @@ def _resume(cookie: str, *, is_open: bool) -> None:
         g.actor = g.session.actor
         if new_secret is not None:
             keep_cookie(new_secret)
+
+
+def _first_session(cookies: list[str]) -> tuple[Session, str | None]:
+    """The session of the first cookie that is good for one. Raises: Unauthorized, Unavailable"""
+    *others, last = ((cookie, lambda: caller_as(OPEN)) for cookie in cookies)
+    for offered in others:
+        with suppress(Unauthorized):
+            return sessions.resume(*offered, afresh=_changes_something())
+    return sessions.resume(*last, afresh=_changes_something())
 
 
 def _changes_something() -> bool:
