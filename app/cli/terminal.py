@@ -36,9 +36,10 @@ def user_named(login: str) -> tuple[uuid.UUID, str]:
     if not found:
         raise NotFound(f"There is no user with the username or email {login}.")
     if len(found) > 1:
-        lines = (f"  {one['id']}  username {one['username']}, email {one['email']}" for one in found.values())
-        choice = "\n".join((f"{login} is the name of several users. Give what only one of them has:", *lines))
-        raise Conflict(choice)
+        lines = [f"{login} is the name of several users. Give what only one of them has:"]
+        lines += (f"  {one['id']}  username {one['username']}, email {one['email']}" for one in found.values())
+        several = "\n".join(lines)
+        raise Conflict(several)
     (user,) = found.values()
     return uuid.UUID(user["id"]), user["username"]
 
