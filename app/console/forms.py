@@ -1,6 +1,8 @@
 """The form of a person: what is shown of one, what was typed, and what to do when somebody else saved meanwhile."""
 
+import json
 import uuid
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -65,22 +67,45 @@ def choices(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]] 
     differing = [name for name in FIELDS if not _same(name, mine[name], theirs[name])]
     if not differing and not mine["password"]:
         return theirs, None
-    contested = {name: (mine[name], theirs[name]) for name in differing if not _same(name, mine[name], was.get(name))}
-    merged = {name: theirs[name] for name in differing if name not in contested}
-    return {**mine, **merged, "password": "", "version": theirs["version"], "was": theirs["was"]}, contested
+    mine_changed = [name for name in differing if not _same(name, mine[name], was.get(name))]
+    contested = {
+        name: (mine[name], theirs[name]) for name in mine_changed if not _same(name, theirs[name], was.get(name))
+    }
+    merged = {name: theirs[name] for name in differing if name not in mine_changed}
+    return {**mine, **merged, "version": theirs["version"], "was": theirs["was"]}, contested
 
 
 def draft_of(form: Form) -> UserDraft:
-    """The person that the form describes. Raises: Invalid, naming the field"""
+    """The new person that the form describes. Raises: Invalid, naming the field"""
+    return _validated(form, FIELDS)
+
+
+def edited(form: Form, person: dict[str, Any]) -> UserDraft:
+    """`person` with the fields that differ from what the form showed; all else stays, to the byte.
+
+    Raises: Invalid, naming the field
+    """
+    was = _was(form)
+    changed = [name for name in FIELDS if not _same(name, form[name], was.get(name))]
+    draft = _validated(form, changed)
+    new = {name: getattr(draft, name) for name in (*changed, "password")}
+    return UserDraft.model_construct(**{name: person[name] for name in FIELDS}).model_copy(update=new)
+
+
+def _validated(form: Form, names: Iterable[str]) -> UserDraft:
+    """These fields of the form and the password, checked; the others have their defaults. Raises: Invalid"""
+    texts = {name: form[name] for name in names if name not in ("active", "attributes") and form[name].strip()}
+    values: dict[str, Any] = {**texts, **({"password": form["password"]} if form["password"] else {})}
     faults = []
-    attributes = {}
+    if "active" in names:
+        values["active"] = bool(form["active"])
+    if "attributes" in names:
+        try:
+            values["attributes"] = parse_json((form["attributes"].strip() or "{}").encode())
+        except Malformed as error:
+            faults = [Fault("attributes", str(error).replace("The body", "It"))]
     try:
-        attributes = parse_json((form["attributes"].strip() or "{}").encode())
-    except Malformed as error:
-        faults = [Fault("attributes", str(error).replace("The body", "It"))]
-    fields = {name: form[name] for name in ("name", "username", "email", "password", "role") if form[name].strip()}
-    try:
-        draft = validated(UserDraft, {**fields, "active": bool(form["active"]), "attributes": attributes})
+        draft = validated(UserDraft, values)
     except Invalid as error:
         raise Invalid([*error.faults, *faults]) from None
     if faults:
@@ -114,5 +139,6 @@ def _same(name: str, one: str, other: Any) -> bool:
         return bool(one == other)
 
 
-def _canonical(text: str) -> bytes:
-    return orjson.dumps(parse_json(text.encode()), option=orjson.OPT_SORT_KEYS)
+def _canonical(text: str) -> str:
+    # Not orjson: it refuses the integers of more than 64 bits that somebody may type.
+    return json.dumps(parse_json(text.encode()), sort_keys=True)

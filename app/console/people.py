@@ -8,7 +8,7 @@ from typing import cast, get_args
 from urllib.parse import urlencode
 
 import orjson
-from flask import Response, redirect, request, url_for
+from flask import redirect, request, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -25,6 +25,8 @@ _NEWS = ("done", "n", "undo")
 """What a page says of what was just done; not part of the list."""
 NEWEST_FIRST = "-created_at"
 _OWN_CONTROLS = ("q", "role", "active", "deleted", "sort", "cursor", "limit")
+_KEPT = "kept"
+"""The filters without a control of their own as one field of the search form, urlencoded: a form alters line ends."""
 
 blueprint = pages_of("people")
 
@@ -38,7 +40,10 @@ class Asked:
     @classmethod
     def of(cls, query: bytes) -> "Asked":
         """Raises: Malformed"""
-        return cls(tuple(pair for pair in query_pairs(query) if pair[1] and pair[0] not in _NEWS))
+        pairs: list[tuple[str, str]] = []
+        for name, value in query_pairs(query):
+            pairs += query_pairs(value.encode()) if name == _KEPT else [(name, value)]
+        return cls(tuple(pair for pair in pairs if _says_something(*pair) and pair[0] not in _NEWS))
 
     def query(self) -> ListQuery:
         """What is asked for, the newest first unless told otherwise. Raises: Malformed, Invalid"""
@@ -53,20 +58,26 @@ class Asked:
         """Filters for which the page has no control of its own."""
         return [pair for pair in self.pairs if pair[0] not in _OWN_CONTROLS]
 
+    def kept(self) -> str:
+        """The same as one value."""
+        return urlencode(self.extras())
+
     def address(self, **changed: str | None) -> str:
         """The address of this list with something changed or, by None, left out; from its first page on."""
         kept = {name: value for name, value in self.pairs if name != "cursor"}
-        chosen = {name: value for name, value in {**kept, **changed}.items() if value}
+        chosen = {name: value for name, value in {**kept, **changed}.items() if _says_something(name, value)}
         return f"{url_for('people.index')}{'?' if chosen else ''}{urlencode(chosen)}"
 
 
 @blueprint.get("/people")
-def index() -> Response:
+def index() -> WerkzeugResponse:
     """A page of the list."""
     asked, found, total = Asked(()), listing.Page(b"[]", None, None), (0, True)
     faults: Mapping[str, str] = {}
     try:
         asked = Asked.of(request.query_string)
+        if _KEPT in request.args and not is_fragment():
+            return redirect(asked.address())
         query = asked.query()
         found = listing.page(query)
         people = orjson.loads(found.body)
@@ -113,6 +124,11 @@ def change_many() -> WerkzeugResponse:
     if outcome.deleted_at:
         news["undo"] = outcome.deleted_at.isoformat()
     return redirect(asked.address(**news), HTTPStatus.SEE_OTHER)
+
+
+def _says_something(name: str, value: str | None) -> bool:
+    """Whether a parameter filters: an empty field does not, but attributes may be empty texts."""
+    return bool(value) or (value is not None and name.startswith("attributes."))
 
 
 def _whole(field: str) -> int:

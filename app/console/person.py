@@ -11,12 +11,13 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.forms import Form, blank, choices, draft_of, filled, given, settled, shown
+from app.console.forms import Form, blank, choices, draft_of, edited, filled, given, settled, shown
 from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, Unavailable
 from app.extensions import resources
-from app.services import history, sessions, signing_in, tokens, users
+from app.services import history, hot_users, sessions, signing_in, tokens, users
 from app.services.idempotency import Attempt
+from app.services.users import Precondition
 from app.web.access import actor, caller, session
 from app.web.reading import user_id_of
 
@@ -70,16 +71,16 @@ def show(user_id: str) -> Response:
 def save(user_id: str) -> WerkzeugResponse:
     """Save a person, unless somebody else has meanwhile: then both versions are shown, to choose field by field."""
     found = user_id_of(user_id)
-    person = orjson.loads(users.fetch(found).body)
+    person = _now(found)
     draft = filled()
     if draft is not None:
         return _person(found, person, {**shown(person), **draft}, {}, is_draft=True)
     # What the form does not offer to this actor stays as it is.
     form = settled({**shown(person), "version": "", "was": "{}", **given()})
     try:
-        users.replace(found, draft_of(form), lambda there: str(there) == form["version"], caller())
+        users.replace(found, edited(form, person), _is_shown(form, person), caller())
     except Stale:
-        person = orjson.loads(users.fetch(found).body)
+        person = _now(found)
         theirs = shown(person)
         form, contested = choices(form, theirs)
         if contested is None:
@@ -133,6 +134,17 @@ def unlock(user_id: str) -> WerkzeugResponse:
     found = user_id_of(user_id)
     signing_in.unlock(found, caller())
     return redirect(url_for(".show", user_id=found, done="unlocked"), HTTPStatus.SEE_OTHER)
+
+
+def _now(user_id: uuid.UUID) -> dict[str, Any]:
+    """A user as PostgreSQL has it: what other hosts saved may not be known in memory yet. Raises: NotFound"""
+    found: dict[str, Any] = orjson.loads(hot_users.look(user_id).body)
+    return found
+
+
+def _is_shown(form: Form, person: dict[str, Any]) -> Precondition:
+    """Whether the user is still in the version that the form showed, which is also that of `person`."""
+    return lambda there: str(there) == str(person["version"]) == form["version"]
 
 
 def _form(form: Form, faults: dict[str, str], status: int = HTTPStatus.OK, *, is_draft: bool = False) -> Response:

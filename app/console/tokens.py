@@ -40,11 +40,12 @@ def create() -> Response:
     given = {name: sent.get(name, "") for name in _FIELDS}
     if draft is not None:
         return _page(given, {}, HTTPStatus.OK)
-    if _was_made(given):
-        return _page(given, {"form": gettext("This form was sent twice, and its token is in the list.")}, 409)
     try:
         values = {"name": given["name"], "role": given["role"], "expires_at": _end(given["days"])}
-        made = tokens.make(validated(TokenDraft, {**values, "user_id": given["user_id"] or None}), caller())
+        asked = validated(TokenDraft, {**values, "user_id": given["user_id"] or None})
+        if _was_made(asked, given["newest"]):
+            return _page(given, {"form": gettext("This form was sent twice, and its token is in the list.")}, 409)
+        made = tokens.make(asked, caller())
     except (Invalid, Forbidden) as error:
         return _page(given, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
     return _page(_blank(given["user_id"]), {}, HTTPStatus.CREATED, made)
@@ -72,12 +73,11 @@ def _blank(user_id: str) -> dict[str, str]:
     return {"name": "", "role": "viewer", "days": "90", "user_id": user_id, "newest": newest}
 
 
-def _was_made(given: dict[str, str]) -> bool:
+def _was_made(asked: TokenDraft, newest: str) -> bool:
     """Whether a token like this was made for the same user since the form was shown."""
-    owner = given["user_id"] or str(actor().user_id)
-    asked = (given["name"].strip(), given["role"], owner)
+    wanted = (asked.name, asked.role, asked.user_id or actor().user_id)
     return any(
-        (token["name"], token["role"], str(token["user_id"])) == asked and str(token["id"]) > given["newest"]
+        (token["name"], token["role"], token["user_id"]) == wanted and str(token["id"]) > newest
         for token in tokens.listed()
         if "newest" in request.form
     )

@@ -1,0 +1,160 @@
+"""Fault 1: what the API accepts, the forms of the console accept and keep, and an edit leaves all else as it was."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import accepted
+import orjson
+import psycopg
+import pytest
+from browsing import OWN, PASSWORD, hidden, make, send, versions
+from flask import Flask
+from flask.testing import FlaskClient
+
+FIELDS = ("name", "username", "email", "attributes")
+
+
+def users(count: int = accepted.MANY) -> list[dict[str, Any]]:
+    """Users with values that are hard to carry."""
+    kinds = (accepted.names, accepted.usernames, accepted.emails, accepted.attributes)
+    return [dict(zip(FIELDS, values, strict=True)) for values in zip(*(kind(count) for kind in kinds), strict=True)]
+
+
+def form(values: dict[str, Any]) -> dict[str, str]:
+    """The same as a form has it; browsers end lines with CRLF."""
+    text = orjson.dumps(values["attributes"], option=orjson.OPT_INDENT_2).decode().replace("\n", "\r\n")
+    return {**values, "attributes": text, "has_active": "1", "active": "on", "role": values.get("role", "member")}
+
+
+def stored(browser: FlaskClient, path: str) -> dict[str, Any]:
+    """A user, by the path of its page."""
+    found: dict[str, Any] = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
+    return found
+
+
+def test_a_new_user_by_the_form_is_the_one_that_the_api_makes(admin: FlaskClient) -> None:
+    for values in users():
+        by_api = admin.post("/api/users", json=values, headers=OWN)
+        assert by_api.status_code == 201, by_api.text
+        assert admin.delete(f"/api/users/{by_api.json['id']}?purge=true", headers=OWN).status_code == 204
+        by_form = stored(admin, make(admin, **form(values)))
+        for field in FIELDS:
+            assert accepted.same_json(by_form[field], by_api.json[field]), field
+
+
+@pytest.mark.parametrize("edited", [*FIELDS, "role", "active", "password"])
+def test_an_edit_changes_only_its_field(admin: FlaskClient, edited: str) -> None:
+    to = {"attributes": '{"a": 1}', "role": "viewer", "active": "", "password": PASSWORD, "email": "new@example.org"}
+    for values in users(25):
+        before = admin.post("/api/users", json=values, headers=OWN).json
+        path = f"/people/{before['id']}"
+        page = admin.get(path)
+        sent = {**form(before), "email": before["email"] or "", **versions(page.text)}
+        saved = send(admin, path, **{**sent, edited: to.get(edited, "another")})
+        assert saved.status_code == 303, saved.text
+        after = stored(admin, path)
+        for field in before.keys() - {edited, "version", "updated_at"}:
+            assert accepted.same_json(after[field], before[field]), (edited, field)
+        assert after["version"] == before["version"] + 1
+        assert admin.delete(f"/api/users/{before['id']}?purge=true", headers=OWN).status_code == 204
+
+
+def test_what_an_earlier_release_or_sql_left_is_no_obstacle(
+    admin: FlaskClient, database: psycopg.Connection[Any]
+) -> None:
+    """A value that breaks today's rules stays as it is while another field is edited."""
+    path = make(admin, name="Bob", username="bob")
+    odd = {"name": "tab\there", "username": "two words", "email": "no address"}
+    database.execute(
+        "UPDATE users SET name = %(name)s, username = %(username)s, email = %(email)s WHERE username = 'bob'", odd
+    )
+    before = stored(admin, path)
+    page = admin.get(path).text
+    sent = {**form(before), **versions(page), "role": "viewer"}
+    assert send(admin, path, **sent).status_code == 303
+    assert {**odd, "role": "viewer"}.items() <= stored(admin, path).items()
+
+
+def test_a_field_that_comes_as_it_was_shown_is_not_sent_on(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob", attributes='{"b": 1, "a": [1.0, "x"]}')
+    shown = versions(admin.get(path).text)
+    # Another layout of the same JSON is no change either.
+    sent = {"name": "Robert", "attributes": '{"a":[1.0,"x"],  "b":1}', **shown}
+    assert send(admin, path, **sent).status_code == 303
+    (entry, *_) = admin.get(f"/api{path.replace('people', 'users')}/history").json
+    assert [change["field"] for change in entry["changes"]] == ["name"]
+
+
+@pytest.mark.parametrize("number", ["1" * 30, "-" + "9" * 400])
+def test_a_number_that_is_too_large_is_told_at_its_field(admin: FlaskClient, number: str) -> None:
+    path = make(admin, name="Bob", username="bob")
+    answer = send(admin, path, attributes=f'{{"a": {number}}}', **versions(admin.get(path).text))
+    assert answer.status_code == 422
+    assert 'class="fault" id="attributes-note"' in answer.text
+
+
+def test_the_first_administrator_is_kept_as_typed_and_can_sign_in(app: Flask, empty: Callable[[], None]) -> None:
+    kinds = zip(accepted.names(40), accepted.emails(40), accepted.passwords(40), strict=True)
+    for name, email, password in kinds:
+        empty()
+        browser = app.test_client()
+        made = browser.post("/first", data={"name": name, "email": email, "password": password})
+        assert made.status_code == 303, made.text
+        own = browser.get("/api/session").json["user"]
+        assert own["email"] == email
+        assert send(browser, "/sign-out").status_code == 303
+        assert send(browser, "/sign-in", username=email, password=password).status_code == 303
+
+
+@pytest.mark.parametrize("kind", [accepted.usernames, accepted.emails])
+def test_who_was_made_signs_in_with_what_was_given(
+    app: Flask, admin: FlaskClient, kind: Callable[[int], list[str]]
+) -> None:
+    field = kind.__name__.removesuffix("s")
+    logins = kind(50)
+    for login, password in zip(logins, accepted.passwords(50), strict=True):
+        make(admin, password=password, **{field: login})
+    for at, (login, password) in enumerate(zip(logins, accepted.passwords(50), strict=True)):
+        form = {"username": login, "password": password}
+        origin = {"REMOTE_ADDR": f"192.0.2.{at}"}
+        answer = app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin)
+        assert (answer.status_code, answer.location) == (303, "/"), login
+
+
+def test_a_password_is_changed_to_what_was_typed(admin: FlaskClient) -> None:
+    current = PASSWORD
+    for password in accepted.passwords(30):
+        assert send(admin, "/password", current_password=current, new_password=password).status_code == 303
+        current = password
+
+
+def test_a_token_has_the_name_that_the_api_gives_it_and_is_made_once(admin: FlaskClient) -> None:
+    for name in accepted.token_names():
+        newest = hidden(admin.get("/api-tokens").text, "newest")
+        sent = {"name": name, "role": "viewer", "days": "90", "user_id": "", "newest": newest}
+        assert send(admin, "/api-tokens", **sent).status_code == 201
+        # Also when the name is written in another normal form than it is kept in.
+        assert send(admin, "/api-tokens", **sent).status_code == 409
+        (by_form,) = admin.get("/api/tokens").json
+        assert admin.delete(f"/api/tokens/{by_form['id']}", headers=OWN).status_code == 204
+        by_api = admin.post("/api/tokens", json={"name": name, "role": "viewer"}, headers=OWN).json
+        assert by_form["name"] == by_api["name"]
+        assert admin.delete(f"/api/tokens/{by_api['id']}", headers=OWN).status_code == 204
+
+
+def test_a_search_asks_what_the_api_is_asked(admin: FlaskClient) -> None:
+    for values in users(20):
+        make(admin, **form(values))
+    for text in (*accepted.searches(60), *accepted.names(20)):
+        query = urlencode({"q": text, "sort": "-created_at"})
+        listed = admin.get(f"/api/users?{query}")
+        page = admin.get(f"/people?{query}")
+        assert page.status_code == listed.status_code
+        if listed.status_code == 200:
+            assert [user["id"] for user in listed.json] == ids(page.text)
+
+
+def ids(page: str) -> list[str]:
+    """The users that a list has."""
+    return [part.partition('"')[0] for part in page.split('name="id" value="')[1:]]

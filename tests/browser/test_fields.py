@@ -1,0 +1,144 @@
+"""Fault 1: Chromium sends what the API accepts as it is, and a save changes nothing but what was edited."""
+
+import json
+import re
+from urllib.parse import urlencode
+
+import accepted
+import pytest
+import steps
+from people import PASSWORD, House
+from playwright.sync_api import Locator, Page, expect
+from visiting import Visitors
+
+EDITS = {
+    "name": "Another Name",
+    "username": "another-{}",
+    "email": "another-{}@example.org",
+    "attributes": '{{"another": {}}}',
+    "role": "viewer",
+}
+# Types in each field as a keyboard does, so that maxlength counts; says what the form would send, and if it would.
+_TYPE = """(field, values) => values.map((value) => {
+    field.focus();
+    field.select();
+    document.execCommand("insertText", false, value);
+    return [new FormData(field.form).get(field.name), field.validity.valid];
+})"""
+_HOLDS = "(field) => [field.value, new FormData(field.form).get(field.name), field.validity.valid]"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_save_changes_nothing_but_the_field_that_was_edited(closed: House, visit: Visitors, *, scripts: bool) -> None:
+    # Each field is left alone in four of five edits: a hundred values with scripts.
+    count = accepted.MANY * 5 // 4 if scripts else 10
+    kinds = (accepted.names, accepted.usernames, accepted.emails, accepted.attributes)
+    page = visit(closed.secret(closed.admin.user), scripts=scripts)
+    for number, values in enumerate(zip(*(kind(count) for kind in kinds), strict=True)):
+        made = closed.make(**dict(zip(("name", "username", "email", "attributes"), values, strict=True)))
+        edited = list(EDITS)[number % len(EDITS)]
+        page.goto(f"/people/{made['id']}", wait_until="domcontentloaded")
+        steps.describe(page, **{edited: EDITS[edited].format(number)})
+        steps.save(page)
+        expect(steps.news(page)).to_have_text("Saved.")
+        saved = closed.admin.get(f"/users/{made['id']}").json
+        assert saved[edited] != made[edited]
+        own = {edited, "version", "updated_at"}
+        for field in made.keys() - own:
+            assert accepted.same_json(saved[field], made[field]), (edited, field, made[field], saved[field])
+        assert saved["version"] == made["version"] + 1
+
+
+def typed(field: Locator, values: list[str]) -> None:
+    """Demand that the form of a field sends each of these as it is."""
+    sent = field.evaluate(_TYPE, values)
+    wrong = [(value, *found) for value, found in zip(values, sent, strict=True) if found != [value, True]]
+    assert wrong == [], wrong
+
+
+@pytest.mark.parametrize("path", ["/people/new", "/people/{id}"])
+def test_the_forms_of_a_user_send_what_is_typed(page: Page, closed: House, path: str) -> None:
+    page.goto(path.format(id=closed.make(username="bob")["id"]))
+    texts = [json.dumps(value, indent=2, ensure_ascii=False) for value in accepted.attributes()]
+    kinds = {
+        "name": accepted.names(),
+        "username": accepted.usernames(),
+        "email": accepted.emails(),
+        "attributes": texts,
+    }
+    for name, values in {**kinds, "password": accepted.passwords()}.items():
+        typed(steps.field(page, name), values)
+
+
+@pytest.mark.usefixtures("opened")
+def test_the_form_of_the_first_administrator_sends_what_is_typed(visit: Visitors) -> None:
+    page = visit()
+    page.goto("/")
+    kinds = {"Your name": accepted.names(), "Email": accepted.emails(), "Password": accepted.passwords()}
+    for label, values in kinds.items():
+        typed(page.get_by_label(label, exact=True), values)
+
+
+def test_signing_in_sends_what_is_typed(visit: Visitors, closed: House) -> None:
+    assert closed.admin.user
+    page = visit()
+    page.goto("/sign-in")
+    typed(page.get_by_label("Username or email", exact=True), accepted.usernames() + accepted.emails())
+    typed(page.get_by_label("Password", exact=True), accepted.passwords())
+
+
+def test_a_new_password_and_a_token_are_sent_as_typed(page: Page) -> None:
+    page.goto("/password")
+    for label in ("Current password", "New password"):
+        typed(page.get_by_label(label, exact=True), accepted.passwords())
+    page.goto("/api-tokens")
+    typed(page.get_by_label("What for", exact=True), accepted.token_names())
+
+
+def test_a_search_sends_what_is_typed(page: Page) -> None:
+    page.goto("/people")
+    typed(page.get_by_role("searchbox"), accepted.searches())
+
+
+def test_a_form_that_comes_back_holds_what_was_typed(page: Page) -> None:
+    """A fault of one field, and every other field is shown as it was typed, a line end at its start included."""
+    names, usernames, emails = accepted.names(20), accepted.usernames(20), accepted.emails(20)
+    for name, username, email in zip(names, usernames, emails, strict=True):
+        page.goto("/people/new", wait_until="domcontentloaded")
+        values = {"name": name, "username": username, "email": email, "attributes": '\n\n{\n "a": "x"'}
+        for field, value in values.items():
+            typed(steps.field(page, field), [value])
+        steps.press(page, "Make this person")
+        expect(steps.field(page, "attributes")).to_have_attribute("aria-invalid", "true")
+        for field, value in values.items():
+            assert steps.field(page, field).evaluate(_HOLDS) == [value, value, True], field
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_filters_of_the_address_go_through_the_search_form_as_they_are(
+    closed: House, visit: Visitors, *, scripts: bool
+) -> None:
+    values = ["one\ntwo", "a\r\nb", "a\rb", "\ttab ", "", "&=+%", "é\u2028"]
+    page = visit(closed.secret(closed.admin.user), scripts=scripts)
+    for at, value in enumerate(values):
+        closed.make(name=f"Noted {at}", username=f"noted{at}", attributes={"note": value})
+    closed.make(name="Noted otherwise", username="other", attributes={"note": "otherwise"})
+    for at, value in enumerate(values):
+        page.goto(f"/people?{urlencode({'attributes.note': value})}")
+        steps.search(page, "noted")
+        expect(page).to_have_url(re.compile(r"/people\?(?!.*kept=).*q=noted"))
+        expect(steps.listed(page, f"Noted {at}")).to_be_visible()
+        expect(steps.listed(page, "Noted otherwise")).to_have_count(0)
+
+
+def test_an_international_address_made_first_signs_in(opened: object, visit: Visitors) -> None:
+    assert opened
+    page = visit()
+    page.goto("/")
+    steps.found(page, name="Leni", email="leni@größe.example", password=PASSWORD)
+    expect(steps.heading(page)).to_have_text("Overview")
+    steps.press(page, "Sign out")
+    steps.sign_in(page, "leni@größe.example", PASSWORD)
+    expect(steps.heading(page)).to_have_text("Overview")
+    page.goto("/profile")
+    expect(steps.field(page, "email")).to_have_value("leni@größe.example")
