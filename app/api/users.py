@@ -198,4 +198,4 @@ def _attempt(draft: UserDraft, key: str | None) -> Attempt | None:
         return None
     if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
         raise Malformed("Idempotency-Key must be 1 to 255 printable ASCII characters.", "Idempotency-Key")
-    return Attempt(key, draft, timedelta(hours=resources().settings.idempotency_ttl_h))
+    return Attempt(key, draft, timedelta(hours=resources().settings.idempotency_ttl_h), actor().principal)

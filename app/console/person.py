@@ -45,7 +45,7 @@ def create() -> WerkzeugResponse:
     try:
         draft = draft_of(form)
         ttl = timedelta(hours=resources().settings.idempotency_ttl_h)
-        attempt = Attempt(f"console:{form['key']}", draft, ttl) if form["key"] else None
+        attempt = Attempt(f"console:{form['key']}", draft, ttl, actor().principal) if form["key"] else None
         _, user_id, _ = users.register(draft, caller(), attempt)
     except KeyReused:
         faults = {

@@ -51,6 +51,13 @@ class Actor:
             return self.credential_id
         return f"user:{self.user_id}" if self.kind == "session" else f"token:{self.credential_id} user:{self.user_id}"
 
+    @property
+    def principal(self) -> str:
+        """Whose the Idempotency-Keys are: a token's, or a user's in all their sessions. All guests are one."""
+        if self.kind == "session":
+            return f"user:{self.user_id}"
+        return f"token:{self.credential_id}" if self.kind == "token" else self.kind
+
     def may(self, least: Role) -> bool:
         """Whether the actor has the role `least` or a higher one."""
         return self.unbound or _rank(self.role) >= _rank(least)

@@ -54,7 +54,7 @@ def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: At
     draft = Draft(user_id, {"changes": history.differences({}, values), **values}, values, caller)
     if attempt is None:
         return resources().part(_Writer).write(draft)
-    kept = (attempt.key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
+    kept = (attempt.stored_key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
     return _written(MADE_ONCE, [draft], _WITHOUT_END, *kept).get(user_id)
 
 

@@ -24,11 +24,17 @@ _keys = table_of(IdempotencyKey)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A request that carries an Idempotency-Key."""
+    """A request that carries an Idempotency-Key, and whose key that is (Actor.principal)."""
 
     key: str
     draft: UserDraft
     ttl: timedelta
+    principal: str
+
+    @property
+    def stored_key(self) -> str:
+        """Another one for each principal: two clients with the key `1` have nothing to do with each other."""
+        return f"{self.principal} {self.key}"
 
     @property
     def fingerprint(self) -> bytes:
@@ -39,7 +45,7 @@ class Attempt:
 
 def earlier_answer(attempt: Attempt) -> Document | None:
     """The answer that was given to this key before, or None. Raises: KeyReused, Unavailable"""
-    found = select(_keys).where(_keys.c.key == attempt.key, _keys.c.created_at >= func.now() - attempt.ttl)
+    found = select(_keys).where(_keys.c.key == attempt.stored_key, _keys.c.created_at >= func.now() - attempt.ttl)
     with reading() as connection:
         kept = connection.execute(found).one_or_none()
     if kept is None:

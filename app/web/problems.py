@@ -42,6 +42,26 @@ STATUSES: dict[type[DomainError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+"""Of RFC 9110, section 15. Those of http.HTTPStatus are others in other releases of Python."""
+
 
 def install_problems(app: Flask) -> None:
     """Answer every error of `app` with a problem."""
@@ -56,7 +76,7 @@ def problem(
     """A response of type application/problem+json."""
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "instance": request_id(),
@@ -66,6 +86,11 @@ def problem(
     response = Plain(orjson.dumps(body), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def title_of(status: int) -> str:
+    """The same for each problem of a status, whatever serves (RFC 9457, section 4.2.1)."""
+    return _TITLES.get(status, "Error")
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
@@ -93,7 +118,7 @@ def _http(error: HTTPException) -> Response:
     if status < HTTPStatus.BAD_REQUEST:
         return Response(status=status, headers=error.get_headers())
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return problem(status, error.description or HTTPStatus(status).phrase, headers=headers)
+    return problem(status, error.description or title_of(status), headers=headers)
 
 
 def _unforeseen(error: Exception) -> Response:

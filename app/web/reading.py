@@ -94,21 +94,21 @@ def read_query(request: Request, model: type[Model]) -> Model:
 
 def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
     """Names and values of a query string as `model`. Raises: Malformed (unknown or repeated names), Invalid"""
-    known = [name for name in model.model_fields if name != "attributes"]
+    known = [f"{_ATTRIBUTE}<key>" if name == "attributes" else name for name in model.model_fields]
     takes_attributes = "attributes" in model.model_fields
     values: dict[str, Any] = {}
     attributes: dict[str, str] = {}
     for name, value in pairs:
         if name.startswith(_DEEP_OBJECT) and name.endswith("]"):
             name = f"{_ATTRIBUTE}{name[len(_DEEP_OBJECT) : -1]}"  # noqa: PLW2901 - the other spelling of the same
-        target = values
+        target, key = values, name
         if takes_attributes and name.startswith(_ATTRIBUTE) and len(name) > len(_ATTRIBUTE):
-            name, target = name.removeprefix(_ATTRIBUTE), attributes  # noqa: PLW2901 - the same pair, seen closer
+            target, key = attributes, name.removeprefix(_ATTRIBUTE)
         elif name not in known:
             raise Malformed(_unknown(name, known), name)
-        if name in target:
-            raise Malformed(f"The query parameter {name!r} is given twice.", name)
-        target[name] = value
+        if key in target:
+            raise Malformed(f"The query parameter {_shown(name)!r} is given twice.", name)
+        target[key] = value
     return validated(model, {**values, "attributes": attributes} if attributes else values)
 
 
@@ -172,13 +172,17 @@ def _message(kind: str, message: str) -> str:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+    shown = _shown(name)
     close = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
     if close:
         hint = f" Did you mean {close[0]!r}?"
     else:
         hint = f" Known are: {', '.join(known)}." if known else " There are none here."
     return f"The query parameter {shown!r} is not known.{hint}"
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import psycopg
 import pytest
 from door import Door
 from flask import Flask
+from people import House
 
 from app.schemas import UserDraft
 from app.services import passwords
+from app.services.authority import OPEN
 from app.services.idempotency import Attempt
 
 KEY = {"Idempotency-Key": "0b1f9c7e-once"}
@@ -78,8 +80,9 @@ def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
     first = api.post("/users", body, headers={"Idempotency-Key": "k"})
     row = database.execute("SELECT key, fingerprint, password_hash, user_id, body FROM idempotency_keys").fetchone()
     key, fingerprint, kept_hash, user_id, kept = row
-    assert (key, str(user_id), kept) == ("k", first.json["id"], first.data)
-    assert fingerprint == Attempt("k", UserDraft.model_validate(body), timedelta(days=1)).fingerprint
+    attempt = Attempt("k", UserDraft.model_validate(body), timedelta(days=1), OPEN.principal)
+    assert (key, str(user_id), kept) == ("open k", first.json["id"], first.data)
+    assert fingerprint == attempt.fingerprint
     assert database.execute("SELECT password_hash FROM users").fetchone() == (kept_hash,)
     with app.app_context():
         assert passwords.matches(body["password"], kept_hash)
@@ -109,7 +112,7 @@ def test_old_keys_are_swept_out(api: Door, database: psycopg.Connection[Any]) ->
         api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     api.post("/users", ADA, headers=KEY)
-    assert database.execute("SELECT key FROM idempotency_keys").fetchall() == [(KEY["Idempotency-Key"],)]
+    assert database.execute("SELECT key FROM idempotency_keys").fetchall() == [(f"open {KEY['Idempotency-Key']}",)]
 
 
 def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(api: Door, database: psycopg.Connection[Any]) -> None:
@@ -120,7 +123,7 @@ def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(api: Door, data
     )
     api.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
     left = {key for (key,) in database.execute("SELECT key FROM idempotency_keys").fetchall()}
-    assert left == {"k", *(f"old{n}" for n in range(1, 31))}
+    assert left == {"open k", *(f"old{n}" for n in range(1, 31))}
     api.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
     assert database.execute("SELECT count(*) FROM idempotency_keys").fetchone() == (11,)
 
@@ -135,3 +138,33 @@ def test_two_keys_make_two_users(api: Door) -> None:
     api.post("/users", {"username": "a"}, headers={"Idempotency-Key": "k"})
     api.post("/users", {"username": "b"}, headers={"Idempotency-Key": "K"})
     assert len(api.listed()) == 2
+
+
+def test_a_key_belongs_to_who_sends_it(house: House) -> None:
+    """Fault 10: two clients that both begin with the key `1` each make their own user, and see no one else's."""
+    ada, bob = house.make("admin"), house.make("editor")
+    clients = [
+        house.by_token(ada),
+        house.by_token(ada),
+        house.by_token(bob),
+        house.by_session(ada),
+        house.by_session(bob),
+    ]
+    made = [client.post("/users", {"username": f"by-{n}"}, headers=KEY) for n, client in enumerate(clients)]
+    assert [(answer.status_code, answer.json["username"]) for answer in made] == [
+        (201, f"by-{n}") for n in range(len(clients))
+    ]
+    for n, client in enumerate(clients):
+        again = client.post("/users", {"username": f"by-{n}"}, headers=KEY)
+        assert (again.data, again.headers["Idempotent-Replayed"]) == (made[n].data, "true")
+        assert client.post("/users", {"username": "another"}, headers=KEY).status_code == 422
+    # Another session of the same user is no other client: a browser that was signed out may try again.
+    assert house.by_session(bob).post("/users", {"username": "by-4"}, headers=KEY).data == made[4].data
+
+
+def test_what_guests_made_while_the_service_was_open_is_nobody_elses(api: Door) -> None:
+    """Fault 10: the keys of all guests are one client's, and no one else's."""
+    made = api.post("/users", ADA, headers=KEY)
+    assert api.post("/users", ADA, headers=KEY).data == made.data
+    house = House(api._client.application)
+    assert house.admin.post("/users", {"username": "new"}, headers=KEY).status_code == 201

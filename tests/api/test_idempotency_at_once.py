@@ -66,9 +66,9 @@ def test_an_old_key_that_somebody_else_has_in_hand_is_not_waited_for(
         api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     with psycopg.connect(servers.postgres.url) as other:
-        other.execute("SELECT FROM idempotency_keys WHERE key = 'k1' FOR UPDATE")
+        other.execute("SELECT FROM idempotency_keys WHERE key = 'open k1' FOR UPDATE")
         began = time.monotonic()
         assert api.post("/users", {"username": "new"}, headers={"Idempotency-Key": "k"}).status_code == 201
         assert time.monotonic() - began < 1
     left = database.execute("SELECT key FROM idempotency_keys ORDER BY key").fetchall()
-    assert left == [("k",), ("k1",)]
+    assert left == [("open k",), ("open k1",)]

@@ -1,5 +1,7 @@
 """What the contract says of every query string: nothing is guessed, and what is wrong is named."""
 
+from typing import Any
+
 import pytest
 from door import Door, faulty, links
 
@@ -121,3 +123,48 @@ def test_a_cursor_of_another_list_or_a_cut_one_is_400(any_door: Door) -> None:
         assert any_door.get(f"/users?{query}&cursor={cursor}").status_code == 400, query
     for cut in range(0, len(cursor) - 1, 5):
         assert any_door.get(f"/users?sort=name&cursor={cursor[:cut]}").status_code == 400 or cut == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("attributes.plan=a&attributes.plan=b", "attributes.plan"),
+        ("attributes[plan]=a&attributes.plan=b", "attributes.plan"),
+        ("attributes.limit=a&limit=1&attributes.limit=b", "attributes.limit"),
+        ("attributes.limit=a&limit=1&limit=2", "limit"),
+    ],
+)
+def test_a_repeated_parameter_is_named_in_full(any_door: Door, query: str, name: str) -> None:
+    """Fault 10: a repeated `attributes.plan` was reported as `plan`."""
+    answer = any_door.get(f"/users?{query}")
+    assert answer.status_code == 400
+    assert faulty(answer) == {name}
+    assert answer.json["detail"] == f"The query parameter '{name}' is given twice."
+
+
+def test_the_known_parameters_are_all_named(any_door: Door) -> None:
+    """Fault 10: filters of attributes were left out."""
+    detail = any_door.get("/users?xyzzy=1").json["detail"]
+    for name in ("limit", "cursor", "sort", "q", "email", "created_after", "deleted", "attributes.<key>"):
+        assert name in detail.partition("Known are: ")[2].rstrip(".").split(", ")
+    assert "attributes" not in any_door.get(f"/users/{any_door.make()['id']}/history?xyzzy=1").json["detail"]
+    for near in ("attributes", "attribute.plan", "attributes."):
+        assert "Did you mean 'attributes.<key>'?" in any_door.get(f"/users?{near}=1").json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kwargs", "title"),
+    [
+        ("GET", "/users?x=1", {}, "Bad Request"),
+        ("GET", "/users/x", {}, "Not Found"),
+        ("DELETE", "/users", {}, "Method Not Allowed"),
+        ("POST", "/users", {"data": b"x" * (2**20 + 1), "content_type": "application/json"}, "Content Too Large"),
+        ("POST", "/users", {"data": b"x"}, "Unsupported Media Type"),
+        ("POST", "/users", {"json": {}}, "Unprocessable Content"),
+    ],
+)
+def test_a_title_is_the_same_whatever_python_serves(
+    any_door: Door, method: str, path: str, kwargs: dict[str, Any], title: str
+) -> None:
+    """Fault 10: before Python 3.13 a 422 was an "Unprocessable Entity" and a 413 a "Request Entity Too Large"."""
+    assert any_door(method, path, **kwargs).json["title"] == title

@@ -65,7 +65,7 @@ def require_made_alike(
     """By WRITTEN, by MADE_ONCE and by users.replace, which makes a row in SQLAlchemy."""
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
         lambda: users.register(draft, CALLER)[:2],
-        lambda: users.register(draft, CALLER, Attempt("key", draft, DAY))[:2],
+        lambda: users.register(draft, CALLER, Attempt("key", draft, DAY, "open"))[:2],
         lambda: (users.replace(plain_id, draft, anything, CALLER)[0], plain_id),
     ]
     plain_id, found = uuid.uuid4(), []
