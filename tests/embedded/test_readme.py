@@ -1,0 +1,31 @@
+"""Fault 24: the README can be typed from top to bottom, without Docker."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import readme
+from markdown import ROOT
+from shell import Shell
+
+from embedded.ports import free_port
+
+
+@pytest.mark.timeout(300)
+def test_the_readme_can_be_typed_from_top_to_bottom_without_docker(tmp_path: Path) -> None:
+    """Fault 24: each command of the path without Docker succeeds, in the order in which it is printed."""
+    port = str(free_port())
+    env = {**os.environ, "PORT": port, "DATA": str(tmp_path / "data")}
+    start, *rest = readme.commands("Without Docker")
+    assert start == "make run"
+    with (tmp_path / "run.log").open("w") as log:
+        running = subprocess.Popen(["make", "run"], cwd=ROOT, env=env, stdout=log, stderr=log)
+    try:
+        with Shell(ROOT, env) as shell:
+            ready = f"curl -s --retry 60 --retry-all-errors --retry-delay 1 http://localhost:{port}/api/health/ready"
+            assert shell.type(ready).status == 0, (tmp_path / "run.log").read_text()
+            readme.check(readme.walk(shell, rest, port, tmp_path))
+    finally:
+        running.terminate()
+        assert running.wait(60) is not None

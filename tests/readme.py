@@ -1,0 +1,40 @@
+"""The README's path from the start to a user who signs in, typed as printed but for port, names and files."""
+
+from pathlib import Path
+
+from markdown import blocks
+from shell import Shell
+
+PASSWORD = "correct horse battery"
+WAYS = ("With Docker", "Without Docker")
+_STARTS = ("docker compose up -d --wait", "make run")
+
+
+def commands(way: str) -> list[str]:
+    """The blocks of commands for one of WAYS, in order; the first one starts the service."""
+    others = [other for other in WAYS if other != way]
+    return [
+        block.text.strip()
+        for block in blocks("README.md")
+        if block.language == "sh" and not any(block.before.startswith(f"{other}") for other in others)
+    ]
+
+
+def walk(shell: Shell, typed: list[str], port: str, folder: Path) -> list[str]:
+    """Type the blocks; each has to succeed. Returns what each printed."""
+    printed = []
+    for block in typed:
+        text = block.replace("localhost:5000", f"localhost:{port}").replace(" cookies ", f" {folder}/cookies ")
+        asks = [("Password: ", PASSWORD), ("again: ", PASSWORD)] if "users create" in text else []
+        output, status = shell.type(text, asks)
+        assert status == 0, f"{block}\n{output}"
+        printed.append(output)
+    return printed
+
+
+def check(printed: list[str]) -> None:
+    """What a reader should have seen after the first two steps."""
+    text = "\n".join(printed)
+    for expected in ("Ada Lovelace", '"role":"editor"', '"action":"changed"', '"version":4', '"kind":"session"'):
+        assert expected in text, text
+    assert "401" not in text
