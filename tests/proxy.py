@@ -1,4 +1,4 @@
-"""A TCP proxy in front of Redis that can be slow, and a port on which nobody ever answers."""
+"""A TCP proxy in front of a server that can be slow, and a port on which nobody ever answers."""
 
 import contextlib
 import select
@@ -21,6 +21,7 @@ class Proxy:
         self.refuse = False
         self.connections = 0
         self._open: list[socket.socket] = []
+        self._server = self._serve
         self._closed = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -29,6 +30,10 @@ class Proxy:
     @property
     def port(self) -> int:
         return self._listener.getsockname()[1]
+
+    def divert(self, other: "Proxy") -> None:
+        """Let `other` serve the connections that are made from now on."""
+        self._server = other._serve
 
     def cut(self) -> None:
         """Break all connections that are open."""
@@ -55,7 +60,7 @@ class Proxy:
             if self.refuse:
                 client.close()
                 continue
-            threads.append(threading.Thread(target=self._serve, args=(client,), daemon=True))
+            threads.append(threading.Thread(target=self._server, args=(client,), daemon=True))
             threads[-1].start()
         for thread in threads:
             thread.join(5)
@@ -64,7 +69,7 @@ class Proxy:
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
             ends = [client, server]
             for one in ends:
-                # Redis and its clients do not wait to send more at once, either: that would cost 40 ms.
+                # Servers and their clients do not wait to send more at once, either: that would cost 40 ms.
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open += ends
             try:

@@ -113,12 +113,13 @@ class RedisCache:
         return False
 
     def ping(self) -> None:
-        """Raises: RedisError or OSError when Redis does not answer in time."""
+        """Raises: RedisError or OSError when Redis does not answer in time, on a fresh connection either."""
         with self._redis() as redis:
             if redis is not None:
                 redis.ping()
                 return
-        raise ConnectionError(self.link.error or "away")
+        self._connect()
+        self.link.worked()
 
     def close(self) -> None:
         """Close all connections."""

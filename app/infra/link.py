@@ -25,6 +25,8 @@ class Link:
         self.error = ""
         self._probe = probe
         self._up = True
+        self._losses = 0
+        self._lost_at = 0.0
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -39,17 +41,29 @@ class Link:
             if not self._up or self._closed.is_set():
                 return
             self._up = False
+            self._losses += 1
+            self._lost_at = time.monotonic()
             self.error = error.__class__.__name__
         log.warning("lost", what=self.name, error=self.error)
-        threading.Thread(target=self._keep_probing, name=f"probe-{self.name}", daemon=True).start()
+        name, loss = f"probe-{self.name}", self._losses
+        threading.Thread(target=self._keep_probing, args=(loss,), name=name, daemon=True).start()
+
+    def worked(self) -> None:
+        """Somebody, such as a health check, could use the thing: let all others try without waiting for a probe."""
+        with self._lock:
+            if self._up:
+                return
+            self._up, self.error = True, ""
+        log.info("back", what=self.name, away_s=round(time.monotonic() - self._lost_at, 3))
 
     def close(self) -> None:
         """End the probing thread, if there is one."""
         self._closed.set()
 
-    def _keep_probing(self) -> None:
-        lost, pause_s = time.monotonic(), _FIRST_PAUSE_S
-        while not self._closed.is_set():
+    def _keep_probing(self, loss: int) -> None:
+        """Probe until the thing works again after its loss number `loss`."""
+        pause_s = _FIRST_PAUSE_S
+        while not (self._up or self._losses != loss or self._closed.is_set()):
             try:
                 self._probe()
             # Whatever a probe raises means "not yet"; what it was is told by /api/health.
@@ -58,6 +72,4 @@ class Link:
                 self._closed.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
-                self._up, self.error = True, ""
-                log.info("back", what=self.name, away_s=round(time.monotonic() - lost, 3))
-                return
+                self.worked()

@@ -198,6 +198,10 @@ def connect(url: str, longest_s: float) -> DeadlineConnection:
         url,
         connect_timeout=_CONNECT_TIMEOUT_S,
         application_name="fullstack-app",
+        # So that the system ends an idle connection that a firewall forgot, before somebody uses it.
+        keepalives_idle=30,
+        keepalives_interval=5,
+        keepalives_count=3,
         options=f"{options} -c statement_timeout={int(longest_s * 1000)}",
     )
     set_json_dumps(orjson.dumps, connection)

@@ -15,6 +15,8 @@ from app.infra.postgres import DeadlineConnection, connect
 from app.infra.shared import Phase
 
 _PATIENCE_S = 1.0
+_KEPT_PATIENCE_S = 0.3
+"""How long a connection of before is waited for, so that a fresh one has the rest of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,22 @@ class Health:
             self._connection.close()
 
     def _ask_database(self) -> None:
-        """On a connection of its own: a busy pool is no illness."""
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._held.settings.database_url, _PATIENCE_S)
-            self._connection.autocommit = True
-        try:
-            self._connection.execute("SELECT 1")
-        except psycopg.Error:
-            self._connection.close()
-            raise
+        """On a connection of its own: a busy pool is no illness.
+
+        The one of before may have been ended or cut off meanwhile, so a fresh one decides. Raises: psycopg.Error
+        """
+        if self._connection is not None:
+            try:
+                self._connection.execute("SELECT 1")
+            except psycopg.Error:
+                self._connection.close()
+                self._connection = None
+        if self._connection is None:
+            fresh = connect(self._held.settings.database_url, _PATIENCE_S)
+            fresh.autocommit = True
+            fresh.deadline_s = _KEPT_PATIENCE_S
+            self._connection = fresh
+        self._held.database.worked()
 
 
 def health() -> Health:

@@ -1,0 +1,169 @@
+"""Fault 31: PostgreSQL or Redis drops idle connections, as a restart does; the next request is answered at once."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from people import PASSWORD, House
+from proxy import Proxy
+from running import Service
+
+from app.config import load_settings
+from app.services.preparation import prepare
+from embedded import FAST, Postgres, Redis
+
+DROPS = ["restarted", "killed", "idle connections ended"]
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL to be restarted."""
+    with Postgres(tmp_path_factory.mktemp("restarted") / "postgres", settings=FAST) as server:
+        prepare(load_settings({}, database_url=server.url))
+        yield server
+
+
+@pytest.fixture
+def postgres(own_postgres: Postgres) -> Postgres:
+    own_postgres.start()
+    with psycopg.connect(own_postgres.url, autocommit=True) as connection:
+        connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+    return own_postgres
+
+
+@pytest.fixture
+def house(make_app: Callable[..., Flask], postgres: Postgres) -> House:
+    return House(make_app(database_url=postgres.url, cache_ttl_s=0, log_level="error"))
+
+
+def drop(kind: str, postgres: Postgres) -> None:
+    """Drop all connections to PostgreSQL, which accepts new ones afterwards."""
+    if kind == "restarted":
+        postgres.restart()
+    elif kind == "killed":
+        postgres.kill()
+        postgres.start()
+    else:
+        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute(f"{others} AND backend_type = 'client backend'")
+
+
+def many_at_once(count: int, ask: Callable[[int], Any]) -> list[Any]:
+    """What `ask` gives to so many threads that begin at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int) -> Any:
+        barrier.wait()
+        return ask(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+@pytest.mark.parametrize("kind", DROPS)
+@pytest.mark.parametrize("path", ["/health/ready", "/health"])
+def test_the_first_health_check_finds_postgres_again(house: House, postgres: Postgres, kind: str, path: str) -> None:
+    for _ in range(3):
+        assert house.nobody.get(path).status_code == 200
+        drop(kind, postgres)
+        answer = house.nobody.get(path)
+        assert answer.status_code == 200, answer.text
+
+
+def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
+    make_app: Callable[..., Flask], postgres: Postgres
+) -> None:
+    """As by a firewall that has forgotten it: what is sent is never answered, and a new connection works."""
+    with Proxy(postgres.port) as proxy, Proxy(postgres.port) as other:
+        url = postgres.url.replace(f":{postgres.port}/", f":{proxy.port}/")
+        app = make_app(database_url=f"{url}?hostaddr=127.0.0.1", cache_ttl_s=0, log_level="error")
+        house = House(app)
+        assert house.nobody.get("/health/ready").status_code == 200
+        # Only connections of before are mute: who connects now gets another proxy.
+        proxy.mute = True
+        proxy.divert(other)
+        assert house.nobody.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("kind", DROPS)
+def test_the_first_requests_after_it_are_answered_reads_and_writes_alike(
+    house: House, postgres: Postgres, kind: str
+) -> None:
+    user = house.make("editor", password=PASSWORD)
+    program = house.by_token(user)
+    calls: list[Callable[[int], int]] = [
+        lambda _: program.get(f"/users/{user['id']}").status_code,
+        lambda _: program.get("/users?q=e").status_code,
+        lambda _: program.get(f"/users/{user['id']}/history").status_code,
+        lambda n: program.post("/users", {"username": f"{kind[:1]}{n}-{time.monotonic_ns()}"}).status_code,
+        lambda n: program.patch(f"/users/{made[n]['id']}", {"name": f"{time.monotonic_ns()}"}).status_code,
+        lambda n: program.put(f"/users/{made[n]['id']}", {"username": f"put-{n}"}).status_code,
+    ]
+    made = [program.make() for _ in range(8)]
+    for call in calls:
+        assert set(many_at_once(8, call)) <= {200, 201}
+        drop(kind, postgres)
+        assert set(many_at_once(8, call)) <= {200, 201}
+
+
+@pytest.mark.parametrize("kind", DROPS)
+def test_a_service_of_two_workers_is_ready_and_serves_as_soon_as_postgres_does(
+    serve: Callable[..., Service], postgres: Postgres, kind: str
+) -> None:
+    service = serve(DATABASE_URL=postgres.url, WORKERS="2", CACHE_TTL_S="0")
+    user = service.post("/api/users", {"username": "ada"}).json
+    for _ in range(3):
+        # Enough to be answered by each of the workers, which have connections then.
+        assert {service.get("/api/health/ready").status for _ in range(12)} == {200}
+        assert {service.get(f"/api/users/{user['id']}").status for _ in range(12)} == {200}
+        drop(kind, postgres)
+        found = [service.get("/api/health/ready").status for _ in range(12)]
+        found += [service.get(f"/api/users/{user['id']}").status for _ in range(12)]
+        found += [service("PATCH", f"/api/users/{user['id']}", {"name": f"{n}"}).status for n in range(6)]
+        assert set(found) == {200}
+
+
+def test_what_was_refused_while_postgres_was_away_is_served_as_soon_as_it_is_ready(
+    house: House, postgres: Postgres
+) -> None:
+    """Whoever sees it ready sends requests: the circuit breaker does not wait for its next probe."""
+    user = house.make()
+    program = house.by_token(house.admin.user)
+    assert house.nobody.get("/health/ready").status_code == 200
+    postgres.stop()
+    assert program.get(f"/users/{user['id']}").status_code == 503
+    # The pauses between probes grow to a second.
+    time.sleep(3)
+    assert house.nobody.get("/health/ready").status_code == 503
+    postgres.start()
+    assert house.nobody.get("/health/ready").status_code == 200
+    assert program.get(f"/users/{user['id']}").status_code == 200
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis to be restarted, that keeps its data."""
+    with Redis(tmp_path / "redis", settings={"appendonly": "yes", "appendfsync": "always"}) as server:
+        yield server
+
+
+def test_the_first_requests_after_a_restart_of_redis_are_answered(
+    make_app: Callable[..., Flask], postgres: Postgres, own_redis: Redis
+) -> None:
+    house = House(make_app(database_url=postgres.url, redis_url=own_redis.url, log_level="error"))
+    user = house.make("editor", password=PASSWORD)
+    browser = house.by_session(user)
+    for _ in range(3):
+        assert set(many_at_once(4, lambda _: browser.get("/me/sessions").status_code)) == {200}
+        assert house.nobody.get("/health").json["status"] == "ok"
+        own_redis.restart()
+        assert house.nobody.get("/health").json["status"] == "ok"
+        assert set(many_at_once(4, lambda _: browser.get("/me/sessions").status_code)) == {200}
+        assert house.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
