@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,10 @@ IS_ROOT = os.geteuid() == 0
 NOBODY = "65534:65534"
 # As root both ways to step down, as the machine would choose one and never try the other.
 WAYS = [None, NOBODY] if IS_ROOT else [None]
+
+_SERVERS = ("postgres", "redis-server")
+_seen: dict[Path, set[psutil.Process]] = {}
+"""What was found in a folder before: an orphan may say nothing of it any more."""
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can be another user")
 
@@ -62,18 +67,32 @@ class Script:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Return all living processes that work in the folder or were started on it."""
-    found = []
+    """Return all living processes that work in the folder, were started on it, or descend from such a one.
+
+    Raises: AssertionError, when there is one of which nobody may tell where it belongs
+    """
+    found, hidden = set(), set()
     for process in psutil.process_iter():
         try:
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            inside = Path(process.cwd()).is_relative_to(folder)
             named = any(str(folder) in word for word in process.cmdline()[1:])
-        except psutil.Error:
+            inside = named or Path(process.cwd()).is_relative_to(folder)
+        except psutil.NoSuchProcess:
             continue
-        if alive and (inside or named) and process.pid != os.getpid():
-            found.append(process)
-    return found
+        except psutil.AccessDenied:
+            # In a container root may not read where another user's process works.
+            inside = False
+            hidden.add(process)
+        if inside:
+            found.add(process)
+    for process in list(found):
+        with suppress(psutil.NoSuchProcess):
+            found.update(process.children(recursive=True))
+    found |= _seen.get(folder, set())
+    lost = [process for process in hidden - found if _is_orphaned_server(process)]
+    assert not lost, f"whose are these? {lost}"
+    living = {process for process in found if process.pid != os.getpid() and _is_alive(process)}
+    _seen.setdefault(folder, set()).update(living)
+    return sorted(living, key=lambda process: process.pid)
 
 
 def wait_until_none_is_left(folder: Path, seconds: float = 10) -> None:
@@ -82,3 +101,17 @@ def wait_until_none_is_left(folder: Path, seconds: float = 10) -> None:
     while left := processes_of(folder):
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.05)
+
+
+def _is_orphaned_server(process: psutil.Process) -> bool:
+    try:
+        return _is_alive(process) and process.name() in _SERVERS and process.ppid() in (0, 1)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
