@@ -1,12 +1,14 @@
 """What the tests share: one private PostgreSQL and Redis, and the application on top of them."""
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import left_out
 import psycopg
 import pytest
 import redis
@@ -23,7 +25,28 @@ from app.services import signing_in
 from app.services.preparation import prepare
 from embedded import Stack, stack
 
+BEGAN_S = pytest.StashKey[float]()
 POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember when the run began."""
+    config.stash[BEGAN_S] = time.monotonic()
+
+
+def pytest_report_header() -> list[str]:
+    """Say before the first test which ones are left out."""
+    return [f"left out: {reason}" for reason in left_out.reasons()]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say it again after the last one, with what passed and in how many minutes."""
+    minutes = (time.monotonic() - config.stash[BEGAN_S]) / 60
+    terminalreporter.write_line(
+        f"{len(terminalreporter.stats.get('passed', []))} tests passed in {minutes:.1f} minutes"
+    )
+    for line in pytest_report_header():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

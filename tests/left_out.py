@@ -1,0 +1,18 @@
+"""What a run of the tests leaves out on this machine, and why: said at its start and at its end."""
+
+import os
+import shutil
+
+from embedded import chromium
+
+
+def reasons() -> list[str]:
+    """One sentence for each group of tests that can't run here."""
+    found = []
+    if chromium.program() is None:
+        found.append(f"tests/browser: {chromium.MISSING}")
+    if os.geteuid() != 0:
+        found.append("tests of another user's files and servers: only root can be another user")
+    if shutil.which("npx") is None:
+        found.append("the linter of the OpenAPI document: it needs Node.js (npx)")
+    return found
