@@ -58,15 +58,13 @@ def settled(form: Form) -> Form:
     return {**form, **theirs}
 
 
-def choices(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]] | None]:
-    """Two versions of a person, merged, and the fields where both changed what was there: my value and theirs.
+def choices(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]]]:
+    """Two versions of a user, merged, and the fields that both changed, to different values: my value and theirs.
 
-    What I left as it was becomes theirs. None instead of fields: there is no difference at all.
+    A field that I left alone becomes theirs, a field that they left alone stays mine.
     """
     was = _was(mine)
     differing = [name for name in FIELDS if not _same(name, mine[name], theirs[name])]
-    if not differing and not mine["password"]:
-        return theirs, None
     mine_changed = [name for name in differing if not _same(name, mine[name], was.get(name))]
     contested = {
         name: (mine[name], theirs[name]) for name in mine_changed if not _same(name, theirs[name], was.get(name))

@@ -8,7 +8,7 @@ from typing import cast, get_args
 from urllib.parse import urlencode
 
 import orjson
-from flask import redirect, request, url_for
+from flask import Response, redirect, request, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -104,26 +104,30 @@ def index() -> WerkzeugResponse:
 
 @blueprint.post("/people/bulk")
 def change_many() -> WerkzeugResponse:
-    """Do something with all who were picked; with all who match only after their number was confirmed."""
+    """Change the users who were picked, or all who match, once their number was confirmed."""
     action = cast("Action", _one_of("action", get_args(Action)))
     role = cast("Role", _one_of("role", get_args(Role))) if action == "role" else None
     asked = Asked.of(request.form.get("query", "").encode())
     undone = request.form.get("deleted_at")
+    if not undone and "expected" not in request.form:
+        return _confirm(action, role, asked)
     if undone:
         chosen = Chosen(deleted_at=validated(_Undo, {"deleted_at": undone}).deleted_at)
-    elif "all" in request.form:
-        if "expected" not in request.form:
-            count = listing.count(asked.query(), exact=True)
-            return page("confirm.html", action=action, role=role, asked=asked, count=count, most=bulk.MOST)
-        chosen = Chosen(query=asked.query())
     else:
-        chosen = Chosen(ids=_picked())
-    expected = _whole("expected") if "expected" in request.form else None
+        chosen = Chosen(query=asked.query()) if "all" in request.form else Chosen(ids=_picked())
+    expected = None if undone else _whole("expected")
     outcome = bulk.apply(action, chosen, caller(), role=role, expected=expected)
     news = {"done": "undone" if undone else action, "n": str(outcome.changed)}
     if outcome.deleted_at:
         news["undo"] = outcome.deleted_at.isoformat()
     return redirect(asked.address(**news), HTTPStatus.SEE_OTHER)
+
+
+def _confirm(action: Action, role: Role | None, asked: Asked) -> Response:
+    """Ask whether to go on, with the number of users."""
+    ids = () if "all" in request.form else _picked()
+    count = len(ids) or listing.count(asked.query(), exact=True)
+    return page("confirm.html", action=action, role=role, asked=asked, ids=ids, count=count, most=bulk.MOST)
 
 
 def _says_something(name: str, value: str | None) -> bool:
@@ -146,7 +150,7 @@ def _one_of(field: str, known: tuple[str, ...]) -> str:
 
 
 def _picked() -> tuple[uuid.UUID, ...]:
-    ids = tuple(user_id_of(text) for text in request.form.getlist("id"))
+    ids = tuple(dict.fromkeys(user_id_of(text) for text in request.form.getlist("id")))
     if not ids:
         raise Invalid([Fault("id", "nobody is picked")])
     return ids

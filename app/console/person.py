@@ -22,6 +22,8 @@ from app.web.access import actor, caller, session
 from app.web.reading import user_id_of
 
 _HISTORY = 20
+_TRIES = 3
+"""Saves of a form while others save other fields of the same user."""
 _REFUSALS = (Invalid, Malformed, Taken, Forbidden, Conflict)
 
 blueprint = pages_of("person")
@@ -69,7 +71,7 @@ def show(user_id: str) -> Response:
 
 @blueprint.post("/people/<user_id>")
 def save(user_id: str) -> WerkzeugResponse:
-    """Save a person, unless somebody else has meanwhile: then both versions are shown, to choose field by field."""
+    """Save the fields that were edited. Of those that somebody else changed meanwhile, both values are offered."""
     found = user_id_of(user_id)
     person = _now(found)
     draft = filled()
@@ -77,19 +79,20 @@ def save(user_id: str) -> WerkzeugResponse:
         return _person(found, person, {**shown(person), **draft}, {}, is_draft=True)
     # What the form does not offer to this actor stays as it is.
     form = settled({**shown(person), "version": "", "was": "{}", **given()})
-    try:
-        users.replace(found, edited(form, person), _is_shown(form, person), caller())
-    except Stale:
-        person = _now(found)
-        theirs = shown(person)
-        form, contested = choices(form, theirs)
-        if contested is None:
-            # The same form sent twice, or two who made the same change.
+    for _ in range(_TRIES):
+        try:
+            users.replace(found, edited(form, person), _is_shown(form, person), caller())
+        except Stale:
+            person = _now(found)
+            form, contested = choices(form, shown(person))
+            # Whether they changed the password too can't be seen.
+            if contested or form["password"]:
+                break
+        except _REFUSALS as error:
+            return _person(found, person, form, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
+        else:
             return redirect(url_for(".show", user_id=found, done="saved"), HTTPStatus.SEE_OTHER)
-        return _person(found, person, form, {}, HTTPStatus.CONFLICT, contested=contested)
-    except _REFUSALS as error:
-        return _person(found, person, form, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
-    return redirect(url_for(".show", user_id=found, done="saved"), HTTPStatus.SEE_OTHER)
+    return _person(found, person, form, {}, HTTPStatus.CONFLICT, contested=contested)
 
 
 @blueprint.post("/people/<user_id>/delete")

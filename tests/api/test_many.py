@@ -16,10 +16,15 @@ def people(admin: FlaskClient) -> list[str]:
     return [make(admin, username=f"bob{n}", name=f"Bob {n}").rpartition("/")[2] for n in range(5)]
 
 
-def many(browser: FlaskClient, action: str, ids: list[str] | None = None, **form: str) -> TestResponse:
+def ask(browser: FlaskClient, action: str, ids: list[str] | None = None, **form: str) -> TestResponse:
     return browser.post(
         "/people/bulk", data={"action": action, "id": ids or [], **form}, headers={"Origin": "http://localhost"}
     )
+
+
+def many(browser: FlaskClient, action: str, ids: list[str] | None = None, **form: str) -> TestResponse:
+    """The same, with the number of those who were picked confirmed."""
+    return ask(browser, action, ids, **({"expected": str(len(ids))} if ids else {}), **form)
 
 
 def named(browser: FlaskClient, query: str) -> list[str]:
@@ -28,7 +33,8 @@ def named(browser: FlaskClient, query: str) -> list[str]:
 
 def undo_of(browser: FlaskClient, answer: TestResponse) -> dict[str, str]:
     page = browser.get(answer.location).text
-    return {name: hidden(page, name) for name in ("deleted_at",)}
+    undo = page.partition('class="note news"')[2].partition("</form>")[0]
+    return {name: hidden(f"<main{undo}", name) for name in ("deleted_at", "query")}
 
 
 def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, people: list[str]) -> None:
@@ -55,10 +61,51 @@ def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, people
     assert named(admin, "q=bob") == ["bob0", "bob1", "bob2", "bob3"]
 
 
+@pytest.mark.parametrize("action", ["activate", "deactivate", "role", "delete", "restore"])
+def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, people: list[str], action: str) -> None:
+    """Fault 27: a change of many asks first, with the number, also when only some of a page were picked."""
+    if action == "restore":
+        many(admin, "delete", people)
+    before = [admin.get(f"/api/users?{query}").json for query in ("", "deleted=true")]
+    form = {"query": "q=bob&sort=name", **({"role": "viewer"} if action == "role" else {})}
+    asked = ask(admin, action, [*people[:3], people[0]], **form)
+    assert asked.status_code == 200
+    assert re.search(r"<h1>[^<]*\b3 users\b", asked.text)
+    assert [admin.get(f"/api/users?{query}").json for query in ("", "deleted=true")] == before
+    assert re.findall(r'name="id" value="([^"]+)"', asked.text) == people[:3]
+    fields = {name: hidden(asked.text, name) for name in ("expected", "query", *(["role"] if action == "role" else []))}
+    done = ask(admin, action, people[:3], **fields)
+    assert (done.status_code, done.location.partition("&done=")[0]) == (303, "/people?q=bob&sort=name")
+    one = ask(admin, action, people[3:4], **form)
+    assert re.search(r"<h1>[^<]*\bone user\b", one.text)
+
+
+def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskClient, people: list[str]) -> None:
+    send(admin, f"/people/{people[0]}/delete")
+    refused = many(admin, "deactivate", people[:3])
+    assert refused.status_code == 409
+    assert "The number of users is 2 now, not 3." in refused.text
+
+
+@pytest.mark.parametrize("chosen", ["picked", "all"])
+def test_undo_returns_to_the_search_that_the_change_began_in(
+    admin: FlaskClient, people: list[str], chosen: str
+) -> None:
+    """Fault 27: undoing a change of many leads back to the same search."""
+    query = "q=bob&role=member&sort=-name"
+    if chosen == "picked":
+        done = many(admin, "delete", people[:3], query=query)
+    else:
+        done = ask(admin, "delete", all="1", expected="5", query=query)
+    undone = ask(admin, "restore", **undo_of(admin, done))
+    number = 3 if chosen == "picked" else 5
+    assert (undone.status_code, undone.location) == (303, f"/people?{query}&done=undone&n={number}")
+
+
 def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, people: list[str]) -> None:
     asked = many(admin, "deactivate", query="q=bob&role=member", all="1")
     assert asked.status_code == 200
-    assert "Deactivate 5 people?" in asked.text
+    assert "Deactivate 5 users?" in asked.text
     assert named(admin, "active=false") == []
     fields = {name: hidden(asked.text, name) for name in ("all", "expected", "query")}
     assert fields["query"] == "q=bob&amp;role=member" or html.unescape(fields["query"]) == "q=bob&role=member"

@@ -36,6 +36,26 @@ _OUTSIDE = """(width) => {
     const all = document.documentElement.scrollWidth;
     return all > width ? [`the page is ${all} px wide`, ...lines] : lines;
 }"""
+# Headings to which what follows comes nearer than 8 px, and buttons whose text takes more than one line.
+_CROWDED = """() => {
+    const box = (node) => node.getBoundingClientRect();
+    const isShown = (node) => box(node).width > 1 && box(node).height > 1 && !node.closest(".hidden");
+    const all = [...document.body.querySelectorAll("*")].filter(isShown);
+    const gap = (heading) => {
+        const later = all.slice(all.indexOf(heading) + 1).filter((node) => !heading.contains(node));
+        const below = later.find((node) => box(node).top >= box(heading).bottom - 2);
+        return below ? Math.round(box(below).top - box(heading).bottom) : 100;
+    };
+    const headings = all.filter((node) => node.matches("h1, h2") && gap(node) < 8);
+    const buttons = all.filter((node) => node.matches("[data-copy]") && box(node).height > 44);
+    return [...headings, ...buttons].map((node) => `${node.localName}: ${node.textContent.trim().slice(0, 40)}`);
+}"""
+
+
+def spaced(page: Page) -> None:
+    """Fault 27: headings keep their distance, and the button that copies stays on one line."""
+    found = page.evaluate(_CROWDED)
+    assert found == [], "\n".join([f"crowded: {page.url}", *found])
 
 
 def axe(page: Page) -> None:

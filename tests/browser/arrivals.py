@@ -114,7 +114,14 @@ def _asked_for_all(house: House, look: Look) -> Page:
     page.get_by_role("checkbox", name="Pick crowd-59").check()
     page.get_by_role("checkbox", name="All that match").check()
     steps.press(page, "Delete")
-    page.get_by_role("heading", name="Delete 60 people?").wait_for()
+    page.get_by_role("heading", name="Delete 60 users?").wait_for()
+    return page
+
+
+def _asked_for_picked(house: House, look: Look) -> Page:
+    page = _picked(house, look)
+    steps.press(page, "Deactivate")
+    page.get_by_role("heading", name="Deactivate one user?").wait_for()
     return page
 
 
@@ -181,6 +188,7 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "tokens": _at("/api-tokens"),
     "tokens, one made": _token_made,
     "people, some picked": _picked,
+    "people, picked ones confirmed": _asked_for_picked,
     "people, all that match": _asked_for_all,
     "trash, before purging": _asked_to_purge,
     "shortcuts": _keys,

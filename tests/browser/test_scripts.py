@@ -91,6 +91,8 @@ def test_some_are_picked_and_changed_at_once(page: Page, crowd: list[str]) -> No
     for name in crowd[:2]:
         page.get_by_role("checkbox", name=f"Pick {name}").check()
     deactivate.click()
+    expect(steps.heading(page)).to_have_text("Deactivate 2 users?")
+    steps.press(page, "Yes, all 2")
     expect(steps.news(page)).to_have_text("2 people were changed.")
     expect(page).to_have_url(re.compile(r"/people\?sort=name$"))
     expect(page.get_by_role("row").filter(has_text=crowd[1])).to_contain_text("inactive")
@@ -103,12 +105,13 @@ def test_all_that_match_are_deleted_after_a_question_and_come_back_by_undo(page:
     expect(page.get_by_role("checkbox", name=f"Pick {crowd[7]}")).to_be_checked()
     page.get_by_role("checkbox", name="All that match, not only this page").check()
     steps.press(page, "Delete")
-    expect(steps.heading(page)).to_have_text("Delete 60 people?")
-    steps.press(page, "Yes, all of them")
+    expect(steps.heading(page)).to_have_text("Delete 60 users?")
+    steps.press(page, "Yes, all 60")
     expect(steps.news(page)).to_contain_text("60 people are in the trash now.")
     expect(page.get_by_text("Nobody matches.")).to_be_visible()
     steps.press(page, "Undo")
     expect(steps.news(page)).to_have_text("60 people are back.")
+    expect(page).to_have_url(re.compile(r"/people\?q=person&sort=name$"))
 
 
 def test_a_conflict_is_settled_field_by_field(page: Page, closed: House) -> None:

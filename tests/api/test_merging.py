@@ -1,0 +1,88 @@
+"""Fault 27: two who edit one user at once are asked only about the fields that both changed."""
+
+import re
+
+import pytest
+from browsing import form_of, make, send, version, versions
+from flask.testing import FlaskClient
+
+TO = {
+    "name": ("Mine", "Theirs"),
+    "username": ("mine", "theirs"),
+    "email": ("mine@example.org", "theirs@example.org"),
+    "role": ("viewer", "editor"),
+    "attributes": ('{"plan": "mine"}', '{"plan": "theirs"}'),
+    "active": ("", "on"),
+}
+
+
+def asked(page: str) -> set[str]:
+    """The fields about which a page asks."""
+    return set(re.findall(r'name="keep_(\w+)"', page))
+
+
+@pytest.mark.parametrize("theirs", TO)
+@pytest.mark.parametrize("mine", TO)
+def test_only_a_field_that_both_changed_is_asked_about(admin: FlaskClient, mine: str, theirs: str) -> None:
+    path = make(admin, name="Bob", username="bob")
+    form = form_of(admin, path, **{mine: TO[mine][0]})
+    assert send(admin, path, **form_of(admin, path, **{theirs: TO[theirs][1]})).status_code == 303
+    answer = send(admin, path, **form)
+    if mine == theirs and mine != "active":
+        assert answer.status_code == 409
+        assert asked(answer.text) == {mine}
+        return
+    assert (answer.status_code, answer.location) == (303, f"{path}?done=saved")
+    page = form_of(admin, path)
+    assert page[mine] == TO[mine][0] or mine in ("attributes", "active")
+    assert page[theirs] == TO[theirs][1] or theirs in ("attributes", "active")
+    user = admin.get(f"/api/users/{path.rpartition('/')[2]}").json
+    assert user["active"] is (mine != "active")
+    plan = "mine" if mine == "attributes" else "theirs" if theirs == "attributes" else None
+    assert user["attributes"].get("plan") == plan
+
+
+def test_what_only_one_changed_is_not_asked_beside_what_both_changed(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    mine = form_of(admin, path, name="Mine", role="viewer")
+    send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
+    conflict = send(admin, path, **mine)
+    assert asked(conflict.text) == {"name"}
+    assert conflict.text.count("Saved meanwhile") == 1
+    assert "Saved meanwhile: Theirs" in conflict.text
+    assert '<option value="viewer" selected>' in conflict.text
+    assert 'value="theirs@example.org"' in conflict.text
+
+
+def test_a_program_that_writes_all_the_time_keeps_nobody_from_saving(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    mine = form_of(admin, path, name="Mine")
+    for number in range(3):
+        send(admin, path, **form_of(admin, path, attributes=f'{{"seen": {number}}}'))
+    assert send(admin, path, **mine).status_code == 303
+    user = admin.get(f"/api/users/{path.rpartition('/')[2]}").json
+    assert (user["name"], user["attributes"]) == ("Mine", {"seen": 2})
+
+
+def test_a_password_is_never_merged_unseen(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob")
+    mine = form_of(admin, path, password="a long password of mine")
+    send(admin, path, **form_of(admin, path, password="a long password of theirs"))
+    conflict = send(admin, path, **mine)
+    assert conflict.status_code == 409
+    assert asked(conflict.text) == set()
+    assert "Type the password again" in conflict.text
+    assert "of mine" not in conflict.text
+    assert version(admin, path) == "2"
+
+
+def test_a_value_that_is_gone_is_offered_as_such(admin: FlaskClient) -> None:
+    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    mine = form_of(admin, path, email="mine@example.org")
+    send(admin, path, **form_of(admin, path, email=""))
+    conflict = send(admin, path, **mine)
+    assert asked(conflict.text) == {"email"}
+    assert "Saved meanwhile: (none)" in conflict.text
+    kept = {"keep_email": "theirs", "theirs_email": ""}
+    assert send(admin, path, **{**mine, **versions(conflict.text), **kept}).status_code == 303
+    assert admin.get(f"/api/users/{path.rpartition('/')[2]}").json["email"] is None
