@@ -6,6 +6,7 @@ from flask_openapi3 import Info, License, OpenAPI, Server
 
 from app.cli import install_commands
 from app.config import load_settings
+from app.console.error_pages import install_error_pages
 from app.console.formats import install_formats
 from app.console.language import install_languages
 from app.extensions import Resources, cache, db, engine_options, engine_url
@@ -59,6 +60,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     install_proxies(app, settings.proxy_networks)
     install_watching(app)
     install_problems(app)
+    install_error_pages(app)
     install_phases(app)
     install_access(app)
     install_languages(app)

@@ -17,14 +17,14 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.assets import asset_url
 from app.console.language import LANGUAGES, language, said
 from app.console.targets import local
-from app.errors import DomainError, Unauthorized
+from app.errors import DomainError, Invalid, Malformed, Unauthorized
 from app.extensions import resources
 from app.models import ROLES
 from app.services import administrators, users
 from app.services.authority import NOBODY, OPEN
 from app.web.access import actor, confirm
 from app.web.guard import SAFE, is_same_origin
-from app.web.problems import STATUSES
+from app.web.problems import STATUSES, headers_of
 from app.web.waiting import body_awaited
 from app.web.watching import request_id
 
@@ -37,15 +37,16 @@ _POLICY = (
     " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _TARGET = re.compile(r"[a-z]+#([a-z-]+)", re.ASCII)
+_NAME_CHARACTERS = 50
 _REFILLED: set[str] = set()
 
 
 def pages_of(noun: str) -> Blueprint:
     """A blueprint whose errors are pages; who has to sign in is led to where that is done."""
     found = Blueprint(noun, __name__)
-    found.register_error_handler(DomainError, _refused)
-    found.register_error_handler(HTTPException, _misused)
-    found.register_error_handler(Exception, _unforeseen)
+    found.register_error_handler(DomainError, refused)
+    found.register_error_handler(HTTPException, misused)
+    found.register_error_handler(Exception, unforeseen)
     found.before_request(_await_form)
     return found
 
@@ -98,6 +99,23 @@ def faults_of(error: DomainError) -> Mapping[str, str]:
     return found or {"form": said(str(error))}
 
 
+def sentence_of(error: DomainError) -> str:
+    """What is wrong, in words for a reader: rules of fields are for programs, and for forms that show those fields."""
+    if not isinstance(error, Invalid | Malformed):
+        return said(str(error))
+    own = [said(fault.message) for fault in error.faults if fault.field == "form"]
+    names = ", ".join(dict.fromkeys(fault.field[:_NAME_CHARACTERS].replace("'", "") for fault in error.faults))
+    if own:
+        return " ".join(own)
+    if request.method in SAFE:
+        return said(f"Something in this address is not right: '{names}'." if names else "This address can't be read.")
+    return said(f"Something in this form is not right: '{names}'.") if names else _unusable()
+
+
+def _unusable() -> str:
+    return str(gettext("The service can't use what the browser sent."))
+
+
 def _own_name() -> str | None:
     """The name of who is signed in, if it can be told: a page that says what is wrong must not fail for it."""
     who = actor()
@@ -120,7 +138,8 @@ def _await_form() -> WerkzeugResponse | None:
     return None
 
 
-def _refused(error: DomainError) -> WerkzeugResponse:
+def refused(error: DomainError) -> WerkzeugResponse:
+    """What a service refuses, as a page; who has to sign in is led to where that is done."""
     if isinstance(error, Unauthorized):
         return _sign_in_first()
     status = STATUSES[type(error)]
@@ -133,9 +152,10 @@ def _refused(error: DomainError) -> WerkzeugResponse:
     }
     title = titles.get(status, gettext("Something is not right"))
     target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
-    if target:
-        return page("_refused.html", status, sentence=said(str(error)), title=title, target=target[1])
-    return page("refused.html", status, sentence=said(str(error)), title=title)
+    shown = {"sentence": sentence_of(error), "title": title, "target": target and target[1]}
+    response = page("_refused.html" if target else "refused.html", status, **shown)
+    response.headers.update(headers_of(error))
+    return response
 
 
 def _current_page() -> str:
@@ -147,14 +167,30 @@ def _current_page() -> str:
     return local(f"{here.path}?{here.query}".rstrip("?"))
 
 
-def _misused(error: HTTPException) -> WerkzeugResponse:
-    """What Flask and werkzeug raise on a page: a form that is too large, mostly."""
-    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+def misused(error: HTTPException) -> WerkzeugResponse:
+    """What Flask and werkzeug raise, as a page: addresses and methods that there are not, forms that are too large."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    if status < HTTPStatus.BAD_REQUEST:
         return error.get_response()
-    return page("refused.html", error.code, sentence=error.description, title=gettext("Something is not right"))
+    sentences = {
+        HTTPStatus.NOT_FOUND: gettext("There is no such page."),
+        HTTPStatus.METHOD_NOT_ALLOWED: gettext("There is no page here, only something that a form sends to."),
+        HTTPStatus.REQUEST_TIMEOUT: gettext("The form did not arrive in time. Please send it again."),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: gettext("The form is too large."),
+        HTTPStatus.REQUEST_URI_TOO_LONG: gettext("This address is too long."),
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: gettext(
+            "The browser sent too much with this request. Deleting the cookies of this site may help."
+        ),
+    }
+    title = gettext("Not found") if status == HTTPStatus.NOT_FOUND else gettext("Something is not right")
+    sentence = sentences.get(HTTPStatus(status), _unusable())
+    response = page("refused.html", status, sentence=sentence, title=title)
+    response.headers.update(headers_of(error))
+    return response
 
 
-def _unforeseen(error: Exception) -> Response:
+def unforeseen(error: Exception) -> Response:
+    """A fault of ours, as a page that does not show it."""
     log.error("unforeseen", exc_info=error)
     sentence = gettext("Something went wrong here. Tell who runs the service this number: %(id)s", id=request_id())
     return page("refused.html", HTTPStatus.INTERNAL_SERVER_ERROR, sentence=sentence, title=gettext("An error"))

@@ -1,7 +1,6 @@
 """People: find them, and change many at once. All that a list shows is in its address."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast, get_args
@@ -12,7 +11,7 @@ from flask import Response, redirect, request, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.pages import faults_of, is_fragment, page, pages_of
+from app.console.pages import is_fragment, page, pages_of, sentence_of
 from app.errors import Fault, Invalid, Malformed
 from app.schemas import ListQuery
 from app.services import bulk, listing
@@ -73,7 +72,7 @@ class Asked:
 def index() -> WerkzeugResponse:
     """A page of the list."""
     asked, found, total = Asked(()), listing.Page(b"[]", None, None), (0, True)
-    faults: Mapping[str, str] = {}
+    fault = None
     try:
         asked = Asked.of(request.query_string)
         if _KEPT in request.args and not is_fragment():
@@ -84,14 +83,14 @@ def index() -> WerkzeugResponse:
         is_all = query.cursor is None and found.next_cursor is None
         total = (len(people), True) if is_all else listing.about(query)
     except (Invalid, Malformed) as error:
-        people, faults = [], faults_of(error)
+        people, fault = [], sentence_of(error)
     response = page(
         "_list.html" if is_fragment() else "people.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if faults else HTTPStatus.OK,
+        HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
         people=people,
         asked=asked,
         sort=asked.get("sort", NEWEST_FIRST),
-        faults=faults,
+        fault=fault,
         total=total,
         next=asked.address(cursor=found.next_cursor) if found.next_cursor else None,
         previous=asked.address(cursor=found.previous_cursor) if found.previous_cursor else None,
@@ -152,7 +151,7 @@ def _one_of(field: str, known: tuple[str, ...]) -> str:
 def _picked() -> tuple[uuid.UUID, ...]:
     ids = tuple(dict.fromkeys(user_id_of(text) for text in request.form.getlist("id")))
     if not ids:
-        raise Invalid([Fault("id", "nobody is picked")])
+        raise Invalid([Fault("form", "Nobody is picked.")])
     return ids
 
 

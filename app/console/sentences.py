@@ -43,9 +43,10 @@ SENTENCES = (
     marked("Invalid \\escape at line {}, column {}."),
     marked("The name {} stands twice in one JSON object."),
     marked("The number {} is too large."),
-    marked("The query parameter {} is given twice."),
-    marked("The query parameter {} is not known. Did you mean {}?"),
-    marked("The query parameter {} is not known. Known are"),
+    marked("This address can't be read."),
+    marked("Something in this address is not right: {}."),
+    marked("Something in this form is not right: {}."),
+    marked("Nobody is picked."),
     # authority, tokens, limits, sessions
     marked("The role {} may not touch a user with the role {}."),
     marked("The role {} may not hand out the role {}."),

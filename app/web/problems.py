@@ -65,9 +65,9 @@ _TITLES = {
 
 def install_problems(app: Flask) -> None:
     """Answer every error of `app` with a problem."""
-    app.register_error_handler(DomainError, _domain)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unforeseen)
+    app.register_error_handler(DomainError, domain_problem)
+    app.register_error_handler(HTTPException, http_problem)
+    app.register_error_handler(Exception, unforeseen_problem)
 
 
 def problem(
@@ -101,26 +101,30 @@ def quota_headers(quota: Quota) -> dict[str, str]:
     }
 
 
-def _domain(error: DomainError) -> Response:
-    status = STATUSES[type(error)]
-    headers: dict[str, str] = {}
-    if isinstance(error, Unavailable):
-        headers["Retry-After"] = str(error.retry_after_s)
+def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
+    """What a response to an error says beside its body: when to try again, which methods there are."""
+    if isinstance(error, HTTPException):
+        return {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     if isinstance(error, TooMany):
-        headers = {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
+        return {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+
+
+def domain_problem(error: DomainError) -> Response:
+    """What a service refuses."""
     detail = "Some fields are not right." if isinstance(error, Invalid) else str(error)
-    return problem(status, detail, getattr(error, "faults", None), headers)
+    return problem(STATUSES[type(error)], detail, getattr(error, "faults", None), headers_of(error))
 
 
-def _http(error: HTTPException) -> Response:
+def http_problem(error: HTTPException) -> Response:
     """What Flask and werkzeug raise: 404, 405 with Allow, 413, 415 ..."""
     status = error.code or 500
     if status < HTTPStatus.BAD_REQUEST:
         return Response(status=status, headers=error.get_headers())
-    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return problem(status, error.description or title_of(status), headers=headers)
+    return problem(status, error.description or title_of(status), headers=headers_of(error))
 
 
-def _unforeseen(error: Exception) -> Response:
+def unforeseen_problem(error: Exception) -> Response:
+    """A fault of ours, which is logged and not shown."""
     log.error("unforeseen", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")

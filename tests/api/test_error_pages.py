@@ -1,0 +1,219 @@
+"""Errors as a browser sees them: a page with a way back, wherever they come from; a program gets a problem."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from browsing import OWN, send
+from door import Door
+from flask import Flask
+from flask.testing import FlaskClient
+from people import House
+from werkzeug.test import TestResponse
+
+from app.infra.shared import Phase
+from app.services import listing
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
+FRENCH = {**BROWSER, "Accept-Language": "fr"}
+UNKNOWN = ["/nowhere", "/people/x/y/z", "/%ff", "/%00", "/people//x", "/apis", "/index.php"]
+RAW = [
+    "problem",
+    "Traceback",
+    "input should",
+    "Input should",
+    "query parameter",
+    "UTF-8",
+    "pydantic",
+    "URL was not found",
+]
+
+
+def require_page(answer: TestResponse, status: int, sentence: str = "") -> None:
+    """A page of ours that says something to a reader, and leads back."""
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Request-ID"]
+    main = answer.text.partition("<main")[2].partition("</main>")[0]
+    assert "<a " in main
+    assert sentence in main.replace("&#39;", "'"), main
+    assert not [word for word in RAW if word in main]
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
+def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Flask, path: str) -> None:
+    """Fault 11: it was JSON, for who is signed in and for strangers."""
+    for browser in (admin, app.test_client()):
+        require_page(browser.get(path, headers=BROWSER), 404, "There is no such page.")
+        require_page(browser.get(path, headers=FRENCH), 404, "Cette page n")
+        require_page(browser.post(path, headers={**BROWSER, **OWN}), 404, "There is no such page.")
+        assert browser.head(path, headers=BROWSER).data == b""
+
+
+@pytest.mark.parametrize(
+    "accept", [None, "*/*", "application/json", "application/problem+json, text/html;q=0.9", "image/png"]
+)
+@pytest.mark.parametrize("path", UNKNOWN)
+def test_for_a_program_it_is_a_problem(api: Door, path: str, accept: str | None) -> None:
+    """Fault 11: only who prefers HTML gets it."""
+    answer = api._client.get(path, headers={"Accept": accept} if accept else {})
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/nowhere", "/api/users/x", "/api/users?x=1", "/api/docs/nowhere"]
+)
+def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) -> None:
+    """Fault 11: the contract has no HTML in the API."""
+    answer = admin.get(path, headers=BROWSER)
+    assert answer.status_code in (400, 404)
+    assert answer.mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/sign-out", "/language", "/first"])
+def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path: str) -> None:
+    """Fault 11: whoever reloads what a form was sent to asks with GET: 405."""
+    answer = admin.get(path, headers=BROWSER)
+    require_page(answer, 405, "There is no page here")
+    assert "POST" in answer.headers["Allow"]
+    require_page(admin.get(path, headers=FRENCH), 405, "a pas de page ici")
+    assert admin.get(path).mimetype == "application/problem+json"
+
+
+def test_the_exercises_addresses_are_json_and_their_errors_pages(admin: FlaskClient, app: Flask) -> None:
+    """Fault 11: `/users` in a browser is the list as JSON; whoever is not signed in is led to where that is done."""
+    assert admin.get("/users", headers=BROWSER).mimetype == "application/json"
+    require_page(admin.get("/users/x", headers=BROWSER), 404)
+    require_page(admin.get("/users?xyzzy=1", headers=BROWSER), 400)
+    require_page(admin.get("/users?limit=x", headers=BROWSER), 422)
+    require_page(admin.delete("/users", headers={**BROWSER, **OWN}), 405)
+    stranger = app.test_client()
+    assert stranger.get("/users?limit=3", headers=BROWSER).location == "/sign-in?next=%2Fusers%3Flimit%3D3"
+    assert stranger.get("/users").mimetype == "application/problem+json"
+
+
+def test_what_the_role_does_not_allow_is_a_page(sign_in: Callable[[str], FlaskClient]) -> None:
+    """Fault 11: 403, of the console and of what is no page."""
+    member = sign_in("member")
+    for path in ("/people", "/api-tokens", "/users"):
+        require_page(member.get(path, headers=BROWSER), 403)
+
+
+def test_a_form_of_another_site_is_refused_with_a_page(admin: FlaskClient, app: Flask) -> None:
+    """Fault 11: 403 before anything is known of the address."""
+    for browser in (admin, app.test_client()):
+        for path in ("/sign-in", "/language", "/nowhere"):
+            require_page(browser.post(path, headers={**BROWSER, "Origin": "http://evil.example"}), 403)
+
+
+def test_a_host_that_is_not_local_is_refused_with_a_page(api: Door) -> None:
+    """Fault 11: 403 of a service that is open."""
+    for path in ("/", "/people", "/nowhere"):
+        require_page(api._client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
+
+
+def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, monkeypatch: Any) -> None:
+    """Fault 11: 500."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(listing, "page", fail)
+    for path in ("/people", "/users"):
+        answer = admin.get(path, headers=BROWSER)
+        require_page(answer, 500, answer.headers["X-Request-ID"])
+        assert "secret" not in answer.text
+    assert admin.get("/api/users", headers=BROWSER).mimetype == "application/problem+json"
+
+
+def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: Door, app: Flask) -> None:
+    """Fault 11: 503, whose pages had no Retry-After."""
+    state = app.extensions["fullstack"].state
+    earlier, state.phase = state.phase, Phase.STARTING
+    try:
+        for path in ("/people", "/nowhere", "/users"):
+            answer = api._client.get(path, headers=BROWSER)
+            require_page(answer, 503, "The service is starting.")
+            assert answer.headers["Retry-After"] == "1"
+    finally:
+        state.phase = earlier
+
+
+@pytest.mark.parametrize(
+    ("query", "english", "french"),
+    [
+        ("xyzzy=1", "Something in this address is not right: 'xyzzy'.", "dans cette adresse : 'xyzzy'."),
+        ("limit=x", "Something in this address is not right: 'limit'.", "dans cette adresse : 'limit'."),
+        ("limit=0&sort=x", "'limit, sort'.", "'limit, sort'."),
+        ("role=king", "'role'.", "'role'."),
+        ("active=maybe", "'active'.", "'active'."),
+        ("created_after=yesterday", "'created_after'.", "'created_after'."),
+        ("cursor=nonsense", "'cursor'.", "'cursor'."),
+        ("q=a&q=b", "'q'.", "'q'."),
+        (f"q={'x' * 300}", "'q'.", "'q'."),
+        ("it%27s=1", "'its'.", "'its'."),
+        (f"{'x' * 300}=1", f"'{'x' * 50}'.", f"'{'x' * 50}'."),
+        ("<b>=1", "'&lt;b&gt;'.", "'&lt;b&gt;'."),
+        ("q=%ff", "This address can't be read.", "Cette adresse est illisible."),
+        ("%ff=x", "This address can't be read.", "Cette adresse est illisible."),
+        ("q=%00", "This address can't be read.", "Cette adresse est illisible."),
+    ],
+)
+def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, english: str, french: str) -> None:
+    """Fault 11: it was the text of a validator, and English in French pages."""
+    for headers, sentence in ((BROWSER, english), (FRENCH, french)):
+        require_page(admin.get(f"/people?{query}", headers=headers), 422, sentence)
+    part = admin.get(f"/people?{query}", headers={**BROWSER, "HX-Request-Type": "partial"})
+    assert english in part.text.replace("&#39;", "'")
+
+
+def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: Door) -> None:
+    """Fault 11: the history of a person has pages, too."""
+    path = f"/people/{admin.get('/api/me').json['id']}"
+    require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "Something in this address is not right")
+    for query in ("x=1", "done=%ff", "%ff=%ff", "done=" + "x" * 5000):
+        assert admin.get(f"{path}?{query}", headers=BROWSER).status_code == 200
+        assert api._client.get(f"/sign-in?next=%ff&{query}", headers=BROWSER).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"action": "delete"},
+        {"action": "nonsense"},
+        {"action": "role", "role": "king", "all": "1"},
+        {"action": "delete", "all": "1", "query": "limit=x"},
+        {"action": "delete", "all": "1", "query": "\udcff"},
+        {"action": "delete", "all": "1", "expected": "many"},
+        {"action": "restore", "deleted_at": "yesterday"},
+        {"action": "restore", "deleted_at": "9999-99-99T00:00:00Z"},
+        {"action": "delete", "id": "x"},
+    ],
+    ids=json.dumps,
+)
+def test_a_bad_form_is_told_in_words(admin: FlaskClient, form: dict[str, str]) -> None:
+    """Fault 11: `id: nobody is picked`, and worse."""
+    form = {name: value.encode("utf-8", "surrogateescape") for name, value in form.items()}  # type: ignore[misc]
+    answer = send(admin, "/people/bulk", **form)
+    require_page(answer, answer.status_code)
+    assert answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND)
+    assert all(f"{name}: " not in answer.text for name in form)
+
+
+def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
+    """Fault 11: werkzeug's sentence stood there."""
+    answer = send(admin, "/people/new", name="x" * (2**20 + 1))
+    require_page(answer, 413, "The form is too large.")
+
+
+def test_too_many_writes_are_told_with_the_time_to_wait(make_app: Callable[..., Flask], house: House) -> None:
+    """Fault 11: pages had no Retry-After."""
+    app = make_app(write_limit=1)
+    person = house.by_session(house.make("admin"))
+    browser = app.test_client(use_cookies=False)
+    answers = [browser.post("/people/new", headers={**person.headers, **BROWSER}, data={"name": ""}) for _ in range(3)]
+    require_page(answers[-1], 429)
+    assert int(answers[-1].headers["Retry-After"]) >= 1
