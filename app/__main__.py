@@ -67,7 +67,7 @@ class Server(MPServer):
         self.exit_code = 0
         self._settings, self._state = settings, state
         self._courier = Courier(settings.redis_address, state) if settings.keeps_answers else None
-        self._watch = Watch(settings.database_url, state, settings.cache_ttl_s) if settings.keeps_answers else None
+        self._watch = Watch(settings.database_conninfo, state, settings.cache_ttl_s) if settings.keeps_answers else None
         self._preparing = multiprocessing.Process(target=_prepare, args=(settings, application), name="prepare")
 
     def startup(self, *args: Any) -> None:

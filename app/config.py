@@ -3,18 +3,22 @@
 import contextlib
 import ipaddress
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from psycopg.conninfo import make_conninfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from app.connection_urls import check_port, libpq_parameters, normal_database_url, normal_redis_url
 from app.errors import SettingsError
 
-_POSTGRES_SCHEMES = ("postgres", "postgresql")
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_SECRETS = frozenset({"admin_password", "postgres_password", "redis_password"})
+"""Settings whose blanks count. All others lose those around them, a carriage return among them."""
+_LINE_END = re.compile(r"\r?\n\Z")
 _MEMORY_SHARE, _MOST_MEMORY_MIB = 16, 65536
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container's limit stands (cgroups 2 and 1)."""
@@ -26,20 +30,25 @@ class Settings(BaseModel):
     Every variable also exists as NAME_FILE, the path of a file that holds the value.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    database_url: Annotated[str, Field(description="where PostgreSQL is")] = (
+    database_url: Annotated[str, Field(repr=False, description="where PostgreSQL is, and who owns its tables")] = (
         "postgresql://postgres:password@db:5432/usersdb"
     )
+    postgres_user: Annotated[str, Field(description="user of PostgreSQL, in place of the one in DATABASE_URL")] = ""
+    postgres_password: Annotated[
+        str, Field(repr=False, description="password of PostgreSQL, in place of the one in DATABASE_URL, unescaped")
+    ] = ""
+    postgres_db: Annotated[str, Field(description="database of PostgreSQL, in place of the one in DATABASE_URL")] = ""
     database_pool_size: Annotated[int, Field(ge=1, le=500, description="connections that a worker keeps")] = 10
     database_timeout_s: Annotated[
         float, Field(gt=0, le=300, description="longest statement, and wait for a connection, in seconds")
     ] = 5.0
 
-    redis_url: Annotated[str, Field(description="where Redis is; replaces the next three")] = ""
+    redis_url: Annotated[str, Field(repr=False, description="where Redis is; replaces the next three")] = ""
     redis_host: Annotated[str, Field(min_length=1, description="host of Redis")] = "cache"
     redis_port: Annotated[int, Field(ge=1, le=65535, description="port of Redis")] = 6379
-    redis_password: Annotated[str, Field(description="password of Redis")] = ""
+    redis_password: Annotated[str, Field(repr=False, description="password of Redis")] = ""
     redis_timeout_ms: Annotated[
         int, Field(ge=5, le=1000, description="longest answer of Redis that is waited for, in milliseconds")
     ] = 25
@@ -71,7 +80,7 @@ class Settings(BaseModel):
     ] = ""
     adminer_url: Annotated[str, Field(description="address of Adminer, which the console links to")] = ""
     admin_email: Annotated[str, Field(description="address of the first administrator, made at start")] = ""
-    admin_password: Annotated[str, Field(description="password of the first administrator")] = ""
+    admin_password: Annotated[str, Field(repr=False, description="password of the first administrator")] = ""
     session_idle_h: Annotated[float, Field(gt=0, le=8760, description="how long an unused session lasts, in hours")] = (
         12.0
     )
@@ -103,30 +112,27 @@ class Settings(BaseModel):
         str, Field(description="file that the processes of one host share; by default in the temporary folder")
     ] = ""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trimmed(cls, value: object, info: ValidationInfo) -> object:
+        return value.strip() if isinstance(value, str) and info.field_name not in _SECRETS else value
+
     @field_validator("database_url")
     @classmethod
     def _database_url(cls, value: str) -> str:
-        """Take postgres://, postgresql:// and postgresql+driver:// alike; the driver is ours to choose."""
-        scheme, separator, rest = value.partition("://")
-        if not separator or scheme.split("+", 1)[0] not in _POSTGRES_SCHEMES:
-            raise ValueError("must begin with postgresql:// or postgres://")
-        _check_port(value)
-        return f"postgresql://{rest}"
+        return normal_database_url(value)
 
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        if value and value.partition("://")[0] not in _REDIS_SCHEMES:
-            raise ValueError("must begin with redis://, rediss:// or unix://")
-        _check_port(value)
-        return value
+        return normal_redis_url(value) if value else value
 
     @field_validator("adminer_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in ("http", "https"):
+        if value and value.partition("://")[0].lower() not in ("http", "https"):
             raise ValueError("must begin with http:// or https://")
-        _check_port(value)
+        check_port(value)
         return value
 
     @field_validator("log_level", "log_format", mode="before")
@@ -159,6 +165,24 @@ class Settings(BaseModel):
     def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         """TRUSTED_PROXIES, read."""
         return tuple(ipaddress.ip_network(part.strip()) for part in self.trusted_proxies.split(",") if part.strip())
+
+    @property
+    def database_parameters(self) -> dict[str, str]:
+        """What libpq needs to connect as the owner of the tables: DATABASE_URL, with POSTGRES_* for its parts."""
+        given = {"user": self.postgres_user, "password": self.postgres_password, "dbname": self.postgres_db}
+        return libpq_parameters(self.database_url) | {name: value for name, value in given.items() if value}
+
+    @property
+    def database_conninfo(self) -> str:
+        """The same as a connection string, in which nothing needs to be escaped by us."""
+        return make_conninfo(**self.database_parameters)
+
+    @property
+    def database_place(self) -> str:
+        """Where PostgreSQL is, as it may be shown to people."""
+        found = {"host": "", "port": "", "user": "", "dbname": "", **self.database_parameters}
+        port = f":{found['port']}" if found["port"] else ""
+        return f"postgresql://{found['user']}@{found['host']}{port}/{found['dbname']}"
 
     @property
     def redis_address(self) -> str:
@@ -231,13 +255,6 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def without_password(url: str) -> str:
-    """`url` as it may be shown to people: user, host and path, but no password or query."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
-
-
 def _memory_bytes() -> int:
     """What this machine has, or this container may use."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
@@ -248,21 +265,22 @@ def _memory_bytes() -> int:
     return min(found)
 
 
-def _check_port(url: str) -> None:
-    try:
-        _ = urlsplit(url).port
-    except ValueError:
-        raise ValueError("has a port that is no number from 0 to 65535") from None
-
-
 def _read(environ: Mapping[str, str], name: str) -> str | None:
-    """NAME, or what is in the file that NAME_FILE names. An empty variable counts as not set."""
+    """NAME, or what is in the file that NAME_FILE names. An empty variable counts as not set.
+
+    Of either one final line end (LF or CRLF) is cut, and of a file the mark that some editors begin it with.
+    """
     value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
     if value and path:
         raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them.")
     if not path:
-        return value or None
+        return _LINE_END.sub("", value) or None
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
         raise SettingsError(f"{name}_FILE: can't read {path}: {error.__class__.__name__}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_FILE: {path} is no text in UTF-8") from None
+    if "\0" in text:
+        raise SettingsError(f"{name}_FILE: {path} holds a NUL; it must be text in UTF-8")
+    return _LINE_END.sub("", text)

@@ -20,13 +20,12 @@ from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from psycopg.pq.abc import PGresult
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy import exc as sql_errors
-from sqlalchemy.engine import make_url
 from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
-from app.errors import Malformed, Unavailable
+from app.errors import Malformed, SettingsError, Unavailable
 from app.infra.answers import Answers
 from app.infra.borrowing import Borrowing
 from app.infra.cache import NullCache, RedisCache, open_client
@@ -81,7 +80,15 @@ def _guest_redis() -> redis_client.Redis:
     return open_client(load_settings().redis_address, timeout_s=2)
 
 
-cache = cast("redis_client.Redis", LocalProxy(lambda: resources().redis if has_app_context() else _guest_redis()))
+def _redis() -> redis_client.Redis:
+    try:
+        return resources().redis if has_app_context() else _guest_redis()
+    except SettingsError as error:
+        # `flask` looks at every name of this package for an application, and goes on after this error alone.
+        raise RuntimeError(str(error)) from None
+
+
+cache = cast("redis_client.Redis", LocalProxy(_redis))
 """A plain Redis client, for guests. It raises when Redis is away; services use `answers()` instead."""
 
 
@@ -142,7 +149,7 @@ class Resources:
         self.lead.wait(connection.answers_within)
 
     def _probe_database(self) -> None:
-        with contextlib.closing(connect(self.settings.database_url, longest_s=2)) as connection:
+        with contextlib.closing(connect(self.settings.database_conninfo, longest_s=2)) as connection:
             connection.execute("SELECT 1")
 
     def close(self) -> None:
@@ -260,7 +267,7 @@ def _refusal(cause: psycopg.Error) -> Exception | None:
 def engine_options(settings: Settings) -> dict[str, Any]:
     """What SQLAlchemy's create_engine needs beside the URL."""
     return {
-        "creator": functools.partial(connect, settings.database_url, settings.database_timeout_s),
+        "creator": functools.partial(connect, settings.database_conninfo, settings.database_timeout_s),
         "pool_size": settings.database_pool_size,
         "max_overflow": 0,
         "pool_timeout": settings.database_timeout_s,
@@ -272,10 +279,10 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def engine_url(settings: Settings) -> str:
-    """The URL as SQLAlchemy wants it, with our driver."""
-    url = make_url(settings.database_url).set(drivername="postgresql+psycopg")
-    return url.render_as_string(hide_password=False)
+def engine_url(settings: Settings) -> URL:
+    """What SQLAlchemy says of the engine: `connect` knows the rest, and the password."""
+    found = settings.database_parameters
+    return URL.create("postgresql+psycopg", found.get("user"), None, found.get("host"), database=found.get("dbname"))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask_openapi3 import Info, License, OpenAPI, Server
 
-from app.cli import install_commands
+from app.cli import install_commands, settings_refused
 from app.config import load_settings
 from app.console.error_pages import install_error_pages
 from app.console.formats import install_formats
@@ -28,7 +28,8 @@ def create_app(**overrides: Any) -> OpenAPI:
 
     Connects to nothing yet and starts no thread, so that workers can be forked with it. Raises: SettingsError
     """
-    settings = load_settings(**overrides)
+    with settings_refused():
+        settings = load_settings(**overrides)
     configure_logs(settings.log_level, settings.log_format)
     app = PlainApp(
         "app",

@@ -25,6 +25,8 @@ SERVICE = (sys.executable, "-m", "app")
 FLASK = (sys.executable, "-m", "flask", "--app", "app")
 # What else could name a database or a cache: set in the shell, it is for another stack.
 FOREIGN = {
+    *("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
+    *("POSTGRES_USER_FILE", "POSTGRES_PASSWORD_FILE", "POSTGRES_DB_FILE"),
     *("DATABASE_URL_FILE", "REDIS_URL_FILE", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"),
     *("REDIS_HOST", "REDIS_HOST_FILE", "REDIS_PORT", "REDIS_PORT_FILE", "PORT_FILE"),
 }

@@ -19,7 +19,10 @@ from embedded import processes
 from embedded.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("DATABASE_URL", "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "PORT", "FLASK_APP")
+OURS = (
+    *("DATABASE_URL", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
+    *("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "PORT", "FLASK_APP"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,12 @@ class Service:
     def __init__(self, log: Path, env: Mapping[str, str]) -> None:
         self.port = int(env.get("PORT") or free_port())
         self.log = log
-        clean = {name: value for name, value in os.environ.items() if name not in OURS}
         own = {"PORT": str(self.port), "LOG_FORMAT": "json", "STATE_FILE": str(log.with_suffix(".state"))}
         with log.open("wb") as output:
             self.process = processes.spawn(
                 [sys.executable, "-m", "app"],
                 death_signal=signal.SIGKILL,
-                env={**clean, **own, **env},
+                env={**clean_environment(), **own, **env},
                 cwd=ROOT,
                 output=output,
             )
@@ -106,6 +108,11 @@ class Service:
         if self.process.poll() is None:
             processes.kill(psutil.Process(self.process.pid))
         self.process.wait()
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of these tests, without what names a server."""
+    return {name: value for name, value in os.environ.items() if name not in OURS}
 
 
 def ask(

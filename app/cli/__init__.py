@@ -1,11 +1,14 @@
 """The command-line door."""
 
+import contextlib
 import importlib
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 
 import click
 from flask import Flask
 from flask.cli import AppGroup
+
+from app.errors import SettingsError
 
 
 class Commands(AppGroup):
@@ -35,3 +38,14 @@ class Commands(AppGroup):
 def install_commands(app: Flask) -> None:
     """Add the commands to `flask`."""
     app.cli = Commands(app)
+
+
+@contextlib.contextmanager
+def settings_refused() -> Iterator[None]:
+    """Let a command end with the sentence of a SettingsError, where `flask` would show the lines that raised it."""
+    try:
+        yield
+    except SettingsError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(error)) from None

@@ -7,7 +7,8 @@ import click
 import psycopg
 from flask.cli import with_appcontext
 
-from app.config import Settings, without_password
+from app.config import Settings
+from app.connection_urls import without_password
 from app.errors import StartError, Unavailable
 from app.extensions import resources
 from app.services import administrators
@@ -37,7 +38,7 @@ def doctor() -> None:
 
 def _services(settings: Settings) -> list[Finding]:
     checks = health().diagnosis()
-    places = {"database": without_password(settings.database_url), "cache": without_password(settings.redis_address)}
+    places = {"database": settings.database_place, "cache": without_password(settings.redis_address)}
     return [
         (name, "ok", f"{places[name]} answers in {check.latency_ms} ms")
         if check.ok
@@ -73,8 +74,8 @@ def _access(settings: Settings) -> Finding:
 
 def _settings(settings: Settings) -> list[Finding]:
     doubts = {
-        "DATABASE_URL has the password of the exercise: fine on a laptop, nowhere else": (
-            ":password@" in settings.database_url
+        "PostgreSQL has the password of the exercise: fine on a laptop, nowhere else": (
+            settings.database_parameters.get("password") == "password"
         ),
         "CACHE_TTL_S=0 turns the cache off": not settings.cache_ttl_s,
         "LOG_LEVEL=debug says more than production should keep": settings.log_level == "debug",

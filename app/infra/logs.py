@@ -29,7 +29,8 @@ def configure_logs(level: str, form: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     renderer: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Others, where they are installed, show the variables of each function, passwords among them.
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
     )

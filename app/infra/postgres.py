@@ -188,14 +188,14 @@ def bytea_text(value: bytes) -> str:
     return f"\\x{value.hex()}"
 
 
-def connect(url: str, longest_s: float) -> DeadlineConnection:
+def connect(conninfo: str, longest_s: float) -> DeadlineConnection:
     """A connection with this service's session settings, that gives up on what takes longer than `longest_s`.
 
     Raises: psycopg.OperationalError
     """
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     connection = DeadlineConnection.connect(
-        url,
+        conninfo,
         connect_timeout=_CONNECT_TIMEOUT_S,
         application_name="fullstack-app",
         # So that the system ends an idle connection that a firewall forgot, before somebody uses it.

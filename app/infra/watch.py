@@ -28,8 +28,8 @@ _GATHER_S = 0.02
 class Watch:
     """Runs from `start` to `close`; comes back by itself when PostgreSQL does. `ttl_s`: CACHE_TTL_S."""
 
-    def __init__(self, url: str, state: SharedState, ttl_s: float) -> None:
-        self._url, self._state, self._ttl_ns = url, state, int(1e9 * ttl_s)
+    def __init__(self, conninfo: str, state: SharedState, ttl_s: float) -> None:
+        self._conninfo, self._state, self._ttl_ns = conninfo, state, int(1e9 * ttl_s)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -52,7 +52,7 @@ class Watch:
 
     def _listen(self) -> None:
         """Until closed. Raises: psycopg.Error"""
-        with contextlib.closing(connect(self._url, longest_s=_PATIENCE_S)) as connection:
+        with contextlib.closing(connect(self._conninfo, longest_s=_PATIENCE_S)) as connection:
             connection.autocommit = True
             connection.execute(f"LISTEN {CHANNEL}")
             # Nobody knows what was told before.

@@ -1,8 +1,13 @@
 """How Alembic reaches the database: on a connection of its own, under an advisory lock."""
 
+import functools
+
+import psycopg
 from alembic import context
+from alembic.util import CommandError
 from flask import has_app_context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import Connection, Engine, create_engine, pool, text
+from sqlalchemy.exc import DBAPIError
 
 from app.extensions import resources
 from app.models import Base
@@ -11,25 +16,35 @@ from app.models import Base
 _LOCK = 5_000_16_08_2026
 
 
-def _database_url() -> str:
-    given = context.config.attributes.get("database_url")
+def _conninfo() -> str:
+    given = context.config.attributes.get("conninfo")
     if given:
         return str(given)
     if not has_app_context():
         raise RuntimeError("run migrations with `flask db` or through app.services.preparation")
-    return resources().settings.database_url
+    return resources().settings.database_conninfo
 
 
 def _run() -> None:
     # No time-outs of the service here: a migration may take as long as it needs.
-    url = _database_url().replace("postgresql://", "postgresql+psycopg://", 1)
-    engine = create_engine(url, poolclass=pool.NullPool, hide_parameters=True)
-    with engine.connect() as connection:
+    connect = functools.partial(psycopg.connect, _conninfo())
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
+    with _connected(engine) as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()
         context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
         with context.begin_transaction():
             context.run_migrations()
+
+
+def _connected(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except DBAPIError as error:
+        if "conninfo" in context.config.attributes:
+            raise
+        # `flask db` prints this as one sentence.
+        raise CommandError(str(error.orig).strip().partition("\n")[0]) from None
 
 
 _run()

@@ -108,7 +108,7 @@ class Health:
                 self._connection.close()
                 self._connection = None
         if self._connection is None:
-            fresh = connect(self._held.settings.database_url, _PATIENCE_S)
+            fresh = connect(self._held.settings.database_conninfo, _PATIENCE_S)
             fresh.autocommit = True
             fresh.deadline_s = _KEPT_PATIENCE_S
             self._connection = fresh

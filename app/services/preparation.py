@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
-from app.config import Settings, without_password
+from app.config import Settings
 from app.errors import StartError
 
 log = structlog.get_logger(__name__)
@@ -44,17 +44,14 @@ def wait_for_database(settings: Settings) -> None:
     deadline, say_at = time.monotonic() + settings.start_timeout_s, 0.0
     while True:
         try:
-            psycopg.connect(settings.database_url, connect_timeout=_CONNECT_TIMEOUT_S).close()
-        except psycopg.ProgrammingError:
-            # Its text holds what could not be read, and that may be the password.
-            raise StartError("DATABASE_URL can't be read. Is every % in it written as %25?") from None
+            psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
         except psycopg.OperationalError as error:
             now, cause = time.monotonic(), _cause(error)
             if now > deadline:
-                place = without_password(settings.database_url)
+                place = settings.database_place
                 raise StartError(
                     f"PostgreSQL at {place} did not answer within {settings.start_timeout_s:g} s: {cause}."
-                    " Is it running, and is DATABASE_URL right?"
+                    " Is it running, and are DATABASE_URL, and POSTGRES_PASSWORD where it is set, right?"
                 ) from None
             if now > say_at:
                 log.warning("waiting_for_database", left_s=round(deadline - now), cause=cause)
@@ -71,7 +68,7 @@ def revisions(settings: Settings) -> tuple[str | None, str]:
     """
     scripts = ScriptDirectory.from_config(_alembic(settings))
     newest = scripts.get_current_head() or ""
-    with psycopg.connect(settings.database_url, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+    with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
         exists = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if exists == (True,) else None
     found: str | None = row[0] if row else None
@@ -84,7 +81,7 @@ def revisions(settings: Settings) -> tuple[str | None, str]:
 
 
 def _alembic(settings: Settings) -> Config:
-    config = Config(attributes={"database_url": settings.database_url})
+    config = Config(attributes={"conninfo": settings.database_conninfo})
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
 

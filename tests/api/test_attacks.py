@@ -17,7 +17,7 @@ from running import Service
 from werkzeug.test import TestResponse
 
 from app.config import load_settings
-from app.errors import StartError
+from app.errors import SettingsError
 from app.services import administrators, cursors, passwords
 from app.services.administrators import Door as Door_
 from app.services.preparation import wait_for_database
@@ -231,7 +231,7 @@ def test_a_cursor_that_somebody_made_is_refused(house: House, payload: Any) -> N
 def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None:
     """It may be of the password, when a % in it stands for itself."""
     url = "postgresql://somebody:s3cret%zz@127.0.0.1:1/usersdb"
-    with pytest.raises(StartError, match="DATABASE_URL") as refused:
+    with pytest.raises(SettingsError, match="DATABASE_URL") as refused:
         wait_for_database(load_settings({}, database_url=url))
     assert "s3cret" not in str(refused.value)
 

@@ -1,6 +1,5 @@
 """The commands and snippets of the exercise, as printed, in processes of their own."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import psycopg
 import pytest
 from door import Door
 from flask import Blueprint, Flask, jsonify
-from running import OURS, ROOT
+from running import ROOT, clean_environment
 
 from app.models import User
 from embedded import Stack
@@ -38,7 +37,6 @@ def run(servers: Stack, tmp_path: Path) -> Run:
     """Run a program of the virtual environment as `docker compose exec web` would."""
 
     def start(*command: str, typed: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if name not in OURS}
         own = {
             "DATABASE_URL": servers.postgres.url,
             "REDIS_URL": servers.redis.url,
@@ -49,7 +47,7 @@ def run(servers: Stack, tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,
-            env={**clean, **own, **env},
+            env={**clean_environment(), **own, **env},
             input=typed,
             capture_output=True,
             text=True,

@@ -127,7 +127,7 @@ class Stack:
 
     def sql(self, statement: str) -> str:
         """What PostgreSQL's superuser is told, on the socket."""
-        program = 'psql -v ON_ERROR_STOP=1 -qtAX -U "$POSTGRES_USER" "$POSTGRES_DB"'
+        program = 'PGDATABASE="$POSTGRES_DB" psql -v ON_ERROR_STOP=1 -qtAX -U "$POSTGRES_USER"'
         return self.sh("db", program, input=statement).stdout.strip()
 
     # --- the API, over the published port ------------------------------------------------------

@@ -1,4 +1,7 @@
-"""docker-compose.prod.yml, started once: passwords from files, and nothing but web to be reached."""
+"""docker-compose.prod.yml, started once: passwords from files, and nothing but web to be reached.
+
+Fault 22: a byte order mark and CRLF around a secret are read alike by web, db and cache.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -6,6 +9,8 @@ import pytest
 from compose import ROOT, Stack
 
 _PASSWORD, _QUOTED = 'p@ss/w"d', "p%40ss%2Fw%22d"
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""What some editors begin a file with."""
 _REDIS = "r \"e' d$is"
 _ADMIN = "an \"odd' pa$$phrase"
 
@@ -16,11 +21,11 @@ def production(make_stack: Callable[..., Stack], tmp_path_factory: pytest.TempPa
     secrets = {
         "postgres_password": _PASSWORD,
         "redis_password": _REDIS,
-        "database_url": f"postgresql://postgres:{_QUOTED}@db:5432/usersdb",
         "admin_password": _ADMIN,
     }
     for name, value in secrets.items():
-        (folder / name).write_text(value + "\n")
+        # As an editor of Windows leaves it.
+        (folder / name).write_bytes(f"{_MARK}{value}\r\n".encode())
         (folder / name).chmod(0o444)
     settings = {"ADMIN_EMAIL": "ada@example.org", "TRUSTED_PROXIES": "172.16.0.0/12,192.168.0.0/16"}
     stack = make_stack("prod", ROOT / "docker-compose.prod.yml", SECRETS_DIR=str(folder), **settings)
