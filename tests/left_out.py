@@ -15,4 +15,6 @@ def reasons() -> list[str]:
         found.append("tests of another user's files and servers: only root can be another user")
     if shutil.which("npx") is None:
         found.append("the linter of the OpenAPI document: it needs Node.js (npx)")
+    if shutil.which("curl") is None:
+        found.append("the commands of the README: they are typed with curl")
     return found

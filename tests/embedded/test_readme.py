@@ -1,6 +1,7 @@
 """Fault 24: the README can be typed from top to bottom, without Docker."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shell import Shell
 from embedded.ports import free_port
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl, which the README types")
 @pytest.mark.timeout(300)
 def test_the_readme_can_be_typed_from_top_to_bottom_without_docker(tmp_path: Path) -> None:
     """Fault 24: each command of the path without Docker succeeds, in the order in which it is printed."""
