@@ -81,6 +81,9 @@ class Settings(BaseModel):
     adminer_url: Annotated[str, Field(description="address of Adminer, which the console links to")] = ""
     admin_email: Annotated[str, Field(description="address of the first administrator, made at start")] = ""
     admin_password: Annotated[str, Field(repr=False, description="password of the first administrator")] = ""
+    self_editable_attributes: Annotated[
+        str, Field(description="keys of `attributes`, separated by commas, that users may change of their own record")
+    ] = ""
     session_idle_h: Annotated[float, Field(gt=0, le=8760, description="how long an unused session lasts, in hours")] = (
         12.0
     )
@@ -216,6 +219,11 @@ class Settings(BaseModel):
         if self.state_file:
             return Path(self.state_file)
         return Path(tempfile.gettempdir()) / f"fullstack-app-{os.getuid()}-{self.port}.state"
+
+    @property
+    def self_editable_keys(self) -> frozenset[str]:
+        """SELF_EDITABLE_ATTRIBUTES without white space around its keys."""
+        return frozenset(key.strip() for key in self.self_editable_attributes.split(",") if key.strip())
 
     @property
     def host_names(self) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """What can go wrong, in the words of the domain. No HTTP numbers live here."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -79,7 +80,21 @@ class TooMany(DomainError):
 
 
 class Forbidden(DomainError):
-    """The caller may not do this."""
+    """The caller may not do this, because of `faults` if there are any."""
+
+    def __init__(self, detail: str, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.faults = list(faults)
+
+
+class PasswordRequired(Forbidden):
+    """The caller may do this only with the current password, or soon after signing in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "To change how you sign in, give your current password, unless you signed in less than five minutes ago.",
+            [Fault("current_password", "must be given to change your own username, email or password")],
+        )
 
 
 class Unavailable(DomainError):

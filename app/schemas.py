@@ -54,8 +54,19 @@ def _draft_schema(schema: dict[str, Any]) -> None:
         del schema["properties"][name]["default"]
 
 
+CurrentPassword = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        description="your password now, to change your own username, email or password more than five minutes after"
+        " signing in",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
+
+
 class UserDraft(BaseModel):
-    """A user as a client writes it: the body of POST and PUT. What is left out takes its default."""
+    """A user as a client makes it: the body of POST. What is left out takes its default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_draft_schema)
 
@@ -75,8 +86,14 @@ class UserDraft(BaseModel):
         return self.model_copy(update={"username": username, "name": self.name or username[:200]})
 
 
+class UserReplacement(UserDraft):
+    """A user as a client replaces it: the body of PUT. What is left out takes its default; a password stays."""
+
+    current_password: CurrentPassword | None = Field(default=None, json_schema_extra={"writeOnly": True})
+
+
 def _patch_schema(schema: dict[str, Any]) -> None:
-    schema["example"] = {"name": "Katherine Goble", "attributes": {"plan": None}}
+    schema["example"] = {"name": "Katherine Goble", "attributes": {"city": None}}
     for field in schema["properties"].values():
         field.pop("default", None)
 
@@ -94,6 +111,7 @@ class UserPatch(BaseModel):
     # Checked whole after merging: nulls in here take keys away.
     attributes: dict[str, Any] | None = None
     password: Password | None = None
+    current_password: CurrentPassword | None = Field(default=None, json_schema_extra={"writeOnly": True})
 
 
 class User(BaseModel):
@@ -195,7 +213,7 @@ class PasswordChange(BaseModel):
         json_schema_extra={"example": {"current_password": "a long sentence", "new_password": "another long sentence"}},
     )
 
-    current_password: str = Field(max_length=1024, json_schema_extra={"writeOnly": True})
+    current_password: CurrentPassword
     new_password: Password
 
 

@@ -1,8 +1,11 @@
 """A closed service, and people at its doors: each with a browser's cookie or a program's token."""
 
+import time
 import uuid
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from door import Door
 from flask import Flask
@@ -42,14 +45,15 @@ class House:
         """A user of this role."""
         return self.admin.make(role=role, **fields)
 
-    def secret(self, user: Mapping[str, Any]) -> str:
-        """The cookie of a new session, without the price of a password."""
-        with self.app.app_context():
+    def secret(self, user: Mapping[str, Any], age_s: float = 0.0) -> str:
+        """The cookie of a session that began a while ago, without the price of a password."""
+        clock = SimpleNamespace(time=lambda: time.time() - age_s, monotonic=time.monotonic, sleep=time.sleep)
+        with self.app.app_context(), patch.object(sessions, "time", clock):
             return sessions.renewed(uuid.UUID(user["id"]), Caller(address="192.0.2.1", agent="Browser/1"))[0]
 
-    def by_session(self, user: Mapping[str, Any]) -> Person:
-        """Somebody who is signed in."""
-        return self.by_cookie(self.secret(user), user)
+    def by_session(self, user: Mapping[str, Any], age_s: float = 0.0) -> Person:
+        """Somebody who signed in a while ago."""
+        return self.by_cookie(self.secret(user, age_s), user)
 
     def by_cookie(self, secret: str, user: Mapping[str, Any] | None = None) -> Person:
         """Somebody with this cookie."""

@@ -18,7 +18,7 @@ from app.api.contract import (
 from app.api.sessions import SessionList, sessions_response
 from app.errors import Fault, Forbidden, Invalid
 from app.schemas import PasswordChange, User, UserPatch
-from app.services import sessions, signing_in, users
+from app.services import sessions, users
 from app.web.access import actor, caller, keep_cookie, session
 
 
@@ -48,7 +48,11 @@ def show(header: ReadHeader) -> Response:
 
 @blueprint.patch("/me", operation_id="updateMe", summary="Change yourself", responses={200: User, **_WRITE})
 def change(body: UserPatch, header: WriteHeader) -> Response:
-    """JSON merge patch (RFC 7396) of name, email, attributes or password. A new password ends all your sessions."""
+    """JSON merge patch (RFC 7396) of name, email, password, or the attributes that a setting names.
+
+    Another email or password needs `current_password`, or a sign-in less than five minutes old; a token may change
+    neither. A new password ends all your sessions.
+    """
     return user_response(users.change(_me(), body, precondition(header), caller()))
 
 
@@ -56,11 +60,10 @@ def change(body: UserPatch, header: WriteHeader) -> Response:
     "/me/password", operation_id="changeMyPassword", summary="Change your password", responses={204: None, **_WRITE}
 )
 def change_password(body: PasswordChange) -> Response:
-    """Ends all your sessions but this one, which gets a new id."""
+    """Ends all your sessions but this one, which gets a new id. Not for tokens."""
     user_id = _me()
-    version = signing_in.require_password(user_id, body.current_password, caller())
     try:
-        users.set_password(user_id, body.new_password, version, caller())
+        users.set_own_password(user_id, body, caller())
     except Invalid as error:
         raise Invalid([Fault(f"new_{fault.field}", fault.message) for fault in error.faults]) from None
     if session() is not None:

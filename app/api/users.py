@@ -19,7 +19,7 @@ from app.api.contract import (
 )
 from app.errors import Forbidden, Malformed
 from app.extensions import resources
-from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch
+from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
 from app.services import history, listing, users
 from app.services.idempotency import Attempt
 from app.web.access import actor, caller
@@ -118,7 +118,7 @@ def show(path: UserPath, header: ReadHeader) -> Response:
     summary="Replace a user, or create one under this id",
     responses={200: User, 201: User, **_ONE, **_BODY, **_WRITE},
 )
-def replace(path: UserPath, body: UserDraft, header: WriteHeader) -> Response:
+def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
     """Full replacement: what is left out takes its default. A password that is left out stays."""
     document, new = users.replace(path.user_id, body, precondition(header), caller())
     response = user_response(document, 201 if new else 200)

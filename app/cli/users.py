@@ -93,6 +93,9 @@ def unlock(login: str) -> None:
 def demo(count: int, seed: int | None) -> None:
     """Add believable users of several languages and scripts.
 
+    Of their attributes `plan` is the product's; `locale` and `city` are the user's own, if the service is started with
+    SELF_EDITABLE_ATTRIBUTES=locale,city.
+
     Example: flask users demo --count 50
     """
     if Faker is None:

@@ -12,7 +12,7 @@ from app.console.pages import DRAFT, faults_of, is_own_page, page, pages_of
 from app.console.targets import local
 from app.errors import Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
 from app.schemas import PasswordChange, SignIn
-from app.services import sessions, signing_in, users
+from app.services import sessions, users
 from app.web.access import actor, caller, drop_cookie, keep_cookie, session
 from app.web.access import enter as sign_in_with
 from app.web.problems import STATUSES
@@ -84,8 +84,7 @@ def change_password() -> WerkzeugResponse:
         raise Forbidden("Nobody is signed in, so there is no password to change.")
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
-        version = signing_in.require_password(user_id, change.current_password, caller())
-        users.set_password(user_id, change.new_password, version, caller())
+        users.set_own_password(user_id, change, caller())
     except (Invalid, Forbidden, Stale, TooMany) as error:
         return page("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults_of(error))
     keep_cookie(sessions.renewed(user_id, caller())[0])

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
@@ -11,9 +11,10 @@ from flask import request
 
 from app.console.pages import DRAFT
 from app.errors import Fault, Invalid, Malformed
-from app.schemas import UserDraft
+from app.schemas import UserDraft, UserReplacement
 from app.web.reading import parse_json, validated
 
+Draft = TypeVar("Draft", bound=UserDraft)
 FIELDS = ("name", "username", "email", "role", "active", "attributes")
 Form = dict[str, str]
 """Field to text, as browsers send it; an unchecked box is empty."""
@@ -75,25 +76,26 @@ def choices(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]]]
 
 def draft_of(form: Form) -> UserDraft:
     """The new person that the form describes. Raises: Invalid, naming the field"""
-    return _validated(form, FIELDS)
+    return _validated(UserDraft, form, FIELDS)
 
 
-def edited(form: Form, person: dict[str, Any]) -> UserDraft:
+def edited(form: Form, person: dict[str, Any]) -> UserReplacement:
     """`person` with the fields that differ from what the form showed; all else stays, to the byte.
 
     Raises: Invalid, naming the field
     """
     was = _was(form)
     changed = [name for name in FIELDS if not _same(name, form[name], was.get(name))]
-    draft = _validated(form, changed)
-    new = {name: getattr(draft, name) for name in (*changed, "password")}
-    return UserDraft.model_construct(**{name: person[name] for name in FIELDS}).model_copy(update=new)
+    draft = _validated(UserReplacement, form, changed)
+    new = {name: getattr(draft, name) for name in (*changed, "password", "current_password")}
+    return UserReplacement.model_construct(**{name: person[name] for name in FIELDS}).model_copy(update=new)
 
 
-def _validated(form: Form, names: Iterable[str]) -> UserDraft:
-    """These fields of the form and the password, checked; the others have their defaults. Raises: Invalid"""
+def _validated(model: type[Draft], form: Form, names: Iterable[str]) -> Draft:
+    """These fields of the form and its passwords, checked; the others have their defaults. Raises: Invalid"""
     texts = {name: form[name] for name in names if name not in ("active", "attributes") and form[name].strip()}
-    values: dict[str, Any] = {**texts, **({"password": form["password"]} if form["password"] else {})}
+    passwords = {name: form[name] for name in ("password", "current_password") if form.get(name)}
+    values: dict[str, Any] = {name: text for name, text in (texts | passwords).items() if name in model.model_fields}
     faults = []
     if "active" in names:
         values["active"] = bool(form["active"])
@@ -103,7 +105,7 @@ def _validated(form: Form, names: Iterable[str]) -> UserDraft:
         except Malformed as error:
             faults = [Fault("attributes", str(error).replace("The body", "It"))]
     try:
-        draft = validated(UserDraft, values)
+        draft = validated(model, values)
     except Invalid as error:
         raise Invalid([*error.faults, *faults]) from None
     if faults:
@@ -116,7 +118,7 @@ def _read(sent: dict[str, str]) -> Form:
     # A box that is not checked is not sent; that the form had it, is.
     if "has_active" in sent:
         found["active"] = "on" if sent.get("active") else ""
-    return {**found, "password": sent.get("password", "")}
+    return {**found, **{name: sent.get(name, "") for name in ("password", "current_password")}}
 
 
 def _was(form: Form) -> dict[str, Any]:

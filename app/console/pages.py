@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.assets import asset_url
 from app.console.language import LANGUAGES, language, said
 from app.console.targets import local
-from app.errors import DomainError, Invalid, Malformed, Unauthorized
+from app.errors import DomainError, Forbidden, Invalid, Malformed, Unauthorized
 from app.extensions import resources
 from app.models import ROLES
 from app.services import administrators, users
@@ -94,9 +94,13 @@ def is_fragment() -> bool:
 
 
 def faults_of(error: DomainError) -> Mapping[str, str]:
-    """What is wrong, by field; under `form` what is of no field."""
-    found = {fault.field.partition(".")[0]: said(fault.message) for fault in getattr(error, "faults", [])}
-    return found or {"form": said(str(error))}
+    """What is wrong, by field; under `form` what is of no field, or of one that the form may not have."""
+    found: dict[str, list[str]] = {}
+    for fault in getattr(error, "faults", []):
+        found.setdefault(fault.field.partition(".")[0], []).append(said(fault.message))
+    by_field = {field: "; ".join(messages) for field, messages in found.items()}
+    is_whole = not by_field or isinstance(error, Forbidden)
+    return {**by_field, "form": said(str(error))} if is_whole else by_field
 
 
 def sentence_of(error: DomainError) -> str:

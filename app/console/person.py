@@ -13,12 +13,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.forms import Form, blank, choices, draft_of, edited, filled, given, settled, shown
 from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
-from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, Unavailable
+from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, TooMany, Unavailable
 from app.extensions import resources
 from app.services import history, hot_users, sessions, signing_in, tokens, users
+from app.services.documents import Precondition
 from app.services.idempotency import Attempt
-from app.services.users import Precondition
 from app.web.access import actor, caller, session
+from app.web.problems import STATUSES
 from app.web.reading import user_id_of
 
 _HISTORY = 20
@@ -88,6 +89,8 @@ def save(user_id: str) -> WerkzeugResponse:
             # Whether they changed the password too can't be seen.
             if contested or form["password"]:
                 break
+        except (Forbidden, TooMany) as error:
+            return _person(found, person, form, dict(faults_of(error)), STATUSES[type(error)])
         except _REFUSALS as error:
             return _person(found, person, form, dict(faults_of(error)), HTTPStatus.UNPROCESSABLE_ENTITY)
         else:
@@ -182,6 +185,8 @@ def _person(
         is_conflict=contested is not None,
         is_draft=is_draft,
         is_own=who.owns(user_id),
+        needs_password=who.owns(user_id) and who.kind == "session" and who.must_give_password(),
+        self_editable=sorted(resources().settings.self_editable_keys),
         may_change=who.may_change(user_id, person["role"]),
         sees_sessions=sees_sessions,
         sessions=open_sessions,

@@ -2,25 +2,31 @@
 
 | | member | viewer | editor | admin |
 |---|---|---|---|---|
-| own record: read; change name, email, password, attributes | x | x | x | x |
+| own record: read; change name, email, password, the attributes that a setting names | x | x | x | x |
 | read everyone, history | | x | x | x |
 | create, change, delete, restore users of a lower role | | | x | x |
 | roles, tokens, others' sessions, purge | | | | x |
 
+Email and password of the own record: not by token, and only soon after the password was given.
 Which role a route needs at least is said in web.access; here is what depends on the user concerned.
 """
 
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from app.errors import Forbidden
+from app.errors import Fault, Forbidden, PasswordRequired
 from app.models import ROLES
 from app.values import Role
 
-OWN_FIELDS = frozenset({"name", "email", "password", "attributes"})
-"""What everybody may change of their own record."""
+OWN_FIELDS = frozenset({"name", "email", "password"})
+"""What everybody may change of their own record, beside the attributes that a setting names."""
+SIGN_IN_FIELDS = frozenset({"username", "email", "password"})
+"""What a user signs in with: a stolen session or token is not enough to change it."""
+RECENT_SIGN_IN_S = 300.0
+_OTHERS_ROLE = Fault("role", "may be changed by administrators only")
 
 Kind = Literal["open", "system", "session", "token"]
 
@@ -32,7 +38,8 @@ class Actor:
     `open`: anybody, while there is no administrator; `system`: a command on the machine itself. No rule
     about roles is for them (`unbound`), nor for who is known while the service is open. A token acts for
     the user `user_id`, but has a role of its own, never above the user's. `whole` is false when it is
-    below: then it may not act as its user either.
+    below: then it may not act as its user either. `authenticated_at`: when the user of a session last gave its
+    password, in seconds since 1970.
     """
 
     kind: Kind
@@ -41,6 +48,7 @@ class Actor:
     credential_id: str | None = None
     whole: bool = True
     unbound: bool = False
+    authenticated_at: float = 0.0
 
     @property
     def label(self) -> str | None:
@@ -85,20 +93,52 @@ class Actor:
         if not self.unbound and self.role != "admin" and _rank(role) >= _rank(self.role):
             raise Forbidden(f"The role {self.role} may not touch a user with the role {role}.")
 
-    def require_change(self, user_id: uuid.UUID, role: Role, fields: Iterable[str]) -> None:
-        """Refuse to change `fields` of the user `user_id` of this role. Raises: Forbidden, which names the fields"""
-        if self.unbound or self.role == "admin":
+    def require_change(
+        self, user_id: uuid.UUID, role: Role, fields: Iterable[str], self_editable: Collection[str] = ()
+    ) -> None:
+        """Refuse to change `fields` of the user `user_id` of this role. Raises: Forbidden, which names the fields
+
+        `self_editable`: keys of the attributes that users may change of their own record.
+        """
+        if self.unbound:
             return
-        changed = {field.partition(".")[0] for field in fields}
-        if self.owns(user_id):
-            refused = changed - OWN_FIELDS
-        else:
+        changed = set(fields)
+        if self.role != "admin":
+            self._require_role_for(user_id, role, changed, self_editable)
+        if self.user_id == user_id and changed & SIGN_IN_FIELDS:
+            self.require_session(changed & SIGN_IN_FIELDS)
+            if self.must_give_password():
+                raise PasswordRequired
+
+    def require_session(self, changed: Iterable[str]) -> None:
+        """Refuse a token to change SIGN_IN_FIELDS of its own user. Raises: Forbidden, which names the fields"""
+        if self.kind == "token" and not self.unbound:
+            raise Forbidden(
+                "A token may not change how its own user signs in. Sign in with the password, then change it.",
+                [Fault(field, "may not be changed by a token of this user") for field in sorted(changed)],
+            )
+
+    def must_give_password(self) -> bool:
+        """Whether the password is needed to change SIGN_IN_FIELDS of the actor's own record."""
+        return not self.unbound and time.time() - self.authenticated_at >= RECENT_SIGN_IN_S
+
+    def _require_role_for(
+        self, user_id: uuid.UUID, role: Role, changed: set[str], self_editable: Collection[str]
+    ) -> None:
+        if not self.owns(user_id):
             if not self.may("editor"):
                 raise Forbidden("Changing others needs the role editor.")
             self.require_over(role)
-            refused = changed & {"role"}
+            if "role" in changed:
+                raise Forbidden(f"The role {self.role} may not change the role of a user.", [_OTHERS_ROLE])
+            return
+        allowed = OWN_FIELDS.union(f"attributes.{key}" for key in self_editable)
+        refused = sorted(changed - allowed)
         if refused:
-            raise Forbidden(f"The role {self.role} may not change {', '.join(sorted(refused))} here.")
+            raise Forbidden(
+                f"The role {self.role} may not change this of its own record: '{', '.join(refused)}'",
+                [Fault(field, f"'{field}' may not be changed by its own user") for field in refused],
+            )
 
 
 OPEN = Actor("open", unbound=True)

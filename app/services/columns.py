@@ -30,7 +30,7 @@ def values_of(draft: UserDraft) -> dict[str, Any]:
         whole = draft.completed()
     except ValueError as error:
         raise Invalid([Fault("email", str(error)), Fault("username", str(error))]) from None
-    return whole.model_dump(exclude={"password"})
+    return whole.model_dump(exclude={"password", "current_password"})
 
 
 def stored(values: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def merged(row: Any, patch: UserPatch) -> UserDraft:
     """
     fields = {name: getattr(row, name) for name in history.FIELDS}
     attributes = orjson.loads(row.attributes)
-    for name in patch.model_fields_set - {"password", "attributes"}:
+    for name in patch.model_fields_set - {"password", "current_password", "attributes"}:
         value = getattr(patch, name)
         fields[name] = UserDraft.model_fields[name].default if value is None else value
     if "attributes" in patch.model_fields_set:

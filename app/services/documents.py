@@ -1,5 +1,6 @@
 """How rows become what leaves the services: rendered JSON with its version."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,9 @@ from sqlalchemy import cast as sql_cast
 from app.models import User, table_of
 
 users = table_of(User)
+
+Precondition = Callable[[int | None], bool]
+"""Whether a command may go on, given the version that there is (None: there is no such user)."""
 
 PUBLIC = (
     users.c.id,

@@ -62,11 +62,12 @@ def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
     """What makes `after` of `before`; None: nothing. Raises: Invalid, Forbidden"""
     values = values_of(after)
     changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
-    caller.actor.require_change(before.id, before.role, [change["field"] for change in changes])
+    fields = [change["field"] for change in changes]
+    caller.actor.require_change(before.id, before.role, fields, resources().settings.self_editable_keys)
     if not changes:
         return None
-    fields = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
-    return Draft(before.id, fields, values, caller)
+    kept = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
+    return Draft(before.id, kept, values, caller)
 
 
 def change(draft: Draft) -> Document | None:

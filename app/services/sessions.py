@@ -68,7 +68,7 @@ class Session:
     @property
     def actor(self) -> Actor:
         """Whom it stands for."""
-        return Actor("session", self.user_id, self.role, self.id)
+        return Actor("session", self.user_id, self.role, self.id, authenticated_at=self.created)
 
     def fields(self) -> dict[str, Any]:
         """What is shown of it."""

@@ -2,21 +2,24 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import select, update
 
-from app.errors import Forbidden, NotFound, TooMany, Unauthorized
+from app.errors import Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
 from app.extensions import asked, reading, writing
 from app.schemas import SignIn
 from app.services import history, limiting, passwords, sessions, words
 from app.services.authority import Actor
-from app.services.documents import users
+from app.services.documents import Precondition, users
 from app.services.history import Caller
 from app.services.sessions import Session
 from app.services.statements import WHO_BY_EMAIL, WHO_BY_USERNAME
 from app.values import Role
+
+Result = TypeVar("Result")
 
 _LIVE = users.c.deleted_at.is_(None)
 _REFUSAL_S = 0.15
@@ -66,6 +69,36 @@ def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
     )
 
 
+def with_password(
+    offered: str | None, allowed: Precondition, caller: Caller, command: Callable[[Precondition, Caller], Result]
+) -> Result:
+    """What `command` gives. When it needs the password of who is signed in, `offered` is checked, then it is done.
+
+    Raises: PasswordRequired (none was offered), Forbidden (it is wrong), TooMany, Unavailable, and what `command` does
+    """
+    who = caller.actor
+    # A password that is given has to be right, however short ago the sign-in was.
+    asked_again = caller if offered is None else replace(caller, actor=replace(who, authenticated_at=0.0))
+    try:
+        return command(allowed, asked_again)
+    except PasswordRequired:
+        if offered is None or who.user_id is None:
+            raise
+    return command(*authenticated(who.user_id, offered, allowed, caller))
+
+
+def authenticated(
+    user_id: uuid.UUID, offered: str, allowed: Precondition, caller: Caller
+) -> tuple[Precondition, Caller]:
+    """`allowed`, as long as nobody changes the user meanwhile, and `caller`, who has just given the right password.
+
+    Raises: as require_password
+    """
+    checked = require_password(user_id, offered, caller)
+    now = replace(caller, actor=replace(caller.actor, authenticated_at=time.time()))
+    return lambda version: version == checked and allowed(version), now
+
+
 def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
     """Ask for the password of who is signed in, counted like a sign-in. Returns the version of the user who has it.
 
@@ -79,7 +112,7 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
     if user is None or not passwords.verified(offered, user.password_hash):
         if user is not None:
             history.note(caller, user.id, user.version, "sign_in_failed")
-        raise Forbidden("The current password is not right.")
+        raise Forbidden("The current password is not right.", [Fault("current_password", "is not right")])
     limiting.forgive(guesses)
     return int(user.version)
 

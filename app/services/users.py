@@ -1,7 +1,7 @@
 """Users: each command is one transaction with its history entry, told to the cache after its commit."""
 
 import uuid
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -9,21 +9,27 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, DomainError, NotFound, Stale, Unavailable
-from app.extensions import answers
+from app.extensions import answers, resources
 from app.models import HistoryEntry, table_of
-from app.schemas import UserDraft, UserPatch
-from app.services import administrators, history, hot_users, hot_writes, idempotency, passwords, sessions, tokens
+from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
+from app.services import (
+    administrators,
+    history,
+    hot_users,
+    hot_writes,
+    idempotency,
+    passwords,
+    sessions,
+    signing_in,
+    tokens,
+)
 from app.services.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
-from app.services.documents import PUBLIC, Document, document, users
+from app.services.documents import PUBLIC, Document, Precondition, document, users
 from app.services.history import Caller
 from app.services.hot_users import Seen
 from app.services.idempotency import Attempt
 from app.services.keys import keys_of_users, user_key
 from app.services.work import Work, changing
-
-Precondition = Callable[[int | None], bool]
-"""Whether a command may go on, given the version that there is (None: there is no such user)."""
-
 
 _TRIES = 3
 _GRAVE = frozenset({"role", "active", "password"})
@@ -58,11 +64,16 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
 
 
-def replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: Caller) -> tuple[Document, bool]:
+def replace(user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, caller: Caller) -> tuple[Document, bool]:
     """Replace a user whole, or make it under this id. A password that is left out stays. Returns it, and if it is new.
 
-    Raises: Invalid, Forbidden, Taken, Stale, Conflict (it is in the trash, or the last administrator), Unavailable
+    Raises: Invalid, Forbidden, TooMany, Taken, Stale, Conflict (it is in the trash, or the last administrator),
+    Unavailable
     """
+    return signing_in.with_password(draft.current_password, allowed, caller, partial(_replace, user_id, draft))
+
+
+def _replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: Caller) -> tuple[Document, bool]:
     values = values_of(draft)
     passwords.require_unlike(draft.password, values)
     secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
@@ -87,9 +98,13 @@ def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: 
     """Change the fields that `patch` sets. Changing nothing gives no new version.
 
     Whether a token is still good for it is found out with the write, or before it.
-    Raises: NotFound, Invalid, Forbidden, Unauthorized, Taken, Stale, Conflict (it is the last administrator),
-    Unavailable
+    Raises: NotFound, Invalid, Forbidden, TooMany, Unauthorized, Taken, Stale, Conflict (it is the last
+    administrator), Unavailable
     """
+    return signing_in.with_password(patch.current_password, allowed, caller, partial(_change, user_id, patch))
+
+
+def _change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document:
     is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
     made = None if is_grave else _change_remembered(user_id, patch, allowed, caller)
     if made is not None:
@@ -136,12 +151,14 @@ def _change_alone(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, c
         return _update(work, caller, row, {**values, **secret})
 
 
-def set_password(user_id: uuid.UUID, password: str, version: int, caller: Caller) -> None:
-    """Give a user, who is still at `version`, a new password: it ends all sessions.
+def set_own_password(user_id: uuid.UUID, offered: PasswordChange, caller: Caller) -> None:
+    """Give the user of the caller a new password, for the current one: it ends all sessions.
 
-    Raises: NotFound, Invalid, Forbidden, Stale, Unavailable
+    Raises: NotFound, Invalid, Forbidden, TooMany, Stale, Unavailable
     """
-    change(user_id, UserPatch(password=password), lambda there: there == version, caller)
+    caller.actor.require_session(("password",))
+    allowed, caller = signing_in.authenticated(user_id, offered.current_password, lambda _: True, caller)
+    change(user_id, UserPatch(password=offered.new_password), allowed, caller)
 
 
 def remove(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
@@ -213,7 +230,7 @@ def _update(work: Work, caller: Caller, row: Row[Any], values: dict[str, Any]) -
     after = {"password_hash": row.password_hash, **values}
     changes = history.differences(before, after)
     fields = {change["field"] for change in changes}
-    caller.actor.require_change(row.id, row.role, fields)
+    caller.actor.require_change(row.id, row.role, fields, resources().settings.self_editable_keys)
     if not changes:
         return document(row)
     administrators.require_another(work.connection, [row], after)

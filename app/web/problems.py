@@ -16,6 +16,7 @@ from app.errors import (
     KeyReused,
     Malformed,
     NotFound,
+    PasswordRequired,
     Quota,
     Stale,
     Taken,
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 STATUSES: dict[type[DomainError], HTTPStatus] = {
     Malformed: HTTPStatus.BAD_REQUEST,
     Forbidden: HTTPStatus.FORBIDDEN,
+    PasswordRequired: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Taken: HTTPStatus.CONFLICT,
     Conflict: HTTPStatus.CONFLICT,

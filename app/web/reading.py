@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.errors import Fault, Invalid, Malformed, NotFound
-from app.schemas import READ_ONLY, UserDraft, UserPatch
+from app.schemas import READ_ONLY, UserDraft, UserPatch, UserReplacement
 
 JSON_TYPES = ("application/json",)
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -162,7 +162,7 @@ def validated(model: type[Model], values: object) -> Model:
 
 def _ignored(model: type[BaseModel]) -> frozenset[str]:
     """What GET gave and PUT does not take."""
-    return frozenset(READ_ONLY) if model in (UserDraft, UserPatch) else frozenset()
+    return frozenset(READ_ONLY) if model in (UserDraft, UserReplacement, UserPatch) else frozenset()
 
 
 def _message(kind: str, message: str) -> str:

@@ -161,7 +161,7 @@ def test_a_member_who_forges_the_form_gains_nothing(sign_in: Callable[[str], Fla
     member = sign_in("member")
     own = member.get("/profile").location
     forged = {"name": "Eve", "attributes": "{}", "version": version(member, own), "has_role": "1", "role": "admin"}
-    assert send(member, own, **forged).status_code == 422
+    assert send(member, own, **forged).status_code == 403
     assert member.get("/api/session").json["role"] == "member"
 
 

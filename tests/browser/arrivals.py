@@ -165,6 +165,16 @@ def _signed_in_again(house: House, look: Look) -> Page:
     return page
 
 
+def _password_needed(house: House, look: Look) -> Page:
+    user = house.make(email="old@example.org", password=PASSWORD)
+    page = look(house.secret(user, age_s=301.0))
+    page.goto("/profile")
+    steps.describe(page, email="new@example.org")
+    steps.press(page, "Save")
+    steps.alert(page).wait_for()
+    return page
+
+
 CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "sign-in": _sign_in,
     "sign-in, refused": _sign_in_refused,
@@ -183,6 +193,7 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "a person, saved by two": _conflict,
     "oneself": _at("/profile"),
     "oneself, a member": _at("/profile", "member"),
+    "oneself, long after signing in": _password_needed,
     "password": _at("/password"),
     "password, refused": _password_refused,
     "tokens": _at("/api-tokens"),

@@ -1,5 +1,6 @@
 """Who may do what to whom, without HTTP."""
 
+import time
 import uuid
 
 import pytest
@@ -13,7 +14,7 @@ FIELDS = ("username", "email", "name", "role", "active", "attributes.a", "passwo
 
 
 def signed_in(role: str) -> Actor:
-    return Actor("session", SELF, role)
+    return Actor("session", SELF, role, authenticated_at=time.time())
 
 
 def may(call, *args) -> bool:
@@ -42,9 +43,43 @@ def test_only_users_of_a_lower_role_are_made_and_touched(role: str, below: tuple
 @pytest.mark.parametrize("role", ROLES)
 def test_of_the_own_record_only_own_fields_may_be_changed(role: str) -> None:
     changed = {field for field in FIELDS if may(signed_in(role).require_change, SELF, role, [field])}
-    own = {"name", "email", "password", "attributes.a"}
-    assert changed == (set(FIELDS) if role == "admin" else own)
-    assert {field.partition(".")[0] for field in own} == OWN_FIELDS
+    assert changed == (set(FIELDS) if role == "admin" else OWN_FIELDS)
+    assert {"name", "email", "password"} == OWN_FIELDS
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_of_the_own_attributes_only_those_that_a_setting_names_may_be_changed(role: str) -> None:
+    """Fault 4: members could change all of their own attributes."""
+    named = ("city", "a.b")
+    fields = (
+        "attributes.city",
+        "attributes.a.b",
+        "attributes.a",
+        "attributes.plan",
+        "attributes.city.x",
+        "attributes.",
+    )
+    changed = {field for field in fields if may(signed_in(role).require_change, SELF, role, [field], named)}
+    assert changed == (set(fields) if role == "admin" else {"attributes.city", "attributes.a.b"})
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("age_s", [0, 290, 300, 3600])
+def test_how_one_signs_in_is_changed_only_soon_after_giving_the_password(role: str, age_s: int) -> None:
+    """Fault 5: a session was as good as the password."""
+    actor = Actor("session", SELF, role, authenticated_at=time.time() - age_s)
+    for field in ("email", "password", *(["username"] if role == "admin" else [])):
+        assert may(actor.require_change, SELF, role, ["name", field]) == (age_s < 300), field
+    assert may(actor.require_change, SELF, role, ["name"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_token_does_not_change_how_its_user_signs_in(role: str, *, whole: bool) -> None:
+    """Fault 5."""
+    token = Actor("token", SELF, role, "t", whole=whole, authenticated_at=time.time())
+    assert not any(may(token.require_change, SELF, role, [field]) for field in ("username", "email", "password"))
+    assert may(token.require_change, OTHER, "member", ["email", "password"]) == (role in ("editor", "admin"))
 
 
 @pytest.mark.parametrize(

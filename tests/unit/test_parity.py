@@ -9,7 +9,7 @@ from door import SORTS
 from app import models
 from app.config import Settings
 from app.models import ROLES, SORT_KEYS
-from app.schemas import READ_ONLY, ListQuery, User, UserDraft, UserPatch
+from app.schemas import READ_ONLY, ListQuery, User, UserDraft, UserPatch, UserReplacement
 from app.services import history
 from app.services.documents import PUBLIC
 from app.services.statements import user_json
@@ -37,7 +37,9 @@ def test_both_ways_of_selecting_a_user_select_every_public_column() -> None:
 
 
 def test_what_can_be_written_is_what_is_given_but_for_read_only_fields_and_the_password() -> None:
-    assert set(UserDraft.model_fields) == set(UserPatch.model_fields) == WRITABLE | {"password"}
+    assert set(UserDraft.model_fields) == WRITABLE | {"password"}
+    proven = WRITABLE | {"password", "current_password"}
+    assert set(UserReplacement.model_fields) == set(UserPatch.model_fields) == proven
 
 
 def test_the_history_tells_of_every_field_that_can_be_written() -> None:

@@ -1,0 +1,128 @@
+"""Fault 4: members gave themselves the paid plan. Of their own attributes users change what a setting names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from browsing import send, version
+from door import faulty
+from flask import Flask
+from flask.testing import FlaskClient
+from people import House, Person
+
+HAS: dict[str, Any] = {"plan": "free", "city": "Paris", "seats": {"paid": 1}, "a.b": None}
+WAYS = ("patch /me", "patch /users/{id}", "put /users/{id}")
+OWN_FORM = ("name", "email", "attributes", "version")
+
+
+@pytest.fixture(params=["session", "token"])
+def enter(house: House, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], Person]:
+    """Come in as a user, by session and by token."""
+    return house.by_session if request.param == "session" else house.by_token
+
+
+@pytest.fixture
+def generous(make_app: Callable[..., Flask], empty: Callable[[], None]) -> House:  # noqa: ARG001 - called for its effect
+    """A service whose users may change two of their own attributes."""
+    return House(make_app(self_editable_attributes=" city ,a.b,, "))
+
+
+def change(who: Person, way: str, attributes: Any) -> Any:
+    """Ask for these attributes: all of them by PUT, as a merge patch by PATCH."""
+    method, path = way.format(id=who.id).split()
+    if method == "patch":
+        return who.patch(path, {"attributes": attributes})
+    whole = {**HAS, **(attributes or {})} if attributes else {}
+    return who.put(path, {**who.user, "attributes": {key: value for key, value in whole.items() if value is not None}})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("role", ["member", "viewer", "editor"])
+def test_no_own_attribute_is_changed_by_default(
+    house: House, enter: Callable[[dict[str, Any]], Person], role: str, way: str
+) -> None:
+    user = house.make(role, attributes={key: value for key, value in HAS.items() if value is not None})
+    who = enter(user)
+    for attributes, named in (
+        ({"plan": "pro"}, {"attributes.plan"}),
+        ({"plan": None}, {"attributes.plan"}),
+        ({"seats": {"paid": 99}}, {"attributes.seats"}),
+        ({"seats": 1}, {"attributes.seats"}),
+        ({"more": True, "Plan": "pro"}, {"attributes.more", "attributes.Plan"}),
+        ({"city": "Lyon", "plan": "team"}, {"attributes.city", "attributes.plan"}),
+        (None, {"attributes.plan", "attributes.city", "attributes.seats"}),
+    ):
+        # The second time its token and its record are known.
+        for _ in range(2):
+            answer = change(who, way, attributes)
+            assert answer.status_code == 403, answer.text
+            assert faulty(answer) == named
+            assert all(field in answer.json["detail"] for field in named)
+    assert change(who, way, {"plan": "free"}).status_code == 200
+    assert house.admin.get(f"/users/{user['id']}").json == user
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("role", ["member", "viewer", "editor"])
+def test_what_the_setting_names_is_ones_own(generous: House, role: str, way: str) -> None:
+    user = generous.make(role, attributes={key: value for key, value in HAS.items() if value is not None})
+    for enter in (generous.by_session, generous.by_token):
+        who = enter(user)
+        for attributes in ({"city": "Lyon"}, {"city": {"at": [1]}, "a.b": 1}, {"city": None, "a.b": None}):
+            answer = change(who, way, attributes)
+            assert answer.status_code == 200, answer.text
+            who.user = answer.json
+        for attributes in ({"city": "Lyon", "plan": "pro"}, {"a": {"b": 1}, "city": "Lyon"}, {" city ": 1}):
+            answer = change(who, way, attributes)
+            assert answer.status_code == 403
+            assert faulty(answer) == {f"attributes.{key}" for key in attributes} - {"attributes.city"}
+        assert generous.admin.get(f"/users/{user['id']}").json["attributes"] == {"plan": "free", "seats": {"paid": 1}}
+
+
+def test_who_administers_a_user_changes_its_attributes(house: House, enter: Callable[[dict[str, Any]], Person]) -> None:
+    """Editors those of a lower role, administrators everybody's, also their own."""
+    for role, other in (("editor", "member"), ("editor", "viewer"), ("admin", "editor"), ("admin", "admin")):
+        user = house.make(other)
+        answer = enter(house.make(role)).patch(f"/users/{user['id']}", {"attributes": {"plan": "pro"}})
+        assert (answer.status_code, answer.json["attributes"]) == (200, {"plan": "pro"})
+    admin = enter(house.make("admin"))
+    assert admin.patch("/me", {"attributes": {"plan": "pro"}}).json["attributes"] == {"plan": "pro"}
+
+
+def test_an_administrators_token_of_a_lower_role_is_held_to_the_rule(house: House) -> None:
+    user = house.make("admin")
+    for role in ("member", "viewer", "editor"):
+        program = house.by_token(user, role)
+        for path in ("/me", f"/users/{user['id']}"):
+            assert program.patch(path, {"attributes": {"plan": "pro"}}).status_code == 403
+
+
+@pytest.mark.parametrize("role", ["member", "viewer", "editor"])
+def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[str], FlaskClient], role: str) -> None:
+    browser = sign_in(role)
+    own = browser.get("/profile").location
+    assert 'name="attributes"' not in browser.get(own).text
+    forged = {"name": "Mallory", "attributes": '{"plan": "pro"}', "version": version(browser, own)}
+    answer = send(browser, own, **forged)
+    assert answer.status_code == 403
+    assert "attributes.plan" in answer.text
+    me = browser.get("/api/me").json
+    assert (me["attributes"], me["version"]) == ({}, 1)
+    del forged["attributes"]
+    assert send(browser, own, **forged).status_code == 303
+    assert browser.get("/api/me").json["name"] == "Mallory"
+
+
+def test_the_own_page_offers_what_the_setting_names(generous: House) -> None:
+    who = generous.by_session(generous.make(attributes={"plan": "free"}))
+    browser, headers, own = who._client, who.headers, f"/people/{who.id}"
+    page = browser.get(own, headers=headers).text
+    assert 'name="attributes"' in page
+    assert "you may change: a.b, city" in page
+    form = {"name": who.user["name"], "version": "1", "attributes": '{"plan": "free", "city": "Lyon"}'}
+    assert browser.post(own, data=form, headers=headers).status_code == 303
+    form = {**form, "version": "2", "attributes": '{"plan": "pro", "city": "Lyon"}'}
+    refused = browser.post(own, data=form, headers=headers)
+    assert refused.status_code == 403
+    assert "attributes.plan" in refused.text
+    assert generous.admin.get(f"/users/{who.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
