@@ -20,6 +20,7 @@ from app.web.phases import install_phases
 from app.web.plain import PlainApp
 from app.web.problems import install_problems
 from app.web.proxies import install_proxies
+from app.web.security_headers import install_security_headers
 from app.web.watching import install_watching
 
 
@@ -59,6 +60,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     install_express(app)
     # In front of the lane: a page is kept by the host and scheme that its links have.
     install_proxies(app, settings.proxy_networks)
+    install_security_headers(app)
     install_watching(app)
     install_problems(app)
     install_error_pages(app)

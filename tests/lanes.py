@@ -43,7 +43,8 @@ class Lanes:
     """Pages that the lane did not know and made itself."""
 
     def __post_init__(self) -> None:
-        self.express: Any = self.app.wsgi_app
+        # In front of both ways stands what adds the same headers to all answers.
+        self.express: Any = self.app.wsgi_app.app  # type: ignore[attr-defined]
         self._flask = self.express._rest
         self.express._rest = self._enter
         self._make = self.express._pages._make

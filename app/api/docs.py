@@ -7,6 +7,7 @@ import orjson
 from flask import Blueprint, Response, render_template, send_from_directory
 
 from app.api.openapi import openapi_document
+from app.web.security_headers import SWAGGER_POLICY
 
 _ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 
@@ -22,7 +23,9 @@ def openapi() -> Response:
 @blueprint.get("/docs")
 def page() -> Response:
     """Swagger UI."""
-    return Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
+    response = Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = SWAGGER_POLICY
+    return response
 
 
 @blueprint.get("/docs/<path:name>")

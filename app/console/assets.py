@@ -57,7 +57,6 @@ def show(mark: str, name: str) -> Response:
     response = Response(asset.packed if packed else asset.plain, content_type=asset.kind)
     response.headers["Cache-Control"] = _FOR_GOOD if mark == asset.mark else "no-store"
     response.headers["Vary"] = "Accept-Encoding"
-    response.headers["X-Content-Type-Options"] = "nosniff"
     if packed:
         response.headers["Content-Encoding"] = "gzip"
     return response

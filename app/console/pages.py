@@ -32,10 +32,6 @@ log = structlog.get_logger(__name__)
 
 DRAFT = "draft"
 """The field that carries what was typed into a form through signing in again."""
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
 _TARGET = re.compile(r"[a-z]+#([a-z-]+)", re.ASCII)
 _NAME_CHARACTERS = 50
 _REFILLED: set[str] = set()
@@ -80,11 +76,6 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
     )
     response = Response(shown, status, content_type="text/html; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    if request.is_secure:
-        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     return response
 
 
