@@ -5,9 +5,13 @@ process of its own prepares the database. After SIGTERM the service first says t
 drains, for DRAIN_DELAY_S, so that a balancer turns away; then it takes no more
 connections and lets the requests under way end.
 
+Courier and watch have a process of their own, so that no thread of the launcher, which forks, holds a lock that a
+worker needs. Each process proves from time to time that it works, and the launcher ends one that does not.
+
 What all processes need is loaded and made once, in the launcher, and shared by those that it forks.
 """
 
+import functools
 import gc
 import importlib
 import multiprocessing
@@ -16,6 +20,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -32,8 +37,10 @@ from app.config import Settings, load_settings
 from app.errors import DomainError, SettingsError, StartError
 from app.factory import create_app
 from app.infra.courier import Courier
+from app.infra.heartbeats import Beating, beat, pause_s, reset, start_beating, stuck
 from app.infra.logs import configure_logs
 from app.infra.shared import Phase, SharedState
+from app.infra.supervised import SupervisedProcess
 from app.infra.watch import Watch
 from app.rehearsal import rehearse
 from app.services.founding import found_from_settings
@@ -43,6 +50,9 @@ log = structlog.get_logger(__name__)
 
 _STOP_S = 9.5
 _BACKLOG = 2048
+_RESPAWN_PAUSE_S = 1.0
+_LISTENER = 0
+"""The place of courier and watch among those that give proofs (infra.heartbeats); workers have the places after it."""
 
 
 class Server(MPServer):
@@ -66,8 +76,7 @@ class Server(MPServer):
         )
         self.exit_code = 0
         self._settings, self._state = settings, state
-        self._courier = Courier(settings.redis_address, state) if settings.keeps_answers else None
-        self._watch = Watch(settings.database_conninfo, state, settings.cache_ttl_s) if settings.keeps_answers else None
+        self._listener: SupervisedProcess | None = None
         self._preparing = multiprocessing.Process(target=_prepare, args=(settings, application), name="prepare")
 
     def startup(self, *args: Any) -> None:
@@ -78,12 +87,24 @@ class Server(MPServer):
         self._state.closed = False
         self._state.lease[0] = self._state.watched[0] = 0
         self._preparing.start()
+        if self._settings.keeps_answers:
+            self._listener = SupervisedProcess("listener", self._state, _LISTENER, _listen, self._settings)
         _end_on_early_signals()
         super().startup(*args)
+        # After the workers: a thread is not forked with its process.
         threading.Thread(target=self._await_preparation, daemon=True).start()
-        if self._courier is not None:
-            # After the workers: a thread is not forked with its process.
-            self._courier.start()
+        threading.Thread(target=self._replace_stuck, daemon=True).start()
+        if self._listener is not None:
+            self._listener.supervise()
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        """Stop the workers, and then what keeps their memory true."""
+        try:
+            super().shutdown(exit_code)
+        finally:
+            if self._listener is not None:
+                self._listener.close()
+            self._state.lease[0] = self._state.watched[0] = 0
 
     def signal_handler_interrupt(self, *_: Any) -> None:
         """SIGTERM and SIGINT: drain, then stop. A second one stops at once."""
@@ -97,11 +118,36 @@ class Server(MPServer):
         else:
             self._stop_at_once()
 
-    def _respawn_workers(self, *args: Any, **options: Any) -> None:
+    def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
+        place = _LISTENER + 1 + idx
+        reset(self._state, place)
+        return super()._spawn_worker(idx, target, functools.partial(_worker_application, callback_loader, place))
+
+    def _respawn_workers(self, workers: Any, *args: Any, **options: Any) -> None:
         """A worker ended by itself: maybe after a commit that it did not come to tell of."""
         self._state.doubt()
         self._state.touch_all()
-        super()._respawn_workers(*args, **options)
+        if any(time.monotonic() - self.wrks[idx].birth < _RESPAWN_PAUSE_S for idx in workers):
+            time.sleep(_RESPAWN_PAUSE_S)
+        super()._respawn_workers(workers, *args, **options)
+        # Else granian ends the service when a worker ends twice within some seconds.
+        self.respawned_wrks.clear()
+
+    def _replace_stuck(self) -> None:
+        """Kill processes that don't work any more; whoever waits for their end starts them again."""
+        while not self.interrupt_signal:
+            time.sleep(pause_s(self._state))
+            workers = [Beating(_LISTENER + 1 + one.idx, one.inner, one.birth) for one in list(self.wrks)]
+            late = stuck(self._state, [*workers, self._listener.beating] if self._listener else workers)
+            if late is None or self._state.phase not in (Phase.STARTING, Phase.SERVING):
+                continue
+            if late.process.is_alive():
+                log.error("process_stuck", process=late.process.pid)
+                late.process.kill()
+            elif late.place != _LISTENER:
+                # Granian may overlook the end of one of two workers that end at once.
+                self.interrupt_children.append(late.place - _LISTENER - 1)
+                self.main_loop_interrupt.set()
 
     def _stop_workers(self) -> None:
         workers = [worker.inner for worker in self.wrks]
@@ -119,8 +165,6 @@ class Server(MPServer):
         self._preparing.join()
         if self._preparing.exitcode == 0 and self._state.phase is Phase.STARTING:
             self._state.phase = Phase.SERVING
-            if self._watch is not None:
-                self._watch.start()
             log.info("serving", address=self.bind_addr, port=self.bind_port, workers=self.workers)
         elif self._preparing.exitcode:
             self.exit_code = 1
@@ -197,6 +241,26 @@ def _application() -> Callable[[], Flask]:
     gc.collect()
     gc.freeze()
     return lambda: application
+
+
+def _worker_application(make: Callable[[], Flask], place: int) -> Flask:
+    """The application of a worker, which from now on proves that it works."""
+    application = make()
+    start_beating(application.extensions["fullstack"].state, place)
+    return application
+
+
+def _listen(settings: Settings) -> None:
+    """Hear what others change, until the launcher ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # From a terminal it comes to all processes, and the launcher drains first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logs(settings.log_level, settings.log_format)
+    launcher, state = os.getppid(), SharedState(settings.state_path)
+    Courier(settings.redis_address, state).start()
+    Watch(settings.database_conninfo, state, settings.cache_ttl_s).start()
+    while os.getppid() == launcher:
+        beat(state, _LISTENER)
 
 
 def _prepare(settings: Settings, application: Callable[[], Flask]) -> None:

@@ -20,7 +20,7 @@ def lend(app: Flask) -> None:
 def leased(path: Path) -> Iterator[SharedState]:
     """The state of a host whose memory may be used for good."""
     with closing(SharedState(path)) as state:
-        state.lease[0] = FOR_EVER
+        state.lease[0] = state.asked[0] = FOR_EVER
         yield state
 
 

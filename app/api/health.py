@@ -81,7 +81,7 @@ def live() -> Response:
     responses={200: ProcessStatus, 503: ProcessStatus},
 )
 def ready() -> Response:
-    """503 while starting, migrating, draining or without PostgreSQL."""
+    """503 while starting, migrating, draining, without PostgreSQL or where writes hang."""
     return _answer({"status": "ok"}, 200) if health().ready() else _answer({"status": "not ready"}, 503)
 
 

@@ -1,9 +1,10 @@
 """Hears through Redis what other hosts wrote, and holds the lease under which this host's memory may be used.
 
-One thread for each host, in the launcher: it has no requests to wait for. It listens on CHANNEL and
+One thread for each host, in a process that serves no requests. It listens on CHANNEL and
 asks PING on the same connection. Redis answers in order, so with the answer all has been heard that was told
 before the question: for LEASE_S from then on this host's stamps are at most that old. A Redis that is away, or
-slow, thus ends the lease by itself, and every process goes without its memory.
+slow, thus ends the lease by itself, and every process goes without its memory. While nobody wants to use memory the
+courier listens but asks nothing, so that the lease ends as well.
 
 When it is back, some find it sooner than others, and who has not yet can't tell of its writes. So the courier tells
 of its host's doubts itself, before it asks, and after a loss, or an answer that came too late for a lease, it waits
@@ -28,6 +29,10 @@ log = structlog.get_logger(__name__)
 LEASE_S = 0.1
 """How much older than another host's write an answer from memory may be."""
 _ASK_EVERY_S = 0.03
+_IDLE_LOOK_S = 2.5
+"""While nobody wants memory, it looks that often whether somebody does again."""
+_LONGEST_IDLE_S = 60.0
+"""After so long it asks all the same, so that nothing between here and Redis forgets the connection."""
 _PATIENCE_S = 1.0
 """A connection is given up after that: what was told meanwhile is lost, so that all that the host keeps is old."""
 _PAUSE_S = 0.05
@@ -56,6 +61,8 @@ class Courier:
         self._state.lease[0] = 0
 
     def _run(self) -> None:
+        # Who starts it is about to ask.
+        self._state.asked[0] = time.monotonic_ns()
         pause_s, grace_s = _PAUSE_S, 0.0
         while not self._closed.is_set():
             held = False
@@ -92,6 +99,16 @@ class Courier:
                     self._state.lease[0] = until_ns
                 yield
                 self._listen(ears, asked_ns + int(1e9 * _ASK_EVERY_S))
+                self._idle(ears)
+
+    def _idle(self, ears: Any) -> None:
+        """Only listen, while nobody wants memory and nothing is to be told."""
+        until_ns = time.monotonic_ns() + int(1e9 * _LONGEST_IDLE_S)
+        while not (self._state.is_asked or self._closed.is_set()) and self._state.trusted:
+            now_ns = time.monotonic_ns()
+            if now_ns >= until_ns:
+                return
+            self._listen(ears, now_ns + int(1e9 * _IDLE_LOOK_S))
 
     def _await_pong(self, ears: Any) -> None:
         """Hear all that was told before the question. Raises: RedisError, when no answer comes in time"""

@@ -1,12 +1,15 @@
 """Logging: one line of JSON per event, or readable text on a terminal. No personal data beyond ids."""
 
+import contextlib
 import logging
+import os
 import sys
 from typing import Any
 
 import orjson
 import structlog
 
+_STDERR = 2
 _least = logging.NOTSET
 
 
@@ -37,11 +40,10 @@ def configure_logs(level: str, form: str) -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # One write a line: the workers share the stream, and print would end a line with a second one.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LinesHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -51,6 +53,29 @@ def configure_logs(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING if level == "info" else level.upper())
+
+
+class _Lines:
+    """Writes each line to standard error by one call to the system.
+
+    The workers share the stream. There is no lock: one that a thread of the launcher holds while it forks would stay
+    locked in the worker.
+    """
+
+    def msg(self, line: str) -> None:
+        """Write a line. Where nobody can read it, it is lost."""
+        with contextlib.suppress(OSError):
+            os.write(_STDERR, f"{line}\n".encode(errors="backslashreplace"))
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _LinesHandler(logging.Handler):
+    """The same for records of the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        _Lines().msg(self.format(record))
 
 
 def _dump(event: dict[str, Any], **_: Any) -> str:

@@ -39,6 +39,7 @@ class Memory:
 
     def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
         self._slots, self._epoch, self._lease, self.stamp = state.slots, state.epoch, state.lease, state.stamp
+        self._asked = state.asked
         self._most_bytes, self._ttl_s = most_bytes, ttl_s
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._bytes = 0
@@ -51,14 +52,17 @@ class Memory:
     @property
     def usable(self) -> bool:
         """Whether anything may be kept and recalled now."""
-        return self._most_bytes > 0 and time.monotonic_ns() < self._lease[0]
+        if not self._most_bytes:
+            return False
+        self._asked[0] = now = time.monotonic_ns()
+        return now < self._lease[0]
 
     def recall(self, key: Hashable) -> Any:
         """What is kept under `key` and good now, else None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
-        now = time.monotonic_ns()
+        self._asked[0] = now = time.monotonic_ns()
         if now >= entry[3] or now >= self._lease[0]:
             return None
         # After the lease: a stamp that was seen before it may lack what was heard just before it was given.

@@ -6,7 +6,9 @@ import fcntl
 import mmap
 import os
 import secrets
+import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,8 +20,15 @@ EVERY_WRITE = 0
 
 _PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST, _WATCHED, _EPOCH = range(8)
 _HEAD = 64 // 8
-_BYTES = 8 * (_HEAD + SLOTS)
+_ASKED, _BEATS = 0, 1
+MOST_PROCESSES = 260
+"""So many processes of a host can prove that they work: WORKERS at the most, and some more."""
+_TAIL = _BEATS + MOST_PROCESSES
+_BYTES = 8 * (_HEAD + SLOTS + _TAIL)
+_ASKED_WITHIN_NS = 5 * 10**9
 _LOCK = threading.Lock()
+# A process that is forked while another thread holds the lock would wait for that thread, which it does not have.
+os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
 class Phase(enum.IntEnum):
@@ -63,7 +72,12 @@ class SharedState:
             self._memory.madvise(mmap.MADV_RANDOM)
         self._whole = memoryview(self._memory)
         self._numbers = self._whole[: 8 * _HEAD].cast("Q")
-        self.slots = self._whole[8 * _HEAD :].cast("Q")
+        self.slots = self._whole[8 * _HEAD : 8 * (_HEAD + SLOTS)].cast("Q")
+        self._tail = self._whole[8 * (_HEAD + SLOTS) :].cast("Q")
+        self.asked = self._tail[_ASKED : _ASKED + 1]
+        """One number: when memory was last wanted, on the clock of time.monotonic_ns."""
+        self.beats = self._tail[_BEATS:]
+        """One number for each process: when its next proof that it works is due (infra.heartbeats)."""
         self.epoch = self._numbers[_EPOCH : _EPOCH + 1]
         self.lease = self._numbers[_LEASE : _LEASE + 1]
         """One number: until when memory may be used, on the clock of time.monotonic_ns."""
@@ -110,11 +124,14 @@ class SharedState:
 
         So who reads the stamp of EVERY_WRITE first, and then others, sees of no write that one without the others.
         """
+        ordered = sorted(slots, reverse=True)
+        # Made before the turn, which others wait for.
+        values = struct.unpack(f"{len(ordered)}Q", os.urandom(8 * len(ordered)))
         moved = {}
         with self.locked():
-            for slot in sorted(slots, reverse=True):
+            for slot, value in zip(ordered, values, strict=True):
                 before = self.stamp(slot)
-                self.slots[slot] = secrets.randbits(64)
+                self.slots[slot] = value
                 moved[slot] = before, self.stamp(slot)
         return moved
 
@@ -122,6 +139,11 @@ class SharedState:
         """Make all that any process of this host keeps old."""
         with self.locked():
             self.epoch[0] = secrets.randbits(64)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether memory was wanted within the last seconds: else nobody has to keep it fit for use."""
+        return time.monotonic_ns() - self.asked[0] < _ASKED_WITHIN_NS
 
     @property
     def doubts(self) -> int:
@@ -142,9 +164,24 @@ class SharedState:
         """Trust Redis again, unless a doubt came after the first `doubts`."""
         self._numbers[_SETTLED] = doubts
 
+    def await_turn(self) -> None:
+        """Wait as a writer does for its turn: for ever, if whoever has it does not end."""
+        with self.locked():
+            pass
+
     def close(self) -> None:
         """Let go of the file; it stays for the others."""
-        for view in (self.slots, self.epoch, self.lease, self.watched, self._numbers, self._whole):
+        for view in (
+            self.slots,
+            self.epoch,
+            self.lease,
+            self.watched,
+            self.asked,
+            self.beats,
+            self._tail,
+            self._numbers,
+            self._whole,
+        ):
             view.release()
         self._memory.close()
         os.close(self._file)

@@ -76,7 +76,7 @@ class SharedTable:
     def __init__(self, state: SharedState, most_bytes: int, ttl_s: float) -> None:
         self._sets = most_bytes // (_WAYS * (_BYTES_A_WAY + 12)) if most_bytes >= _SMALLEST else 0
         self._state, self._stamp, self._slots, self._epoch = state, state.stamp, state.slots, state.epoch
-        self._lease, self._watched = state.lease, state.watched
+        self._lease, self._watched, self._asked = state.lease, state.watched, state.asked
         self._ttl_ns = int(1e9 * ttl_s)
         ways = self._sets * _WAYS
         self._places_at = 8 * _PLACES_AFTER
@@ -91,7 +91,10 @@ class SharedTable:
     @property
     def usable(self) -> bool:
         """Whether anything may be kept and recalled now."""
-        return self._sets > 0 and time.monotonic_ns() < self._lease[0]
+        if not self._sets:
+            return False
+        self._asked[0] = now = time.monotonic_ns()
+        return now < self._lease[0]
 
     def recall(self, key: str) -> tuple[int, bytes] | None:
         """Version and value of `key`, if they are good now."""
@@ -112,7 +115,7 @@ class SharedTable:
         check, _, _, stamp, read_ns, version = _HEAD.unpack_from(record)
         if record[_HEAD_BYTES:value_at] != name or zlib.crc32(record[_CHECKED_FROM:]) != check:
             return None
-        now = time.monotonic_ns()
+        self._asked[0] = now = time.monotonic_ns()
         age = now - read_ns
         if now >= self._lease[0] or (age >= self._ttl_ns and (now >= self._watched[0] or age >= _LONGEST_NS)):
             return None

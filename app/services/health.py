@@ -71,6 +71,7 @@ class Health:
         self._database = Checker(self._ask_database)
         self._cache = Checker(held.redis_cache.ping)
         self._redis = Checker(held.redis.ping)
+        self._turns = Checker(held.state.await_turn)
         held.at_close(self._close)
 
     def report(self) -> tuple[str, dict[str, Check]]:
@@ -85,14 +86,18 @@ class Health:
         return {"database": self._database.check(), "cache": self._redis.check()}
 
     def ready(self) -> bool:
-        """Whether to send requests here: not while starting, migrating or draining, nor without PostgreSQL."""
+        """Whether to send requests here.
+
+        Not while starting, migrating or draining, nor without PostgreSQL, nor where writes would wait without end.
+        """
         phase = self._held.state.phase
-        return phase in (Phase.SERVING, Phase.UNMANAGED) and self._database.check().ok
+        return phase in (Phase.SERVING, Phase.UNMANAGED) and self._database.check().ok and self._turns.check().ok
 
     def _close(self) -> None:
         self._database.close()
         self._cache.close()
         self._redis.close()
+        self._turns.close()
         if self._connection is not None:
             self._connection.close()
 

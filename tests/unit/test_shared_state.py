@@ -185,7 +185,7 @@ def test_an_older_smaller_file_is_extended(tmp_path: Path, opened) -> None:
     path.write_bytes(b"".join(number.to_bytes(8, "little") for number in (2, 3, 2, 1)) + bytes(32))
     inode = path.stat().st_ino
     state = opened(path)
-    assert path.stat().st_size == 64 + 8 * SLOTS
+    assert path.stat().st_size >= 64 + 8 * SLOTS
     assert path.stat().st_ino == inode, "it is the same file for those who have it open"
     assert (state.phase, state.doubts, state.trusted, state.closed) == (Phase.SERVING, 3, False, True)
     assert (state.lease[0], set(stamps(state))) == (0, {0})

@@ -1,0 +1,174 @@
+"""Fault 15: no lock that a worker needs is held across its fork; a worker that does not work any more is replaced."""
+
+import contextlib
+import http.client
+import multiprocessing
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from door import Door
+from flask import Flask
+from making import printed
+from running import Service
+
+from app.infra.cache import CHANNEL
+from app.infra.shared import SLOTS, SharedState
+from embedded import Stack
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def test_a_process_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) -> None:
+    """Fault 15: as when the launcher forks a worker."""
+    state, stop = SharedState(tmp_path / "state"), threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            state.touch(range(1, 500))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(50):
+            child = _FORK.Process(target=lambda: state.touch([1]), daemon=True)
+            child.start()
+            child.join(10)
+            is_stuck = child.is_alive()
+            child.kill()
+            assert not is_stuck
+    finally:
+        stop.set()
+        writer.join()
+        state.close()
+
+
+def test_a_process_that_is_forked_while_a_thread_logs_can_log(tmp_path: Path) -> None:
+    """Fault 15: the lock of a stream is one that a worker needs, too."""
+    program = """
+import threading, time, structlog
+log = structlog.get_logger()
+threading.Thread(target=lambda: [log.error("launcher") for _ in range(1000000)], daemon=True).start()
+stuck = 0
+for _ in range(100):
+    child = os.fork()
+    if child == 0:
+        log.error("worker")
+        os._exit(0)
+    until = time.monotonic() + 5
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > until:
+            os.kill(child, 9); os.waitpid(child, 0); stuck += 1
+            break
+        time.sleep(0.001)
+    if stuck:
+        break
+os.write(2, f"stuck: {stuck}\\n".encode())
+os._exit(0)
+"""
+    assert printed(program, tmp_path).splitlines()[-1].endswith("stuck: 0")
+
+
+def test_a_worker_that_does_not_get_its_turn_to_write_is_not_ready(app: Flask, api: Door) -> None:
+    """Fault 15: readiness says so, in bounded time, and says when it is over."""
+    assert api.get("/health/ready").status_code == 200
+    with app.extensions["fullstack"].state.locked():
+        began = time.monotonic()
+        assert api.get("/health/ready").status_code == 503
+        assert time.monotonic() - began < 3
+        assert api.get("/health/live").status_code == 200
+    assert api.get("/health/ready").status_code == 200
+
+
+def _workers(service: Service) -> list[psutil.Process]:
+    """The children of the launcher that listen on its port."""
+    found = []
+    for child in psutil.Process(service.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if any(one.laddr.port == service.port for one in child.net_connections("tcp") if one.status == "LISTEN"):
+                found.append(child)
+    return found
+
+
+@pytest.mark.parametrize("which", ["a worker", "the listener"])
+def test_a_process_that_hangs_is_replaced(serve: Callable[..., Service], which: str) -> None:
+    """Fault 15: whatever it is that it hangs in; also if it is the one whose turn it is to write."""
+    service = serve(WORKERS="2")
+    children, workers = psutil.Process(service.process.pid).children(), _workers(service)
+    assert len(workers) == 2
+    # Those who are asked for something prove more often that they work.
+    service.wait_for(lambda: service.get("/api/users").status == 200)
+    victim = workers[0] if which == "a worker" else next(one for one in children if one not in workers)
+    victim.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + 40
+    while victim.is_running():
+        assert time.monotonic() < until, service.text
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=0.5)
+    assert [event["process"] for event in service.events if event["event"] == "process_stuck"] == [victim.pid]
+    service.wait_for(lambda: len(psutil.Process(service.process.pid).children()) == len(children))
+    for _ in range(20):
+        assert service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=5).status == 201
+    assert service.end() == 0
+
+
+class _Writer:
+    """Makes users without end, each on a connection of its own, and counts the answers."""
+
+    def __init__(self, service: Service) -> None:
+        self.faults: list[str] = []
+        self.answered = 0
+        self._service = service
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                answer = self._service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=20)
+            except TimeoutError:
+                self.faults.append("no answer")
+            except (OSError, http.client.HTTPException):
+                # Its worker was killed, and with it the connection.
+                continue
+            else:
+                self.answered += 1
+                if answer.status != 201:
+                    self.faults.append(f"{answer.status} {answer.body!r}")
+
+
+def _invalidate(redis_url: str, stop: threading.Event) -> None:
+    """As another host that writes very much."""
+    slots = b"".join((1 + secrets.randbelow(SLOTS - 1)).to_bytes(4, "little") for _ in range(2000))
+    with redis.Redis.from_url(redis_url) as client:
+        while not stop.wait(1 / 450):
+            client.publish(CHANNEL, secrets.token_bytes(8) + slots)
+
+
+def test_every_write_is_answered_while_another_host_writes_and_workers_are_killed(
+    serve: Callable[..., Service], servers: Stack
+) -> None:
+    """Fault 15: 2,000 invalidations a message, 450 messages a second, workers killed thirty times."""
+    service, stop = serve(WORKERS="2"), threading.Event()
+    writers = [_Writer(service) for _ in range(4)]
+    threads = [threading.Thread(target=writer.run, args=(stop,)) for writer in writers]
+    threads.append(threading.Thread(target=_invalidate, args=(servers.redis.url, stop)))
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(30):
+            time.sleep(0.5)
+            for worker in _workers(service)[:1]:
+                worker.kill()
+        time.sleep(3)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert [fault for writer in writers for fault in writer.faults] == []
+    assert sum(writer.answered for writer in writers) > 200
+    assert service.end() == 0
