@@ -19,6 +19,7 @@ from app.errors import SettingsError
 _SECRETS = frozenset({"admin_password", "postgres_password", "redis_password"})
 """Settings whose blanks count. All others lose those around them, a carriage return among them."""
 _LINE_END = re.compile(r"\r?\n\Z")
+_SERVICE_LINK = re.compile(r"\s*(?:tcp|udp)://\S+:(\d+)/?\s*", re.ASCII)
 _MEMORY_SHARE, _MOST_MEMORY_MIB = 16, 65536
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container's limit stands (cgroups 2 and 1)."""
@@ -124,6 +125,13 @@ class Settings(BaseModel):
     @classmethod
     def _database_url(cls, value: str) -> str:
         return normal_database_url(value)
+
+    @field_validator("redis_port", "port", mode="before")
+    @classmethod
+    def _port(cls, value: object) -> object:
+        """Take tcp://host:port as well: Kubernetes sets NAME_PORT so in each container beside a service NAME."""
+        link = _SERVICE_LINK.fullmatch(value) if isinstance(value, str) else None
+        return link[1] if link else value
 
     @field_validator("redis_url")
     @classmethod

@@ -20,6 +20,7 @@ from app.infra.link import Link
 _RECORD = "fsa:session:"
 _OWNER = "fsa:sessions-of:"
 _ENDS = "fsa:session-ends"
+_NEXT = "fsa:session-next:"
 _SWEPT_AT_ONCE = 100
 # One command of one script takes a third of what these take one by one.
 _BEGIN = """
@@ -28,6 +29,18 @@ redis.call('SADD', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
 for at = 4, #KEYS do redis.call('DEL', KEYS[at]) end
 return redis.call('ZRANGE', KEYS[3], '-inf', ARGV[5], 'BYSCORE', 'LIMIT', 0, ARGV[6])
+"""
+# The first of several that renew a session at once does it; the others get what the first has left for them.
+_RENEW = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return redis.call('GET', KEYS[5]) end
+redis.call('DEL', KEYS[1])
+redis.call('SREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1] .. ' ' .. ARGV[3])
+redis.call('SET', KEYS[2], ARGV[4])
+redis.call('SADD', KEYS[3], ARGV[2])
+redis.call('ZADD', KEYS[4], ARGV[5], ARGV[2] .. ' ' .. ARGV[3])
+redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7])
+return ARGV[6]
 """
 _AWAY = "Sessions are out of reach. Try again shortly, or use an API token."
 # A session that can't be read means being signed out, so it is waited for longer than a cached page.
@@ -63,10 +76,23 @@ class SessionStore:
             if over:
                 _sweep(redis, over)
 
-    def read(self, session_id: str) -> bytes | None:
-        """The record of a session, or None."""
+    def read(self, session_id: str) -> tuple[bytes | None, bytes | None]:
+        """The record of a session, or None, and what was left for who still asks for it by an id that was replaced."""
         with self._redis() as redis:
-            return cast("bytes | None", redis.get(_RECORD + session_id))
+            record, following = cast("list[bytes | None]", redis.mget([_RECORD + session_id, _NEXT + session_id]))
+            return record, following
+
+    def renew(
+        self, session_id: str, new_id: str, owner: str, record: bytes, ends_at: float, following: bytes, grace_s: int
+    ) -> bytes | None:
+        """Give a session another id and record; exactly one of several who try at once does.
+
+        Returns what the one who did it left for the others, for `grace_s`; None: there is no such session.
+        """
+        keys = (_RECORD + session_id, _RECORD + new_id, _OWNER + owner, _ENDS, _NEXT + session_id)
+        values = (session_id, new_id, owner, record, ends_at, following, grace_s)
+        with self._redis() as redis:
+            return cast("bytes | None", ask(redis, "EVAL", _RENEW, len(keys), *keys, *values))
 
     def touch(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
         """Replace a record, unless the session was ended meanwhile."""

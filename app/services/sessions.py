@@ -5,6 +5,7 @@ new epoch (the password changed) ends it, another role gives it a new id. So not
 Redis was not told of, because it was away, keeps anybody signed in.
 """
 
+import base64
 import hashlib
 import re
 import secrets
@@ -36,6 +37,10 @@ _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _SEEN_EVERY_S = 60.0
 _KNOWN_FOR_S = 1.0
 """How long a session is known without Redis, so that emptying Redis signs everybody out within that."""
+_GRACE_S = 60
+"""How long requests that were sent with the id of before a renewal are still answered."""
+_MOST_RENEWALS = 10
+"""Of one session within that time; more are followed no further."""
 _ENDED = "This session has ended. Sign in again."
 
 
@@ -125,20 +130,18 @@ def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -
 
     With `afresh` Redis and PostgreSQL are asked, not memory. Raises: Unauthorized, Unavailable
     """
-    session = _found(cookie, afresh=afresh)
+    session, cookie_now = _found(cookie, afresh=afresh)
     standing = _looked_up(session.user_id) if afresh else _standing(session.user_id)
     if standing.role is None or not standing.active or standing.epoch != session.epoch or session.is_over():
         _end(session.id, session.user_id)
         raise Unauthorized(_ENDED)
     if standing.role != session.role:
-        begun = begin(session.user_id, standing.role, session.epoch, caller(), session.created)
-        _end(session.id, session.user_id)
-        return begun[1], begun[0]
-    if time.time() - session.seen > _SEEN_EVERY_S:
+        session, cookie_now = _renew(cookie_now, replace(session, role=standing.role), caller())
+    elif time.time() - session.seen > _SEEN_EVERY_S:
         session = replace(session, seen=time.time())
         _store().touch(session.id, session.user_id.hex, _packed(session), session.ends_at())
         answers().forget_alone(sessions_key(session.user_id))
-    return session, None
+    return session, cookie_now if cookie_now != cookie else None
 
 
 def how_many() -> int:
@@ -180,7 +183,7 @@ def forget(user_id: uuid.UUID) -> None:
 def drop(cookie: str) -> None:
     """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
     try:
-        session = _found(cookie, afresh=True)
+        session, _ = _found(cookie, afresh=True)
     except Unauthorized:
         return
     _end(session.id, session.user_id)
@@ -212,22 +215,53 @@ def _end_all(user_id: uuid.UUID) -> int:
         answers().forget_alone(sessions_key(user_id))
 
 
-def _found(cookie: str, *, afresh: bool) -> Session:
-    """The session of a cookie. Raises: Unauthorized, Unavailable"""
+def _renew(cookie: str, session: Session, caller: Caller) -> tuple[Session, str]:
+    """Go on under another id: that of the first of several requests at once. Raises: Unauthorized, Unavailable"""
+    secret, random = cookie.partition(".")[0], secrets.token_bytes(32)
+    new_secret, now = _text(random), time.time()
+    new = replace(session, id=_id(new_secret), seen=now, address=caller.address, agent=caller.agent)
+    owner, following = session.user_id.hex, _masked(secret, random)
+    left = _store().renew(session.id, new.id, owner, _packed(new), new.ends_at(), following, _GRACE_S)
+    answers().forget_alone(sessions_key(session.user_id))
+    if left is None:
+        raise Unauthorized(_ENDED)
+    return (new, f"{new_secret}.{owner}") if left == following else _read(cookie)
+
+
+def _found(cookie: str, *, afresh: bool) -> tuple[Session, str]:
+    """The session of a cookie, and the cookie that it has now. Raises: Unauthorized, Unavailable"""
     if not _COOKIE.fullmatch(cookie):
         raise Unauthorized(_ENDED)
     session_id, user_id = _id(cookie.partition(".")[0]), uuid.UUID(cookie[-32:])
     if afresh:
-        return _read(session_id, user_id)
-    key = session_key(session_id)
-    return answers().of_one(key, lambda: _read(session_id, user_id), about=sessions_key(user_id), ttl_s=_KNOWN_FOR_S)
+        return _read(cookie)
+    about, newer = sessions_key(user_id), list[str]()
+
+    def read() -> Session:
+        session, cookie_now = _read(cookie)
+        newer.append(cookie_now)
+        return session
+
+    session = answers().of_one(session_key(session_id), read, about=about, ttl_s=_KNOWN_FOR_S)
+    if session.id == session_id:
+        return session, cookie
+    # Another id's: the secret of that is kept nowhere.
+    return (session, newer[0]) if newer else _read(cookie)
 
 
-def _read(session_id: str, user_id: uuid.UUID) -> Session:
-    record = _store().read(session_id)
-    if record is None or (session := _unpacked(session_id, record)).user_id != user_id:
-        raise Unauthorized(_ENDED)
-    return session
+def _read(cookie: str) -> tuple[Session, str]:
+    """The session of a cookie, or the one that it goes on as, and the cookie of that."""
+    secret, _, owner = cookie.partition(".")
+    for _ in range(_MOST_RENEWALS):
+        record, following = _store().read(_id(secret))
+        if record is not None:
+            session = _unpacked(_id(secret), record)
+            if session.user_id.hex == owner:
+                return session, f"{secret}.{owner}"
+        if following is None:
+            break
+        secret = _text(_masked(secret, following))
+    raise Unauthorized(_ENDED)
 
 
 def _standing(user_id: uuid.UUID) -> Standing:
@@ -261,3 +295,14 @@ def _unpacked(session_id: str, record: bytes) -> Session:
 
 def _id(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _text(random: bytes) -> str:
+    """As secrets.token_urlsafe writes it."""
+    return base64.urlsafe_b64encode(random).rstrip(b"=").decode()
+
+
+def _masked(secret: str, random: bytes) -> bytes:
+    """The bytes of the next secret so that only who has this one can read them, and the other way round."""
+    mask = hashlib.sha256(b"next:" + secret.encode()).digest()
+    return bytes(one ^ other for one, other in zip(random, mask, strict=True))
