@@ -1,6 +1,6 @@
 """What was found out once and is still true: from the memory of the process, for pages then from Redis, else anew."""
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from app.infra.cache import Cache
@@ -8,7 +8,7 @@ from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
 from app.infra.shared_table import Reading, SharedTable
 
-Value = TypeVar("Value", bound=Sized)
+Value = TypeVar("Value")
 
 
 class Answers:

@@ -5,19 +5,24 @@ stamp after its commit and before it answers, so whoever asks after that answer 
 lease nothing is remembered: other hosts may have written.
 """
 
+import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sized
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from app.infra.flights import Flights
 from app.infra.shared import SharedState
 
-Value = TypeVar("Value", bound=Sized)
+Value = TypeVar("Value")
 
-_OVERHEAD = 560
-"""Bytes that an entry takes beside its value, about: its key, the objects around it, its place in the table."""
+_OVERHEAD = 400
+"""Bytes that an entry takes beside its key and its value, about: the objects around them, its place in the table."""
+_OURS = "app."
+"""Objects of these modules are looked into."""
+_OTHER_BYTES = 64
+"""What an object of another module, such as a UUID, holds beside itself, about."""
 _GREATEST_SHARE = 8
 """No entry takes more than one in so many of all bytes."""
 
@@ -96,18 +101,16 @@ class Memory:
         # The stamp is part of the flight: who asks after a write never shares an answer from before it.
         return self._flights.share((key, stamp), computed)
 
-    def keep(
-        self, key: Hashable, value: Sized, slot: int, stamp: int, ttl_s: float | None = None, *, size: int | None = None
-    ) -> None:
-        """Keep an answer that was read after the `stamp` of its slot. `size`: its bytes, if not its length."""
+    def keep(self, key: Hashable, value: object, slot: int, stamp: int, ttl_s: float | None = None) -> None:
+        """Keep an answer that was read after the `stamp` of its slot."""
         until_ns = time.monotonic_ns() + int(1e9 * min(self._ttl_s, ttl_s or self._ttl_s))
-        self._put(key, (value, slot, stamp, until_ns, _OVERHEAD + (len(value) if size is None else size)))
+        self._put(key, (value, slot, stamp, until_ns, _entry_bytes(key, value)))
 
     def derive(self, other: Hashable, key: Hashable, value: Any) -> None:
         """Let `value`, which was made of what is kept under `key`, be found under `other` as long as that is good."""
         entry = self._entries.get(key)
         if entry is not None:
-            self._put(other, (value, *entry[1:]))
+            self._put(other, (value, *entry[1:4], _entry_bytes(other, value)))
 
     def _put(self, key: Hashable, entry: _Entry) -> None:
         size = entry[4]
@@ -119,3 +122,22 @@ class Memory:
             self._entries[key] = entry
             while self._bytes > self._most_bytes:
                 self._bytes -= self._entries.popitem(last=False)[1][4]
+
+
+def _entry_bytes(key: Hashable, value: object) -> int:
+    return _OVERHEAD + _bytes(key) + _bytes(value)
+
+
+def _bytes(value: object) -> int:
+    """What an object takes with all that it holds. What several objects share counts for each of them."""
+    size, held = sys.getsizeof(value), list[object]()
+    if isinstance(value, dict):
+        held += [*value, *value.values()]
+    elif isinstance(value, (tuple, list, set, frozenset)):
+        held += value
+    elif type(value).__module__.startswith(_OURS):
+        names = [*getattr(value, "__dict__", ()), *getattr(value, "__slots__", ())]
+        held += [getattr(value, name, None) for name in names]
+    elif not isinstance(value, (bytes, str, int, float)):
+        size += _OTHER_BYTES
+    return size + sum(map(_bytes, held))

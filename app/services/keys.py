@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from urllib.parse import urlencode
 
 from app.schemas import ListQuery
 
@@ -10,6 +11,9 @@ def user_key(user_id: uuid.UUID | str) -> str:
     """One user, rendered; an id as text is in its canonical form."""
     return f"user:{user_id}"
 
+
+LONGEST_KEPT_QUERY = 1024
+"""Characters of a query string; answers to longer ones are not kept."""
 
 MEMBERS_KEY = "members"
 """Who lives, but for those who are new: what makes a page old that users who were not changed are on."""
@@ -41,6 +45,11 @@ def keys_of_users(*user_ids: uuid.UUID) -> list[str]:
 def token_key(digest: bytes) -> str:
     """Whom an API token stands for."""
     return f"token:{digest.hex()}"
+
+
+def is_short(query: ListQuery) -> bool:
+    """Whether the query string of a list is short enough for its answer to be kept, about."""
+    return len(urlencode(query.model_dump(exclude_defaults=True) | query.attributes)) <= LONGEST_KEPT_QUERY
 
 
 def page_key(query: ListQuery) -> str:

@@ -25,7 +25,7 @@ from app.infra.postgres import statement_of
 from app.schemas import ListQuery
 from app.services import cursors
 from app.services.cursors import Position
-from app.services.keys import count_key, page_key
+from app.services.keys import count_key, is_short, page_key
 from app.services.selection import Selection
 from app.services.statements import user_json
 from app.services.statistics import statistics
@@ -79,6 +79,9 @@ def page(query: ListQuery, *, kept: bool = True) -> Page:
     is_cheap = _is_cheap(selection)
     if is_cheap and not kept:
         return _found(selection)
+    if not is_short(query):
+        resources().lead.hand_over()
+        return _found(selection)
     key = page_key(query)
     if is_cheap:
         return _unpacked(answers().of_all(key, lambda: _packed(selection)))
@@ -89,6 +92,8 @@ def page(query: ListQuery, *, kept: bool = True) -> Page:
 def count(query: ListQuery, *, exact: bool) -> int:
     """How many users the whole list has: counted, or as PostgreSQL's statistics guess. Raises: Unavailable"""
     selection, key = Selection(query), count_key(query)
+    if exact and not is_short(query):
+        return int(_counted(selection))
     if exact:
         return int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection))))
     return _estimate(selection, selection.conditions)

@@ -57,10 +57,6 @@ class Session:
     address: str | None
     agent: str | None
 
-    def __len__(self) -> int:
-        """About the bytes that it takes."""
-        return 500
-
     def ends_at(self) -> float:
         """When it is over, if it is not used again."""
         settings = resources().settings

@@ -13,7 +13,7 @@ from app.extensions import Resources, holding
 from app.infra.shared import EVERY_WRITE, slot_of
 from app.schemas import ListQuery
 from app.services import listing
-from app.services.keys import MEMBERS_KEY, user_key
+from app.services.keys import LONGEST_KEPT_QUERY, MEMBERS_KEY, user_key
 from app.services.listing import Page
 from app.web.links import page_links
 from app.web.reading import query_pairs, read_pairs
@@ -37,10 +37,6 @@ class _Lasting:
     def __init__(self, answer: Answer, stamps: dict[int, int], last_write: int) -> None:
         self.answer, self.stamps, self.last_write = answer, stamps, last_write
 
-    def __len__(self) -> int:
-        """Bytes of the body."""
-        return len(self.answer[1])
-
 
 class ExpressPages:
     """Of one application."""
@@ -51,7 +47,7 @@ class ExpressPages:
     def answer(self, environ: dict[str, Any]) -> Answer | None:
         """The page that is asked for. None: it is for Flask to say."""
         host, scheme = environ.get("HTTP_HOST", ""), environ["wsgi.url_scheme"]
-        if not host or environ.get("SCRIPT_NAME"):
+        if not host or environ.get("SCRIPT_NAME") or len(environ["QUERY_STRING"]) > LONGEST_KEPT_QUERY:
             return None
         # Links hold scheme and host.
         place = host, scheme, environ["PATH_INFO"], environ["QUERY_STRING"]
@@ -96,7 +92,7 @@ class ExpressPages:
             if last_write == stamp:
                 self._memory.keep(place, _Lasting(answer, stamps, last_write), _MEMBERS, members)
                 return answer
-        self._memory.keep(place, answer, EVERY_WRITE, stamp, size=len(page.body))
+        self._memory.keep(place, answer, EVERY_WRITE, stamp)
         return answer
 
     def _stamps(self, slots: Iterable[int]) -> tuple[int, dict[int, int]]:
