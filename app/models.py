@@ -1,4 +1,6 @@
-"""The tables: columns and constraints only. Keys that are compared or sorted by are made by services.words."""
+"""The tables: columns and constraints only. app.identifiers makes the keys that are compared,
+services.words those that are sorted by.
+"""
 
 import uuid
 from datetime import datetime
@@ -125,6 +127,18 @@ class User(Base):
         public = ("username", "email", "name", "role", "active", "attributes", "version")
         moments = {name: getattr(self, name).isoformat() for name in ("created_at", "updated_at")}
         return {"id": str(self.id), **{name: getattr(self, name) for name in public}, **moments}
+
+
+class Identifier(Base):
+    """An identifier of an active user, in canonical form: its email, and its username where that could be an email.
+
+    Triggers on users keep this table: so no username is another user's email, whoever writes.
+    """
+
+    __tablename__ = "identifiers"
+
+    key: Mapped[str] = mapped_column(KEY, primary_key=True)
+    user_id: Mapped[uuid.UUID]
 
 
 class HistoryEntry(Base):

@@ -70,7 +70,9 @@ class UserDraft(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_draft_schema)
 
-    username: Username = Field(default="", description="unique in any case; `email` when left out")
+    username: Username = Field(
+        default="", description="unique in canonical form, and no other user's email; `email` when left out"
+    )
     email: Email | None = None
     name: Name = Field(default="", description="any language; `username` when left out")
     role: Role = "member"

@@ -137,7 +137,7 @@ Username = Annotated[
     Field(
         min_length=1,
         max_length=254,
-        description="unique in any case; no white space",
+        description="unique in canonical form; no white space",
         json_schema_extra={"pattern": rf"^{_EDGE}+$"},
     ),
     BeforeValidator(_normal),
@@ -145,7 +145,11 @@ Username = Annotated[
 ]
 Email = Annotated[
     str,
-    Field(max_length=254, description="unique in any case", json_schema_extra={"format": "email"}),
+    Field(
+        max_length=254,
+        description="unique in canonical form, and no other user's username",
+        json_schema_extra={"format": "email"},
+    ),
     AfterValidator(_email_syntax),
 ]
 Name = Annotated[

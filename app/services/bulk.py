@@ -198,19 +198,24 @@ def _require_allowed(actor: Actor, deed: _Deed, rows: Sequence[Row[Any]], due: S
 
 
 def _require_free(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Who takes a name at this very moment is left to the unique constraint. Raises: Taken, saying whose"""
-    for name in ("username", "email"):
-        key = users.c[f"{name}_key"]
-        owners: dict[str, str] = {}
-        for row in rows:
-            wanted = getattr(row, key.name)
-            if wanted in owners:
+    """Identifiers that another writer takes meanwhile are left to the constraints. Raises: Taken, saying whose"""
+    wanted: dict[str, Row[Any]] = {}
+    for row in rows:
+        for name, key in _identifiers(row).items():
+            if wanted.setdefault(key, row) is not row:
                 raise Taken(name, row.username)
-            if wanted is not None:
-                owners[wanted] = row.username
-        used = connection.scalar(select(key).where(users.c.deleted_at.is_(None), among(key, owners)).limit(1))
+    for theirs in ("username", "email"):
+        column = users.c[f"{theirs}_key"]
+        used = connection.scalar(select(column).where(users.c.deleted_at.is_(None), among(column, wanted)).limit(1))
         if used is not None:
-            raise Taken(name, owners[used])
+            own = [name for name, key in _identifiers(wanted[used]).items() if key == used]
+            raise Taken(theirs if theirs in own else own[0], wanted[used].username)
+
+
+def _identifiers(row: Row[Any]) -> dict[str, str]:
+    """The canonical forms of a user's username and email, by field."""
+    keys = {"username": row.username_key, "email": row.email_key}
+    return {name: key for name, key in keys.items() if key is not None}
 
 
 def _carry_out(work: Work, action: Action, deed: _Deed, caller: Caller, due: Sequence[Row[Any]]) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Text, any_, bindparam, func
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
 from app.errors import Fault, Invalid
+from app.identifiers import canonical
 from app.schemas import UserDraft, UserPatch
 from app.services import history, words
 from app.services.documents import users
@@ -47,8 +48,8 @@ def named(values: dict[str, Any]) -> dict[str, Any]:
 def _keys(values: dict[str, Any]) -> dict[str, Any]:
     email = values["email"]
     return {
-        "username_key": words.identity_key(values["username"]),
-        "email_key": None if email is None else words.identity_key(email),
+        "username_key": canonical(values["username"]),
+        "email_key": None if email is None else canonical(email),
         "name_key": words.name_key(values["name"]),
     }
 

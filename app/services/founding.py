@@ -7,8 +7,9 @@ from sqlalchemy import select
 
 from app.errors import Conflict, Invalid, StartError, Taken
 from app.extensions import reading, resources
+from app.identifiers import canonical
 from app.schemas import UserDraft, UserPatch
-from app.services import administrators, users, words
+from app.services import administrators, users
 from app.services.authority import command
 from app.services.documents import users as table
 from app.services.history import Caller
@@ -44,9 +45,11 @@ def found_from_settings() -> None:
             raise StartError(f"The first administrator can't be made: {faults}.") from None
         except Invalid as error:
             raise StartError(f"The first administrator can't be made: {error}.") from None
-        except (Conflict, Taken):
-            # Another replica was quicker.
-            return
+        except (Conflict, Taken) as error:
+            # Another replica was quicker, if there is an administrator now.
+            if door.has_administrator():
+                return
+            raise StartError(f"The first administrator can't be made of ADMIN_EMAIL: {error}") from None
     door.look()
     if settings.is_public and not door.has_administrator():
         raise StartError(
@@ -60,6 +63,6 @@ def found_from_settings() -> None:
 def _named(email: str | None) -> uuid.UUID | None:
     if email is None:
         return None
-    same = (table.c.email_key == words.identity_key(email), table.c.deleted_at.is_(None))
+    same = (table.c.email_key == canonical(email), table.c.deleted_at.is_(None))
     with reading() as connection:
         return connection.scalar(select(table.c.id).where(*same))

@@ -110,13 +110,11 @@ def forgive_here(guesses: Sequence[str]) -> None:
     _limiter().forget_here(guesses)
 
 
-def unlock(accounts: Iterable[str], addresses: Iterable[str]) -> None:
+def unlock(account: str, addresses: Iterable[str]) -> None:
     """Let an account in again, also from the addresses that failed. Raises: Unavailable"""
-    places, windows = {_place(address) for address in addresses}, list[Window]()
-    for account in accounts:
-        windows += _windows(_ACCOUNT, "account", account)
-        for place in places:
-            windows += _guesses(account, place)
+    windows = _windows(_ACCOUNT, "account", account)
+    for place in {_place(address) for address in addresses}:
+        windows += _guesses(account, place)
     if not _limiter().forget([window.key for window in windows]):
         raise Unavailable("Redis is away, so the wrong passwords that it counts could not be forgotten.")
 

@@ -8,6 +8,7 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
@@ -36,6 +37,8 @@ def prepare(settings: Settings) -> None:
     except (psycopg.Error, DBAPIError) as error:
         cause = _cause(error.orig if isinstance(error, DBAPIError) and error.orig else error)
         raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None
+    except CommandError as error:
+        raise StartError(f"The database could not be migrated: {error}") from None
     log.info("migrated", newest=newest, s=round(time.monotonic() - began, 2))
 
 

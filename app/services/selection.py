@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.identifiers import canonical
 from app.models import ABOVE_MEMBER, SORT_KEYS
 from app.schemas import ListQuery
 from app.services import cursors, words
@@ -32,7 +33,7 @@ class Selection:
             if value is not None
         ]
         self.exact = [
-            self._bound(SORT_KEYS[name], "=", name, words.identity_key(value))
+            self._bound(SORT_KEYS[name], "=", name, canonical(value))
             for name, value in (("email", query.email), ("username", query.username))
             if value is not None
         ]

@@ -10,13 +10,14 @@ from sqlalchemy import select, update
 
 from app.errors import Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
 from app.extensions import asked, reading, writing
+from app.identifiers import canonical
 from app.schemas import SignIn
-from app.services import history, limiting, passwords, sessions, words
+from app.services import history, limiting, passwords, sessions
 from app.services.authority import Actor
 from app.services.documents import Precondition, users
 from app.services.history import Caller
 from app.services.sessions import Session
-from app.services.statements import WHO_BY_EMAIL, WHO_BY_USERNAME
+from app.services.statements import WHO, WHO_BY_EMAIL
 from app.values import Role
 
 Result = TypeVar("Result")
@@ -44,12 +45,12 @@ def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
     an inactive user. Raises: Unauthorized, TooMany, Unavailable
     """
     began = time.monotonic()
-    account = words.identity_key(offered.login)
     # Before anything is counted: nobody could be let in.
     sessions.require_store()
+    found = _named(offered)
     try:
-        guesses = _counted(account, offered, caller)
-        user = _recognised(account, offered, caller)
+        guesses = _counted(found, offered, caller)
+        user = _recognised(found, offered, caller)
     except (Unauthorized, TooMany) as error:
         if isinstance(error, Unauthorized) or error.is_new_lock:
             # What is noted of those who are there takes some ms more than nothing.
@@ -120,29 +121,29 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
 def unlock(user_id: uuid.UUID, caller: Caller) -> None:
     """Let a user sign in again at once, from wherever it failed. Raises: NotFound, Unavailable"""
     with writing() as connection:
-        found = select(users.c.username_key, users.c.email_key, users.c.version)
-        user = connection.execute(found.where(users.c.id == user_id, _LIVE)).one_or_none()
-        if user is None:
+        version = connection.scalar(select(users.c.version).where(users.c.id == user_id, _LIVE))
+        if version is None:
             raise NotFound("There is no such user.")
-        # By its id it is counted when it gives its password while signed in.
-        accounts = filter(None, (user.username_key, user.email_key, user_id.hex))
-        limiting.unlock(accounts, history.origins_of_failures(connection, user_id))
-        history.record(connection, caller, user_id, user.version, "unlocked")
+        limiting.unlock(user_id.hex, history.origins_of_failures(connection, user_id))
+        history.record(connection, caller, user_id, version, "unlocked")
 
 
-def _counted(account: str, offered: SignIn, caller: Caller) -> list[str]:
-    """What is to be forgiven when this attempt succeeds. Raises: TooMany"""
+def _counted(user: _Known | None, offered: SignIn, caller: Caller) -> list[str]:
+    """What is to be forgiven when this attempt succeeds. Raises: TooMany
+
+    The attempts on an account count together, whether they name its username or its email.
+    """
+    account = user.id.hex if user is not None else f"unknown {canonical(offered.login)}"
     try:
         return limiting.count_sign_in(account, caller.address)
     except TooMany as error:
-        if error.is_new_lock and (user := _named(account, by_email_only=offered.username is None)):
+        if error.is_new_lock and user is not None:
             history.note(caller, user.id, user.version, "sign_in_locked")
         raise
 
 
-def _recognised(account: str, offered: SignIn, caller: Caller) -> _Known:
+def _recognised(user: _Known | None, offered: SignIn, caller: Caller) -> _Known:
     """The user who may sign in so. Raises: Unauthorized"""
-    user = _named(account, by_email_only=offered.username is None)
     is_right = passwords.verified(offered.password, user.password_hash if user else None)
     if user is not None and is_right and user.active:
         return user
@@ -151,19 +152,19 @@ def _recognised(account: str, offered: SignIn, caller: Caller) -> _Known:
     raise Unauthorized(_WRONG)
 
 
-def _named(account: str, *, by_email_only: bool) -> _Known | None:
-    """The user of this username or, failing that, of this email."""
-    if "\0" in account:
+def _named(offered: SignIn) -> _Known | None:
+    """The user of this email or, where a username is given, of this username or email. Raises: Unavailable"""
+    key = canonical(offered.login)
+    if "\0" in key:
         # PostgreSQL would read no further, and so try on one name what is counted for another.
         return None
-    for statement in (WHO_BY_EMAIL,) if by_email_only else (WHO_BY_USERNAME, WHO_BY_EMAIL):
-        found = asked(statement, account)
-        if found.ntuples:
-            user_id, role, active, version, epoch = (_text(found.get_value(0, column)) for column in range(5))
-            kept = found.get_value(0, 5)
-            known = (uuid.UUID(user_id), cast("Role", role), active == "t", int(version), int(epoch))
-            return _Known(*known, _text(kept) if kept is not None else None)
-    return None
+    found = asked(WHO_BY_EMAIL if offered.username is None else WHO, key)
+    if not found.ntuples:
+        return None
+    user_id, role, active, version, epoch = (_text(found.get_value(0, column)) for column in range(5))
+    kept = found.get_value(0, 5)
+    known = (uuid.UUID(user_id), cast("Role", role), active == "t", int(version), int(epoch))
+    return _Known(*known, _text(kept) if kept is not None else None)
 
 
 def _text(value: bytes | None) -> str:

@@ -50,9 +50,12 @@ STANDING = Statement("SELECT role, active, session_epoch FROM users WHERE id = $
 """Of an id: what a user may do."""
 
 _WHO = "SELECT id, role, active, version, session_epoch, password_hash FROM users WHERE deleted_at IS NULL AND"
-WHO_BY_USERNAME = Statement(f"{_WHO} username_key = $1", "who_by_username")
+# One statement for both, so that it takes as long whether a name is there or not.
+WHO = Statement(f"{_WHO} (username_key = $1 OR email_key = $1)", "who")
+"""Of the canonical form of a username or email: who signs in."""
+
 WHO_BY_EMAIL = Statement(f"{_WHO} email_key = $1", "who_by_email")
-"""Of a key: who signs in."""
+"""Of the canonical form of an email: the same."""
 
 TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', $1)", "told")
 """Of the number of this host: let all others forget what they keep, where Redis could not tell them."""

@@ -1,4 +1,4 @@
-"""How text is compared: the keys that make names equal or sorted, and the words that a search finds."""
+"""How text is compared: the keys that names are sorted by, and the words that a search finds."""
 
 import hashlib
 import re
@@ -57,11 +57,6 @@ _SHORT = 3
 
 # Marks begin with what no word has, so that no search meets them.
 TRASH_MARK = "=trash"
-
-
-def identity_key(value: str) -> str:
-    """What usernames and emails are unique by: case does not count, accents do."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", value).casefold())
 
 
 def name_key(value: str) -> str:

@@ -16,7 +16,12 @@ from app.services.history import Caller
 from app.services.keys import MEMBERS_KEY, keys_of_users
 from app.services.statements import TOLD
 
-_TAKEN = {"users_username_key": "username", "users_email_key": "email"}
+_TAKEN = {
+    "users_username_key": "username",
+    "users_email_key": "email",
+    "users_username_identifier": "username",
+    "users_email_identifier": "email",
+}
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from app.identifiers import canonical
 from app.services import words
 
 COLUMNS = (
@@ -86,8 +87,8 @@ class People:
         user = {"username": username, "email": email, "name": name, "role": role, "active": active}
         found = [*words.lexemes({**user, "attributes": attributes}), *([words.TRASH_MARK] if deleted else [])]
         return (
-            *(_id(created, chance), username, words.identity_key(username)),
-            *(email, words.identity_key(email) if email else None, name, words.name_key(name), role, active),
+            *(_id(created, chance), username, canonical(username)),
+            *(email, canonical(email) if email else None, name, words.name_key(name), role, active),
             *(orjson.dumps(attributes).decode(), 1, created.isoformat(), updated.isoformat()),
             *(deleted.isoformat() if deleted else None, " ".join(f"'{word}'" for word in found)),
         )

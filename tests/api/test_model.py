@@ -63,6 +63,11 @@ def words(text: str) -> set[str]:
     return set(spaced.split())
 
 
+def identifiers(user: dict[str, Any]) -> set[str]:
+    """What no other user may have as its username or email."""
+    return {user[name].casefold() for name in ("username", "email") if user[name] is not None}
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal as JSON is: 1 is neither true nor 1.0, and names have no order."""
     return repr(sorted_(one)) == repr(sorted_(other))
@@ -106,12 +111,7 @@ class Model(RuleBasedStateMachine):
         self.actions: dict[str, list[str]] = {}
 
     def conflicts(self, fields: dict[str, Any], own_id: str | None = None) -> bool:
-        return any(
-            fields[name] is not None and user[name] is not None and fields[name].casefold() == user[name].casefold()
-            for user_id, user in self.live.items()
-            if user_id != own_id
-            for name in ("username", "email")
-        )
+        return any(identifiers(fields) & identifiers(user) for user_id, user in self.live.items() if user_id != own_id)
 
     def keep(self, answer: Any, fields: dict[str, Any], action: str, version: int) -> str:
         """Compare an answer that holds a user, and take over what the service chose."""

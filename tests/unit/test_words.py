@@ -70,24 +70,6 @@ def test_composed_and_decomposed_text_folds_alike(text: str) -> None:
     assert words.fold(unicodedata.normalize("NFC", text)) == words.fold(unicodedata.normalize("NFD", text))
 
 
-@given(ANY_TEXT)
-def test_identity_is_the_same_after_normalising_and_in_another_case(text: str) -> None:
-    key = words.identity_key(text)
-    assert words.identity_key(key) == key
-    assert words.identity_key(unicodedata.normalize("NFD", text)) == key
-    assert words.identity_key(text.casefold()) == key
-
-
-@pytest.mark.parametrize(("one", "other"), [("resume", "résumé"), ("Soren", "Søren"), ("1", "１")])
-def test_identities_that_differ_in_accents_are_two(one: str, other: str) -> None:
-    assert words.identity_key(one) != words.identity_key(other)
-
-
-@pytest.mark.parametrize(("one", "other"), [("ADA", "ada"), ("ß", "SS"), ("ÉA", "e\u0301a"), ("Σ", "ς")])
-def test_identities_that_differ_in_case_are_one(one: str, other: str) -> None:
-    assert words.identity_key(one) == words.identity_key(other)
-
-
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -175,14 +157,7 @@ def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
 def test_keys_and_words_fit_into_an_index(text: str) -> None:
     """A btree of a key and a UUID holds less than 2,704 bytes, a tsvector words below 2,047."""
     assert len(words.name_key(text).encode()) <= BTREE_BYTES - 40
-    assert len(words.identity_key(unicodedata.normalize("NFC", text)[:254]).encode()) <= BTREE_BYTES - 40
     assert all(0 < len(word.encode()) <= LEXEME_BYTES for word in words.split(text))
-
-
-def test_the_longest_identity_of_any_character_fits_into_an_index() -> None:
-    everything = (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF)
-    names = (unicodedata.normalize("NFC", character * 254)[:254] for character in everything)
-    assert max(len(words.identity_key(name).encode()) for name in names) <= BTREE_BYTES - 40
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""Fault 2: users of earlier releases get canonical identifiers, or a list of those who collide and no change at all."""
+
+# ruff: noqa: RUF001 - letters that look alike are the point
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from running import OURS, ROOT, Service
+
+from app.config import load_settings
+from app.errors import StartError
+from app.services.preparation import prepare
+
+ANNA = "anna@bücher.example"
+OTHER = "anna@xn--bcher-kva.example"
+
+
+@pytest.fixture
+def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database of the release before, revision 0004."""
+    by_hand(new_database, "upgrade", "0004")
+    with psycopg.connect(new_database, autocommit=True) as connection:
+        yield connection
+
+
+def by_hand(url: str, *words: str) -> None:
+    """Run `flask db WORDS`."""
+    env = {**{name: value for name, value in os.environ.items() if name not in OURS}, "DATABASE_URL": url}
+    command = [sys.executable, "-m", "flask", "--app", "app", "db", *words]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def put(old: psycopg.Connection[Any], username: str, email: str | None = None, *, trashed: bool = False) -> str:
+    """A user as the release before wrote it. Returns its id."""
+    user_id = str(uuid.uuid4())
+    old.execute(
+        "INSERT INTO users (id, username, username_key, email, email_key, name, name_key, words, deleted_at)"
+        " VALUES (%s, %s, %s, %s, %s, '', '', '', CASE WHEN %s THEN now() END)",
+        [user_id, username, username.casefold(), email, email and email.casefold(), trashed],
+    )
+    return user_id
+
+
+def migrate(url: str) -> None:
+    prepare(load_settings({}, database_url=url))
+
+
+def rows(old: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    return old.execute("SELECT users::text FROM users ORDER BY id").fetchall()
+
+
+def keys(old: psycopg.Connection[Any], user_id: str) -> tuple[str, str | None]:
+    (found,) = old.execute("SELECT username_key, email_key FROM users WHERE id = %s", [user_id]).fetchall()
+    return found
+
+
+def test_identifiers_of_earlier_releases_become_canonical(old: psycopg.Connection[Any], new_database: str) -> None:
+    plain = put(old, "Ada", "ADA@example.org")
+    own = put(old, ANNA, ANNA)
+    trashed = put(old, "ﬁona", OTHER, trashed=True)
+    # Each gets what the one before had: by case folding ß is ss.
+    chain = [put(old, name, name) for name in ("leni@straße.example", "leni@ｓtrasse.example")]
+    migrate(new_database)
+    assert keys(old, plain) == ("ada", "ada@example.org")
+    assert keys(old, own) == (OTHER, OTHER)
+    assert keys(old, trashed) == ("fiona", OTHER)
+    assert [keys(old, user)[0] for user in chain] == ["leni@xn--strae-oqa.example", "leni@strasse.example"]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        put(old, OTHER)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        old.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [trashed])
+    assert put(old, "ada@example.com", "ada@example.net")
+
+
+def test_all_who_collide_are_listed_and_nothing_is_changed(
+    old: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
+) -> None:
+    same = [put(old, "anna", ANNA), put(old, "anne", OTHER), put(old, "anja", "anna@bücher。example")]
+    forms = [put(old, "ada１"), put(old, "ada1")]
+    across = [put(old, "boss", "boss@corp.example"), put(old, "boss@corp.example", "eve@corp.example")]
+    put(old, "fıona", ANNA, trashed=True)
+    put(old, "alone", "alone@corp.example")
+    before = rows(old)
+    with pytest.raises(StartError) as caught:
+        migrate(new_database)
+    message = str(caught.value)
+    listed = [re.findall(r"([0-9a-f-]{36}) \((\w+)\)", line) for line in message.splitlines()]
+    groups = [sorted(dict(group)) for group in listed if group]
+    assert sorted(groups) == sorted(sorted(group) for group in (same, forms, across))
+    named = {user: field for group in listed for user, field in group}
+    assert [named[user] for user in across] == ["email", "username"]
+    assert "Nothing was changed" in message
+    assert "anna" not in message
+    assert rows(old) == before
+    assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
+    # As the message says: all but one of each line.
+    for user in (*same[1:], forms[0], across[1]):
+        old.execute("DELETE FROM users WHERE id = %s", [user])
+    migrate(new_database)
+    assert serve(DATABASE_URL=new_database).get("/api/health/ready").status == 200
+
+
+def test_the_start_says_who_collides_and_ends(
+    old: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
+) -> None:
+    users = [put(old, "anna", ANNA), put(old, "anne", OTHER)]
+    service = serve(DATABASE_URL=new_database, ready=False)
+    assert service.process.wait(20) == 1
+    (refused,) = [event for event in service.events if event["event"] == "start_refused"]
+    assert all(user in refused["cause"] for user in users)
+    assert "Traceback" not in service.text
+
+
+def test_more_users_than_one_batch_and_back(old: psycopg.Connection[Any], new_database: str) -> None:
+    old.execute(
+        "INSERT INTO users (username, username_key, email, email_key, name, name_key, words)"
+        " SELECT u, u, e, e, '', '', '' FROM (SELECT 'user' || n AS u, 'user' || n || '@bücher.example' AS e"
+        " FROM generate_series(1, 25000) AS n) AS made"
+    )
+    before = rows(old)
+    migrate(new_database)
+    canonical = "SELECT count(*) FROM users WHERE email_key LIKE '%@xn--bcher-kva.example'"
+    assert old.execute(canonical).fetchone() == (25_000,)
+    by_hand(new_database, "downgrade", "0004")
+    assert rows(old) == before
+    assert old.execute("SELECT to_regclass('identifiers')").fetchone() == (None,)
