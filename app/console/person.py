@@ -11,18 +11,20 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.console.activity import activity
 from app.console.forms import Form, blank, choices, draft_of, edited, filled, given, settled, shown
+from app.console.language import said
 from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
+from app.console.trash import trashed
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, TooMany, Unavailable
 from app.extensions import resources
-from app.services import history, hot_users, sessions, signing_in, tokens, users
+from app.services import hot_users, sessions, signing_in, tokens, users
 from app.services.documents import Precondition
 from app.services.idempotency import Attempt
 from app.web.access import actor, caller, session
 from app.web.problems import STATUSES
 from app.web.reading import user_id_of
 
-_HISTORY = 20
 _TRIES = 3
 """Saves of a form while others save other fields of the same user."""
 _REFUSALS = (Invalid, Malformed, Taken, Forbidden, Conflict)
@@ -65,8 +67,13 @@ def show(user_id: str) -> Response:
     """A person: details, tokens, sessions, activity."""
     found = user_id_of(user_id)
     if is_fragment() and actor().may("viewer"):
-        return page("_activity.html", **_activity(found), user_id=found)
-    person = orjson.loads(users.fetch(found).body)
+        return page("_activity.html", **activity(found), user_id=found)
+    try:
+        person = orjson.loads(users.fetch(found).body)
+    except NotFound:
+        if not actor().may("viewer"):
+            raise
+        return trashed(found)
     return _person(found, person, shown(person), {})
 
 
@@ -74,7 +81,12 @@ def show(user_id: str) -> Response:
 def save(user_id: str) -> WerkzeugResponse:
     """Save the fields that were edited. Of those that somebody else changed meanwhile, both values are offered."""
     found = user_id_of(user_id)
-    person = _now(found)
+    try:
+        person = _now(found)
+    except NotFound:
+        if not actor().may("viewer"):
+            raise
+        return trashed(found, gettext("This user was deleted meanwhile. Nothing was saved."))
     draft = filled()
     if draft is not None:
         return _person(found, person, {**shown(person), **draft}, {}, is_draft=True)
@@ -112,7 +124,10 @@ def delete(user_id: str) -> WerkzeugResponse:
 def restore(user_id: str) -> WerkzeugResponse:
     """Take a person out of the trash."""
     found = user_id_of(user_id)
-    users.restore(found, lambda _: True, caller())
+    try:
+        users.restore(found, lambda _: True, caller())
+    except Taken as error:
+        return trashed(found, said(str(error)))
     return redirect(url_for(".show", user_id=found, done="restored"), HTTPStatus.SEE_OTHER)
 
 
@@ -121,7 +136,7 @@ def purge(user_id: str) -> WerkzeugResponse:
     """Remove a person for good, once that was confirmed."""
     found = user_id_of(user_id)
     if "sure" not in request.form:
-        return page("purge.html")
+        return page("purge.html", person=_living_or_deleted(found))
     users.purge(found, lambda _: True, caller())
     return redirect(url_for("people.index", deleted="true", done="purged"), HTTPStatus.SEE_OTHER)
 
@@ -140,6 +155,15 @@ def unlock(user_id: str) -> WerkzeugResponse:
     found = user_id_of(user_id)
     signing_in.unlock(found, caller())
     return redirect(url_for(".show", user_id=found, done="unlocked"), HTTPStatus.SEE_OTHER)
+
+
+def _living_or_deleted(user_id: uuid.UUID) -> dict[str, Any]:
+    """A user, wherever it is. Raises: NotFound"""
+    try:
+        found: dict[str, Any] = orjson.loads(users.fetch_deleted(user_id).body)
+    except NotFound:
+        return _now(user_id)
+    return found
 
 
 def _now(user_id: uuid.UUID) -> dict[str, Any]:
@@ -193,13 +217,5 @@ def _person(
         current=current.id if current else None,
         tokens=tokens.listed(user_id) if who.may("admin") else [],
         done=request.args.get("done"),
-        **(_activity(user_id) if who.may("viewer") else {"entries": [], "older": None, "authors": {}}),
+        **(activity(user_id) if who.may("viewer") else {"entries": [], "older": None, "authors": {}}),
     )
-
-
-def _activity(user_id: uuid.UUID) -> dict[str, Any]:
-    """A page of the history, and the names of who made it."""
-    found = history.page(user_id, _HISTORY, request.args.get("before"))
-    entries = orjson.loads(found.body)
-    authors = history.authors(entry["actor"] for entry in entries)
-    return {"entries": entries, "older": found.next_cursor, "authors": authors}

@@ -128,6 +128,15 @@ def page(user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
     return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
 
 
+def latest(user_id: uuid.UUID, action: str) -> dict[str, Any] | None:
+    """The newest entry of this action, `changes` left out; None: there is none."""
+    columns = (_history.c.at, _history.c.action, _history.c.actor)
+    found = select(*columns).where(_history.c.user_id == user_id, _history.c.action == action)
+    with reading() as connection:
+        row = connection.execute(found.order_by(_history.c.id.desc()).limit(1)).one_or_none()
+    return {"at": moment(row.at), "action": row.action, "actor": row.actor} if row is not None else None
+
+
 def authors(labels: Iterable[str | None]) -> dict[str, str]:
     """The names of the users whom labels of actors mention, by label; of who was purged there is none."""
     ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _AUTHOR.search(label))}

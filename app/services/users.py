@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, DomainError, NotFound, Stale, Unavailable
-from app.extensions import answers, resources
+from app.extensions import answers, reading, resources
 from app.models import HistoryEntry, table_of
 from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
 from app.services import (
@@ -40,6 +40,16 @@ def fetch(user_id: uuid.UUID) -> Document:
     """A living user, from memory or by one SELECT. Raises: NotFound, Unavailable"""
     known = answers().table.recall(user_key(user_id))
     return Document(*known) if known is not None else hot_users.find(user_id)
+
+
+def fetch_deleted(user_id: uuid.UUID) -> Document:
+    """A user in the trash. Raises: NotFound, Unavailable"""
+    with reading() as connection:
+        found = select(*PUBLIC).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
+        row = connection.execute(found).one_or_none()
+    if row is None:
+        raise NotFound("There is no such user.")
+    return document(row)
 
 
 def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -> tuple[Document, uuid.UUID, bool]:

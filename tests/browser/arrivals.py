@@ -1,5 +1,6 @@
 """Every page of the console, in each of its states, as somebody comes to it."""
 
+import re
 from collections.abc import Callable
 
 import steps
@@ -125,9 +126,16 @@ def _asked_for_picked(house: House, look: Look) -> Page:
     return page
 
 
+def _trashed(house: House, look: Look) -> Page:
+    page = _at("/people?deleted=true")(house, look)
+    page.get_by_role("main").get_by_role("link", name=NAMES["long"]).click()
+    page.get_by_text("In the trash").wait_for()
+    return page
+
+
 def _asked_to_purge(house: House, look: Look) -> Page:
     page = _at("/people?deleted=true")(house, look)
-    steps.press(page.get_by_role("row").last, "Purge")
+    steps.press(page.get_by_role("row").last, re.compile("^Purge"))
     page.get_by_role("button", name="Remove for good").wait_for()
     return page
 
@@ -201,6 +209,7 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "people, some picked": _picked,
     "people, picked ones confirmed": _asked_for_picked,
     "people, all that match": _asked_for_all,
+    "trash, a user": _trashed,
     "trash, before purging": _asked_to_purge,
     "shortcuts": _keys,
     "session ended": _session_ended,

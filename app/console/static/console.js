@@ -44,7 +44,7 @@ function showPicked() {
 function rememberList() {
   if (find("#list") && !find("#list [role=alert]")) sessionStorage.setItem("list", location.pathname + location.search);
   const back = find("#back"), list = sessionStorage.getItem("list");
-  if (back && list?.startsWith("/people")) back.href = list;
+  if (back && list?.startsWith("/people") && list.includes("deleted=true") === ("trash" in back.dataset)) back.href = list;
 }
 
 function dropNews() {
