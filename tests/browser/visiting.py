@@ -42,6 +42,10 @@ class Visitors:
         self._faults: list[str] = []
         self._refused: set[str] = set()
         self._allowed: list[str] = []
+        self.dialogs: list[str] = []
+        """The kinds of dialogs so far."""
+        self.stays = False
+        """Whether dialogs are answered with no."""
 
     def __call__(
         self,
@@ -118,7 +122,11 @@ class Visitors:
         # The pages alert nobody; what they ask is answered with yes.
         if dialog.type == "alert":
             self._faults.append(f"alert: {dialog.message}")
-        dialog.accept()
+        self.dialogs.append(dialog.type)
+        if self.stays:
+            dialog.dismiss()
+        else:
+            dialog.accept()
 
     def _note_request(self, request: Request) -> None:
         if request.url.startswith(("http:", "https:", "ws:", "wss:")) and not request.url.startswith(f"{self._url}/"):

@@ -87,7 +87,30 @@ document.addEventListener("submit", (event) => {
   if (form.dataset.sent) event.preventDefault();
   form.dataset.sent = "yes";
 });
-window.addEventListener("pageshow", () => { for (const form of all("form[data-sent]")) delete form.dataset.sent; });
+const sendAgain = () => { for (const form of all("form[data-sent]")) delete form.dataset.sent; };
+window.addEventListener("pageshow", sendAgain);
+
+// --- leaving a form with unsaved changes asks; sending it does not ---
+function isChanged(field) {
+  if (!field.matches("input:not([type=hidden]), select, textarea")) return false;
+  if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+  if (field.options) return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
+  return field.value !== field.defaultValue;
+}
+
+const isUnsaved = (form) => !form.dataset.sent && ("unsaved" in form.dataset || [...form.elements].some(isChanged));
+const hasUnsaved = (within) => all("form[data-guard]", within).some(isUnsaved);
+
+window.addEventListener("beforeunload", (event) => {
+  if (!hasUnsaved(document)) return;
+  event.preventDefault();
+  // If the user stays: another form that was sent, and so asked, may be sent again.
+  setTimeout(sendAgain);
+});
+document.addEventListener("htmx:before:request", (event) => {
+  const target = event.detail.ctx.target;
+  if (target instanceof Element && hasUnsaved(target) && !confirm(document.body.dataset.leave)) event.preventDefault();
+});
 
 // --- copying ---
 document.addEventListener("click", async ({ target }) => {
