@@ -215,6 +215,7 @@ def _person(
         sees_sessions=sees_sessions,
         sessions=open_sessions,
         current=current.id if current else None,
+        is_locked=who.may("admin") and signing_in.is_locked(user_id),
         tokens=tokens.listed(user_id) if who.may("admin") else [],
         done=request.args.get("done"),
         **(activity(user_id) if who.may("viewer") else {"entries": [], "older": None, "authors": {}}),

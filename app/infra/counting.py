@@ -66,6 +66,10 @@ class SharedCounts:
         at, counted, reset_ms = cast("list[int]", answer)
         return Count(windows[at - 1], counted, reset_ms / 1000)
 
+    def counted(self, keys: Iterable[str]) -> list[int]:
+        """What each has counted."""
+        return [int(value or 0) for value in cast("list[bytes | None]", self._redis.mget(list(keys)))]
+
     def forget(self, keys: Iterable[str]) -> None:
         """Begin anew."""
         self._redis.delete(*keys)
@@ -86,6 +90,13 @@ class OwnCounts:
                 if count.excess > 0:
                     break
         return count
+
+    def counted(self, keys: Iterable[str]) -> list[int]:
+        """What each has counted."""
+        now = time.monotonic()
+        with self._lock:
+            found = [self._counts.get(key, (0, 0.0)) for key in keys]
+        return [counted if ends_at > now else 0 for counted, ends_at in found]
 
     def forget(self, keys: Iterable[str]) -> None:
         """Begin anew."""

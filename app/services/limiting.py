@@ -69,6 +69,15 @@ class Limiter:
             self._allowances[window.key] = allowance = Allowance(count)
             return allowance.take() or count
 
+    def counted(self, keys: Sequence[str]) -> list[int]:
+        """What each has counted so far."""
+        if self._link.up:
+            try:
+                return self._shared.counted(keys)
+            except (RedisError, OSError) as error:
+                self._link.failed(error)
+        return self._own.counted(keys)
+
     def forget_here(self, keys: Iterable[str]) -> None:
         """Begin these anew in this process."""
         self._own.forget(keys)
@@ -112,11 +121,16 @@ def forgive_here(guesses: Sequence[str]) -> None:
 
 def unlock(account: str, addresses: Iterable[str]) -> None:
     """Let an account in again, also from the addresses that failed. Raises: Unavailable"""
-    windows = _windows(_ACCOUNT, "account", account)
-    for place in {_place(address) for address in addresses}:
-        windows += _guesses(account, place)
+    windows = _lockouts(account, addresses)
     if not _limiter().forget([window.key for window in windows]):
         raise Unavailable("Redis is away, so the wrong passwords that it counts could not be forgotten.")
+
+
+def is_locked(account: str, addresses: Iterable[str]) -> bool:
+    """Whether the next attempt on an account would be refused, from anywhere or from one of these addresses."""
+    windows = _lockouts(account, addresses)
+    counts = _limiter().counted([window.key for window in windows])
+    return any(count >= window.amount for window, count in zip(windows, counts, strict=True))
 
 
 def count_write(credential_id: str) -> Quota | None:
@@ -144,6 +158,14 @@ def _quota(name: str, count: Count) -> Quota:
 def _guesses(account: str, place: str) -> list[Window]:
     """What counts guesses of one account's password from one place."""
     return _windows(_ACCOUNT_FROM_ADDRESS, "account", account, place)
+
+
+def _lockouts(account: str, addresses: Iterable[str]) -> list[Window]:
+    """All that may keep an account out: what counts the attempts from anywhere and from each of these addresses."""
+    windows = _windows(_ACCOUNT, "account", account)
+    for place in {_place(address) for address in addresses}:
+        windows += _guesses(account, place)
+    return windows
 
 
 def _windows(rules: Iterable[tuple[int, int]], scope: str, *whom: str) -> list[Window]:

@@ -118,6 +118,13 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
     return int(user.version)
 
 
+def is_locked(user_id: uuid.UUID) -> bool:
+    """Whether wrong passwords keep a user from signing in now, at least from one address. Raises: Unavailable"""
+    with reading() as connection:
+        origins = history.origins_of_failures(connection, user_id)
+    return limiting.is_locked(user_id.hex, origins)
+
+
 def unlock(user_id: uuid.UUID, caller: Caller) -> None:
     """Let a user sign in again at once, from wherever it failed. Raises: NotFound, Unavailable"""
     with writing() as connection:

@@ -126,6 +126,15 @@ def _asked_for_picked(house: House, look: Look) -> Page:
     return page
 
 
+def _locked(house: House, look: Look) -> Page:
+    page, ids = _by(house, look)
+    for _ in range(5):
+        house.sign_in({"username": "some-member", "password": "something else"})
+    page.goto(f"/people/{ids['member']}")
+    page.get_by_role("button", name="Unlock").wait_for()
+    return page
+
+
 def _trashed(house: House, look: Look) -> Page:
     page = _at("/people?deleted=true")(house, look)
     page.get_by_role("main").get_by_role("link", name=NAMES["long"]).click()
@@ -209,6 +218,7 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "people, some picked": _picked,
     "people, picked ones confirmed": _asked_for_picked,
     "people, all that match": _asked_for_all,
+    "person, locked": _locked,
     "trash, a user": _trashed,
     "trash, before purging": _asked_to_purge,
     "shortcuts": _keys,

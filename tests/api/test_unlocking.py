@@ -1,0 +1,98 @@
+"""Fault 27: "Unlock" is shown for a user whom wrong passwords keep out now, and for nobody else."""
+
+from collections.abc import Callable
+
+import pytest
+from browsing import OWN, PASSWORD, make, send
+from flask import Flask
+from flask.testing import FlaskClient
+
+pytestmark = pytest.mark.usefixtures("impatient")
+WRONG = "something else"
+LOCKED = "Locked: too many wrong passwords."
+
+
+@pytest.fixture
+def bob(admin: FlaskClient) -> str:
+    """The page of somebody with a password."""
+    return make(admin, name="Bob", username="bob", email="bob@example.org", password=PASSWORD)
+
+
+@pytest.fixture
+def guess(app: Flask) -> Callable[..., int]:
+    """Try to sign in, and return the status of each answer."""
+
+    def guess(times: int, login: str = "bob", password: str = WRONG, address: str = "192.0.2.9") -> list[int]:
+        form = {"username": login, "password": password}
+        origin = {"REMOTE_ADDR": address}
+        return [
+            app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin).status_code
+            for _ in range(times)
+        ]
+
+    return guess
+
+
+def is_offered(browser: FlaskClient, path: str) -> bool:
+    """Whether the page says that the user is locked, and offers to unlock."""
+    page = browser.get(path).text
+    assert (LOCKED in page) is (f'action="{path}/unlock"' in page)
+    return LOCKED in page
+
+
+@pytest.mark.parametrize("login", ["bob", "BOB", "bob@example.org"])
+def test_it_is_offered_once_the_next_attempt_would_be_refused(
+    admin: FlaskClient, bob: str, guess: Callable[..., list[int]], login: str
+) -> None:
+    other = make(admin, name="Eve", username="eve", password=PASSWORD)
+    assert not is_offered(admin, bob)
+    assert guess(4, login) == [401] * 4
+    assert not is_offered(admin, bob)
+    assert guess(1, login) == [401]
+    assert is_offered(admin, bob)
+    assert guess(1, login, PASSWORD) == [429]
+    assert is_offered(admin, bob)
+    assert not is_offered(admin, other)
+    assert send(admin, f"{bob}/unlock").location == f"{bob}?done=unlocked"
+    assert not is_offered(admin, bob)
+    assert guess(1, login, PASSWORD) == [303]
+
+
+def test_who_knew_the_password_is_not_locked(admin: FlaskClient, bob: str, guess: Callable[..., list[int]]) -> None:
+    guess(4)
+    assert guess(1, password=PASSWORD) == [303]
+    guess(4)
+    assert not is_offered(admin, bob)
+
+
+def test_guesses_from_many_addresses_lock_too(admin: FlaskClient, bob: str, guess: Callable[..., list[int]]) -> None:
+    for number in range(20):
+        guess(5, address=f"198.51.100.{number}")
+    assert is_offered(admin, bob)
+    send(admin, f"{bob}/unlock")
+    assert not is_offered(admin, bob)
+
+
+def test_looking_counts_nothing(admin: FlaskClient, bob: str, guess: Callable[..., list[int]]) -> None:
+    guess(4)
+    for _ in range(10):
+        assert not is_offered(admin, bob)
+    assert guess(1, password=PASSWORD) == [303]
+
+
+def test_an_administrator_whose_own_name_is_guessed_can_unlock_it(
+    admin: FlaskClient, guess: Callable[..., list[int]]
+) -> None:
+    own = admin.get("/profile").location
+    guess(5, "ada@example.org")
+    assert is_offered(admin, own)
+    send(admin, f"{own}/unlock")
+    assert not is_offered(admin, own)
+
+
+def test_only_administrators_are_told(
+    bob: str, guess: Callable[..., list[int]], sign_in: Callable[[str], FlaskClient]
+) -> None:
+    guess(5)
+    for role in ("viewer", "editor"):
+        assert not is_offered(sign_in(role), bob)
