@@ -50,6 +50,20 @@ _CROWDED = """() => {
     const buttons = all.filter((node) => node.matches("[data-copy]") && box(node).height > 44);
     return [...headings, ...buttons].map((node) => `${node.localName}: ${node.textContent.trim().slice(0, 40)}`);
 }"""
+# Controls of a type, or with an attribute, by which browsers rewrite, cut or refuse a value; or whose form they refill.
+_ALTERING = """() => [...document.querySelectorAll("input, textarea, select")].filter((control) => {
+    const types = ["text", "search", "password", "hidden", "checkbox", "radio", "textarea", "select-one"];
+    const rules = ["maxlength", "minlength", "pattern", "min", "max", "step", "list"];
+    const isTyped = control.matches("textarea, [type=text], [type=search]") && !control.readOnly;
+    const isCorrected = isTyped && (control.spellcheck || control.autocapitalize !== "none");
+    return !types.includes(control.type) || rules.some((rule) => control.hasAttribute(rule)) || isCorrected;
+}).map((control) => control.outerHTML.slice(0, 120))"""
+
+
+def faithful(page: Page) -> None:
+    """Fault 1: no field is of a kind that alters or refuses what is typed into it."""
+    found = page.evaluate(_ALTERING)
+    assert found == [], "\n".join([f"altering: {page.url}", *found])
 
 
 def spaced(page: Page) -> None:

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from accessibility import axe, narrow, spaced, violations
+from accessibility import axe, faithful, narrow, spaced, violations
 from arrivals import CLOSED, OPENED, Look
 from playwright.sync_api import Page
 from visiting import Visitors
@@ -39,6 +39,7 @@ def test_a_narrow_screen_is_enough(visit: Visitors, arrive: Look) -> None:
     page = arrive(partial(visit, narrow=True))
     narrow(page)
     spaced(page)
+    faithful(page)
     axe(page)
 
 

@@ -43,6 +43,29 @@ def test_a_person_is_made_opened_changed_deleted_and_restored(page: Page) -> Non
     expect(steps.listed(page, "Robert")).to_be_visible()
 
 
+def test_several_are_deleted_after_a_question_and_one_of_them_is_opened_and_purged(page: Page, closed: House) -> None:
+    for name in ("Bob", "Carol", "Dan"):
+        closed.make(name=name, username=name.lower())
+    page.goto("/people?sort=name&role=member")
+    for name in ("Bob", "Carol"):
+        page.get_by_role("checkbox", name=f"Pick {name}").check()
+    steps.press(page, "Delete")
+    expect(steps.heading(page)).to_have_text("Delete 2 users?")
+    steps.press(page, "Yes, all 2")
+    steps.press(page, "Undo")
+    expect(steps.listed(page, "Bob")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/people\?sort=name&role=member&done=undone&n=2$"))
+    steps.listed(page, "Carol").click()
+    steps.delete(page)
+    page.goto("/people?deleted=true")
+    steps.listed(page, "Carol").click()
+    expect(page.get_by_role("main")).to_contain_text(re.compile(r"In the trash: deleted .*, by Ada Lovelace"))
+    steps.press(page, "Purge")
+    expect(steps.heading(page)).to_have_text("Remove Carol for good?")
+    steps.press(page, "Remove for good")
+    expect(page.get_by_text("The trash is empty")).to_be_visible()
+
+
 def test_signing_in_and_out_and_a_token_need_no_script(closed: House, visit: Visitors) -> None:
     assert closed.admin.user["name"] == "Ada Lovelace"
     page = visit(scripts=False)
