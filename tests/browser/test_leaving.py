@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import steps
-from people import House
+from people import PASSWORD, House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
 
@@ -79,6 +79,20 @@ def test_a_form_that_came_back_is_unsaved(page: Page, visit: Visitors) -> None:
     expect(steps.faulty(page)).to_have_count(1)
     page.get_by_role("link", name="Overview").click()
     expect(steps.heading(page)).to_have_text("Overview")
+    assert visit.dialogs == ["beforeunload"]
+
+
+def test_a_draft_that_waits_for_signing_in_is_unsaved(page: Page, closed: House, visit: Visitors) -> None:
+    page.goto("/people/new")
+    steps.describe(page, name="Typed")
+    closed.admin.delete(f"/users/{closed.admin.user['id']}/sessions")
+    steps.press(page, "Make this person")
+    visit.stays = True
+    with page.expect_event("dialog"):
+        steps.press(page, "Français")
+    assert visit.dialogs == ["beforeunload"]
+    steps.sign_in(page, "ada@example.org", PASSWORD)
+    expect(steps.field(page, "name")).to_have_value("Typed")
     assert visit.dialogs == ["beforeunload"]
 
 
