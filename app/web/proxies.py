@@ -12,6 +12,8 @@ from urllib.request import parse_http_list
 
 from flask import Flask
 
+from app.web.guard import parse_host
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _X_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
@@ -62,7 +64,7 @@ class _Forwarded:
             scheme = "https"
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
-        if host:
+        if parse_host(host) is not None:
             environ["HTTP_HOST"] = host
 
     def _is_trusted(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
