@@ -226,6 +226,8 @@ CLOSED: dict[str, Callable[[House, Look], Page]] = {
     "signed in again": _signed_in_again,
     "in French": _french,
     "forbidden": _at("/people", "member"),
+    "no such page": _at("/nowhere"),
+    "no page, but where a form leads": _at("/sign-out"),
     "nobody there": _at("/people/01a20539-b121-7589-baaa-5c725ecb5923"),
 }
 """On a closed service."""

@@ -1,0 +1,32 @@
+"""What a browser shows when something is wrong with an address."""
+
+import pytest
+import steps
+from people import PASSWORD, House
+from playwright.sync_api import Page, expect
+from visiting import Visitors
+
+
+@pytest.mark.parametrize(
+    ("path", "way", "title"),
+    [
+        ("/nowhere", "Go on", "Overview"),
+        ("/sign-out", "Go on", "Overview"),
+        ("/users/nobody", "Go on", "People"),
+        ("/people?limit=x", "Show everybody", "People"),
+    ],
+)
+def test_a_wrong_address_is_a_page_with_a_way_back(page: Page, path: str, way: str, title: str) -> None:
+    """Fault 11: it was JSON, or the text of a validator."""
+    page.goto(path)
+    page.get_by_role("link", name=way).click()
+    expect(steps.heading(page)).to_have_text(title)
+
+
+def test_who_is_not_signed_in_is_led_to_the_exercises_address(closed: House, visit: Visitors) -> None:  # noqa: ARG001
+    """Fault 11: `/users` in a browser said 401 in JSON."""
+    page = visit()
+    page.goto("/users")
+    steps.sign_in(page, "ada@example.org", PASSWORD)
+    page.wait_for_url("**/users")
+    assert '"username":' in page.content()
