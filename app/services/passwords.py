@@ -10,6 +10,7 @@ from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id, verify
 
 from app.errors import Fault, Invalid, Unavailable
+from app.identifiers import canonical
 
 Result = TypeVar("Result")
 
@@ -69,7 +70,7 @@ def is_outdated(kept: str) -> bool:
 def require_unlike(password: str | None, user: Mapping[str, Any]) -> None:
     """Refuse a password that is the user's own name or address. Raises: Invalid"""
     own = {user["username"], user["email"] or "", (user["email"] or "").partition("@")[0], user["name"]}
-    if password and password.casefold() in {unicodedata.normalize("NFKC", text).casefold() for text in own if text}:
+    if password and canonical(password) in {canonical(text) for text in own if text}:
         raise Invalid([Fault("password", "must not be the user's own name or address")])
 
 

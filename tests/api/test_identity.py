@@ -162,6 +162,13 @@ def test_a_bulk_restore_gives_no_two_users_one_identifier(house: House, field: s
 
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
+def test_no_spelling_of_an_own_identifier_is_a_password(api: Door, spelling: str) -> None:
+    """Fault 2."""
+    answer = api.post("/users", {"username": "anna", "email": ANNA, "password": spelling})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "password")
+
+
+@pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
 def test_the_administrator_of_the_settings_is_the_user_who_has_the_mailbox(
     make_app: Callable[..., Flask], api: Door, spelling: str
 ) -> None:
