@@ -219,6 +219,12 @@ def asked(statement: Statement, *values: object) -> PGresult:
         return found
 
 
+def asked_within(connection: Connection, statement: Statement, *values: object) -> PGresult:
+    """What a hot statement gives in the transaction that `connection` has begun. Raises: psycopg.Error, Malformed"""
+    borrowed = cast("DeadlineConnection", connection.connection.driver_connection)
+    return borrowed.ask(statement, as_texts(values))
+
+
 @contextlib.contextmanager
 def writing() -> Iterator[Connection]:
     """One transaction, committed when the block ends and rolled back when it raises. Raises: Unavailable"""

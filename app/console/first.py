@@ -38,7 +38,9 @@ def found() -> WerkzeugResponse:
     except (Invalid, Taken) as error:
         return _page(given, error.faults, 422)
     except Conflict:
-        return redirect(url_for("first.show"))
+        # Another process may have made it, of which this one has not heard yet.
+        administrators.door().look()
+        return redirect(url_for("first.show"), HTTPStatus.SEE_OTHER)
     enter(SignIn(email=given["email"], password=given["password"]))
     return redirect(url_for("overview.show"), HTTPStatus.SEE_OTHER)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, exists, func, select, text
 from app.errors import Conflict
 from app.extensions import Resources, reading, resources
 from app.models import ADMINISTRATOR
+from app.services.authority import Actor
 from app.services.columns import among
 from app.services.documents import users
 
@@ -53,7 +54,7 @@ class Door:
     def has_administrator() -> bool:
         """Whether there is an administrator who can sign in. Raises: Unavailable"""
         with reading() as connection:
-            return bool(connection.scalar(select(exists().select_from(users).where(IS_ONE))))
+            return _is_there_one(connection)
 
 
 def count() -> int:
@@ -83,11 +84,28 @@ def require_another(connection: Connection, rows: Iterable[Row[Any]], after: Map
         raise Conflict(f"{these}. Make another one first.")
 
 
+def admit(connection: Connection, actor: Actor, befores: Iterable[Mapping[str, Any]], after: Mapping[str, Any]) -> None:
+    """Let `actor` make users, who are as in `befores` ({}: new), be as in `after`.
+
+    Who makes an administrator waits for all others who do, until this transaction ends. Raises: Conflict, when only
+    the first may be made and there is one
+    """
+    if not any(is_one({**before, **after}) and not is_one(before) for before in befores):
+        return
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    if actor.only_first and _is_there_one(connection):
+        raise Conflict("There is an administrator already. Sign in, or ask them.")
+
+
+def is_one(user: Mapping[str, Any]) -> bool:
+    """Whether a user with these columns is an administrator who can sign in. A column that is not there is NULL."""
+    is_able = user.get("active") and user.get("deleted_at") is None and user.get("password_hash") is not None
+    return bool(user.get("role") == "admin" and is_able)
+
+
+def _is_there_one(connection: Connection) -> bool:
+    return bool(connection.scalar(select(exists().select_from(users).where(IS_ONE))))
+
+
 def _ends(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> bool:
-    return _is_administrator(before) and (after is None or not _is_administrator({**before, **after}))
-
-
-def _is_administrator(user: Mapping[str, Any]) -> bool:
-    return bool(
-        user["role"] == "admin" and user["active"] and user["deleted_at"] is None and user["password_hash"] is not None
-    )
+    return is_one(before) and (after is None or not is_one({**before, **after}))

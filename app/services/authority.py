@@ -39,7 +39,8 @@ class Actor:
     about roles is for them (`unbound`), nor for who is known while the service is open. A token acts for
     the user `user_id`, but has a role of its own, never above the user's. `whole` is false when it is
     below: then it may not act as its user either. `authenticated_at`: when the user of a session last gave its
-    password, in seconds since 1970.
+    password, in seconds since 1970. `only_first`: nobody in particular vouches for the actor, who may become, or
+    make, the first administrator but no other.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Actor:
     whole: bool = True
     unbound: bool = False
     authenticated_at: float = 0.0
+    only_first: bool = False
 
     @property
     def label(self) -> str | None:
@@ -141,14 +143,14 @@ class Actor:
             )
 
 
-OPEN = Actor("open", unbound=True)
+OPEN = Actor("open", unbound=True, only_first=True)
 NOBODY = Actor("open", role="member")
 """Who is not known in a closed service: there they only see the pages that are for everybody."""
 
 
-def command(name: str) -> Actor:
+def command(name: str, *, only_first: bool = False) -> Actor:
     """A command on the machine itself."""
-    return Actor("system", credential_id=name, unbound=True)
+    return Actor("system", credential_id=name, unbound=True, only_first=only_first)
 
 
 def lower(one: Role, other: Role) -> Role:

@@ -105,6 +105,9 @@ def apply(
         due = [row for row in rows if not deed.after or deed.changes(row)]
         _require_allowed(caller.actor, deed, rows, due)
         administrators.require_another(work.connection, due, deed.after or None)
+        after = {"deleted_at": None} if action == "restore" else deed.after
+        if action != "delete":
+            administrators.admit(work.connection, caller.actor, [row._asdict() for row in due], after)
         if action == "restore":
             _require_free(work.connection, due)
         _carry_out(work, action, deed, caller, due)

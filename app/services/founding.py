@@ -21,6 +21,7 @@ def found(draft: UserDraft, caller: Caller) -> uuid.UUID:
     Raises: Invalid, Taken, Conflict (there is one), Unavailable
     """
     if administrators.door().has_administrator():
+        # Whoever comes after this look is told so by administrators.admit, inside of the transaction.
         raise Conflict("There is an administrator already. Sign in, or ask them.")
     known = _named(draft.email)
     if known is None:
@@ -37,7 +38,7 @@ def found_from_settings() -> None:
     if not door.has_administrator() and settings.admin_email:
         try:
             draft = UserDraft(email=settings.admin_email, password=settings.admin_password, role="admin")
-            found(draft, Caller(command("ADMIN_EMAIL")))
+            found(draft, Caller(command("ADMIN_EMAIL", only_first=True)))
         except ValidationError as error:
             faults = "; ".join(
                 f"ADMIN_{str(f['loc'][0]).upper()} {f['msg']}" for f in error.errors(include_input=False)

@@ -3,20 +3,22 @@
 Who waits for a lock, or breaks a rule, is not to hold up or undo the others: then each of them writes alone.
 """
 
+import functools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
 from psycopg.pq.abc import PGresult
 
 from app.errors import Unavailable
-from app.extensions import LockedOut, Resources, answers, asked, resources
+from app.extensions import LockedOut, Resources, answers, asked, asked_within, resources, writing
 from app.infra.postgres import Statement, bytea_text, json_text
 from app.infra.shared_table import Versioned
 from app.infra.together import Together
 from app.schemas import UserDraft
-from app.services import history, tokens
+from app.services import administrators, history, tokens
+from app.services.authority import Actor
 from app.services.columns import named, values_of
 from app.services.documents import Document
 from app.services.history import Caller
@@ -31,6 +33,7 @@ _PATIENCE = "25ms"
 """How long several wait for a lock together: a commit takes a few milliseconds."""
 _WITHOUT_END = "0"
 """As long as any statement may take."""
+_Ask = Callable[..., PGresult]
 
 
 class Draft:
@@ -49,13 +52,17 @@ def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: At
 
     None: the key was used before, or the token of the caller is not what it was.
 
-    Raises: Taken, Unavailable
+    Raises: Taken, Conflict (only the first administrator may be made, and there is one), Unavailable
     """
     draft = Draft(user_id, {"changes": history.differences({}, values), **values}, values, caller)
-    if attempt is None:
+    is_administrator = administrators.is_one(values)
+    if attempt is None and not is_administrator:
         return resources().part(_Writer).write(draft)
+    ask = functools.partial(_admitted, caller.actor, values) if is_administrator else None
+    if attempt is None:
+        return _written(WRITTEN, [draft], _WITHOUT_END, ask=ask).get(user_id)
     kept = (attempt.stored_key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-    return _written(MADE_ONCE, [draft], _WITHOUT_END, *kept).get(user_id)
+    return _written(MADE_ONCE, [draft], _WITHOUT_END, *kept, ask=ask).get(user_id)
 
 
 def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
@@ -109,10 +116,19 @@ class _Writer:
         return {first[user_id]: document for user_id, document in made.items()}
 
 
-def _written(statement: Statement, drafts: Sequence[Draft], patience: str, *more: object) -> dict[uuid.UUID, Document]:
+def _admitted(actor: Actor, values: Mapping[str, Any], statement: Statement, *given: object) -> PGresult:
+    """What a statement gives that makes an administrator of `values`. Raises: Conflict, and as `asked`"""
+    with writing() as connection:
+        administrators.admit(connection, actor, [{}], values)
+        return asked_within(connection, statement, *given)
+
+
+def _written(
+    statement: Statement, drafts: Sequence[Draft], patience: str, *more: object, ask: _Ask | None = None
+) -> dict[uuid.UUID, Document]:
     """Write all by one statement, whose locks are waited for as long as `patience`. What was made of each, by its id.
 
-    Raises: Taken, Unavailable
+    `ask`: what sends it, if not `asked`. Raises: Taken, Unavailable, and what `ask` raises
     """
     rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
     # Nobody can have kept anything of an id that there never was.
@@ -120,7 +136,7 @@ def _written(statement: Statement, drafts: Sequence[Draft], patience: str, *more
     table = answers().table
     reading = table.begin(keys)
     with telling(keys, reading):
-        found = asked(statement, rows, patience, *more)
+        found = (ask or asked)(statement, rows, patience, *more)
         written, changed, is_in_past = _read(found)
         # Of the others, whom somebody else changed, that one tells.
         keys[:] = keys_of_users(*changed)

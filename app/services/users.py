@@ -97,6 +97,7 @@ def _replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller
             caller.actor.require_make(draft.role)
         _require(allowed, row.version if row else None)
         if row is None:
+            administrators.admit(work.connection, caller.actor, [{}], {**values, **secret})
             version = _next_version(work.connection, user_id)
             made = _insert(work.connection, caller, user_id, {**values, **secret}, version)
         else:
@@ -200,6 +201,7 @@ def restore(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> Docume
         _require(allowed, row.version)
         if row.deleted_at is None:
             raise Conflict("This user is not in the trash.")
+        administrators.admit(work.connection, caller.actor, [row._asdict()], {"deleted_at": None})
         made = document(_put(work.connection, row, restored()))
         history.record(work.connection, caller, user_id, made.version, "restored")
     return made
@@ -244,6 +246,7 @@ def _update(work: Work, caller: Caller, row: Row[Any], values: dict[str, Any]) -
     if not changes:
         return document(row)
     administrators.require_another(work.connection, [row], after)
+    administrators.admit(work.connection, caller.actor, [before], after)
     ended = ENDED if not after["active"] or "password" in fields else {}
     made = document(_put(work.connection, row, {**stored(values), **ended}))
     history.record(work.connection, caller, row.id, made.version, "changed", changes)

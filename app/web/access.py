@@ -208,7 +208,7 @@ def _identify(rule: Rule, *, is_open: bool) -> None:
     elif not is_open:
         raise Unauthorized("Sign in, or send an API token as `Authorization: Bearer`.")
     if is_open:
-        g.actor = replace(actor(), unbound=True)
+        g.actor = replace(actor(), unbound=True, only_first=True)
 
 
 def _bearer_token() -> str | None:
