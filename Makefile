@@ -8,7 +8,7 @@ local = exec .venv/bin/python -m embedded.run --postgres $(POSTGRES) --data "$(D
 lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 babel = .venv/bin/pybabel -q
-sentences = -k Fault:2 -k marked -k _rule -k Conflict -k NotFound -k Forbidden -k Unauthorized -k Unavailable -k Stale -k KeyReused -k Malformed -k TooMany
+sentences = -k Fault:2 -k marked -k _rule -k Conflict -k NotFound -k Forbidden -k Unauthorized -k Unavailable -k Busy -k Stale -k KeyReused -k Malformed -k TooMany
 
 .PHONY: help run demo flask test test-stack check words lock bench screenshots
 help: ## list what there is

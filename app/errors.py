@@ -105,6 +105,10 @@ class Unavailable(DomainError):
         self.retry_after_s = retry_after_s
 
 
+class Busy(Unavailable):
+    """Others hold what a change needs, for longer than it waits; nothing was changed."""
+
+
 class SettingsError(DomainError):
     """The environment holds something that the service refuses to start with."""
 

@@ -8,7 +8,7 @@ work without an application, from the environment. Services use `asked`, `readin
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,7 @@ from sqlalchemy import exc as sql_errors
 from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
-from app.errors import Malformed, SettingsError, Unavailable
+from app.errors import Busy, Malformed, SettingsError, Unavailable
 from app.infra.answers import Answers
 from app.infra.borrowing import Borrowing
 from app.infra.cache import NullCache, RedisCache, open_client
@@ -33,6 +33,7 @@ from app.infra.lead import Lead
 from app.infra.link import Link
 from app.infra.memory import Memory
 from app.infra.postgres import (
+    LOCK_WAIT_MS,
     DeadlineConnection,
     Statement,
     as_texts,
@@ -43,6 +44,7 @@ from app.infra.postgres import (
 )
 from app.infra.shared import SharedState
 from app.infra.shared_table import SharedTable
+from app.infra.write_turns import WriteTurns
 from app.models import Base
 
 log = structlog.get_logger(__name__)
@@ -100,10 +102,6 @@ class ConstraintBroken(Exception):
         self.name = name
 
 
-class LockedOut(Exception):
-    """A statement that waits for a lock only so long waited in vain; what its transaction did is undone."""
-
-
 class Resources:
     """What one application holds open: made by create_app, found through `resources`."""
 
@@ -128,6 +126,8 @@ class Resources:
         self.lead = Lead()
         # Half of the pool at the most, so that all else never lacks what idles here.
         self.borrowing = Borrowing(engine, settings.database_pool_size // 2, self.lead.hand_over)
+        # Half of the pool, so that those who wait for row locks leave the rest to reads.
+        self.write_turns = WriteTurns(max(1, settings.database_pool_size // 2), LOCK_WAIT_MS / 1000)
         self.database = Link("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []
@@ -205,7 +205,7 @@ def reading() -> Iterator[Connection]:
 def asked(statement: Statement, *values: object) -> PGresult:
     """What a hot statement gives, on a connection of the pool and in a transaction of its own.
 
-    Raises: Unavailable, ConstraintBroken, LockedOut, Malformed (a text holds U+0000)
+    Raises: Unavailable, ConstraintBroken, Busy, Malformed (a text holds U+0000)
     """
     held, given = resources(), as_texts(values)
     with _translated(held):
@@ -226,10 +226,13 @@ def asked_within(connection: Connection, statement: Statement, *values: object) 
 
 
 @contextlib.contextmanager
-def writing() -> Iterator[Connection]:
-    """One transaction, committed when the block ends and rolled back when it raises. Raises: Unavailable"""
+def writing(key: Hashable | None = None) -> Iterator[Connection]:
+    """One transaction, committed when the block ends and rolled back when it raises. Raises: Unavailable
+
+    `key`: what it changes, such as the id of a user; those of one key take turns before they take a connection.
+    """
     held = resources()
-    with _translated(held), held.engine.begin() as connection:
+    with held.write_turns.turn(key), _translated(held), held.engine.begin() as connection:
         yield connection
 
 
@@ -259,7 +262,7 @@ def _refusal(cause: psycopg.Error) -> Exception | None:
     if isinstance(cause, psycopg.IntegrityError):
         return ConstraintBroken(cause.diag.constraint_name)
     if isinstance(cause, psycopg.errors.LockNotAvailable):
-        return LockedOut()
+        return Busy("Somebody else is changing the same right now. Try again shortly.")
     if is_bad_data(cause):
         log.warning("refused by the database", sqlstate=cause.sqlstate, error=cause.__class__.__name__)
         return Malformed("A value of this request is out of the range that can be stored or searched.")

@@ -20,6 +20,9 @@ from sqlalchemy.exc import InvalidatePoolError
 
 from app.errors import Malformed
 
+LOCK_WAIT_MS = 1500
+"""How long a statement waits for a lock. A change of one user takes milliseconds; only SQL of others takes longer."""
+
 # A sequential scan is never what a request should wait for.
 _SESSION = {
     "jit": "off",
@@ -27,6 +30,7 @@ _SESSION = {
     "random_page_cost": "1.1",
     "work_mem": "32MB",
     "timezone": "UTC",
+    "lock_timeout": f"{LOCK_WAIT_MS}ms",
     "idle_in_transaction_session_timeout": "60s",
     # What is written here is told to all who keep it, by us: see infra.watch.
     "fullstack_app.tells": "yes",

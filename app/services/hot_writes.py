@@ -5,15 +5,15 @@ Who waits for a lock, or breaks a rule, is not to hold up or undo the others: th
 
 import functools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
 from psycopg.pq.abc import PGresult
 
-from app.errors import Unavailable
-from app.extensions import LockedOut, Resources, answers, asked, asked_within, resources, writing
-from app.infra.postgres import Statement, bytea_text, json_text
+from app.errors import Busy, Unavailable
+from app.extensions import Resources, answers, asked, asked_within, resources, writing
+from app.infra.postgres import LOCK_WAIT_MS, Statement, bytea_text, json_text
 from app.infra.shared_table import Versioned
 from app.infra.together import Together
 from app.schemas import UserDraft
@@ -31,8 +31,8 @@ from app.services.work import telling
 
 _PATIENCE = "25ms"
 """How long several wait for a lock together: a commit takes a few milliseconds."""
-_WITHOUT_END = "0"
-"""As long as any statement may take."""
+_ALONE = f"{LOCK_WAIT_MS}ms"
+"""How long a writer waits alone."""
 _Ask = Callable[..., PGresult]
 
 
@@ -58,11 +58,12 @@ def make(user_id: uuid.UUID, values: dict[str, Any], caller: Caller, attempt: At
     is_administrator = administrators.is_one(values)
     if attempt is None and not is_administrator:
         return resources().part(_Writer).write(draft)
-    ask = functools.partial(_admitted, caller.actor, values) if is_administrator else None
+    key = attempt.stored_key if attempt is not None else user_id
+    ask = functools.partial(_admitted, caller.actor, values) if is_administrator else functools.partial(_in_turn, key)
     if attempt is None:
-        return _written(WRITTEN, [draft], _WITHOUT_END, ask=ask).get(user_id)
+        return _written(WRITTEN, [draft], _ALONE, ask=ask).get(user_id)
     kept = (attempt.stored_key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-    return _written(MADE_ONCE, [draft], _WITHOUT_END, *kept, ask=ask).get(user_id)
+    return _written(MADE_ONCE, [draft], _ALONE, *kept, ask=ask).get(user_id)
 
 
 def drafted(before: Seen, after: UserDraft, caller: Caller) -> Draft | None:
@@ -94,7 +95,10 @@ class _Writer:
     def write(self, draft: Draft) -> Document | None:
         """What was made of it; None: nothing. Raises: Taken, Unavailable"""
         made = self._together.get(draft)
-        return _written(WRITTEN, [draft], _WITHOUT_END).get(draft.user_id) if draft.is_alone else made
+        if not draft.is_alone:
+            return made
+        alone = functools.partial(_in_turn, draft.user_id)
+        return _written(WRITTEN, [draft], _ALONE, ask=alone).get(draft.user_id)
 
     def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:
         # Of two changes of one user the second has not seen the first. All lock users in the same order.
@@ -103,17 +107,22 @@ class _Writer:
             first.setdefault(draft.user_id, draft)
         try:
             made = _written(WRITTEN, list(first.values()), _PATIENCE)
-        except Unavailable:
-            # It may have been written.
-            raise
         except Exception as error:
-            # It was undone. Whose fault it was, each finds out alone.
-            if len(drafts) == 1 and not isinstance(error, LockedOut):
+            is_locked_out = isinstance(error, Busy)
+            # Of what else is Unavailable nobody knows whether it was written.
+            if not is_locked_out and (isinstance(error, Unavailable) or len(drafts) == 1):
                 raise
+            # It was undone. Whose fault it was, each finds out alone.
             for draft in drafts:
                 draft.is_alone = True
             return {}
         return {first[user_id]: document for user_id, document in made.items()}
+
+
+def _in_turn(key: Hashable, statement: Statement, *given: object) -> PGresult:
+    """What a statement gives that may wait for others who change `key`. Raises: Busy, and as `asked`"""
+    with resources().write_turns.turn(key):
+        return asked(statement, *given)
 
 
 def _admitted(actor: Actor, values: Mapping[str, Any], statement: Statement, *given: object) -> PGresult:

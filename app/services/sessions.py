@@ -21,7 +21,7 @@ import orjson
 from sqlalchemy import select
 
 from app.errors import NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, answers, asked, resources, writing
+from app.extensions import Resources, answers, asked, reading, resources
 from app.infra.asking import nothing
 from app.infra.sessions import SessionStore
 from app.services import history
@@ -274,9 +274,9 @@ def _looked_up(user_id: uuid.UUID) -> Standing:
 
 
 def _note(user_id: uuid.UUID, caller: Caller, action: str) -> None:
-    with writing() as connection:
+    with reading() as connection:
         version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
-        history.record(connection, caller, user_id, version or 1, action)
+    history.note(caller, user_id, version or 1, action)
 
 
 def _packed(session: Session) -> bytes:

@@ -3,12 +3,13 @@
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import select, update
 
-from app.errors import Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
+from app.errors import Busy, Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
 from app.extensions import asked, reading, writing
 from app.identifiers import canonical
 from app.schemas import SignIn
@@ -181,6 +182,7 @@ def _text(value: bytes | None) -> str:
 def _rehash(user: _Known, password: str) -> None:
     """Keep the same password with today's parameters; a change at the same moment wins."""
     fresh = passwords.hashed(passwords.normal(password))
-    with writing() as connection:
+    # When somebody holds the user's row, the next sign-in does it.
+    with suppress(Busy), writing(user.id) as connection:
         unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
         connection.execute(update(users).where(*unchanged).values(password_hash=fresh))

@@ -46,6 +46,14 @@ TOKEN_NOW = Statement(
 )
 """Of an id: the roles of a good token and of its user."""
 
+# A token that somebody has locked is noted the next time, so that no request waits for it.
+TOKEN_USED = Statement(
+    "UPDATE tokens SET last_used_at = now() WHERE id = (SELECT id FROM tokens WHERE id = $1"
+    " AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED)",
+    "token_used",
+)
+"""Of an id: note that the token was used, at most once a minute."""
+
 STANDING = Statement("SELECT role, active, session_epoch FROM users WHERE id = $1 AND deleted_at IS NULL", "standing")
 """Of an id: what a user may do."""
 

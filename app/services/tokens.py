@@ -8,11 +8,12 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Row, delete, insert, select
 from uuid_utils.compat import uuid7
 
 from app.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
@@ -26,7 +27,7 @@ from app.services.columns import among
 from app.services.documents import moment, users
 from app.services.history import Caller
 from app.services.keys import token_key
-from app.services.statements import TOKEN, TOKEN_NOW
+from app.services.statements import TOKEN, TOKEN_NOW, TOKEN_USED
 from app.values import Role
 
 PREFIX = "fsa_"
@@ -144,7 +145,7 @@ def make(draft: TokenDraft, caller: Caller) -> Made:
     if not caller.actor.may(draft.role):
         raise Forbidden(f"The role {caller.actor.role} may not hand out the role {draft.role}.")
     secret = _new_secret()
-    with writing() as connection:
+    with writing(user_id) as connection:
         found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
         user = connection.execute(found.where(users.c.id == user_id, _LIVE).with_for_update()).one_or_none()
         if user is None or not user.active:
@@ -168,7 +169,7 @@ def revoke(token_id: uuid.UUID, caller: Caller) -> None:
     """End a token. Raises: NotFound, Unavailable"""
     digest = None
     try:
-        with writing() as connection:
+        with writing(token_id) as connection:
             row = connection.execute(delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)).one_or_none()
             if row is None:
                 raise NotFound("There is no such token.")
@@ -213,16 +214,9 @@ def _unknown() -> Unauthorized:
 
 
 def _note_use(token_id: str) -> None:
-    statement = update(_tokens).where(
-        _tokens.c.id == uuid.UUID(token_id),
-        or_(_tokens.c.last_used_at.is_(None), _tokens.c.last_used_at < func.now() - text("interval '1 minute'")),
-    )
-    try:
-        with writing() as connection:
-            connection.execute(statement.values(last_used_at=func.now()))
-    except Unavailable:
-        # Nobody is refused for want of a note.
-        return
+    # Nobody is refused for want of a note.
+    with suppress(Unavailable):
+        asked(TOKEN_USED, token_id)
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from app.errors import Taken, Unavailable
+from app.errors import Busy, Taken, Unavailable
 from app.extensions import ConstraintBroken, answers, asked, resources, writing
 from app.infra.shared_table import Reading
 from app.services import administrators, tokens
@@ -47,7 +47,7 @@ def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
     Raises: Taken, when a unique constraint broke; Unavailable
     """
     old_keys = [MEMBERS_KEY]
-    with telling(old_keys), writing() as connection:
+    with telling(old_keys), writing(key=user_ids[0] if user_ids else None) as connection:
         work = Work(connection, old_keys)
         work.outdate(user_ids)
         yield work
@@ -66,6 +66,9 @@ def telling(old_keys: list[str], reading: Reading | None = None) -> Iterator[Non
         if error.name not in _TAKEN:
             raise
         raise Taken(_TAKEN[error.name]) from None
+    except Busy:
+        # Nothing was written.
+        raise
     except Unavailable:
         # The connection may have been lost after the commit.
         _tell([MEMBERS_KEY, *old_keys])
