@@ -125,8 +125,9 @@ def change_many() -> WerkzeugResponse:
 def _confirm(action: Action, role: Role | None, asked: Asked) -> Response:
     """Ask whether to go on, with the number of users."""
     ids = () if "all" in request.form else _picked()
-    count = len(ids) or listing.count(asked.query(), exact=True)
-    return page("confirm.html", action=action, role=role, asked=asked, ids=ids, count=count, most=bulk.MOST)
+    count, is_exact = (len(ids), True) if ids else listing.count_up_to(asked.query(), bulk.MOST)
+    shown = {"count": count, "is_exact": is_exact, "most": bulk.MOST}
+    return page("confirm.html", action=action, role=role, asked=asked, ids=ids, **shown)
 
 
 def _says_something(name: str, value: str | None) -> bool:

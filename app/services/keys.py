@@ -18,8 +18,8 @@ LONGEST_KEPT_QUERY = 1024
 MEMBERS_KEY = "members"
 """Who lives, but for those who are new: what makes a page old that users who were not changed are on."""
 
-SIGN_UPS_KEY = "sign-ups"
-"""How many users were made on each of the last days."""
+SIGN_UPS_KEY = "sign-ups-per-day"
+"""Whether the numbers are exact, and how many users were made on each of the last days."""
 
 
 def session_key(session_id: str) -> str:

@@ -99,10 +99,24 @@ def count(query: ListQuery, *, exact: bool) -> int:
     return _estimate(selection, selection.conditions)
 
 
-def about(query: ListQuery) -> tuple[int, bool]:
-    """How many users the whole list has, and whether that is exact: counted when it is cheap. Raises: Unavailable"""
+def about(query: ListQuery, most: int | None = None) -> tuple[int, bool]:
+    """How many users the whole list has, and whether that is exact: above `most` (SOME) it is an estimate.
+
+    Nothing is counted when the estimate is above it already. Raises: Unavailable
+    """
+    bound = SOME if most is None else most
     guessed = count(query, exact=False)
-    return (count(query, exact=True), True) if guessed <= SOME else (guessed, False)
+    return (guessed, False) if guessed > bound else count_up_to(query, bound)
+
+
+def count_up_to(query: ListQuery, most: int) -> tuple[int, bool]:
+    """The same, but counted whatever the estimate is: exact up to `most`. No more than one above it is counted.
+
+    Raises: Unavailable
+    """
+    selection, key = Selection(query), f"{count_key(query)}:{most}"
+    counted = int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection, most))))
+    return (counted, True) if counted <= most else (max(count(query, exact=False), counted), False)
 
 
 def _is_cheap(selection: Selection) -> bool:
@@ -280,9 +294,16 @@ def _estimate(selection: Selection, conditions: list[str]) -> int:
     return int(plan[0]["Plan"]["Plan Rows"])
 
 
-def _counted(selection: Selection) -> bytes:
-    statement = f"SELECT count(*) FROM users WHERE {selection.where(selection.conditions)}"
+def _counted(selection: Selection, most: int | None = None) -> bytes:
+    """How many rows fit, as text. `most`: it is enough to know that there is one more than so many.
+
+    That limit is hidden in a subquery, as in `_by_conditions`.
+    """
+    hidden = bool(selection.terms) and selection.led_by_words
+    rows = f"SELECT FROM users WHERE {selection.where(selection.conditions, hidden=hidden)}"
+    limit = "" if most is None else f" LIMIT (SELECT {most + 1})"
     with reading() as connection:
+        statement = f"SELECT count(*) FROM ({rows}{limit}) AS found"
         return str(connection.exec_driver_sql(statement, selection.parameters).scalar_one()).encode()
 
 

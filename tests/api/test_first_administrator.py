@@ -41,7 +41,7 @@ def request(method: str, path: str, **body: Any) -> Way:
 
 def form(action: str, user: str, **more: str) -> Way:
     def send(app: Flask, ids: dict[str, str]) -> bool:
-        data = {"action": action, "id": ids[user], **more}
+        data = {"action": action, "id": ids[user], "expected": "1", **more}
         answer = app.test_client().post("/people/bulk", data=data, headers=OWN)
         assert answer.status_code in (303, 409), answer.text
         return answer.status_code == 303

@@ -1,0 +1,169 @@
+"""Fault 19: figures of the console in bounded work, whatever the size of the table."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from browsing import OWN
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+
+from app.schemas import ListQuery
+from app.services import bulk, listing, overview, words
+
+MANY, INACTIVE, TRASHED = 24_000, 6_000, 40
+_FIGURE = re.compile(r"<dt>\w[^<]*</dt><dd>(?:<a[^>]*>)?([^<]+)")
+
+
+def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
+    """Add many users of the last days, of whom a quarter are inactive and some lie in the trash."""
+    marks = [words.active_mark(active=True), words.active_mark(active=False), words.TRASH_MARK]
+    database.execute(
+        "INSERT INTO users (id, username, username_key, name, name_key, role, active, created_at, deleted_at, words)"
+        " SELECT gen_random_uuid(), 'u' || n, 'u' || n, 'U', 'u', 'member', n > %(inactive)s,"
+        " now() - n %% 20 * interval '1 day', CASE WHEN n > %(living)s THEN now() END,"
+        " array_to_tsvector(ARRAY['u', CASE WHEN n > %(inactive)s THEN %(on)s ELSE %(off)s END]"
+        " || CASE WHEN n > %(living)s THEN ARRAY[%(trash)s] ELSE '{}' END) FROM generate_series(1, %(count)s) AS n",
+        {
+            "inactive": count * INACTIVE // MANY,
+            "living": count - TRASHED,
+            "count": count,
+            **dict(zip(("on", "off", "trash"), marks, strict=True)),
+        },
+    )
+
+
+@pytest.fixture
+def many(admin: FlaskClient, database: psycopg.Connection[Any]) -> FlaskClient:
+    """The browser of an administrator, of a table with more users than are counted."""
+    fill(database)
+    database.execute("ANALYZE users")
+    return admin
+
+
+@contextmanager
+def rows_read(app: Flask) -> Iterator[list[float]]:
+    """How many rows of the table, or of an index of it, each statement of SQLAlchemy in the block reads."""
+    sent: list[tuple[str, Any]] = []
+    read: list[float] = []
+    engine = app.extensions["fullstack"].engine
+
+    def note(*args: Any) -> None:
+        sent.append((args[2], args[3]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield read
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    with engine.connect() as connection:
+        for statement, parameters in sent:
+            if " users" in statement and not statement.startswith("EXPLAIN"):
+                asked = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+                plan = connection.exec_driver_sql(asked, parameters).scalar_one()
+                read.append(_scanned(plan[0]["Plan"]))
+
+
+def _scanned(node: dict[str, Any]) -> float:
+    own = node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name") == "users" else 0
+    return max(own, sum(_scanned(below) for below in node.get("Plans", [])))
+
+
+def figures(browser: FlaskClient, language: str = "en") -> dict[str, str]:
+    page = browser.get("/overview", headers={"Accept-Language": language})
+    assert page.status_code == 200
+    return dict(zip(("all", "inactive", "trash", "sessions"), _FIGURE.findall(page.text), strict=True))
+
+
+def number(text: str) -> int:
+    return int("".join(filter(str.isdigit, text)))
+
+
+def test_of_many_there_are_estimates_that_are_shown_as_such(many: FlaskClient) -> None:
+    found = figures(many)
+    assert found["trash"] == "40"
+    for label, count in (("all", MANY + 1 - TRASHED), ("inactive", INACTIVE)):
+        assert found[label].startswith("~"), found
+        assert number(found[label]) == pytest.approx(count, rel=0.15)
+    page = many.get("/overview").text
+    (made,) = re.findall(r"(~[\d,]+) new \w+ in 30 days", page)
+    assert number(made) == pytest.approx(MANY, rel=0.15)
+    bars = re.findall(r"</rect>|: (~[\d,]+)</title>", page)
+    assert len([bar for bar in bars if number(bar or "0") > 500]) == pytest.approx(20, abs=2)
+
+
+def test_french_has_the_same_sign(many: FlaskClient) -> None:
+    page = many.get("/overview", headers={"Accept-Language": "fr"}).text
+    assert re.search(r"<dd><a[^>]*>~2\d[\s\u202f\xa0]\d{3}</a>", page), page
+
+
+def test_after_a_write_no_statement_counts_more_than_a_few_thousand_rows(app: Flask, many: FlaskClient) -> None:
+    figures(many)
+    for _ in range(2):
+        assert many.post("/api/users", json={"username": f"new-{_}"}, headers=OWN).status_code == 201
+        with rows_read(app) as read:
+            figures(many)
+        assert read, "it was kept"
+        assert max(read) <= overview.COUNTED + 1
+
+
+def test_statistics_that_know_nothing_of_the_users_let_nobody_count_them_all(
+    app: Flask, admin: FlaskClient, database: psycopg.Connection[Any]
+) -> None:
+    """As after an import, until PostgreSQL looks."""
+    database.execute("ANALYZE users")
+    fill(database)
+    with rows_read(app) as read:
+        found = figures(admin)
+    assert max(read) <= overview.COUNTED + 1
+    assert found["all"].startswith("~")
+    assert found["trash"] == str(TRASHED)
+    with app.app_context(), rows_read(app) as read:
+        assert listing.about(ListQuery(active=True, q="u"), 100)[1] is False
+    assert max(read, default=0) <= 101
+
+
+def test_what_is_counted_is_exact_up_to_the_bound(
+    app: Flask, admin: FlaskClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, 400)
+    database.execute("ANALYZE users")
+    expected = {"all": "361", "inactive": "100", "trash": "40"}
+    assert figures(admin).items() >= expected.items()
+    monkeypatch.setattr(overview, "COUNTED", 361)
+    assert admin.post("/api/users", json={"username": "one-more"}, headers=OWN).status_code == 201
+    found = figures(admin)
+    assert found["all"].startswith("~")
+    assert number(found["all"]) >= 362
+    assert found["inactive"] == "100"
+    with app.app_context():
+        assert listing.count(ListQuery(), exact=True) == 362, "who asks for an exact count gets one"
+
+
+def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
+    app: Flask, many: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm: Callable[[], Any] = lambda: many.post(  # noqa: E731 - the same request twice
+        "/people/bulk", data={"action": "deactivate", "all": "1", "query": "q=u"}, headers=OWN
+    )
+    monkeypatch.setattr(bulk, "MOST", 1_000)
+    with rows_read(app) as read:
+        page = confirm()
+    assert page.status_code == 200
+    assert max(read) <= 1_001
+    assert re.search(r"Deactivate ~[\d,]+ users\?", page.text)
+    assert "At most 1,000 at once" in page.text
+    monkeypatch.setattr(bulk, "MOST", 100_000)
+    assert f"Deactivate {MANY - TRASHED:,} users?" in confirm().text
+
+
+def test_the_figures_are_the_same_as_those_of_exact_counts(app: Flask, many: FlaskClient) -> None:
+    answer = many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
+    assert int(answer.headers["X-Total-Count"]) == len(orjson.loads(answer.data)) == TRASHED
+    with app.app_context():
+        assert overview.overview().trashed == (TRASHED, True)
