@@ -1,0 +1,61 @@
+"""Spellings of one identifier, and the writes of the API that can give a user an identifier."""
+
+# ruff: noqa: RUF001 - letters that look alike are the point
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from door import Door
+from werkzeug.test import TestResponse
+
+ANNA = "anna@bücher.example"
+SPELLINGS = [
+    "anna@xn--bcher-kva.example",
+    "anna@ｂücher.example",
+    "anna@bücher。example",
+    "Ａnna@BU\u0308CHER.EXAMPLE",
+]
+"""Other spellings of ANNA."""
+
+Write = Callable[[Door, str, dict[str, Any]], TestResponse]
+"""Gives a user, or a new one in its place, these fields."""
+
+
+def _posted(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+    api.delete(f"/users/{user_id}")
+    return api.post("/users", fields)
+
+
+def _posted_once(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+    api.delete(f"/users/{user_id}")
+    return api.post("/users", fields, headers={"Idempotency-Key": uuid.uuid4().hex})
+
+
+def _put_new(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+    api.delete(f"/users/{user_id}")
+    return api.put(f"/users/{uuid.uuid4()}", fields)
+
+
+def _put(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+    return api.put(f"/users/{user_id}", fields)
+
+
+def _patched(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+    return api.patch(f"/users/{user_id}", fields)
+
+
+def _patched_alone(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+    return api.patch(f"/users/{user_id}", {**fields, "role": "viewer"})
+
+
+WRITES = pytest.mark.parametrize("write", [_posted, _posted_once, _put_new, _put, _patched, _patched_alone])
+
+
+def refusal(answer: TestResponse) -> tuple[int, list[dict[str, str]]]:
+    return answer.status_code, answer.json.get("errors", [])
+
+
+def taken(field: str) -> tuple[int, list[dict[str, str]]]:
+    return 409, [{"field": field, "message": "is taken by another user"}]
