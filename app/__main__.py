@@ -11,6 +11,7 @@ worker needs. Each process proves from time to time that it works, and the launc
 What all processes need is loaded and made once, in the launcher, and shared by those that it forks.
 """
 
+import asyncio
 import functools
 import gc
 import importlib
@@ -22,11 +23,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
-import granian._signals
-import granian.server.mp
 import structlog
 from flask import Flask
 from granian.constants import Interfaces
@@ -44,7 +42,7 @@ from app.infra.supervised import SupervisedProcess
 from app.infra.watch import Watch
 from app.rehearsal import rehearse
 from app.services.founding import found_from_settings
-from app.web.serving import called_by_granian
+from app.web.serving import AsgiApp
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +51,8 @@ _BACKLOG = 2048
 _RESPAWN_PAUSE_S = 1.0
 _LISTENER = 0
 """The place of courier and watch among those that give proofs (infra.heartbeats); workers have the places after it."""
+_HEAD_BYTES = 65_536
+"""A request line with its headers beyond this is refused by granian itself, with 431 and no body."""
 
 
 class Server(MPServer):
@@ -61,15 +61,15 @@ class Server(MPServer):
     def __init__(self, settings: Settings, state: SharedState, application: Callable[[], Flask]) -> None:
         super().__init__(
             "app",
-            interface=Interfaces.WSGI,
+            interface=Interfaces.ASGINL,
             address=settings.listen_address,
             port=settings.port,
             workers=settings.worker_count,
-            blocking_threads=settings.threads,
+            websockets=False,
             backlog=_BACKLOG,
             # It bounds connections, not requests: idle keep-alive connections count.
             backpressure=_BACKLOG,
-            http1_settings=HTTP1Settings(header_read_timeout=30_000),
+            http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=_HEAD_BYTES),
             respawn_failed_workers=True,
             workers_kill_timeout=max(1, int(_STOP_S - settings.drain_delay_s)),
             log_enabled=False,
@@ -89,7 +89,6 @@ class Server(MPServer):
         self._preparing.start()
         if self._settings.keeps_answers:
             self._listener = SupervisedProcess("listener", self._state, _LISTENER, _listen, self._settings)
-        _end_on_early_signals()
         super().startup(*args)
         # After the workers: a thread is not forked with its process.
         threading.Thread(target=self._await_preparation, daemon=True).start()
@@ -182,8 +181,6 @@ def main() -> int:
     # Granian asks which it is. Forking saves a second and most of the memory, and is safe: nothing has connected yet.
     multiprocessing.set_start_method("fork" if sys.platform == "linux" else "spawn", force=True)
     state, application = SharedState(settings.state_path), _application()
-    # It has no public place.
-    granian.server.mp._wsgi_call_wrap = called_by_granian  # type: ignore # noqa: SLF001, PGH003
     server = Server(settings, state, application)
     try:
         server.serve(target_loader=application, wrap_loader=False)
@@ -193,30 +190,6 @@ def main() -> int:
     state.phase = Phase.UNMANAGED
     log.info("stopped")
     return server.exit_code
-
-
-def _end_on_early_signals() -> None:
-    """Let a signal that comes before granian waits for one end the worker. Granian loses it, and would never end.
-
-    For workers that are forked afterwards.
-    """
-    set_sync_signals = granian._signals.set_sync_signals  # noqa: SLF001 - it has no public place
-
-    def set_and_guard() -> Any:
-        event = set_sync_signals()
-        stop: Any = signal.getsignal(signal.SIGTERM)
-
-        def stop_or_end(number: int, frame: FrameType | None) -> None:
-            while frame and frame.f_code.co_name != "_main":
-                frame = frame.f_back
-            if not frame:
-                os._exit(0)
-            stop(number, frame)
-
-        granian._signals.set_main_signals(stop_or_end)  # noqa: SLF001
-        return event
-
-    granian._signals.set_sync_signals = set_and_guard  # noqa: SLF001
 
 
 def _check_port(settings: Settings) -> None:
@@ -243,11 +216,17 @@ def _application() -> Callable[[], Flask]:
     return lambda: application
 
 
-def _worker_application(make: Callable[[], Flask], place: int) -> Flask:
-    """The application of a worker, which from now on proves that it works."""
+def _worker_application(make: Callable[[], Flask], place: int) -> AsgiApp:
+    """The application of a worker, which from now on proves that it works.
+
+    A signal to stop waits until the event loop runs, which would miss it before.
+    """
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    asyncio.get_event_loop().call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, signals)
     application = make()
     start_beating(application.extensions["fullstack"].state, place)
-    return application
+    return AsgiApp(application)
 
 
 def _listen(settings: Settings) -> None:

@@ -15,10 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas import NoQuery
 from app.services.documents import Document
-from app.web.access import actor, confirm
 from app.web.plain import Plain
 from app.web.reading import read_body, read_query, token_id_of, user_id_of
-from app.web.waiting import body_awaited
 
 JSON = "application/json"
 _PATHS: dict[str, Callable[[str], Any]] = {"user_id": user_id_of, "token_id": token_id_of}
@@ -98,9 +96,7 @@ class StrictBlueprint(APIBlueprint):
             if header is not None:
                 parameters["header"] = _read_header(header)
             if body is not None:
-                with body_awaited(known=actor().user_id is not None):
-                    parameters["body"] = read_body(request, body)
-                confirm()
+                parameters["body"] = read_body(request, body)
             return func(**parameters)
 
         return view

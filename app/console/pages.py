@@ -22,10 +22,9 @@ from app.extensions import resources
 from app.models import ROLES
 from app.services import administrators, users
 from app.services.authority import NOBODY, OPEN
-from app.web.access import actor, confirm
+from app.web.access import actor
 from app.web.guard import SAFE, is_same_origin
 from app.web.problems import STATUSES, headers_of
-from app.web.waiting import body_awaited
 from app.web.watching import request_id
 
 log = structlog.get_logger(__name__)
@@ -43,7 +42,7 @@ def pages_of(noun: str) -> Blueprint:
     found.register_error_handler(DomainError, refused)
     found.register_error_handler(HTTPException, misused)
     found.register_error_handler(Exception, unforeseen)
-    found.before_request(_await_form)
+    found.before_request(_redirect_draft)
     return found
 
 
@@ -120,15 +119,11 @@ def _own_name() -> str | None:
     return None
 
 
-def _await_form() -> WerkzeugResponse | None:
-    """Read the form that was sent, before anything is done for who may have lost the right meanwhile."""
-    if request.method in SAFE:
+def _redirect_draft() -> WerkzeugResponse | None:
+    """A form with a DRAFT changes nothing: endpoints that do not show it redirect to the first page."""
+    if request.method in SAFE or DRAFT not in request.form:
         return None
-    with body_awaited(known=actor().user_id is not None):
-        is_draft = DRAFT in request.form
-    confirm()
-    # Only these know that a draft is to be shown, not done.
-    if is_draft and request.endpoint not in _REFILLED and request.endpoint != "account.enter":
+    if request.endpoint not in _REFILLED and request.endpoint != "account.enter":
         return redirect(url_for("first.show"), HTTPStatus.SEE_OTHER)
     return None
 

@@ -98,7 +98,7 @@ def count_sign_in(account: str, address: str | None) -> list[str]:
 
     Raises: TooMany, which knows whether it is the first refusal for this account
     """
-    place = _place(address)
+    place = network_of(address)
     of_address, guesses = _windows(_ADDRESS, "address", place), _guesses(account, place)
     windows = [*of_address, *guesses, *_windows(_ACCOUNT, "account", account)]
     count = _limiter().count(windows)
@@ -163,7 +163,7 @@ def _guesses(account: str, place: str) -> list[Window]:
 def _lockouts(account: str, addresses: Iterable[str]) -> list[Window]:
     """All that may keep an account out: what counts the attempts from anywhere and from each of these addresses."""
     windows = _windows(_ACCOUNT, "account", account)
-    for place in {_place(address) for address in addresses}:
+    for place in {network_of(address) for address in addresses}:
         windows += _guesses(account, place)
     return windows
 
@@ -174,7 +174,7 @@ def _windows(rules: Iterable[tuple[int, int]], scope: str, *whom: str) -> list[W
     return [Window(f"{counted}:{seconds}", amount, seconds) for amount, seconds in rules]
 
 
-def _place(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """What counts as one address: of IPv6 the network of 64 bits, all of which any of its machines may use."""
     try:
         found = ipaddress.ip_address(address or "")

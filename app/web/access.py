@@ -3,7 +3,6 @@
 What depends on the user concerned (an editor may not touch an administrator) is in services.authority.
 """
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -25,7 +24,6 @@ from app.web.reading import user_id_of
 from app.web.watching import caller_as, current_request
 
 COOKIE = "fsa_session"
-_GOOD_FOR_S = 0.05
 _MOST_COOKIES = 8
 """Of one name; each costs a look into Redis."""
 
@@ -119,17 +117,6 @@ def install_access(app: Flask) -> None:
     app.after_request(_finish)
 
 
-def confirm() -> None:
-    """Decide again when the body took its time: who sends it slowly may have lost the right meanwhile.
-
-    Raises: Unauthorized, Forbidden, TooMany, Unavailable
-    """
-    if time.monotonic() - g.decided_at > _GOOD_FOR_S:
-        g.pop("actor", None)
-        g.pop("session", None)
-        _check()
-
-
 def actor() -> Actor:
     """Who makes the current request."""
     found: Actor = g.get("actor", OPEN)
@@ -191,14 +178,11 @@ def _check() -> None:
         who = actor()
         if unsafe and not who.unbound:
             g.quota = limiting.count_write(who.credential_id or "")
-    g.decided_at = time.monotonic()
 
 
 def _identify(rule: Rule, *, is_open: bool) -> None:
     """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
-    token = _bearer_token()
-    # A new one of this very request stands for what came.
-    cookies = [g.cookie] if g.get("cookie") else _session_cookies()
+    token, cookies = _bearer_token(), _session_cookies()
     if token is not None and cookies and not is_open:
         raise Unauthorized("Two credentials came at once, a cookie and Authorization. Send one.")
     if token is not None:

@@ -21,6 +21,7 @@ from app.services.keys import user_key
 from app.web.access import RULES
 from app.web.express_pages import Answer, ExpressPages
 from app.web.express_writes import ExpressWrites
+from app.web.problems import REFUSAL
 from app.web.watching import id_for, note
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,8 @@ class _Admitted(NamedTuple):
 
 def install_express(app: Flask) -> None:
     """Put the lane in front of all else that `app` does."""
-    app.wsgi_app = _Express(app, app.extensions["fullstack"], app.wsgi_app)  # type: ignore[method-assign]
+    lane = _Express(app, app.extensions["fullstack"], app.wsgi_app)
+    app.wsgi_app, app.extensions["express"] = lane, lane  # type: ignore[method-assign]
 
 
 class _Express:
@@ -59,21 +61,38 @@ class _Express:
         self._pages, self._writes = ExpressPages(held), ExpressWrites(app, held)
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in _METHODS or "HTTP_AUTHORIZATION" not in environ:
+        if environ["REQUEST_METHOD"] not in _METHODS or "HTTP_AUTHORIZATION" not in environ or REFUSAL in environ:
             return self._leave(environ, start_response)
         if environ["REQUEST_METHOD"] != "GET":
             return self._write(environ, start_response)
+        found = self._found(environ, ask=True)
+        if found is None:
+            return self._leave(environ, start_response)
+        start_response("200 OK", found[1])
+        return [found[2]]
+
+    def recall(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes] | None:
+        """Status, headers and body of the answer to a read, if all of it is in memory. Waits for nothing."""
+        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
+            return None
+        return self._found(environ, ask=False)
+
+    def _found(self, environ: dict[str, Any], *, ask: bool) -> tuple[int, list[tuple[str, str]], bytes] | None:
+        """The answer to a read. `ask`: PostgreSQL, for what memory does not know."""
         began = time.perf_counter()
         try:
-            who = self._admitted(environ)
-            answer = None if who is None else self._known_answer(who, environ)
-        # An edge: what goes wrong here goes wrong there once more, and is answered.
+            who = self._admitted(environ, ask=ask)
+            answer = None if who is None else self._known_answer(who, environ, ask=ask)
+        # An edge: what goes wrong here goes wrong in Flask once more, and is answered.
         except Exception as error:
             log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
-            answer = None
-        if answer is not None:
-            return _given(answer, environ, start_response, began)
-        return self._leave(environ, start_response)
+            return None
+        if answer is None:
+            return None
+        headers, body, route = answer
+        request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
+        note("GET", route, 200, began, request_id)
+        return 200, [*headers, ("X-Request-ID", request_id)], body
 
     def _leave(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         self._held.lead.hand_over()
@@ -82,7 +101,7 @@ class _Express:
     def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
         try:
-            who = self._admitted(environ)
+            who = self._admitted(environ, ask=True)
             plan = None if who is None else self._writes.plan(who.known.actor, environ)
         # An edge, as above.
         except Exception as error:
@@ -92,15 +111,15 @@ class _Express:
             return self._leave(environ, start_response)
         return self._writes.give(plan, who.known.actor, environ, start_response, began)
 
-    def _known_answer(self, who: _Admitted, environ: dict[str, Any]) -> Answer | None:
+    def _known_answer(self, who: _Admitted, environ: dict[str, Any], *, ask: bool) -> Answer | None:
         path: str = environ["PATH_INFO"]
         if path in _PAGES:
-            return self._pages.answer(environ) if who.lists else None
+            return self._pages.answer(environ, ask=ask) if who.lists else None
         if environ["QUERY_STRING"]:
             return None
-        return self._me(who.known.actor, path) if path in _ME else self._user(who, path)
+        return self._me(who.known.actor, path, ask=ask) if path in _ME else self._user(who, path, ask=ask)
 
-    def _admitted(self, environ: dict[str, Any]) -> _Admitted | None:
+    def _admitted(self, environ: dict[str, Any], *, ask: bool) -> _Admitted | None:
         """Who asks, if their token is known and good, nothing is unusual, and no note is due that it was used."""
         state = self._state
         if "HTTP_COOKIE" in environ or "HTTP_IF_NONE_MATCH" in environ or "HTTP_PREFER" in environ:
@@ -111,7 +130,9 @@ class _Express:
         authorization: str = environ["HTTP_AUTHORIZATION"]
         # Not by the secret itself, which is not to lie about in memory.
         key = hashlib.sha256(authorization.encode("latin-1")).digest()
-        who: _Admitted | None = self._memory.recall(key) or self._looked_up(authorization, key)
+        who: _Admitted | None = self._memory.recall(key)
+        if who is None and ask:
+            who = self._looked_up(authorization, key)
         if who is None or who.known.is_over() or self._uses.is_due(who.token_id):
             return None
         return who
@@ -131,23 +152,25 @@ class _Express:
         self._memory.derive(key, tokens.key_of(secret), who)
         return who
 
-    def _me(self, actor: Actor, path: str) -> Answer | None:
+    def _me(self, actor: Actor, path: str, *, ask: bool) -> Answer | None:
         if actor.user_id is None or not actor.whole:
             return None
-        return self._document(str(actor.user_id), "no-store", path)
+        return self._document(str(actor.user_id), "no-store", path, ask=ask)
 
-    def _user(self, who: _Admitted, path: str) -> Answer | None:
+    def _user(self, who: _Admitted, path: str, *, ask: bool) -> Answer | None:
         text = path[-_ID_CHARACTERS:]
         route = _USERS.get(path[:-_ID_CHARACTERS])
         if route is None or not (
             who.shows or (_ONE.own and who.known.actor.whole and str(who.known.actor.user_id) == text)
         ):
             return None
-        return self._document(text, "private, no-cache", route)
+        return self._document(text, "private, no-cache", route, ask=ask)
 
-    def _document(self, text: str, caching: str, route: str) -> Answer | None:
+    def _document(self, text: str, caching: str, route: str, *, ask: bool) -> Answer | None:
         """A living user by its id in canonical form."""
         known = self._table.recall(user_key(text))
+        if known is None and not ask:
+            return None
         if known is None:
             try:
                 user_id = uuid.UUID(text)
@@ -166,11 +189,3 @@ class _Express:
             ("Cache-Control", caching),
         )
         return headers, body, route
-
-
-def _given(answer: Answer, environ: dict[str, Any], start_response: _StartResponse, began: float) -> list[bytes]:
-    headers, body, route = answer
-    request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
-    start_response("200 OK", [*headers, ("X-Request-ID", request_id)])
-    note("GET", route, 200, began, request_id)
-    return [body]

@@ -44,15 +44,15 @@ class ExpressPages:
     def __init__(self, held: Resources) -> None:
         self._held, self._state, self._memory = held, held.state, held.answers.memory
 
-    def answer(self, environ: dict[str, Any]) -> Answer | None:
-        """The page that is asked for. None: it is for Flask to say."""
+    def answer(self, environ: dict[str, Any], *, ask: bool) -> Answer | None:
+        """The page that is asked for, from memory or else, if `ask`, from services. None: it is for Flask to say."""
         host, scheme = environ.get("HTTP_HOST", ""), environ["wsgi.url_scheme"]
         if not host or environ.get("SCRIPT_NAME") or len(environ["QUERY_STRING"]) > LONGEST_KEPT_QUERY:
             return None
         # Links hold scheme and host.
         place = host, scheme, environ["PATH_INFO"], environ["QUERY_STRING"]
         known = self._recall(place)
-        return self._make(place) if known is None else known
+        return self._make(place) if known is None and ask else known
 
     def _recall(self, place: tuple[str, str, str, str]) -> Answer | None:
         known: Answer | _Lasting | None = self._memory.recall(place)

@@ -19,7 +19,6 @@ from app.services.documents import Document
 from app.web.access import RULES
 from app.web.problems import quota_headers
 from app.web.reading import JSON_TYPES, PATCH_TYPES, as_model, parse_json
-from app.web.waiting import body_awaited
 from app.web.watching import caller_of, id_for, note
 
 # What only Flask reads: conditions, keys, and bodies that are not there as they are.
@@ -113,9 +112,8 @@ class ExpressWrites:
 
 
 def _read(environ: dict[str, Any], length: int) -> bytes:
-    """The body, whole. Raises: Unavailable, ClientDisconnected"""
-    with body_awaited(known=True):
-        body: bytes = environ["wsgi.input"].read(length)
+    """The body, whole. Raises: ClientDisconnected"""
+    body: bytes = environ["wsgi.input"].read(length)
     if len(body) < length:
         raise ClientDisconnected
     return body

@@ -26,9 +26,12 @@ from app.errors import (
     Unavailable,
 )
 from app.web.plain import Plain
-from app.web.watching import request_id
+from app.web.watching import current_request, request_id
 
 log = structlog.get_logger(__name__)
+
+REFUSAL = "app.refusal"
+"""Of an environ: the error that a request ends with, since it was too large or its body came too slowly."""
 
 STATUSES: dict[type[DomainError], HTTPStatus] = {
     Malformed: HTTPStatus.BAD_REQUEST,
@@ -69,6 +72,7 @@ _TITLES = {
 
 def install_problems(app: Flask) -> None:
     """Answer every error of `app` with a problem."""
+    app.before_request(_refuse)
     app.register_error_handler(DomainError, domain_problem)
     app.register_error_handler(HTTPException, http_problem)
     app.register_error_handler(Exception, unforeseen_problem)
@@ -132,3 +136,9 @@ def unforeseen_problem(error: Exception) -> Response:
     """A fault of ours, which is logged and not shown."""
     log.error("unforeseen", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")
+
+
+def _refuse() -> None:
+    error: Exception | None = current_request().environ.get(REFUSAL)
+    if error is not None:
+        raise error

@@ -6,7 +6,7 @@ comes: most proxies set those, and pass on whatever Forwarded a client sends.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.request import parse_http_list
 
@@ -31,20 +31,26 @@ class _Hops(NamedTuple):
 
 def install_proxies(app: Flask, trusted: tuple[Network, ...]) -> None:
     """Take address, scheme and host of requests of `app` from their headers when a trusted proxy sends them."""
+    headers, wsgi_app = ForwardedHeaders(trusted), app.wsgi_app
+
+    def forwarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        headers.apply(environ)
+        return wsgi_app(environ, start_response)
+
     if trusted:
-        app.wsgi_app = _Forwarded(app.wsgi_app, trusted)  # type: ignore[method-assign]
+        app.wsgi_app = forwarded  # type: ignore[method-assign]
 
 
-class _Forwarded:
-    """WSGI middleware; the nearest address that is no trusted proxy is the client's."""
+class ForwardedHeaders:
+    """What trusted proxies say of requests; the nearest address that is no trusted proxy is the client's."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], trusted: tuple[Network, ...]) -> None:
-        self._app, self._trusted = app, trusted
+    def __init__(self, trusted: tuple[Network, ...]) -> None:
+        self._trusted = trusted
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if self._is_trusted(_address(environ.get("REMOTE_ADDR", ""))):
+    def apply(self, environ: dict[str, Any]) -> None:
+        """Put it into an environ; to do so twice changes nothing more."""
+        if self._trusted and self._is_trusted(_address(environ.get("REMOTE_ADDR", ""))):
             self._believe(environ, _x_forwarded(environ) or _forwarded(environ.get("HTTP_FORWARDED", "")))
-        return self._app(environ, start_response)
 
     def _believe(self, environ: dict[str, Any], hops: _Hops) -> None:
         """Put what `hops` say into `environ`."""

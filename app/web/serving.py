@@ -1,20 +1,49 @@
-"""How the server calls the application: granian's own way, without what it copies into each request.
+"""The ASGI interface of the application: the event loop reads each request whole, then a thread answers it.
 
-Granian puts the whole environment of the process into every WSGI environ, which nothing here reads. What it hands over
-is new for each request, so what WSGI wants is put into that.
+A client that is slow to send, or to read its answer, costs a task of the event loop, and no thread. The application
+itself speaks WSGI (PEP 3333).
 """
 
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+import structlog
 from flask import Flask
-from granian.wsgi import ResponseIterWrap
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    RequestHeaderFieldsTooLarge,
+    RequestURITooLarge,
+)
 
-# What PEP 3333 wants and granian's Rust does not give; what it reads ends by itself, which Werkzeug asks for.
-_CONSTANT = {
+from app.errors import Unavailable
+from app.extensions import Resources
+from app.infra.threads import ThreadPool
+from app.services.limiting import network_of
+from app.web.bodies import LATE_S, Receive, RequestBodies
+from app.web.headers import environ_headers
+from app.web.problems import REFUSAL
+from app.web.proxies import ForwardedHeaders
+
+log = structlog.get_logger(__name__)
+
+Scope = dict[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Answer = tuple[int, Iterable[tuple[str, str]], bytes]
+"""Status, headers and body."""
+
+_REQUEST_LINE_BYTES, _HEADER_BYTES = 16_384, 32_768
+_HEADER_OVERHEAD_BYTES = 4
+"""Of each header: colon, blank and the end of its line."""
+_LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
+_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
+_ENVIRON: dict[str, Any] = {
     "SCRIPT_NAME": "",
-    "SERVER_SOFTWARE": "Granian",
+    "SERVER_SOFTWARE": "granian",
     "wsgi.errors": sys.stderr,
     "wsgi.input_terminated": True,
     "wsgi.multiprocess": True,
@@ -24,33 +53,105 @@ _CONSTANT = {
 }
 
 
-class _Start:
-    """The callable `start_response` of PEP 3333: keeps what it is told."""
+class AsgiApp:
+    """`app` as ASGI 3.0 calls it. Each process makes its own; `late_s` is how long a body may take."""
 
-    __slots__ = ("headers", "status")
+    def __init__(self, app: Flask, late_s: float = LATE_S) -> None:
+        held: Resources = app.extensions["fullstack"]
+        self._wsgi_app, self._recall = app.wsgi_app, app.extensions["express"].recall
+        self._forwarded = ForwardedHeaders(held.settings.proxy_networks)
+        self._bodies = RequestBodies(held.settings.max_body_bytes, late_s)
+        self._threads = ThreadPool(held.settings.threads)
 
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG002
-        """Keep it."""
-        self.status, self.headers = int(status[:3]), headers
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, from memory or in a thread."""
+        environ = environ_of(scope)
+        self._forwarded.apply(environ)
+        try:
+            _check_size(scope)
+            answer: Answer | None = self._recall(environ)
+            if answer is None:
+                await self._read_body(receive, environ)
+        except ClientDisconnected:
+            return
+        except (HTTPException, Unavailable) as error:
+            environ[REFUSAL], answer = error, None
+        if answer is None:
+            answer = await self._threads.run(_answer, self._wsgi_app, environ)
+        await _send(send, answer, closing=REFUSAL in environ)
+
+    async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
+        """Raises: what RequestBodies.read does"""
+        length = environ.get("CONTENT_LENGTH")
+        if environ["REQUEST_METHOD"] in _WITHOUT_BODY:
+            # They have no body that means anything (RFC 9110); what comes all the same ends the connection.
+            return
+        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
+            return
+        expected = int(length) if length is not None and length.isdecimal() else None
+        body = await self._bodies.read(receive, expected, network_of(environ["REMOTE_ADDR"]))
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
 
 
-def called_by_granian(app: Flask, *_: Any) -> Callable[[Any, dict[str, Any]], int]:
-    """What granian calls with its protocol object and the environ; takes the place of granian.wsgi._callback_wrapper.
+def environ_of(scope: Scope) -> dict[str, Any]:
+    """The environ of WSGI, with an empty body."""
+    path: bytes = scope["raw_path"]
+    return {
+        **_ENVIRON,
+        "REQUEST_METHOD": scope["method"],
+        "PATH_INFO": (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": scope["server"][0],
+        "SERVER_PORT": scope["server"][1],
+        "REMOTE_ADDR": scope["client"][0],
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(),
+        **environ_headers(scope["headers"]),
+    }
 
-    What is sent is on its way before this thread follows others (infra.lead).
-    """
-    ask: Callable[..., Any] = app.wsgi_app
-    follow = app.extensions["fullstack"].lead.follow
 
-    def serve(protocol: Any, environ: dict[str, Any]) -> int:
-        environ.update(_CONSTANT)
-        start = _Start()
-        body: Any = ask(environ, start)
-        if isinstance(body, list):
-            protocol.response_bytes(start.status, start.headers, body[0] if len(body) == 1 else b"".join(body))
-        else:
-            protocol.response_iter(start.status, start.headers, ResponseIterWrap(body))  # type: ignore[no-untyped-call]
-        follow()
-        return start.status
+def _check_size(scope: Scope) -> None:
+    """Raises: RequestURITooLarge, RequestHeaderFieldsTooLarge"""
+    line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + _LINE_OVERHEAD_BYTES
+    if line > _REQUEST_LINE_BYTES:
+        raise RequestURITooLarge(f"The request line is longer than {_REQUEST_LINE_BYTES} bytes.")
+    headers = scope["headers"]
+    total = sum([len(name) + len(value) for name, value in headers]) + _HEADER_OVERHEAD_BYTES * len(headers)
+    if total > _HEADER_BYTES:
+        raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_HEADER_BYTES} bytes in sum.")
 
-    return serve
+
+def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+    try:
+        return _whole_answer(app, environ)
+    # An edge: Flask answers its own errors, but not those of what stands before it.
+    except Exception as error:
+        log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
+        return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
+
+
+def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
+        started[:] = int(status[:3]), headers
+
+    body = app(environ, start_response)
+    try:
+        return started[0], started[1], b"".join(body)
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+
+async def _send(send: Send, answer: Answer, *, closing: bool) -> None:
+    status, headers, body = answer
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if closing:
+        # Of a body that was not read, the rest may still come.
+        raw.append((b"Connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,91 +1,117 @@
-"""How granian calls the application: WSGI to the letter, and nothing of the process's environment."""
+"""How the server calls the application: ASGI outside, WSGI to the letter inside."""
 
-import io
-import os
+import asyncio
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 from wsgiref.validate import validator
 
 import pytest
+from asgi import Part, exchange, exchanging, scope_of
 from flask import Flask
+from werkzeug.wrappers import Response
 
-from app.infra.lead import Lead
-from app.web.serving import called_by_granian
+from app.config import load_settings
+from app.web.serving import AsgiApp
 
-
-class Protocol:
-    """Granian's, as Python sees it."""
-
-    def __init__(self) -> None:
-        self.sent: tuple[int, list[tuple[str, str]], bytes] | None = None
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.sent = status, headers, body
-
-    def response_iter(self, status: int, headers: list[tuple[str, str]], body: Any) -> None:
-        pieces = []
-        try:
-            while True:
-                pieces.append(body.__next__())
-        except StopIteration:
-            body.close()
-        self.sent = status, headers, b"".join(pieces)
+PLAIN = {"Host": "localhost"}
 
 
-def environ() -> dict[str, Any]:
-    """What granian's Rust gives."""
-    return {
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "5000",
-        "REMOTE_ADDR": "127.0.0.1",
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/x",
-        "QUERY_STRING": "",
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(b""),
-        "HTTP_HOST": "127.0.0.1:5000",
-    }
+def serving(wsgi_app: Any, late_s: float = 10, **settings: str) -> AsgiApp:
+    held = SimpleNamespace(settings=load_settings(settings))
+    extensions = {"fullstack": held, "express": SimpleNamespace(recall=lambda _: None)}
+    return AsgiApp(cast("Flask", SimpleNamespace(wsgi_app=wsgi_app, extensions=extensions)), late_s)
 
 
-def called(wsgi_app: Any) -> tuple[int, list[tuple[str, str]], bytes]:
-    app = SimpleNamespace(wsgi_app=wsgi_app, extensions={"fullstack": SimpleNamespace(lead=Lead())})
-    protocol = Protocol()
-    assert called_by_granian(cast("Flask", app), {}, None)(protocol, environ()) == 201
-    assert protocol.sent is not None
-    return protocol.sent
-
-
-@pytest.mark.parametrize("body", [[], [b"one"], [b"one", b"two"], iter([b"one", b"two"])], ids=str)
-def test_all_kinds_of_bodies_are_sent(body: Iterable[bytes]) -> None:
-    expected = b"onetwo" if not isinstance(body, list) else b"".join(body)
-
-    def app(_: dict[str, Any], start_response: Any) -> Any:
-        start_response("201 CREATED", [("Content-Type", "text/plain")])
-        return body if isinstance(body, list) else Closing(body)
-
-    assert called(app) == (201, [("Content-Type", "text/plain")], expected)
+def answered(wsgi_app: Any, scope: dict[str, Any], *parts: Part) -> Response:
+    answer = exchange(serving(wsgi_app), scope, *parts)
+    assert answer is not None
+    return answer
 
 
 class Closing:
+    """An iterable as PEP 3333 allows it, to be closed in the end."""
+
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces
+        self.closed = False
 
     def __iter__(self) -> Any:
         return iter(self._pieces)
 
     def close(self) -> None:
-        """As PEP 3333 wants it called."""
+        self.closed = True
 
 
-def test_it_is_wsgi_without_the_environment_of_the_process() -> None:
+@pytest.mark.parametrize("body", [[], [b"one"], [b"one", b"two"], Closing([b"one", b"two"])], ids=type)
+def test_all_kinds_of_bodies_are_sent(body: Iterable[bytes]) -> None:
+    def app(_: dict[str, Any], start_response: Any) -> Any:
+        start_response("201 CREATED", [("Content-Type", "text/plain")])
+        return body
+
+    answer = answered(app, scope_of("GET", "/", PLAIN))
+    assert (answer.status_code, answer.headers["Content-Type"], answer.data) == (201, "text/plain", b"".join(body))
+    assert getattr(body, "closed", True)
+
+
+def test_it_is_wsgi_without_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "x")
     seen: dict[str, Any] = {}
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         seen.update(environ)
-        start_response("201 CREATED", [("Content-Type", "text/plain")])
-        return [b"done"]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["wsgi.input"].read(3)]
 
-    assert called(validator(app))[2] == b"done"
-    assert not set(seen) & set(os.environ)
+    headers = {**PLAIN, "Content-Type": "text/plain", "Content-Length": "4", "X-Two": "\xff", "X_Two": "forged"}
+    answer = answered(validator(app), scope_of("POST", "/a%20%C3%A9?q=%41", headers), b"ab", b"cd")
+    assert answer.data == b"abc"
+    assert "A_SECRET" not in seen
+    for name, value in {
+        "PATH_INFO": "/a \xc3\xa9",
+        "QUERY_STRING": "q=%41",
+        "CONTENT_LENGTH": "4",
+        "HTTP_X_TWO": "\xff",
+        "REMOTE_ADDR": "127.0.0.1",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+    }.items():
+        assert seen[name] == value
+
+
+def test_a_body_of_unknown_length_has_one_when_it_is_there() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["CONTENT_LENGTH"].encode(), environ["wsgi.input"].read()]
+
+    scope = scope_of("POST", "/", {**PLAIN, "Transfer-Encoding": "chunked"})
+    assert answered(app, scope, b"abc", b"", b"def").data == b"6abcdef"
+
+
+def test_who_is_gone_before_the_body_is_there_is_not_answered() -> None:
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_: dict[str, Any]) -> None:
+        pytest.fail("nobody is there")
+
+    app = serving(lambda *_: pytest.fail("half a request"))
+    asyncio.run(app(scope_of("POST", "/", {**PLAIN, "Content-Length": "5"}), gone, send))
+
+
+def test_what_fails_in_a_thread_fails_there_alone() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/bad":
+            raise ZeroDivisionError
+        start_response("200 OK", [])
+        return [b"good"]
+
+    async def both() -> Response | None:
+        served = serving(app, THREADS="1")
+        bad = await exchanging(served, scope_of("GET", "/bad", PLAIN))
+        assert bad is not None
+        assert bad.status_code == 500
+        return await exchanging(served, scope_of("GET", "/", PLAIN))
+
+    answer = asyncio.run(both())
+    assert answer is not None
+    assert answer.data == b"good"

@@ -1,0 +1,70 @@
+"""The application as the server calls it: requests whose bodies come in parts, with something done in between."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask
+from werkzeug.wrappers import Response
+
+from app.web.serving import AsgiApp
+
+Part = bytes | Callable[[], object]
+"""Bytes of a body, or what is done before the next ones arrive."""
+
+
+def scope_of(method: str, target: str, headers: Mapping[str, str] = {}, client: str = "127.0.0.1") -> dict[str, Any]:
+    """What a server tells of a request (ASGI 3.0)."""
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "raw_path": path.encode("latin-1"),
+        "query_string": query.encode("latin-1"),
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
+        "server": ("127.0.0.1", "5000"),
+        "client": (client, "50000"),
+    }
+
+
+def exchange(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
+    """The answer to one request; None: it has none. A body that does not end is one that its client does not finish."""
+    return asyncio.run(exchanging(app, scope, *parts, ends=ends))
+
+
+async def exchanging(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
+    """The same, in a loop that runs."""
+    sent: list[dict[str, Any]] = []
+    left = itertools.chain(parts)
+
+    async def receive() -> dict[str, Any]:
+        for part in left:
+            if isinstance(part, bytes):
+                return {"type": "http.request", "body": part, "more_body": True}
+            part()
+        if not ends:
+            await asyncio.sleep(3600)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    await app(scope, receive, send)
+    if not sent:
+        return None
+    start, body = sent
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+    return Response(body["body"], start["status"], headers)
+
+
+def ask(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: Part) -> Response:
+    """One request to an application of its own for it."""
+    length = str(sum(len(part) for part in parts if isinstance(part, bytes)))
+    answer = exchange(
+        AsgiApp(app), scope_of(method, path, {"Host": "localhost", "Content-Length": length, **headers}), *parts
+    )
+    assert answer is not None
+    return answer

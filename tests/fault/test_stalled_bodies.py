@@ -1,0 +1,159 @@
+"""Fault 14: bodies that stall, and answers that nobody reads, stop neither reads nor writes nor signing in."""
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from door import check_problem
+from flask import Flask
+from running import Service
+
+from app.web.guard import SAFE
+
+STALLED = 200
+ADMIN = {"email": "ada@example.org", "password": "correct horse battery"}
+FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
+JSON = "Content-Type: application/json\r\n"
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service with one administrator, and the headers of the credentials that it knows."""
+
+    service: Service
+    token: str
+    cookie: str
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """Nobody's, and everybody's."""
+        return "", f"Authorization: Bearer {self.token}\r\n", f"Cookie: {self.cookie}\r\nOrigin: {self.origin}\r\n"
+
+    @property
+    def origin(self) -> str:
+        return f"http://localhost:{self.service.port}"
+
+    def head(self, method: str, path: str, more: str) -> bytes:
+        return f"{method} {path} HTTP/1.1\r\nHost: localhost:{self.service.port}\r\n{more}\r\n".encode()
+
+    def require_alive(self) -> None:
+        """Health, a read, a write and a sign-in, all soon."""
+        by_token = {"Authorization": f"Bearer {self.token}"}
+        name = f"u{time.monotonic_ns()}"
+        answers = [
+            self.service.get("/api/health/live"),
+            self.service.get("/api/users?limit=2", headers=by_token),
+            self.service.post("/api/users", {"username": name}, headers=by_token),
+            self.service.post("/api/session", ADMIN),
+        ]
+        assert [answer.status for answer in answers] == [200, 200, 201, 201]
+        assert max(answer.seconds for answer in answers) < 5
+
+
+@pytest.fixture(scope="module")
+def guarded(serve_all: Callable[..., Service]) -> Iterator[Guarded]:
+    admin = {"ADMIN_EMAIL": ADMIN["email"], "ADMIN_PASSWORD": ADMIN["password"]}
+    service = serve_all(WORKERS="1", THREADS="8", WRITE_LIMIT="0", **admin)
+    cookie = service.post("/api/session", ADMIN).headers["Set-Cookie"].partition(";")[0]
+    browser = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+    token = service.post("/api/tokens", {"name": "t", "role": "admin"}, headers=browser).json["token"]
+    yield Guarded(service, token, cookie)
+    service.end()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nobody_left(servers, serve_all) -> Iterator[None]:  # type: ignore[no-untyped-def] # noqa: ARG001
+    """Who stays would close the services that later tests start on these tables."""
+    yield
+    with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
+        connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+
+
+@contextlib.contextmanager
+def stalled(
+    port: int, request: bytes, count: int = STALLED, address: str = "127.0.0.1"
+) -> Iterator[list[socket.socket]]:
+    """So many connections that sent this and nothing more."""
+    with ExitStack() as held:
+        place, source = ("127.0.0.1", port), (address, 0)
+        clients = [held.enter_context(socket.create_connection(place, source_address=source)) for _ in range(count)]
+        for client in clients:
+            client.sendall(request)
+        yield clients
+
+
+def writes(app: Flask) -> list[tuple[str, str]]:
+    """Method and a path of each route that takes a body."""
+    some_id = "01890a5d-ac96-774b-bcce-b302099a8057"
+    return sorted(
+        {
+            (method, re.sub(r"<[^>]+>", some_id, rule.rule))
+            for rule in app.url_map.iter_rules()
+            for method in (rule.methods or set()) - {*SAFE, "OPTIONS"}
+        }
+    )
+
+
+def test_stalled_bodies_of_no_route_stop_anything(guarded: Guarded, app: Flask) -> None:
+    """By nobody, by a token and by a session: 200 each, at every route that takes a body."""
+    port, routes = guarded.service.port, writes(app)
+    assert len(routes) > 30
+    for method, path in routes:
+        with ExitStack() as held:
+            kind = FORM if "/" not in path[1:] or path.startswith(("/people", "/api-tokens")) else JSON
+            for credential in guarded.credentials:
+                request = guarded.head(method, path, f"{credential}{kind}Content-Length: 100000\r\n") + b"a="
+                held.enter_context(stalled(port, request))
+            try:
+                guarded.require_alive()
+            except (AssertionError, OSError) as error:
+                raise AssertionError(f"{method} {path}: {error!r}") from error
+
+
+@pytest.mark.parametrize(
+    ("head", "address"), [(JSON, "127.0.0.2"), (FORM, "127.0.0.3"), (f"{JSON}Expect: 100-continue\r\n", "127.0.0.4")]
+)
+def test_a_body_that_is_late_by_10_s_is_408_and_the_connection_closed(
+    guarded: Guarded, head: str, address: str
+) -> None:
+    request = guarded.head("POST", "/api/users", f"{head}Content-Length: 1000\r\n") + b"{"
+    began = time.monotonic()
+    with stalled(guarded.service.port, request, 20, address) as clients:
+        answers = [(received(client), time.monotonic() - began) for client in clients]
+    late = [(answer, after_s) for answer, after_s in answers if answer.startswith(b"HTTP/1.1 408")]
+    refused = [answer for answer, _ in answers if answer.startswith(b"HTTP/1.1 503")]
+    assert (len(late), len(refused)) == (16, 4)
+    assert all(9 < after_s < 14 for _, after_s in late)
+    for answer, _ in answers:
+        assert b"connection: close" in answer.lower()
+        top, _, body = answer.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in top.decode().split("\r\n")[1:])
+        names = {name.lower(): value for name, value in headers.items()}
+        required = ("Content-Type", "X-Request-ID", "Retry-After")
+        check_problem(int(top.split()[1]), {name: names.get(name.lower()) for name in required}, body)
+
+
+def received(client: socket.socket) -> bytes:
+    """All until the connection is closed, without an interim answer."""
+    client.settimeout(20)
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := client.recv(65536):
+            parts.append(part)
+    return b"".join(parts).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def test_answers_that_nobody_reads_hold_no_thread(guarded: Guarded) -> None:
+    by_token = {"Authorization": f"Bearer {guarded.token}"}
+    for number in range(20):
+        body = {"username": f"long-{time.monotonic_ns()}", "attributes": {"text": "x" * 15_000, "number": number}}
+        assert guarded.service.post("/api/users", body, headers=by_token).status == 201
+    read = guarded.head("GET", "/api/users?sort=-created_at&limit=20", f"Authorization: Bearer {guarded.token}\r\n")
+    with stalled(guarded.service.port, read * 20):
+        guarded.require_alive()

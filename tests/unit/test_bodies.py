@@ -1,0 +1,99 @@
+"""Fault 14: a body that is late ends with 408 and frees its place, and no address holds more than a small share."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
+
+from app.errors import Unavailable
+from app.web import bodies as module
+from app.web.bodies import RequestBodies
+
+
+class Client:
+    """Sends parts, each after some seconds; then nothing."""
+
+    def __init__(self, *parts: tuple[float, bytes]) -> None:
+        self._parts = list(parts)
+
+    async def __call__(self) -> dict[str, Any]:
+        if not self._parts:
+            await asyncio.sleep(3600)
+        after_s, part = self._parts.pop(0)
+        await asyncio.sleep(after_s)
+        return {"type": "http.request", "body": part, "more_body": True}
+
+
+def stalled(bodies: RequestBodies, count: int, address: str = "a") -> list[Awaitable[bytes]]:
+    return [asyncio.ensure_future(bodies.read(Client((0, b"a=")), 100_000, address)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "arrives"),
+    [
+        ([], False),
+        ([(0, b"12345")], False),
+        ([(0.05, b"12345")] * 2, True),
+        # A part now and then does not hold the place.
+        ([(0.15, b"1")] * 10, False),
+        # What has arrived buys time for the rest.
+        ([(0, b"1" * 50_000), (0.15, b"1"), (0.15, b"1")], True),
+        # But not to say nothing.
+        ([(0, b"1" * 50_000), (0.3, b"11")], False),
+    ],
+)
+def test_a_body_is_as_quick_as_agreed_or_too_late(parts: list[tuple[float, bytes]], arrives: bool) -> None:
+    bodies = RequestBodies(max_bytes=100_000, late_s=0.2)
+    length = sum(len(part) for _, part in parts) or 10
+    reading = bodies.read(Client(*parts), length if arrives else max(10, length), "a")
+    if arrives:
+        assert len(asyncio.run(reading)) == length
+    else:
+        with pytest.raises(RequestTimeout, match=r"0\.2 s"):
+            asyncio.run(reading)
+
+
+@pytest.mark.parametrize("length", [None, 11])
+def test_a_body_is_as_large_as_allowed(length: int | None) -> None:
+    bodies = RequestBodies(max_bytes=10)
+    with pytest.raises(RequestEntityTooLarge):
+        asyncio.run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 5)), length, "a"))
+    assert asyncio.run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 4)), 10, "a")) == b"1" * 10
+
+
+def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.1)
+
+    async def scene() -> None:
+        bodies = RequestBodies(max_bytes=100_000, late_s=0.5)
+        waiting = stalled(bodies, 100)
+        await asyncio.sleep(0)
+        slow = [(0.2, b"12345"), (0, b"67890")]
+        with pytest.raises(Unavailable):
+            await bodies.read(Client(*slow), 10, "a")
+        assert await bodies.read(Client(*slow), 10, "b") == b"1234567890"
+        assert await bodies.read(Client((0.01, b"1234567890")), 10, "a") == b"1234567890"
+        ends = [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)]
+        assert ends.count(RequestTimeout) == 16
+        assert ends.count(Unavailable) == 84
+        assert await bodies.read(Client(*slow), 10, "a") == b"1234567890"
+
+    asyncio.run(scene())
+
+
+def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.1)
+
+    async def scene() -> None:
+        bodies = RequestBodies(max_bytes=100_000, late_s=0.5)
+        waiting = [one for number in range(50) for one in stalled(bodies, 16, str(number))]
+        await asyncio.sleep(0)
+        assert await bodies.read(Client((0.01, b"1234567890")), 10, "b") == b"1234567890"
+        ends = [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)]
+        assert ends.count(RequestTimeout) == 128
+
+    asyncio.run(scene())
