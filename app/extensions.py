@@ -29,12 +29,10 @@ from app.errors import Busy, Malformed, SettingsError, Unavailable
 from app.infra.answers import Answers
 from app.infra.borrowing import Borrowing
 from app.infra.cache import NullCache, RedisCache, open_client
-from app.infra.lead import Lead
 from app.infra.link import Link
 from app.infra.memory import Memory
 from app.infra.postgres import (
     LOCK_WAIT_MS,
-    DeadlineConnection,
     Statement,
     as_texts,
     connect,
@@ -123,9 +121,8 @@ class Resources:
             self.redis_cache if settings.cache_ttl_s else NullCache(),
             self.state,
         )
-        self.lead = Lead()
         # Half of the pool at the most, so that all else never lacks what idles here.
-        self.borrowing = Borrowing(engine, settings.database_pool_size // 2, self.lead.hand_over)
+        self.borrowing = Borrowing(engine, settings.database_pool_size // 2)
         # Half of the pool, so that those who wait for row locks leave the rest to reads.
         self.write_turns = WriteTurns(max(1, settings.database_pool_size // 2), LOCK_WAIT_MS / 1000)
         self.database = Link("database", self._probe_database)
@@ -143,10 +140,6 @@ class Resources:
     def at_close(self, end: Callable[[], None]) -> None:
         """Call `end` when the application closes: for what a part holds open itself."""
         self._endings.append(end)
-
-    def awaited(self, connection: DeadlineConnection) -> None:
-        """A statement was sent: who leads waits a moment for what it gives."""
-        self.lead.wait(connection.answers_within)
 
     def _probe_database(self) -> None:
         with contextlib.closing(connect(self.settings.database_conninfo, longest_s=2)) as connection:
@@ -174,13 +167,8 @@ def resources() -> Resources:
 
 
 @contextlib.contextmanager
-def holding(held: Resources, *, briefly: bool = False) -> Iterator[None]:
-    """Let services run inside the block without Flask's context, whose price is that of a look-up.
-
-    They may take long, so that another thread waits for requests from then on. `briefly`: they know when they do.
-    """
-    if not briefly:
-        held.lead.hand_over()
+def holding(held: Resources) -> Iterator[None]:
+    """Let services run inside the block without Flask's context, whose price is that of a look-up."""
     token = _held.set(held)
     try:
         yield
@@ -197,7 +185,6 @@ def answers() -> Answers:
 def reading() -> Iterator[Connection]:
     """A connection in autocommit, for statements that read: each is a snapshot of its own. Raises: Unavailable"""
     held = resources()
-    held.lead.hand_over()
     with _translated(held), held.autocommit.connect() as connection:
         yield connection
 
@@ -211,7 +198,7 @@ def asked(statement: Statement, *values: object) -> PGresult:
     with _translated(held):
         borrowed = held.borrowing.borrow()
         try:
-            found = borrowed.connection.ask(statement, given, held.awaited)
+            found = borrowed.connection.ask(statement, given)
         except BaseException:
             borrowed.lent.close()
             raise

@@ -4,7 +4,6 @@ What SQLAlchemy's pool does to lend a connection and to take it back costs a thi
 """
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from sqlalchemy import Engine, PoolProxiedConnection
@@ -24,13 +23,10 @@ class Borrowed(NamedTuple):
 
 
 class Borrowing:
-    """At most `most` are kept while nobody uses them; the others are the pool's. Safe for threads.
+    """At most `most` are kept while nobody uses them; the others are the pool's. Safe for threads."""
 
-    `slowly` is called before the pool is asked, which may have to wait, or to connect.
-    """
-
-    def __init__(self, engine: Engine, most: int, slowly: Callable[[], object]) -> None:
-        self._engine, self._most, self._slowly = engine, most, slowly
+    def __init__(self, engine: Engine, most: int) -> None:
+        self._engine, self._most = engine, most
         self._idle: list[Borrowed] = []
 
     def borrow(self) -> Borrowed:
@@ -44,7 +40,6 @@ class Borrowing:
                 return borrowed
             # The pool looks at it again, and at all others.
             borrowed.lent.close()
-        self._slowly()
         lent = self._engine.raw_connection()
         return Borrowed(lent, cast("DeadlineConnection", lent.driver_connection), time.monotonic())
 

@@ -4,10 +4,10 @@ import functools
 import hashlib
 import re
 import select
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import orjson
 import psycopg
@@ -67,10 +67,6 @@ _BAD_DATA = (
 )
 
 
-def _nothing(_: object) -> None:
-    """Do nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Statement:
     """SQL with $1, $2 ... for its values.
@@ -106,25 +102,21 @@ class DeadlineConnection(psycopg.Connection[Any]):
         """
         return bool(self.closed) or self.answers_within(0)
 
-    def ask(
-        self, statement: Statement, values: Sequence[bytes | None], meanwhile: Callable[[Self], object] = _nothing
-    ) -> PGresult:
+    def ask(self, statement: Statement, values: Sequence[bytes | None]) -> PGresult:
         """What a statement gives, its values and results as text, in one round trip (two when it is to be prepared).
 
-        Outside of a transaction it is one of its own. `meanwhile` is called when it was sent. Raises: psycopg.Error
+        Outside of a transaction it is one of its own. Raises: psycopg.Error
         """
         name = statement.name.encode()
         is_known = name in self.prepared
         if not name or (not is_known and len(self.prepared) >= _MOST_PREPARED):
             self.pgconn.send_query_params(statement.sql.encode(), values)
-            meanwhile(self)
             return self._result()
         if not is_known:
             self.pgconn.send_prepare(name, statement.sql.encode())
             self._result()
             self.prepared |= {name}
         self.pgconn.send_query_prepared(name, values)
-        meanwhile(self)
         return self._result()
 
     def _result(self) -> PGresult:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import orjson
 
-from app.extensions import answers, asked, reading, resources
+from app.extensions import answers, asked, reading
 from app.infra.postgres import statement_of
 from app.schemas import ListQuery
 from app.services import cursors
@@ -80,12 +80,10 @@ def page(query: ListQuery, *, kept: bool = True) -> Page:
     if is_cheap and not kept:
         return _found(selection)
     if not is_short(query):
-        resources().lead.hand_over()
         return _found(selection)
     key = page_key(query)
     if is_cheap:
         return _unpacked(answers().of_all(key, lambda: _packed(selection)))
-    resources().lead.hand_over()
     return _unpacked(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _packed(selection))))
 
 

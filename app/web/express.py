@@ -62,12 +62,12 @@ class _Express:
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in _METHODS or "HTTP_AUTHORIZATION" not in environ or REFUSAL in environ:
-            return self._leave(environ, start_response)
+            return self._rest(environ, start_response)
         if environ["REQUEST_METHOD"] != "GET":
             return self._write(environ, start_response)
         found = self._found(environ, ask=True)
         if found is None:
-            return self._leave(environ, start_response)
+            return self._rest(environ, start_response)
         start_response("200 OK", found[1])
         return [found[2]]
 
@@ -94,10 +94,6 @@ class _Express:
         note("GET", route, 200, began, request_id)
         return 200, [*headers, ("X-Request-ID", request_id)], body
 
-    def _leave(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        self._held.lead.hand_over()
-        return self._rest(environ, start_response)
-
     def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
         try:
@@ -108,7 +104,7 @@ class _Express:
             log.error("unforeseen", exc_info=error)  # noqa: TRY400
             who = plan = None
         if who is None or plan is None:
-            return self._leave(environ, start_response)
+            return self._rest(environ, start_response)
         return self._writes.give(plan, who.known.actor, environ, start_response, began)
 
     def _known_answer(self, who: _Admitted, environ: dict[str, Any], *, ask: bool) -> Answer | None:

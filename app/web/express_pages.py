@@ -71,7 +71,7 @@ class ExpressPages:
         try:
             url = _url(scheme, host, path)
             asked = query_pairs(query.encode("latin-1"))
-            with holding(self._held, briefly=True):
+            with holding(self._held):
                 page = listing.page(read_pairs(asked, ListQuery), kept=False)
         except (ValueError, DomainError):
             return None

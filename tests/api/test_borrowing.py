@@ -1,7 +1,6 @@
 """Hot statements hand on their connections, and never one that is of no use."""
 
 from collections.abc import Callable, Iterator
-from threading import get_ident
 from typing import cast
 
 import psycopg
@@ -12,7 +11,6 @@ from sqlalchemy import QueuePool
 from app.errors import Malformed
 from app.extensions import ConstraintBroken, Resources, asked, holding
 from app.infra import borrowing as module
-from app.infra import lead as leading
 from app.infra.postgres import Statement
 
 BACKEND = Statement("SELECT pg_backend_pid()")
@@ -89,20 +87,3 @@ def test_the_pool_has_all_of_them_before_its_end(held: Resources) -> None:
     held.borrowing.give_back()
     assert lent(held) == 0
     assert backend()
-
-
-def test_who_leads_waits_neither_for_the_pool_nor_for_what_comes_late(
-    held: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lead, me = held.lead, get_ident()
-    lead.follow()
-    assert lead._leader == me
-    assert backend()
-    assert lead._leader == 0, "the pool had to connect"
-    lead.follow()
-    monkeypatch.setattr(leading, "_SOON_MS", 5000)
-    assert backend()
-    assert lead._leader == me
-    monkeypatch.setattr(leading, "_SOON_MS", 0)
-    asked(Statement("SELECT pg_sleep(0.01)"))
-    assert lead._leader == 0

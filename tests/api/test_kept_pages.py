@@ -1,7 +1,6 @@
 """A page in the order of making is known while only others are changed or made, and never when it should not be."""
 
 import gc
-import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from lanes import Lanes
 from people import House
 
-from app.infra import lead as leading
 from app.services import listing
 from app.web import express_pages
 
@@ -190,17 +188,3 @@ def next_of(lanes: Lanes, path: str, token: str) -> str:
     """The path of the page after this one."""
     (link,) = [value for name, value in lanes.slow(path, token).headers if name == "Link" and 'rel="next"' in value]
     return link[1:].partition(">")[0].removeprefix("http://localhost")
-
-
-@pytest.mark.parametrize("is_cheap", [True, False])
-def test_who_leads_waits_for_a_page_that_comes_soon_and_for_no_other(
-    people: House, lanes: Lanes, token: str, monkeypatch: pytest.MonkeyPatch, is_cheap: bool
-) -> None:
-    lead = people.app.extensions["fullstack"].lead
-    # The statistics, and a connection.
-    require_right(lanes, FIRST, token)
-    monkeypatch.setattr(leading, "_SOON_MS", 5000)
-    monkeypatch.setattr(listing, "_is_cheap", lambda _: is_cheap)
-    lead.follow()
-    lanes.fast(f"{FIRST}&role=editor", token)
-    assert (lead._leader == threading.get_ident()) == is_cheap
