@@ -33,6 +33,7 @@ from app.infra.link import Link
 from app.infra.memory import Memory
 from app.infra.postgres import (
     LOCK_WAIT_MS,
+    DeadlineConnection,
     Statement,
     as_texts,
     connect,
