@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 
 from app.infra.asking import ask
@@ -49,6 +49,8 @@ end
 """
 # One command of one script: half of what two commands in a pipeline take here.
 _TELL = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('PUBLISH', KEYS[2], ARGV[2])"
+# Where there is no room for a stamp: without one nobody reads what is kept.
+_TELL_WITHOUT_ROOM = "redis.call('DEL', KEYS[1]) redis.call('PUBLISH', KEYS[2], ARGV[2])"
 
 
 class Cache(Protocol):
@@ -162,6 +164,9 @@ class RedisCache:
         # a thread waits for its turn in a busy process, and lose Redis just when it is needed.
         try:
             yield self._client
+        except OutOfMemoryError:
+            # Full of what it does not evict. Nothing is kept then, but it answers.
+            return
         except (RedisError, OSError) as error:
             self.link.failed(error)
 
@@ -211,7 +216,11 @@ def tell(redis: Redis, state: SharedState, slots: Sequence[int] = ()) -> None:
     if trusted and slots and EVERY_WRITE not in slots:
         ask(redis, "PUBLISH", CHANNEL, said)
         return
-    ask(redis, "EVAL", _TELL, 2, _STAMP, CHANNEL, _new_stamp(), said)
+    told = (2, _STAMP, CHANNEL, _new_stamp(), said)
+    try:
+        ask(redis, "EVAL", _TELL, *told)
+    except OutOfMemoryError:
+        ask(redis, "EVAL", _TELL_WITHOUT_ROOM, *told)
     if not trusted:
         state.settle(doubts)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.errors import Unavailable
 from app.infra.asking import ask, nothing
@@ -42,6 +42,7 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[2] .. ' ' .. ARGV[3])
 redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7])
 return ARGV[6]
 """
+_FULL = "There is no room for more sessions. Try again later, or use an API token."
 _AWAY = "Sessions are out of reach. Try again shortly, or use an API token."
 # A session that can't be read means being signed out, so it is waited for longer than a cached page.
 _TIMEOUT_S = 0.25
@@ -95,8 +96,8 @@ class SessionStore:
             return cast("bytes | None", ask(redis, "EVAL", _RENEW, len(keys), *keys, *values))
 
     def touch(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
-        """Replace a record, unless the session was ended meanwhile."""
-        with self._redis() as redis:
+        """Replace a record, unless the session was ended meanwhile, or Redis is full."""
+        with self._redis() as redis, contextlib.suppress(OutOfMemoryError):
             if redis.set(_RECORD + session_id, record, xx=True):
                 redis.zadd(_ENDS, {f"{session_id} {owner}": ends_at}, xx=True)
 
@@ -149,6 +150,9 @@ class SessionStore:
                 if self._client is None:
                     self._connect()
                 yield cast("Redis", self._client)
+            except OutOfMemoryError:
+                # Others than new sessions are still to be had.
+                raise Unavailable(_FULL) from None
             except (RedisError, OSError) as error:
                 self.link.failed(error)
             else:

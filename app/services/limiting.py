@@ -5,7 +5,7 @@ import ipaddress
 import threading
 from collections.abc import Iterable, Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.errors import Quota, TooMany, Unavailable
 from app.extensions import Resources, resources
@@ -31,7 +31,7 @@ _TIMEOUT_S = 0.1
 
 
 class Limiter:
-    """Counts in Redis; while that is away, in the memory of this process."""
+    """Counts in Redis; while that is away or full, in the memory of this process."""
 
     def __init__(self, held: Resources) -> None:
         client = open_client(held.settings.redis_address, _TIMEOUT_S)
@@ -46,6 +46,9 @@ class Limiter:
         if self._link.up:
             try:
                 return self._shared.count(windows)
+            except OutOfMemoryError:
+                # Full of sessions, which are not evicted: others than new ones still work there.
+                return self._own.count(windows)
             except (RedisError, OSError) as error:
                 self._link.failed(error)
         return self._own.count(windows)

@@ -1,0 +1,129 @@
+"""Fault 18: Redis that is full drops cached answers, and never a session or a count of guesses."""
+
+import itertools
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from flask import Flask
+from people import PASSWORD, House
+
+from app.errors import Unavailable
+from app.infra.counting import SharedCounts, Window
+from app.infra.sessions import SessionStore
+from embedded import Redis
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+ROOT = Path(__file__).resolve().parents[2]
+WRONG, RIGHT = {"username": "ada", "password": "a wrong guess"}, {"username": "ada", "password": PASSWORD}
+HERE = "198.51.100.1"
+
+
+def _settings_of_the_stack() -> dict[str, str]:
+    """What the compose file starts Redis with, but for its size and password."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    words = [line.strip().removeprefix("- ").strip('"') for line in text[text.index("- redis-server") :].splitlines()]
+    found = {}
+    for name, value in itertools.pairwise(words):
+        if name.startswith("--max"):
+            found[name.removeprefix("--")] = value
+    assert found.keys() == {"maxmemory", "maxmemory-policy", "maxmemory-samples"}
+    return {**found, "maxmemory": "8mb"}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Redis]:
+    with Redis(tmp_path / "redis", settings=_settings_of_the_stack()) as server:
+        yield server
+
+
+@pytest.fixture
+def house(make_app: Callable[..., Flask], empty: Callable[[], None], small: Redis) -> House:  # noqa: ARG001
+    return House(make_app(redis_url=small.url))
+
+
+def _guess(house: House) -> int:
+    return house.sign_in(WRONG, HERE).status_code
+
+
+def _evicted(client: redis.Redis) -> int:
+    return int(client.info("stats")["evicted_keys"])
+
+
+@pytest.mark.parametrize("ttl_s", [1, 60, 86400])
+def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(house: House, small: Redis, ttl_s: int) -> None:
+    """Fault 18: whatever the pages' time to live."""
+    user = house.make(username="ada", password=PASSWORD)
+    people = [house.by_session(house.make()) for _ in range(30)]
+    assert [_guess(house) for _ in range(4)] == [401] * 4
+    pages = house.app.extensions["fullstack"].redis_cache
+    pages._ttl_s = ttl_s
+    with redis.Redis.from_url(small.url) as client:
+        number = 0
+        while _evicted(client) < 500:
+            pages.through(f"page:{number}", lambda: secrets.token_bytes(20_000))
+            number += 1
+        # Counts of many others, too, whose windows end later.
+        counts = SharedCounts(client)
+        for other in range(2000):
+            counts.count([Window(f"fsa:limit:other:{other}:86400", 5, 86400)])
+            pages.through(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
+    assert all(person.get("/me").status_code == 200 for person in people)
+    assert all(person.patch("/me", {"name": "Bob"}).status_code == 200 for person in people)
+    assert _guess(house) == 401
+    assert _guess(house) == 429, "none of the five guesses was forgotten"
+    assert house.by_session(user).get("/me").status_code == 200
+
+
+def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house: House, small: Redis) -> None:
+    """Fault 18: guesses are counted in the process then; a new session is refused, those that are there go on."""
+    house.make(username="ada", password=PASSWORD)
+    person, store = house.by_session(house.make()), SessionStore(small.url)
+
+    def fill() -> None:
+        while True:
+            store.begin(secrets.token_hex(32), uuid.uuid4().hex, secrets.token_bytes(2000), time.time() + 3600)
+
+    with pytest.raises(Unavailable, match="no room"):
+        fill()
+    store.close()
+    statuses = [_guess(house) for _ in range(12)]
+    assert statuses[:5] == [401] * 5
+    assert set(statuses[5:]) == {429}
+    assert house.sign_in(RIGHT, "203.0.113.2").status_code in (201, 503), "there may be room for one more"
+    for number in range(20):
+        assert person.patch("/me", {"name": f"Bob {number}"}).status_code == 200
+        assert house.admin.get(f"/users?q=bob&sort=name&attributes.n={number}").status_code == 200
+        assert house.admin.get("/users?q=bob").json[0]["name"] == f"Bob {number}"
+    assert house.nobody.get("/health").json["status"] == "ok", "no breaker opened"
+
+
+def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) -> None:
+    """Fault 18: without a TTL, too."""
+    with redis.Redis.from_url(small.url) as client:
+        counts = SharedCounts(client)
+        for number in range(50):
+            counts.count([Window(f"fsa:limit:{number}:1", 5, 1)])
+        assert counts.count([Window("fsa:limit:0:1", 5, 1)]).counted == 2
+        time.sleep(1.1)
+        assert counts.count([Window("fsa:limit:0:1", 5, 1)]).counted == 1
+        for _ in range(5):
+            counts.count([Window("fsa:limit:last:60", 5, 60)])
+        assert client.dbsize() <= 3
+
+
+def test_of_too_many_counts_those_that_end_first_go(small: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 18: so that a flood of guesses can't fill Redis."""
+    monkeypatch.setattr("app.infra.counting._MOST_SHARED", 100)
+    with redis.Redis.from_url(small.url) as client:
+        counts = SharedCounts(client)
+        counts.count([Window("fsa:limit:long:86400", 5, 86400)])
+        for number in range(1000):
+            counts.count([Window(f"fsa:limit:{number}:60", 5, 60)])
+        assert client.dbsize() <= 105
+        assert counts.count([Window("fsa:limit:long:86400", 5, 86400)]).counted == 2
