@@ -2,7 +2,8 @@
 
     python bench/seed.py --count 1000000 postgresql://...
 
-A million takes about a minute and a half: COPY into the table without its indexes, which are then made anew.
+A million takes about a minute and a half: COPY into the table without its triggers
+and indexes, which are then made anew.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def fill(url: str, people: People, *, replace: bool = False) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         with connection.transaction():
             _empty(connection, replace=replace)
-            with _without_indexes(connection):
+            with _without_indexes(connection), _without_triggers(connection):
                 _copy(connection, people)
         _say("bringing the statistics up to date")
         connection.execute("VACUUM ANALYZE users")
@@ -54,6 +55,19 @@ def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
     _say(f"{len(kept)} indexes")
     for _, definition in kept:
         connection.execute(definition)
+
+
+@contextmanager
+def _without_triggers(connection: psycopg.Connection) -> Iterator[None]:
+    """Keep the identifiers of all users by one statement instead of row by row."""
+    connection.execute("ALTER TABLE users DISABLE TRIGGER USER")
+    yield
+    connection.execute("ALTER TABLE users ENABLE TRIGGER USER")
+    connection.execute(
+        "INSERT INTO identifiers (key, user_id)"
+        " SELECT email_key, id FROM users WHERE deleted_at IS NULL AND email_key IS NOT NULL"
+        " UNION SELECT username_key, id FROM users WHERE deleted_at IS NULL AND username_key LIKE '%@%'"
+    )
 
 
 def _copy(connection: psycopg.Connection, people: People) -> None:
