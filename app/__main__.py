@@ -33,6 +33,7 @@ from granian.server import MPServer
 
 from app.config import Settings, load_settings
 from app.errors import DomainError, SettingsError, StartError
+from app.extensions import conninfo_of, resources
 from app.factory import create_app
 from app.infra.courier import Courier
 from app.infra.heartbeats import Beating, beat, pause_s, reset, start_beating, stuck
@@ -85,6 +86,7 @@ class Server(MPServer):
         _check_port(self._settings)
         self._state.phase = Phase.STARTING
         self._state.closed = False
+        self._state.as_role = False
         self._state.lease[0] = self._state.watched[0] = 0
         self._preparing.start()
         if self._settings.keeps_answers:
@@ -237,7 +239,7 @@ def _listen(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_format)
     launcher, state = os.getppid(), SharedState(settings.state_path)
     Courier(settings.redis_address, state).start()
-    Watch(settings.database_conninfo, state, settings.cache_ttl_s).start()
+    Watch(functools.partial(conninfo_of, settings, state), state, settings.cache_ttl_s).start()
     while os.getppid() == launcher:
         beat(state, _LISTENER)
 
@@ -246,8 +248,9 @@ def _prepare(settings: Settings, application: Callable[[], Flask]) -> None:
     configure_logs(settings.log_level, settings.log_format)
     try:
         # Only this process needs Alembic, and it ends soon: loaded above, it would stay in all others.
-        importlib.import_module("app.services.preparation").prepare(settings)
+        as_role = importlib.import_module("app.services.preparation").prepare(settings)
         with application().app_context():
+            resources().state.as_role = as_role
             found_from_settings()
     except DomainError as error:
         log.error("start_refused", cause=str(error))  # noqa: TRY400 - the sentence says it all

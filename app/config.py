@@ -1,6 +1,8 @@
 """Every setting: its variable, unit, default and rule. Nonsense is refused at start."""
 
 import contextlib
+import hashlib
+import hmac
 import ipaddress
 import os
 import re
@@ -45,6 +47,15 @@ class Settings(BaseModel):
     database_timeout_s: Annotated[
         float, Field(gt=0, le=300, description="longest statement, and wait for a connection, in seconds")
     ] = 5.0
+
+    database_role: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            description="role that the service works as, made at start; the user of DATABASE_URL: none is made",
+        ),
+    ] = "fullstack_app"
 
     redis_url: Annotated[str, Field(repr=False, description="where Redis is; replaces the next three")] = ""
     redis_host: Annotated[str, Field(min_length=1, description="host of Redis")] = "cache"
@@ -187,6 +198,23 @@ class Settings(BaseModel):
     def database_conninfo(self) -> str:
         """The same as a connection string, in which nothing needs to be escaped by us."""
         return make_conninfo(**self.database_parameters)
+
+    @property
+    def role_conninfo(self) -> str | None:
+        """How the service connects as DATABASE_ROLE; None without a password of the owner.
+
+        The role's password is derived from the owner's: the same on every host, and kept nowhere.
+        """
+        owner = self.database_parameters
+        if not owner.get("password"):
+            return None
+        return make_conninfo(**owner | {"user": self.database_role, "password": self.role_password})
+
+    @property
+    def role_password(self) -> str:
+        """The password of DATABASE_ROLE."""
+        key = self.database_parameters.get("password", "").encode()
+        return hmac.new(key, f"role {self.database_role}".encode(), hashlib.sha256).hexdigest()
 
     @property
     def database_place(self) -> str:

@@ -107,6 +107,7 @@ class Resources:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
+        event.listen(engine, "do_connect", lambda *_: self.connect(settings.database_timeout_s))
         event.listen(engine, "checkout", replace_if_ended)
         self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.state = SharedState(settings.state_path)
@@ -131,6 +132,13 @@ class Resources:
         self._endings: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
+    def connect(self, longest_s: float) -> DeadlineConnection:
+        """A connection as DATABASE_ROLE, or as the owner while there is no such role.
+
+        Raises: psycopg.OperationalError
+        """
+        return connect(conninfo_of(self.settings, self.state), longest_s)
+
     def part(self, kind: Callable[["Resources"], Part]) -> Part:
         """The one `kind(self)` of this application, made when it is first asked for."""
         with self._lock:
@@ -143,7 +151,7 @@ class Resources:
         self._endings.append(end)
 
     def _probe_database(self) -> None:
-        with contextlib.closing(connect(self.settings.database_conninfo, longest_s=2)) as connection:
+        with contextlib.closing(self.connect(longest_s=2)) as connection:
             connection.execute("SELECT 1")
 
     def close(self) -> None:
@@ -261,10 +269,14 @@ def _refusal(cause: psycopg.Error) -> Exception | None:
     return None
 
 
+def conninfo_of(settings: Settings, state: SharedState) -> str:
+    """How the service connects: as DATABASE_ROLE once that is known to be there, before that as the owner."""
+    return (settings.role_conninfo if state.as_role else None) or settings.database_conninfo
+
+
 def engine_options(settings: Settings) -> dict[str, Any]:
     """What SQLAlchemy's create_engine needs beside the URL."""
     return {
-        "creator": functools.partial(connect, settings.database_conninfo, settings.database_timeout_s),
         "pool_size": settings.database_pool_size,
         "max_overflow": 0,
         "pool_timeout": settings.database_timeout_s,
@@ -284,5 +296,7 @@ def engine_url(settings: Settings) -> URL:
 
 @functools.cache
 def _guest_engine() -> Engine:
+    """As the owner of the tables: whoever has a shell here is the operator."""
     settings = load_settings()
-    return create_engine(engine_url(settings), **engine_options(settings))
+    connect_as_owner = functools.partial(connect, settings.database_conninfo, settings.database_timeout_s)
+    return create_engine(engine_url(settings), creator=connect_as_owner, **engine_options(settings))

@@ -77,6 +77,8 @@ def make_app(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "log_level": "warning",
         }
         made.append(create_app(**{**defaults, **overrides}))
+        # As a start finds out: so a right that the role lacks fails tests.
+        made[-1].extensions["fullstack"].state.as_role = True
         return made[-1]
 
     yield make

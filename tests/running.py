@@ -115,6 +115,20 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in OURS}
 
 
+def run_program(folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of the virtual environment, with its state in `folder`."""
+    own = {"STATE_FILE": str(folder / "state"), "FLASK_APP": "app", "START_TIMEOUT_S": "1", "LOG_FORMAT": "text"}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**clean_environment(), **own, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def ask(
     connection: http.client.HTTPConnection, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}
 ) -> Answer:

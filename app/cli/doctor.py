@@ -11,7 +11,7 @@ from app.config import Settings
 from app.connection_urls import without_password
 from app.errors import StartError, Unavailable
 from app.extensions import resources
-from app.services import administrators
+from app.services import administrators, database_role
 from app.services.health import health
 from app.services.preparation import revisions
 
@@ -29,7 +29,7 @@ def doctor() -> None:
     Exits with 1 when something does not work. Example: docker compose exec web flask doctor
     """
     settings = resources().settings
-    findings = [*_services(settings), _migrations(settings), _access(settings), *_settings(settings)]
+    findings = [*_services(settings), _migrations(settings), _role(settings), _access(settings), *_settings(settings)]
     width = max(len(name) for name, _, _ in findings)
     for name, verdict, sentence in findings:
         click.echo(f"{name:<{width}}  {click.style(f'{verdict:<7}', fg=_COLOURS[verdict])}  {sentence}")
@@ -55,6 +55,19 @@ def _migrations(settings: Settings) -> Finding:
     if found != newest:
         return "migrations", "failed", f"the database is at {found or 'nothing'}, not at {newest}: run flask db upgrade"
     return "migrations", "ok", f"the database is at {newest}, the newest"
+
+
+def _role(settings: Settings) -> Finding:
+    """Whether the service has no more rights in PostgreSQL than it needs."""
+    try:
+        name, is_superuser, is_owner = database_role.current()
+    except Unavailable as error:
+        return "role", "failed", f"what the service may do in PostgreSQL is not known: {error}"
+    if not is_superuser and not is_owner:
+        return "role", "ok", f"works as {name}, which reads and writes rows and owns nothing"
+    what = "a superuser" if is_superuser else "the owner of the tables"
+    how = f"start it, or run flask db upgrade, which makes the role {settings.database_role} or says why it can't"
+    return "role", "warning", f"works as {name}, {what}: {how}"
 
 
 def _access(settings: Settings) -> Finding:

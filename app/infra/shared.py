@@ -20,7 +20,7 @@ EVERY_WRITE = 0
 
 _PHASE, _DOUBTS, _SETTLED, _CLOSED, _LEASE, _HOST, _WATCHED, _EPOCH = range(8)
 _HEAD = 64 // 8
-_ASKED, _BEATS = 0, 1
+_ASKED, _AS_ROLE, _BEATS = range(3)
 MOST_PROCESSES = 260
 """So many processes of a host can prove that they work: WORKERS at the most, and some more."""
 _TAIL = _BEATS + MOST_PROCESSES
@@ -109,6 +109,15 @@ class SharedState:
     @closed.setter
     def closed(self, closed: bool) -> None:
         self._numbers[_CLOSED] = closed
+
+    @property
+    def as_role(self) -> bool:
+        """Whether the service can work as DATABASE_ROLE: the start has found out, or `flask db upgrade`."""
+        return bool(self._tail[_AS_ROLE])
+
+    @as_role.setter
+    def as_role(self, as_role: bool) -> None:
+        self._tail[_AS_ROLE] = as_role
 
     @property
     def host(self) -> int:

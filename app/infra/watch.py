@@ -12,6 +12,7 @@ that wait full (models) does it for a hundred others, which takes seconds where 
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -20,7 +21,7 @@ from app.infra.postgres import connect
 from app.infra.shared import EVERY_WRITE, SharedState
 
 CHANNEL = "fullstack_app_sql"
-_TIDY = "SELECT gin_clean_pending_list('users_by_words')"
+_TIDY = "SELECT gin_clean_pending_list_of_users()"
 _ASK_EVERY_S = 1.0
 _IDLE_LOOK_S = 5.0
 """While nobody wants memory, it looks that often whether somebody does again."""
@@ -33,9 +34,12 @@ _GATHER_S = 0.02
 
 
 class Watch:
-    """Runs from `start` to `close`; comes back by itself when PostgreSQL does. `ttl_s`: CACHE_TTL_S."""
+    """Runs from `start` to `close`; comes back by itself when PostgreSQL does. `ttl_s`: CACHE_TTL_S.
 
-    def __init__(self, conninfo: str, state: SharedState, ttl_s: float) -> None:
+    `conninfo` gives how to connect, which is known once the database is prepared.
+    """
+
+    def __init__(self, conninfo: Callable[[], str], state: SharedState, ttl_s: float) -> None:
         self._conninfo, self._state, self._ttl_ns = conninfo, state, int(1e9 * ttl_s)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -62,7 +66,7 @@ class Watch:
 
     def _listen(self) -> None:
         """Until closed. Raises: psycopg.Error"""
-        with contextlib.closing(connect(self._conninfo, longest_s=_PATIENCE_S)) as connection:
+        with contextlib.closing(connect(self._conninfo(), longest_s=_PATIENCE_S)) as connection:
             connection.autocommit = True
             connection.execute(f"LISTEN {CHANNEL}")
             # Nobody knows what was told before.
@@ -93,6 +97,6 @@ class Watch:
 
 
 def _tidy(connection: psycopg.Connection[Any]) -> None:
-    # It takes too long, or is for somebody else to do, who owns the table: then writers do it.
+    # It takes too long, or we may not do it: then writers do it.
     with contextlib.suppress(psycopg.errors.QueryCanceled, psycopg.ProgrammingError):
         connection.execute(_TIDY)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.extensions import resources
 from app.models import Base
+from app.services import database_role
 
 # Any number, as long as it is ours: replicas that start at once take turns by it.
 _LOCK = 5_000_16_08_2026
@@ -35,6 +36,9 @@ def _run() -> None:
         context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
         with context.begin_transaction():
             context.run_migrations()
+    if "conninfo" not in context.config.attributes:
+        # `flask db`: the start does so itself.
+        resources().state.as_role = database_role.set_up(resources().settings)
 
 
 def _connected(engine: Engine) -> Connection:

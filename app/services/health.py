@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from app.extensions import Resources, resources
-from app.infra.postgres import DeadlineConnection, connect
+from app.infra.postgres import DeadlineConnection
 from app.infra.shared import Phase
 
 _PATIENCE_S = 1.0
@@ -68,6 +68,7 @@ class Health:
     def __init__(self, held: Resources) -> None:
         self._held = held
         self._connection: DeadlineConnection | None = None
+        self._as_role = False
         self._database = Checker(self._ask_database)
         self._cache = Checker(held.redis_cache.ping)
         self._redis = Checker(held.redis.ping)
@@ -112,8 +113,9 @@ class Health:
             except psycopg.Error:
                 self._connection.close()
                 self._connection = None
-        if self._connection is None:
-            fresh = connect(self._held.settings.database_conninfo, _PATIENCE_S)
+        if self._connection is None or self._as_role != self._held.state.as_role:
+            self._as_role = self._held.state.as_role
+            fresh = self._held.connect(_PATIENCE_S)
             fresh.autocommit = True
             fresh.deadline_s = _KEPT_PATIENCE_S
             self._connection = fresh

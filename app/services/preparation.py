@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.errors import StartError
+from app.services import database_role
 
 log = structlog.get_logger(__name__)
 
@@ -21,25 +22,15 @@ _SAY_EVERY_S = 3.0
 _CONNECT_TIMEOUT_S = 3
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings) -> bool:
     """Bring the database of `settings` up to date, waiting up to START_TIMEOUT_S for it.
 
-    Several processes may do this at once: one migrates, the others wait. Raises: StartError
+    Several processes may do this at once: one migrates, the others wait. Returns whether the service can work as
+    DATABASE_ROLE. Raises: StartError
     """
     wait_for_database(settings)
-    try:
-        found, newest = revisions(settings)
-        if found == newest:
-            return
-        began = time.monotonic()
-        log.info("migrating", found=found, newest=newest)
-        command.upgrade(_alembic(settings), "head")
-    except (psycopg.Error, DBAPIError) as error:
-        cause = _cause(error.orig if isinstance(error, DBAPIError) and error.orig else error)
-        raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None
-    except CommandError as error:
-        raise StartError(f"The database could not be migrated: {error}") from None
-    log.info("migrated", newest=newest, s=round(time.monotonic() - began, 2))
+    _migrate(settings)
+    return database_role.set_up(settings)
 
 
 def wait_for_database(settings: Settings) -> None:
@@ -81,6 +72,22 @@ def revisions(settings: Settings) -> tuple[str | None, str]:
             " a newer release has migrated it. Run that release, or restore a backup from before."
         )
     return found, newest
+
+
+def _migrate(settings: Settings) -> None:
+    try:
+        found, newest = revisions(settings)
+        if found == newest:
+            return
+        began = time.monotonic()
+        log.info("migrating", found=found, newest=newest)
+        command.upgrade(_alembic(settings), "head")
+    except (psycopg.Error, DBAPIError) as error:
+        cause = _cause(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+        raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None
+    except CommandError as error:
+        raise StartError(f"The database could not be migrated: {error}") from None
+    log.info("migrated", newest=newest, s=round(time.monotonic() - began, 2))
 
 
 def _alembic(settings: Settings) -> Config:

@@ -1,7 +1,5 @@
 """Fault 21: a database password with special characters works unescaped, and no program ever shows one."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 import redis
 from odd_passwords import odd_passwords
 from psycopg import sql
-from running import ROOT, Service, clean_environment
+from running import Service, run_program
 
 from app.config import load_settings
 from app.errors import SettingsError
@@ -36,19 +34,6 @@ PROGRAMS = {
     "shell": ("-c", "from app import db; db.session.execute('SELECT 1')"),
     "shell with Redis": ("-c", "from app import cache; cache.ping()"),
 }
-
-
-def run(folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    own = {"STATE_FILE": str(folder / "state"), "FLASK_APP": "app", "START_TIMEOUT_S": "1", "LOG_FORMAT": "text"}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={**clean_environment(), **own, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 def test_any_password_of_postgres_opens_it_apart_from_the_url_or_escaped_in_it(servers: Stack) -> None:
@@ -124,7 +109,7 @@ def test_a_url_of_redis_that_can_not_be_read_gets_one_sentence_without_any_of_it
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_no_program_shows_any_of_a_url_that_can_not_be_read(program: str, tmp_path: Path) -> None:
-    done = run(tmp_path, *PROGRAMS[program], DATABASE_URL="postgresql://postgres:hun%zz[ter2@db:5432/usersdb")
+    done = run_program(tmp_path, *PROGRAMS[program], DATABASE_URL="postgresql://postgres:hun%zz[ter2@db:5432/usersdb")
     assert done.returncode != 0
     assert "DATABASE_URL" in done.stderr
     for part in ("hun", "ter2"):
@@ -137,7 +122,7 @@ def test_no_program_shows_any_of_a_url_that_can_not_be_read(program: str, tmp_pa
 def test_no_program_shows_a_password_that_is_refused(program: str, servers: Stack, tmp_path: Path) -> None:
     secrets = {"POSTGRES_PASSWORD": "hunter2@/#%zz '[", "REDIS_PASSWORD": "hunter3@/#%zz '["}
     place = {"DATABASE_URL": servers.postgres.url, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(servers.redis.port)}
-    done = run(tmp_path, *PROGRAMS[program], **place, **secrets)
+    done = run_program(tmp_path, *PROGRAMS[program], **place, **secrets)
     assert done.returncode != 0
     assert "hunter" not in done.stdout + done.stderr
     assert servers.postgres.password not in done.stdout + done.stderr

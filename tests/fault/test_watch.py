@@ -31,7 +31,7 @@ def state(tmp_path: Path) -> Iterator[SharedState]:
 @pytest.fixture
 def watched(servers: Stack, state: SharedState, app: Flask) -> Iterator[SharedState]:  # noqa: ARG001 - it migrates
     """The state of a host that hears what is changed by SQL."""
-    with contextlib.closing(Watch(servers.postgres.url, state, TTL_S)) as watch:
+    with contextlib.closing(Watch(lambda: servers.postgres.url, state, TTL_S)) as watch:
         watch.start()
         wait_until(lambda: state.watched[0])
         state.settle(state.doubts)
@@ -80,7 +80,7 @@ def test_a_watch_that_may_not_tidy_still_hears(
     try:
         url = urlsplit(servers.postgres.url)
         guest = url._replace(netloc=f"guest:guest@{url.netloc.rpartition('@')[2]}").geturl()
-        with contextlib.closing(Watch(guest, state, TTL_S)) as watch:
+        with contextlib.closing(Watch(lambda: guest, state, TTL_S)) as watch:
             watch.start()
             wait_until(lambda: state.watched[0])
             first, epoch = state.watched[0], state.epoch[0]
@@ -168,7 +168,7 @@ def test_after_a_loss_nothing_is_trusted_and_when_it_is_back_all_is_old(
 
 
 def test_a_host_that_stops_is_not_watched_any_more(servers: Stack, state: SharedState) -> None:
-    watch = Watch(servers.postgres.url, state, TTL_S)
+    watch = Watch(lambda: servers.postgres.url, state, TTL_S)
     watch.start()
     wait_until(lambda: state.watched[0])
     watch.close()

@@ -12,6 +12,7 @@ from app.errors import SettingsError
 
 WRONG = {
     "DATABASE_URL": ["mysql://u:hunter2@db/x", "db:5432", "postgresql:/db", "postgresql://u:hunter2@db:99999999/x"],
+    "DATABASE_ROLE": [" ", "x" * 64],
     "DATABASE_POOL_SIZE": ["0", "501", "many", "1.5"],
     "DATABASE_TIMEOUT_S": ["0", "-1", "301", "soon", "nan"],
     "REDIS_URL": ["http://cache", "cache:6379", "redis://:hunter2@cache:port/0"],

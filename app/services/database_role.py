@@ -1,0 +1,121 @@
+"""The role of PostgreSQL that the service works as: it reads and writes rows, and can change nothing else.
+
+Migrations run as the user of DATABASE_URL, who owns the tables. With that user's rights each start makes the role
+and grants it what it needs, so that new tables are among it.
+"""
+
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+from sqlalchemy import text
+
+from app.config import Settings
+from app.extensions import reading
+from app.models import Base
+
+log = structlog.get_logger(__name__)
+
+# Any number, as long as it is ours: replicas that start at once take turns by it.
+_LOCK = 5_000_23_29_2026
+_CONNECT_TIMEOUT_S = 3
+_FUNCTION = "gin_clean_pending_list_of_users()"
+_RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+_MAY_MORE = (
+    "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+    " OR pg_has_role(oid, current_user, 'MEMBER') FROM pg_roles WHERE rolname = %s"
+)
+_SURROUNDINGS = (
+    ("NOT has_schema_privilege(%s, current_schema(), 'USAGE')", "GRANT USAGE ON SCHEMA {s} TO {role}"),
+    ("NOT has_database_privilege(%s, current_database(), 'CONNECT')", "GRANT CONNECT ON DATABASE {d} TO {role}"),
+    # Before PostgreSQL 15 everybody might make tables; temporary ones everybody may make to this day.
+    ("has_schema_privilege(%s, current_schema(), 'CREATE')", "REVOKE CREATE ON SCHEMA {s} FROM PUBLIC"),
+    ("has_database_privilege(%s, current_database(), 'TEMPORARY')", "REVOKE TEMPORARY ON DATABASE {d} FROM PUBLIC"),
+)
+"""When each statement is needed, of the role."""
+_WHO = text(
+    "SELECT current_user AS name, r.rolsuper AS is_superuser, c.relowner = r.oid AS is_owner"
+    " FROM pg_roles AS r, pg_class AS c WHERE r.rolname = current_user AND c.oid = 'users'::regclass"
+)
+
+
+class _Unusable(Exception):
+    """There is no such role to be had."""
+
+
+def set_up(settings: Settings) -> bool:
+    """Make the role of `settings` and grant it what it needs. Returns whether the service can work as it.
+
+    If not, the log says why, and the service works as the owner of the tables.
+    """
+    if settings.database_role == settings.database_parameters.get("user"):
+        return False
+    try:
+        with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as owner:
+            owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            _make(owner, settings)
+            _grant(owner, settings.database_role)
+        _log_in(settings)
+    except (psycopg.Error, _Unusable) as error:
+        cause = str(error).strip().partition("\n")[0]
+        log.warning("works_as_owner", role=settings.database_role, cause=cause)
+        return False
+    return True
+
+
+def current() -> tuple[str, bool, bool]:
+    """The role that the service works as, and whether it is a superuser, and the owner of the tables.
+
+    Raises: Unavailable
+    """
+    with reading() as connection:
+        found = connection.execute(_WHO).one()
+    return found.name, found.is_superuser, found.is_owner
+
+
+def _make(owner: psycopg.Connection[Any], settings: Settings) -> None:
+    """Let the role exist with its password, which leaves this process as a verifier alone. Raises: _Unusable"""
+    role, password = settings.database_role, settings.role_password.encode()
+    if settings.role_conninfo is None:
+        raise _Unusable("its password is derived from the owner's, and the settings hold none")
+    found = owner.execute(_MAY_MORE, [role]).fetchone()
+    if found == (True,):
+        raise _Unusable("there is a role of this name that may do more than read and write rows")
+    if found and _can_log_in(settings):
+        return
+    verifier = owner.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
+    statement = "ALTER ROLE {} LOGIN PASSWORD {}" if found else "CREATE ROLE {} LOGIN PASSWORD {}"
+    owner.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
+
+
+def _grant(owner: psycopg.Connection[Any], role: str) -> None:
+    """Grant what the service needs of what is there, and no more."""
+    schema, database = owner.execute("SELECT current_schema(), current_database()").fetchone() or ("", "")
+    names = {name: sql.Identifier(value) for name, value in (("s", schema), ("d", database), ("role", role))}
+    for condition, statement in _SURROUNDINGS:
+        if _holds(owner, condition, role):
+            owner.execute(sql.SQL(statement).format(**names))
+    for table, rights in {**dict.fromkeys(Base.metadata.tables, _RIGHTS), "alembic_version": "SELECT"}.items():
+        if _holds(owner, "to_regclass(%s) IS NOT NULL", table):
+            names["table"] = sql.Identifier(table)
+            owner.execute(sql.SQL(f"GRANT {rights} ON {{table}} TO {{role}}").format(**names))
+    if _holds(owner, "to_regprocedure(%s) IS NOT NULL", _FUNCTION):
+        owner.execute(sql.SQL(f"GRANT EXECUTE ON FUNCTION {_FUNCTION} TO {{role}}").format(**names))
+
+
+def _holds(owner: psycopg.Connection[Any], condition: str, value: str) -> bool:
+    return owner.execute(f"SELECT {condition}", [value]).fetchone() == (True,)
+
+
+def _can_log_in(settings: Settings) -> bool:
+    try:
+        _log_in(settings)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _log_in(settings: Settings) -> None:
+    """Raises: psycopg.OperationalError"""
+    psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()
