@@ -50,6 +50,7 @@ log = structlog.get_logger(__name__)
 _STOP_S = 9.5
 _BACKLOG = 2048
 _RESPAWN_PAUSE_S = 1.0
+_LATE_S = 1.0
 _LISTENER = 0
 """The place of courier and watch among those that give proofs (infra.heartbeats); workers have the places after it."""
 _HEAD_BYTES = 65_536
@@ -137,7 +138,11 @@ class Server(MPServer):
     def _replace_stuck(self) -> None:
         """Kill processes that don't work any more; whoever waits for their end starts them again."""
         while not self.interrupt_signal:
-            time.sleep(pause_s(self._state))
+            wait_s, began_s = pause_s(self._state), time.monotonic()
+            time.sleep(wait_s)
+            if time.monotonic() - began_s > wait_s + _LATE_S:
+                # All were stopped, as by `docker pause`, or the machine is very busy.
+                continue
             workers = [Beating(_LISTENER + 1 + one.idx, one.inner, one.birth) for one in list(self.wrks)]
             late = stuck(self._state, [*workers, self._listener.beating] if self._listener else workers)
             if late is None or self._state.phase not in (Phase.STARTING, Phase.SERVING):

@@ -15,7 +15,7 @@ from app.infra.shared import SharedState
 _BUSY_PAUSE_S = 1.0
 _IDLE_PAUSE_S = 15.0
 """While nobody asks for anything, a process is not woken more often."""
-_GRACE_NS = 5 * 10**9
+_GRACE_NS = 8 * 10**9
 """How late a proof may be: far longer than on a busy machine."""
 _BIRTH_GRACE_NS = 20 * 10**9
 """How long a new process may take to its first proof."""

@@ -106,7 +106,7 @@ def test_a_process_that_hangs_is_replaced(serve: Callable[..., Service], which: 
     service.wait_for(lambda: service.get("/api/users").status == 200)
     victim = workers[0] if which == "a worker" else next(one for one in children if one not in workers)
     victim.send_signal(signal.SIGSTOP)
-    until = time.monotonic() + 40
+    until = time.monotonic() + 60
     while victim.is_running():
         assert time.monotonic() < until, service.text
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -147,6 +147,22 @@ def _invalidate(redis_url: str, stop: threading.Event) -> None:
     with redis.Redis.from_url(redis_url) as client:
         while not stop.wait(1 / 450):
             client.publish(CHANNEL, secrets.token_bytes(8) + slots)
+
+
+def test_a_service_that_was_stopped_as_a_whole_kills_nobody(serve: Callable[..., Service]) -> None:
+    """Fault 15: as by `docker pause`: nobody could prove anything meanwhile."""
+    service = serve(WORKERS="2")
+    service.wait_for(lambda: service.get("/api/users").status == 200)
+    launcher = psutil.Process(service.process.pid)
+    children = launcher.children()
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        # The launcher is the first to go on.
+        for process in [launcher, *children]:
+            process.send_signal(number)
+        time.sleep(16 if number == signal.SIGSTOP else 3)
+    assert service.get("/api/users").status == 200
+    assert launcher.children() == children
+    assert "process_stuck" not in service.text
 
 
 def test_every_write_is_answered_while_another_host_writes_and_workers_are_killed(
