@@ -16,7 +16,7 @@ from samples import NASTY, PATCHES, UNHURRIED, WHOLE
 
 from app.errors import Taken
 from app.infra.postgres import Statement
-from app.schemas import UserDraft, UserPatch
+from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.services import passwords, users
 from app.services.authority import OPEN
 from app.services.history import Caller
@@ -66,9 +66,10 @@ def require_made_alike(
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
         lambda: users.register(draft, CALLER)[:2],
         lambda: users.register(draft, CALLER, Attempt("key", draft, DAY, "open"))[:2],
-        lambda: (users.replace(plain_id, draft, anything, CALLER)[0], plain_id),
+        lambda: (users.replace(plain_id, replacement, anything, CALLER)[0], plain_id),
     ]
     plain_id, found = uuid.uuid4(), []
+    replacement = UserReplacement.model_construct(**dict(draft))
     with app.app_context():
         for way in ways:
             clear()
