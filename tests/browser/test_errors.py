@@ -1,4 +1,4 @@
-"""What a browser shows when something is wrong with an address."""
+"""What a browser shows when something is wrong with an address, and what cookies of others do not do."""
 
 import pytest
 import steps
@@ -30,3 +30,15 @@ def test_who_is_not_signed_in_is_led_to_the_exercises_address(closed: House, vis
     steps.sign_in(page, "ada@example.org", PASSWORD)
     page.wait_for_url("**/users")
     assert '"username":' in page.content()
+
+
+def test_a_cookie_of_another_application_does_not_end_the_session(closed: House, visit: Visitors) -> None:  # noqa: ARG001
+    """Fault 6: with `theme=grün` the sign-in page came again after each signing in."""
+    page = visit()
+    page.goto("/sign-in")
+    page.evaluate("document.cookie = 'theme=grün; path=/'; document.cookie = 'other=\"half; path=/'")
+    steps.sign_in(page, "ada@example.org", PASSWORD)
+    expect(steps.heading(page)).to_have_text("Overview")
+    page.goto("/people")
+    expect(steps.heading(page)).to_have_text("People")
+    assert any(cookie["name"] == "theme" and "ü" in cookie["value"] for cookie in page.context.cookies())
