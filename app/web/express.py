@@ -34,6 +34,9 @@ _METHODS = ("GET", "POST", "PATCH")
 _BEARER = "bearer "
 _LIST, _ONE = RULES["users.index"], RULES["users.show"]
 
+MEMORY_ONLY = "app.memory_only"
+"""Of an environ: do not start a response to this read by token unless all of it is in memory; wait for nothing."""
+
 _StartResponse = Callable[..., Any]
 
 
@@ -48,8 +51,7 @@ class _Admitted(NamedTuple):
 
 def install_express(app: Flask) -> None:
     """Put the lane in front of all else that `app` does."""
-    lane = _Express(app, app.extensions["fullstack"], app.wsgi_app)
-    app.wsgi_app, app.extensions["express"] = lane, lane  # type: ignore[method-assign]
+    app.wsgi_app = _Express(app, app.extensions["fullstack"], app.wsgi_app)  # type: ignore[method-assign]
 
 
 class _Express:
@@ -65,20 +67,16 @@ class _Express:
             return self._rest(environ, start_response)
         if environ["REQUEST_METHOD"] != "GET":
             return self._write(environ, start_response)
-        found = self._found(environ, ask=True)
+        memory_only = MEMORY_ONLY in environ
+        found = self._found(environ, ask=not memory_only)
         if found is None:
-            return self._rest(environ, start_response)
-        start_response("200 OK", found[1])
-        return [found[2]]
+            return () if memory_only else self._rest(environ, start_response)
+        headers, body = found
+        start_response("200 OK", headers)
+        return [body]
 
-    def recall(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Status, headers and body of the answer to a read, if all of it is in memory. Waits for nothing."""
-        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
-            return None
-        return self._found(environ, ask=False)
-
-    def _found(self, environ: dict[str, Any], *, ask: bool) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """The answer to a read. `ask`: PostgreSQL, for what memory does not know."""
+    def _found(self, environ: dict[str, Any], *, ask: bool) -> tuple[list[tuple[str, str]], bytes] | None:
+        """Headers and body of the answer to a read. `ask`: PostgreSQL, for what memory does not know."""
         began = time.perf_counter()
         try:
             who = self._admitted(environ, ask=ask)
@@ -92,7 +90,7 @@ class _Express:
         headers, body, route = answer
         request_id = id_for(environ.get("HTTP_X_REQUEST_ID", ""))
         note("GET", route, 200, began, request_id)
-        return 200, [*headers, ("X-Request-ID", request_id)], body
+        return [*headers, ("X-Request-ID", request_id)], body
 
     def _write(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()

@@ -25,6 +25,7 @@ from app.extensions import Resources
 from app.infra.threads import ThreadPool
 from app.services.limiting import network_of
 from app.web.bodies import LATE_S, Receive, RequestBodies
+from app.web.express import MEMORY_ONLY
 from app.web.headers import environ_headers
 from app.web.problems import REFUSAL
 from app.web.proxies import ForwardedHeaders
@@ -58,7 +59,7 @@ class AsgiApp:
 
     def __init__(self, app: Flask, late_s: float = LATE_S) -> None:
         held: Resources = app.extensions["fullstack"]
-        self._wsgi_app, self._recall = app.wsgi_app, app.extensions["express"].recall
+        self._wsgi_app: Callable[..., Iterable[bytes]] = app.wsgi_app
         self._forwarded = ForwardedHeaders(held.settings.proxy_networks)
         self._bodies = RequestBodies(held.settings.max_body_bytes, late_s)
         self._threads = ThreadPool(held.settings.threads)
@@ -69,7 +70,7 @@ class AsgiApp:
         self._forwarded.apply(environ)
         try:
             _check_size(scope)
-            answer: Answer | None = self._recall(environ)
+            answer = self._from_memory(environ)
             if answer is None:
                 await self._read_body(receive, environ)
         except ClientDisconnected:
@@ -78,7 +79,16 @@ class AsgiApp:
             environ[REFUSAL], answer = error, None
         if answer is None:
             answer = await self._threads.run(_answer, self._wsgi_app, environ)
-        await _send(send, answer, closing=REFUSAL in environ)
+        if answer is not None:
+            await _send(send, answer, closing=REFUSAL in environ)
+
+    def _from_memory(self, environ: dict[str, Any]) -> Answer | None:
+        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
+            return None
+        environ[MEMORY_ONLY] = True
+        answer = _answer(self._wsgi_app, environ)
+        del environ[MEMORY_ONLY]
+        return answer
 
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
         """Raises: what RequestBodies.read does"""
@@ -123,7 +133,8 @@ def _check_size(scope: Scope) -> None:
         raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_HEADER_BYTES} bytes in sum.")
 
 
-def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer | None:
+    """What the WSGI application answers, whole. None: it did not start a response."""
     try:
         return _whole_answer(app, environ)
     # An edge: Flask answers its own errors, but not those of what stands before it.
@@ -132,7 +143,7 @@ def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Ans
         return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
 
 
-def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer | None:
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
@@ -140,7 +151,7 @@ def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) 
 
     body = app(environ, start_response)
     try:
-        return started[0], started[1], b"".join(body)
+        return (started[0], started[1], b"".join(body)) if started else None
     finally:
         close = getattr(body, "close", None)
         if close is not None:

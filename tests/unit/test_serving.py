@@ -1,6 +1,7 @@
 """How the server calls the application: ASGI outside, WSGI to the letter inside."""
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +13,7 @@ from flask import Flask
 from werkzeug.wrappers import Response
 
 from app.config import load_settings
+from app.web.express import MEMORY_ONLY
 from app.web.serving import AsgiApp
 
 PLAIN = {"Host": "localhost"}
@@ -19,7 +21,7 @@ PLAIN = {"Host": "localhost"}
 
 def serving(wsgi_app: Any, late_s: float = 10, **settings: str) -> AsgiApp:
     held = SimpleNamespace(settings=load_settings(settings))
-    extensions = {"fullstack": held, "express": SimpleNamespace(recall=lambda _: None)}
+    extensions = {"fullstack": held}
     return AsgiApp(cast("Flask", SimpleNamespace(wsgi_app=wsgi_app, extensions=extensions)), late_s)
 
 
@@ -115,3 +117,27 @@ def test_what_fails_in_a_thread_fails_there_alone() -> None:
     answer = asyncio.run(both())
     assert answer is not None
     assert answer.data == b"good"
+
+
+def test_a_read_by_token_waits_for_nothing_in_the_event_loop() -> None:
+    """It is asked there for what memory has, and once more in a thread when that is nothing."""
+    asked: list[bool] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        in_loop = MEMORY_ONLY in environ
+        asked.append(in_loop)
+        assert in_loop == (threading.current_thread() is threading.main_thread())
+        if in_loop and environ["PATH_INFO"] != "/known":
+            return ()
+        start_response("200 OK", [("X-Request-ID", "x")])
+        return [b"found"]
+
+    by_token = {**PLAIN, "Authorization": "Bearer x"}
+    for path, times in (("/known", [True]), ("/new", [True, False])):
+        asked.clear()
+        assert answered(app, scope_of("GET", path, by_token)).data == b"found"
+        assert asked == times
+    asked.clear()
+    answered(app, scope_of("POST", "/known", by_token))
+    answered(app, scope_of("GET", "/known", PLAIN))
+    assert asked == [False, False]
