@@ -198,16 +198,17 @@ def reading() -> Iterator[Connection]:
         yield connection
 
 
-def asked(statement: Statement, *values: object) -> PGresult:
+def asked(statement: Statement, *values: object, longest_s: float | None = None) -> PGresult:
     """What a hot statement gives, on a connection of the pool and in a transaction of its own.
 
+    It is cancelled after `longest_s`; None: after DATABASE_TIMEOUT_S.
     Raises: Unavailable, ConstraintBroken, Busy, Malformed (a text holds U+0000)
     """
     held, given = resources(), as_texts(values)
     with _translated(held):
         borrowed = held.borrowing.borrow()
         try:
-            found = borrowed.connection.ask(statement, given)
+            found = borrowed.connection.ask(statement, given, longest_s)
         except BaseException:
             borrowed.lent.close()
             raise

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.values import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
@@ -297,6 +297,10 @@ NO_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
 """JSON Schema: U+0000 is refused with the whole query string."""
 
 
+MAX_FILTERS = 10
+_FILTERS = ("email", "username", "role", "active", "created_after", "created_before")
+
+
 class ListQuery(BaseModel):
     """What a list of users can be asked for. Besides, any `attributes.<key>=<text>` is an exact filter."""
 
@@ -324,8 +328,17 @@ class ListQuery(BaseModel):
     attributes: dict[str, str] = Field(
         default_factory=dict,
         exclude=True,
-        description="exact filters: `attributes[plan]=pro`, also spelled `attributes.plan=pro`",
+        description="exact filters: `attributes[plan]=pro`, also spelled `attributes.plan=pro`;"
+        f" {MAX_FILTERS} at most, with all other filters",
     )
+
+    @field_validator("attributes")
+    @classmethod
+    def _few(cls, attributes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        others = sum(info.data.get(name) is not None for name in _FILTERS) + bool(info.data.get("q"))
+        if len(attributes) + others > MAX_FILTERS:
+            raise PydanticCustomError("rule", f"must not make more than {MAX_FILTERS} filters, with all others")
+        return attributes
 
 
 class HistoryQuery(BaseModel):

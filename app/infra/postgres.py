@@ -102,24 +102,27 @@ class DeadlineConnection(psycopg.Connection[Any]):
         """
         return bool(self.closed) or self.answers_within(0)
 
-    def ask(self, statement: Statement, values: Sequence[bytes | None]) -> PGresult:
+    def ask(self, statement: Statement, values: Sequence[bytes | None], longest_s: float | None = None) -> PGresult:
         """What a statement gives, its values and results as text, in one round trip (two when it is to be prepared).
 
-        Outside of a transaction it is one of its own. Raises: psycopg.Error
+        Outside of a transaction it is one of its own. It is cancelled after `longest_s`. Raises: psycopg.Error
         """
         name = statement.name.encode()
         is_known = name in self.prepared
         if not name or (not is_known and len(self.prepared) >= _MOST_PREPARED):
             self.pgconn.send_query_params(statement.sql.encode(), values)
-            return self._result()
+            return self._result(longest_s)
         if not is_known:
             self.pgconn.send_prepare(name, statement.sql.encode())
             self._result()
             self.prepared |= {name}
         self.pgconn.send_query_prepared(name, values)
-        return self._result()
+        return self._result(longest_s)
 
-    def _result(self) -> PGresult:
+    def _result(self, longest_s: float | None = None) -> PGresult:
+        if longest_s is not None and not self.answers_within(int(1000 * longest_s)):
+            # PostgreSQL's answer is then that the statement was cancelled.
+            self.cancel_safe(timeout=_CONNECT_TIMEOUT_S)
         result: PGresult = self.wait(generators.execute(self.pgconn))[-1]
         if result.status not in _FINE:
             raise error_from_result(result, self.info.encoding)

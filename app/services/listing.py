@@ -48,6 +48,8 @@ WALK = {"created_at": 40_000, "updated_at": 16_000, "name": 8_000, "username": 8
 MOSTLY = 0.75
 """The share of all users that live, above which the index is not asked to leave out the trash: the rows say it too,
 and its list, of 2 % of 10,000,000 users, took four times as long as the one that was looked for."""
+LONGEST_S = 2.0
+"""How long one statement of a list may take."""
 PROBE = 10
 """The share of a walk, one in so many, that shows whether rows that fit lie near the cursor."""
 
@@ -308,7 +310,7 @@ def _counted(selection: Selection, most: int | None = None) -> bytes:
 def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
     """What a statement gives. `prepared`: it is planned for any values, not for these."""
     statement, names = statement_of(sql, prepared=prepared)
-    found = asked(statement, *[selection.parameters[name] for name in names])
+    found = asked(statement, *[selection.parameters[name] for name in names], longest_s=LONGEST_S)
     columns = range(3, found.nfields)
     return [
         _Row(
