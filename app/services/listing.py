@@ -115,7 +115,10 @@ def count_up_to(query: ListQuery, most: int) -> tuple[int, bool]:
     Raises: Unavailable
     """
     selection, key = Selection(query), f"{count_key(query)}:{most}"
-    counted = int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection, most))))
+    if is_short(query):
+        counted = int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection, most))))
+    else:
+        counted = int(_counted(selection, most))
     return (counted, True) if counted <= most else (max(count(query, exact=False), counted), False)
 
 
