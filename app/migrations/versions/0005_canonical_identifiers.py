@@ -19,6 +19,8 @@ _BATCH = 10_000
 # In the order of their keys, so that of two writers of the same keys one waits for the other.
 _SYNC = """
 CREATE FUNCTION sync_identifiers() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  claimed integer;
 BEGIN
   IF TG_OP <> 'INSERT' AND OLD.deleted_at IS NULL THEN
     DELETE FROM identifiers WHERE key IN (OLD.username_key, OLD.email_key) AND user_id = OLD.id;
@@ -26,27 +28,34 @@ BEGIN
   IF TG_OP = 'DELETE' OR NEW.deleted_at IS NOT NULL THEN
     RETURN NULL;
   END IF;
-  IF NEW.username_key LIKE '%@%' AND NEW.username_key < NEW.email_key THEN
-    PERFORM claim_identifier(NEW.username_key, NEW.id, 'username');
-  END IF;
-  IF NEW.email_key IS NOT NULL THEN
-    PERFORM claim_identifier(NEW.email_key, NEW.id, 'email');
-  END IF;
-  IF NEW.username_key LIKE '%@%' AND (NEW.username_key > NEW.email_key OR NEW.email_key IS NULL) THEN
-    PERFORM claim_identifier(NEW.username_key, NEW.id, 'username');
+  IF NEW.username_key LIKE '%@%' AND NEW.username_key IS DISTINCT FROM NEW.email_key THEN
+    INSERT INTO identifiers (key, user_id)
+      SELECT key, NEW.id FROM unnest(ARRAY[NEW.username_key, NEW.email_key]) AS key WHERE key IS NOT NULL ORDER BY key
+      ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS claimed = ROW_COUNT;
+    IF claimed < num_nonnulls(NEW.username_key, NEW.email_key) THEN
+      PERFORM refuse_identifier(NEW.id, NEW.email_key);
+    END IF;
+  ELSIF NEW.email_key IS NOT NULL THEN
+    INSERT INTO identifiers (key, user_id) VALUES (NEW.email_key, NEW.id) ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+      PERFORM refuse_identifier(NEW.id, NEW.email_key);
+    END IF;
   END IF;
   RETURN NULL;
 END $$
 """
 
-_CLAIM = """
-CREATE FUNCTION claim_identifier(claimed text, owner uuid, field text) RETURNS void LANGUAGE plpgsql AS $$
+_REFUSE = """
+CREATE FUNCTION refuse_identifier(own_id uuid, email text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  field text := 'username';
 BEGIN
-  INSERT INTO identifiers (key, user_id) VALUES (claimed, owner) ON CONFLICT DO NOTHING;
-  IF NOT FOUND THEN
-    RAISE unique_violation USING MESSAGE = format('another user has this %s as an identifier', field),
-      TABLE = 'users', CONSTRAINT = format('users_%s_identifier', field);
+  IF EXISTS (SELECT FROM identifiers WHERE key = email AND user_id <> own_id) THEN
+    field := 'email';
   END IF;
+  RAISE unique_violation USING MESSAGE = format('another user has this %s as an identifier', field),
+    TABLE = 'users', CONSTRAINT = format('users_%s_identifier', field);
 END $$
 """
 
@@ -106,7 +115,7 @@ def upgrade() -> None:
     op.execute(_FILL)
     op.create_primary_key("identifiers_pkey", "identifiers", ["key"])
     _write_keys()
-    for function in (_CLAIM, _SYNC, _TRUNCATE):
+    for function in (_REFUSE, _SYNC, _TRUNCATE):
         op.execute(function)
     for trigger in _TRIGGERS:
         op.execute(f"CREATE TRIGGER {trigger}")
@@ -115,7 +124,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for trigger in _TRIGGERS:
         op.execute(f"DROP TRIGGER {trigger.split()[0]} ON users")
-    for function in ("truncate_identifiers()", "sync_identifiers()", "claim_identifier(text, uuid, text)"):
+    for function in ("truncate_identifiers()", "sync_identifiers()", "refuse_identifier(uuid, text)"):
         op.execute(f"DROP FUNCTION {function}")
     op.drop_table("identifiers")
     _compute_keys(_casefold)
@@ -136,10 +145,10 @@ def _compute_keys(key_of: Callable[[str], str]) -> None:
     )
     rows = connection.execute(
         sa.text("SELECT id, username, username_key, email, email_key FROM users"),
-        execution_options={"yield_per": _BATCH},
+        execution_options={"stream_results": True},
     )
     insert = sa.text("INSERT INTO new_keys VALUES (:id, :username_key, :email_key)")
-    for batch in rows.partitions():
+    for batch in rows.partitions(_BATCH):
         changed = []
         for user_id, username, username_key, email, email_key in batch:
             keys = (key_of(username), None if email is None else key_of(email))
