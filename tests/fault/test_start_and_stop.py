@@ -280,7 +280,8 @@ def test_a_request_that_waits_for_a_lock_is_finished_before_the_end(
         thread.start()
         time.sleep(0.3)
         service.process.send_signal(signal.SIGTERM)
-        time.sleep(2)
+        # Past the drain delay, and less than a change waits for a row lock.
+        time.sleep(0.8)
     thread.join()
     assert [answer.status for answer in answers] == [200]
     assert service.process.wait(10) == 0
