@@ -54,9 +54,10 @@ def set_up(settings: Settings) -> bool:
     try:
         with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as owner:
             owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            _make(owner, settings)
+            logs_in = _make(owner, settings)
             _grant(owner, settings.database_role)
-        _log_in(settings)
+        if not logs_in:
+            _log_in(settings)
     except (psycopg.Error, _Unusable) as error:
         cause = str(error).strip().partition("\n")[0]
         log.warning("works_as_owner", role=settings.database_role, cause=cause)
@@ -74,8 +75,11 @@ def current() -> tuple[str, bool, bool]:
     return found.name, found.is_superuser, found.is_owner
 
 
-def _make(owner: psycopg.Connection[Any], settings: Settings) -> None:
-    """Let the role exist with its password, which leaves this process as a verifier alone. Raises: _Unusable"""
+def _make(owner: psycopg.Connection[Any], settings: Settings) -> bool:
+    """Let the role exist with its password, which leaves this process as a verifier alone.
+
+    Returns whether it was there and could log in. Raises: _Unusable
+    """
     role, password = settings.database_role, settings.role_password.encode()
     if settings.role_conninfo is None:
         raise _Unusable("its password is derived from the owner's, and the settings hold none")
@@ -83,10 +87,11 @@ def _make(owner: psycopg.Connection[Any], settings: Settings) -> None:
     if found == (True,):
         raise _Unusable("there is a role of this name that may do more than read and write rows")
     if found and _can_log_in(settings):
-        return
+        return True
     verifier = owner.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
     statement = "ALTER ROLE {} LOGIN PASSWORD {}" if found else "CREATE ROLE {} LOGIN PASSWORD {}"
     owner.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
+    return False
 
 
 def _grant(owner: psycopg.Connection[Any], role: str) -> None:
