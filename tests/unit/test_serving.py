@@ -13,7 +13,9 @@ from flask import Flask
 from werkzeug.wrappers import Response
 
 from app.config import load_settings
+from app.web import bodies
 from app.web.express import MEMORY_ONLY
+from app.web.problems import REFUSAL
 from app.web.serving import AsgiApp
 
 PLAIN = {"Host": "localhost"}
@@ -141,3 +143,47 @@ def test_a_read_by_token_waits_for_nothing_in_the_event_loop() -> None:
     answered(app, scope_of("POST", "/known", by_token))
     answered(app, scope_of("GET", "/known", PLAIN))
     assert asked == [False, False]
+
+
+def test_behind_a_trusted_proxy_places_are_those_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 14: whoever fills the share of an address takes nothing from others who come through the same proxy."""
+    monkeypatch.setattr(bodies, "_WITHOUT_PLACE_S", 0.05)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("503 LATE" if REFUSAL in environ else "200 OK", [])
+        return []
+
+    async def scene() -> list[int]:
+        served = serving(app, late_s=1, TRUSTED_PROXIES="127.0.0.1")
+        via = {**PLAIN, "Content-Length": "10", "X-Forwarded-For": "203.0.113.9"}
+        stalled = [
+            asyncio.create_task(exchanging(served, scope_of("POST", "/", via), b"a=", ends=False)) for _ in range(16)
+        ]
+        await asyncio.sleep(0.01)
+        statuses = []
+        for client in ("203.0.113.9", "203.0.113.10"):
+            scope = scope_of("POST", "/", {**via, "X-Forwarded-For": client})
+            asking = asyncio.create_task(delayed(served, scope))
+            await asyncio.wait([asking])
+            statuses.append(asking.result())
+        for task in stalled:
+            task.cancel()
+        return statuses
+
+    assert asyncio.run(scene()) == [503, 200]
+
+
+async def delayed(app: AsgiApp, scope: dict[str, Any]) -> int:
+    """The status of the answer to a body that takes longer than one without a place may take."""
+    parts = [b"12345", b"67890"]
+    sent: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.1)
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event.get("status", 0))
+
+    await app(scope, receive, send)
+    return sent[0]
