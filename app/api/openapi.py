@@ -122,6 +122,8 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     if is_health:
         # The generator adds it to every operation; health validates nothing.
         operation["responses"].pop("422", None)
+    if "requestBody" in operation:
+        operation["responses"]["408"] = {"description": "Request Timeout"}
     for status, response in operation["responses"].items():
         if int(status) >= HTTPStatus.BAD_REQUEST and not (is_health and status == "503"):
             response["content"] = _PROBLEM
