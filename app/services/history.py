@@ -59,12 +59,16 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
     changes += [
         {"field": f"attributes.{key}", "old": old.get(key), "new": new.get(key)}
         for key in sorted(old.keys() | new.keys())
-        # Through JSON, since Python holds 1 and true, and 1 and 1.0, for equal.
-        if key not in old or key not in new or orjson.dumps(old[key]) != orjson.dumps(new[key])
+        if key not in old or key not in new or _comparable(old[key]) != _comparable(new[key])
     ]
     if before.get("password_hash") != after.get("password_hash"):
         changes.append({"field": "password", "old": None, "new": None})
     return changes
+
+
+def _comparable(value: Any) -> bytes:
+    """The same for equal values alone. Python holds 1 and true for equal; in JSON the order of names says nothing."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def record(

@@ -109,11 +109,22 @@ def _forwarded(header: str) -> _Hops:
     """`Forwarded: for=192.0.2.1;proto=https;host=users.example, for="[2001:db8::1]:4711"`. Nothing if it is damaged."""
     hops = []
     for element in parse_http_list(header):
-        pairs = _PAIR.findall(element)
-        if _PAIR.sub("", element).strip():
+        pairs = _pairs(element.strip())
+        if pairs is None:
             return _Hops([], [], [])
-        hops.append({name.lower(): _unquoted(value) for name, value in pairs})
+        hops.append(pairs)
     return _Hops(*([hop.get(name, "").lower() for hop in hops] for name in ("for", "proto", "host")))
+
+
+def _pairs(element: str) -> dict[str, str] | None:
+    """The parameters of one proxy; None: they are damaged. Each is looked for only where the one before it ends."""
+    found, position = dict[str, str](), 0
+    while position < len(element):
+        pair = _PAIR.match(element, position)
+        if pair is None:
+            return None
+        found[pair[1].lower()], position = _unquoted(pair[2]), pair.end()
+    return found
 
 
 def _unquoted(value: str) -> str:

@@ -126,3 +126,14 @@ def test_the_own_page_offers_what_the_setting_names(generous: House) -> None:
     assert refused.status_code == 403
     assert "attributes.plan" in refused.text
     assert generous.admin.get(f"/users/{who.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
+
+
+def test_the_order_of_names_is_no_change(house: House, enter: Callable[[dict[str, Any]], Person]) -> None:
+    """Fault 4: clients that sort names send their record back otherwise ordered; that changes no attribute."""
+    user = house.make("member", attributes={"address": {"zip": "75001", "city": {"b": 1, "a": [{"d": 1, "c": 2}]}}})
+    sorted_names = {"address": {"city": {"a": [{"c": 2, "d": 1}], "b": 1}, "zip": "75001"}}
+    who = enter(user)
+    answer = who.put(f"/users/{who.id}", {**who.user, "name": "New", "attributes": sorted_names})
+    assert answer.status_code == 200, answer.text
+    again = who.put(f"/users/{who.id}", {**who.user, "name": "New"})
+    assert (again.status_code, again.json["version"]) == (200, answer.json["version"])
