@@ -160,6 +160,23 @@ def test_sql_from_outside_may_move_and_empty_users(api: Door, database: psycopg.
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("search_path", ["''", "pg_catalog", "pg_temp, public"])
+def test_sql_from_outside_is_held_to_it_by_any_search_path(
+    api: Door, database: psycopg.Connection[Any], search_path: str
+) -> None:
+    """Fault 3: pg_restore writes with an empty search_path, and who has temporary tables with one before ours."""
+    api.make(username="member")
+    api.make(username="chief@corp.example", email="boss@corp.example")
+    database.execute("CREATE TEMPORARY TABLE identifiers (key text, user_id uuid)")
+    database.execute(f"SET search_path = {search_path}")
+    database.execute("UPDATE public.users SET email_key = 'own@corp.example' WHERE username = 'member'")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        database.execute("UPDATE public.users SET username_key = 'boss@corp.example' WHERE username = 'member'")
+    assert refusal(api.post("/users", {"username": "own@corp.example"})) == taken("username")
+    database.execute("TRUNCATE public.users CASCADE")
+    assert api.post("/users", {"username": "own@corp.example"}).status_code == 201
+
+
 def test_attempts_by_username_and_by_email_count_together(house: House) -> None:
     """Fault 3: usernames and emails share one name space."""
     user = house.make(username="anna", email=ANNA, password=PASSWORD)
