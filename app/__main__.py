@@ -27,7 +27,7 @@ from typing import Any
 
 import structlog
 from flask import Flask
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server import MPServer
 
@@ -51,6 +51,8 @@ _STOP_S = 9.5
 _BACKLOG = 2048
 _RESPAWN_PAUSE_S = 1.0
 _LATE_S = 1.0
+_HEAD_LATE_MS = 30_000
+"""How long a connection may be without a whole request line and headers; also between two requests."""
 _LISTENER = 0
 """The place of courier and watch among those that give proofs (infra.heartbeats); workers have the places after it."""
 _HEAD_BYTES = 65_536
@@ -64,6 +66,8 @@ class Server(MPServer):
         super().__init__(
             "app",
             interface=Interfaces.ASGINL,
+            # While granian waits to see which version of HTTP comes, no time-out applies.
+            http=HTTPModes.http1,
             address=settings.listen_address,
             port=settings.port,
             workers=settings.worker_count,
@@ -71,7 +75,7 @@ class Server(MPServer):
             backlog=_BACKLOG,
             # It bounds connections, not requests: idle keep-alive connections count.
             backpressure=_BACKLOG,
-            http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=_HEAD_BYTES),
+            http1_settings=HTTP1Settings(header_read_timeout=_HEAD_LATE_MS, max_buffer_size=_HEAD_BYTES),
             respawn_failed_workers=True,
             workers_kill_timeout=max(1, int(_STOP_S - settings.drain_delay_s)),
             log_enabled=False,
