@@ -42,8 +42,11 @@ class Draft:
     def __init__(self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: Caller) -> None:
         self.user_id = user_id
         told = {**history.origin(caller), **tokens.claim(caller.actor)}
-        self.row = json_text({"id": user_id, **fields, **named(values), "lexemes": lexemes(values), **told})
+        keys = named(values)
+        self.row = json_text({"id": user_id, **fields, **keys, "lexemes": lexemes(values), **told})
         self.is_change = "was" in fields
+        # Of several new users with one identifier, one may wait for a transaction that has taken it.
+        self.waits_for: Hashable = user_id if self.is_change else keys["email_key"] or keys["username_key"]
         self.is_alone = False
 
 
@@ -97,7 +100,7 @@ class _Writer:
         made = self._together.get(draft)
         if not draft.is_alone:
             return made
-        alone = functools.partial(_in_turn, draft.user_id)
+        alone = functools.partial(_in_turn, draft.waits_for)
         return _written(WRITTEN, [draft], _ALONE, ask=alone).get(draft.user_id)
 
     def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:

@@ -131,6 +131,25 @@ def test_many_who_repeat_one_idempotency_key_delay_nobody_else(
     assert {writer.result().status for writer in writers} == {503}
 
 
+def test_many_who_want_one_identifier_delay_nobody_else(
+    servers: Any, service: Service, users: list[dict[str, Any]]
+) -> None:
+    """Somebody inserts it by SQL, and has not committed yet."""
+    columns = "INSERT INTO users (username, username_key, email, email_key, name, name_key, words)"
+    values = "VALUES ('x', 'x', 'x@corp.example', 'x@corp.example', 'x', 'x', '')"
+    with ThreadPoolExecutor(WRITERS) as pool, locked(servers.postgres.url, f"{columns} {values}"):
+        bodies = [{"username": f"w{number}", "email": "x@corp.example"} for number in range(WRITERS)]
+        writers = [pool.submit(service.post, "/api/users", body) for body in bodies]
+        time.sleep(0.3)
+        for turn in range(3):
+            answer = service("PATCH", f"/api/users/{users[turn]['id']}", {"name": "other"})
+            assert (answer.status, answer.seconds < BOUND_S) == (200, True)
+        for name, answer in others(service, users, 1).items():
+            assert answer.seconds < BOUND_S, name
+        wait(writers)
+    assert {writer.result().status for writer in writers} == {503}
+
+
 def test_a_token_whose_row_is_locked_still_lets_in(servers: Any, service: Service, users: list[dict[str, Any]]) -> None:
     """Only the note of its last use would wait."""
     draft = {"name": "a program", "role": "member", "user_id": users[0]["id"]}
