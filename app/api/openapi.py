@@ -33,6 +33,7 @@ _WITHOUT_USERNAME = {"properties": {"username": False}, "unevaluatedProperties":
 _WITHOUT_EMAIL = {"properties": {"email": False}, "unevaluatedProperties": True}
 _CONDITIONS: dict[str, dict[str, Any]] = {
     "UserDraft": {"if": _WITHOUT_USERNAME, "then": _NEEDS_EMAIL},
+    "UserReplacement": {"if": _WITHOUT_USERNAME, "then": _NEEDS_EMAIL},
     "SignIn": {"if": _WITHOUT_USERNAME, "then": _NEEDS_EMAIL, "else": _WITHOUT_EMAIL},
 }
 _HEADERS: dict[str, tuple[str, str]] = {

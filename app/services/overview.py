@@ -5,10 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Date, cast, func, select
+from sqlalchemy import Date, cast, func, select, text
 
 from app.errors import Unavailable
-from app.extensions import answers, reading
+from app.extensions import answers, writing
 from app.schemas import ListQuery
 from app.services import listing, sessions
 from app.services.documents import users
@@ -80,6 +80,9 @@ def _counted_per_day(since: datetime) -> dict[str, int]:
     living = (users.c.deleted_at.is_(None), users.c.created_at >= since)
     newest = select(users.c.created_at).where(*living).order_by(users.c.created_at.desc()).limit(COUNTED + 1).subquery()
     day = cast(newest.c.created_at, Date)
-    with reading() as connection:
+    # SET LOCAL needs a transaction. Statistics of before an import would let PostgreSQL sort the whole table.
+    with writing() as connection:
+        connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        connection.execute(text("SET LOCAL enable_sort = off"))
         rows = connection.execute(select(day.label("day"), func.count().label("made")).group_by(day))
         return {row.day.isoformat(): row.made for row in rows}
