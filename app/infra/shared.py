@@ -25,7 +25,7 @@ MOST_PROCESSES = 260
 """So many processes of a host can prove that they work: WORKERS at the most, and some more."""
 _TAIL = _BEATS + MOST_PROCESSES
 _BYTES = 8 * (_HEAD + SLOTS + _TAIL)
-_ASKED_WITHIN_NS = 5 * 10**9
+_ASKED_WITHIN_NS = 30 * 10**9
 _LOCK = threading.Lock()
 # A process that is forked while another thread holds the lock would wait for that thread, which it does not have.
 os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)

@@ -14,7 +14,7 @@ from waiting import BOUND_S, wait_until
 
 from embedded import Stack
 
-_SETTLED_S = 9.0
+_SETTLED_S = 34.0
 _WATCHED_S = 30
 
 
