@@ -32,4 +32,4 @@ words: ## gather the sentences of the console for its translators, and compile w
 lock: ## pin the newest versions that the .in files allow
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt && $(lock) -U -c app/requirements.txt bench/references/requirements.in -o bench/references/requirements.txt
 screenshots: ## take the pictures of docs/images anew, in the Chromium of this machine
-	@$(ready) && PYTHONPATH=.:tests exec .venv/bin/python tests/browser/screenshots.py
+	@$(ready) && PYTHONPATH=. exec .venv/bin/python tests/browser/screenshots.py

@@ -8,15 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import left_out
 import psycopg
 import pytest
 import redis
-from door import Door
 from flask import Flask
-from leases import lend
 from psycopg import sql
-from running import Service
 from sqlalchemy import text
 
 from app import create_app
@@ -24,6 +20,10 @@ from app.config import load_settings
 from app.services import signing_in
 from app.services.preparation import prepare
 from embedded import Stack, stack
+from tests.support import skipped
+from tests.support.api_client import ApiClient
+from tests.support.leases import lend
+from tests.support.service_process import Service
 
 BEGAN_S = pytest.StashKey[float]()
 POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> list[str]:
     """Say before the first test which ones are left out."""
-    return [f"left out: {reason}" for reason in left_out.reasons()]
+    return [f"left out: {reason}" for reason in skipped.reasons()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -115,15 +115,15 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def api(app: Flask, empty: Callable[[], None]) -> Door:  # noqa: ARG001 - it is called for its effect
+def api(app: Flask, empty: Callable[[], None]) -> ApiClient:  # noqa: ARG001 - it is called for its effect
     """The API on empty tables."""
-    return Door(app)
+    return ApiClient(app)
 
 
 @pytest.fixture(params=["/api", ""], ids=["api", "root"])
-def any_door(request: pytest.FixtureRequest, app: Flask, api: Door) -> Door:
+def any_door(request: pytest.FixtureRequest, app: Flask, api: ApiClient) -> ApiClient:
     """Below /api, and at the root as the exercise has it."""
-    return api if request.param == "/api" else Door(app, "")
+    return api if request.param == "/api" else ApiClient(app, "")
 
 
 @pytest.fixture

@@ -5,23 +5,23 @@ from typing import Any
 
 import psycopg
 import pytest
-from browsing import PASSWORD, send
-from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
-from lanes import Crowd, Lanes, gathered
-from leases import lend
-from people import House
 from redis.connection import AbstractConnection
 
 from app.infra.postgres import DeadlineConnection, Statement
 from app.infra.shared import Phase
+from tests.support.api_client import ApiClient
+from tests.support.console_client import PASSWORD, send
+from tests.support.lanes import Crowd, Lanes, gathered
+from tests.support.leases import lend
+from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
-def house(app: Flask, empty: Callable[[], None]) -> House:  # noqa: ARG001 - it is called for its effect
+def house(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """A closed service."""
-    return House(app)
+    return SecuredApp(app)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 
 
 @pytest.fixture
-def inside(api: Door, database: psycopg.Connection[Any]) -> Callable[[], None]:  # noqa: ARG001 - called for its effect
+def inside(api: ApiClient, database: psycopg.Connection[Any]) -> Callable[[], None]:  # noqa: ARG001 - called for its effect
     """Empties the tables, for one more example."""
 
     def clear() -> None:
@@ -66,7 +66,7 @@ def inside(api: Door, database: psycopg.Connection[Any]) -> Callable[[], None]: 
 
 
 @pytest.fixture
-def admin(app: Flask, api: Door) -> FlaskClient:
+def admin(app: Flask, api: ApiClient) -> FlaskClient:
     """A browser in which an administrator has just signed in; `api` is on empty tables and closed now."""
     browser = app.test_client()
     made = browser.post("/first", data={"email": "ada@example.org", "name": "Ada", "password": PASSWORD})
@@ -97,23 +97,23 @@ def own(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture
-def people(own: Flask, empty: Callable[[], None]) -> House:  # noqa: ARG001 - it is called for its effect
+def people(own: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """A closed service on an application of its own."""
     state = own.extensions["fullstack"].state
     lend(own)
     state.closed, state.phase = False, Phase.UNMANAGED
     state.touch_all()
-    return House(own)
+    return SecuredApp(own)
 
 
 @pytest.fixture
-def lanes(people: House) -> Iterator[Lanes]:
+def lanes(people: SecuredApp) -> Iterator[Lanes]:
     made = Lanes(people.app)
     yield made
     made.close()
 
 
 @pytest.fixture
-def crowd(people: House, database: psycopg.Connection[Any]) -> Crowd:
+def crowd(people: SecuredApp, database: psycopg.Connection[Any]) -> Crowd:
     """One person of each kind, with tokens of each kind."""
     return gathered(people, database)

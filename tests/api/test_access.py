@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask
-from people import PASSWORD, House, Person
 
 from app.web.access import RULES
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 # As the table under "Who may" in the docs, but route by route. `self` is a member on the own record, all
 # others act on another member. {gone} is in the trash, {session} and {token} are of the user concerned.
@@ -115,7 +115,7 @@ of_each_line = pytest.mark.parametrize("line", LINES, ids=[f"{line.method} {line
 class Street:
     """Makes who asks and whom they ask about, anew for each request: many of them end the one or the other."""
 
-    def __init__(self, house: House, database: psycopg.Connection[Any]) -> None:
+    def __init__(self, house: SecuredApp, database: psycopg.Connection[Any]) -> None:
         self.house, self._database = house, database
         self._numbers = itertools.count()
 
@@ -128,7 +128,7 @@ class Street:
         )
         return user
 
-    def ask(self, line: Line, who: Person, whom: dict[str, Any]) -> int:
+    def ask(self, line: Line, who: UserClient, whom: dict[str, Any]) -> int:
         """The status that `who` gets from the route of `line` about `whom`."""
         path = line.path.format_map(_Ids(self, who, whom))
         body = {name: value.format(name=whom["username"]) for name, value in line.body.items()}
@@ -142,7 +142,7 @@ class Street:
 class _Ids(dict[str, str]):
     """The ids that a path needs, made when they are asked for."""
 
-    def __init__(self, street: Street, who: Person, whom: dict[str, Any]) -> None:
+    def __init__(self, street: Street, who: UserClient, whom: dict[str, Any]) -> None:
         super().__init__()
         self._street, self._who, self._whom = street, who, whom
 
@@ -174,7 +174,7 @@ class _Ids(dict[str, str]):
 
 
 @pytest.fixture
-def street(house: House, database: psycopg.Connection[Any]) -> Street:
+def street(house: SecuredApp, database: psycopg.Connection[Any]) -> Street:
     return Street(house, database)
 
 
@@ -202,7 +202,7 @@ def test_a_credential_that_is_over_counts_for_nothing(street: Street, line: Line
     assert found == dict.fromkeys(over, line.expected["nobody"])
 
 
-def spoilt(street: Street, state: str) -> Person:
+def spoilt(street: Street, state: str) -> UserClient:
     """Somebody with a credential that was an administrator's, and is not any more."""
     house, user = street.house, street.make("admin")
     token, secret = house.token(user), house.secret(user)
@@ -251,7 +251,7 @@ def test_nobody_comes_in_at_the_root_who_may_not_below_api(street: Street, line:
         assert answer.status_code in allowed
 
 
-def test_a_route_of_a_guest_is_open_to_nobody_once_the_service_is_closed(house: House, make_app: Any) -> None:
+def test_a_route_of_a_guest_is_open_to_nobody_once_the_service_is_closed(house: SecuredApp, make_app: Any) -> None:
     app = make_app()
     app.add_url_rule("/guests", "guest", lambda: {"hello": "world"})
     assert app.test_client().get("/guests").status_code == 401

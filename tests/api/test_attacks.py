@@ -9,27 +9,27 @@ from typing import Any
 
 import orjson
 import pytest
-from asgi import ask
-from door import Door
 from flask import Flask
-from people import PASSWORD, House, Person
-from running import Service
 from werkzeug.wrappers import Response
 
 from app.config import load_settings
 from app.errors import SettingsError
 from app.services import administrators, cursors, passwords
-from app.services.administrators import Door as Door_
+from app.services.administrators import Door
 from app.services.preparation import wait_for_database
+from tests.support.api_client import ApiClient
+from tests.support.asgi import ask
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
+from tests.support.service_process import Service
 
 
-def late(who: Door, method: str, path: str, body: Any, first: Callable[[], object]) -> Response:
+def late(who: ApiClient, method: str, path: str, body: Any, first: Callable[[], object]) -> Response:
     """A request that is under way while `first` is done: its body comes afterwards."""
     headers = {**getattr(who, "headers", {}), "Content-Type": "application/json"}
     return ask(who._client.application, method, f"{who.base}{path}", headers, first, json.dumps(body).encode())
 
 
-def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(house: House) -> None:
+def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(house: SecuredApp) -> None:
     bob = house.make("admin", username="bob", password=PASSWORD)
     for who in (house.by_session(bob), house.by_token(bob)):
         house.admin.patch(f"/users/{bob['id']}", {"role": "admin"})
@@ -44,7 +44,7 @@ def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(house: Ho
         assert house.admin.get(f"/users/{bob['id']}").json["role"] == "member"
 
 
-def test_a_form_that_was_on_its_way_changes_nothing_either(house: House) -> None:
+def test_a_form_that_was_on_its_way_changes_nothing_either(house: SecuredApp) -> None:
     bob, ada = house.make("admin", username="bob"), house.make("viewer", username="ada")
     form = b"name=Ada&has_role=1&role=admin&version=1"
     answer = ask(
@@ -59,7 +59,7 @@ def test_a_form_that_was_on_its_way_changes_nothing_either(house: House) -> None
     assert house.admin.get(f"/users/{ada['id']}").json["role"] == "viewer"
 
 
-def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(house: House) -> None:
+def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(house: SecuredApp) -> None:
     vic = house.make(username="vic", password=PASSWORD)
     thief = house.by_session(vic)
     new = {"password": "the password of the victim"}
@@ -74,35 +74,37 @@ def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(hou
     assert house.sign_in({"username": "vic", **new}).status_code == 201
 
 
-def test_who_began_while_the_service_was_open_makes_nobody_after_it_was_closed(api: Door) -> None:
+def test_who_began_while_the_service_was_open_makes_nobody_after_it_was_closed(api: ApiClient) -> None:
     root = {"username": "root", "role": "admin", "password": PASSWORD}
     ghost = {"username": "ghost", "role": "admin", "password": PASSWORD}
     found: list[int] = []
-    other = Door(api._client.application)
+    other = ApiClient(api._client.application)
     answer = late(api, "POST", "/users", ghost, lambda: found.append(other.post("/users", root).status_code))
     assert (found, answer.status_code) == ([201], 401)
 
 
-def test_a_new_role_met_by_a_slow_body_does_not_sign_out(house: House) -> None:
+def test_a_new_role_met_by_a_slow_body_does_not_sign_out(house: SecuredApp) -> None:
     bob = house.make("viewer", username="bob")
-    person: Person = house.by_session(bob)
+    person: UserClient = house.by_session(bob)
     house.admin.patch(f"/users/{bob['id']}", {"role": "editor"})
     answer = person.patch("/me", {"name": "Bob"})
     assert answer.status_code == 200
     assert "fsa_session=;" not in answer.headers["Set-Cookie"]
 
 
-def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_again(api: Door, monkeypatch: Any) -> None:
+def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_again(
+    api: ApiClient, monkeypatch: Any
+) -> None:
     app = api._client.application
-    look, other = Door_.has_administrator, Door(app)
+    look, other = Door.has_administrator, ApiClient(app)
 
     def slow() -> bool:
-        monkeypatch.setattr(Door_, "has_administrator", staticmethod(look))
+        monkeypatch.setattr(Door, "has_administrator", staticmethod(look))
         found = look()
         other.make(username="root", role="admin", password=PASSWORD)
         return found
 
-    monkeypatch.setattr(Door_, "has_administrator", staticmethod(slow))
+    monkeypatch.setattr(Door, "has_administrator", staticmethod(slow))
     with app.app_context():
         administrators.door()._looked_at = float("-inf")
     api.get("/users")
@@ -110,7 +112,7 @@ def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_aga
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n\\evil.example"])
-def test_signing_in_leads_nowhere_else(house: House, target: str) -> None:
+def test_signing_in_leads_nowhere_else(house: SecuredApp, target: str) -> None:
     house.make(username="vic", password=PASSWORD)
     form = {"username": "vic", "password": PASSWORD, "next": target}
     answer = house.nobody._client.post("/sign-in", data=form)
@@ -130,7 +132,7 @@ def test_bodies_that_never_end_leave_threads_to_others(serve: Callable[..., Serv
         assert service.get("/api/health", timeout=5).status == 200
 
 
-def test_a_browser_keeps_nothing_of_me_for_who_signs_in_next(house: House) -> None:
+def test_a_browser_keeps_nothing_of_me_for_who_signs_in_next(house: SecuredApp) -> None:
     """The address is the same for all, and so is the ETag of all records that are as often changed."""
     ada, bob = (house.by_session(house.make(username=name)) for name in ("ada", "bob"))
     answer = ada.get("/me")
@@ -138,7 +140,7 @@ def test_a_browser_keeps_nothing_of_me_for_who_signs_in_next(house: House) -> No
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_a_network_of_ipv6_can_not_lock_an_account_out(house: House) -> None:
+def test_a_network_of_ipv6_can_not_lock_an_account_out(house: SecuredApp) -> None:
     """Whoever has one address has 2^64 of them."""
     house.make(username="vic", password=PASSWORD)
     wrong = {"username": "vic", "password": "not the password"}
@@ -150,7 +152,7 @@ def test_a_network_of_ipv6_can_not_lock_an_account_out(house: House) -> None:
     assert house.sign_in({"username": "vic", "password": PASSWORD}, "2001:db8::ffff").status_code == 201
 
 
-def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: House, monkeypatch: Any) -> None:
+def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: SecuredApp, monkeypatch: Any) -> None:
     """Trying again and again, they would be between the check and the change when it happens."""
     vic, hashed = house.make(username="vic", password=PASSWORD), passwords.hashed
     thief = house.by_session(vic)
@@ -184,7 +186,7 @@ def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: House, mo
         [5, "ID", "x", []],
     ],
 )
-def test_a_cursor_that_somebody_made_is_refused(house: House, payload: Any) -> None:
+def test_a_cursor_that_somebody_made_is_refused(house: SecuredApp, payload: Any) -> None:
     """Its check can be computed by anybody."""
     made = orjson.dumps([house.admin.id if part == "ID" else part for part in payload] if payload != 7 else payload)
     for kind, path in (
@@ -206,13 +208,13 @@ def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None
 
 
 def test_who_was_shut_out_where_redis_was_away_changes_nothing_elsewhere(
-    house: House, make_app: Callable[..., Flask]
+    house: SecuredApp, make_app: Callable[..., Flask]
 ) -> None:
     """Another host, which could not tell the cache."""
     lonely = make_app(redis_url="redis://127.0.0.1:1/0")
     bob = house.make("editor", username="bob")
     program, browser = house.by_token(bob), house.by_session(bob)
     assert {program.get("/users").status_code, browser.get("/users").status_code} == {200}
-    admin = Person(lonely, house.by_token(house.admin.user).headers, {})
+    admin = UserClient(lonely, house.by_token(house.admin.user).headers, {})
     assert admin.patch(f"/users/{bob['id']}", {"active": False}).status_code == 200
     assert {who.post("/users", {"username": "new"}).status_code for who in (program, browser)} == {401}

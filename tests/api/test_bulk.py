@@ -6,22 +6,34 @@ from typing import Any
 
 import psycopg
 import pytest
-from crowd import ACTIONS, all_like, as_user, crowd, do, entries, everything, prepared, query_of, require_sound, these
-from door import Door
 from flask import Flask
-from people import PASSWORD, House, Person
 from sqlalchemy import event
 
 from app.errors import Unavailable
 from app.services import bulk
 from app.services.bulk import Action, Chosen, Outcome
 from app.services.history import Caller
+from tests.support.api_client import ApiClient
+from tests.support.bulk_calls import (
+    ACTIONS,
+    all_like,
+    as_user,
+    crowd,
+    do,
+    entries,
+    everything,
+    prepared,
+    query_of,
+    require_sound,
+    these,
+)
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 
 @pytest.mark.parametrize("how", ["ids", "query"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_action_changes_all_chosen_and_nobody_else(
-    house: House, database: psycopg.Connection[Any], action: Action, how: str
+    house: SecuredApp, database: psycopg.Connection[Any], action: Action, how: str
 ) -> None:
     users = prepared(house, action)
     other = house.make(name="Bystander", active=action != "activate")
@@ -46,7 +58,7 @@ def test_every_action_changes_all_chosen_and_nobody_else(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_history_reads_as_that_of_the_single_command(house: House, action: Action) -> None:
+def test_history_reads_as_that_of_the_single_command(house: SecuredApp, action: Action) -> None:
     single, many = pair = prepared(house, action, 2)
     if action == "role":
         do(house, "role", these(pair), role="editor")
@@ -77,7 +89,9 @@ def test_history_reads_as_that_of_the_single_command(house: House, action: Actio
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_who_is_so_already_gets_no_new_version(house: House, database: psycopg.Connection[Any], action: Action) -> None:
+def test_who_is_so_already_gets_no_new_version(
+    house: SecuredApp, database: psycopg.Connection[Any], action: Action
+) -> None:
     users = prepared(house, action)
     first, *_ = users
     assert do(house, action, these([first])).changed == 1
@@ -89,7 +103,7 @@ def test_who_is_so_already_gets_no_new_version(house: House, database: psycopg.C
     require_sound(database)
 
 
-def test_who_is_gone_meanwhile_counts_as_unchanged(house: House) -> None:
+def test_who_is_gone_meanwhile_counts_as_unchanged(house: SecuredApp) -> None:
     here, trashed, purged = users = crowd(house)
     house.admin.delete(f"/users/{trashed['id']}")
     house.admin.delete(f"/users/{purged['id']}?purge=true")
@@ -98,7 +112,9 @@ def test_who_is_gone_meanwhile_counts_as_unchanged(house: House) -> None:
     assert house.admin.get(f"/users/{here['id']}").json["version"] == 2
 
 
-def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(house: House, database: psycopg.Connection[Any]) -> None:
+def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(
+    house: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
     users, others = crowd(house), crowd(house)
     alone = house.make()
     house.admin.delete(f"/users/{alone['id']}")
@@ -118,7 +134,7 @@ def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(house: House, data
     require_sound(database)
 
 
-def test_all_that_match_are_meant_whatever_page_they_were_seen_on(house: House) -> None:
+def test_all_that_match_are_meant_whatever_page_they_were_seen_on(house: SecuredApp) -> None:
     users = crowd(house, 7)
     pages = house.admin.pages(q="crowd", limit="2", sort="-name")
     assert len(pages) == 4
@@ -127,7 +143,7 @@ def test_all_that_match_are_meant_whatever_page_they_were_seen_on(house: House) 
     assert {user["id"] for user in house.admin.listed(q="crowd", active="false")} == {user["id"] for user in users}
 
 
-def test_any_filter_chooses(house: House) -> None:
+def test_any_filter_chooses(house: SecuredApp) -> None:
     one, *_ = users = crowd(house, 3, attributes={"team": "red"})
     crowd(house, 2, attributes={"team": "blue"})
     assert do(house, "role", all_like(attributes={"team": "red"})).changed == 3
@@ -136,7 +152,7 @@ def test_any_filter_chooses(house: House) -> None:
     assert do(house, "deactivate", all_like(role="viewer", active=True)).changed == len(users) - 1
 
 
-def test_lists_and_counts_find_by_the_new_marks(house: House) -> None:
+def test_lists_and_counts_find_by_the_new_marks(house: SecuredApp) -> None:
     users = crowd(house, 3)
 
     def found(**query: str) -> int:
@@ -156,14 +172,14 @@ def test_lists_and_counts_find_by_the_new_marks(house: House) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_no_application_answers_with_what_was_before(
-    house: House, make_app: Callable[..., Flask], action: Action
+    house: SecuredApp, make_app: Callable[..., Flask], action: Action
 ) -> None:
     users = prepared(house, action)
     state = str(house.app.extensions["fullstack"].settings.state_path)
     apps = [house.app, make_app(state_file=state), make_app()]
-    people = [Person(app, house.admin.headers, house.admin.user) for app in apps]
+    people = [UserClient(app, house.admin.headers, house.admin.user) for app in apps]
 
-    def seen(who: Person) -> list[Any]:
+    def seen(who: UserClient) -> list[Any]:
         return [
             *(answer.json.get("version") for user in users for answer in [who.get(f"/users/{user['id']}")]),
             *(who.listed(q="crowd", **query) for query in ({}, {"active": "false"}, {"deleted": "true"})),
@@ -180,7 +196,7 @@ def test_no_application_answers_with_what_was_before(
 
 
 def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(
-    house: House, make_app: Callable[..., Flask]
+    house: SecuredApp, make_app: Callable[..., Flask]
 ) -> None:
     users = crowd(house)
     path = f"/users/{users[0]['id']}"
@@ -204,7 +220,7 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete"])
-def test_sessions_and_tokens_end(house: House, database: psycopg.Connection[Any], action: Action) -> None:
+def test_sessions_and_tokens_end(house: SecuredApp, database: psycopg.Connection[Any], action: Action) -> None:
     users, other = crowd(house), house.make()
     inside = [who for user in users for who in (house.by_session(user), house.by_token(user), house.by_token(user))]
     unused = [house.by_session(user) for user in users]
@@ -220,7 +236,7 @@ def test_sessions_and_tokens_end(house: House, database: psycopg.Connection[Any]
     assert [entry["changes"][0]["old"]["name"] for entry in revoked] == ["a program"] * 2
 
 
-def test_a_new_role_counts_from_the_next_request(house: House) -> None:
+def test_a_new_role_counts_from_the_next_request(house: SecuredApp) -> None:
     users = crowd(house, 2, "editor")
     tokens = [house.by_token(user) for user in users]
     assert [who.get("/session").json["role"] for who in tokens] == ["editor"] * 2
@@ -231,7 +247,7 @@ def test_a_new_role_counts_from_the_next_request(house: House) -> None:
     assert [who.post("/users", {"username": "two"}).status_code for who in (*tokens, session)] == [403] * 3
 
 
-def test_the_first_administrators_close_the_service(app: Flask, api: Door) -> None:
+def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) -> None:
     users = [api.make(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():

@@ -7,7 +7,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from crowd import (
+from flask import Flask
+
+from app.errors import Conflict, Unavailable
+from app.models import ADMINISTRATOR
+from app.services import bulk
+from app.services.bulk import Action, Chosen, Outcome
+from tests.support.bulk_calls import (
     all_like,
     as_user,
     crowd,
@@ -16,20 +22,14 @@ from crowd import (
     require_sound,
     these,
 )
-from flask import Flask
-from people import PASSWORD, House, Person
-from waiting import wait_until
-
-from app.errors import Conflict, Unavailable
-from app.models import ADMINISTRATOR
-from app.services import bulk
-from app.services.bulk import Action, Chosen, Outcome
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
 def test_administrators_who_remove_each_other_at_once_leave_one(
-    house: House, database: psycopg.Connection[Any], action: Action, count: int
+    house: SecuredApp, database: psycopg.Connection[Any], action: Action, count: int
 ) -> None:
     """Each removes the next one in the circle, and some others."""
     for _ in range(3):
@@ -53,7 +53,9 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
         house.admin = house.by_session(next(one for one in admins if one["id"] == left[0][0]))
 
 
-def test_two_opposite_calls_at_once_end_one_after_the_other(house: House, database: psycopg.Connection[Any]) -> None:
+def test_two_opposite_calls_at_once_end_one_after_the_other(
+    house: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
     users = crowd(house, 40)
     calls: list[tuple[Action, Chosen]] = [
         ("activate", these(users)),
@@ -76,7 +78,7 @@ def test_two_opposite_calls_at_once_end_one_after_the_other(house: House, databa
 
 
 def test_deleting_and_restoring_at_once_end_one_after_the_other(
-    house: House, database: psycopg.Connection[Any]
+    house: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     users = crowd(house, 40)
     for _ in range(6):
@@ -93,14 +95,14 @@ def test_deleting_and_restoring_at_once_end_one_after_the_other(
     require_sound(database)
 
 
-def test_single_changes_at_the_same_time_are_kept(house: House, database: psycopg.Connection[Any]) -> None:
+def test_single_changes_at_the_same_time_are_kept(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
     users = crowd(house, 24)
     by_name = {user["id"]: f"Renamed {number}" for number, user in enumerate(users)}
     start = threading.Barrier(3)
 
     def rename(half: list[dict[str, Any]]) -> set[int]:
         start.wait()
-        who = Person(house.app, house.admin.headers, house.admin.user)
+        who = UserClient(house.app, house.admin.headers, house.admin.user)
         return {who.patch(f"/users/{user['id']}", {"name": by_name[user["id"]]}).status_code for user in half}
 
     def switch() -> int:
@@ -120,7 +122,7 @@ def test_single_changes_at_the_same_time_are_kept(house: House, database: psycop
 
 
 def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
-    house: House, servers: Any, database: psycopg.Connection[Any]
+    house: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
     """Somebody holds three rows when the call comes; then one no longer fits, one has another name, one is purged."""
     raised, renamed, purged, still = crowd(house, 4)
@@ -143,7 +145,7 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
 
 
 def test_a_call_that_waits_for_a_row_too_long_changes_nothing(
-    make_app: Callable[..., Flask], house: House, servers: Any, database: psycopg.Connection[Any]
+    make_app: Callable[..., Flask], house: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
     users = crowd(house)
     before = everything(database)

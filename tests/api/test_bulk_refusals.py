@@ -6,17 +6,19 @@ from typing import Any
 
 import psycopg
 import pytest
-from crowd import ACTIONS, SYSTEM, all_like, crowd, do, entries, everything, prepared, refused, these
-from people import PASSWORD, House
 
 from app.errors import Conflict, Forbidden, Invalid, Taken
 from app.schemas import ListQuery
 from app.services import bulk
 from app.services.bulk import Action, Chosen, Outcome
+from tests.support.bulk_calls import ACTIONS, SYSTEM, all_like, crowd, do, entries, everything, prepared, refused, these
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_an_editor_changes_only_who_is_below(house: House, database: psycopg.Connection[Any], action: Action) -> None:
+def test_an_editor_changes_only_who_is_below(
+    house: SecuredApp, database: psycopg.Connection[Any], action: Action
+) -> None:
     editor = house.make("editor", username="scissors")
     below, above = prepared(house, action, 4), prepared(house, action, 2)
     if action == "restore":
@@ -39,19 +41,19 @@ def test_an_editor_changes_only_who_is_below(house: House, database: psycopg.Con
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("role", ["member", "viewer"])
-def test_who_may_not_change_others_changes_nobody(house: House, action: Action, role: str) -> None:
+def test_who_may_not_change_others_changes_nobody(house: SecuredApp, action: Action, role: str) -> None:
     users = prepared(house, action)
     assert "needs the role" in refused(Forbidden, house, action, these(users), by=house.make(role))
 
 
-def test_an_editor_may_not_touch_an_equal_who_is_so_already(house: House) -> None:
+def test_an_editor_may_not_touch_an_equal_who_is_so_already(house: SecuredApp) -> None:
     """As with a patch that changes nothing."""
     editor, other = crowd(house, 2, "editor")
     refused(Forbidden, house, "activate", these([other]), by=editor)
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
-def test_who_acts_is_never_among_them(house: House, database: psycopg.Connection[Any], action: Action) -> None:
+def test_who_acts_is_never_among_them(house: SecuredApp, database: psycopg.Connection[Any], action: Action) -> None:
     users = crowd(house)
     other = house.make("admin", password=PASSWORD)
     before = everything(database)
@@ -66,7 +68,7 @@ def test_who_acts_is_never_among_them(house: House, database: psycopg.Connection
 
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
 def test_the_last_administrators_are_not_taken_away(
-    house: House, database: psycopg.Connection[Any], action: Action
+    house: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
     users = [*crowd(house), house.make("admin", password=PASSWORD), house.make("admin")]
     everybody = these([*users, house.admin.user])
@@ -80,7 +82,7 @@ def test_the_last_administrators_are_not_taken_away(
 
 
 def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
-    house: House, database: psycopg.Connection[Any]
+    house: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     """With the statement timeout and the pool that are the defaults."""
     database.execute(
@@ -107,7 +109,9 @@ def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
 
 
 @pytest.mark.parametrize("how", ["ids", "query"])
-def test_another_number_than_expected_is_refused(house: House, database: psycopg.Connection[Any], how: str) -> None:
+def test_another_number_than_expected_is_refused(
+    house: SecuredApp, database: psycopg.Connection[Any], how: str
+) -> None:
     users = crowd(house)
     chosen = these(users) if how == "ids" else all_like(q="crowd")
     house.admin.delete(f"/users/{users[0]['id']}")
@@ -121,7 +125,7 @@ def test_another_number_than_expected_is_refused(house: House, database: psycopg
 
 @pytest.mark.parametrize("field", ["username", "email"])
 def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
-    house: House, database: psycopg.Connection[Any], field: str
+    house: SecuredApp, database: psycopg.Connection[Any], field: str
 ) -> None:
     users = crowd(house)
     moment = do(house, "delete", these(users)).deleted_at
@@ -137,7 +141,7 @@ def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
     assert do(house, "restore", Chosen(deleted_at=moment)).changed == 3
 
 
-def test_two_in_the_trash_who_share_a_name_are_not_restored_both(house: House) -> None:
+def test_two_in_the_trash_who_share_a_name_are_not_restored_both(house: SecuredApp) -> None:
     users = []
     for _ in range(2):
         users.append(house.make(username="ada"))
@@ -147,7 +151,7 @@ def test_two_in_the_trash_who_share_a_name_are_not_restored_both(house: House) -
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(house: House, action: Action) -> None:
+def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(house: SecuredApp, action: Action) -> None:
     users = prepared(house, action)
     assert "trash" in refused(Conflict, house, action, all_like(q="crowd", deleted=action != "restore"))
     if action != "restore":
@@ -168,6 +172,6 @@ def test_users_are_chosen_in_exactly_one_way(given: dict[str, Any]) -> None:
         Chosen(**given)
 
 
-def test_a_role_has_to_be_given(house: House) -> None:
+def test_a_role_has_to_be_given(house: SecuredApp) -> None:
     with pytest.raises(Invalid):
         do(house, "role", all_like(), role=None)

@@ -6,18 +6,18 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from racing import at_once
-from rows import history, plainly
 
 from app.infra.postgres import Statement
 from app.services import hot_users, users
 from app.services.statements import WRITTEN
+from tests.support.api_client import ApiClient
+from tests.support.concurrency import at_once
+from tests.support.rows import history, plainly
 
 
 def test_changes_of_different_fields_at_once_all_arrive(
-    app: Flask, api: Door, database: psycopg.Connection[Any]
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     path, rounds = f"/users/{api.make(username='ada')['id']}", 12
     tracks = [
@@ -31,7 +31,7 @@ def test_changes_of_different_fields_at_once_all_arrive(
     ]
 
     def change(track: Callable[[int], Any]) -> list[int]:
-        door, versions = Door(app), []
+        door, versions = ApiClient(app), []
         for number in range(1, rounds + 1):
             answer = door.patch(path, track(number))
             assert answer.status_code == 200, answer.text
@@ -57,13 +57,13 @@ def test_changes_of_different_fields_at_once_all_arrive(
     assert user["version"] == 1 + 6 * rounds + rounds - 1
 
 
-def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: Door) -> None:
+def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: ApiClient) -> None:
     path = f"/users/{api.make()['id']}"
     for number in range(1, 16):
         tag = {"If-Match": f'"{number}"'}
         answers = at_once(
             [
-                lambda n=n, tag=tag: Door(app).patch(path, {"attributes": {"n": f"{tag} {n}"}}, headers=tag)
+                lambda n=n, tag=tag: ApiClient(app).patch(path, {"attributes": {"n": f"{tag} {n}"}}, headers=tag)
                 for n in range(6)
             ]
         )
@@ -74,7 +74,7 @@ def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: Door)
 @pytest.mark.parametrize("losses", [0, 1, 2, 3, 4])
 def test_who_loses_again_and_again_gets_a_lock(
     app: Flask,
-    api: Door,
+    api: ApiClient,
     database: psycopg.Connection[Any],
     spied: list[Statement],
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +106,7 @@ def test_who_loses_again_and_again_gets_a_lock(
 
 @pytest.mark.parametrize("condition", ["If-Match", "none"])
 def test_if_match_is_asked_again_after_each_loss(
-    api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, condition: str
+    api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
     user = api.make()
     faster = "UPDATE users SET version = version + 1 WHERE version = 1"
@@ -118,7 +118,7 @@ def test_if_match_is_asked_again_after_each_loss(
 
 @pytest.mark.parametrize("gone", ["trash", "purged"])
 def test_who_goes_between_look_and_change_is_not_there(
-    api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, gone: str
+    api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
     user = api.make()
     going = "UPDATE users SET deleted_at = now()" if gone == "trash" else "DELETE FROM users"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from door import Door
 from flask import Flask
 
 from embedded import Stack
+from tests.support.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery"
@@ -25,7 +25,7 @@ ORIGIN = {"Origin": "http://localhost"}
 
 
 @pytest.fixture
-def flask(app: Flask, api: Door) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
+def flask(app: Flask, api: ApiClient) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
     """Run `flask WORDS`, as typed; errors end it as they would in a shell."""
 
     def run(*words: str, stdin: str | None = None) -> Result:
@@ -54,7 +54,7 @@ def history(browser: Any) -> list[dict[str, Any]]:
     return browser.get(f"/api/users/{me}/history").json
 
 
-def test_the_first_administrator_closes_the_service(app: Flask, api: Door, flask: Callable[..., Result]) -> None:
+def test_the_first_administrator_closes_the_service(app: Flask, api: ApiClient, flask: Callable[..., Result]) -> None:
     assert api.get("/users").status_code == 200
     done = ada(flask, "--name", "Ada Lovelace", "--username", "ada")
     assert re.match(r"Made ada, admin, with the id [0-9a-f-]{36}\.\nThe service is closed now", done.stdout)
@@ -67,7 +67,7 @@ def test_the_first_administrator_closes_the_service(app: Flask, api: Door, flask
     assert history(browser)[-1]["actor"] == "flask users create"
 
 
-def test_a_second_user_closes_nothing(flask: Callable[..., Result], api: Door) -> None:
+def test_a_second_user_closes_nothing(flask: Callable[..., Result], api: ApiClient) -> None:
     assert "closed" not in ada(flask, role="member").output
     assert api.get("/users").status_code == 200
     more = flask("users", "create", "--username", "root", "--role", "admin", "--password-stdin", stdin=PASSWORD)
@@ -211,7 +211,7 @@ def test_a_user_who_is_not_there_is_named(flask: Callable[..., Result], words: t
 )
 @pytest.mark.parametrize("meets", ["email", "id"])
 def test_a_name_that_fits_several_users_is_refused(
-    api: Door, flask: Callable[..., Result], words: tuple[str, ...], meets: str
+    api: ApiClient, flask: Callable[..., Result], words: tuple[str, ...], meets: str
 ) -> None:
     """Fault 33: `flask users password NAME` changed another user when the name was ambiguous."""
     boss = api.make(username="boss", email="boss@corp.example")
@@ -229,7 +229,7 @@ def test_a_name_that_fits_several_users_is_refused(
 
 
 @pytest.mark.parametrize("field", ["username", "email", "id"])
-def test_a_user_is_named_by_username_email_or_id(api: Door, flask: Callable[..., Result], field: str) -> None:
+def test_a_user_is_named_by_username_email_or_id(api: ApiClient, flask: Callable[..., Result], field: str) -> None:
     """Fault 33: who is listed as one of several can be named by the id."""
     users = [api.make(username="boss", email="boss@corp.example"), api.make(username="corp", email="c@corp.example")]
     done = flask("users", "password", users[0][field], "--password-stdin", stdin=OTHER)
@@ -237,7 +237,9 @@ def test_a_user_is_named_by_username_email_or_id(api: Door, flask: Callable[...,
     assert [api.get(f"/users/{user['id']}").json["version"] for user in users] == [2, 1]
 
 
-def test_the_secret_of_a_new_token_is_all_there_is_on_standard_output(api: Door, flask: Callable[..., Result]) -> None:
+def test_the_secret_of_a_new_token_is_all_there_is_on_standard_output(
+    api: ApiClient, flask: Callable[..., Result]
+) -> None:
     ada(flask)
     words = ("--name", "ci", "--role", "viewer", "--user", "ada@example.org", "--expires-in", "90d")
     done = flask("tokens", "create", *words)
@@ -252,7 +254,7 @@ def test_the_secret_of_a_new_token_is_all_there_is_on_standard_output(api: Door,
     assert api.get(f"/users/{user_id}/history", headers=bearer).json[0]["actor"] == "flask tokens create"
 
 
-def test_tokens_are_listed_without_their_secrets_and_revoked(api: Door, flask: Callable[..., Result]) -> None:
+def test_tokens_are_listed_without_their_secrets_and_revoked(api: ApiClient, flask: Callable[..., Result]) -> None:
     ada(flask)
     secret = flask("tokens", "create", "--name", "ci", "--role", "admin", "--user", "ada@example.org").stdout.strip()
     bearer = {"Authorization": f"Bearer {secret}"}

@@ -3,14 +3,15 @@
 import uuid
 
 import pytest
-from door import Door
+
+from tests.support.api_client import ApiClient
 
 CURRENT = ['"2"', '"1", "2"', '"x","2" ,"y"', "*"]
 OTHER = ['"1"', '"1", "3"', '""', '"02"']
 
 
 @pytest.fixture
-def path(api: Door) -> str:
+def path(api: ApiClient) -> str:
     """The path of a user at version 2."""
     user = api.make()
     path = f"/users/{user['id']}"
@@ -19,14 +20,14 @@ def path(api: Door) -> str:
 
 
 @pytest.mark.parametrize("tag", [*CURRENT, 'W/"2"', 'W/"1", W/"2"'])
-def test_reading_what_one_has_is_304_without_a_body(api: Door, path: str, tag: str) -> None:
+def test_reading_what_one_has_is_304_without_a_body(api: ApiClient, path: str, tag: str) -> None:
     answer = api.get(path, headers={"If-None-Match": tag})
     assert answer.status_code == 304
     assert answer.headers["ETag"] == '"2"'
 
 
 @pytest.mark.parametrize("tag", [*OTHER, 'W/"1"'])
-def test_reading_what_changed_gives_it(api: Door, path: str, tag: str) -> None:
+def test_reading_what_changed_gives_it(api: ApiClient, path: str, tag: str) -> None:
     answer = api.get(path, headers={"If-None-Match": tag})
     assert answer.status_code == 200
     assert answer.json["version"] == 2
@@ -35,7 +36,7 @@ def test_reading_what_changed_gives_it(api: Door, path: str, tag: str) -> None:
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("tag", CURRENT)
 def test_a_write_goes_on_while_the_version_is_the_one_that_was_read(
-    api: Door, path: str, method: str, tag: str
+    api: ApiClient, path: str, method: str, tag: str
 ) -> None:
     body = {} if method == "DELETE" else {"json": {"username": "third"}}
     assert api(method, path, headers={"If-Match": tag}, **body).status_code in (200, 204)
@@ -43,14 +44,16 @@ def test_a_write_goes_on_while_the_version_is_the_one_that_was_read(
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("tag", [*OTHER, 'W/"2"', "", "garbage"])
-def test_a_write_on_another_version_is_412_and_changes_nothing(api: Door, path: str, method: str, tag: str) -> None:
+def test_a_write_on_another_version_is_412_and_changes_nothing(
+    api: ApiClient, path: str, method: str, tag: str
+) -> None:
     before = api.get(path).json
     body = {} if method == "DELETE" else {"json": {"username": "third"}}
     assert api(method, path, headers={"If-Match": tag}, **body).status_code == 412
     assert api.get(path).json == before
 
 
-def test_purge_and_restore_take_if_match_too(api: Door, path: str) -> None:
+def test_purge_and_restore_take_if_match_too(api: ApiClient, path: str) -> None:
     assert api.delete(f"{path}?purge=true", headers={"If-Match": '"1"'}).status_code == 412
     assert api.delete(path, headers={"If-Match": '"2"'}).status_code == 204
     assert api.post(f"{path}/restore", headers={"If-Match": '"2"'}).status_code == 412
@@ -58,7 +61,7 @@ def test_purge_and_restore_take_if_match_too(api: Door, path: str) -> None:
     assert api.delete(f"{path}?purge=true", headers={"If-Match": '"4"'}).status_code == 204
 
 
-def test_put_that_only_creates_is_412_when_somebody_is_there(api: Door, path: str) -> None:
+def test_put_that_only_creates_is_412_when_somebody_is_there(api: ApiClient, path: str) -> None:
     answer = api.put(path, {"username": "third"}, headers={"If-None-Match": "*"})
     assert answer.status_code == 412
     new = f"/users/{uuid.uuid4()}"
@@ -67,26 +70,26 @@ def test_put_that_only_creates_is_412_when_somebody_is_there(api: Door, path: st
 
 
 @pytest.mark.parametrize("tag", ["*", '"1"'])
-def test_put_that_only_replaces_is_412_when_nobody_is_there(api: Door, tag: str) -> None:
+def test_put_that_only_replaces_is_412_when_nobody_is_there(api: ApiClient, tag: str) -> None:
     new = f"/users/{uuid.uuid4()}"
     assert api.put(new, {"username": "a"}, headers={"If-Match": tag}).status_code == 412
     assert api.get(new).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_a_condition_on_nobody_is_404(api: Door, method: str) -> None:
+def test_a_condition_on_nobody_is_404(api: ApiClient, method: str) -> None:
     body = {"json": {}} if method == "PATCH" else {}
     assert api(method, f"/users/{uuid.uuid4()}", headers={"If-Match": '"1"'}, **body).status_code == 404
 
 
-def test_no_change_keeps_the_etag_and_any_change_makes_a_new_one(api: Door, path: str) -> None:
+def test_no_change_keeps_the_etag_and_any_change_makes_a_new_one(api: ApiClient, path: str) -> None:
     assert api.patch(path, {"name": "second"}).headers["ETag"] == '"2"'
     assert api.patch(path, {"name": "third"}).headers["ETag"] == '"3"'
     api.delete(path)
     assert api.post(f"{path}/restore").headers["ETag"] == '"5"'
 
 
-def test_an_old_etag_never_comes_to_life_again(api: Door, path: str) -> None:
+def test_an_old_etag_never_comes_to_life_again(api: ApiClient, path: str) -> None:
     api.delete(f"{path}?purge=true")
     made = api.put(path, {"username": "somebody-else"})
     assert made.status_code == 201

@@ -8,14 +8,14 @@ from urllib.parse import quote, urlsplit
 import psycopg
 import pytest
 import redis
-from odd_passwords import odd_passwords
 from psycopg import sql
-from running import Service, run_program
 
 from app.config import load_settings
 from app.errors import SettingsError
 from app.infra.cache import open_client
 from embedded import Stack
+from tests.support.odd_passwords import odd_passwords
+from tests.support.service_process import Service, run_program
 
 UNESCAPED = ("@", "/", "#", "?", "[", "]", "%zz", "%", "a@b/c#d", "/@", "%00", "[::1]")
 """What a password in a URL may not hold as it is."""

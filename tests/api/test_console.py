@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable
 
 import pytest
-from browsing import PASSWORD, form_of, make, send, version, versions
-from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
+
+from tests.support.api_client import ApiClient
+from tests.support.console_client import PASSWORD, form_of, make, send, version, versions
 
 
 def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClient) -> None:
@@ -183,7 +184,7 @@ def test_a_page_of_another_site_changes_nothing(admin: FlaskClient) -> None:
     assert admin.get(path).status_code == 200
 
 
-def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: Door) -> None:
+def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: ApiClient) -> None:
     api.make(name="Bob")
     page = app.test_client().get("/people")
     assert page.status_code == 200

@@ -5,9 +5,9 @@ from http import HTTPStatus
 
 import pytest
 from flask import Flask
-from people import OURS, House, Person, cookie_of
 
 from app.web.access import COOKIE
+from tests.support.secured_app import OURS, SecuredApp, UserClient, cookie_of
 
 FOREIGN = [
     "theme=gr\xfcn",
@@ -34,11 +34,11 @@ SCHEMES = [
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_no_other_cookie_ends_a_session(house: House, foreign: str) -> None:
+def test_no_other_cookie_ends_a_session(house: SecuredApp, foreign: str) -> None:
     """Fault 6: cookies of other applications, and of other hosts under our own name, are sent to us as well."""
     good = f"{COOKIE}={house.secret(house.make('editor'))}"
     for cookie in (f"{foreign}; {good}", f"{good}; {foreign}", f"{foreign}; {good}; {foreign}"):
-        person = Person(house.app, {"Cookie": cookie, **OURS}, {})
+        person = UserClient(house.app, {"Cookie": cookie, **OURS}, {})
         assert person.get("/me").status_code == HTTPStatus.OK, cookie
         person.make()
         page = person._client.get("/people", headers=person.headers)
@@ -46,7 +46,7 @@ def test_no_other_cookie_ends_a_session(house: House, foreign: str) -> None:
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_a_browser_with_any_cookie_can_sign_in_and_out(house: House, foreign: str) -> None:
+def test_a_browser_with_any_cookie_can_sign_in_and_out(house: SecuredApp, foreign: str) -> None:
     """Fault 6: it was led from the sign-in page to the sign-in page for ever."""
     house.make(username="ada", password="correct horse battery")
     browser = house.app.test_client(use_cookies=False)
@@ -61,7 +61,7 @@ def test_a_browser_with_any_cookie_can_sign_in_and_out(house: House, foreign: st
     assert browser.get("/profile", headers=headers).location.startswith("/sign-in")
 
 
-def test_signing_in_ends_every_session_that_the_request_came_with(house: House) -> None:
+def test_signing_in_ends_every_session_that_the_request_came_with(house: SecuredApp) -> None:
     """Fault 6: the first cookie of our name need not be the session."""
     user = house.make(username="ada", password="correct horse battery")
     earlier = house.secret(user)
@@ -70,7 +70,7 @@ def test_signing_in_ends_every_session_that_the_request_came_with(house: House) 
     assert house.by_cookie(earlier).get("/me").status_code == HTTPStatus.UNAUTHORIZED
 
 
-def test_the_language_is_kept_beside_any_cookie(house: House) -> None:
+def test_the_language_is_kept_beside_any_cookie(house: SecuredApp) -> None:
     """Fault 6: the other cookie that we read."""
     browser = house.app.test_client(use_cookies=False)
     for cookie in ("theme=gr\xfcn; fsa_language=fr", 'a="; fsa_language=fr', "fsa_language=xx; fsa_language=fr"):
@@ -78,7 +78,7 @@ def test_the_language_is_kept_beside_any_cookie(house: House) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_scheme_that_is_not_ours_is_ignored(house: House, scheme: str) -> None:
+def test_a_scheme_that_is_not_ours_is_ignored(house: SecuredApp, scheme: str) -> None:
     """Fault 8: a proxy in front may want its own credential; the cookie decides, and without one there is none."""
     foreign = {"Authorization": scheme}
     person = house.by_session(house.make("editor"))
@@ -92,12 +92,12 @@ def test_a_scheme_that_is_not_ours_is_ignored(house: House, scheme: str) -> None
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_scheme_that_is_not_ours_lets_no_other_page_in(house: House, scheme: str) -> None:
+def test_a_scheme_that_is_not_ours_lets_no_other_page_in(house: SecuredApp, scheme: str) -> None:
     """Fault 8: browsers send Basic by themselves, so it proves nothing about who asks."""
     user = house.make("editor")
     for origin in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}):
         headers = {"Cookie": f"{COOKIE}={house.secret(user)}", "Authorization": scheme, **origin}
-        answer = Person(house.app, headers, {}).post("/users", {"username": "forged"})
+        answer = UserClient(house.app, headers, {}).post("/users", {"username": "forged"})
         assert answer.status_code == HTTPStatus.FORBIDDEN, origin
 
 
@@ -108,7 +108,7 @@ def test_in_an_open_service_it_lets_no_other_page_in_either(
     scheme: str,
 ) -> None:
     """Fault 8: there nobody needs a credential at all."""
-    nobody = Person(make_app(), {"Authorization": scheme}, {})
+    nobody = UserClient(make_app(), {"Authorization": scheme}, {})
     forged = nobody.post("/users", {"username": "forged"}, headers={"Origin": "http://evil.example"})
     assert forged.status_code == HTTPStatus.FORBIDDEN
     assert nobody.post("/users", {"username": "own"}).status_code == HTTPStatus.CREATED
@@ -128,7 +128,7 @@ def test_in_an_open_service_it_lets_no_other_page_in_either(
     ],
 )
 def test_a_browser_may_change_things_from_its_own_origin(
-    make_app: Callable[..., Flask], house: House, host: str, origin: str, proto: str, status: int
+    make_app: Callable[..., Flask], house: SecuredApp, host: str, origin: str, proto: str, status: int
 ) -> None:
     """Fault 7: by session, and signing in as well; directly, and behind a proxy that says `https,http`."""
     app = make_app(trusted_proxies="127.0.0.0/8")
@@ -139,9 +139,9 @@ def test_a_browser_may_change_things_from_its_own_origin(
         {"Forwarded": f"proto={proto}"},
     ):
         headers = {"Host": host, "Origin": origin, **chain}
-        person = Person(app, {"Cookie": f"{COOKIE}={house.secret(user)}", **headers}, {})
+        person = UserClient(app, {"Cookie": f"{COOKIE}={house.secret(user)}", **headers}, {})
         assert person.patch("/me", {"name": "Ada"}).status_code == status, chain
-        sent = Person(app, headers, {}).post("/session", {"username": "ada", "password": "correct horse battery"})
+        sent = UserClient(app, headers, {}).post("/session", {"username": "ada", "password": "correct horse battery"})
         assert sent.status_code == (201 if status == HTTPStatus.OK else status), chain
         if status == HTTPStatus.OK:
             assert ("Secure" in sent.headers["Set-Cookie"]) == (proto == "https")

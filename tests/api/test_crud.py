@@ -5,12 +5,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door, faulty, is_moment
+
+from tests.support.api_client import ApiClient, faulty, is_moment
 
 READ_ONLY = {"id": "x", "version": "nine", "created_at": 1, "updated_at": None, "deleted_at": [], "password": None}
 
 
-def test_a_new_user_has_the_defaults_of_the_contract(api: Door) -> None:
+def test_a_new_user_has_the_defaults_of_the_contract(api: ApiClient) -> None:
     answer = api.post("/users", {"email": "Ada@Example.org"})
     assert answer.status_code == 201
     user = answer.json
@@ -34,7 +35,7 @@ def test_a_new_user_has_the_defaults_of_the_contract(api: Door) -> None:
     assert api.get(answer.headers["Location"].removeprefix("/api")).json == user
 
 
-def test_a_new_user_keeps_all_that_was_sent(api: Door) -> None:
+def test_a_new_user_keeps_all_that_was_sent(api: ApiClient) -> None:
     fields = {
         "username": "Ünï.cøde-42",
         "email": "ada@example.test",
@@ -50,12 +51,12 @@ def test_a_new_user_keeps_all_that_was_sent(api: Door) -> None:
     assert "password" not in api.get(f"/users/{user['id']}").text
 
 
-def test_a_username_is_enough_and_is_the_name_when_that_is_left_out(api: Door) -> None:
+def test_a_username_is_enough_and_is_the_name_when_that_is_left_out(api: ApiClient) -> None:
     user = api.make(username="ada")
     assert (user["username"], user["email"], user["name"]) == ("ada", None, "ada")
 
 
-def test_a_name_made_from_a_long_username_keeps_the_rule_of_names(api: Door) -> None:
+def test_a_name_made_from_a_long_username_keeps_the_rule_of_names(api: ApiClient) -> None:
     user = api.make(username="u" * 254)
     assert user["name"] == "u" * 200
     again = api.put(f"/users/{user['id']}", user)
@@ -63,13 +64,13 @@ def test_a_name_made_from_a_long_username_keeps_the_rule_of_names(api: Door) -> 
 
 
 @pytest.mark.parametrize("body", [{}, {"name": "Ada"}, {"email": None}])
-def test_without_email_and_username_nobody_is_made(api: Door, body: dict[str, Any]) -> None:
+def test_without_email_and_username_nobody_is_made(api: ApiClient, body: dict[str, Any]) -> None:
     answer = api.post("/users", body)
     assert answer.status_code == 422
     assert faulty(answer) == {"email", "username"}
 
 
-def test_read_only_fields_of_a_body_are_ignored(api: Door) -> None:
+def test_read_only_fields_of_a_body_are_ignored(api: ApiClient) -> None:
     made = api.post("/users", {"username": "ada", **READ_ONLY})
     assert made.status_code == 201, made.text
     user = made.json
@@ -81,7 +82,7 @@ def test_read_only_fields_of_a_body_are_ignored(api: Door) -> None:
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch"])
-def test_an_unknown_field_is_refused_by_name(api: Door, method: str) -> None:
+def test_an_unknown_field_is_refused_by_name(api: ApiClient, method: str) -> None:
     user = api.make()
     path = "/users" if method == "post" else f"/users/{user['id']}"
     answer = getattr(api, method)(path, {"username": "new", "emial": "a@example.org"})
@@ -90,7 +91,7 @@ def test_an_unknown_field_is_refused_by_name(api: Door, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch"])
-def test_all_bad_fields_are_named_at_once(api: Door, method: str) -> None:
+def test_all_bad_fields_are_named_at_once(api: ApiClient, method: str) -> None:
     user = api.make()
     bad = {
         "username": "a b",
@@ -108,13 +109,13 @@ def test_all_bad_fields_are_named_at_once(api: Door, method: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"null", b"true"])
-def test_a_body_that_is_no_object_is_refused(api: Door, body: bytes) -> None:
+def test_a_body_that_is_no_object_is_refused(api: ApiClient, body: bytes) -> None:
     assert api.post("/users", body).status_code == 422
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
 @pytest.mark.parametrize(("one", "other"), [("ada@example.org", "ADA@Example.ORG"), ("é@example.org", "É@example.org")])
-def test_a_taken_name_is_409_and_named_in_any_case(api: Door, field: str, one: str, other: str) -> None:
+def test_a_taken_name_is_409_and_named_in_any_case(api: ApiClient, field: str, one: str, other: str) -> None:
     api.make(**{field: one})
     second = {"username": "second", field: other}
     answer = api.post("/users", second)
@@ -126,7 +127,7 @@ def test_a_taken_name_is_409_and_named_in_any_case(api: Door, field: str, one: s
     assert len(api.listed()) == 2
 
 
-def test_many_users_may_have_no_email(api: Door) -> None:
+def test_many_users_may_have_no_email(api: ApiClient) -> None:
     api.make(username="a", email=None)
     api.make(username="b", email=None)
     assert len(api.listed()) == 2
@@ -152,14 +153,14 @@ def test_many_users_may_have_no_email(api: Door) -> None:
     ids=lambda text: text[:20],
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-def test_what_is_nobodys_id_is_404(api: Door, method: str, user_id: str) -> None:
+def test_what_is_nobodys_id_is_404(api: ApiClient, method: str, user_id: str) -> None:
     body = {"json": {}} if method == "PATCH" else {}
     assert api(method, f"/users/{user_id}", **body).status_code == 404
     assert api("GET", f"/users/{user_id}/history").status_code == 404
     assert api("POST", f"/users/{user_id}/restore").status_code == 404
 
 
-def test_put_creates_under_the_id_that_the_client_chose(api: Door) -> None:
+def test_put_creates_under_the_id_that_the_client_chose(api: ApiClient) -> None:
     user_id = "0198c0de-0000-7000-8000-000000000001"
     answer = api.put(f"/users/{user_id}", {"username": "ada"})
     assert answer.status_code == 201
@@ -169,11 +170,11 @@ def test_put_creates_under_the_id_that_the_client_chose(api: Door) -> None:
     assert api.put(f"/users/{user_id.upper()}", {"username": "ada"}).status_code == 200
 
 
-def test_put_under_what_is_no_id_is_404(api: Door) -> None:
+def test_put_under_what_is_no_id_is_404(api: ApiClient) -> None:
     assert api.put("/users/nobody", {"username": "ada"}).status_code == 404
 
 
-def test_put_replaces_all_and_what_is_left_out_takes_its_default(api: Door) -> None:
+def test_put_replaces_all_and_what_is_left_out_takes_its_default(api: ApiClient) -> None:
     user = api.make(email="ada@example.org", name="Ada", role="admin", active=False, attributes={"a": 1})
     answer = api.put(f"/users/{user['id']}", {"username": "ada"})
     assert answer.status_code == 200
@@ -185,7 +186,7 @@ def test_put_replaces_all_and_what_is_left_out_takes_its_default(api: Door) -> N
     assert new["updated_at"] > user["updated_at"]
 
 
-def test_what_get_gave_can_be_sent_back_with_put_and_changes_nothing(api: Door) -> None:
+def test_what_get_gave_can_be_sent_back_with_put_and_changes_nothing(api: ApiClient) -> None:
     made = api.make(email="ada@example.org", name="Ada", attributes={"x": [1, 2.0, None], "s": "ä"}, password="p" * 10)
     got = api.get(f"/users/{made['id']}")
     answer = api.put(f"/users/{made['id']}", got.data)
@@ -194,7 +195,7 @@ def test_what_get_gave_can_be_sent_back_with_put_and_changes_nothing(api: Door) 
     assert api.get(f"/users/{made['id']}/history").json[0]["action"] == "created"
 
 
-def test_patch_changes_what_it_names_and_nothing_else(api: Door) -> None:
+def test_patch_changes_what_it_names_and_nothing_else(api: ApiClient) -> None:
     user = api.make(email="ada@example.org", name="Ada", attributes={"a": 1})
     answer = api.patch(f"/users/{user['id']}", {"name": "Countess", "role": "editor"})
     assert answer.status_code == 200
@@ -207,13 +208,13 @@ def test_patch_changes_what_it_names_and_nothing_else(api: Door) -> None:
 @pytest.mark.parametrize(
     "kind", ["application/json", "application/merge-patch+json", "application/json; charset=UTF-8"]
 )
-def test_patch_takes_both_media_types(api: Door, kind: str) -> None:
+def test_patch_takes_both_media_types(api: ApiClient, kind: str) -> None:
     user = api.make()
     answer = api.patch(f"/users/{user['id']}", b'{"name": "Ada"}', content_type=kind)
     assert answer.json["name"] == "Ada"
 
 
-def test_null_in_a_patch_gives_the_default_back(api: Door) -> None:
+def test_null_in_a_patch_gives_the_default_back(api: ApiClient) -> None:
     user = api.make(username="ada", email="a@example.org", name="Ada", role="admin", active=False, attributes={"a": 1})
     nulls = dict.fromkeys(("username", "email", "name", "role", "active", "attributes"))
     without_email = {name: value for name, value in nulls.items() if name not in ("email", "username")}
@@ -225,14 +226,14 @@ def test_null_in_a_patch_gives_the_default_back(api: Door) -> None:
     assert faulty(answer) == {"email", "username"}
 
 
-def test_attributes_are_merged_as_rfc_7396_says(api: Door) -> None:
+def test_attributes_are_merged_as_rfc_7396_says(api: ApiClient) -> None:
     user = api.make(attributes={"a": {"b": 1, "c": {"d": 2}}, "e": [1, 2], "f": "x", "g": 1})
     patch = {"a": {"b": None, "c": {"new": {"n": None}}}, "e": [None], "f": {"deep": 1, "none": None}, "h": None}
     new = api.patch(f"/users/{user['id']}", {"attributes": patch}).json
     assert new["attributes"] == {"a": {"c": {"d": 2, "new": {}}}, "e": [None], "f": {"deep": 1}, "g": 1}
 
 
-def test_the_rules_of_attributes_hold_after_merging(api: Door) -> None:
+def test_the_rules_of_attributes_hold_after_merging(api: ApiClient) -> None:
     user = api.make(attributes={"a": "x" * 9000})
     answer = api.patch(f"/users/{user['id']}", {"attributes": {"b": "y" * 9000}})
     assert answer.status_code == 422
@@ -241,14 +242,14 @@ def test_the_rules_of_attributes_hold_after_merging(api: Door) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"name": "Ada"}, {"attributes": {}}, {"attributes": {"x": None}}])
-def test_a_patch_that_changes_nothing_makes_no_version(api: Door, body: dict[str, Any]) -> None:
+def test_a_patch_that_changes_nothing_makes_no_version(api: ApiClient, body: dict[str, Any]) -> None:
     user = api.make(name="Ada", attributes={"a": 1})
     answer = api.patch(f"/users/{user['id']}", body)
     assert answer.json == user
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
-def test_one_and_true_and_one_point_zero_are_three_attributes(api: Door) -> None:
+def test_one_and_true_and_one_point_zero_are_three_attributes(api: ApiClient) -> None:
     user = api.make(attributes={"x": 1})
     for version, value in enumerate((True, 1.0, 1), start=2):
         new = api.patch(f"/users/{user['id']}", {"attributes": {"x": value}}).json
@@ -256,7 +257,7 @@ def test_one_and_true_and_one_point_zero_are_three_attributes(api: Door) -> None
         assert type(new["attributes"]["x"]) is type(value)
 
 
-def test_a_deleted_user_is_gone_and_a_second_delete_is_404(api: Door) -> None:
+def test_a_deleted_user_is_gone_and_a_second_delete_is_404(api: ApiClient) -> None:
     user = api.make()
     path = f"/users/{user['id']}"
     assert api.delete(path).status_code == 204
@@ -266,7 +267,7 @@ def test_a_deleted_user_is_gone_and_a_second_delete_is_404(api: Door) -> None:
     assert api.listed() == []
 
 
-def test_passwords_are_kept_as_argon2id_and_nowhere_else(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_passwords_are_kept_as_argon2id_and_nowhere_else(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user = api.make(password="correct horse battery")
     (kept,) = database.execute("SELECT password_hash FROM users").fetchone()
     assert kept.startswith("$argon2id$")
@@ -280,8 +281,8 @@ def test_passwords_are_kept_as_argon2id_and_nowhere_else(api: Door, database: ps
     assert database.execute("SELECT password_hash FROM users").fetchone() == (None,)
 
 
-def test_the_exercise_finds_the_same_routes_at_the_root(app, api: Door) -> None:
-    root = Door(app, base="")
+def test_the_exercise_finds_the_same_routes_at_the_root(app, api: ApiClient) -> None:
+    root = ApiClient(app, base="")
     user = root.make(username="ada")
     assert root.get(f"/users/{user['id']}").json == api.get(f"/users/{user['id']}").json
     assert root.listed() == api.listed() == [user]

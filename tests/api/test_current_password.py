@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browsing import send, version
-from door import faulty
-from people import PASSWORD, House, Person, cookie_of
 
 from app.services import passwords
+from tests.support.api_client import faulty
+from tests.support.console_client import send, version
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient, cookie_of
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -19,11 +19,11 @@ CHANGES: tuple[dict[str, Any], ...] = ({"email": "new@example.org"}, {"email": N
 ROLES = ("member", "viewer", "editor", "admin")
 
 
-def ada(house: House, role: str = "member") -> dict[str, Any]:
+def ada(house: SecuredApp, role: str = "member") -> dict[str, Any]:
     return house.make(role, username="ada", email="ada@example.org", password=PASSWORD)
 
 
-def change(who: Person, way: str, fields: dict[str, Any]) -> Any:
+def change(who: UserClient, way: str, fields: dict[str, Any]) -> Any:
     method, path = way.format(id=who.id).split()
     return who.patch(path, fields) if method == "patch" else who.put(path, {**who.user, **fields})
 
@@ -31,7 +31,7 @@ def change(who: Person, way: str, fields: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fields", CHANGES, ids=str)
 @pytest.mark.parametrize("role", ROLES)
-def test_it_takes_the_current_password(house: House, role: str, fields: dict[str, Any], way: str) -> None:
+def test_it_takes_the_current_password(house: SecuredApp, role: str, fields: dict[str, Any], way: str) -> None:
     user = ada(house, role)
     who = house.by_session(user, OLD_S)
     for given in ({}, {"current_password": None}, {"current_password": "not the password"}, {"current_password": ""}):
@@ -45,7 +45,7 @@ def test_it_takes_the_current_password(house: House, role: str, fields: dict[str
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_administrators_own_username_takes_it_too(house: House, way: str) -> None:
+def test_an_administrators_own_username_takes_it_too(house: SecuredApp, way: str) -> None:
     who = house.by_session(ada(house, "admin"), OLD_S)
     assert faulty(change(who, way, {"username": "boss"})) == {"current_password"}
     assert change(who, way, {"username": "boss", "current_password": PASSWORD}).json["username"] == "boss"
@@ -53,7 +53,7 @@ def test_an_administrators_own_username_takes_it_too(house: House, way: str) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fields", CHANGES, ids=str)
-def test_soon_after_signing_in_nobody_is_asked_again(house: House, fields: dict[str, Any], way: str) -> None:
+def test_soon_after_signing_in_nobody_is_asked_again(house: SecuredApp, fields: dict[str, Any], way: str) -> None:
     user = ada(house)
     wrong = change(house.by_session(user), way, {**fields, "current_password": "not the password"})
     assert (wrong.status_code, faulty(wrong)) == (403, {"current_password"})
@@ -62,7 +62,7 @@ def test_soon_after_signing_in_nobody_is_asked_again(house: House, fields: dict[
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_no_sign_in_field_takes_no_password(house: House, way: str) -> None:
+def test_what_is_no_sign_in_field_takes_no_password(house: SecuredApp, way: str) -> None:
     user = ada(house)
     who = house.by_session(user, OLD_S)
     for fields in (
@@ -75,7 +75,7 @@ def test_what_is_no_sign_in_field_takes_no_password(house: House, way: str) -> N
         assert change(who, way, fields).status_code == 200, fields
 
 
-def test_what_others_are_given_takes_no_password(house: House) -> None:
+def test_what_others_are_given_takes_no_password(house: SecuredApp) -> None:
     user = ada(house)
     for role in ("editor", "admin"):
         who = house.by_session(house.make(role), OLD_S)
@@ -83,7 +83,7 @@ def test_what_others_are_given_takes_no_password(house: House) -> None:
             assert who.patch(f"/users/{user['id']}", fields).status_code == 200
 
 
-def test_a_new_id_of_a_session_is_no_sign_in(house: House) -> None:
+def test_a_new_id_of_a_session_is_no_sign_in(house: SecuredApp) -> None:
     user = ada(house)
     who = house.by_session(user, OLD_S)
     house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
@@ -93,7 +93,7 @@ def test_a_new_id_of_a_session_is_no_sign_in(house: House) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_guesses_of_it_are_counted(house: House, way: str) -> None:
+def test_guesses_of_it_are_counted(house: SecuredApp, way: str) -> None:
     user = ada(house)
     who = house.by_session(user, OLD_S)
     guess = {"email": "new@example.org", "current_password": "not the password"}
@@ -111,7 +111,7 @@ def test_guesses_of_it_are_counted(house: House, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ROLES)
-def test_a_token_does_not_change_how_its_user_signs_in(house: House, role: str, way: str) -> None:
+def test_a_token_does_not_change_how_its_user_signs_in(house: SecuredApp, role: str, way: str) -> None:
     user = ada(house, role)
     program = house.by_token(user)
     fields = [*CHANGES, *([{"username": "boss"}] if role == "admin" else [])]
@@ -127,7 +127,7 @@ def test_a_token_does_not_change_how_its_user_signs_in(house: House, role: str, 
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_token_does_not_replace_the_password_it_knows(house: House, role: str) -> None:
+def test_a_token_does_not_replace_the_password_it_knows(house: SecuredApp, role: str) -> None:
     user = ada(house, role)
     body = {"current_password": PASSWORD, "new_password": NEW}
     for of in ROLES[: ROLES.index(role) + 1]:
@@ -141,7 +141,7 @@ def test_a_token_does_not_replace_the_password_it_knows(house: House, role: str)
     assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
 
 
-def test_a_token_changes_how_others_sign_in(house: House) -> None:
+def test_a_token_changes_how_others_sign_in(house: SecuredApp) -> None:
     user = ada(house)
     for role in ("editor", "admin"):
         program = house.by_token(house.make(role))
@@ -149,7 +149,7 @@ def test_a_token_changes_how_others_sign_in(house: House) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: House, monkeypatch: Any, way: str) -> None:
+def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: SecuredApp, monkeypatch: Any, way: str) -> None:
     user, verified = ada(house), passwords.verified
     thief = house.by_session(user, OLD_S)
 
@@ -164,7 +164,7 @@ def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: House, mo
     assert house.admin.get(f"/users/{user['id']}").json["email"] == "ada@example.org"
 
 
-def test_it_is_neither_kept_nor_shown(house: House) -> None:
+def test_it_is_neither_kept_nor_shown(house: SecuredApp) -> None:
     user = ada(house)
     who = house.by_session(user, OLD_S)
     answer = who.patch("/me", {"email": "new@example.org", "current_password": PASSWORD})
@@ -175,7 +175,7 @@ def test_it_is_neither_kept_nor_shown(house: House) -> None:
     ]
 
 
-def test_it_is_declared_where_it_counts_and_nowhere_else(house: House) -> None:
+def test_it_is_declared_where_it_counts_and_nowhere_else(house: SecuredApp) -> None:
     schemas = house.nobody.get("/openapi.json").json["components"]["schemas"]
     for name in ("UserPatch", "UserReplacement", "PasswordChange"):
         assert schemas[name]["properties"]["current_password"]["writeOnly"] is True
@@ -188,7 +188,7 @@ def test_it_is_declared_where_it_counts_and_nowhere_else(house: House) -> None:
 
 
 @pytest.mark.parametrize("role", ["member", "admin"])
-def test_the_own_page_asks_for_it_when_the_sign_in_is_old(house: House, role: str) -> None:
+def test_the_own_page_asks_for_it_when_the_sign_in_is_old(house: SecuredApp, role: str) -> None:
     user = ada(house, role)
     own = f"/people/{user['id']}"
     fresh, old = house.by_session(user), house.by_session(user, OLD_S)
@@ -211,7 +211,7 @@ def test_the_own_page_asks_for_it_when_the_sign_in_is_old(house: House, role: st
     assert 'name="current_password"' not in house.admin._client.get(own, headers=house.admin.headers).text
 
 
-def test_the_own_page_says_so_in_french(house: House) -> None:
+def test_the_own_page_says_so_in_french(house: SecuredApp) -> None:
     old = house.by_session(ada(house), OLD_S)
     french = {**old.headers, "Accept-Language": "fr"}
     own = f"/people/{old.id}"
@@ -221,7 +221,7 @@ def test_the_own_page_says_so_in_french(house: House) -> None:
     assert "Est nécessaire pour modifier votre propre identifiant, adresse e-mail ou mot de passe" in answer.text
 
 
-def test_a_form_of_the_own_page_that_guesses_is_slowed_down(house: House) -> None:
+def test_a_form_of_the_own_page_that_guesses_is_slowed_down(house: SecuredApp) -> None:
     old = house.by_session(ada(house), OLD_S)
     form = {"email": "new@example.org", "version": "1", "current_password": "not the password"}
     own = f"/people/{old.id}"

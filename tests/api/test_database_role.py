@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
 from psycopg import sql
-from running import Service, run_program
 
 from app.config import Settings, load_settings
 from app.services.preparation import prepare
 from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.service_process import Service, run_program
 
 ROLE = "fullstack_app"
 FORBIDDEN = {
@@ -195,7 +195,7 @@ def test_an_owner_who_may_make_roles_is_enough(
     own = load_settings({}, database_url=url, database_role=role)
     assert prepare(own)
     assert prepare(own), "it is the same the second time"
-    door = Door(make_app(database_url=url, database_role=role))
+    door = ApiClient(make_app(database_url=url, database_role=role))
     assert door.make(username="ada")["username"] == "ada"
     with psycopg.connect(servers.postgres.url, dbname=urlsplit(url).path[1:], autocommit=True) as connection:
         connection.execute(f"DROP OWNED BY {role}")
@@ -222,7 +222,7 @@ def test_a_role_that_somebody_else_made_is_granted_what_it_needs(
     own = load_settings({}, database_url=url, database_role=role)
     database.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{own.role_password}'")
     assert prepare(own)
-    assert Door(make_app(database_url=url, database_role=role)).make(username="ada")["username"] == "ada"
+    assert ApiClient(make_app(database_url=url, database_role=role)).make(username="ada")["username"] == "ada"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
         connection.execute(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM {role}")
@@ -278,7 +278,7 @@ def test_a_backup_is_restored_where_the_role_is_not_there_yet(
 
 
 def test_what_only_an_owner_may_do_is_done_for_the_role(
-    api: Door, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
+    api: ApiClient, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     database.execute("SELECT gin_clean_pending_list('users_by_words')")
     api.make(username="ada")
@@ -287,7 +287,7 @@ def test_what_only_an_owner_may_do_is_done_for_the_role(
 
 
 def test_the_role_sees_the_statistics_by_which_searches_are_planned(
-    api: Door, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
+    api: ApiClient, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     for number in range(20):
         api.make(username=f"ada{number}")

@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from browsing import OWN, PASSWORD, hidden, make, send
 from flask import Flask
 from flask.testing import FlaskClient
+
+from tests.support.console_client import OWN, PASSWORD, hidden, make, send
 
 EVIL = {"name": "Mallory", "username": "mallory", "email": "mallory@evil.example", "role": "admin", "active": "on"}
 FOREIGN = [

@@ -6,15 +6,15 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from browsing import OWN, send
-from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
-from people import House
 from werkzeug.test import TestResponse
 
 from app.infra.shared import Phase
 from app.services import listing
+from tests.support.api_client import ApiClient
+from tests.support.console_client import OWN, send
+from tests.support.secured_app import SecuredApp
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
 FRENCH = {**BROWSER, "Accept-Language": "fr"}
@@ -57,7 +57,7 @@ def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Fla
     "accept", [None, "*/*", "application/json", "application/problem+json, text/html;q=0.9", "image/png"]
 )
 @pytest.mark.parametrize("path", UNKNOWN)
-def test_for_a_program_it_is_a_problem(api: Door, path: str, accept: str | None) -> None:
+def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | None) -> None:
     """Fault 11: only who prefers HTML gets it."""
     answer = api._client.get(path, headers={"Accept": accept} if accept else {})
     assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
@@ -109,7 +109,7 @@ def test_a_form_of_another_site_is_refused_with_a_page(admin: FlaskClient, app: 
             require_page(browser.post(path, headers={**BROWSER, "Origin": "http://evil.example"}), 403)
 
 
-def test_a_host_that_is_not_local_is_refused_with_a_page(api: Door) -> None:
+def test_a_host_that_is_not_local_is_refused_with_a_page(api: ApiClient) -> None:
     """Fault 11: 403 of a service that is open."""
     for path in ("/", "/people", "/nowhere"):
         require_page(api._client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
@@ -129,7 +129,7 @@ def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, m
     assert admin.get("/api/users", headers=BROWSER).mimetype == "application/problem+json"
 
 
-def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: Door, app: Flask) -> None:
+def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiClient, app: Flask) -> None:
     """Fault 11: 503, whose pages had no Retry-After."""
     state = app.extensions["fullstack"].state
     earlier, state.phase = state.phase, Phase.STARTING
@@ -170,7 +170,7 @@ def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, 
     assert english in part.text.replace("&#39;", "'")
 
 
-def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: Door) -> None:
+def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: ApiClient) -> None:
     """Fault 11: the history of a person has pages, too."""
     path = f"/people/{admin.get('/api/me').json['id']}"
     require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "Something in this address is not right")
@@ -209,7 +209,7 @@ def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
     require_page(answer, 413, "The form is too large.")
 
 
-def test_too_many_writes_are_told_with_the_time_to_wait(make_app: Callable[..., Flask], house: House) -> None:
+def test_too_many_writes_are_told_with_the_time_to_wait(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     """Fault 11: pages had no Retry-After."""
     app = make_app(write_limit=1)
     person = house.by_session(house.make("admin"))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from door import Door
 from flask import Blueprint, Flask, jsonify
-from running import ROOT, clean_environment
 
 from app.models import User
 from embedded import Stack
 from embedded.ports import free_port
+from tests.support.api_client import ApiClient
+from tests.support.service_process import ROOT, clean_environment
 
 # Step 2c, as printed but for the prefix under which it is registered.
 SNIPPET = """
@@ -86,7 +86,7 @@ def test_redis_and_postgres_are_found_by_their_parts_too(run: Run, servers: Stac
     assert done.stdout.strip() == "1 True", done.stderr
 
 
-def test_step_2_lists_users_without_an_application(run: Run, api: Door) -> None:
+def test_step_2_lists_users_without_an_application(run: Run, api: ApiClient) -> None:
     user = api.make(email="ada@example.org", attributes={"a": 1})
     script = "from app.models import User; import json; print(json.dumps([u.to_dict() for u in User.query.all()]))"
     done = run("-c", script)
@@ -95,7 +95,7 @@ def test_step_2_lists_users_without_an_application(run: Run, api: Door) -> None:
     assert "password" not in done.stdout
 
 
-def test_step_2_c_as_printed_serves_users_as_json(make_app: Callable[..., Flask], api: Door) -> None:
+def test_step_2_c_as_printed_serves_users_as_json(make_app: Callable[..., Flask], api: ApiClient) -> None:
     user = api.make(email="ada@example.org", name="Ada", attributes={"a": 1})
     scope: dict[str, Blueprint] = {"__name__": "exercise"}  # type: ignore[dict-item]
     exec(SNIPPET, scope)  # noqa: S102 - the exercise's own text
@@ -113,14 +113,14 @@ def test_step_2_c_as_printed_serves_users_as_json(make_app: Callable[..., Flask]
         assert client.get("/exercise/users").status_code == 200, "a connection of the pool was not given back"
 
 
-def test_models_are_the_ones_that_flask_sqlalchemy_knows(app: Flask, api: Door) -> None:
+def test_models_are_the_ones_that_flask_sqlalchemy_knows(app: Flask, api: ApiClient) -> None:
     user = api.make(username="ada")
     with app.app_context():
         assert str(User.query.filter_by(username="ada").one().id) == user["id"]
         assert jsonify([one.to_dict() for one in User.query.all()]).status_code == 200
 
 
-def test_flask_shell_has_all_at_hand(run: Run, api: Door) -> None:
+def test_flask_shell_has_all_at_hand(run: Run, api: ApiClient) -> None:
     api.make(username="ada")
     typed = "print(User.query.one().username, cache.ping(), db.session.execute('SELECT 7').scalar())\n"
     typed += "print(HistoryEntry.query.count())\n"

@@ -4,14 +4,14 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from door import SORTS
 from flask import Flask
-from lanes import Crowd, Lanes, given, require_same
-from leases import lend
-from people import House, Person
-from running import Service
 
 from app.web.access import COOKIE
+from tests.support.api_client import SORTS
+from tests.support.lanes import Crowd, Lanes, given, require_same
+from tests.support.leases import lend
+from tests.support.secured_app import SecuredApp, UserClient
+from tests.support.service_process import Service
 
 QUERIES = [
     "",
@@ -160,7 +160,7 @@ def test_in_a_service_without_administrator_both_lanes_answer_the_same(
 ) -> None:
     """Open to all on this machine; closed to others from the start, and then tokens count."""
     maker = make_app()
-    nobody = Person(maker, {}, {})
+    nobody = UserClient(maker, {}, {})
     user, viewer = nobody.make(username="bob"), nobody.make(username="vera", role="viewer")
     body = {"name": "t", "user_id": viewer["id"], "role": "viewer"}
     token = nobody.post("/tokens", body).json["token"]
@@ -177,7 +177,7 @@ def test_in_a_service_without_administrator_both_lanes_answer_the_same(
 
 
 def test_behind_a_trusted_proxy_links_are_those_of_who_asks(
-    make_app: Callable[..., Flask], people: House, crowd: Crowd
+    make_app: Callable[..., Flask], people: SecuredApp, crowd: Crowd
 ) -> None:
     app = make_app(trusted_proxies="10.0.0.0/8")
     lend(app)

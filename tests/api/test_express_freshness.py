@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from browsing import form_of
 from flask import Flask
-from lanes import Crowd, Lanes, require_same
-from people import PASSWORD, House, Person
-from running import Service
 
 from app.services import bulk
 from app.services.bulk import Chosen
 from app.services.history import Caller
 from app.web.access import COOKIE
+from tests.support.console_client import form_of
+from tests.support.lanes import Crowd, Lanes, require_same
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
+from tests.support.service_process import Service
 
 
-def _save(house: House, user: dict[str, Any]) -> Any:
+def _save(house: SecuredApp, user: dict[str, Any]) -> Any:
     browser, path = house.app.test_client(), f"/people/{user['id']}"
     browser.set_cookie(COOKIE, house.secret(house.admin.user))
     answer = browser.post(path, data=form_of(browser, path, name="New"), headers={"Origin": "http://localhost"})
@@ -27,18 +27,18 @@ def _save(house: House, user: dict[str, Any]) -> Any:
     return answer
 
 
-def _many(house: House, user: dict[str, Any]) -> None:
+def _many(house: SecuredApp, user: dict[str, Any]) -> None:
     with house.app.app_context():
         bulk.apply("deactivate", Chosen(ids=[uuid.UUID(user["id"])]), Caller())
 
 
-def _command(house: House, user: dict[str, Any]) -> None:
+def _command(house: SecuredApp, user: dict[str, Any]) -> None:
     runner = house.app.test_cli_runner()
     made = runner.invoke(args=["users", "password", user["username"], "--password-stdin"], input=f"{PASSWORD}\n")
     assert made.exit_code == 0, made.output
 
 
-WRITES: dict[str, Callable[[House, dict[str, Any]], Any]] = {
+WRITES: dict[str, Callable[[SecuredApp, dict[str, Any]], Any]] = {
     "PATCH": lambda house, user: house.admin.patch(f"/users/{user['id']}", {"name": "New"}),
     "PATCH of the role": lambda house, user: house.admin.patch(f"/users/{user['id']}", {"role": "viewer"}),
     "PUT": lambda house, user: house.admin.put(f"/users/{user['id']}", {"username": "bob", "name": "New"}),
@@ -52,7 +52,7 @@ WRITES: dict[str, Callable[[House, dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("door", WRITES)
-def test_after_a_write_through_any_door_the_next_answer_is_new(lanes: Lanes, people: House, door: str) -> None:
+def test_after_a_write_through_any_door_the_next_answer_is_new(lanes: Lanes, people: SecuredApp, door: str) -> None:
     user, token = people.make(username="bob"), people.token(people.admin.user)["token"]
     paths = [
         f"/api/users/{user['id']}",
@@ -76,7 +76,7 @@ def test_after_a_write_through_any_door_the_next_answer_is_new(lanes: Lanes, peo
     require_same(lanes, "/api/me", own)
 
 
-def test_who_is_new_or_back_is_in_the_next_page(lanes: Lanes, people: House) -> None:
+def test_who_is_new_or_back_is_in_the_next_page(lanes: Lanes, people: SecuredApp) -> None:
     token = people.token(people.admin.user)["token"]
     assert lanes.is_fast("/api/users", token)
     user = people.make(username="bob")
@@ -89,7 +89,7 @@ def test_who_is_new_or_back_is_in_the_next_page(lanes: Lanes, people: House) -> 
     assert b'"version":3' in lanes.fast("/api/users", token).body
 
 
-ENDS: dict[str, tuple[Callable[[House, dict[str, Any], dict[str, Any]], Any], str]] = {
+ENDS: dict[str, tuple[Callable[[SecuredApp, dict[str, Any], dict[str, Any]], Any], str]] = {
     "revoked": (lambda house, _, token: house.admin.delete(f"/tokens/{token['id']}"), "401"),
     "inactive": (lambda house, user, _: house.admin.patch(f"/users/{user['id']}", {"active": False}), "401"),
     "trash": (lambda house, user, _: house.admin.delete(f"/users/{user['id']}"), "401"),
@@ -103,7 +103,7 @@ ENDS: dict[str, tuple[Callable[[House, dict[str, Any], dict[str, Any]], Any], st
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_the_end_of_a_right_counts_at_the_next_request(lanes: Lanes, people: House, end: str) -> None:
+def test_the_end_of_a_right_counts_at_the_next_request(lanes: Lanes, people: SecuredApp, end: str) -> None:
     user, other = people.make("viewer", username="vera"), people.make(username="bob")
     token = people.token(user)
     paths = [f"/api/users/{other['id']}", "/api/users"]
@@ -117,7 +117,7 @@ def test_the_end_of_a_right_counts_at_the_next_request(lanes: Lanes, people: Hou
     assert lanes.fast("/api/me", token["token"]).status[:3] == ("200" if end == "lowered" else "401")
 
 
-def test_a_role_that_was_raised_is_whole_at_the_next_request(lanes: Lanes, people: House) -> None:
+def test_a_role_that_was_raised_is_whole_at_the_next_request(lanes: Lanes, people: SecuredApp) -> None:
     """A token of a viewer who becomes an editor stays a viewer's, and may act for its user no more."""
     user = people.make("viewer", username="vera")
     token = people.token(user)["token"]
@@ -128,7 +128,7 @@ def test_a_role_that_was_raised_is_whole_at_the_next_request(lanes: Lanes, peopl
     assert lanes.is_fast("/api/me", token)
 
 
-def test_a_token_is_over_when_its_time_has_come(lanes: Lanes, people: House) -> None:
+def test_a_token_is_over_when_its_time_has_come(lanes: Lanes, people: SecuredApp) -> None:
     ends_at = datetime.now(UTC) + timedelta(seconds=1.5)
     token = people.token(people.make("viewer"), expires_at=ends_at.isoformat())["token"]
     assert lanes.is_fast("/api/users", token)
@@ -137,7 +137,7 @@ def test_a_token_is_over_when_its_time_has_come(lanes: Lanes, people: House) -> 
 
 
 def test_what_a_second_host_finds_done_it_shows_as_done(
-    make_app: Callable[..., Flask], people: House, lanes: Lanes
+    make_app: Callable[..., Flask], people: SecuredApp, lanes: Lanes
 ) -> None:
     """A change that changes nothing is answered with what another host did; what is read next is no older."""
     user, token = people.make(username="bob"), people.token(people.admin.user)["token"]
@@ -145,7 +145,7 @@ def test_what_a_second_host_finds_done_it_shows_as_done(
     for path in paths:
         assert lanes.is_fast(path, token)
     # Of which nobody tells this one.
-    elsewhere = Person(make_app(), {"Authorization": f"Bearer {token}"}, {})
+    elsewhere = UserClient(make_app(), {"Authorization": f"Bearer {token}"}, {})
     done = elsewhere.patch(f"/users/{user['id']}", {"name": "New"})
     assert b'"version":1' in lanes.fast(paths[0], token).body, "it was told, and this test shows nothing"
     again = people.admin.patch(f"/users/{user['id']}", {"name": "New"})

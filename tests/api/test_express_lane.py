@@ -10,15 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask
-from lanes import Crowd, Lanes, require_same
-from leases import lend
-from people import House
 from sqlalchemy import event
 
 from app.infra.postgres import DeadlineConnection, Statement
 from app.infra.shared import Phase
 from app.services.tokens import Uses
 from app.web import watching
+from tests.support.lanes import Crowd, Lanes, require_same
+from tests.support.leases import lend
+from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_ids_differ_from_request_to_request(lanes: Lanes, crowd: Crowd) -> None:
 
 
 def test_a_note_of_a_tokens_use_is_made_each_minute(
-    lanes: Lanes, people: House, database: psycopg.Connection[Any]
+    lanes: Lanes, people: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     token = people.token(people.make("viewer"))
     uses = people.app.extensions["fullstack"].part(Uses)

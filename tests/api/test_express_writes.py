@@ -9,11 +9,11 @@ import orjson
 import psycopg
 import pytest
 from flask import Flask
-from lanes import Crowd, Given, Lanes
-from leases import lend
-from rows import columns, history
 
 from app.web import watching
+from tests.support.lanes import Crowd, Given, Lanes
+from tests.support.leases import lend
+from tests.support.rows import columns, history
 
 USER = "/api/users/{twin}"
 USERS = "/api/users"

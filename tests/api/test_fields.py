@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from door import Door, faulty
+
+from tests.support.api_client import ApiClient, faulty
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -96,7 +97,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in ACCEPTED.items() for v in values])
-def test_a_good_value_is_taken_and_kept(api: Door, field: str, value: object) -> None:
+def test_a_good_value_is_taken_and_kept(api: ApiClient, field: str, value: object) -> None:
     user = api.make(**{"username": "somebody", field: value})
     if field != "password":
         assert user[field] == value
@@ -105,7 +106,7 @@ def test_a_good_value_is_taken_and_kept(api: Door, field: str, value: object) ->
 
 
 @pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in REFUSED.items() for v in values])
-def test_a_bad_value_is_refused_by_name(api: Door, field: str, value: object) -> None:
+def test_a_bad_value_is_refused_by_name(api: ApiClient, field: str, value: object) -> None:
     answer = api.post("/users", {"username": "somebody", field: value})
     if "\x00" in str(value):
         assert answer.status_code == 400
@@ -115,32 +116,32 @@ def test_a_bad_value_is_refused_by_name(api: Door, field: str, value: object) ->
     assert api.listed() == []
 
 
-def test_a_name_is_trimmed_and_composed(api: Door) -> None:
+def test_a_name_is_trimmed_and_composed(api: ApiClient) -> None:
     assert api.make(name=" \u3000e\u0301mile \u00a0")["name"] == "émile"
 
 
-def test_a_username_is_composed_so_that_two_spellings_are_one(api: Door) -> None:
+def test_a_username_is_composed_so_that_two_spellings_are_one(api: ApiClient) -> None:
     assert api.make(username="e\u0301")["username"] == "é"
     assert api.post("/users", {"username": "é"}).status_code == 409
 
 
-def test_an_email_is_kept_as_it_was_sent(api: Door) -> None:
+def test_an_email_is_kept_as_it_was_sent(api: ApiClient) -> None:
     assert api.make(email="Ada.LOVELACE@Example.ORG")["email"] == "Ada.LOVELACE@Example.ORG"
 
 
-def test_a_password_is_counted_in_characters_not_in_bytes(api: Door) -> None:
+def test_a_password_is_counted_in_characters_not_in_bytes(api: ApiClient) -> None:
     assert api.post("/users", {"username": "a", "password": "😀" * 9}).status_code == 422
     assert api.post("/users", {"username": "a", "password": "😀" * 128}).status_code == 201
 
 
 @pytest.mark.parametrize("password", ["hunter2", "p" * 400])
-def test_a_refused_password_is_not_told_back(api: Door, password: str) -> None:
+def test_a_refused_password_is_not_told_back(api: ApiClient, password: str) -> None:
     answer = api.post("/users", {"username": "a", "password": password})
     assert answer.status_code == 422
     assert password not in answer.text
 
 
-def test_the_longest_keys_of_any_script_fit_into_every_index(api: Door) -> None:
+def test_the_longest_keys_of_any_script_fit_into_every_index(api: ApiClient) -> None:
     for number, letter in enumerate(("ß", "İ", "ΐ", "ﷺ", "𝅘𝅥𝅮", "가", "㍐", "\U00010400", "ŉ", "ﬃ")):
         answer = api.post("/users", {"username": letter * 254, "name": letter * 200})
         assert answer.status_code in (201, 422), (letter, answer.text)
@@ -150,7 +151,7 @@ def test_the_longest_keys_of_any_script_fit_into_every_index(api: Door) -> None:
 
 
 @pytest.mark.parametrize("field", ["name", "username", "password"])
-def test_a_megabyte_of_accents_in_disorder_is_refused_without_putting_it_in_order(api: Door, field: str) -> None:
+def test_a_megabyte_of_accents_in_disorder_is_refused_without_putting_it_in_order(api: ApiClient, field: str) -> None:
     """That would take minutes, in which nobody else is served."""
     body = {"email": "ada@example.org", field: "a" + "\u0315\u0300" * 240_000}
     answer = api.post("/users", json.dumps(body, ensure_ascii=False).encode())

@@ -8,13 +8,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from browsing import OWN, PASSWORD
-from door import Door
 from flask import Flask
-from running import Service
-from waiting import wait_until
 
 from app.services.founding import found_from_settings
+from tests.support.api_client import ApiClient
+from tests.support.console_client import OWN, PASSWORD
+from tests.support.service_process import Service
+from tests.support.waiting import wait_until
 
 _ONES = "role = 'admin' AND active AND deleted_at IS NULL AND password_hash IS NOT NULL"
 Way = Callable[[Flask, dict[str, str]], Any]
@@ -30,7 +30,7 @@ def page(app: Flask, _: dict[str, str]) -> Any:
 
 def request(method: str, path: str, **body: Any) -> Way:
     def send(app: Flask, ids: dict[str, str]) -> bool:
-        answer = Door(app)(method, path.format(**ids), json=body or None)
+        answer = ApiClient(app)(method, path.format(**ids), json=body or None)
         assert answer.status_code in (200, 201, 409), answer.text
         if answer.status_code == 409:
             assert "There is an administrator already" in answer.json["detail"]
@@ -90,7 +90,7 @@ def two(make_app: Callable[..., Flask], empty: Callable[[], None]) -> tuple[Flas
 @pytest.fixture
 def ids(two: tuple[Flask, Flask], database: psycopg.Connection[Any]) -> dict[str, str]:
     """Users of whom one step makes an administrator."""
-    door = Door(two[0])
+    door = ApiClient(two[0])
     made = {
         "member": door.make(username="member", password=PASSWORD),
         "inactive": door.make(username="inactive", password=PASSWORD, role="admin", active=False),

@@ -3,13 +3,14 @@
 import re
 
 import pytest
-from door import Door
 from flask import Flask
+
+from tests.support.api_client import ApiClient
 
 FIRST = {"name": "Ada", "email": "ada@example.org", "password": "correct horse battery"}
 
 
-def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(app: Flask, api: Door) -> None:
+def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(app: Flask, api: ApiClient) -> None:
     browser = app.test_client()
     page = browser.get("/")
     assert page.status_code == 200
@@ -24,7 +25,7 @@ def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(a
     assert api.get("/users").status_code == 401
 
 
-def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: Door) -> None:
+def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: ApiClient) -> None:
     browser = app.test_client()
     browser.post("/first", data=FIRST)
     assert browser.get("/").location == "/overview"
@@ -37,7 +38,7 @@ def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: Door)
 @pytest.mark.parametrize(
     ("field", "value"), [("email", ""), ("email", "<b>"), ("password", "short"), ("password", ""), ("name", "\x07")]
 )
-def test_a_faulty_first_administrator_is_shown_the_fault(app: Flask, api: Door, field: str, value: str) -> None:
+def test_a_faulty_first_administrator_is_shown_the_fault(app: Flask, api: ApiClient, field: str, value: str) -> None:
     answer = app.test_client().post("/first", data={**FIRST, field: value})
     assert answer.status_code == 422
     assert b'class="fault"' in answer.data
@@ -46,7 +47,7 @@ def test_a_faulty_first_administrator_is_shown_the_fault(app: Flask, api: Door, 
     assert api.get("/users").json == []
 
 
-def test_demo_users_are_found_like_all_others(app: Flask, api: Door) -> None:
+def test_demo_users_are_found_like_all_others(app: Flask, api: ApiClient) -> None:
     result = app.test_cli_runner().invoke(args=["users", "demo", "--count", "60", "--seed", "7"])
     assert "Added 60 users." in result.output
     users = api.listed(limit=200)

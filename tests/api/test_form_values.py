@@ -4,20 +4,21 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-import accepted
 import orjson
 import psycopg
 import pytest
-from browsing import OWN, PASSWORD, hidden, make, send, versions
 from flask import Flask
 from flask.testing import FlaskClient
+
+from tests.support import accepted_values
+from tests.support.console_client import OWN, PASSWORD, hidden, make, send, versions
 
 FIELDS = ("name", "username", "email", "attributes")
 
 
-def users(count: int = accepted.MANY) -> list[dict[str, Any]]:
+def users(count: int = accepted_values.MANY) -> list[dict[str, Any]]:
     """Users with values that are hard to carry."""
-    kinds = (accepted.names, accepted.usernames, accepted.emails, accepted.attributes)
+    kinds = (accepted_values.names, accepted_values.usernames, accepted_values.emails, accepted_values.attributes)
     return [dict(zip(FIELDS, values, strict=True)) for values in zip(*(kind(count) for kind in kinds), strict=True)]
 
 
@@ -40,7 +41,7 @@ def test_a_new_user_by_the_form_is_the_one_that_the_api_makes(admin: FlaskClient
         assert admin.delete(f"/api/users/{by_api.json['id']}?purge=true", headers=OWN).status_code == 204
         by_form = stored(admin, make(admin, **form(values)))
         for field in FIELDS:
-            assert accepted.same_json(by_form[field], by_api.json[field]), field
+            assert accepted_values.same_json(by_form[field], by_api.json[field]), field
 
 
 @pytest.mark.parametrize("edited", [*FIELDS, "role", "active", "password"])
@@ -55,7 +56,7 @@ def test_an_edit_changes_only_its_field(admin: FlaskClient, edited: str) -> None
         assert saved.status_code == 303, saved.text
         after = stored(admin, path)
         for field in before.keys() - {edited, "version", "updated_at"}:
-            assert accepted.same_json(after[field], before[field]), (edited, field)
+            assert accepted_values.same_json(after[field], before[field]), (edited, field)
         assert after["version"] == before["version"] + 1
         assert admin.delete(f"/api/users/{before['id']}?purge=true", headers=OWN).status_code == 204
 
@@ -95,7 +96,7 @@ def test_a_number_that_is_too_large_is_told_at_its_field(admin: FlaskClient, num
 
 
 def test_the_first_administrator_is_kept_as_typed_and_can_sign_in(app: Flask, empty: Callable[[], None]) -> None:
-    kinds = zip(accepted.names(40), accepted.emails(40), accepted.passwords(40), strict=True)
+    kinds = zip(accepted_values.names(40), accepted_values.emails(40), accepted_values.passwords(40), strict=True)
     for name, email, password in kinds:
         empty()
         browser = app.test_client()
@@ -107,15 +108,15 @@ def test_the_first_administrator_is_kept_as_typed_and_can_sign_in(app: Flask, em
         assert send(browser, "/sign-in", username=email, password=password).status_code == 303
 
 
-@pytest.mark.parametrize("kind", [accepted.usernames, accepted.emails])
+@pytest.mark.parametrize("kind", [accepted_values.usernames, accepted_values.emails])
 def test_who_was_made_signs_in_with_what_was_given(
     app: Flask, admin: FlaskClient, kind: Callable[[int], list[str]]
 ) -> None:
     field = kind.__name__.removesuffix("s")
     logins = kind(50)
-    for login, password in zip(logins, accepted.passwords(50), strict=True):
+    for login, password in zip(logins, accepted_values.passwords(50), strict=True):
         make(admin, password=password, **{field: login})
-    for at, (login, password) in enumerate(zip(logins, accepted.passwords(50), strict=True)):
+    for at, (login, password) in enumerate(zip(logins, accepted_values.passwords(50), strict=True)):
         form = {"username": login, "password": password}
         origin = {"REMOTE_ADDR": f"192.0.2.{at}"}
         answer = app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin)
@@ -124,13 +125,13 @@ def test_who_was_made_signs_in_with_what_was_given(
 
 def test_a_password_is_changed_to_what_was_typed(admin: FlaskClient) -> None:
     current = PASSWORD
-    for password in accepted.passwords(30):
+    for password in accepted_values.passwords(30):
         assert send(admin, "/password", current_password=current, new_password=password).status_code == 303
         current = password
 
 
 def test_a_token_has_the_name_that_the_api_gives_it_and_is_made_once(admin: FlaskClient) -> None:
-    for name in accepted.token_names():
+    for name in accepted_values.token_names():
         newest = hidden(admin.get("/api-tokens").text, "newest")
         sent = {"name": name, "role": "viewer", "days": "90", "user_id": "", "newest": newest}
         assert send(admin, "/api-tokens", **sent).status_code == 201
@@ -146,7 +147,7 @@ def test_a_token_has_the_name_that_the_api_gives_it_and_is_made_once(admin: Flas
 def test_a_search_asks_what_the_api_is_asked(admin: FlaskClient) -> None:
     for values in users(20):
         make(admin, **form(values))
-    for text in (*accepted.searches(60), *accepted.names(20)):
+    for text in (*accepted_values.searches(60), *accepted_values.names(20)):
         query = urlencode({"q": text, "sort": "-created_at"})
         listed = admin.get(f"/api/users?{query}")
         page = admin.get(f"/people?{query}")

@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from browsing import PASSWORD, form_of, hidden, make, send, version, versions
 from flask import Flask
 from flask.testing import FlaskClient
+
+from tests.support.console_client import PASSWORD, form_of, hidden, make, send, version, versions
 
 EVERYTHING = {"name": "New Name", "email": "new@example.org", "username": "newbob", "role": "viewer", "active": ""}
 

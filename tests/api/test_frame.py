@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable
 
 import pytest
-from browsing import OWN, make, send
-from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
 
 from app.services import listing
+from tests.support.api_client import ApiClient
+from tests.support.console_client import OWN, make, send
 
 FRENCH = {"Accept-Language": "fr-CA,fr;q=0.9,en;q=0.5"}
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#list"}
@@ -195,7 +195,7 @@ def test_a_script_that_says_nonsense_of_its_page_is_led_to_the_first(app: Flask,
     assert answer.headers["HX-Redirect"] in ("/sign-in?next=%2F", "/sign-in?next=%2Fx")
 
 
-def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: Flask, api: Door) -> None:
+def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: Flask, api: ApiClient) -> None:
     api.make(name="Bob")
     for path in ("/people", "/overview", "/people/new"):
         page = app.test_client().get(path).text

@@ -13,10 +13,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from people import PASSWORD
-from running import Service
 
 from app import create_app
+from tests.support.secured_app import PASSWORD
+from tests.support.service_process import Service
 
 REDOCLY = "@redocly/cli@2.77.0"
 ADMIN = "root@example.org"

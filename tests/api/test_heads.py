@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from running import Service
+
+from tests.support.service_process import Service
 
 LINE, HEADERS = 16_384, 32_768
 

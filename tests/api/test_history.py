@@ -1,10 +1,11 @@
 """The history of a user: who changed what, when, from where."""
 
 import pytest
-from door import Door, is_moment, links
+
+from tests.support.api_client import ApiClient, is_moment, links
 
 
-def entries(api: Door, user_id: str) -> list[dict]:
+def entries(api: ApiClient, user_id: str) -> list[dict]:
     return api.get(f"/users/{user_id}/history").json
 
 
@@ -12,7 +13,7 @@ def changes(entry: dict) -> dict[str, tuple]:
     return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
 
 
-def test_each_change_is_told_field_by_field_newest_first(api: Door) -> None:
+def test_each_change_is_told_field_by_field_newest_first(api: ApiClient) -> None:
     user = api.make(username="ada", attributes={"team": "x", "n": 1})
     path = f"/users/{user['id']}"
     api.patch(path, {"name": "Ada L.", "attributes": {"team": "y", "n": None, "new": [1]}})
@@ -36,7 +37,7 @@ def test_each_change_is_told_field_by_field_newest_first(api: Door) -> None:
     assert created["attributes.team"] == (None, "x")
 
 
-def test_an_entry_says_from_where(api: Door) -> None:
+def test_an_entry_says_from_where(api: ApiClient) -> None:
     headers = {"User-Agent": "Mozilla/\u00e9 (x)", "X-Request-ID": "my-request-1"}
     user = api.post("/users", {"username": "ada"}, headers=headers).json
     (entry,) = entries(api, user["id"])
@@ -46,12 +47,12 @@ def test_an_entry_says_from_where(api: Door) -> None:
     assert entry["request_id"] == "my-request-1"
 
 
-def test_a_very_long_agent_is_cut(api: Door) -> None:
+def test_a_very_long_agent_is_cut(api: ApiClient) -> None:
     user = api.post("/users", {"username": "ada"}, headers={"User-Agent": "x" * 5000}).json
     assert len(entries(api, user["id"])[0]["agent"]) <= 300
 
 
-def test_a_password_is_named_but_never_shown(api: Door) -> None:
+def test_a_password_is_named_but_never_shown(api: ApiClient) -> None:
     user = api.make(password="correct horse")
     path = f"/users/{user['id']}"
     api.patch(path, {"password": "battery staple"})
@@ -62,7 +63,7 @@ def test_a_password_is_named_but_never_shown(api: Door) -> None:
         assert secret not in answer.text
 
 
-def test_what_failed_leaves_no_entry(api: Door) -> None:
+def test_what_failed_leaves_no_entry(api: ApiClient) -> None:
     api.make(username="taken")
     user = api.make(username="ada")
     path = f"/users/{user['id']}"
@@ -72,7 +73,7 @@ def test_what_failed_leaves_no_entry(api: Door) -> None:
     assert len(entries(api, user["id"])) == 1
 
 
-def test_the_history_of_the_trash_and_of_the_purged_can_be_read(api: Door) -> None:
+def test_the_history_of_the_trash_and_of_the_purged_can_be_read(api: ApiClient) -> None:
     user = api.make()
     path = f"/users/{user['id']}"
     api.delete(path)
@@ -82,7 +83,7 @@ def test_the_history_of_the_trash_and_of_the_purged_can_be_read(api: Door) -> No
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 200])
-def test_pages_give_every_entry_once(api: Door, limit: int) -> None:
+def test_pages_give_every_entry_once(api: ApiClient, limit: int) -> None:
     user = api.make()
     path = f"/users/{user['id']}"
     for number in range(6):
@@ -97,7 +98,7 @@ def test_pages_give_every_entry_once(api: Door, limit: int) -> None:
     assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
-def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: Door) -> None:
+def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: ApiClient) -> None:
     user = api.make()
     path = f"/users/{user['id']}"
     for number in range(3):
@@ -108,7 +109,7 @@ def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: Door) -> N
     assert [entry["version"] for entry in first.json + second.json] == [4, 3, 2, 1]
 
 
-def test_a_cursor_of_another_users_history_is_400(api: Door) -> None:
+def test_a_cursor_of_another_users_history_is_400(api: ApiClient) -> None:
     one, other = api.make(), api.make()
     api.patch(f"/users/{one['id']}", {"name": "x"})
     cursor = links(api.get(f"/users/{one['id']}/history?limit=1"))["next"].rpartition("cursor=")[2]

@@ -5,20 +5,20 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from people import House
 
 from app.schemas import UserDraft
 from app.services import passwords
 from app.services.authority import OPEN
 from app.services.idempotency import Attempt
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import SecuredApp
 
 KEY = {"Idempotency-Key": "0b1f9c7e-once"}
 ADA = {"username": "ada", "name": "Ada", "attributes": {"a": 1, "b": [2]}}
 
 
-def test_the_same_key_and_body_give_the_first_answer_again(api: Door) -> None:
+def test_the_same_key_and_body_give_the_first_answer_again(api: ApiClient) -> None:
     first = api.post("/users", ADA, headers=KEY)
     second = api.post("/users", ADA, headers=KEY)
     assert (first.status_code, second.status_code) == (201, 201)
@@ -31,13 +31,13 @@ def test_the_same_key_and_body_give_the_first_answer_again(api: Door) -> None:
     assert len(api.get(f"/users/{first.json['id']}/history").json) == 1
 
 
-def test_the_order_of_the_fields_does_not_matter(api: Door) -> None:
+def test_the_order_of_the_fields_does_not_matter(api: ApiClient) -> None:
     first = api.post("/users", ADA, headers=KEY)
     turned = dict(reversed(ADA.items()))
     assert api.post("/users", turned, headers=KEY).data == first.data
 
 
-def test_it_is_the_first_answer_even_if_the_user_changed_or_went(api: Door) -> None:
+def test_it_is_the_first_answer_even_if_the_user_changed_or_went(api: ApiClient) -> None:
     first = api.post("/users", ADA, headers=KEY)
     api.patch(f"/users/{first.json['id']}", {"name": "Countess"})
     assert api.post("/users", ADA, headers=KEY).data == first.data
@@ -56,14 +56,14 @@ def test_it_is_the_first_answer_even_if_the_user_changed_or_went(api: Door) -> N
         {**ADA, "password": "correct horse"},
     ],
 )
-def test_the_same_key_with_another_body_is_422(api: Door, other: dict[str, Any]) -> None:
+def test_the_same_key_with_another_body_is_422(api: ApiClient, other: dict[str, Any]) -> None:
     first = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", other, headers=KEY).status_code == 422
     assert api.post("/users", ADA, headers=KEY).data == first.data
     assert len(api.listed()) == 1
 
 
-def test_another_password_is_another_body(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_another_password_is_another_body(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     body = {**ADA, "password": "correct horse"}
     first = api.post("/users", body, headers=KEY)
     assert api.post("/users", {**body, "password": "battery staple"}, headers=KEY).status_code == 422
@@ -74,7 +74,7 @@ def test_another_password_is_another_body(api: Door, database: psycopg.Connectio
 
 
 def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
-    app: Flask, api: Door, database: psycopg.Connection[Any]
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     body = {"username": "ada", "name": 'Adä "\\ 田中', "password": "correct horse battery"}
     first = api.post("/users", body, headers={"Idempotency-Key": "k"})
@@ -88,7 +88,7 @@ def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
         assert passwords.matches(body["password"], kept_hash)
 
 
-def test_what_failed_may_be_tried_again_with_the_same_key(api: Door) -> None:
+def test_what_failed_may_be_tried_again_with_the_same_key(api: ApiClient) -> None:
     other = api.make(username="ada")
     assert api.post("/users", ADA, headers=KEY).status_code == 409
     assert api.post("/users", {**ADA, "role": "king"}, headers=KEY).status_code == 422
@@ -96,7 +96,7 @@ def test_what_failed_may_be_tried_again_with_the_same_key(api: Door) -> None:
     assert api.post("/users", ADA, headers=KEY).status_code == 201
 
 
-def test_a_key_is_forgotten_after_24_hours(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_a_key_is_forgotten_after_24_hours(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     first = api.post("/users", ADA, headers=KEY)
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '23 hours 59 minutes'")
     assert api.post("/users", ADA, headers=KEY).data == first.data
@@ -107,7 +107,7 @@ def test_a_key_is_forgotten_after_24_hours(api: Door, database: psycopg.Connecti
     assert api.post("/users", {"username": "bob"}, headers=KEY).data == again.data
 
 
-def test_old_keys_are_swept_out(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_old_keys_are_swept_out(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     for number in range(5):
         api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
@@ -115,7 +115,9 @@ def test_old_keys_are_swept_out(api: Door, database: psycopg.Connection[Any]) ->
     assert database.execute("SELECT key FROM idempotency_keys").fetchall() == [(f"open {KEY['Idempotency-Key']}",)]
 
 
-def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(
+    api: ApiClient, database: psycopg.Connection[Any]
+) -> None:
     database.execute(
         "INSERT INTO idempotency_keys (key, fingerprint, user_id, body, created_at)"
         " SELECT 'old' || n, '', gen_random_uuid(), '', now() - interval '25 hours' - n * interval '1 minute'"
@@ -129,18 +131,18 @@ def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(api: Door, data
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9", "a\tb"])
-def test_a_key_that_is_no_key_is_400(api: Door, key: str) -> None:
+def test_a_key_that_is_no_key_is_400(api: ApiClient, key: str) -> None:
     assert api.post("/users", ADA, headers={"Idempotency-Key": key}).status_code == 400
     assert api.listed() == []
 
 
-def test_two_keys_make_two_users(api: Door) -> None:
+def test_two_keys_make_two_users(api: ApiClient) -> None:
     api.post("/users", {"username": "a"}, headers={"Idempotency-Key": "k"})
     api.post("/users", {"username": "b"}, headers={"Idempotency-Key": "K"})
     assert len(api.listed()) == 2
 
 
-def test_a_key_belongs_to_who_sends_it(house: House) -> None:
+def test_a_key_belongs_to_who_sends_it(house: SecuredApp) -> None:
     """Fault 10: two clients that both begin with the key `1` each make their own user, and see no one else's."""
     ada, bob = house.make("admin"), house.make("editor")
     clients = [
@@ -162,9 +164,9 @@ def test_a_key_belongs_to_who_sends_it(house: House) -> None:
     assert house.by_session(bob).post("/users", {"username": "by-4"}, headers=KEY).data == made[4].data
 
 
-def test_what_guests_made_while_the_service_was_open_is_nobody_elses(api: Door) -> None:
+def test_what_guests_made_while_the_service_was_open_is_nobody_elses(api: ApiClient) -> None:
     """Fault 10: the keys of all guests are one client's, and no one else's."""
     made = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", ADA, headers=KEY).data == made.data
-    house = House(api._client.application)
+    house = SecuredApp(api._client.application)
     assert house.admin.post("/users", {"username": "new"}, headers=KEY).status_code == 201

@@ -5,18 +5,18 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from racing import at_once
 
 from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.concurrency import at_once
 
 
 @pytest.mark.usefixtures("api")
 def test_of_those_who_come_with_one_key_at_once_one_makes_a_user(app: Flask, database: psycopg.Connection[Any]) -> None:
     for number in range(15):
         body, key = {"username": f"u{number}"}, {"Idempotency-Key": f"k{number}"}
-        answers = at_once([lambda body=body, key=key: Door(app).post("/users", body, headers=key)] * 8)
+        answers = at_once([lambda body=body, key=key: ApiClient(app).post("/users", body, headers=key)] * 8)
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.data for answer in answers}) == 1
         assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
@@ -25,13 +25,13 @@ def test_of_those_who_come_with_one_key_at_once_one_makes_a_user(app: Flask, dat
 
 
 def test_an_old_key_is_taken_anew_by_one_of_those_who_come_at_once(
-    app: Flask, api: Door, database: psycopg.Connection[Any]
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     key = {"Idempotency-Key": "k"}
     for number in range(10):
         answers = at_once(
             [
-                lambda n=n, number=number: Door(app).post("/users", {"username": f"u{number}-{n}"}, headers=key)
+                lambda n=n, number=number: ApiClient(app).post("/users", {"username": f"u{number}-{n}"}, headers=key)
                 for n in range(6)
             ]
         )
@@ -46,7 +46,7 @@ def test_an_old_key_is_taken_anew_by_one_of_those_who_come_at_once(
 def test_those_who_take_old_keys_anew_do_not_hinder_each_other(app: Flask, database: psycopg.Connection[Any]) -> None:
     """Each also sweeps out what is old: the keys of the others."""
     calls = [
-        lambda n=n, number=number: Door(app).post(
+        lambda n=n, number=number: ApiClient(app).post(
             "/users", {"username": f"u{number}-{n}"}, headers={"Idempotency-Key": f"k{n}"}
         )
         for number in range(12)
@@ -59,7 +59,7 @@ def test_those_who_take_old_keys_anew_do_not_hinder_each_other(app: Flask, datab
 
 
 def test_an_old_key_that_somebody_else_has_in_hand_is_not_waited_for(
-    api: Door, servers: Stack, database: psycopg.Connection[Any]
+    api: ApiClient, servers: Stack, database: psycopg.Connection[Any]
 ) -> None:
     """Two who swept out each other's would wait for each other: 503 after a second, or five."""
     for number in range(3):

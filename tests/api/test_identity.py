@@ -6,17 +6,17 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from browsing import send
 from click.testing import Result
-from crowd import do, refused, these
-from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
-from people import PASSWORD, House
-from spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken
 
 from app.errors import Taken
 from app.services.founding import found_from_settings
+from tests.support.api_client import ApiClient
+from tests.support.bulk_calls import do, refused, these
+from tests.support.console_client import send
+from tests.support.secured_app import PASSWORD, SecuredApp
+from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken
 
 PAIRS = [
     *(("email", ANNA, other) for other in SPELLINGS),
@@ -30,14 +30,16 @@ pairs = pytest.mark.parametrize(("field", "one", "other"), PAIRS)
 
 
 @pytest.fixture
-def flask(app: Flask, api: Door) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
+def flask(app: Flask, api: ApiClient) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
     """Run `flask WORDS`."""
     return lambda *words, stdin=None: app.test_cli_runner().invoke(args=list(words), input=stdin)
 
 
 @pairs
 @WRITES
-def test_no_write_gives_two_users_one_identifier(api: Door, write: Write, field: str, one: str, other: str) -> None:
+def test_no_write_gives_two_users_one_identifier(
+    api: ApiClient, write: Write, field: str, one: str, other: str
+) -> None:
     """Fault 2: spellings of one identifier are one."""
     first = api.make(**{"username": "first", field: one})
     assert first[field] == one
@@ -50,7 +52,7 @@ def test_no_write_gives_two_users_one_identifier(api: Door, write: Write, field:
 
 
 @pairs
-def test_a_user_may_spell_its_own_identifier_otherwise(api: Door, field: str, one: str, other: str) -> None:
+def test_a_user_may_spell_its_own_identifier_otherwise(api: ApiClient, field: str, one: str, other: str) -> None:
     """Fault 2: what is shown is as it was sent."""
     user = api.make(**{"username": "own", field: one})
     changed = api.patch(f"/users/{user['id']}", {field: other})
@@ -59,7 +61,7 @@ def test_a_user_may_spell_its_own_identifier_otherwise(api: Door, field: str, on
 
 @pairs
 def test_filters_and_commands_find_every_spelling(
-    api: Door, flask: Callable[..., Result], field: str, one: str, other: str
+    api: ApiClient, flask: Callable[..., Result], field: str, one: str, other: str
 ) -> None:
     """Fault 2: spellings of one identifier are one."""
     user = api.make(**{"username": "own", field: one})
@@ -74,7 +76,7 @@ def test_filters_and_commands_find_every_spelling(
 
 @pairs
 @pytest.mark.usefixtures("impatient")
-def test_every_spelling_signs_in(house: House, field: str, one: str, other: str) -> None:
+def test_every_spelling_signs_in(house: SecuredApp, field: str, one: str, other: str) -> None:
     """Fault 2: spellings of one identifier are one."""
     user = house.make(**{"username": "own", "password": PASSWORD, field: one})
     for spelling in (one, other):
@@ -100,7 +102,7 @@ def test_the_console_and_commands_refuse_another_spelling(
 
 
 @pairs
-def test_a_bulk_restore_gives_no_two_users_one_identifier(house: House, field: str, one: str, other: str) -> None:
+def test_a_bulk_restore_gives_no_two_users_one_identifier(house: SecuredApp, field: str, one: str, other: str) -> None:
     """Fault 2: spellings of one identifier are one."""
     users = []
     for number, spelling in enumerate((one, other)):
@@ -112,7 +114,7 @@ def test_a_bulk_restore_gives_no_two_users_one_identifier(house: House, field: s
 
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
-def test_no_spelling_of_an_own_identifier_is_a_password(api: Door, spelling: str) -> None:
+def test_no_spelling_of_an_own_identifier_is_a_password(api: ApiClient, spelling: str) -> None:
     """Fault 2: spellings of one identifier are one."""
     answer = api.post("/users", {"username": "anna", "email": ANNA, "password": spelling})
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "password")
@@ -120,7 +122,7 @@ def test_no_spelling_of_an_own_identifier_is_a_password(api: Door, spelling: str
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
 def test_the_administrator_of_the_settings_is_the_user_who_has_the_mailbox(
-    make_app: Callable[..., Flask], api: Door, spelling: str
+    make_app: Callable[..., Flask], api: ApiClient, spelling: str
 ) -> None:
     """Fault 2: ADMIN_EMAIL in another spelling makes nobody new."""
     anna = api.make(email=ANNA, username="anna")

@@ -8,17 +8,17 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from lanes import Lanes
-from people import House
 
 from app.services import listing
 from app.web import express_pages
+from tests.support.lanes import Lanes
+from tests.support.secured_app import SecuredApp
 
 FIRST = "/api/users?limit=3"
 
 
 @pytest.fixture
-def token(people: House, database: psycopg.Connection[Any]) -> str:
+def token(people: SecuredApp, database: psycopg.Connection[Any]) -> str:
     """Of an administrator, in a service of nine users who were made on nine days, long ago."""
     for number in range(8):
         people.make(username=f"u{number}")
@@ -49,7 +49,7 @@ def require_right(lanes: Lanes, path: str, token: str) -> None:
     assert fast.anonymous == slow.anonymous
 
 
-OTHERS: dict[str, Callable[[House, list[dict[str, Any]]], Any]] = {
+OTHERS: dict[str, Callable[[SecuredApp, list[dict[str, Any]]], Any]] = {
     "somebody new": lambda house, _: house.make(username="new"),
     "somebody new, once": lambda house, _: house.admin.post(
         "/users", {"username": "new"}, headers={"Idempotency-Key": "k"}
@@ -62,7 +62,7 @@ OTHERS: dict[str, Callable[[House, list[dict[str, Any]]], Any]] = {
 
 
 @pytest.mark.parametrize("write", OTHERS)
-def test_what_concerns_others_leaves_a_page_known(lanes: Lanes, people: House, token: str, write: str) -> None:
+def test_what_concerns_others_leaves_a_page_known(lanes: Lanes, people: SecuredApp, token: str, write: str) -> None:
     second = next_of(lanes, FIRST, token)
     for path in (FIRST, second):
         assert lanes.is_fast(path, token)
@@ -73,7 +73,7 @@ def test_what_concerns_others_leaves_a_page_known(lanes: Lanes, people: House, t
     assert is_known(lanes, second, token) == (write != "another's name")
 
 
-CONCERNED: dict[str, Callable[[House, list[dict[str, Any]]], Any]] = {
+CONCERNED: dict[str, Callable[[SecuredApp, list[dict[str, Any]]], Any]] = {
     "PATCH": lambda house, there: house.admin.patch(f"/users/{there[2]['id']}", {"name": "New"}),
     "PATCH of the role": lambda house, there: house.admin.patch(f"/users/{there[1]['id']}", {"role": "viewer"}),
     "PUT": lambda house, there: house.admin.put(f"/users/{there[1]['id']}", {"username": "other"}),
@@ -83,13 +83,13 @@ CONCERNED: dict[str, Callable[[House, list[dict[str, Any]]], Any]] = {
 
 
 @pytest.mark.parametrize("write", CONCERNED)
-def test_what_concerns_a_page_makes_it_old(lanes: Lanes, people: House, token: str, write: str) -> None:
+def test_what_concerns_a_page_makes_it_old(lanes: Lanes, people: SecuredApp, token: str, write: str) -> None:
     assert lanes.is_fast(FIRST, token)
     assert CONCERNED[write](people, users(lanes, token)).status_code in (200, 204)
     assert not is_known(lanes, FIRST, token)
 
 
-def test_who_comes_back_is_on_the_page(lanes: Lanes, people: House, token: str) -> None:
+def test_who_comes_back_is_on_the_page(lanes: Lanes, people: SecuredApp, token: str) -> None:
     gone = users(lanes, token)[1]
     people.admin.delete(f"/users/{gone['id']}")
     assert lanes.is_fast(FIRST, token)
@@ -107,7 +107,7 @@ class Later(datetime):
 
 
 def test_who_is_made_while_the_clock_is_set_back_is_where_they_belong(
-    lanes: Lanes, people: House, token: str, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    lanes: Lanes, people: SecuredApp, token: str, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As PostgreSQL sees it, some of the others were made in days to come."""
     database.execute("UPDATE users SET created_at = created_at + interval '15 days'")
@@ -130,7 +130,7 @@ def test_who_is_made_while_the_clock_is_set_back_is_where_they_belong(
     ["/api/users?limit=3&sort=-created_at", "/api/users?limit=3&sort=name", "/api/users?limit=3&q=u",
      "/api/users?limit=3&active=true", "/api/users", "/api/users?limit=9", "/api/users?deleted=true"],
 )  # fmt: skip
-def test_any_other_page_is_old_after_any_write(lanes: Lanes, people: House, token: str, path: str) -> None:
+def test_any_other_page_is_old_after_any_write(lanes: Lanes, people: SecuredApp, token: str, path: str) -> None:
     assert lanes.is_fast(path, token)
     people.make(username="u-new")
     assert not is_known(lanes, path, token)
@@ -141,7 +141,7 @@ def test_any_other_page_is_old_after_any_write(lanes: Lanes, people: House, toke
     assert not is_known(lanes, path, token)
 
 
-def test_a_page_of_who_is_new_is_old_after_any_write(lanes: Lanes, people: House, token: str) -> None:
+def test_a_page_of_who_is_new_is_old_after_any_write(lanes: Lanes, people: SecuredApp, token: str) -> None:
     """Somebody who was made before may be seen only after them: the one statement took longer than the other."""
     for number in range(6):
         people.make(username=f"new-{number}")
@@ -155,7 +155,7 @@ def test_a_page_of_who_is_new_is_old_after_any_write(lanes: Lanes, people: House
 
 
 def test_a_write_while_a_page_is_read_leaves_it_unknown(
-    lanes: Lanes, people: House, token: str, monkeypatch: pytest.MonkeyPatch
+    lanes: Lanes, people: SecuredApp, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, page = users(lanes, token), listing.page
 

@@ -11,13 +11,13 @@ from typing import Any
 import psutil
 import pytest
 import redis
-from door import Door
 from flask import Flask
-from people import OURS, PASSWORD, House
-from running import Service
 
 from embedded import Stack
 from embedded.ports import free_port
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import OURS, PASSWORD, SecuredApp
+from tests.support.service_process import Service
 
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
 WRONG = {"username": "ada", "password": "a wrong guess"}
@@ -42,7 +42,7 @@ def pass_by(servers: Stack) -> Callable[[int], None]:
     return end
 
 
-def test_delays_grow_and_the_answer_says_how_long(house: House, pass_by: Callable[[int], None]) -> None:
+def test_delays_grow_and_the_answer_says_how_long(house: SecuredApp, pass_by: Callable[[int], None]) -> None:
     house.make(**ADA)
 
     def guess_five_times() -> None:
@@ -68,7 +68,7 @@ def test_delays_grow_and_the_answer_says_how_long(house: House, pass_by: Callabl
     assert 10 * MINUTE_S < wait_s() <= HOUR_S
 
 
-def test_who_guesses_all_day_waits_until_the_next(house: House, pass_by: Callable[[int], None]) -> None:
+def test_who_guesses_all_day_waits_until_the_next(house: SecuredApp, pass_by: Callable[[int], None]) -> None:
     user = house.make(**ADA)
     refusals = []
     for number in range(60):
@@ -85,7 +85,7 @@ def test_who_guesses_all_day_waits_until_the_next(house: House, pass_by: Callabl
     assert house.sign_in(RIGHT, HERE).status_code == 201
 
 
-def test_a_lock_says_what_the_limit_is(house: House) -> None:
+def test_a_lock_says_what_the_limit_is(house: SecuredApp) -> None:
     house.make(**ADA)
     answer = [house.sign_in(WRONG, HERE) for _ in range(6)][-1]
     assert answer.status_code == 429
@@ -95,7 +95,7 @@ def test_a_lock_says_what_the_limit_is(house: House) -> None:
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_lock_tells_nobody_who_is_there(house: House) -> None:
+def test_a_lock_tells_nobody_who_is_there(house: SecuredApp) -> None:
     house.make(**ADA)
 
     def seen(username: str) -> list[Any]:
@@ -109,7 +109,7 @@ def test_a_lock_tells_nobody_who_is_there(house: House) -> None:
     assert seen("ada") == seen("nobody")
 
 
-def test_a_stranger_locks_out_no_other_address(house: House) -> None:
+def test_a_stranger_locks_out_no_other_address(house: SecuredApp) -> None:
     house.make(**ADA)
     for _ in range(30):
         house.sign_in(WRONG, HERE)
@@ -117,21 +117,21 @@ def test_a_stranger_locks_out_no_other_address(house: House) -> None:
     assert house.sign_in(RIGHT, THERE).status_code == 201
 
 
-def test_the_password_forgives_the_guesses_before_it(house: House) -> None:
+def test_the_password_forgives_the_guesses_before_it(house: SecuredApp) -> None:
     house.make(**ADA)
     for _ in range(3):
         assert [house.sign_in(WRONG, HERE).status_code for _ in range(4)] == [401] * 4
         assert house.sign_in(RIGHT, HERE).status_code == 201
 
 
-def test_many_addresses_that_guess_one_password_are_slowed_down_together(house: House) -> None:
+def test_many_addresses_that_guess_one_password_are_slowed_down_together(house: SecuredApp) -> None:
     house.make(**ADA)
     addresses = itertools.cycle([f"192.0.2.{number}" for number in range(1, 41)])
     statuses = [house.sign_in(WRONG, next(addresses)).status_code for _ in range(104)]
     assert statuses == [401] * 100 + [429] * 4
 
 
-def test_one_address_that_tries_many_names_is_slowed_down(house: House) -> None:
+def test_one_address_that_tries_many_names_is_slowed_down(house: SecuredApp) -> None:
     house.make(**ADA)
     statuses = [house.sign_in({**WRONG, "username": f"user{n}"}, HERE).status_code for n in range(62)]
     assert statuses == [401] * 60 + [429] * 2
@@ -139,7 +139,7 @@ def test_one_address_that_tries_many_names_is_slowed_down(house: House) -> None:
 
 
 @pytest.mark.parametrize("login", [{"username": "ada"}, {"username": "ADA@example.org"}, {"email": "ada@EXAMPLE.org"}])
-def test_an_administrator_unlocks_however_the_name_was_written(house: House, login: dict[str, str]) -> None:
+def test_an_administrator_unlocks_however_the_name_was_written(house: SecuredApp, login: dict[str, str]) -> None:
     user = house.make(**ADA)
     for _ in range(6):
         house.sign_in({**login, "password": "wrong"}, HERE)
@@ -152,22 +152,22 @@ def test_an_administrator_unlocks_however_the_name_was_written(house: House, log
     assert house.sign_in(right, HERE).status_code == 201
 
 
-def test_a_name_is_the_same_account_in_any_case(house: House) -> None:
+def test_a_name_is_the_same_account_in_any_case(house: SecuredApp) -> None:
     house.make(**ADA)
     names = itertools.cycle(["ada", "ADA", "Ada", "aDa"])
     statuses = [house.sign_in({**WRONG, "username": next(names)}, HERE).status_code for _ in range(6)]
     assert statuses == [401] * 5 + [429]
 
 
-def test_limits_are_counted_for_all_processes_together(make_app: Callable[..., Flask], house: House) -> None:
+def test_limits_are_counted_for_all_processes_together(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     house.make(**ADA)
-    doors = itertools.cycle([Door(house.app), Door(make_app())])
+    doors = itertools.cycle([ApiClient(house.app), ApiClient(make_app())])
     base = {"environ_base": {"REMOTE_ADDR": HERE}}
     statuses = [next(doors).post("/session", WRONG, **base).status_code for _ in range(8)]
     assert statuses == [401] * 5 + [429] * 3
 
 
-def test_redis_does_not_tell_who_was_guessed_from_where(house: House, servers: Stack) -> None:
+def test_redis_does_not_tell_who_was_guessed_from_where(house: SecuredApp, servers: Stack) -> None:
     house.sign_in({"username": "kassandra", "password": "wrong"}, HERE)
     with redis.Redis.from_url(servers.redis.url) as client:
         keys = b" ".join(client.scan_iter(count=1000))
@@ -176,7 +176,7 @@ def test_redis_does_not_tell_who_was_guessed_from_where(house: House, servers: S
     assert HERE.encode() not in keys
 
 
-def test_what_a_short_window_refuses_does_not_count_in_the_longer_ones(house: House, servers: Stack) -> None:
+def test_what_a_short_window_refuses_does_not_count_in_the_longer_ones(house: SecuredApp, servers: Stack) -> None:
     """Else who goes on guessing for a minute would be kept out for a day."""
     house.make(**ADA)
     for _ in range(12):
@@ -199,7 +199,9 @@ def test_what_a_short_window_refuses_does_not_count_in_the_longer_ones(house: Ho
     }
 
 
-def test_a_fiftieth_of_the_writes_of_a_minute_is_counted_in_one_round_trip(house: House, commands: list[str]) -> None:
+def test_a_fiftieth_of_the_writes_of_a_minute_is_counted_in_one_round_trip(
+    house: SecuredApp, commands: list[str]
+) -> None:
     program = house.by_token(house.make())
     asked = []
     for number in range(25):
@@ -212,10 +214,10 @@ def test_a_fiftieth_of_the_writes_of_a_minute_is_counted_in_one_round_trip(house
 
 
 def test_processes_that_count_in_steps_let_in_as_many_as_may_and_never_one_more(
-    make_app: Callable[..., Flask], house: House
+    make_app: Callable[..., Flask], house: SecuredApp
 ) -> None:
     headers = house.by_token(house.make()).headers
-    doors = [Door(make_app(write_limit=100, log_level="error")) for _ in range(2)]
+    doors = [ApiClient(make_app(write_limit=100, log_level="error")) for _ in range(2)]
     statuses = Counter(
         doors[number % 3 == 0].patch("/me", {"name": f"N {number}"}, headers=headers).status_code
         for number in range(160)
@@ -223,12 +225,12 @@ def test_processes_that_count_in_steps_let_in_as_many_as_may_and_never_one_more(
     assert statuses == {200: 100, 429: 60}
 
 
-def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask], house: House) -> None:
+def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     """Nobody can sign in then, but a token can still write; it can't change a password, nor guess one."""
     user = house.make(**ADA)
     headers = house.by_token(user).headers
     app = make_app(redis_url=f"redis://127.0.0.1:{free_port()}/0", write_limit=20, log_level="error")
-    program = Door(app)
+    program = ApiClient(app)
     guess = {"current_password": "wrong", "new_password": "another horse battery"}
     assert [program.put("/me/password", guess, headers=headers).status_code for _ in range(7)] == [403] * 7
     statuses = Counter(program.patch("/me", {"name": f"N {n}"}, headers=headers).status_code for n in range(20))
@@ -236,8 +238,8 @@ def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask]
     assert program.get("/me", headers=headers).status_code == 200
 
 
-def test_zero_is_no_limit_for_writes(make_app: Callable[..., Flask], house: House) -> None:
-    headers, door = house.by_token(house.make()).headers, Door(make_app(write_limit=0))
+def test_zero_is_no_limit_for_writes(make_app: Callable[..., Flask], house: SecuredApp) -> None:
+    headers, door = house.by_token(house.make()).headers, ApiClient(make_app(write_limit=0))
     for number in range(30):
         answer = door.patch("/me", {"name": f"N {number}"}, headers=headers)
         assert answer.status_code == 200
@@ -325,7 +327,7 @@ def test_a_thousand_who_sign_in_at_once_leave_the_api_answering(served: Service)
     assert [event for event in served.events if event["level"] == "error"] == []
 
 
-def test_writes_of_a_credential_are_limited_and_say_so(make_app: Callable[..., Flask], house: House) -> None:
+def test_writes_of_a_credential_are_limited_and_say_so(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     app = make_app(write_limit=3)
     user = house.make()
     one, other = (house.bearing(house.token(user)["token"]) for _ in range(2))

@@ -6,17 +6,17 @@ from urllib.parse import urlencode
 
 import psycopg
 import pytest
-from door import Door, faulty
-from people import House
 
 from app.services import listing
+from tests.support.api_client import ApiClient, faulty
+from tests.support.secured_app import SecuredApp
 
 ATTRIBUTES = [(f"attributes.k{number}", "v") for number in range(40)]
 OTHERS = [("q", "ada"), ("role", "member"), ("active", "true"), ("created_after", "2020-01-01T00:00:00Z")]
 
 
 @pytest.mark.parametrize("others", range(len(OTHERS) + 1))
-def test_ten_filters_are_taken_and_not_one_more(any_door: Door, others: int) -> None:
+def test_ten_filters_are_taken_and_not_one_more(any_door: ApiClient, others: int) -> None:
     few = [*OTHERS[:others], *ATTRIBUTES[: 10 - others]]
     assert any_door.get(f"/users?{urlencode([*few, ('sort', 'name'), ('limit', '5')])}").status_code == 200
     for more in (1, 30):
@@ -25,7 +25,7 @@ def test_ten_filters_are_taken_and_not_one_more(any_door: Door, others: int) -> 
         assert "10 filters" in answer.json["errors"][0]["message"]
 
 
-def test_the_express_lane_and_the_console_know_the_rule(house: House) -> None:
+def test_the_express_lane_and_the_console_know_the_rule(house: SecuredApp) -> None:
     token = house.by_token(house.admin.user)
     query = urlencode(ATTRIBUTES[:11])
     for who in (token, token, house.admin):
@@ -36,7 +36,7 @@ def test_the_express_lane_and_the_console_know_the_rule(house: House) -> None:
 
 @pytest.mark.parametrize("query", ["", "?q=ada", "?q=ada&created_after=2020-01-01T00:00:00Z", "?attributes.plan=pro"])
 def test_a_list_that_takes_too_long_is_given_up(
-    api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, query: str
+    api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     # Less than any wait for a lock.
     monkeypatch.setattr(listing, "LONGEST_S", 0.5)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from door import SORTS, Door, links
+
+from tests.support.api_client import SORTS, ApiClient, links
 
 
-def test_a_page_that_is_not_the_last_always_has_a_next(api: Door) -> None:
+def test_a_page_that_is_not_the_last_always_has_a_next(api: ApiClient) -> None:
     for number in range(5):
         assert ("next" in links(api.get("/users?limit=4"))) == (number > 4)
         api.make()
@@ -15,7 +16,7 @@ def test_a_page_that_is_not_the_last_always_has_a_next(api: Door) -> None:
     assert "next" not in links(api.get("/users?limit=5"))
 
 
-def test_fifty_is_the_default_and_nothing_is_capped_silently(api: Door) -> None:
+def test_fifty_is_the_default_and_nothing_is_capped_silently(api: ApiClient) -> None:
     crowd = [api.make() for _ in range(57)]
     answer = api.get("/users")
     assert len(answer.json) == 50
@@ -23,13 +24,13 @@ def test_fifty_is_the_default_and_nothing_is_capped_silently(api: Door) -> None:
     assert len(api.walk()) == len(crowd)
 
 
-def test_an_empty_list_is_an_empty_array(api: Door) -> None:
+def test_an_empty_list_is_an_empty_array(api: ApiClient) -> None:
     answer = api.get("/users")
     assert answer.json == []
     assert links(answer).keys() == {"first"}
 
 
-def test_links_keep_all_that_was_asked(api: Door) -> None:
+def test_links_keep_all_that_was_asked(api: ApiClient) -> None:
     for number in range(3):
         api.make(name="Ada & Bob", attributes={"a b": "ü&="}, email=f"{number}@example.org")
     query = {"q": "ada bob", "sort": "-name", "limit": "1", "attributes.a b": "ü&=", "active": "true"}
@@ -41,7 +42,7 @@ def test_links_keep_all_that_was_asked(api: Door) -> None:
     assert len(api.walk(**query)) == 3
 
 
-def changed_between(api: Door, sort: str, change: Callable[[int], None]) -> tuple[list[str], list[str]]:
+def changed_between(api: ApiClient, sort: str, change: Callable[[int], None]) -> tuple[list[str], list[str]]:
     """Ids of those who are there throughout, and of those that a walk with changes after each page has seen."""
     lasting = [api.make(username=f"m{number:02}", email=f"m{number:02}@example.org")["id"] for number in range(20)]
     answer = api.get("/users", query_string={"sort": sort, "limit": 3})
@@ -56,7 +57,7 @@ def changed_between(api: Door, sort: str, change: Callable[[int], None]) -> tupl
 
 
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if "updated" not in sort])
-def test_rows_that_come_and_go_between_pages_move_nobody(api: Door, sort: str) -> None:
+def test_rows_that_come_and_go_between_pages_move_nobody(api: ApiClient, sort: str) -> None:
     guests: list[str] = []
 
     def change(step: int) -> None:
@@ -72,7 +73,7 @@ def test_rows_that_come_and_go_between_pages_move_nobody(api: Door, sort: str) -
     assert set(lasting) <= set(seen), "somebody vanished"
 
 
-def test_the_row_under_a_cursor_may_go(api: Door) -> None:
+def test_the_row_under_a_cursor_may_go(api: ApiClient) -> None:
     made = [api.make()["id"] for _ in range(6)]
     first = api.get("/users?limit=3")
     api.delete(f"/users/{made[2]}")
@@ -82,7 +83,7 @@ def test_the_row_under_a_cursor_may_go(api: Door) -> None:
     assert [user["id"] for user in api._follow(links(second)["prev"]).json] == made[:2]
 
 
-def test_a_page_whose_rows_all_went_still_leads_back(api: Door) -> None:
+def test_a_page_whose_rows_all_went_still_leads_back(api: ApiClient) -> None:
     made = [api.make()["id"] for _ in range(4)]
     second = links(api.get("/users?limit=2"))["next"]
     for user_id in made[2:]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-from running import Service
+from tests.support.service_process import Service
 
 SECRETS = ["kassandra", "troia", "Apollon", "hunter2", "q-secret", "attr-secret"]
 

@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from browsing import hidden, make, send
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
+
+from tests.support.console_client import hidden, make, send
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from browsing import form_of, make, send, version, versions
 from flask.testing import FlaskClient
+
+from tests.support.console_client import form_of, make, send, version, versions
 
 TO = {
     "name": ("Mine", "Theirs"),

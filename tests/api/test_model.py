@@ -6,7 +6,6 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from door import SORTS, Door
 from flask import Flask
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
@@ -18,6 +17,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+
+from tests.support.api_client import SORTS, ApiClient
 
 NAMES = ["Ada Lovelace", "ada", "Ådå", "Zoë Bob", "bob-ada", "田中", "B 2", "Straße"]
 USERNAMES = ["ada", "ADA", "bob", "zoé", "Zoé", "x1", "x2", "strasse", "STRAßE"]
@@ -99,7 +100,7 @@ def completed(fields: dict[str, Any]) -> dict[str, Any] | None:
 class Model(RuleBasedStateMachine):
     """The API beside two dictionaries."""
 
-    door: Door
+    door: ApiClient
     empty: Callable[[], None]
     users = Bundle("users")
 
@@ -284,7 +285,7 @@ def ordered(users: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(240)
 def test_the_api_behaves_like_two_dictionaries(app: Flask, empty: Callable[[], None]) -> None:
-    machine = type("Driven", (Model,), {"door": Door(app), "empty": staticmethod(empty)})
+    machine = type("Driven", (Model,), {"door": ApiClient(app), "empty": staticmethod(empty)})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -10,19 +10,19 @@ from typing import Any
 
 import psycopg
 import pytest
-from crowd import do, refused, these
-from door import Door
 from flask import Flask
-from people import PASSWORD, House
-from racing import at_once
-from spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken
 
 from app.errors import StartError, Taken
 from app.services.founding import found_from_settings
+from tests.support.api_client import ApiClient
+from tests.support.bulk_calls import do, refused, these
+from tests.support.concurrency import at_once
+from tests.support.secured_app import PASSWORD, SecuredApp
+from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken
 
 
 def test_the_settings_name_no_administrator_by_another_users_username(
-    make_app: Callable[..., Flask], api: Door
+    make_app: Callable[..., Flask], api: ApiClient
 ) -> None:
     """Fault 3: the start says so, and does not go on without an administrator."""
     api.make(username=ANNA, email="another@corp.example")
@@ -35,7 +35,7 @@ def test_the_settings_name_no_administrator_by_another_users_username(
 
 @WRITES
 @pytest.mark.parametrize("spelling", ["boss@corp.example", "Boss@ｃorp。example", "boss＠corp.example"])
-def test_no_username_is_another_users_email(api: Door, write: Write, spelling: str) -> None:
+def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelling: str) -> None:
     """Fault 3: usernames and emails share one name space."""
     api.make(username="boss", email="boss@corp.example")
     member = api.make(username="member")
@@ -44,14 +44,14 @@ def test_no_username_is_another_users_email(api: Door, write: Write, spelling: s
 
 @WRITES
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
-def test_no_email_is_another_users_username(api: Door, write: Write, spelling: str) -> None:
+def test_no_email_is_another_users_username(api: ApiClient, write: Write, spelling: str) -> None:
     """Fault 3: usernames and emails share one name space."""
     api.make(username=ANNA, email="another@corp.example")
     member = api.make(username="member")
     assert refusal(write(api, member["id"], {"username": "m", "email": spelling})) == taken("email")
 
 
-def test_identifiers_are_free_again_when_their_user_leaves_them(api: Door) -> None:
+def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) -> None:
     """Fault 3: usernames and emails share one name space."""
     own = api.make(email="own@corp.example")
     assert own["username"] == own["email"]
@@ -69,7 +69,7 @@ def test_identifiers_are_free_again_when_their_user_leaves_them(api: Door) -> No
     assert api.post(f"/users/{other['id']}/restore").status_code == 200
 
 
-def test_a_bulk_restore_holds_usernames_against_emails(house: House) -> None:
+def test_a_bulk_restore_holds_usernames_against_emails(house: SecuredApp) -> None:
     """Fault 3: among those who are restored, and against those who are there."""
     users = [house.make(username="a", email=ANNA)]
     do(house, "delete", these(users))
@@ -84,7 +84,7 @@ def test_a_bulk_restore_holds_usernames_against_emails(house: House) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_nobody_locks_another_user_out_by_a_name(house: House) -> None:
+def test_nobody_locks_another_user_out_by_a_name(house: SecuredApp) -> None:
     """Fault 3: what an editor could do to an administrator."""
     boss = house.make("admin", username="boss", email="boss@corp.example", password=PASSWORD)
     editor = house.by_session(house.make("editor"))
@@ -96,24 +96,24 @@ def test_nobody_locks_another_user_out_by_a_name(house: House) -> None:
 
 
 @pytest.mark.parametrize("_", range(3))
-def test_of_writers_at_once_one_gets_an_identifier(app: Flask, api: Door, _: int) -> None:
+def test_of_writers_at_once_one_gets_an_identifier(app: Flask, api: ApiClient, _: int) -> None:
     """Fault 3: usernames and emails share one name space."""
     wishes: list[dict[str, str]] = [
         {"username": f"u{number}", "email": ANNA} if number % 2 else {"username": SPELLINGS[0]} for number in range(8)
     ]
-    answers = at_once([lambda wish=wish: Door(app).post("/users", wish) for wish in wishes])
+    answers = at_once([lambda wish=wish: ApiClient(app).post("/users", wish) for wish in wishes])
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
     assert len(api.listed()) == 1
 
 
-def test_users_who_swap_identifiers_at_once_get_no_server_error(app: Flask, api: Door) -> None:
+def test_users_who_swap_identifiers_at_once_get_no_server_error(app: Flask, api: ApiClient) -> None:
     """Fault 3: writers that wait for each other are refused, and the identifiers stay unique."""
     emails = ["a@corp.example", "b@corp.example"]
     users = [api.make(username=f"u{number}", email=email) for number, email in enumerate(emails)]
     paths = [f"/users/{user['id']}" for user in users]
     for fields in ({"email"}, {"username", "email"}, {"username"}):
         swapped = zip(paths, [dict.fromkeys(fields, email) for email in reversed(emails)], strict=True)
-        calls = [lambda path=path, wish=wish: Door(app).patch(path, wish) for path, wish in swapped]
+        calls = [lambda path=path, wish=wish: ApiClient(app).patch(path, wish) for path, wish in swapped]
         assert {answer.status_code for answer in at_once(calls)} <= {409, 503}
     assert [user["email"] for user in api.listed(sort="username")] == emails
 
@@ -132,7 +132,7 @@ SQL = {
 @pytest.mark.parametrize("how", SQL)
 @pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel))
 def test_sql_from_outside_is_held_to_one_name_space(
-    api: Door, database: psycopg.Connection[Any], how: str, isolation: psycopg.IsolationLevel
+    api: ApiClient, database: psycopg.Connection[Any], how: str, isolation: psycopg.IsolationLevel
 ) -> None:
     """Fault 3: usernames and emails share one name space."""
     api.make(username="member")
@@ -145,7 +145,7 @@ def test_sql_from_outside_is_held_to_one_name_space(
     api.make(username="boss@corp.example@corp.example")
 
 
-def test_sql_from_outside_may_move_and_empty_users(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     """Fault 3: the name space follows what is written past the service."""
     user = api.make(email="own@corp.example")
     new_id = str(uuid.uuid4())
@@ -162,7 +162,7 @@ def test_sql_from_outside_may_move_and_empty_users(api: Door, database: psycopg.
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("search_path", ["''", "pg_catalog", "pg_temp, public"])
 def test_sql_from_outside_is_held_to_it_by_any_search_path(
-    api: Door, database: psycopg.Connection[Any], search_path: str
+    api: ApiClient, database: psycopg.Connection[Any], search_path: str
 ) -> None:
     """Fault 3: pg_restore writes with an empty search_path, and who has temporary tables with one before ours."""
     api.make(username="member")
@@ -177,7 +177,7 @@ def test_sql_from_outside_is_held_to_it_by_any_search_path(
     assert api.post("/users", {"username": "own@corp.example"}).status_code == 201
 
 
-def test_attempts_by_username_and_by_email_count_together(house: House) -> None:
+def test_attempts_by_username_and_by_email_count_together(house: SecuredApp) -> None:
     """Fault 3: usernames and emails share one name space."""
     user = house.make(username="anna", email=ANNA, password=PASSWORD)
     names = [{"username": "anna"}, {"email": ANNA}, {"username": "ＡNNA"}, *({"email": one} for one in SPELLINGS)]
@@ -194,7 +194,7 @@ def test_attempts_by_username_and_by_email_count_together(house: House) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_unknown_names_are_counted_as_known_ones(house: House) -> None:
+def test_unknown_names_are_counted_as_known_ones(house: SecuredApp) -> None:
     """Fault 3: neither answers nor counts tell who is there."""
     house.make(username="anna", email=ANNA, password=PASSWORD)
 
@@ -213,14 +213,14 @@ def test_unknown_names_are_counted_as_known_ones(house: House) -> None:
 
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_writer_waits_for_another_who_may_take_the_identifier(
-    app: Flask, api: Door, database: psycopg.Connection[Any], commits: bool
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], commits: bool
 ) -> None:
     """Fault 3: an identifier that an open transaction takes is taken when it commits, and free when it does not."""
     member = api.make(username="member")
     with ThreadPoolExecutor(1) as pool:
         with database.transaction(force_rollback=not commits):
             database.execute("UPDATE users SET email_key = 'boss@corp.example' WHERE username = 'member'")
-            waiting = pool.submit(Door(app).post, "/users", {"username": "boss@corp.example"})
+            waiting = pool.submit(ApiClient(app).post, "/users", {"username": "boss@corp.example"})
             time.sleep(0.3)
             assert not waiting.done()
         answer = waiting.result()

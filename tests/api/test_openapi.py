@@ -6,14 +6,15 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from door import Door
 from flask import Flask
 from flask.testing import FlaskClient
-from people import PASSWORD, House
+
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 
 @pytest.fixture
-def document(api: Door) -> dict[str, Any]:
+def document(api: ApiClient) -> dict[str, Any]:
     return api.get("/openapi.json").json
 
 
@@ -98,7 +99,7 @@ def test_it_says_what_needs_a_credential_and_which(document: dict[str, Any]) -> 
                 assert {"401", "403"} <= operation["responses"].keys(), (method, path)
 
 
-def test_what_sign_in_gives_is_what_its_schemas_say(house: House) -> None:
+def test_what_sign_in_gives_is_what_its_schemas_say(house: SecuredApp) -> None:
     document = house.nobody.get("/openapi.json").json
     user = house.make()
     made = house.token(user)
@@ -114,7 +115,7 @@ def test_what_sign_in_gives_is_what_its_schemas_say(house: House) -> None:
         assert jsonschema_rs.validator_for(schema).is_valid(instance), name
 
 
-def test_what_the_service_gives_is_what_its_schemas_say(api: Door, document: dict[str, Any]) -> None:
+def test_what_the_service_gives_is_what_its_schemas_say(api: ApiClient, document: dict[str, Any]) -> None:
     user = api.make(email="a@example.org", attributes={"deep": [None, {"x": 1.5}]}, password="p" * 10)
     api.patch(f"/users/{user['id']}", {"name": "Ada", "attributes": {"n": 1}})
     gone = api.make(username="gone")
@@ -140,7 +141,7 @@ def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
         assert jsonschema_rs.validator_for(schema).is_valid(schemas[name]["example"]), name
 
 
-def test_the_headers_of_answers_are_those_that_are_declared(house: House) -> None:
+def test_the_headers_of_answers_are_those_that_are_declared(house: SecuredApp) -> None:
     """Fault 26: Link, ETag, Location, X-Total-Count, Retry-After and their like, where they are declared."""
     document = house.nobody.get("/openapi.json").json
     usual = {"Content-Type", "Content-Length", "Cache-Control", "Vary"}
@@ -174,7 +175,7 @@ def test_the_headers_of_answers_are_those_that_are_declared(house: House) -> Non
         assert all("Retry-After" in responses[status]["headers"] for status in {"429", "503"} & responses.keys())
 
 
-def test_what_the_page_fills_in_for_a_body_is_taken(api: Door, document: dict[str, Any]) -> None:
+def test_what_the_page_fills_in_for_a_body_is_taken(api: ApiClient, document: dict[str, Any]) -> None:
     examples = {name: document["components"]["schemas"][name]["example"] for name in ("UserDraft", "UserPatch")}
     made = api.post("/users", examples["UserDraft"])
     assert made.status_code == 201

@@ -5,10 +5,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import SORTS, Door, links
 from flask import Flask
 
 from embedded import Stack
+from tests.support.api_client import SORTS, ApiClient, links
 
 NAMES = ["Ada", "ada", "Ádá", "ÅDA", "Bob", "bob", "Zoë", "zoe", "Ørsted", "orsted", "田中", "Ж", "~", "1", "10", "2"]
 FOLDED = {"Ádá": "ada", "ÅDA": "ada", "Zoë": "zoe", "Ørsted": "orsted", "Ж": "ж"}
@@ -29,12 +29,12 @@ def expected(users: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def door(app: Flask) -> Door:
-    return Door(app)
+def door(app: Flask) -> ApiClient:
+    return ApiClient(app)
 
 
 @pytest.fixture(scope="module")
-def crowd(servers: Stack, app: Flask, door: Door) -> list[dict[str, Any]]:
+def crowd(servers: Stack, app: Flask, door: ApiClient) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         database.execute("TRUNCATE users, history, idempotency_keys, tokens")
@@ -44,7 +44,7 @@ def crowd(servers: Stack, app: Flask, door: Door) -> list[dict[str, Any]]:
         return make(door, database)
 
 
-def make(api: Door, database: psycopg.Connection[Any]) -> list[dict[str, Any]]:
+def make(api: ApiClient, database: psycopg.Connection[Any]) -> list[dict[str, Any]]:
     chance = random.Random(7)  # noqa: S311 - the same crowd each time
     made = [
         api.make(
@@ -68,7 +68,7 @@ def make(api: Door, database: psycopg.Connection[Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 19, 57, 200])
 def test_walking_forwards_gives_everybody_once_in_order(
-    door: Door, crowd: list[dict[str, Any]], sort: str, limit: int
+    door: ApiClient, crowd: list[dict[str, Any]], sort: str, limit: int
 ) -> None:
     pages = door.pages(sort=sort, limit=limit)
     assert [user for page in pages for user in page] == expected(crowd, sort)
@@ -78,7 +78,7 @@ def test_walking_forwards_gives_everybody_once_in_order(
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 19])
 def test_walking_backwards_gives_everybody_once_in_order(
-    door: Door, crowd: list[dict[str, Any]], sort: str, limit: int
+    door: ApiClient, crowd: list[dict[str, Any]], sort: str, limit: int
 ) -> None:
     last = door.last_page(sort=sort, limit=limit)
     before = door.walk("prev", start=links(last)["prev"])
@@ -86,7 +86,7 @@ def test_walking_backwards_gives_everybody_once_in_order(
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_going_forth_and_back_comes_to_the_same_page(door: Door, crowd: list[dict[str, Any]], sort: str) -> None:
+def test_going_forth_and_back_comes_to_the_same_page(door: ApiClient, crowd: list[dict[str, Any]], sort: str) -> None:
     first = door.get("/users", query_string={"sort": sort, "limit": 10})
     assert links(first).keys() == {"first", "next"}
     second = door._follow(links(first)["next"])
@@ -100,14 +100,14 @@ def test_going_forth_and_back_comes_to_the_same_page(door: Door, crowd: list[dic
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("role", ["member", "admin"])
-def test_a_filtered_list_keeps_the_order(door: Door, crowd: list[dict[str, Any]], sort: str, role: str) -> None:
+def test_a_filtered_list_keeps_the_order(door: ApiClient, crowd: list[dict[str, Any]], sort: str, role: str) -> None:
     fitting = [user for user in crowd if user["role"] == role]
     assert door.walk(sort=sort, limit=5, role=role) == expected(fitting, sort)
     last = door.last_page(sort=sort, limit=5, role=role)
     assert door.walk("prev", start=links(last)["prev"]) + last.json == expected(fitting, sort)
 
 
-def test_the_trash_is_listed_in_every_order_too(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_the_trash_is_listed_in_every_order_too(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     crowd = make(api, database)
     gone = {user["id"] for user in crowd[::2]}
     for user_id in gone:

@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from browsing import OWN
 from flask import Flask
 from flask.testing import FlaskClient
-from leases import lend
 from sqlalchemy import event
 
 from app.schemas import ListQuery
 from app.services import bulk, listing, overview, words
+from tests.support.console_client import OWN
+from tests.support.leases import lend
 
 MANY, INACTIVE, TRASHED = 24_000, 6_000, 40
 _FIGURE = re.compile(r"<dt>\w[^<]*</dt><dd>(?:<a[^>]*>)?([^<]+)")

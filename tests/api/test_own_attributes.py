@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browsing import send, version
-from door import faulty
 from flask import Flask
 from flask.testing import FlaskClient
-from people import House, Person
+
+from tests.support.api_client import faulty
+from tests.support.console_client import send, version
+from tests.support.secured_app import SecuredApp, UserClient
 
 HAS: dict[str, Any] = {"plan": "free", "city": "Paris", "seats": {"paid": 1}, "a.b": None}
 WAYS = ("patch /me", "patch /users/{id}", "put /users/{id}")
@@ -16,18 +17,18 @@ OWN_FORM = ("name", "email", "attributes", "version")
 
 
 @pytest.fixture(params=["session", "token"])
-def enter(house: House, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], Person]:
+def enter(house: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
     """Come in as a user, by session and by token."""
     return house.by_session if request.param == "session" else house.by_token
 
 
 @pytest.fixture
-def generous(make_app: Callable[..., Flask], empty: Callable[[], None]) -> House:  # noqa: ARG001 - called for its effect
+def generous(make_app: Callable[..., Flask], empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - called for its effect
     """A service whose users may change two of their own attributes."""
-    return House(make_app(self_editable_attributes=" city ,a.b,, "))
+    return SecuredApp(make_app(self_editable_attributes=" city ,a.b,, "))
 
 
-def change(who: Person, way: str, attributes: Any) -> Any:
+def change(who: UserClient, way: str, attributes: Any) -> Any:
     """Ask for these attributes: all of them by PUT, as a merge patch by PATCH."""
     method, path = way.format(id=who.id).split()
     if method == "patch":
@@ -39,7 +40,7 @@ def change(who: Person, way: str, attributes: Any) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 def test_no_own_attribute_is_changed_by_default(
-    house: House, enter: Callable[[dict[str, Any]], Person], role: str, way: str
+    house: SecuredApp, enter: Callable[[dict[str, Any]], UserClient], role: str, way: str
 ) -> None:
     user = house.make(role, attributes={key: value for key, value in HAS.items() if value is not None})
     who = enter(user)
@@ -64,7 +65,7 @@ def test_no_own_attribute_is_changed_by_default(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
-def test_what_the_setting_names_is_ones_own(generous: House, role: str, way: str) -> None:
+def test_what_the_setting_names_is_ones_own(generous: SecuredApp, role: str, way: str) -> None:
     user = generous.make(role, attributes={key: value for key, value in HAS.items() if value is not None})
     for enter in (generous.by_session, generous.by_token):
         who = enter(user)
@@ -79,7 +80,9 @@ def test_what_the_setting_names_is_ones_own(generous: House, role: str, way: str
         assert generous.admin.get(f"/users/{user['id']}").json["attributes"] == {"plan": "free", "seats": {"paid": 1}}
 
 
-def test_who_administers_a_user_changes_its_attributes(house: House, enter: Callable[[dict[str, Any]], Person]) -> None:
+def test_who_administers_a_user_changes_its_attributes(
+    house: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]
+) -> None:
     """Editors those of a lower role, administrators everybody's, also their own."""
     for role, other in (("editor", "member"), ("editor", "viewer"), ("admin", "editor"), ("admin", "admin")):
         user = house.make(other)
@@ -89,7 +92,7 @@ def test_who_administers_a_user_changes_its_attributes(house: House, enter: Call
     assert admin.patch("/me", {"attributes": {"plan": "pro"}}).json["attributes"] == {"plan": "pro"}
 
 
-def test_an_administrators_token_of_a_lower_role_is_held_to_the_rule(house: House) -> None:
+def test_an_administrators_token_of_a_lower_role_is_held_to_the_rule(house: SecuredApp) -> None:
     user = house.make("admin")
     for role in ("member", "viewer", "editor"):
         program = house.by_token(user, role)
@@ -113,7 +116,7 @@ def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[st
     assert browser.get("/api/me").json["name"] == "Mallory"
 
 
-def test_the_own_page_offers_what_the_setting_names(generous: House) -> None:
+def test_the_own_page_offers_what_the_setting_names(generous: SecuredApp) -> None:
     who = generous.by_session(generous.make(attributes={"plan": "free"}))
     browser, headers, own = who._client, who.headers, f"/people/{who.id}"
     page = browser.get(own, headers=headers).text
@@ -128,7 +131,7 @@ def test_the_own_page_offers_what_the_setting_names(generous: House) -> None:
     assert generous.admin.get(f"/users/{who.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
 
 
-def test_the_order_of_names_is_no_change(house: House, enter: Callable[[dict[str, Any]], Person]) -> None:
+def test_the_order_of_names_is_no_change(house: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]) -> None:
     """Fault 4: clients that sort names send their record back otherwise ordered; that changes no attribute."""
     user = house.make("member", attributes={"address": {"zip": "75001", "city": {"b": 1, "a": [{"d": 1, "c": 2}]}}})
     sorted_names = {"address": {"city": {"a": [{"c": 2, "d": 1}], "b": 1}, "zip": "75001"}}

@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 from argon2 import PasswordHasher
-from door import faulty
-from people import PASSWORD, House
+
+from tests.support.api_client import faulty
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 NEW = "another horse battery"
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
@@ -40,7 +41,7 @@ SPOKEN = [
 
 
 @pytest.mark.parametrize("password", SPOKEN, ids=range(len(SPOKEN)))
-def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(house: House, password: str) -> None:
+def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(house: SecuredApp, password: str) -> None:
     house.make(username="ada", password=password)
     assert house.sign_in({"username": "ada", "password": password}).status_code == 201
     for wrong in (password[:-1], password + " ", password.swapcase()):
@@ -59,7 +60,7 @@ def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(house
         ("Ⅷ horses and ½ a battery", "VIII horses and 1⁄2 a battery"),
     ],
 )
-def test_a_password_is_the_same_however_a_keyboard_writes_it(house: House, chosen: str, typed: str) -> None:
+def test_a_password_is_the_same_however_a_keyboard_writes_it(house: SecuredApp, chosen: str, typed: str) -> None:
     assert house.nobody.get("/me").status_code == 401
     body = {"username": "ada", "password": chosen}
     if len(unicodedata.normalize("NFKC", chosen)) < 10:
@@ -69,7 +70,7 @@ def test_a_password_is_the_same_however_a_keyboard_writes_it(house: House, chose
     assert house.sign_in({"username": "ada", "password": typed}).status_code == 201
 
 
-def test_its_length_counts_after_it_was_made_normal(house: House) -> None:
+def test_its_length_counts_after_it_was_made_normal(house: SecuredApp) -> None:
     assert house.admin.post("/users", {"username": "short", "password": "é" * 9}).status_code == 422
     decomposed = unicodedata.normalize("NFD", "é" * 9)
     assert house.admin.post("/users", {"username": "short", "password": decomposed}).status_code == 422
@@ -79,7 +80,7 @@ def test_its_length_counts_after_it_was_made_normal(house: House) -> None:
 
 @pytest.mark.parametrize("name", ["username", "email", "password"])
 @pytest.mark.parametrize("value", [[], ["ada"], {}, {"$ne": None}, 0, 1.5, True, {"password": PASSWORD}])
-def test_only_strings_are_names_and_passwords(house: House, name: str, value: Any) -> None:
+def test_only_strings_are_names_and_passwords(house: SecuredApp, name: str, value: Any) -> None:
     house.make(**ADA)
     login = {"email": "ada@example.org"} if name == "email" else {"username": "ada"}
     answer = house.sign_in({**login, "password": PASSWORD, name: value})
@@ -110,7 +111,7 @@ def test_only_strings_are_names_and_passwords(house: House, name: str, value: An
     ],
     ids=range(17),
 )
-def test_a_body_of_another_shape_is_refused(house: House, body: Any) -> None:
+def test_a_body_of_another_shape_is_refused(house: SecuredApp, body: Any) -> None:
     assert house.nobody.post("/session", json.dumps(body).encode()).status_code == 422
 
 
@@ -130,13 +131,13 @@ def test_a_body_of_another_shape_is_refused(house: House, body: Any) -> None:
     ],
     ids=range(10),
 )
-def test_a_body_that_can_not_be_read_is_refused(house: House, body: bytes, status: int) -> None:
+def test_a_body_that_can_not_be_read_is_refused(house: SecuredApp, body: bytes, status: int) -> None:
     house.make(**ADA)
     assert house.nobody.post("/session", body).status_code == status
 
 
 @pytest.mark.parametrize("password", ["1234567890", "Qwertyuiop", "QWERTYUIOP", "password123", "ｑｗｅｒｔｙｕｉｏｐ"])
-def test_what_everybody_tries_first_is_no_password(house: House, password: str) -> None:
+def test_what_everybody_tries_first_is_no_password(house: SecuredApp, password: str) -> None:
     user = house.make(**ADA)
     who = house.by_session(user)
     assert faulty(house.admin.post("/users", {"username": "new", "password": password})) == {"password"}
@@ -149,7 +150,7 @@ def test_what_everybody_tries_first_is_no_password(house: House, password: str) 
 @pytest.mark.parametrize(
     "password", ["ada-lovelace", "ADA-LOVELACE", "countess.of@lovelace.org", "Countess.Of", "Ａda King 1815"]
 )
-def test_ones_own_name_is_no_password(house: House, password: str) -> None:
+def test_ones_own_name_is_no_password(house: SecuredApp, password: str) -> None:
     own = {"username": "ada-lovelace", "email": "countess.of@lovelace.org", "name": "Ada King 1815"}
     answer = house.admin.post("/users", {**own, "password": password})
     assert (answer.status_code, faulty(answer)) == (422, {"password"})
@@ -162,7 +163,9 @@ def test_ones_own_name_is_no_password(house: House, password: str) -> None:
     assert house.sign_in({"username": "ada-lovelace", "password": PASSWORD}).status_code == 201
 
 
-def test_a_hash_of_other_parameters_is_replaced_at_sign_in(house: House, database: psycopg.Connection[Any]) -> None:
+def test_a_hash_of_other_parameters_is_replaced_at_sign_in(
+    house: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
     user = house.make(**ADA)
     other = house.by_session(user)
     old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=2).hash(PASSWORD)
@@ -182,7 +185,7 @@ def test_a_hash_of_other_parameters_is_replaced_at_sign_in(house: House, databas
     assert other.get("/me").json == user
 
 
-def test_a_hash_that_is_none_lets_nobody_in(house: House, database: psycopg.Connection[Any]) -> None:
+def test_a_hash_that_is_none_lets_nobody_in(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
     user = house.make(**ADA)
     for kept in ("", "x", "$argon2id$v=19$m=19456,t=2,p=1$", "$2b$12$" + "x" * 53, PASSWORD):
         database.execute("UPDATE users SET password_hash = %s WHERE id = %s", [kept, user["id"]])

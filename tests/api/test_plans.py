@@ -11,9 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import SORTS, Door, links
 from flask import Flask
-from seeded import database_of
 
 from app.infra.postgres import DeadlineConnection, Statement
 from app.models import SORT_KEYS
@@ -22,6 +20,8 @@ from app.services.cursors import Position
 from app.services.statistics import statistics
 from app.services.words import Term
 from embedded import Stack
+from tests.support.api_client import SORTS, ApiClient, links
+from tests.support.seeded_database import database_of
 
 COUNT = 100_000
 SHRINK = 20
@@ -105,7 +105,7 @@ class Spy:
     """Asks for lists and tells which statements that took."""
 
     def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
-        self.door, self._connection = Door(app), connection
+        self.door, self._connection = ApiClient(app), connection
         self._kept: dict[tuple[str, str, str], str] = {}
         self.named: dict[str, str] = {}
 

@@ -3,20 +3,21 @@
 from typing import Any
 
 import pytest
-from door import Door, faulty, links
+
+from tests.support.api_client import ApiClient, faulty, links
 
 PATHS = ["/users", "/users/0198c0de-0000-7000-8000-000000000001/history"]
 
 
 @pytest.mark.parametrize("query", ["q=%ff", "q=%c3", "%ff=1", "q=%ed%a0%80", "attributes.a=%ff", "attributes.%ff=a"])
-def test_a_query_that_is_not_utf_8_is_400(any_door: Door, query: str) -> None:
+def test_a_query_that_is_not_utf_8_is_400(any_door: ApiClient, query: str) -> None:
     assert any_door.get(f"/users?{query}").status_code == 400
 
 
 @pytest.mark.parametrize(
     "query", ["q=%00", "%00=1", "email=a%00b", "attributes.a%00=1", "attributes.a=%00", "cursor=%00"]
 )
-def test_u_0000_in_a_query_is_400(any_door: Door, query: str) -> None:
+def test_u_0000_in_a_query_is_400(any_door: ApiClient, query: str) -> None:
     assert any_door.get(f"/users?{query}").status_code == 400
 
 
@@ -25,7 +26,7 @@ def test_u_0000_in_a_query_is_400(any_door: Door, query: str) -> None:
     ["-1", "0", "201", "abc", "", "1.5", "1e2", "٣", " 5", "+5", "0x10", "9" * 5000, "9223372036854775808", "null"],
 )
 @pytest.mark.parametrize("path", PATHS)
-def test_a_limit_out_of_range_is_422(api: Door, path: str, limit: str) -> None:
+def test_a_limit_out_of_range_is_422(api: ApiClient, path: str, limit: str) -> None:
     answer = api.get(path, query_string={"limit": limit})
     assert answer.status_code == 422
     assert faulty(answer) == {"limit"}
@@ -50,21 +51,21 @@ def test_a_limit_out_of_range_is_422(api: Door, path: str, limit: str) -> None:
     ],
     ids=lambda text: text[:20],
 )
-def test_a_bad_parameter_is_422_by_name(api: Door, query: str, field: str) -> None:
+def test_a_bad_parameter_is_422_by_name(api: ApiClient, query: str, field: str) -> None:
     answer = api.get(f"/users?{query}")
     assert answer.status_code in (400, 422)
     assert faulty(answer) == {field}
     assert len(answer.data) < 2000
 
 
-def test_all_bad_parameters_are_named_at_once(api: Door) -> None:
+def test_all_bad_parameters_are_named_at_once(api: ApiClient) -> None:
     answer = api.get("/users?limit=0&sort=x&active=x&created_after=x")
     assert answer.status_code == 422
     assert faulty(answer) == {"limit", "sort", "active", "created_after"}
 
 
 @pytest.mark.parametrize("query", ["limit=1&limit=2", "q=a&q=a", "attributes.a=1&attributes.a=2", "%6cimit=1&limit=1"])
-def test_a_parameter_that_is_given_twice_is_400(any_door: Door, query: str) -> None:
+def test_a_parameter_that_is_given_twice_is_400(any_door: ApiClient, query: str) -> None:
     assert any_door.get(f"/users?{query}").status_code == 400
 
 
@@ -78,7 +79,7 @@ def test_a_parameter_that_is_given_twice_is_400(any_door: Door, query: str) -> N
         ("usrname", "username"),
     ],
 )
-def test_an_unknown_parameter_is_400_and_names_the_closest(any_door: Door, name: str, closest: str) -> None:
+def test_an_unknown_parameter_is_400_and_names_the_closest(any_door: ApiClient, name: str, closest: str) -> None:
     answer = any_door.get(f"/users?{name}=1")
     assert answer.status_code == 400
     assert faulty(answer) == {name}
@@ -89,11 +90,11 @@ def test_an_unknown_parameter_is_400_and_names_the_closest(any_door: Door, name:
     "path",
     ["/users?xyz=1", "/users?attributes=1", "/users?attributes.=1", "/users?password=x", f"/users?{'x' * 9000}=1"],
 )
-def test_any_other_unknown_parameter_is_400_too(any_door: Door, path: str) -> None:
+def test_any_other_unknown_parameter_is_400_too(any_door: ApiClient, path: str) -> None:
     assert any_door.get(path).status_code == 400
 
 
-def test_routes_without_parameters_take_none(any_door: Door) -> None:
+def test_routes_without_parameters_take_none(any_door: ApiClient) -> None:
     user = any_door.make()
     path = f"/users/{user['id']}"
     assert any_door.get(f"{path}?fields=id").status_code == 400
@@ -107,13 +108,13 @@ def test_routes_without_parameters_take_none(any_door: Door) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "bm9uc2Vuc2U", "=", "%20", "..", "W10", "\u00e9", "A" * 1999])
-def test_a_made_up_cursor_is_400(any_door: Door, cursor: str) -> None:
+def test_a_made_up_cursor_is_400(any_door: ApiClient, cursor: str) -> None:
     answer = any_door.get("/users", query_string={"cursor": cursor})
     assert answer.status_code == 400
     assert faulty(answer) == {"cursor"}
 
 
-def test_a_cursor_of_another_list_or_a_cut_one_is_400(any_door: Door) -> None:
+def test_a_cursor_of_another_list_or_a_cut_one_is_400(any_door: ApiClient) -> None:
     for _ in range(3):
         any_door.make()
     url = links(any_door.get("/users?limit=1&sort=name"))["next"]
@@ -134,7 +135,7 @@ def test_a_cursor_of_another_list_or_a_cut_one_is_400(any_door: Door) -> None:
         ("attributes.limit=a&limit=1&limit=2", "limit"),
     ],
 )
-def test_a_repeated_parameter_is_named_in_full(any_door: Door, query: str, name: str) -> None:
+def test_a_repeated_parameter_is_named_in_full(any_door: ApiClient, query: str, name: str) -> None:
     """Fault 10: a repeated `attributes.plan` was reported as `plan`."""
     answer = any_door.get(f"/users?{query}")
     assert answer.status_code == 400
@@ -142,7 +143,7 @@ def test_a_repeated_parameter_is_named_in_full(any_door: Door, query: str, name:
     assert answer.json["detail"] == f"The query parameter '{name}' is given twice."
 
 
-def test_the_known_parameters_are_all_named(any_door: Door) -> None:
+def test_the_known_parameters_are_all_named(any_door: ApiClient) -> None:
     """Fault 10: filters of attributes were left out."""
     detail = any_door.get("/users?xyzzy=1").json["detail"]
     for name in ("limit", "cursor", "sort", "q", "email", "created_after", "deleted", "attributes.<key>"):
@@ -164,7 +165,7 @@ def test_the_known_parameters_are_all_named(any_door: Door) -> None:
     ],
 )
 def test_a_title_is_the_same_whatever_python_serves(
-    any_door: Door, method: str, path: str, kwargs: dict[str, Any], title: str
+    any_door: ApiClient, method: str, path: str, kwargs: dict[str, Any], title: str
 ) -> None:
     """Fault 10: before Python 3.13 a 422 was an "Unprocessable Entity" and a 413 a "Request Entity Too Large"."""
     assert any_door(method, path, **kwargs).json["title"] == title

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from door import SORTS, Door, links
 from flask import Flask
-from racing import at_once
-from running import Answer, Service
+
+from tests.support.api_client import SORTS, ApiClient, links
+from tests.support.concurrency import at_once
+from tests.support.service_process import Answer, Service
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def statuses(answers: list[Answer]) -> Counter[int]:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-def test_of_two_editors_with_the_same_etag_one_wins(service: Service, api: Door, method: str) -> None:
+def test_of_two_editors_with_the_same_etag_one_wins(service: Service, api: ApiClient, method: str) -> None:
     user = api.make(username="ada")
     path = f"/api/users/{user['id']}"
     for number in range(20):
@@ -37,7 +38,7 @@ def test_of_two_editors_with_the_same_etag_one_wins(service: Service, api: Door,
     assert versions == list(range(21, 0, -1))
 
 
-def test_of_fifty_creators_of_one_email_one_wins(service: Service, api: Door) -> None:
+def test_of_fifty_creators_of_one_email_one_wins(service: Service, api: ApiClient) -> None:
     bodies = [
         {"username": f"u{number}", "email": "Ada@example.org" if number % 2 else "ada@EXAMPLE.org"}
         for number in range(50)
@@ -48,7 +49,7 @@ def test_of_fifty_creators_of_one_email_one_wins(service: Service, api: Door) ->
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}])
-def test_of_those_who_put_one_new_id_one_creates(service: Service, api: Door, headers: dict[str, str]) -> None:
+def test_of_those_who_put_one_new_id_one_creates(service: Service, api: ApiClient, headers: dict[str, str]) -> None:
     for _ in range(5):
         path = f"/api/users/{uuid.uuid4()}"
         bodies = [{"username": f"{path[-12:]}-{number}"} for number in range(8)]
@@ -61,7 +62,7 @@ def test_of_those_who_put_one_new_id_one_creates(service: Service, api: Door, he
 
 @pytest.mark.parametrize("password", [None, "correct horse"])
 def test_one_idempotency_key_twenty_times_at_once_makes_one_user(
-    service: Service, api: Door, password: str | None
+    service: Service, api: ApiClient, password: str | None
 ) -> None:
     body = {"email": "ada@example.org", "password": password}
     key = {"Idempotency-Key": "once"}
@@ -73,7 +74,7 @@ def test_one_idempotency_key_twenty_times_at_once_makes_one_user(
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
-def test_of_those_who_delete_or_restore_at_once_one_does(service: Service, api: Door) -> None:
+def test_of_those_who_delete_or_restore_at_once_one_does(service: Service, api: ApiClient) -> None:
     path = f"/api/users/{api.make()['id']}"
     for _ in range(3):
         assert statuses(at_once([lambda: service("DELETE", path)] * 8)) == {204: 1, 404: 7}
@@ -81,7 +82,7 @@ def test_of_those_who_delete_or_restore_at_once_one_does(service: Service, api: 
     assert len(service.get(f"{path}/history").json) == 7
 
 
-def test_restoring_and_creating_the_same_name_at_once_leaves_one_of_them(service: Service, api: Door) -> None:
+def test_restoring_and_creating_the_same_name_at_once_leaves_one_of_them(service: Service, api: ApiClient) -> None:
     for number in range(5):
         user = api.make(username=f"ada{number}")
         api.delete(f"/users/{user['id']}")
@@ -95,7 +96,7 @@ def test_restoring_and_creating_the_same_name_at_once_leaves_one_of_them(service
         assert len(api.listed(username=f"ada{number}")) == 1
 
 
-def test_many_changes_at_once_are_all_kept_one_after_another(service: Service, api: Door) -> None:
+def test_many_changes_at_once_are_all_kept_one_after_another(service: Service, api: ApiClient) -> None:
     path = f"/api/users/{api.make()['id']}"
     calls = [partial(service, "PATCH", path, {"attributes": {f"k{n}": n}}) for n in range(24)]
     assert statuses(at_once(calls)) == {200: 24}
@@ -105,12 +106,14 @@ def test_many_changes_at_once_are_all_kept_one_after_another(service: Service, a
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_walks_see_everybody_who_was_there_throughout_once(service: Service, app: Flask, api: Door, sort: str) -> None:
+def test_walks_see_everybody_who_was_there_throughout_once(
+    service: Service, app: Flask, api: ApiClient, sort: str
+) -> None:
     lasting = {api.make(username=f"m{n:03}", email=f"m{n:03}@example.org")["id"] for n in range(60)}
     stop = threading.Event()
 
     def come_and_go() -> None:
-        door, guests, number = Door(app), [], 0
+        door, guests, number = ApiClient(app), [], 0
         while not stop.is_set():
             number += 1
             name = f"{'amz'[number % 3]}{number:05}-guest"

@@ -7,13 +7,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from people import PASSWORD
 from psycopg import sql
-from raw_http import RawAnswer, request
-from running import Service
 
 from app.web.access import COOKIE
 from embedded import Stack
+from tests.support.raw_http import RawAnswer, request
+from tests.support.secured_app import PASSWORD
+from tests.support.service_process import Service
 
 BYTES = bytes(range(0x80, 0x100))
 CLIENT = b"203.0.113.9"

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from door import check
-from running import Service
+
+from tests.support.api_client import check
+from tests.support.service_process import Service
 
 HEAD = "POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

@@ -6,17 +6,17 @@ from functools import partial
 import pytest
 import redis
 from flask import Flask
-from people import House, cookie_of
-from racing import at_once
 from werkzeug.test import TestResponse
 
 from app.web.access import COOKIE
 from embedded import Stack
+from tests.support.concurrency import at_once
+from tests.support.secured_app import SecuredApp, cookie_of
 
 
 @pytest.fixture
-def house(app: Flask, empty: Callable[[], None]) -> House:  # noqa: ARG001 - it is called for its effect
-    return House(app)
+def house(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
+    return SecuredApp(app)
 
 
 def _cookie(answer: TestResponse) -> str | None:
@@ -25,7 +25,7 @@ def _cookie(answer: TestResponse) -> str | None:
 
 @pytest.mark.parametrize("kind", ["reads", "writes", "both"])
 def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_session_goes_on(
-    house: House, kind: str
+    house: SecuredApp, kind: str
 ) -> None:
     """Fault 20: not one copy for each request, and no 401 that drops the cookie."""
     user = house.make()
@@ -45,7 +45,7 @@ def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_sessi
     assert house.by_cookie(old, user).get("/users").status_code == 200
 
 
-def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(house: House) -> None:
+def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(house: SecuredApp) -> None:
     """Fault 20: nothing of it lives on."""
     user = house.make()
     old = house.secret(user)
@@ -57,7 +57,7 @@ def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(house
     assert house.admin.get(f"/users/{user['id']}/sessions").json == []
 
 
-def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(house: House, servers: Stack) -> None:
+def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(house: SecuredApp, servers: Stack) -> None:
     """Fault 20: and it is there for a minute at the most."""
     user = house.make()
     old = house.secret(user)
@@ -74,7 +74,7 @@ def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(house: House, ser
     assert house.by_cookie(new, user).get("/me").status_code == 200
 
 
-def test_a_renewal_that_nobody_received_is_received_by_the_next_request(house: House) -> None:
+def test_a_renewal_that_nobody_received_is_received_by_the_next_request(house: SecuredApp) -> None:
     """Fault 20: as when the browser goes to another page before the answer is there."""
     user = house.make()
     old = house.secret(user)

@@ -5,9 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from door import Door
 from flask import Flask
 from werkzeug.test import EnvironBuilder
+
+from tests.support.api_client import ApiClient
 
 PATHS = ["/users", "/users/0198c0de-0000-7000-8000-000000000001", "/users/0198c0de-0000-7000-8000-000000000001/history"]
 
@@ -28,12 +29,12 @@ PATHS = ["/users", "/users/0198c0de-0000-7000-8000-000000000001", "/users/0198c0
         "/users;x",
     ],
 )
-def test_an_unknown_route_is_404_or_the_same_route(any_door: Door, path: str) -> None:
+def test_an_unknown_route_is_404_or_the_same_route(any_door: ApiClient, path: str) -> None:
     answer = any_door.get(path)
     assert answer.status_code in (200, 400, 404), answer.text
 
 
-def test_a_trailing_slash_makes_no_difference(any_door: Door) -> None:
+def test_a_trailing_slash_makes_no_difference(any_door: ApiClient) -> None:
     any_door.make(username="ada")
     assert any_door.get("/users/").json == any_door.get("/users").json
     user = any_door.listed()[0]
@@ -41,7 +42,7 @@ def test_a_trailing_slash_makes_no_difference(any_door: Door) -> None:
 
 
 @pytest.mark.parametrize("path", ["/users//x", "/users//", "/api//users"])
-def test_double_slashes_are_404_and_no_redirect(any_door: Door, path: str) -> None:
+def test_double_slashes_are_404_and_no_redirect(any_door: ApiClient, path: str) -> None:
     assert any_door.get(path).status_code == 404
 
 
@@ -55,7 +56,7 @@ def test_double_slashes_are_404_and_no_redirect(any_door: Door, path: str) -> No
         ("/health", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_an_unknown_method_is_405_and_says_which_are_known(any_door: Door, path: str, allowed: set[str]) -> None:
+def test_an_unknown_method_is_405_and_says_which_are_known(any_door: ApiClient, path: str, allowed: set[str]) -> None:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW"):
         if method in allowed:
             continue
@@ -67,7 +68,7 @@ def test_an_unknown_method_is_405_and_says_which_are_known(any_door: Door, path:
     assert {name.strip() for name in options.headers["Allow"].split(",")} == allowed
 
 
-def test_head_is_get_without_a_body(any_door: Door) -> None:
+def test_head_is_get_without_a_body(any_door: ApiClient) -> None:
     user = any_door.make()
     for path in ("/users", f"/users/{user['id']}", f"/users/{user['id']}/history", "/users?limit=1&q=nobody"):
         head, get = any_door("HEAD", path), any_door.get(path)
@@ -78,13 +79,13 @@ def test_head_is_get_without_a_body(any_door: Door) -> None:
 
 
 @pytest.mark.parametrize("sane", ["abc", "0198c0de-0000-7000-8000-000000000001", "a.b_c:d/e+f=", "x" * 128])
-def test_a_sane_request_id_comes_back(api: Door, sane: str) -> None:
+def test_a_sane_request_id_comes_back(api: ApiClient, sane: str) -> None:
     assert api.get("/users", headers={"X-Request-ID": sane}).headers["X-Request-ID"] == sane
     assert api.get("/nothing", headers={"X-Request-ID": sane}).json["instance"] == sane
 
 
 @pytest.mark.parametrize("insane", ["", " ", "x" * 129, "a b", "<script>", "a\u00e9", '"', "a,b", "{}", "-x"])
-def test_an_insane_request_id_is_replaced(api: Door, insane: str) -> None:
+def test_an_insane_request_id_is_replaced(api: ApiClient, insane: str) -> None:
     answers = [api.get("/users", headers={"X-Request-ID": insane}) for _ in range(2)]
     given = [answer.headers["X-Request-ID"] for answer in answers]
     assert insane not in given
@@ -113,19 +114,19 @@ def test_an_insane_request_id_is_replaced(api: Door, insane: str) -> None:
         ({"Content-Type": "application/json", "Content-Encoding": "nonsense"}, 415),
     ],
 )
-def test_only_plain_json_is_taken(any_door: Door, headers: dict[str, str], status: int) -> None:
+def test_only_plain_json_is_taken(any_door: ApiClient, headers: dict[str, str], status: int) -> None:
     answer = any_door("POST", "/users", data=b'{"username": "ada"}', headers=headers)
     assert answer.status_code == status, answer.text
     assert len(any_door.listed()) == (status == 201)
 
 
-def test_a_gzip_bomb_is_415_and_never_unpacked(api: Door) -> None:
+def test_a_gzip_bomb_is_415_and_never_unpacked(api: ApiClient) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     assert api("POST", "/users", data=bomb, headers=headers).status_code == 415
 
 
-def test_a_body_of_more_than_a_mebibyte_is_413(any_door: Door) -> None:
+def test_a_body_of_more_than_a_mebibyte_is_413(any_door: ApiClient) -> None:
     body = json.dumps({"username": "ada", "name": "x" * (2**20)}).encode()
     assert any_door.post("/users", body).status_code == 413
     fits = b'{"username": "ada"' + b" " * (2**20 - 19) + b"}"
@@ -152,7 +153,7 @@ def test_a_body_of_more_than_a_mebibyte_is_413(any_door: Door) -> None:
     ],
     ids=lambda body: repr(body[:30]),
 )
-def test_what_is_no_strict_json_is_400(any_door: Door, body: bytes) -> None:
+def test_what_is_no_strict_json_is_400(any_door: ApiClient, body: bytes) -> None:
     user = any_door.make()
     assert any_door.post("/users", body).status_code == 400
     assert any_door.put(f"/users/{user['id']}", body).status_code == 400
@@ -163,7 +164,7 @@ def test_what_is_no_strict_json_is_400(any_door: Door, body: bytes) -> None:
     "path", ["/users/%ff", "/users/%c3%28", "/users/%00", "/users/%ed%a0%80/history", "/%ff", "/users/%80/restore"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_a_path_that_is_not_utf_8_is_4xx(any_door: Door, method: str, path: str) -> None:
+def test_a_path_that_is_not_utf_8_is_4xx(any_door: ApiClient, method: str, path: str) -> None:
     answer = any_door(method, path, json={})
     assert 400 <= answer.status_code < 500
 
@@ -186,7 +187,7 @@ HEADERS = [
     "value",
     ["\x00", "a\x00b", "\x7f", "\xff\xfe", "x" * 20_000, '"', '"' * 999, "W/", ",,,", "*,*", "count=", ";;;=", "%00"],
 )
-def test_no_header_value_gives_a_5xx(app: Flask, api: Door, name: str, value: str) -> None:
+def test_no_header_value_gives_a_5xx(app: Flask, api: ApiClient, name: str, value: str) -> None:
     user = api.make()
     variable = name.upper().replace("-", "_")
     variable = variable if variable == "CONTENT_TYPE" else f"HTTP_{variable}"
@@ -203,7 +204,7 @@ def test_no_header_value_gives_a_5xx(app: Flask, api: Door, name: str, value: st
 
 
 @pytest.mark.parametrize("host", ["evil.com", "10.0.0.1:5000", "", "localhost.evil.com"])
-def test_a_foreign_host_is_403(any_door: Door, host: str) -> None:
+def test_a_foreign_host_is_403(any_door: ApiClient, host: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         answer = any_door(method, "/users", headers={"Host": host}, json={} if method == "POST" else None)
         assert answer.status_code == 403
@@ -213,7 +214,7 @@ def test_a_foreign_host_is_403(any_door: Door, host: str) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "http://evil.com"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-def test_another_sites_page_may_not_write(any_door: Door, headers: dict[str, str]) -> None:
+def test_another_sites_page_may_not_write(any_door: ApiClient, headers: dict[str, str]) -> None:
     user = any_door.make()
     path = f"/users/{user['id']}"
     for method, target in (
@@ -230,7 +231,7 @@ def test_another_sites_page_may_not_write(any_door: Door, headers: dict[str, str
     assert "Access-Control-Allow-Origin" not in any_door.get("/users", headers=headers).headers
 
 
-def test_answers_say_how_they_may_be_kept(any_door: Door) -> None:
+def test_answers_say_how_they_may_be_kept(any_door: ApiClient) -> None:
     user = any_door.make()
     for path in ("/users", f"/users/{user['id']}", f"/users/{user['id']}/history"):
         assert any_door.get(path).headers["Cache-Control"] == "private, no-cache"
@@ -238,7 +239,7 @@ def test_answers_say_how_they_may_be_kept(any_door: Door) -> None:
     assert any_door.get("/health").headers["Cache-Control"] == "no-store"
 
 
-def test_health_says_how_each_part_is(any_door: Door) -> None:
+def test_health_says_how_each_part_is(any_door: ApiClient) -> None:
     answer = any_door.get("/health")
     assert answer.status_code == 200
     assert answer.json["status"] == "ok"

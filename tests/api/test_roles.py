@@ -7,22 +7,22 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from people import PASSWORD, House, Person, cookie_of
 
 from app.models import ADMINISTRATOR
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import PASSWORD, SecuredApp, UserClient, cookie_of
 
 LADDER = ("member", "viewer", "editor", "admin")
 
 
-def entries(house: House, user: Any) -> list[dict[str, Any]]:
+def entries(house: SecuredApp, user: Any) -> list[dict[str, Any]]:
     """The history of a user, newest first."""
     return house.admin.get(f"/users/{user['id']}/history").json
 
 
 @pytest.fixture(params=["session", "token"])
-def enter(house: House, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], Person]:
+def enter(house: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
     """Come in as a user, by session and by token."""
     return house.by_session if request.param == "session" else house.by_token
 
@@ -40,7 +40,7 @@ def enter(house: House, request: pytest.FixtureRequest) -> Callable[[dict[str, A
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 @pytest.mark.parametrize("path", ["/me", "/users/{id}"])
 def test_nobody_gives_themselves_more_than_is_theirs(
-    house: House, path: str, role: str, fields: dict[str, Any], refused: str
+    house: SecuredApp, path: str, role: str, fields: dict[str, Any], refused: str
 ) -> None:
     user = house.make(role)
     if fields.get("role") == role:
@@ -51,7 +51,7 @@ def test_nobody_gives_themselves_more_than_is_theirs(
     assert house.admin.get(f"/users/{user['id']}").json == user
 
 
-def test_what_may_not_be_set_is_ignored_where_get_gives_it(house: House, enter: Callable[..., Person]) -> None:
+def test_what_may_not_be_set_is_ignored_where_get_gives_it(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
     user = house.make(name="Ada")
     given = {**user, "name": "Ada King", "id": str(uuid.uuid4()), "version": 99, "created_at": "2000-01-01T00:00:00Z"}
     for number, answer in enumerate(
@@ -63,7 +63,7 @@ def test_what_may_not_be_set_is_ignored_where_get_gives_it(house: House, enter: 
 
 
 def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
-    house: House, enter: Callable[..., Person]
+    house: SecuredApp, enter: Callable[..., UserClient]
 ) -> None:
     user = house.make("viewer", email="ada@example.org", attributes={"a": 1})
     who = enter(user)
@@ -76,14 +76,14 @@ def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
     # A default that takes something away is a change, too.
     [("username", 403), ("role", 403), ("name", 200), ("email", 200), ("attributes", 200), ("active", 200)],
 )
-def test_a_put_with_defaults_is_held_to_the_same_rules(house: House, left_out: str, status: int) -> None:
+def test_a_put_with_defaults_is_held_to_the_same_rules(house: SecuredApp, left_out: str, status: int) -> None:
     user = house.make("viewer", username="ada", email="ada@example.org", name="Ada")
     fields = {name: user[name] for name in ("username", "email", "name", "role", "active", "attributes")}
     del fields[left_out]
     assert house.by_session(user).put(f"/users/{user['id']}", fields).status_code == status
 
 
-def test_an_inactive_default_does_not_wake_anybody(house: House) -> None:
+def test_an_inactive_default_does_not_wake_anybody(house: SecuredApp) -> None:
     """PUT without `active` would make an inactive viewer active; an editor may do that to a viewer, not to an equal."""
     asleep = house.make("editor", username="asleep", active=False)
     editor = house.by_session(house.make("editor"))
@@ -91,14 +91,16 @@ def test_an_inactive_default_does_not_wake_anybody(house: House) -> None:
 
 
 @pytest.mark.parametrize("role", ["member", "viewer"])
-def test_who_may_not_make_users_does_not_make_them_with_put(house: House, role: str) -> None:
+def test_who_may_not_make_users_does_not_make_them_with_put(house: SecuredApp, role: str) -> None:
     who = house.by_session(house.make(role))
     assert who.put(f"/users/{uuid.uuid4()}", {"username": "new"}).status_code == 403
     assert who.put(f"/users/{uuid.uuid4()}", {"username": "new"}, headers={"If-None-Match": "*"}).status_code == 403
 
 
 @pytest.mark.parametrize("role", LADDER)
-def test_an_editor_makes_only_users_of_a_lower_role(house: House, enter: Callable[..., Person], role: str) -> None:
+def test_an_editor_makes_only_users_of_a_lower_role(
+    house: SecuredApp, enter: Callable[..., UserClient], role: str
+) -> None:
     editor = enter(house.make("editor"))
     expected = 201 if role in ("member", "viewer") else 403
     body = {"username": f"new-{role}", "role": role}
@@ -108,7 +110,9 @@ def test_an_editor_makes_only_users_of_a_lower_role(house: House, enter: Callabl
 
 
 @pytest.mark.parametrize("role", ["editor", "admin"])
-def test_an_editor_touches_nobody_who_is_not_below(house: House, enter: Callable[..., Person], role: str) -> None:
+def test_an_editor_touches_nobody_who_is_not_below(
+    house: SecuredApp, enter: Callable[..., UserClient], role: str
+) -> None:
     other = house.make(role)
     editor, path = enter(house.make("editor")), f"/users/{other['id']}"
     whole = {"username": other["username"], "role": role}
@@ -131,7 +135,7 @@ def test_an_editor_touches_nobody_who_is_not_below(house: House, enter: Callable
     assert [entry["action"] for entry in entries(house, other)] == ["deleted", "created"]
 
 
-def test_an_editor_hands_out_no_role(house: House, enter: Callable[..., Person]) -> None:
+def test_an_editor_hands_out_no_role(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
     user, editor = house.make(), enter(house.make("editor"))
     for role in ("viewer", "editor", "admin"):
         assert editor.patch(f"/users/{user['id']}", {"role": role}).status_code == 403
@@ -139,12 +143,12 @@ def test_an_editor_hands_out_no_role(house: House, enter: Callable[..., Person])
     assert editor.patch(f"/users/{user['id']}", {"role": "member", "name": "Ada"}).status_code == 200
 
 
-def test_an_editor_does_not_delete_the_own_record(house: House, enter: Callable[..., Person]) -> None:
+def test_an_editor_does_not_delete_the_own_record(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
     editor = house.make("editor")
     assert enter(editor).delete(f"/users/{editor['id']}").status_code == 403
 
 
-def test_restoring_and_purging_follow_the_table(house: House, enter: Callable[..., Person]) -> None:
+def test_restoring_and_purging_follow_the_table(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
     user, editor = house.make(), enter(house.make("editor"))
     path = f"/users/{user['id']}"
     assert editor.delete(path).status_code == 204
@@ -154,7 +158,7 @@ def test_restoring_and_purging_follow_the_table(house: House, enter: Callable[..
     assert house.admin.delete(f"{path}?purge=true").status_code == 204
 
 
-def test_a_lowered_role_counts_from_the_next_request(house: House, enter: Callable[..., Person]) -> None:
+def test_a_lowered_role_counts_from_the_next_request(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
     user = house.make("editor")
     who, target = enter(user), house.make()
     assert who.patch(f"/users/{target['id']}", {"name": "One"}).status_code == 200
@@ -173,7 +177,7 @@ def test_a_lowered_role_counts_from_the_next_request(house: House, enter: Callab
     "patch",
     [{"role": "editor"}, {"role": None}, {"active": False}, {"password": None}, {"role": "member", "name": "x"}],
 )
-def test_the_last_administrator_stays_one(house: House, patch: dict[str, Any]) -> None:
+def test_the_last_administrator_stays_one(house: SecuredApp, patch: dict[str, Any]) -> None:
     me = house.admin.get("/me").json
     path = f"/users/{me['id']}"
     assert house.admin.patch(path, patch).status_code == 409
@@ -183,7 +187,7 @@ def test_the_last_administrator_stays_one(house: House, patch: dict[str, Any]) -
     assert house.admin.get("/me").json == me
 
 
-def test_who_could_not_sign_in_is_no_other_administrator(house: House) -> None:
+def test_who_could_not_sign_in_is_no_other_administrator(house: SecuredApp) -> None:
     house.make("admin")
     house.make("admin", password=PASSWORD, active=False)
     gone = house.make("admin", password=PASSWORD)
@@ -195,10 +199,10 @@ def test_who_could_not_sign_in_is_no_other_administrator(house: House) -> None:
 
 @pytest.mark.parametrize("how", ["demote", "deactivate", "delete", "purge", "no password", "mixed"])
 def test_administrators_who_remove_each_other_at_once_leave_one(
-    house: House, database: psycopg.Connection[Any], how: str
+    house: SecuredApp, database: psycopg.Connection[Any], how: str
 ) -> None:
     """Five at a time; each removes the next one in the circle."""
-    ways: dict[str, Callable[[Person, str], Any]] = {
+    ways: dict[str, Callable[[UserClient, str], Any]] = {
         "demote": lambda who, path: who.patch(path, {"role": "member"}),
         "deactivate": lambda who, path: who.patch(path, {"active": False}),
         "delete": lambda who, path: who.delete(path),
@@ -231,7 +235,7 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
             house.admin.delete(f"/users/{other}")
 
 
-def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, api: Door) -> None:
+def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, api: ApiClient) -> None:
     """While it was open each of them might do anything, so who comes first matters less than that it ends."""
     statuses, start = [], threading.Barrier(4)
 
@@ -251,7 +255,7 @@ def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, ap
     assert app.test_client().post("/first", data={"email": "x@example.org", "password": PASSWORD}).status_code == 404
 
 
-def test_a_change_of_role_is_in_the_history_with_its_origin(house: House) -> None:
+def test_a_change_of_role_is_in_the_history_with_its_origin(house: SecuredApp) -> None:
     user = house.make()
     headers = {"User-Agent": "Console/2", "X-Request-ID": "raise-1"}
     house.admin.patch(f"/users/{user['id']}", {"role": "editor"}, headers=headers)
@@ -261,14 +265,14 @@ def test_a_change_of_role_is_in_the_history_with_its_origin(house: House) -> Non
     assert (entry["address"], entry["agent"], entry["request_id"]) == ("127.0.0.1", "Console/2", "raise-1")
 
 
-def test_a_token_is_named_in_the_history_of_what_it_changes(house: House) -> None:
+def test_a_token_is_named_in_the_history_of_what_it_changes(house: SecuredApp) -> None:
     editor, user = house.make("editor"), house.make()
     token = house.token(editor)
     house.bearing(token["token"]).patch(f"/users/{user['id']}", {"name": "New"})
     assert entries(house, user)[0]["actor"] == f"token:{token['id']} user:{editor['id']}"
 
 
-def test_signing_in_failing_and_being_locked_are_in_the_history_with_their_origin(house: House) -> None:
+def test_signing_in_failing_and_being_locked_are_in_the_history_with_their_origin(house: SecuredApp) -> None:
     user = house.make(username="ada", password=PASSWORD)
     agent = {"User-Agent": "Phone/1"}
     assert house.sign_in({"username": "ada", "password": PASSWORD}, "192.0.2.9", **agent).status_code == 201
@@ -284,7 +288,7 @@ def test_signing_in_failing_and_being_locked_are_in_the_history_with_their_origi
     assert actors == [None] * 6 + [f"user:{user['id']}", f"user:{house.admin.id}"]
 
 
-def test_signing_out_and_ending_sessions_are_in_the_history(house: House) -> None:
+def test_signing_out_and_ending_sessions_are_in_the_history(house: SecuredApp) -> None:
     user = house.make()
     house.by_session(user).delete("/session")
     house.secret(user)
@@ -304,7 +308,7 @@ def test_signing_out_and_ending_sessions_are_in_the_history(house: House) -> Non
     ]
 
 
-def test_nothing_in_a_history_outlives_a_purge(house: House) -> None:
+def test_nothing_in_a_history_outlives_a_purge(house: SecuredApp) -> None:
     user = house.make(username="ada", password=PASSWORD)
     house.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
     house.token(user)

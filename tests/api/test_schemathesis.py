@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from people import OURS, PASSWORD
-from running import ROOT, Service
 
 from app.web.access import COOKIE
+from tests.support.secured_app import OURS, PASSWORD
+from tests.support.service_process import ROOT, Service
 
 HERE = Path(__file__).parent
 MAX_EXAMPLES = "30"

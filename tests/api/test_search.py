@@ -5,7 +5,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
+
+from tests.support.api_client import ApiClient
 
 PEOPLE = [
     {"username": "ada", "name": "Ada Lovelace", "email": "ada@example.org"},
@@ -63,19 +64,19 @@ SEARCHES = [
 
 
 @pytest.fixture
-def people(api: Door) -> Door:
+def people(api: ApiClient) -> ApiClient:
     for person in PEOPLE:
         api.make(**person)
     return api
 
 
-def test_every_word_is_the_beginning_of_some_word_of_a_user(people: Door) -> None:
+def test_every_word_is_the_beginning_of_some_word_of_a_user(people: ApiClient) -> None:
     wrong = {q: found for q, names in SEARCHES if (found := usernames(people, q=q)) != sorted(names)}
     assert wrong == {}
 
 
 @pytest.mark.parametrize("q", ["", " ", "-", "@ . !", "'", "\u0301", "&|!():*<->"])
-def test_a_search_without_a_word_finds_everybody(people: Door, q: str) -> None:
+def test_a_search_without_a_word_finds_everybody(people: ApiClient, q: str) -> None:
     assert len(people.walk(q=q)) == len(PEOPLE)
 
 
@@ -96,11 +97,11 @@ def test_a_search_without_a_word_finds_everybody(people: Door, q: str) -> None:
         "%(words)s",
     ],
 )
-def test_what_is_special_elsewhere_is_nothing_special_here(people: Door, q: str) -> None:
+def test_what_is_special_elsewhere_is_nothing_special_here(people: ApiClient, q: str) -> None:
     assert people.get("/users", query_string={"q": q}).status_code == 200
 
 
-def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(people: Door) -> None:
+def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(people: ApiClient) -> None:
     (ada,) = people.listed(q="lovelace")
     people.patch(f"/users/{ada['id']}", {"name": "Countess Byron"})
     assert people.listed(q="lovelace") == []
@@ -109,7 +110,7 @@ def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(people: Door)
     assert usernames(people, q="example") == ["emile"]
 
 
-def test_the_trash_is_searched_apart(people: Door) -> None:
+def test_the_trash_is_searched_apart(people: ApiClient) -> None:
     (ada,) = people.listed(q="lovelace")
     people.delete(f"/users/{ada['id']}")
     assert people.listed(q="lovelace") == []
@@ -120,17 +121,17 @@ def test_the_trash_is_searched_apart(people: Door) -> None:
     assert people.listed(q="lovelace", deleted="true") == []
 
 
-def usernames(api: Door, **query: Any) -> list[str]:
+def usernames(api: ApiClient, **query: Any) -> list[str]:
     return sorted(user["username"] for user in api.walk(**query))
 
 
 @pytest.mark.parametrize(("field", "value"), [("email", "ADA@EXAMPLE.org"), ("username", "ADA"), ("username", "σοφια")])
-def test_names_are_filtered_whole_and_in_any_case(people: Door, field: str, value: str) -> None:
+def test_names_are_filtered_whole_and_in_any_case(people: ApiClient, field: str, value: str) -> None:
     assert len(people.listed(**{field: value})) == 1
     assert people.listed(**{field: value[:-1]}) == []
 
 
-def test_role_and_active_are_exact_filters_alone_and_together(api: Door) -> None:
+def test_role_and_active_are_exact_filters_alone_and_together(api: ApiClient) -> None:
     for number, role in enumerate(["member", "viewer", "editor", "admin", "admin"]):
         api.make(username=f"u{number}", role=role, active=number != 4)
     assert usernames(api, role="admin") == ["u3", "u4"]
@@ -142,7 +143,7 @@ def test_role_and_active_are_exact_filters_alone_and_together(api: Door) -> None
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("sort", ["created_at", "-created_at", "name", "-updated_at"])
 def test_times_are_bounds_that_are_not_included(
-    api: Door, database: psycopg.Connection[Any], name: str, sort: str
+    api: ApiClient, database: psycopg.Connection[Any], name: str, sort: str
 ) -> None:
     users = [api.make() for _ in range(5)]
     moments = []
@@ -156,7 +157,7 @@ def test_times_are_bounds_that_are_not_included(
             assert {user["id"] for user in found} == {user["id"] for user in fitting}, text
 
 
-def test_a_range_of_times_holds_what_lies_between(api: Door) -> None:
+def test_a_range_of_times_holds_what_lies_between(api: ApiClient) -> None:
     users = [api.make() for _ in range(4)]
     found = api.listed(created_after=users[0]["created_at"], created_before=users[3]["created_at"])
     assert [user["id"] for user in found] == [user["id"] for user in users[1:3]]
@@ -177,7 +178,7 @@ def test_a_range_of_times_holds_what_lies_between(api: Door) -> None:
         "",
     ],
 )
-def test_a_time_that_is_none_is_422(api: Door, moment: str) -> None:
+def test_a_time_that_is_none_is_422(api: ApiClient, moment: str) -> None:
     answer = api.get("/users", query_string={"created_after": moment})
     assert answer.status_code == 422
     assert answer.json["errors"][0]["field"] == "created_after"
@@ -186,7 +187,7 @@ def test_a_time_that_is_none_is_422(api: Door, moment: str) -> None:
 @pytest.mark.parametrize(
     "moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00.999999999Z"]
 )
-def test_a_time_at_the_edge_of_the_calendar_is_no_5xx(api: Door, moment: str) -> None:
+def test_a_time_at_the_edge_of_the_calendar_is_no_5xx(api: ApiClient, moment: str) -> None:
     assert api.get("/users", query_string={"created_after": moment}).status_code in (200, 422)
 
 
@@ -219,19 +220,19 @@ ATTRIBUTES = [
         ("nothing", "", []),
     ],
 )
-def test_attributes_are_filtered_by_their_exact_value(api: Door, key: str, text: str, fitting: list[int]) -> None:
+def test_attributes_are_filtered_by_their_exact_value(api: ApiClient, key: str, text: str, fitting: list[int]) -> None:
     for number, attributes in enumerate(ATTRIBUTES):
         api.make(username=f"u{number}", attributes=attributes)
     assert usernames(api, **{f"attributes.{key}": text}) == [f"u{number}" for number in fitting]
 
 
-def test_several_attributes_must_all_fit(api: Door) -> None:
+def test_several_attributes_must_all_fit(api: ApiClient) -> None:
     api.make(username="both", attributes={"a": "1", "b": "2"})
     api.make(username="one", attributes={"a": "1", "b": "3"})
     assert usernames(api, **{"attributes.a": "1", "attributes.b": "2"}) == ["both"]
 
 
-def test_counts_are_given_when_they_are_preferred(people: Door) -> None:
+def test_counts_are_given_when_they_are_preferred(people: ApiClient) -> None:
     assert "X-Total-Count" not in people.get("/users").headers
     for prefer in ("count=exact", 'count="exact"', "respond-async, count=exact; x=y", "COUNT=exact"):
         answer = people.get("/users?limit=3", headers={"Prefer": prefer})
@@ -241,7 +242,7 @@ def test_counts_are_given_when_they_are_preferred(people: Door) -> None:
         assert "X-Total-Count" not in people.get("/users", headers={"Prefer": prefer}).headers
 
 
-def test_an_exact_count_follows_filters_and_changes_not_pages(people: Door) -> None:
+def test_an_exact_count_follows_filters_and_changes_not_pages(people: ApiClient) -> None:
     headers = {"Prefer": "count=exact"}
 
     def count(**query: Any) -> int:
@@ -255,7 +256,7 @@ def test_an_exact_count_follows_filters_and_changes_not_pages(people: Door) -> N
     assert (count(q="example"), count(deleted="true"), count()) == (1, 1, len(PEOPLE) - 1)
 
 
-def test_an_estimated_count_comes_from_the_statistics(people: Door, database: psycopg.Connection[Any]) -> None:
+def test_an_estimated_count_comes_from_the_statistics(people: ApiClient, database: psycopg.Connection[Any]) -> None:
     database.execute("ANALYZE users")
     answer = people.get("/users", headers={"Prefer": "count=estimated"})
     assert answer.headers["Preference-Applied"] == "count=estimated"

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from browsing import OWN
 from flask import Flask
-from people import House
 from werkzeug.test import TestResponse
+
+from tests.support.console_client import OWN
+from tests.support.secured_app import SecuredApp
 
 SWAGGER = "/api/docs/js/swagger-ui-bundle.js"
 ANSWERS = [
@@ -52,7 +53,9 @@ def require_safe(answer: TestResponse) -> None:
     ("method", "path", "status", "kind"), [one[1:] for one in ANSWERS], ids=[one[0] for one in ANSWERS]
 )
 @pytest.mark.parametrize("by", ["session", "token"])
-def test_every_kind_of_answer_has_them(house: House, by: str, method: str, path: str, status: int, kind: str) -> None:
+def test_every_kind_of_answer_has_them(
+    house: SecuredApp, by: str, method: str, path: str, status: int, kind: str
+) -> None:
     user = house.make("admin")
     who = house.by_session(user) if by == "session" else house.by_token(user)
     for _ in range(3):
@@ -68,14 +71,14 @@ def test_every_kind_of_answer_has_them(house: House, by: str, method: str, path:
 
 
 @pytest.mark.parametrize("path", ["/api/users", "/people", "/sign-in", "/api/docs", SWAGGER, "/nowhere", "/first"])
-def test_nobody_has_them_too(house: House, path: str) -> None:
+def test_nobody_has_them_too(house: SecuredApp, path: str) -> None:
     for kind in ("text/html", "application/json"):
         answer = house.nobody._client.get(path, headers={"Accept": kind})
         require_safe(answer)
         answer.close()
 
 
-def test_an_error_that_nobody_foresaw_has_them(house: House, make_app: Callable[..., Flask]) -> None:
+def test_an_error_that_nobody_foresaw_has_them(house: SecuredApp, make_app: Callable[..., Flask]) -> None:
     app = make_app()
     app.add_url_rule("/broken", "broken", lambda: 1 / 0)
     app.config["PROPAGATE_EXCEPTIONS"] = False
@@ -84,14 +87,14 @@ def test_an_error_that_nobody_foresaw_has_them(house: House, make_app: Callable[
 
 
 @pytest.mark.parametrize("path", ["/api/docs", SWAGGER, "/api/users", "/sign-in", "/profile", "/nowhere"])
-def test_by_https_browsers_are_told_to_stay_there(house: House, path: str) -> None:
+def test_by_https_browsers_are_told_to_stay_there(house: SecuredApp, path: str) -> None:
     for scheme, expected in (("https", ["max-age=31536000"]), ("http", [])):
         answer = house.admin._client.get(path, headers=house.admin.headers, base_url=f"{scheme}://localhost")
         assert answer.headers.getlist("Strict-Transport-Security") == expected
         answer.close()
 
 
-def test_a_trusted_proxy_says_that_it_is_https(make_app: Callable[..., Flask], house: House) -> None:
+def test_a_trusted_proxy_says_that_it_is_https(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     client = make_app(trusted_proxies="127.0.0.1").test_client(use_cookies=False)
     answer = client.get("/api/users", headers={**house.admin.headers, "X-Forwarded-Proto": "https"})
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"

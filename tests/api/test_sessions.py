@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import redis
-from door import is_moment
 from flask import Flask
-from people import OURS, PASSWORD, House, Person, cookie_of
 
 from app.services import sessions
 from embedded import Stack
+from tests.support.api_client import is_moment
+from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
 
 NEW = "another horse battery"
 HOUR_S, DAY_S = 3600, 86400
@@ -40,7 +40,7 @@ def ids(answer: Any) -> set[str]:
     return {one["id"] for one in answer.json}
 
 
-def test_a_list_of_sessions_says_where_and_since_when(house: House) -> None:
+def test_a_list_of_sessions_says_where_and_since_when(house: SecuredApp) -> None:
     user = house.make()
     first, second = house.by_session(user), house.by_session(user)
     shown = first.get("/me/sessions").json
@@ -59,7 +59,7 @@ def test_a_list_of_sessions_says_where_and_since_when(house: House) -> None:
     assert not any(one["current"] for one in by_admin)
 
 
-def test_no_list_holds_what_would_let_anybody_in(house: House) -> None:
+def test_no_list_holds_what_would_let_anybody_in(house: SecuredApp) -> None:
     user = house.make()
     secret = house.secret(user)
     text = house.admin.get(f"/users/{user['id']}/sessions").text
@@ -69,7 +69,7 @@ def test_no_list_holds_what_would_let_anybody_in(house: House) -> None:
         assert house.by_cookie(guess).get("/me").status_code == 401
 
 
-def test_redis_keeps_no_secret(house: House, servers: Stack) -> None:
+def test_redis_keeps_no_secret(house: SecuredApp, servers: Stack) -> None:
     secret = house.secret(house.make()).partition(".")[0].encode()
     with redis.Redis.from_url(servers.redis.url) as client:
         keys = list(client.scan_iter(count=1000))
@@ -79,7 +79,7 @@ def test_redis_keeps_no_secret(house: House, servers: Stack) -> None:
             assert secret not in client.dump(key)
 
 
-def test_one_session_is_ended_and_the_others_stay(house: House) -> None:
+def test_one_session_is_ended_and_the_others_stay(house: SecuredApp) -> None:
     user = house.make()
     one, other = house.by_session(user), house.by_session(user)
     (current,) = (session["id"] for session in one.get("/me/sessions").json if session["current"])
@@ -89,7 +89,7 @@ def test_one_session_is_ended_and_the_others_stay(house: House) -> None:
     assert other.delete(f"/me/sessions/{current}").status_code == 404
 
 
-def test_ending_all_ends_this_one_too_and_nobody_elses(house: House) -> None:
+def test_ending_all_ends_this_one_too_and_nobody_elses(house: SecuredApp) -> None:
     user, stranger = house.make(), house.by_session(house.make())
     mine = [house.by_session(user) for _ in range(3)]
     assert mine[0].delete("/me/sessions").status_code == 204
@@ -99,7 +99,7 @@ def test_ending_all_ends_this_one_too_and_nobody_elses(house: House) -> None:
     assert house.admin.delete(f"/users/{user['id']}/sessions").status_code == 204
 
 
-def test_a_session_is_ended_by_its_own_user_and_by_administrators_only(house: House) -> None:
+def test_a_session_is_ended_by_its_own_user_and_by_administrators_only(house: SecuredApp) -> None:
     """An id says whose session it is; the path can't say otherwise."""
     user, victim = house.make(), house.make()
     attacker, target = house.by_session(user), house.by_session(victim)
@@ -114,19 +114,19 @@ def test_a_session_is_ended_by_its_own_user_and_by_administrators_only(house: Ho
 
 
 @pytest.mark.parametrize("session_id", ["x", "0" * 64, "%00", "a b", "*", "x" * 5000, "é", "..."])
-def test_a_session_that_is_not_there_is_not_found(house: House, session_id: str) -> None:
+def test_a_session_that_is_not_there_is_not_found(house: SecuredApp, session_id: str) -> None:
     assert house.admin.delete(f"/me/sessions/{session_id}").status_code == 404
     assert house.admin.delete(f"/users/{house.admin.id}/sessions/{session_id}").status_code == 404
 
 
-def test_sessions_of_nobody_are_not_found(house: House) -> None:
+def test_sessions_of_nobody_are_not_found(house: SecuredApp) -> None:
     for user_id in (str(uuid.uuid4()), "nobody"):
         assert house.admin.get(f"/users/{user_id}/sessions").status_code == 404
         assert house.admin.delete(f"/users/{user_id}/sessions").status_code == 404
         assert house.admin.post(f"/users/{user_id}/unlock").status_code == 404
 
 
-def test_an_unused_session_ends_after_the_idle_limit(house: House, clock: Clock) -> None:
+def test_an_unused_session_ends_after_the_idle_limit(house: SecuredApp, clock: Clock) -> None:
     who, user = house.by_session(house.make()), house.make()
     clock.ahead_s = 12 * HOUR_S - 10
     assert who.get("/me").status_code == 200
@@ -139,7 +139,7 @@ def test_an_unused_session_ends_after_the_idle_limit(house: House, clock: Clock)
     assert who.get("/me").status_code == 401, "what is over does not come back"
 
 
-def test_a_used_session_ends_after_the_absolute_limit(house: House, clock: Clock) -> None:
+def test_a_used_session_ends_after_the_absolute_limit(house: SecuredApp, clock: Clock) -> None:
     user = house.make()
     who = house.by_session(user)
     for _ in range(27):
@@ -149,7 +149,7 @@ def test_a_used_session_ends_after_the_absolute_limit(house: House, clock: Clock
     assert who.get("/me").status_code == 401
 
 
-def test_a_new_id_at_a_change_of_role_does_not_make_a_session_last_longer(house: House, clock: Clock) -> None:
+def test_a_new_id_at_a_change_of_role_does_not_make_a_session_last_longer(house: SecuredApp, clock: Clock) -> None:
     user, program = house.make(), house.by_token(house.admin.user)
     who = house.by_session(user)
     for number in range(27):
@@ -160,7 +160,7 @@ def test_a_new_id_at_a_change_of_role_does_not_make_a_session_last_longer(house:
     assert who.get("/me").status_code == 401
 
 
-def test_limits_are_settings(make_app: Callable[..., Flask], house: House, clock: Clock) -> None:
+def test_limits_are_settings(make_app: Callable[..., Flask], house: SecuredApp, clock: Clock) -> None:
     user = house.make()
     with make_app(session_idle_h=0.5, session_max_days=1 / 24).app_context():
         secret, session = sessions.renewed(uuid.UUID(user["id"]), sessions.Caller())
@@ -170,7 +170,7 @@ def test_limits_are_settings(make_app: Callable[..., Flask], house: House, clock
             sessions.resume(secret, sessions.Caller)
 
 
-def test_being_seen_is_written_at_most_once_a_minute(house: House, clock: Clock) -> None:
+def test_being_seen_is_written_at_most_once_a_minute(house: SecuredApp, clock: Clock) -> None:
     who = house.by_session(house.make())
     seen = [who.get("/me/sessions").json[0]["last_seen_at"]]
     for ahead_s in (30, 59, 62, 90):
@@ -179,7 +179,7 @@ def test_being_seen_is_written_at_most_once_a_minute(house: House, clock: Clock)
     assert seen[0] == seen[1] == seen[2] < seen[3] == seen[4]
 
 
-def test_what_is_over_is_swept_out_of_redis(house: House, servers: Stack, clock: Clock) -> None:
+def test_what_is_over_is_swept_out_of_redis(house: SecuredApp, servers: Stack, clock: Clock) -> None:
     user = house.make()
     clock.ahead_s = -15 * DAY_S
     for _ in range(5):
@@ -192,7 +192,7 @@ def test_what_is_over_is_swept_out_of_redis(house: House, servers: Stack, clock:
         assert client.zcard("fsa:session-ends") == len(list(client.scan_iter("fsa:session:*", count=1000))) == 2
 
 
-def test_redis_forgets_a_purged_user(house: House, servers: Stack) -> None:
+def test_redis_forgets_a_purged_user(house: SecuredApp, servers: Stack) -> None:
     user = house.make(username="kassandra")
     house.by_session(user).get("/me/sessions")
     house.admin.delete(f"/users/{user['id']}?purge=true")
@@ -205,7 +205,7 @@ def test_redis_forgets_a_purged_user(house: House, servers: Stack) -> None:
 
 
 @pytest.fixture(params=["told", "not told"])
-def untold(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def untold(request: pytest.FixtureRequest, house: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is told that sessions end, or can't be."""
     if request.param == "not told":
         with house.app.app_context():
@@ -216,7 +216,7 @@ def untold(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("untold")
 @pytest.mark.parametrize("how", ["password", "own password", "no password", "deactivated", "deleted", "purged"])
-def test_what_ends_all_sessions_ends_them_at_once(house: House, how: str) -> None:
+def test_what_ends_all_sessions_ends_them_at_once(house: SecuredApp, how: str) -> None:
     user = house.make(password=PASSWORD)
     mine, path = [house.by_session(user) for _ in range(3)], f"/users/{user['id']}"
     assert [who.get("/me").status_code for who in mine] == [200] * 3
@@ -244,7 +244,9 @@ def test_what_ends_all_sessions_ends_them_at_once(house: House, how: str) -> Non
 
 
 @pytest.mark.parametrize("purges", [1, 2])
-def test_a_session_that_was_not_used_since_does_not_open_the_record_of_the_next_user(house: House, purges: int) -> None:
+def test_a_session_that_was_not_used_since_does_not_open_the_record_of_the_next_user(
+    house: SecuredApp, purges: int
+) -> None:
     """A new user may take the id of one who was purged."""
     user = house.make()
     path, who = f"/users/{user['id']}", house.by_session(user)
@@ -254,7 +256,7 @@ def test_a_session_that_was_not_used_since_does_not_open_the_record_of_the_next_
     assert who.get("/me").status_code == 401
 
 
-def test_changing_ones_password_ends_all_but_this_session_which_gets_a_new_id(house: House) -> None:
+def test_changing_ones_password_ends_all_but_this_session_which_gets_a_new_id(house: SecuredApp) -> None:
     user = house.make(password=PASSWORD)
     one, other = house.by_session(user), house.by_session(user)
     answer = one.put("/me/password", {"current_password": PASSWORD, "new_password": NEW})
@@ -266,7 +268,7 @@ def test_changing_ones_password_ends_all_but_this_session_which_gets_a_new_id(ho
     assert house.sign_in({"username": user["username"], "password": NEW}).status_code == 201
 
 
-def test_changing_ones_password_needs_the_present_one_and_guesses_are_counted(house: House) -> None:
+def test_changing_ones_password_needs_the_present_one_and_guesses_are_counted(house: SecuredApp) -> None:
     user = house.make(password=PASSWORD)
     who = house.by_session(user)
     guess = {"current_password": "guess", "new_password": NEW}
@@ -277,13 +279,13 @@ def test_changing_ones_password_needs_the_present_one_and_guesses_are_counted(ho
     assert who.put("/me/password", right).status_code == 204
 
 
-def test_who_has_no_password_can_not_give_it(house: House) -> None:
+def test_who_has_no_password_can_not_give_it(house: SecuredApp) -> None:
     who = house.by_session(house.make())
     assert who.put("/me/password", {"current_password": "", "new_password": NEW}).status_code == 403
 
 
-def test_an_emptied_redis_signs_everybody_out_and_opens_nothing(house: House, servers: Stack) -> None:
-    who: Person = house.by_session(house.make("editor"))
+def test_an_emptied_redis_signs_everybody_out_and_opens_nothing(house: SecuredApp, servers: Stack) -> None:
+    who: UserClient = house.by_session(house.make("editor"))
     with redis.Redis.from_url(servers.redis.url) as client:
         client.flushall()
     answer = who.get("/users")

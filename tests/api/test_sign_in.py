@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import redis
-from door import Door
 from flask import Flask
-from people import OURS, PASSWORD, House, Person, cookie_of
 
 from app.services import passwords, signing_in
 from app.web.access import COOKIE
 from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
 
 NEW = "another horse battery"
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
@@ -38,7 +38,7 @@ def flags(answer: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     "login", [{"username": "ada"}, {"username": "ADA"}, {"username": "Ada@Example.org"}, {"email": "ADA@EXAMPLE.ORG"}]
 )
-def test_username_and_email_let_in_in_any_case(house: House, login: dict[str, str]) -> None:
+def test_username_and_email_let_in_in_any_case(house: SecuredApp, login: dict[str, str]) -> None:
     user = house.make(**ADA)
     answer = house.sign_in({**login, "password": PASSWORD})
     assert answer.status_code == 201
@@ -49,7 +49,7 @@ def test_username_and_email_let_in_in_any_case(house: House, login: dict[str, st
     assert who.get("/session").json["session"]["id"] == shown["session"]["id"]
 
 
-def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(house: House) -> None:
+def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(house: SecuredApp) -> None:
     ada = house.make(**{**ADA, "username": "ada"})
     hiding = {"username": "ada@example.org", "email": "eve@example.org", "password": NEW}
     assert house.admin.post("/users", hiding).status_code == 409
@@ -58,7 +58,9 @@ def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(house: House) -
         assert house.sign_in({field: "ada@example.org", "password": NEW}).status_code == 401
 
 
-def test_a_refusal_says_and_does_the_same_for_whoever_is_there(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
+    house: SecuredApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house.make(**ADA)
     house.make(username="asleep", password=PASSWORD, active=False)
     house.make(username="speechless")
@@ -106,7 +108,7 @@ def test_nobody_has_a_password_of_todays_parameters_that_none_fits() -> None:
 
 
 @pytest.mark.parametrize("username", ["ada\0", "ada\0x", "ada@example.org\0", "\0"])
-def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(house: House, username: str) -> None:
+def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(house: SecuredApp, username: str) -> None:
     """Else guesses would be counted for one name and tried on another."""
     house.make(**ADA)
     assert house.sign_in({"username": username, "password": PASSWORD}).status_code == 400
@@ -118,7 +120,7 @@ def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(house: House
 # What it costs, and what it leaves behind
 
 
-def test_signing_in_takes_two_round_trips_to_redis(house: House, commands: list[str]) -> None:
+def test_signing_in_takes_two_round_trips_to_redis(house: SecuredApp, commands: list[str]) -> None:
     """All limits, and then the session with what it forgives."""
     house.make(**ADA)
     assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
@@ -127,7 +129,7 @@ def test_signing_in_takes_two_round_trips_to_redis(house: House, commands: list[
     assert commands == ["EVAL", "EVAL"]
 
 
-def test_history_tells_of_each_attempt_from_where_it_was_made(house: House) -> None:
+def test_history_tells_of_each_attempt_from_where_it_was_made(house: SecuredApp) -> None:
     ada = house.make(**ADA)
     for password, status in [(NEW, 401), *[(PASSWORD, 201)] * 2, *[(NEW, 401)] * 5, *[(NEW, 429)] * 2]:
         body = {"email": ADA["email"], "password": password}
@@ -147,7 +149,7 @@ def test_history_tells_of_each_attempt_from_where_it_was_made(house: House) -> N
 # Ids and cookies
 
 
-def test_an_id_that_somebody_planted_is_never_let_in(house: House) -> None:
+def test_an_id_that_somebody_planted_is_never_let_in(house: SecuredApp) -> None:
     user = house.make(**ADA)
     planted = "A" * 43 + "." + uuid.UUID(user["id"]).hex
     answer = house.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **OURS)
@@ -156,7 +158,7 @@ def test_an_id_that_somebody_planted_is_never_let_in(house: House) -> None:
     assert house.by_cookie(planted).get("/me").status_code == 401
 
 
-def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(house: House) -> None:
+def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(house: SecuredApp) -> None:
     user = house.make(**ADA)
     first = cookie_of(house.sign_in({"username": "ada", "password": PASSWORD}))
     second = house.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **OURS)
@@ -165,7 +167,7 @@ def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(house: House) -> N
     assert len(house.by_cookie(cookie_of(second), user).get("/me/sessions").json) == 1
 
 
-def test_a_change_of_role_gives_a_new_id_and_ends_the_old_one(house: House, servers: Stack) -> None:
+def test_a_change_of_role_gives_a_new_id_and_ends_the_old_one(house: SecuredApp, servers: Stack) -> None:
     user = house.make(**ADA)
     old = cookie_of(house.sign_in({"username": "ada", "password": PASSWORD}))
     assert house.by_cookie(old).get("/users").status_code == 403
@@ -183,14 +185,14 @@ def test_a_change_of_role_gives_a_new_id_and_ends_the_old_one(house: House, serv
     assert "Set-Cookie" not in answer.headers
 
 
-def test_ids_are_random_and_long(house: House) -> None:
+def test_ids_are_random_and_long(house: SecuredApp) -> None:
     user = house.make()
     secrets = {house.secret(user).partition(".")[0] for _ in range(50)}
     assert len(secrets) == 50
     assert {len(secret) for secret in secrets} == {43}
 
 
-def test_a_cookie_is_for_this_service_and_no_script(house: House) -> None:
+def test_a_cookie_is_for_this_service_and_no_script(house: SecuredApp) -> None:
     house.make(**ADA)
     answer = house.sign_in({"username": "ada", "password": PASSWORD})
     assert flags(answer) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": str(14 * 86400)}
@@ -210,7 +212,12 @@ def test_a_cookie_is_for_this_service_and_no_script(house: House) -> None:
     ],
 )
 def test_a_cookie_is_secure_under_https(
-    make_app: Callable[..., Flask], house: House, trusted: str, headers: dict[str, str], scheme: str, is_secure: bool
+    make_app: Callable[..., Flask],
+    house: SecuredApp,
+    trusted: str,
+    headers: dict[str, str],
+    scheme: str,
+    is_secure: bool,
 ) -> None:
     house.make(**ADA)
     client = make_app(trusted_proxies=trusted).test_client()
@@ -220,7 +227,7 @@ def test_a_cookie_is_secure_under_https(
     assert ("Secure" in flags(answer)) is is_secure
 
 
-def test_signing_out_ends_the_session_and_the_cookie(house: House) -> None:
+def test_signing_out_ends_the_session_and_the_cookie(house: SecuredApp) -> None:
     who = house.by_session(house.make())
     answer = who.delete("/session")
     assert answer.status_code == 204
@@ -229,7 +236,7 @@ def test_signing_out_ends_the_session_and_the_cookie(house: House) -> None:
     assert who.get("/session").status_code == 401
 
 
-def test_a_browser_signs_in_stays_so_and_signs_out(house: House) -> None:
+def test_a_browser_signs_in_stays_so_and_signs_out(house: SecuredApp) -> None:
     house.make(**ADA)
     browser = house.app.test_client()
     assert browser.post("/api/session", json={"username": "ada", "password": PASSWORD}).status_code == 201
@@ -267,13 +274,13 @@ FORGED = [
 
 
 @pytest.mark.parametrize("cookie", FORGED, ids=range(len(FORGED)))
-def test_a_forged_cookie_is_refused_and_dropped(house: House, cookie: str) -> None:
+def test_a_forged_cookie_is_refused_and_dropped(house: SecuredApp, cookie: str) -> None:
     answer = house.by_cookie(cookie).get("/me")
     assert answer.status_code == 401
     assert cookie_of(answer) == ""
 
 
-def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(house: House) -> None:
+def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(house: SecuredApp) -> None:
     user, other = house.make(), house.make("admin")
     good = house.secret(user)
     secret, _, owner = good.partition(".")
@@ -290,7 +297,7 @@ def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(house: Hou
     assert house.by_cookie(good).get("/me").status_code == 200
 
 
-def test_two_credentials_at_once_are_refused(house: House) -> None:
+def test_two_credentials_at_once_are_refused(house: SecuredApp) -> None:
     user = house.make()
     cookie, token = house.by_session(user).headers, house.by_token(user).headers
     for headers in (
@@ -331,7 +338,7 @@ def test_two_credentials_at_once_are_refused(house: House) -> None:
     ],
 )
 def test_a_change_with_a_cookie_must_come_from_a_page_of_ours(
-    house: House, headers: dict[str, str], status: int
+    house: SecuredApp, headers: dict[str, str], status: int
 ) -> None:
     user = house.make()
     who = house.by_session(user)
@@ -340,7 +347,7 @@ def test_a_change_with_a_cookie_must_come_from_a_page_of_ours(
     assert who.get("/me", headers=headers).json["name"] == ("New" if status == 200 else user["name"])
 
 
-def test_every_unsafe_method_with_a_cookie_needs_an_origin(house: House) -> None:
+def test_every_unsafe_method_with_a_cookie_needs_an_origin(house: SecuredApp) -> None:
     who = house.by_session(house.admin.user)
     del who.headers["Origin"]
     other = house.make()
@@ -359,14 +366,14 @@ def test_every_unsafe_method_with_a_cookie_needs_an_origin(house: House) -> None
     assert who.get(path).json == other
 
 
-def test_a_token_needs_no_origin_and_works_from_any(house: House) -> None:
+def test_a_token_needs_no_origin_and_works_from_any(house: SecuredApp) -> None:
     program = house.by_token(house.make())
     assert program.patch("/me", {"name": "New"}).status_code == 200
     assert program.patch("/me", {"name": "Newer"}, headers={"Origin": "http://app.example"}).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
-def test_another_sites_page_signs_nobody_in(house: House, headers: dict[str, str]) -> None:
+def test_another_sites_page_signs_nobody_in(house: SecuredApp, headers: dict[str, str]) -> None:
     """Else it could make somebody use its own account unawares."""
     house.make(**ADA)
     answer = house.sign_in({"username": "ada", "password": PASSWORD}, **headers)
@@ -374,14 +381,14 @@ def test_another_sites_page_signs_nobody_in(house: House, headers: dict[str, str
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_form_signs_nobody_in(house: House) -> None:
+def test_a_form_signs_nobody_in(house: SecuredApp) -> None:
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
         answer = house.nobody.post("/session", json.dumps(ADA).encode(), content_type=kind)
         assert answer.status_code == 415
 
 
-def test_a_bad_cookie_is_dropped_and_no_more_while_the_service_is_open(app: Flask, api: Door) -> None:
-    visitor = Person(app, {"Cookie": f"{COOKIE}=nonsense"}, {})
+def test_a_bad_cookie_is_dropped_and_no_more_while_the_service_is_open(app: Flask, api: ApiClient) -> None:
+    visitor = UserClient(app, {"Cookie": f"{COOKIE}=nonsense"}, {})
     for answer in (visitor.get("/users"), visitor.post("/users", {"username": "new"})):
         assert answer.status_code in (200, 201)
         assert cookie_of(answer) == ""

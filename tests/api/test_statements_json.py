@@ -8,16 +8,16 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
 from hypothesis import example, given
-from rows import plainly, put
-from samples import NASTY, ROW, UNHURRIED
 
 from app.extensions import asked
 from app.schemas import ListQuery
 from app.services import listing
 from app.services.statements import USERS, USERS_AND_NEXT
+from tests.support.api_client import ApiClient
+from tests.support.rows import plainly, put
+from tests.support.strategies import NASTY, ROW, UNHURRIED
 
 
 @UNHURRIED
@@ -38,7 +38,9 @@ def test_json_made_by_postgresql_is_ours_to_the_byte(
 
 @pytest.mark.parametrize("trashed", [False, True], ids=["live", "trash"])
 @pytest.mark.parametrize("kind", NASTY)
-def test_users_of_all_kinds_are_the_same_by_every_statement(app: Flask, api: Door, kind: str, trashed: bool) -> None:
+def test_users_of_all_kinds_are_the_same_by_every_statement(
+    app: Flask, api: ApiClient, kind: str, trashed: bool
+) -> None:
     answer = api.post("/users", NASTY[kind])
     user_id = uuid.UUID(answer.json["id"])
     with app.app_context():
@@ -52,7 +54,7 @@ def test_users_of_all_kinds_are_the_same_by_every_statement(app: Flask, api: Doo
 
 @pytest.mark.parametrize("text", ['{ "a" : 1.50 }', '{"\\u0041":"\\u00e9\\/"}', "{\n}", '{"a":1e+20,"a":2}'])
 def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
-    app: Flask, api: Door, database: psycopg.Connection[Any], text: str
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], text: str
 ) -> None:
     user_id = uuid.UUID(api.make()["id"])
     database.execute("UPDATE users SET attributes = %s::json WHERE id = %s", [text, user_id])

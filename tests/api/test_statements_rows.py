@@ -7,12 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
 from hypothesis import assume, given
 from pydantic import ValidationError
-from rows import USERS_TABLE, columns, history, plainly, put
-from samples import NASTY, PATCHES, UNHURRIED, WHOLE
 
 from app.errors import Taken
 from app.infra.postgres import Statement
@@ -22,6 +19,9 @@ from app.services.authority import OPEN
 from app.services.history import Caller
 from app.services.idempotency import Attempt
 from app.services.statements import MADE_ONCE, USERS, USERS_AND_NEXT, WRITTEN
+from tests.support.api_client import ApiClient
+from tests.support.rows import USERS_TABLE, columns, history, plainly, put
+from tests.support.strategies import NASTY, PATCHES, UNHURRIED, WHOLE
 
 CALLER = Caller(OPEN, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
 DAY = timedelta(days=1)
@@ -153,7 +153,7 @@ def require_changed_alike(
     ],
 )
 def test_what_changes_nothing_gives_no_version_and_no_entry(
-    app: Flask, api: Door, database: psycopg.Connection[Any], spied: list[Statement], body: dict[str, Any]
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], body: dict[str, Any]
 ) -> None:
     answer = api.post("/users", {"username": "ada", "name": "Ada", "email": "ada@example.org", "attributes": {"a": 1}})
     user_id = uuid.UUID(answer.json["id"])
@@ -169,7 +169,7 @@ def test_what_changes_nothing_gives_no_version_and_no_entry(
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
 @pytest.mark.parametrize("taken", ["username", "email"])
 def test_a_name_that_is_taken_leaves_nothing(
-    api: Door, database: psycopg.Connection[Any], headers: dict[str, str], taken: str
+    api: ApiClient, database: psycopg.Connection[Any], headers: dict[str, str], taken: str
 ) -> None:
     api.make(username="ada", email="ada@example.org")
     body = {
@@ -185,7 +185,7 @@ def test_a_name_that_is_taken_leaves_nothing(
         assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,)  # noqa: S608 - names of ours
 
 
-def test_who_is_refused_a_name_hears_which(app: Flask, api: Door) -> None:
+def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
     api.make(username="ada")
     other = uuid.UUID(api.make(username="bob")["id"])
     ways = [
@@ -198,7 +198,7 @@ def test_who_is_refused_a_name_hears_which(app: Flask, api: Door) -> None:
         assert [fault.field for fault in refused.value.faults] == ["username"]
 
 
-def test_the_hot_statements_are_what_requests_use(api: Door, spied: list[Statement]) -> None:
+def test_the_hot_statements_are_what_requests_use(api: ApiClient, spied: list[Statement]) -> None:
     user = api.make(username="ada")
     made = api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"}).json
     api.patch(f"/users/{user['id']}", {"name": "Ada"})

@@ -7,15 +7,15 @@ import hypothesis.strategies as st
 import orjson
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
 from hypothesis import assume, example, given
-from samples import UNHURRIED
 
 from app.errors import Malformed
 from app.extensions import asked
 from app.infra.postgres import Statement, json_text
 from app.services.statements import WRITTEN
+from tests.support.api_client import ApiClient
+from tests.support.strategies import UNHURRIED
 
 
 @given(values=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
@@ -91,7 +91,7 @@ def test_json_is_refused_if_and_only_if_it_holds_u0000(value: object) -> None:
 
 @pytest.mark.parametrize("column", ["username", "name", "email", "lexemes", "attributes", "agent", "changes"])
 def test_u0000_in_any_value_of_a_new_user_makes_nobody(
-    app: Flask, api: Door, database: psycopg.Connection[Any], column: str
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], column: str
 ) -> None:
     row: dict[str, object] = {
         "id": uuid.uuid4(), "username": "ada", "username_key": "ada", "name": "Ada", "name_key": "ada",
@@ -107,5 +107,5 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
 @pytest.mark.parametrize(
     "path", ["/users?q=a%00", "/users?email=a%00@b", "/users?attributes.a=%00", "/users?attributes.%00=a"]
 )
-def test_u0000_in_a_query_is_400(api: Door, path: str) -> None:
+def test_u0000_in_a_query_is_400(api: ApiClient, path: str) -> None:
     assert api.get(path).status_code == 400

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from browsing import send
 from click.testing import Result
-from door import Door, faulty, links
 from flask import Flask
 from flask.testing import FlaskClient
-from people import House
 
 from app.extensions import asked
 from app.infra.postgres import Statement
+from tests.support.api_client import ApiClient, faulty, links
+from tests.support.console_client import send
+from tests.support.secured_app import SecuredApp
 
 REFUSED: list[Any] = [
     "9999-12-31T23:59:59-14:00",
@@ -42,7 +42,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("value", [*REFUSED, *NO_STRINGS], ids=str)
-def test_a_time_that_nobody_can_keep_is_refused_by_its_field_and_stops_nobody(house: House, value: Any) -> None:
+def test_a_time_that_nobody_can_keep_is_refused_by_its_field_and_stops_nobody(house: SecuredApp, value: Any) -> None:
     """The breaker stays closed: the next request is answered."""
     answer = house.admin.post("/tokens", {"name": "a program", "role": "member", "expires_at": value})
     assert answer.status_code == 422, answer.text
@@ -52,7 +52,7 @@ def test_a_time_that_nobody_can_keep_is_refused_by_its_field_and_stops_nobody(ho
 
 
 @pytest.mark.parametrize(("value", "kept"), TAKEN.items(), ids=TAKEN)
-def test_a_time_at_the_edge_is_kept_in_utc_and_shown(house: House, value: str, kept: str) -> None:
+def test_a_time_at_the_edge_is_kept_in_utc_and_shown(house: SecuredApp, value: str, kept: str) -> None:
     token = house.token(house.admin.user, "viewer", expires_at=value)
     assert token["expires_at"] == kept
     assert house.admin.get("/tokens").json[0]["expires_at"] == kept
@@ -63,7 +63,7 @@ def test_a_time_at_the_edge_is_kept_in_utc_and_shown(house: House, value: str, k
 
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("value", REFUSED, ids=str)
-def test_a_filter_takes_the_same_times(api: Door, name: str, value: str) -> None:
+def test_a_filter_takes_the_same_times(api: ApiClient, name: str, value: str) -> None:
     api.make()
     answer = api.get("/users", query_string={name: value, "q": "u"}, headers={"Prefer": "count=exact"})
     assert answer.status_code == 422, answer.text
@@ -73,7 +73,7 @@ def test_a_filter_takes_the_same_times(api: Door, name: str, value: str) -> None
 
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("value", [*TAKEN, "0001-01-01T00:00:00Z", "0001-01-01T00:00:00-23:59"])
-def test_a_filter_takes_every_time_of_the_calendar(api: Door, name: str, value: str) -> None:
+def test_a_filter_takes_every_time_of_the_calendar(api: ApiClient, name: str, value: str) -> None:
     user = api.make()
     expected = [user] if (name == "created_after") == value.startswith("0001") else []
     for sort in ("created_at", "-updated_at", "name"):
@@ -81,7 +81,9 @@ def test_a_filter_takes_every_time_of_the_calendar(api: Door, name: str, value: 
 
 
 @pytest.mark.parametrize("sort", ["created_at", "-updated_at"])
-def test_cursors_at_the_edges_of_the_calendar_lead_through_the_whole_list(api: Door, database: Any, sort: str) -> None:
+def test_cursors_at_the_edges_of_the_calendar_lead_through_the_whole_list(
+    api: ApiClient, database: Any, sort: str
+) -> None:
     made = [api.make()["id"] for _ in range(4)]
     edges = ("0001-01-01T00:00:00Z", "0999-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")
     for user_id, edge in zip(made, edges, strict=True):
@@ -106,13 +108,15 @@ def test_a_form_makes_no_token_for_ever_of_a_time_that_it_does_not_offer(admin: 
 
 
 @pytest.fixture
-def invoke(house: House) -> Callable[..., Result]:
+def invoke(house: SecuredApp) -> Callable[..., Result]:
     runner = house.app.test_cli_runner()
     return lambda *words: runner.invoke(args=["tokens", "create", "--user", "root", "--role", "viewer", *words])
 
 
 @pytest.mark.parametrize(("given", "hours"), [("1h", 1), ("9999d", 9999 * 24), ("9999w", 9999 * 7 * 24)])
-def test_a_command_takes_a_time_from_now(house: House, invoke: Callable[..., Result], given: str, hours: int) -> None:
+def test_a_command_takes_a_time_from_now(
+    house: SecuredApp, invoke: Callable[..., Result], given: str, hours: int
+) -> None:
     assert invoke("--name", "a program", "--expires-in", given).exit_code == 0
     (token,) = house.admin.get("/tokens").json
     left = datetime.fromisoformat(token["expires_at"]) - datetime.now(UTC)
@@ -120,7 +124,9 @@ def test_a_command_takes_a_time_from_now(house: House, invoke: Callable[..., Res
 
 
 @pytest.mark.parametrize("given", ["0h", "99999w", "-1d", "1.5h", "9" * 40 + "w", "1y", ""])
-def test_a_command_refuses_what_is_no_time_from_now(house: House, invoke: Callable[..., Result], given: str) -> None:
+def test_a_command_refuses_what_is_no_time_from_now(
+    house: SecuredApp, invoke: Callable[..., Result], given: str
+) -> None:
     found = invoke("--name", "a program", "--expires-in", given)
     assert found.exit_code == 2
     assert "is no time from now" in found.output

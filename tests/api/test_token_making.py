@@ -4,8 +4,9 @@ import uuid
 from typing import Any
 
 import pytest
-from door import Door, faulty
-from people import House
+
+from tests.support.api_client import ApiClient, faulty
+from tests.support.secured_app import SecuredApp
 
 
 @pytest.mark.parametrize(
@@ -35,14 +36,14 @@ from people import House
         ({"last_used_at": None}, "last_used_at"),
     ],
 )
-def test_a_faulty_token_is_refused_by_its_field(house: House, fields: dict[str, Any], bad: str) -> None:
+def test_a_faulty_token_is_refused_by_its_field(house: SecuredApp, fields: dict[str, Any], bad: str) -> None:
     answer = house.admin.post("/tokens", {"name": "a program", "role": "member", **fields})
     assert answer.status_code == 422
     assert faulty(answer) == {bad}
     assert house.admin.get("/tokens").json == []
 
 
-def test_a_token_is_never_above_its_user(house: House) -> None:
+def test_a_token_is_never_above_its_user(house: SecuredApp) -> None:
     user = house.make("viewer")
     answer = house.admin.post("/tokens", {"name": "up", "role": "editor", "user_id": user["id"]})
     assert answer.status_code == 422
@@ -50,7 +51,7 @@ def test_a_token_is_never_above_its_user(house: House) -> None:
 
 
 @pytest.mark.parametrize("state", ["inactive", "deleted"])
-def test_nobody_gets_a_token_who_may_not_sign_in(house: House, state: str) -> None:
+def test_nobody_gets_a_token_who_may_not_sign_in(house: SecuredApp, state: str) -> None:
     user = house.make(active=state != "inactive")
     if state == "deleted":
         house.admin.delete(f"/users/{user['id']}")
@@ -59,7 +60,7 @@ def test_nobody_gets_a_token_who_may_not_sign_in(house: House, state: str) -> No
     assert faulty(answer) == {"user_id"}
 
 
-def test_a_token_is_for_oneself_unless_told_otherwise(house: House) -> None:
+def test_a_token_is_for_oneself_unless_told_otherwise(house: SecuredApp) -> None:
     made = house.admin.post("/tokens", {"name": "mine", "role": "viewer"})
     assert made.json["user_id"] == house.admin.id
     assert made.headers["Location"] == f"/api/tokens/{made.json['id']}"
@@ -69,7 +70,7 @@ def test_a_token_is_for_oneself_unless_told_otherwise(house: House) -> None:
     assert admin.post("/tokens", {"name": "x", "role": "admin"}).json["user_id"] == house.admin.id
 
 
-def test_while_the_service_is_open_a_token_needs_a_user(api: Door) -> None:
+def test_while_the_service_is_open_a_token_needs_a_user(api: ApiClient) -> None:
     answer = api.post("/tokens", {"name": "x", "role": "member"})
     assert answer.status_code == 422
     assert faulty(answer) == {"user_id"}
@@ -81,7 +82,7 @@ def test_while_the_service_is_open_a_token_needs_a_user(api: Door) -> None:
     assert (me["kind"], me["user"]["id"]) == ("token", user["id"])
 
 
-def test_tokens_are_in_the_history_of_their_user(house: House) -> None:
+def test_tokens_are_in_the_history_of_their_user(house: SecuredApp) -> None:
     user = house.make()
     token = house.token(user, name="Grafana")
     house.admin.delete(f"/tokens/{token['id']}")
@@ -93,7 +94,7 @@ def test_tokens_are_in_the_history_of_their_user(house: House) -> None:
     assert revoked["changes"] == [{"field": "token", "old": shown, "new": None}]
 
 
-def test_tokens_that_end_with_their_user_are_in_the_history(house: House) -> None:
+def test_tokens_that_end_with_their_user_are_in_the_history(house: SecuredApp) -> None:
     user = house.make()
     house.token(user)
     house.token(user)
@@ -103,5 +104,5 @@ def test_tokens_that_end_with_their_user_are_in_the_history(house: House) -> Non
 
 
 @pytest.mark.parametrize("token_id", ["nobody", "0", "%00", "x" * 5000, str(uuid.uuid4()), "{{}}"])
-def test_a_token_that_is_not_there_is_not_found(house: House, token_id: str) -> None:
+def test_a_token_that_is_not_there_is_not_found(house: SecuredApp, token_id: str) -> None:
     assert house.admin.delete(f"/tokens/{token_id}").status_code == 404

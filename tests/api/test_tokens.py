@@ -9,15 +9,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from people import PASSWORD, House
-from running import Service
 from sqlalchemy import event
 
 from app.infra.postgres import DeadlineConnection, Statement
 from app.services import tokens
 from app.services.tokens import Uses
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import PASSWORD, SecuredApp
+from tests.support.service_process import Service
 
 FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
 
@@ -48,7 +48,7 @@ def counted(app: Flask) -> Iterator[list[str]]:
 def warm(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Use a token before the change, so that the cache knows it; or not."""
 
-    def use(who: Door) -> Door:
+    def use(who: ApiClient) -> ApiClient:
         if request.param == "cached":
             assert who.get("/session").status_code == 200
             assert who.get("/session").status_code == 200
@@ -57,7 +57,7 @@ def warm(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return use
 
 
-def test_a_secret_is_shown_once_and_kept_as_its_digest(house: House, database: psycopg.Connection[Any]) -> None:
+def test_a_secret_is_shown_once_and_kept_as_its_digest(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
     user = house.make("editor", username="ada")
     made = house.token(user, "viewer", name="Grafana 田中")
     secret = made.pop("token")
@@ -70,7 +70,7 @@ def test_a_secret_is_shown_once_and_kept_as_its_digest(house: House, database: p
     assert house.bearing(secret).get("/users").status_code == 200
 
 
-def test_no_secret_stands_in_a_table_a_history_or_a_list(house: House, database: psycopg.Connection[Any]) -> None:
+def test_no_secret_stands_in_a_table_a_history_or_a_list(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
     user = house.make()
     secret = house.token(user)["token"]
     house.bearing(secret).get("/me")
@@ -106,7 +106,7 @@ def test_no_secret_stands_in_a_log(serve: Callable[..., Service], new_database: 
         assert secret not in service.text
 
 
-def test_a_damaged_token_is_refused_without_a_look_up(house: House) -> None:
+def test_a_damaged_token_is_refused_without_a_look_up(house: SecuredApp) -> None:
     secret = house.token(house.make())["token"]
     assert house.bearing(secret).get("/me").status_code == 200
     body = secret[4:]
@@ -143,7 +143,7 @@ def test_a_damaged_token_is_refused_without_a_look_up(house: House) -> None:
     assert statements == []
 
 
-def test_a_whole_token_that_was_never_made_is_refused(house: House) -> None:
+def test_a_whole_token_that_was_never_made_is_refused(house: SecuredApp) -> None:
     assert house.bearing(tokens._new_secret()).get("/me").status_code == 401
 
 
@@ -151,19 +151,19 @@ def test_a_whole_token_that_was_never_made_is_refused(house: House) -> None:
     "header",
     ["Basic YWRhOnB3", "Digest x", "Token {}", "Bearer", "Bearer ", "{}", "Bearer: {}", "Bearer,{}", "é", ""],
 )
-def test_any_other_authorization_is_refused(house: House, header: str) -> None:
+def test_any_other_authorization_is_refused(house: SecuredApp, header: str) -> None:
     secret = house.token(house.make())["token"]
     answer = house.nobody.get("/me", headers={"Authorization": header.format(secret)})
     assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("header", ["bearer {}", "BEARER {}", "Bearer   {}"])
-def test_a_scheme_is_the_same_in_any_case(house: House, header: str) -> None:
+def test_a_scheme_is_the_same_in_any_case(house: SecuredApp, header: str) -> None:
     secret = house.token(house.make())["token"]
     assert house.nobody.get("/me", headers={"Authorization": header.format(secret)}).status_code == 200
 
 
-def test_a_revoked_token_is_refused_from_the_next_request(house: House, warm: Callable[..., Door]) -> None:
+def test_a_revoked_token_is_refused_from_the_next_request(house: SecuredApp, warm: Callable[..., ApiClient]) -> None:
     user = house.make()
     token = house.token(user)
     program, other = warm(house.bearing(token["token"])), house.by_token(user)
@@ -174,7 +174,7 @@ def test_a_revoked_token_is_refused_from_the_next_request(house: House, warm: Ca
 
 
 def test_an_expired_token_is_refused_even_when_the_cache_knows_it(
-    house: House, warm: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
+    house: SecuredApp, warm: Callable[..., ApiClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     program = warm(house.by_token(house.make(), expires_at=soon.isoformat().replace("+00:00", "Z")))
@@ -189,7 +189,9 @@ def test_an_expired_token_is_refused_even_when_the_cache_knows_it(
 
 
 @pytest.mark.parametrize("how", ["deactivated", "deleted", "purged"])
-def test_a_token_ends_with_its_user_and_does_not_come_back(house: House, warm: Callable[..., Door], how: str) -> None:
+def test_a_token_ends_with_its_user_and_does_not_come_back(
+    house: SecuredApp, warm: Callable[..., ApiClient], how: str
+) -> None:
     user = house.make()
     path, program = f"/users/{user['id']}", warm(house.by_token(user))
     if how == "deactivated":
@@ -208,7 +210,7 @@ def test_a_token_ends_with_its_user_and_does_not_come_back(house: House, warm: C
 
 
 def test_a_token_falls_with_its_users_role_and_rises_no_higher_than_its_own(
-    house: House, warm: Callable[..., Door]
+    house: SecuredApp, warm: Callable[..., ApiClient]
 ) -> None:
     user = house.make("editor")
     path, program = f"/users/{user['id']}", warm(house.by_token(user, "viewer"))
@@ -218,7 +220,7 @@ def test_a_token_falls_with_its_users_role_and_rises_no_higher_than_its_own(
         assert program.get("/tokens").status_code == 403
 
 
-def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: House) -> None:
+def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: SecuredApp) -> None:
     user = house.make("editor")
     program, path = house.by_token(user, "member"), f"/users/{user['id']}"
     for method, address, body in [
@@ -240,7 +242,7 @@ def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: House) -> None:
     assert program.get("/me").status_code == 200
 
 
-def test_a_token_of_a_lower_role_learns_nothing_of_its_user(house: House) -> None:
+def test_a_token_of_a_lower_role_learns_nothing_of_its_user(house: SecuredApp) -> None:
     """Fault 33: GET /api/session gave the record that /api/me refuses."""
     user = house.make("admin", name="Grace Hopper", email="grace@example.org", attributes={"secret": "moths"})
     for role in ("member", "viewer", "editor"):
@@ -255,7 +257,7 @@ def test_a_token_of_a_lower_role_learns_nothing_of_its_user(house: House) -> Non
 
 
 def test_last_use_is_written_at_most_once_a_minute(
-    house: House, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    house: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = house.token(house.make())
     program = house.bearing(token["token"])
@@ -287,7 +289,7 @@ def test_last_use_is_written_at_most_once_a_minute(
     assert last_used() > first
 
 
-def test_a_use_that_can_not_be_noted_is_no_failure(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_use_that_can_not_be_noted_is_no_failure(house: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
     program = house.by_token(house.make())
 
     @contextmanager
@@ -299,7 +301,7 @@ def test_a_use_that_can_not_be_noted_is_no_failure(house: House, monkeypatch: py
     assert program.get("/me").status_code == 200
 
 
-def test_a_password_change_leaves_tokens(house: House) -> None:
+def test_a_password_change_leaves_tokens(house: SecuredApp) -> None:
     user = house.make()
     program = house.by_token(user)
     house.admin.patch(f"/users/{user['id']}", {"password": PASSWORD})

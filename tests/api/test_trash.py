@@ -4,7 +4,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door, faulty, is_moment
+
+from tests.support.api_client import ApiClient, faulty, is_moment
 
 PERSONAL = {
     "username": "kassandra-troia",
@@ -16,7 +17,7 @@ PERSONAL = {
 TRACES = ["kassandra", "troia", "Priamidis", "Ilion", "hometown", "Apollon", "Tester/7", "trace-7"]
 
 
-def test_the_trash_lists_who_was_deleted_and_when(api: Door) -> None:
+def test_the_trash_lists_who_was_deleted_and_when(api: ApiClient) -> None:
     kept, gone = api.make(), api.make()
     api.delete(f"/users/{gone['id']}")
     assert [user["id"] for user in api.listed()] == [kept["id"]]
@@ -31,7 +32,7 @@ def test_the_trash_lists_who_was_deleted_and_when(api: Door) -> None:
     assert api.listed(deleted="false") == api.listed()
 
 
-def test_restoring_brings_a_user_back_as_she_was(api: Door) -> None:
+def test_restoring_brings_a_user_back_as_she_was(api: ApiClient) -> None:
     user = api.make(email="ada@example.org", name="Ada", role="editor", attributes={"a": 1}, password="p" * 10)
     path = f"/users/{user['id']}"
     api.delete(path)
@@ -45,13 +46,13 @@ def test_restoring_brings_a_user_back_as_she_was(api: Door) -> None:
     assert api.listed(q="ada", role="editor", **{"attributes.a": "1"}) == [back]
 
 
-def test_restoring_who_is_not_in_the_trash_is_409(api: Door) -> None:
+def test_restoring_who_is_not_in_the_trash_is_409(api: ApiClient) -> None:
     user = api.make()
     assert api.post(f"/users/{user['id']}/restore").status_code == 409
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
-def test_restoring_is_409_when_the_name_was_taken_meanwhile(api: Door, field: str) -> None:
+def test_restoring_is_409_when_the_name_was_taken_meanwhile(api: ApiClient, field: str) -> None:
     user = api.make(username="ada", email="ada@example.org")
     api.delete(f"/users/{user['id']}")
     other = api.make(**{"username": "other", field: user[field].upper()})
@@ -63,7 +64,7 @@ def test_restoring_is_409_when_the_name_was_taken_meanwhile(api: Door, field: st
     assert api.post(f"/users/{user['id']}/restore").status_code == 200
 
 
-def test_names_in_the_trash_are_free_for_any_number_of_users(api: Door) -> None:
+def test_names_in_the_trash_are_free_for_any_number_of_users(api: ApiClient) -> None:
     for _ in range(3):
         user = api.make(username="ada", email="ada@example.org")
         api.delete(f"/users/{user['id']}")
@@ -71,14 +72,14 @@ def test_names_in_the_trash_are_free_for_any_number_of_users(api: Door) -> None:
     assert api.make(username="Ada", email="Ada@example.org")
 
 
-def test_put_on_a_user_in_the_trash_is_409(api: Door) -> None:
+def test_put_on_a_user_in_the_trash_is_409(api: ApiClient) -> None:
     user = api.make()
     api.delete(f"/users/{user['id']}")
     assert api.put(f"/users/{user['id']}", {"username": "new"}).status_code == 409
 
 
 @pytest.mark.parametrize("from_trash", [False, True])
-def test_a_purged_user_is_gone_for_good(api: Door, from_trash: bool) -> None:
+def test_a_purged_user_is_gone_for_good(api: ApiClient, from_trash: bool) -> None:
     user = api.make()
     path = f"/users/{user['id']}"
     if from_trash:
@@ -90,7 +91,7 @@ def test_a_purged_user_is_gone_for_good(api: Door, from_trash: bool) -> None:
     assert api.listed() == api.listed(deleted="true") == []
 
 
-def test_purging_leaves_no_personal_data_in_any_table(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_purging_leaves_no_personal_data_in_any_table(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     headers = {"User-Agent": "Tester/7", "X-Request-ID": "trace-7"}
     made = api.post("/users", PERSONAL, headers={"Idempotency-Key": "k1", **headers}).json
     path = f"/users/{made['id']}"
@@ -119,7 +120,7 @@ def dump(database: psycopg.Connection[Any]) -> str:
 
 
 @pytest.mark.parametrize("value", ["yes", "1", "TRUE", "", "true%20"])
-def test_purge_must_be_true_or_false(api: Door, value: str) -> None:
+def test_purge_must_be_true_or_false(api: ApiClient, value: str) -> None:
     user = api.make()
     answer = api.delete(f"/users/{user['id']}?purge={value}")
     assert answer.status_code == 422

@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from browsing import form_of, make, send
 from flask.testing import FlaskClient
+
+from tests.support.console_client import form_of, make, send
 
 
 @pytest.fixture

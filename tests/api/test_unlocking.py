@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from browsing import OWN, PASSWORD, make, send
 from flask import Flask
 from flask.testing import FlaskClient
+
+from tests.support.console_client import OWN, PASSWORD, make, send
 
 pytestmark = pytest.mark.usefixtures("impatient")
 WRONG = "something else"

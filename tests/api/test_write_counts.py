@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable
 
 import pytest
-from asgi import ask
 from flask import Flask
-from people import House, Person
+
+from tests.support.asgi import ask
+from tests.support.secured_app import SecuredApp, UserClient
 
 FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
-def house(make_app: Callable[..., Flask], empty: Callable[[], None]) -> House:  # noqa: ARG001 - for its effect
-    return House(make_app(write_limit=20))
+def house(make_app: Callable[..., Flask], empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - for its effect
+    return SecuredApp(make_app(write_limit=20))
 
 
-def remaining(who: Person, method: str, path: str, kind: str, body: bytes) -> int:
+def remaining(who: UserClient, method: str, path: str, kind: str, body: bytes) -> int:
     """What is left of the limit after a write whose body takes its time."""
     half = len(body) // 2
     headers = {**who.headers, "Content-Type": kind}
@@ -30,8 +31,8 @@ def remaining(who: Person, method: str, path: str, kind: str, body: bytes) -> in
 
 
 @pytest.mark.parametrize("way", ["by_session", "by_token"])
-def test_a_write_with_a_slow_body_counts_once(house: House, way: str) -> None:
-    who: Person = getattr(house, way)(house.make("admin", username="ada"))
+def test_a_write_with_a_slow_body_counts_once(house: SecuredApp, way: str) -> None:
+    who: UserClient = getattr(house, way)(house.make("admin", username="ada"))
     other = house.make(username="bob")
     writes: list[tuple[str, str, str, bytes]] = [
         ("POST", "/api/users", "application/json", b'{"username": "new"}'),

@@ -10,16 +10,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from people import House
-from rows import history
-from waiting import wait_until
 
 from app.infra.postgres import Statement
 from app.services import hot_writes
 from app.services.statements import WRITTEN
 from app.services.tokens import Uses
+from tests.support.api_client import ApiClient
+from tests.support.rows import history
+from tests.support.secured_app import SecuredApp
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -43,12 +43,12 @@ Begin = Callable[[Callable[[], Any]], Future[Any]]
 
 def posts(app: Flask, bodies: list[dict[str, Any]], begin: Begin) -> list[Any]:
     with together(app, len(bodies)):
-        begun = [begin(lambda body=body: Door(app).post("/users", body)) for body in bodies]
+        begun = [begin(lambda body=body: ApiClient(app).post("/users", body)) for body in bodies]
     return [one.result() for one in begun]
 
 
 def test_all_who_are_made_at_once_are_made_by_one_statement(
-    app: Flask, api: Door, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
 ) -> None:
     bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
     answers = posts(app, bodies, begin)
@@ -63,15 +63,15 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
 
 
 def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
-    app: Flask, api: Door, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
 ) -> None:
     users = [api.make(username=f"old{n}") for n in range(3)]
     for user in users:
         api.get(f"/users/{user['id']}")
     spied.clear()
     with together(app, 6):
-        made = [begin(lambda n=n: Door(app).post("/users", {"username": f"new{n}"})) for n in range(3)]
-        changed = [begin(lambda who=who: Door(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
+        made = [begin(lambda n=n: ApiClient(app).post("/users", {"username": f"new{n}"})) for n in range(3)]
+        changed = [begin(lambda who=who: ApiClient(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
     assert [one.result().status_code for one in (*made, *changed)] == [201] * 3 + [200] * 3
     assert spied.count(WRITTEN) == 1
     for answer, version in (*((one.result(), 1) for one in made), *((one.result(), 2) for one in changed)):
@@ -83,20 +83,20 @@ def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
 
 
 def test_who_takes_a_name_that_another_gives_away_at_once_has_it_or_hears_why(
-    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     ada = api.make(username="ada")
     api.get(f"/users/{ada['id']}")
     with together(app, 2):
-        made = begin(lambda: Door(app).post("/users", {"username": "Ada"}))
-        changed = begin(lambda: Door(app).patch(f"/users/{ada['id']}", {"username": "countess"}))
+        made = begin(lambda: ApiClient(app).post("/users", {"username": "Ada"}))
+        changed = begin(lambda: ApiClient(app).patch(f"/users/{ada['id']}", {"username": "countess"}))
     assert changed.result().json["username"] == "countess"
     assert made.result().status_code in (201, 409)
     assert database.execute("SELECT count(*) FROM users").fetchone() == (1 + (made.result().status_code == 201),)
 
 
 def test_a_name_that_is_taken_is_the_fault_of_one_alone(
-    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     api.make(username="taken")
     names = ["a", "TAKEN", "b", "twice", "Twice", "c"]
@@ -109,14 +109,16 @@ def test_a_name_that_is_taken_is_the_fault_of_one_alone(
 
 
 def test_several_changes_of_one_user_at_once_all_arrive(
-    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     user, other = api.make(username="ada"), api.make(username="bob")
     for one in (user, other):
         api.get(f"/users/{one['id']}")
     bodies = [(user, {"name": "Ada"}), (user, {"email": "ada@example.org"}), (other, {"name": "Bob"})]
     with together(app, len(bodies)):
-        begun = [begin(lambda who=who, body=body: Door(app).patch(f"/users/{who['id']}", body)) for who, body in bodies]
+        begun = [
+            begin(lambda who=who, body=body: ApiClient(app).patch(f"/users/{who['id']}", body)) for who, body in bodies
+        ]
     assert [one.result().status_code for one in begun] == [200, 200, 200]
     last = api.get(f"/users/{user['id']}").json
     assert (last["name"], last["email"], last["version"]) == ("Ada", "ada@example.org", 3)
@@ -124,14 +126,16 @@ def test_several_changes_of_one_user_at_once_all_arrive(
 
 
 def test_who_waits_for_a_lock_holds_up_nobody(
-    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     users = [api.make() for _ in range(4)]
     locked, *others = users
     with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
         somebody.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
         with together(app, len(users)):
-            begun = [begin(lambda who=who: Door(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
+            begun = [
+                begin(lambda who=who: ApiClient(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users
+            ]
         assert [one.result(10).status_code for one in begun[1:]] == [200] * len(others)
         # Nor who comes later.
         assert api.patch(f"/users/{others[0]['id']}", {"name": "Newer"}).status_code == 200
@@ -141,7 +145,7 @@ def test_who_waits_for_a_lock_holds_up_nobody(
 
 
 def test_who_waits_for_a_name_holds_up_nobody(
-    app: Flask, api: Door, database: psycopg.Connection[Any], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     """Somebody else has made a user of this name, and does not say yet whether it stays."""
     like, names = api.make(username="like"), ("x", "Ada", "y")
@@ -152,7 +156,7 @@ def test_who_waits_for_a_name_holds_up_nobody(
             [like["id"]],
         )
         with together(app, len(names)):
-            begun = [begin(lambda name=name: Door(app).post("/users", {"username": name})) for name in names]
+            begun = [begin(lambda name=name: ApiClient(app).post("/users", {"username": name})) for name in names]
         assert [begun[at].result(10).status_code for at in (0, 2)] == [201, 201]
         assert not begun[1].done()
         somebody.commit()
@@ -160,7 +164,7 @@ def test_who_waits_for_a_name_holds_up_nobody(
 
 
 def test_a_connection_that_is_lost_loses_nobody_silently(
-    app: Flask, api: Door, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
 ) -> None:
     """Nobody knows whether it was written: all hear that, and none is written twice."""
     ask = hot_writes.asked
@@ -196,7 +200,7 @@ LOST = {
     "way", ["POST", "POST once", "PATCH", "PATCH unknown", "PATCH of the role", "PATCH of oneself"]
 )
 def test_a_right_that_was_lost_unheard_writes_nothing(
-    people: House, database: psycopg.Connection[Any], lost: str, way: str
+    people: SecuredApp, database: psycopg.Connection[Any], lost: str, way: str
 ) -> None:
     """Another host ended it, and its word has not come yet."""
     ada, bob = people.make("editor", username="ada"), people.make(username="bob")
@@ -219,7 +223,9 @@ def test_a_right_that_was_lost_unheard_writes_nothing(
     assert counts(database) == before
 
 
-def test_who_lost_a_right_takes_nobody_along(people: House, database: psycopg.Connection[Any], begin: Begin) -> None:
+def test_who_lost_a_right_takes_nobody_along(
+    people: SecuredApp, database: psycopg.Connection[Any], begin: Begin
+) -> None:
     editors = [people.make("editor") for _ in range(4)]
     programs = [people.token(user) for user in editors]
     doors = [people.bearing(token["token"]) for token in programs]
@@ -233,7 +239,7 @@ def test_who_lost_a_right_takes_nobody_along(people: House, database: psycopg.Co
     assert [one.result().status_code for one in begun] == [201, 401, 201, 201]
 
 
-def test_what_was_changed_is_known_at_once(people: House, spied: list[Statement]) -> None:
+def test_what_was_changed_is_known_at_once(people: SecuredApp, spied: list[Statement]) -> None:
     user, token = people.make(username="bob"), people.token(people.admin.user)
     program = people.bearing(token["token"])
     program.get(f"/users/{user['id']}")
@@ -246,7 +252,7 @@ def test_what_was_changed_is_known_at_once(people: House, spied: list[Statement]
 
 
 def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
-    people: House, monkeypatch: pytest.MonkeyPatch
+    people: SecuredApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is slow to say what it changed: by then another has changed the same user, and has said so."""
     user = people.make(username="bob")
@@ -280,7 +286,7 @@ def counts(database: psycopg.Connection[Any]) -> tuple[int, ...]:
     return found
 
 
-def test_uses_are_noted_though_memory_lets_in(people: House, database: psycopg.Connection[Any]) -> None:
+def test_uses_are_noted_though_memory_lets_in(people: SecuredApp, database: psycopg.Connection[Any]) -> None:
     token = people.token(people.make("editor"))
     program = people.bearing(token["token"])
     assert program.post("/users", {"username": "new"}).status_code == 201

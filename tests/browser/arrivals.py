@@ -4,15 +4,16 @@ import re
 from collections.abc import Callable
 
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page
 from strange import NAMES
+
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 Look = Callable[..., Page]
 """Opens a page, given the cookie of who is signed in: light, dark, on a narrow screen ..."""
 
 
-def fill(house: House) -> dict[str, str]:
+def fill(house: SecuredApp) -> dict[str, str]:
     """Put people into a service, some with names that are hard to show. Returns the ids of some, by role."""
     long = {"note": "word " * 60, "unbroken": "x" * 300, "nested": {"list": [1, 2, 3]}}
     ids = {
@@ -27,17 +28,17 @@ def fill(house: House) -> dict[str, str]:
     return ids
 
 
-def _by(house: House, look: Look, role: str | None = None) -> tuple[Page, dict[str, str]]:
+def _by(house: SecuredApp, look: Look, role: str | None = None) -> tuple[Page, dict[str, str]]:
     """A page of the administrator, or of somebody of this role; and who is there."""
     ids = fill(house)
     who = {"id": ids[role]} if role else house.admin.user
     return look(house.secret(who)), ids
 
 
-def _at(path: str, role: str | None = None) -> Callable[[House, Look], Page]:
+def _at(path: str, role: str | None = None) -> Callable[[SecuredApp, Look], Page]:
     """Come to a path; `{member}` in it is the id of a member."""
 
-    def arrive(house: House, look: Look) -> Page:
+    def arrive(house: SecuredApp, look: Look) -> Page:
         page, ids = _by(house, look, role)
         page.goto(path.format(**ids))
         return page
@@ -45,20 +46,20 @@ def _at(path: str, role: str | None = None) -> Callable[[House, Look], Page]:
     return arrive
 
 
-def _sign_in(_: House, look: Look) -> Page:
+def _sign_in(_: SecuredApp, look: Look) -> Page:
     page = look()
     page.goto("/sign-in")
     return page
 
 
-def _sign_in_refused(house: House, look: Look) -> Page:
+def _sign_in_refused(house: SecuredApp, look: Look) -> Page:
     page = _sign_in(house, look)
     steps.sign_in(page, "ada@example.org", "something else")
     steps.alert(page).wait_for()
     return page
 
 
-def _after_deleting(house: House, look: Look) -> Page:
+def _after_deleting(house: SecuredApp, look: Look) -> Page:
     page, ids = _by(house, look)
     page.goto(f"/people/{ids['member']}")
     steps.delete(page)
@@ -66,14 +67,14 @@ def _after_deleting(house: House, look: Look) -> Page:
     return page
 
 
-def _new_refused(house: House, look: Look) -> Page:
+def _new_refused(house: SecuredApp, look: Look) -> Page:
     page, _ = _by(house, look)
     steps.make_person(page, name="x" * 300, username="a b", attributes="{", password="short")
     steps.faulty(page).first.wait_for()
     return page
 
 
-def _conflict(house: House, look: Look) -> Page:
+def _conflict(house: SecuredApp, look: Look) -> Page:
     page, ids = _by(house, look)
     page.goto(f"/people/{ids['member']}")
     house.admin.patch(f"/users/{ids['member']}", {"name": "Theirs " * 20, "role": "viewer"})
@@ -83,7 +84,7 @@ def _conflict(house: House, look: Look) -> Page:
     return page
 
 
-def _password_refused(house: House, look: Look) -> Page:
+def _password_refused(house: SecuredApp, look: Look) -> Page:
     page, _ = _by(house, look)
     page.goto("/password")
     steps.change_password(page, "something else", "another long password")
@@ -91,7 +92,7 @@ def _password_refused(house: House, look: Look) -> Page:
     return page
 
 
-def _token_made(house: House, look: Look) -> Page:
+def _token_made(house: SecuredApp, look: Look) -> Page:
     page, _ = _by(house, look)
     page.goto("/api-tokens")
     steps.make_token(page, "ci")
@@ -99,7 +100,7 @@ def _token_made(house: House, look: Look) -> Page:
     return page
 
 
-def _picked(house: House, look: Look) -> Page:
+def _picked(house: SecuredApp, look: Look) -> Page:
     page, _ = _by(house, look)
     page.goto("/people")
     page.get_by_role("checkbox", name="Pick Some Viewer").check()
@@ -107,7 +108,7 @@ def _picked(house: House, look: Look) -> Page:
     return page
 
 
-def _asked_for_all(house: House, look: Look) -> Page:
+def _asked_for_all(house: SecuredApp, look: Look) -> Page:
     for number in range(60):
         house.make(username=f"crowd-{number}")
     page, _ = _by(house, look)
@@ -119,14 +120,14 @@ def _asked_for_all(house: House, look: Look) -> Page:
     return page
 
 
-def _asked_for_picked(house: House, look: Look) -> Page:
+def _asked_for_picked(house: SecuredApp, look: Look) -> Page:
     page = _picked(house, look)
     steps.press(page, "Deactivate")
     page.get_by_role("heading", name="Deactivate one user?").wait_for()
     return page
 
 
-def _locked(house: House, look: Look) -> Page:
+def _locked(house: SecuredApp, look: Look) -> Page:
     page, ids = _by(house, look)
     for _ in range(5):
         house.sign_in({"username": "some-member", "password": "something else"})
@@ -135,35 +136,35 @@ def _locked(house: House, look: Look) -> Page:
     return page
 
 
-def _trashed(house: House, look: Look) -> Page:
+def _trashed(house: SecuredApp, look: Look) -> Page:
     page = _at("/people?deleted=true")(house, look)
     page.get_by_role("main").get_by_role("link", name=NAMES["long"]).click()
     page.get_by_text("In the trash").wait_for()
     return page
 
 
-def _asked_to_purge(house: House, look: Look) -> Page:
+def _asked_to_purge(house: SecuredApp, look: Look) -> Page:
     page = _at("/people?deleted=true")(house, look)
     steps.press(page.get_by_role("row").last, re.compile("^Purge"))
     page.get_by_role("button", name="Remove for good").wait_for()
     return page
 
 
-def _keys(house: House, look: Look) -> Page:
+def _keys(house: SecuredApp, look: Look) -> Page:
     page = _at("/overview")(house, look)
     page.keyboard.press("?")
     page.get_by_role("dialog").wait_for()
     return page
 
 
-def _french(house: House, look: Look) -> Page:
+def _french(house: SecuredApp, look: Look) -> Page:
     page = _at("/people")(house, look)
     page.get_by_role("button", name="Français").click()
     page.get_by_role("heading", name="Personnes").wait_for()
     return page
 
 
-def _session_ended(house: House, look: Look) -> Page:
+def _session_ended(house: SecuredApp, look: Look) -> Page:
     page, _ = _by(house, look)
     page.goto("/people/new")
     house.admin.delete(f"/users/{house.admin.user['id']}/sessions")
@@ -173,7 +174,7 @@ def _session_ended(house: House, look: Look) -> Page:
     return page
 
 
-def _signed_in_again(house: House, look: Look) -> Page:
+def _signed_in_again(house: SecuredApp, look: Look) -> Page:
     page = _session_ended(house, look)
     # The script would press the button.
     page.route("**/console.js", lambda route: route.fulfill(content_type="text/javascript", body=""))
@@ -182,7 +183,7 @@ def _signed_in_again(house: House, look: Look) -> Page:
     return page
 
 
-def _password_needed(house: House, look: Look) -> Page:
+def _password_needed(house: SecuredApp, look: Look) -> Page:
     user = house.make(email="old@example.org", password=PASSWORD)
     page = look(house.secret(user, age_s=301.0))
     page.goto("/profile")
@@ -192,7 +193,7 @@ def _password_needed(house: House, look: Look) -> Page:
     return page
 
 
-CLOSED: dict[str, Callable[[House, Look], Page]] = {
+CLOSED: dict[str, Callable[[SecuredApp, Look], Page]] = {
     "sign-in": _sign_in,
     "sign-in, refused": _sign_in_refused,
     "overview": _at("/overview"),

@@ -5,13 +5,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from door import Door
-from people import House
 from playwright.sync_api import Browser, Page
 from serving import Site, site
 from visiting import Visitors
 
 from embedded import Stack, chromium
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import SecuredApp
 
 _LEFT_OUT = f"The pages were not tried in a browser. {chromium.MISSING}."
 
@@ -54,13 +54,13 @@ def place(browser: Browser, servers: Stack, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def opened(place: Site) -> Door:
+def opened(place: Site) -> ApiClient:
     """The service on empty tables: nobody has to sign in."""
     return place.opened()
 
 
 @pytest.fixture
-def closed(place: Site) -> House:
+def closed(place: Site) -> SecuredApp:
     """The service with one person, its administrator: all others have to sign in."""
     return place.closed(name="Ada Lovelace", email="ada@example.org")
 
@@ -77,6 +77,6 @@ def visit(browser: Browser, place: Site, tmp_path: Path) -> Iterator[Visitors]:
 
 
 @pytest.fixture
-def page(closed: House, visit: Visitors) -> Page:
+def page(closed: SecuredApp, visit: Visitors) -> Page:
     """A page of the administrator, who is signed in; nothing is open in it yet."""
     return visit(closed.secret(closed.admin.user))

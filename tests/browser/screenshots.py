@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from people import House
 from playwright.sync_api import Page
 from serving import Site, site
 from visiting import Visitors
@@ -20,6 +19,7 @@ from visiting import Visitors
 from app.services import sessions
 from app.services.history import Caller
 from embedded import chromium, stack
+from tests.support.secured_app import SecuredApp
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 LARGEST = 250_000
@@ -83,7 +83,7 @@ def main() -> None:
         visitors.leave()
 
 
-def furnish(place: Site) -> tuple[House, str]:
+def furnish(place: Site) -> tuple[SecuredApp, str]:
     """A closed service with people, tokens, a trash and some history. Returns also the id of somebody busy."""
     house = place.closed(name="Ada Lovelace", username="ada", email="ada@example.com")
     made = place.app.test_cli_runner().invoke(args=["users", "demo", "--count", str(_PEOPLE), "--seed", str(_SEED)])
@@ -116,7 +116,7 @@ def take(page: Page, picture: Picture, someone: str) -> None:
         sys.exit(f"Error: that is more than {LARGEST / 1000:.0f} kB.")
 
 
-def _busy(place: Site, house: House) -> str:
+def _busy(place: Site, house: SecuredApp) -> str:
     """Somebody who rose, moved, and is signed in at two places."""
     person = house.make("viewer", name="Grace Hopper", username="grace", email="grace@example.com")
     path = f"/users/{person['id']}"

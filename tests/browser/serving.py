@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 import psycopg
 import redis
-from door import Door
 from flask import Flask
-from people import House
-from running import Service
 
 from app import create_app
 from embedded import Stack
 from embedded.ports import HOST
+from tests.support.api_client import ApiClient
+from tests.support.secured_app import SecuredApp
+from tests.support.service_process import Service
 
 _DATABASE, _REDIS_NUMBER = "browser", 1
 
@@ -30,7 +30,7 @@ class Site:
         self.url = f"http://{HOST}:{service.port}"
         self.database_url, self._redis_url = database_url, redis_url
 
-    def opened(self) -> Door:
+    def opened(self) -> ApiClient:
         """Empty everything: nobody has to sign in."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
@@ -38,12 +38,12 @@ class Site:
             client.flushdb()
         # The latch is in memory that the processes share: this opens the running service as well.
         self.app.extensions["fullstack"].state.closed = False
-        return Door(self.app)
+        return ApiClient(self.app)
 
-    def closed(self, **admin: str) -> House:
+    def closed(self, **admin: str) -> SecuredApp:
         """Empty everything but for an administrator, who has closed it."""
         self.opened()
-        return House(self.app, **admin)
+        return SecuredApp(self.app, **admin)
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """Fault 33: the page of the API has a policy, as all pages have; what the policy blocks there fails these tests."""
 
-from people import House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
+
+from tests.support.secured_app import SecuredApp
 
 _PATIENCE_MS = 30_000
 """Swagger UI draws a lot, on two cores."""
 
 
-def test_the_api_is_tried_under_the_policy(page: Page, closed: House) -> None:
+def test_the_api_is_tried_under_the_policy(page: Page, closed: SecuredApp) -> None:
     page.set_default_timeout(_PATIENCE_MS)
     answer = page.goto("/api/docs")
     assert answer is not None
@@ -23,7 +24,7 @@ def test_the_api_is_tried_under_the_policy(page: Page, closed: House) -> None:
     assert me.evaluate("block => getComputedStyle(block).backgroundColor") != "rgba(0, 0, 0, 0)"
 
 
-def test_operations_and_credentials_open_under_the_policy(visit: Visitors, closed: House) -> None:  # noqa: ARG001
+def test_operations_and_credentials_open_under_the_policy(visit: Visitors, closed: SecuredApp) -> None:  # noqa: ARG001
     page = visit()
     page.set_default_timeout(_PATIENCE_MS)
     page.goto("/api/docs")

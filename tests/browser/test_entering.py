@@ -4,9 +4,10 @@ import re
 
 import pytest
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
+
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 NEW = "another long password"
 
@@ -36,7 +37,9 @@ def test_a_poor_password_is_refused_at_its_field_and_the_rest_stays(visit: Visit
     expect(page.get_by_label("Email", exact=True)).to_have_value("grace@example.org")
 
 
-def test_a_wrong_password_is_said_then_the_right_one_leads_to_where_one_wanted(closed: House, visit: Visitors) -> None:
+def test_a_wrong_password_is_said_then_the_right_one_leads_to_where_one_wanted(
+    closed: SecuredApp, visit: Visitors
+) -> None:
     bob = closed.make(name="Bob", username="bob")
     page = visit()
     page.goto(f"/people/{bob['id']}")
@@ -58,7 +61,7 @@ def test_who_signed_out_is_out(page: Page) -> None:
     expect(steps.heading(page)).to_have_text("Sign in")
 
 
-def test_a_new_password_is_the_one_that_counts(page: Page, closed: House, visit: Visitors) -> None:
+def test_a_new_password_is_the_one_that_counts(page: Page, closed: SecuredApp, visit: Visitors) -> None:
     elsewhere = visit(closed.secret(closed.admin.user))
     page.goto("/password")
     steps.change_password(page, "something else", NEW)

@@ -2,9 +2,10 @@
 
 import pytest
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
+
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_a_wrong_address_is_a_page_with_a_way_back(page: Page, path: str, way: s
     expect(steps.heading(page)).to_have_text(title)
 
 
-def test_who_is_not_signed_in_is_led_to_the_exercises_address(closed: House, visit: Visitors) -> None:  # noqa: ARG001
+def test_who_is_not_signed_in_is_led_to_the_exercises_address(closed: SecuredApp, visit: Visitors) -> None:  # noqa: ARG001
     """Fault 11: `/users` in a browser said 401 in JSON."""
     page = visit()
     page.goto("/users")
@@ -32,7 +33,7 @@ def test_who_is_not_signed_in_is_led_to_the_exercises_address(closed: House, vis
     assert '"username":' in page.content()
 
 
-def test_a_cookie_of_another_application_does_not_end_the_session(closed: House, visit: Visitors) -> None:  # noqa: ARG001
+def test_a_cookie_of_another_application_does_not_end_the_session(closed: SecuredApp, visit: Visitors) -> None:  # noqa: ARG001
     """Fault 6: with `theme=grün` the sign-in page came again after each signing in."""
     page = visit()
     page.goto("/sign-in")

@@ -1,17 +1,20 @@
 """Fault 29: a form that another site fills is not found after signing in, and no password is sent on."""
 
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page, Request, Route, expect
 from serving import Site
 from visiting import Visitors
+
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 FOREIGN = "http://other.example/"
 FORM = """<form method="post" action="{url}/people/new"><input name="name" value="Mallory">
 <input name="username" value="mallory"><input name="role" value="admin"><button>Win a prize</button></form>"""
 
 
-def test_a_form_that_another_site_fills_is_gone_after_signing_in(closed: House, place: Site, visit: Visitors) -> None:
+def test_a_form_that_another_site_fills_is_gone_after_signing_in(
+    closed: SecuredApp, place: Site, visit: Visitors
+) -> None:
     page = visit()
     visit.allow("other.example")
     page.route(FOREIGN, lambda route: _fulfil(route, place.url))
@@ -24,7 +27,7 @@ def test_a_form_that_another_site_fills_is_gone_after_signing_in(closed: House, 
     assert len(closed.admin.listed()) == 1
 
 
-def test_no_request_but_signing_in_holds_the_password(page: Page, closed: House) -> None:
+def test_no_request_but_signing_in_holds_the_password(page: Page, closed: SecuredApp) -> None:
     sent: list[Request] = []
     page.on("request", lambda request: sent.append(request))  # noqa: PLW0108 - Playwright marks what it calls
     page.goto("/people/new")

@@ -4,13 +4,14 @@ import re
 
 import pytest
 import steps
-from people import House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
 
+from tests.support.secured_app import SecuredApp
+
 
 @pytest.fixture
-def people(closed: House) -> list[str]:
+def people(closed: SecuredApp) -> list[str]:
     names = ["Ann", "Bea", "Cem"]
     for name in names:
         closed.make(name=name, username=name.lower())
@@ -34,7 +35,7 @@ def test_slash_searches_arrows_walk_and_enter_opens(page: Page, people: list[str
     expect(page.get_by_role("searchbox")).to_be_focused()
 
 
-def test_shortcuts_work_from_every_page_for_who_may(page: Page, closed: House, visit: Visitors) -> None:
+def test_shortcuts_work_from_every_page_for_who_may(page: Page, closed: SecuredApp, visit: Visitors) -> None:
     page.goto("/overview")
     page.keyboard.press("n")
     expect(steps.heading(page)).to_have_text("New person")
@@ -57,7 +58,7 @@ def test_n_is_a_new_person_except_where_one_types(page: Page, people: list[str])
     expect(steps.heading(page)).to_have_text("New person")
 
 
-def test_x_picks_and_the_actions_are_reached_by_tab(page: Page, people: list[str], closed: House) -> None:
+def test_x_picks_and_the_actions_are_reached_by_tab(page: Page, people: list[str], closed: SecuredApp) -> None:
     page.goto("/people?sort=name&role=member")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("x")
@@ -75,7 +76,7 @@ def test_x_picks_and_the_actions_are_reached_by_tab(page: Page, people: list[str
     assert [user["name"] for user in closed.admin.listed(active="false")] == [people[0]]
 
 
-def test_pages_turn_by_arrows(page: Page, closed: House) -> None:
+def test_pages_turn_by_arrows(page: Page, closed: SecuredApp) -> None:
     for number in range(55):
         closed.make(name=f"User {number:02}", username=f"user{number:02}")
     page.goto("/people?sort=name&role=member")

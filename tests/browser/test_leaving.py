@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
+
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 EDITS: dict[str, Callable[[Page], object]] = {
     "a text": lambda page: steps.field(page, "name").fill("Robert"),
@@ -27,7 +28,7 @@ WAYS: dict[str, Callable[[Page], object]] = {
 
 
 @pytest.fixture
-def bob(page: Page, closed: House) -> Page:
+def bob(page: Page, closed: SecuredApp) -> Page:
     """The page of somebody, come to from the list."""
     made = closed.make(name="Bob", username="bob")
     page.goto("/people")
@@ -82,7 +83,7 @@ def test_a_form_that_came_back_is_unsaved(page: Page, visit: Visitors) -> None:
     assert visit.dialogs == ["beforeunload"]
 
 
-def test_a_draft_that_waits_for_signing_in_is_unsaved(page: Page, closed: House, visit: Visitors) -> None:
+def test_a_draft_that_waits_for_signing_in_is_unsaved(page: Page, closed: SecuredApp, visit: Visitors) -> None:
     page.goto("/people/new")
     steps.describe(page, name="Typed")
     closed.admin.delete(f"/users/{closed.admin.user['id']}/sessions")

@@ -4,13 +4,14 @@ import re
 
 import pytest
 import steps
-from people import House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
 
+from tests.support.secured_app import SecuredApp
+
 
 @pytest.fixture
-def bob(closed: House) -> dict[str, str]:
+def bob(closed: SecuredApp) -> dict[str, str]:
     """Somebody who is there."""
     return closed.make(name="Bob", username="bob", email="bob@example.org")
 
@@ -34,7 +35,7 @@ def test_a_fault_is_said_at_its_field_and_what_was_typed_stays(page: Page) -> No
     expect(steps.heading(page)).to_have_text("Typed Name")
 
 
-def test_people_are_searched_and_filtered(page: Page, closed: House, bob: dict[str, str]) -> None:
+def test_people_are_searched_and_filtered(page: Page, closed: SecuredApp, bob: dict[str, str]) -> None:
     closed.make("viewer", name="Zoë", username="zoe")
     page.goto("/people")
     steps.search(page, "zoe")
@@ -58,7 +59,7 @@ def test_a_person_is_changed_and_the_activity_says_so(page: Page, bob: dict[str,
 
 
 def test_who_saves_second_sees_both_versions_and_loses_neither(
-    page: Page, closed: House, visit: Visitors, bob: dict[str, str]
+    page: Page, closed: SecuredApp, visit: Visitors, bob: dict[str, str]
 ) -> None:
     other = visit(closed.secret(closed.admin.user))
     for each in (page, other):
@@ -86,7 +87,7 @@ def test_a_deleted_person_comes_back_by_undo(page: Page, bob: dict[str, str]) ->
     expect(steps.listed(page, bob["name"])).to_be_visible()
 
 
-def test_a_deleted_person_comes_back_from_the_trash(page: Page, closed: House, bob: dict[str, str]) -> None:
+def test_a_deleted_person_comes_back_from_the_trash(page: Page, closed: SecuredApp, bob: dict[str, str]) -> None:
     closed.admin.delete(f"/users/{bob['id']}")
     page.goto("/people")
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Trash").click()

@@ -6,14 +6,15 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page, expect
 from serving import Site
 from visiting import Visitors
 
+from tests.support.secured_app import PASSWORD, SecuredApp
+
 
 @pytest.fixture
-def crowd(closed: House) -> list[str]:
+def crowd(closed: SecuredApp) -> list[str]:
     """The names of 60 people, two pages."""
     names = [f"Person {number:02}" for number in range(60)]
     for name in names:
@@ -22,7 +23,7 @@ def crowd(closed: House) -> list[str]:
 
 
 def test_the_list_follows_what_is_typed_and_its_address_can_be_shared(
-    page: Page, closed: House, visit: Visitors
+    page: Page, closed: SecuredApp, visit: Visitors
 ) -> None:
     for name in ("Zoë Martin", "Zora Neale", "Bob"):
         closed.make(name=name, username=name.split()[0].lower())
@@ -42,7 +43,7 @@ def test_the_list_follows_what_is_typed_and_its_address_can_be_shared(
     expect(page).to_have_url(re.compile(r"/people\?sort=-name$"))
 
 
-def test_chips_filter_at_once(page: Page, closed: House) -> None:
+def test_chips_filter_at_once(page: Page, closed: SecuredApp) -> None:
     closed.make("viewer", name="Zoë", username="zoe")
     closed.make(name="Bob", username="bob", active=False)
     page.goto("/people")
@@ -54,7 +55,7 @@ def test_chips_filter_at_once(page: Page, closed: House) -> None:
     expect(page.get_by_text("Nobody matches.")).to_be_visible()
 
 
-def test_a_filter_of_the_address_is_a_chip_that_can_be_taken_away(page: Page, closed: House) -> None:
+def test_a_filter_of_the_address_is_a_chip_that_can_be_taken_away(page: Page, closed: SecuredApp) -> None:
     closed.make(name="Pro", username="pro", attributes={"plan": "pro"})
     closed.make(name="Free", username="free", attributes={"plan": "free"})
     page.goto("/people?attributes.plan=pro")
@@ -114,7 +115,7 @@ def test_all_that_match_are_deleted_after_a_question_and_come_back_by_undo(page:
     expect(page).to_have_url(re.compile(r"/people\?q=person&sort=name$"))
 
 
-def test_a_conflict_is_settled_field_by_field(page: Page, closed: House) -> None:
+def test_a_conflict_is_settled_field_by_field(page: Page, closed: SecuredApp) -> None:
     bob = closed.make(name="Bob", username="bob", email="bob@example.org")
     page.goto(f"/people/{bob['id']}")
     theirs = {"name": "Theirs", "role": "viewer", "email": "theirs@example.org", "attributes": {"plan": "theirs"}}
@@ -135,7 +136,7 @@ def test_a_conflict_is_settled_field_by_field(page: Page, closed: House) -> None
     assert chosen == {**theirs, "name": "Neither", "attributes": {"plan": "mine"}}
 
 
-def test_a_form_outlives_its_session(page: Page, closed: House) -> None:
+def test_a_form_outlives_its_session(page: Page, closed: SecuredApp) -> None:
     page.goto("/people/new")
     steps.describe(page, name="Zoë", username="zoe", role="editor", attributes='{"plan": "pro"}', password=PASSWORD)
     closed.admin.delete(f"/users/{closed.admin.user['id']}/sessions")
@@ -150,7 +151,9 @@ def test_a_form_outlives_its_session(page: Page, closed: House) -> None:
     expect(steps.heading(page)).to_have_text("Zoë")
 
 
-def test_a_search_whose_session_ended_leads_to_signing_in_and_back(page: Page, closed: House, visit: Visitors) -> None:
+def test_a_search_whose_session_ended_leads_to_signing_in_and_back(
+    page: Page, closed: SecuredApp, visit: Visitors
+) -> None:
     closed.make(name="Bob", username="bob")
     visit.allow("status of 401")
     page.goto("/people?sort=name")
@@ -162,7 +165,7 @@ def test_a_search_whose_session_ended_leads_to_signing_in_and_back(page: Page, c
     expect(page).to_have_url(re.compile(r"/people\?sort=name$"))
 
 
-def test_a_button_pressed_twice_sends_once(page: Page, closed: House) -> None:
+def test_a_button_pressed_twice_sends_once(page: Page, closed: SecuredApp) -> None:
     page.goto("/api-tokens")
     page.get_by_label("What for", exact=True).fill("ci")
     page.get_by_role("button", name="Make the token").dblclick()
@@ -188,7 +191,7 @@ def test_a_secret_is_copied(page: Page) -> None:
     ],
 )
 def test_moments_are_in_the_zone_and_language_of_the_reader(
-    place: Site, closed: House, visit: Visitors, locale: str, timezone: str, shown: str
+    place: Site, closed: SecuredApp, visit: Visitors, locale: str, timezone: str, shown: str
 ) -> None:
     bob = closed.make(name="Bob", username="bob")
     with psycopg.connect(place.database_url, autocommit=True) as connection:
@@ -214,7 +217,7 @@ def _either(day: str, hour: str) -> str:
     return f"(?:{re.escape(day)}|{re.escape(month_first)}).*(?:{hour}|{twelve})"
 
 
-def test_the_page_speaks_french_to_who_reads_it_and_can_be_switched(closed: House, visit: Visitors) -> None:
+def test_the_page_speaks_french_to_who_reads_it_and_can_be_switched(closed: SecuredApp, visit: Visitors) -> None:
     page = visit(closed.secret(closed.admin.user), locale="fr-FR")
     page.goto("/people")
     expect(steps.heading(page)).to_have_text("Personnes")
@@ -237,7 +240,7 @@ def test_health_is_asked_again_while_one_looks(page: Page) -> None:
 
 
 def test_a_service_that_does_not_answer_is_said_and_forgotten_when_it_is_back(
-    page: Page, closed: House, visit: Visitors
+    page: Page, closed: SecuredApp, visit: Visitors
 ) -> None:
     closed.make(name="Bob", username="bob")
     visit.allow("ERR_FAILED|ERR_CONNECTION|Failed to fetch|htmx:error")
@@ -251,7 +254,7 @@ def test_a_service_that_does_not_answer_is_said_and_forgotten_when_it_is_back(
     expect(steps.listed(page, "Bob")).to_be_visible()
 
 
-def test_older_activity_comes_when_asked_for(page: Page, closed: House) -> None:
+def test_older_activity_comes_when_asked_for(page: Page, closed: SecuredApp) -> None:
     bob = closed.make(name="Bob 0", username="bob")
     for number in range(1, 25):
         closed.admin.patch(f"/users/{bob['id']}", {"name": f"Bob {number}"})

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 import pytest
 import steps
 from accessibility import narrow
-from people import House
 from playwright.sync_api import Page, expect
 from strange import NAMES
 from visiting import NARROW, Visitors
+
+from tests.support.secured_app import SecuredApp
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -29,7 +30,7 @@ def test_a_strange_name_is_kept_listed_found_and_fits(page: Page, kind: str) -> 
     narrow(page)
 
 
-def test_markup_in_any_field_is_only_text(page: Page, closed: House, visit: Visitors) -> None:
+def test_markup_in_any_field_is_only_text(page: Page, closed: SecuredApp, visit: Visitors) -> None:
     evil = NAMES["markup"]
     asked: list[str] = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))

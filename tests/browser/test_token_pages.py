@@ -3,11 +3,12 @@
 import re
 
 import steps
-from people import House
 from playwright.sync_api import Page, expect
 
+from tests.support.secured_app import SecuredApp
 
-def test_a_token_is_shown_once_works_and_is_revoked(page: Page, closed: House) -> None:
+
+def test_a_token_is_shown_once_works_and_is_revoked(page: Page, closed: SecuredApp) -> None:
     page.goto("/api-tokens")
     steps.make_token(page, "Nightly export")
     expect(steps.secret(page)).to_have_value(re.compile(r"^fsa_\w+$"))

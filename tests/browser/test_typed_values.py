@@ -4,12 +4,13 @@ import json
 import re
 from urllib.parse import urlencode
 
-import accepted
 import pytest
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Locator, Page, expect
 from visiting import Visitors
+
+from tests.support import accepted_values
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 EDITS = {
     "name": "Another Name",
@@ -29,10 +30,12 @@ _HOLDS = "(field) => [field.value, new FormData(field.form).get(field.name), fie
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
-def test_a_save_changes_nothing_but_the_field_that_was_edited(closed: House, visit: Visitors, *, scripts: bool) -> None:
+def test_a_save_changes_nothing_but_the_field_that_was_edited(
+    closed: SecuredApp, visit: Visitors, *, scripts: bool
+) -> None:
     # Each field is left alone in four of five edits: a hundred values with scripts.
-    count = accepted.MANY * 5 // 4 if scripts else 10
-    kinds = (accepted.names, accepted.usernames, accepted.emails, accepted.attributes)
+    count = accepted_values.MANY * 5 // 4 if scripts else 10
+    kinds = (accepted_values.names, accepted_values.usernames, accepted_values.emails, accepted_values.attributes)
     page = visit(closed.secret(closed.admin.user), scripts=scripts)
     for number, values in enumerate(zip(*(kind(count) for kind in kinds), strict=True)):
         made = closed.make(**dict(zip(("name", "username", "email", "attributes"), values, strict=True)))
@@ -45,7 +48,7 @@ def test_a_save_changes_nothing_but_the_field_that_was_edited(closed: House, vis
         assert saved[edited] != made[edited]
         own = {edited, "version", "updated_at"}
         for field in made.keys() - own:
-            assert accepted.same_json(saved[field], made[field]), (edited, field, made[field], saved[field])
+            assert accepted_values.same_json(saved[field], made[field]), (edited, field, made[field], saved[field])
         assert saved["version"] == made["version"] + 1
 
 
@@ -57,16 +60,16 @@ def typed(field: Locator, values: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/people/new", "/people/{id}"])
-def test_the_forms_of_a_user_send_what_is_typed(page: Page, closed: House, path: str) -> None:
+def test_the_forms_of_a_user_send_what_is_typed(page: Page, closed: SecuredApp, path: str) -> None:
     page.goto(path.format(id=closed.make(username="bob")["id"]))
-    texts = [json.dumps(value, indent=2, ensure_ascii=False) for value in accepted.attributes()]
+    texts = [json.dumps(value, indent=2, ensure_ascii=False) for value in accepted_values.attributes()]
     kinds = {
-        "name": accepted.names(),
-        "username": accepted.usernames(),
-        "email": accepted.emails(),
+        "name": accepted_values.names(),
+        "username": accepted_values.usernames(),
+        "email": accepted_values.emails(),
         "attributes": texts,
     }
-    for name, values in {**kinds, "password": accepted.passwords()}.items():
+    for name, values in {**kinds, "password": accepted_values.passwords()}.items():
         typed(steps.field(page, name), values)
 
 
@@ -74,35 +77,39 @@ def test_the_forms_of_a_user_send_what_is_typed(page: Page, closed: House, path:
 def test_the_form_of_the_first_administrator_sends_what_is_typed(visit: Visitors) -> None:
     page = visit()
     page.goto("/")
-    kinds = {"Your name": accepted.names(), "Email": accepted.emails(), "Password": accepted.passwords()}
+    kinds = {
+        "Your name": accepted_values.names(),
+        "Email": accepted_values.emails(),
+        "Password": accepted_values.passwords(),
+    }
     for label, values in kinds.items():
         typed(page.get_by_label(label, exact=True), values)
 
 
-def test_signing_in_sends_what_is_typed(visit: Visitors, closed: House) -> None:
+def test_signing_in_sends_what_is_typed(visit: Visitors, closed: SecuredApp) -> None:
     assert closed.admin.user
     page = visit()
     page.goto("/sign-in")
-    typed(page.get_by_label("Username or email", exact=True), accepted.usernames() + accepted.emails())
-    typed(page.get_by_label("Password", exact=True), accepted.passwords())
+    typed(page.get_by_label("Username or email", exact=True), accepted_values.usernames() + accepted_values.emails())
+    typed(page.get_by_label("Password", exact=True), accepted_values.passwords())
 
 
 def test_a_new_password_and_a_token_are_sent_as_typed(page: Page) -> None:
     page.goto("/password")
     for label in ("Current password", "New password"):
-        typed(page.get_by_label(label, exact=True), accepted.passwords())
+        typed(page.get_by_label(label, exact=True), accepted_values.passwords())
     page.goto("/api-tokens")
-    typed(page.get_by_label("What for", exact=True), accepted.token_names())
+    typed(page.get_by_label("What for", exact=True), accepted_values.token_names())
 
 
 def test_a_search_sends_what_is_typed(page: Page) -> None:
     page.goto("/people")
-    typed(page.get_by_role("searchbox"), accepted.searches())
+    typed(page.get_by_role("searchbox"), accepted_values.searches())
 
 
 def test_a_form_that_comes_back_holds_what_was_typed(page: Page) -> None:
     """A fault of one field, and every other field is shown as it was typed, a line end at its start included."""
-    names, usernames, emails = accepted.names(20), accepted.usernames(20), accepted.emails(20)
+    names, usernames, emails = accepted_values.names(20), accepted_values.usernames(20), accepted_values.emails(20)
     for name, username, email in zip(names, usernames, emails, strict=True):
         page.goto("/people/new", wait_until="domcontentloaded")
         values = {"name": name, "username": username, "email": email, "attributes": '\n\n{\n "a": "x"'}
@@ -116,7 +123,7 @@ def test_a_form_that_comes_back_holds_what_was_typed(page: Page) -> None:
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_filters_of_the_address_go_through_the_search_form_as_they_are(
-    closed: House, visit: Visitors, *, scripts: bool
+    closed: SecuredApp, visit: Visitors, *, scripts: bool
 ) -> None:
     values = ["one\ntwo", "a\r\nb", "a\rb", "\ttab ", "", "&=+%", "é\u2028"]
     page = visit(closed.secret(closed.admin.user), scripts=scripts)

@@ -1,9 +1,10 @@
 """The watch over the pages itself: what a test could not see by its own steps is noted, and nothing else."""
 
 import pytest
-from door import Door
 from playwright.sync_api import Error
 from visiting import Visitors
+
+from tests.support.api_client import ApiClient
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_asking_another_host_is_noted_and_reaches_nobody(visit: Visitors) -> Non
     visit.allow("www.example.com")
 
 
-def test_a_page_that_refuses_what_was_sent_is_no_fault(visit: Visitors, opened: Door) -> None:
+def test_a_page_that_refuses_what_was_sent_is_no_fault(visit: Visitors, opened: ApiClient) -> None:
     page = visit()
     assert page.goto(f"/people/{opened.make()['id']}").status == 200
     assert page.goto("/people?role=king").status == 422

@@ -4,18 +4,19 @@ import re
 
 import pytest
 import steps
-from people import PASSWORD, House
 from playwright.sync_api import Page, expect
 from visiting import Visitors
 
+from tests.support.secured_app import PASSWORD, SecuredApp
+
 
 @pytest.fixture
-def page(closed: House, visit: Visitors) -> Page:
+def page(closed: SecuredApp, visit: Visitors) -> Page:
     """A page of the administrator that runs no scripts."""
     return visit(closed.secret(closed.admin.user), scripts=False)
 
 
-def test_people_are_listed_searched_and_paged(page: Page, closed: House) -> None:
+def test_people_are_listed_searched_and_paged(page: Page, closed: SecuredApp) -> None:
     for number in range(55):
         closed.make(name=f"User {number:02}", username=f"user{number:02}")
     page.goto("/people?sort=name")
@@ -43,7 +44,9 @@ def test_a_person_is_made_opened_changed_deleted_and_restored(page: Page) -> Non
     expect(steps.listed(page, "Robert")).to_be_visible()
 
 
-def test_several_are_deleted_after_a_question_and_one_of_them_is_opened_and_purged(page: Page, closed: House) -> None:
+def test_several_are_deleted_after_a_question_and_one_of_them_is_opened_and_purged(
+    page: Page, closed: SecuredApp
+) -> None:
     for name in ("Bob", "Carol", "Dan"):
         closed.make(name=name, username=name.lower())
     page.goto("/people?sort=name&role=member")
@@ -66,7 +69,7 @@ def test_several_are_deleted_after_a_question_and_one_of_them_is_opened_and_purg
     expect(page.get_by_text("The trash is empty")).to_be_visible()
 
 
-def test_signing_in_and_out_and_a_token_need_no_script(closed: House, visit: Visitors) -> None:
+def test_signing_in_and_out_and_a_token_need_no_script(closed: SecuredApp, visit: Visitors) -> None:
     assert closed.admin.user["name"] == "Ada Lovelace"
     page = visit(scripts=False)
     page.goto("/sign-in")

@@ -57,7 +57,7 @@ class Visitors:
         locale: str = "en-GB",
         timezone: str = "Europe/Paris",
     ) -> Page:
-        """A page of a new visitor, who is signed in when there is the cookie of a session (`House.secret`)."""
+        """A page of a new visitor, who is signed in when there is the cookie of a session (`SecuredApp.secret`)."""
         context = self._browser.new_context(
             base_url=self._url,
             color_scheme="dark" if dark else "light",

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import readme
-from markdown import ROOT
-from shell import Shell
 
 from embedded.ports import free_port
+from tests.support import readme
+from tests.support.markdown import ROOT
+from tests.support.shell import Shell
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl, which the README types")

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from couriers import Host, hear_all, opened
-from waiting import wait_until
 
 from embedded import Redis
+from tests.support.couriers import Host, hear_all, opened
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

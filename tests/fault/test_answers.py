@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from leases import leased
-from readers import never, slow_reader
 
 from app.infra.answers import Answers
 from app.infra.cache import NullCache, RedisCache
@@ -13,6 +11,8 @@ from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
 from app.infra.shared_table import SharedTable
 from embedded import Stack
+from tests.support.cache_readers import never, slow_reader
+from tests.support.leases import leased
 
 MIB = 2**20
 

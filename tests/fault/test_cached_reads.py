@@ -11,15 +11,15 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from door import Door
 from flask import Flask
-from leases import lend
-from readers import never
 
 from app.infra.memory import Memory
 from app.infra.shared_table import SharedTable
 from app.services import hot_users, listing, statistics
 from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.cache_readers import never
+from tests.support.leases import lend
 
 FOR_S = 4.0
 
@@ -31,19 +31,19 @@ def all_dear(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def doors(make_app: Callable[..., Flask], empty: Callable[[], None], tmp_path: Path) -> list[Door]:  # noqa: ARG001
+def doors(make_app: Callable[..., Flask], empty: Callable[[], None], tmp_path: Path) -> list[ApiClient]:  # noqa: ARG001
     """Two processes of one host: applications on one state, with their memory on."""
     apps = [make_app(state_file=str(tmp_path / "doors")) for _ in range(2)]
     for app in apps:
         lend(app)
-    made = [Door(app) for app in apps]
+    made = [ApiClient(app) for app in apps]
     for door in made:
         # A process that connects makes what Redis holds unreachable.
         door.listed(q="nobody")
     return made
 
 
-def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: list[Door]) -> None:
+def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: list[ApiClient]) -> None:
     """Of one process in its memory, and what was dear in Redis for all."""
     user = doors[0].make()
     paths = [f"/users/{user['id']}", "/users", "/users?q=user"]
@@ -55,7 +55,7 @@ def test_what_is_kept_needs_no_database(monkeypatch: pytest.MonkeyPatch, doors: 
 
 
 def test_what_is_cheap_is_not_asked_of_redis(
-    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door], database: psycopg.Connection[Any]
+    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[ApiClient], database: psycopg.Connection[Any]
 ) -> None:
     monkeypatch.setattr(listing, "CHEAP", 1_000)
     user = doors[0].make(name="Zebedee")
@@ -70,7 +70,9 @@ def test_what_is_cheap_is_not_asked_of_redis(
         assert client.keys("fsa:cache:page*") != before, "what many may have is"
 
 
-def test_what_nobody_has_counted_is_dear(monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door]) -> None:
+def test_what_nobody_has_counted_is_dear(
+    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[ApiClient]
+) -> None:
     """As in a table that was filled a moment ago."""
     monkeypatch.setattr(listing, "CHEAP", 1_000)
     monkeypatch.setattr(listing, "statistics", statistics.Statistics)
@@ -81,7 +83,7 @@ def test_what_nobody_has_counted_is_dear(monkeypatch: pytest.MonkeyPatch, server
         assert client.keys("fsa:cache:page*") != before
 
 
-def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors: list[Door]) -> None:
+def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors: list[ApiClient]) -> None:
     user, calls, original = doors[0].make(), [], hot_users.asked
 
     def slowly(*asked: Any) -> Any:
@@ -97,7 +99,7 @@ def test_a_herd_of_requests_is_one_select(monkeypatch: pytest.MonkeyPatch, doors
 
 
 def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
-    monkeypatch: pytest.MonkeyPatch, doors: list[Door]
+    monkeypatch: pytest.MonkeyPatch, doors: list[ApiClient]
 ) -> None:
     """The read began before the write and ends after it: its answer may be old, the next one may not."""
     user = doors[0].make(name="old")
@@ -130,7 +132,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
 
 
 def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
-    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[Door]
+    monkeypatch: pytest.MonkeyPatch, servers: Stack, doors: list[ApiClient]
 ) -> None:
     """Random reads and writes by threads through two processes of one host: single users, pages, filtered pages."""
     ids = [doors[0].make(username=f"u{number}")["id"] for number in range(4)]
@@ -185,7 +187,7 @@ def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
     assert hits > 20
 
 
-def test_what_redis_keeps_goes_by_itself_after_its_time(servers: Stack, doors: list[Door]) -> None:
+def test_what_redis_keeps_goes_by_itself_after_its_time(servers: Stack, doors: list[ApiClient]) -> None:
     user = doors[0].make()
     with redis.Redis.from_url(servers.redis.url) as client:
         client.flushall()
@@ -210,7 +212,7 @@ def test_what_is_turned_off_is_read_each_time(
     """Somebody's own SQL, of which nobody is told, shows what is kept."""
     app = make_app(**settings)
     lend(app)
-    door = Door(app)
+    door = ApiClient(app)
     paths = {"one": f"/users/{door.make(name='old')['id']}", "all": "/users", "dear": "/users?role=member"}
     assert all(b'"name":"old"' in door.get(path).data for path in paths.values())
     database.execute("UPDATE users SET name = 'new'")

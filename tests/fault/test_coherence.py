@@ -19,12 +19,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from records import Record
-from running import Service
-from two_hosts import CHANCE, House, run
 
 from app.infra.courier import LEASE_S
 from embedded import Redis
+from tests.support.records import Record
+from tests.support.service_process import Service
+from tests.support.two_hosts import CHANCE, SecuredApp, run
 
 FOR_S = float(os.environ.get("COHERENCE_S", "12"))
 
@@ -34,12 +34,12 @@ def found(
     serve: Callable[..., Service],
     own_redis: Redis,
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
-) -> Callable[..., House]:
+) -> Callable[..., SecuredApp]:
     """Start two services, so two hosts: the state of each has a file of its own."""
 
-    def start(**env: str) -> House:
+    def start(**env: str) -> SecuredApp:
         own = {"WORKERS": "2", "REDIS_URL": own_redis.url, "WRITE_LIMIT": "0", "LOG_LEVEL": "warning", **env}
-        made = House([serve(**own) for _ in range(2)])
+        made = SecuredApp([serve(**own) for _ in range(2)])
         made.found()
         return made
 
@@ -58,7 +58,7 @@ def quick_turns() -> Iterator[None]:
 @pytest.mark.timeout(FOR_S + 120)
 @pytest.mark.usefixtures("quick_turns")
 def test_no_read_of_two_hosts_is_older_than_promised(
-    found: Callable[..., House], database: psycopg.Connection[Any]
+    found: Callable[..., SecuredApp], database: psycopg.Connection[Any]
 ) -> None:
     # A machine that is busy with all of this is no reason to lose Redis: only one host would.
     house = found(REDIS_TIMEOUT_MS="500")
@@ -77,7 +77,7 @@ def test_no_read_of_two_hosts_is_older_than_promised(
 @pytest.mark.timeout(FOR_S + 120)
 @pytest.mark.usefixtures("quick_turns")
 def test_no_read_is_older_than_promised_while_redis_is_killed_hangs_and_comes_back(
-    found: Callable[..., House], own_redis: Redis
+    found: Callable[..., SecuredApp], own_redis: Redis
 ) -> None:
     def break_and_mend(seconds: float) -> None:
         ends_at = time.monotonic() + seconds

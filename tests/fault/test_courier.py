@@ -6,14 +6,14 @@ import time
 
 import pytest
 import redis
-from couriers import SLOT, Host, hear_all
-from leases import stamps
-from waiting import BOUND_S, wait_until
 
 from app.infra.cache import CHANNEL, message
 from app.infra.courier import LEASE_S
 from app.infra.shared import EVERY_WRITE, SLOTS
 from embedded import Redis
+from tests.support.couriers import SLOT, Host, hear_all
+from tests.support.leases import stamps
+from tests.support.waiting import BOUND_S, wait_until
 
 
 def test_a_host_hears_in_time_what_another_wrote(hosts: list[Host]) -> None:

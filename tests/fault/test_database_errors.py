@@ -7,12 +7,12 @@ import psycopg
 import pytest
 from flask import Flask
 from sqlalchemy import text
-from waiting import wait_until
 
 from app.errors import DomainError, Malformed, Unavailable
 from app.extensions import ConstraintBroken, asked, reading, writing
 from app.infra.postgres import Statement
 from embedded import Stack
+from tests.support.waiting import wait_until
 
 LOST = ["08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02", "57P03"]
 BAD_DATA = ["22000", "22001", "22003", "22007", "22008", "22009", "22P02", "22P05", "54000", "54001", "54011", "54023"]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import redis
 from flask import Flask
-from people import PASSWORD, House
 
 from app.errors import Unavailable
 from app.infra.counting import SharedCounts, Window
 from app.infra.sessions import SessionStore
 from embedded import Redis
+from tests.support.secured_app import PASSWORD, SecuredApp
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -43,11 +43,11 @@ def small(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def house(make_app: Callable[..., Flask], empty: Callable[[], None], small: Redis) -> House:  # noqa: ARG001
-    return House(make_app(redis_url=small.url))
+def house(make_app: Callable[..., Flask], empty: Callable[[], None], small: Redis) -> SecuredApp:  # noqa: ARG001
+    return SecuredApp(make_app(redis_url=small.url))
 
 
-def _guess(house: House) -> int:
+def _guess(house: SecuredApp) -> int:
     return house.sign_in(WRONG, HERE).status_code
 
 
@@ -56,7 +56,9 @@ def _evicted(client: redis.Redis) -> int:
 
 
 @pytest.mark.parametrize("ttl_s", [1, 60, 86400])
-def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(house: House, small: Redis, ttl_s: int) -> None:
+def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
+    house: SecuredApp, small: Redis, ttl_s: int
+) -> None:
     """Fault 18: whatever the pages' time to live."""
     user = house.make(username="ada", password=PASSWORD)
     people = [house.by_session(house.make()) for _ in range(30)]
@@ -80,7 +82,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(house: Hous
     assert house.by_session(user).get("/me").status_code == 200
 
 
-def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house: House, small: Redis) -> None:
+def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house: SecuredApp, small: Redis) -> None:
     """Fault 18: guesses are counted in the process then; a new session is refused, those that are there go on."""
     house.make(username="ada", password=PASSWORD)
     person, store = house.by_session(house.make()), SessionStore(small.url)

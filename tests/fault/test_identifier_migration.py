@@ -12,11 +12,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from running import OURS, ROOT, Service
 
 from app.config import load_settings
 from app.errors import StartError
 from app.services.preparation import prepare
+from tests.support.service_process import OURS, ROOT, Service
 
 ANNA = "anna@bücher.example"
 OTHER = "anna@xn--bcher-kva.example"

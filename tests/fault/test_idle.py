@@ -8,11 +8,11 @@ from typing import Any
 import psutil
 import psycopg
 import redis
-from couriers import SLOT, Host
-from running import Service
-from waiting import BOUND_S, wait_until
 
 from embedded import Stack
+from tests.support.couriers import SLOT, Host
+from tests.support.service_process import Service
+from tests.support.waiting import BOUND_S, wait_until
 
 _SETTLED_S = 34.0
 _WATCHED_S = 30

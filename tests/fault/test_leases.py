@@ -5,14 +5,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from breaking import OUTAGES, break_it, mend
-from couriers import SLOT, Host
-from leases import stamps
-from waiting import BOUND_S, wait_until
 
 from app.infra.courier import LEASE_S, Courier
 from app.infra.shared import SharedState
 from embedded import Redis
+from tests.support.couriers import SLOT, Host
+from tests.support.leases import stamps
+from tests.support.redis_outages import OUTAGES, break_it, mend
+from tests.support.waiting import BOUND_S, wait_until
 
 
 @pytest.mark.parametrize("kind", OUTAGES)

@@ -8,8 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from people import PASSWORD
-from running import Answer, Service
+
+from tests.support.secured_app import PASSWORD
+from tests.support.service_process import Answer, Service
 
 WRITERS = 20
 BOUND_S = 1.0

@@ -13,14 +13,14 @@ from typing import Any
 import psutil
 import pytest
 from flask import Flask
-from leases import leased, lend
-from people import House
-from running import Service, ask
 
 from app.infra.memory import Memory
 from app.infra.shared import slot_of
 from app.services.authority import Actor
 from app.services.sessions import Session
+from tests.support.leases import leased, lend
+from tests.support.secured_app import SecuredApp
+from tests.support.service_process import Service, ask
 
 MIB = 2**20
 SLOT = slot_of("k")
@@ -82,7 +82,7 @@ def test_answers_to_long_query_strings_are_not_kept(
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
 ) -> None:
     """Fault 13: over 1 kB."""
-    house = House(app)
+    house = SecuredApp(app)
     lend(app)
     who, memory = house.by_token(house.admin.user), app.extensions["fullstack"].answers.memory
     for one in (who, house.admin):

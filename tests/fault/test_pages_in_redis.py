@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from racing import at_once
-from readers import never, slow_reader
 
 from app.infra.cache import CHANNEL, RedisCache, message, read_message
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
 from embedded import Stack
+from tests.support.cache_readers import never, slow_reader
+from tests.support.concurrency import at_once
 
 PAGES = [EVERY_WRITE]
 """What a write says that makes pages old."""

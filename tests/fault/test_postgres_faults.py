@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from running import Service
-from waiting import wait_until
 
 from app.config import load_settings
 from app.services.preparation import prepare
 from embedded import FAST, Postgres
+from tests.support.api_client import ApiClient
+from tests.support.service_process import Service
+from tests.support.waiting import wait_until
 
 TIMEOUT_S = 1.0
 BOUND_S = 3.0
@@ -41,8 +41,10 @@ def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def door(make_app: Callable[..., Flask], postgres: Postgres) -> Door:
-    return Door(make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, cache_ttl_s=0, log_level="error"))
+def door(make_app: Callable[..., Flask], postgres: Postgres) -> ApiClient:
+    return ApiClient(
+        make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, cache_ttl_s=0, log_level="error")
+    )
 
 
 def break_it(kind: str, postgres: Postgres) -> None:
@@ -59,7 +61,7 @@ def mend(postgres: Postgres) -> None:
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
 def test_without_postgres_every_route_says_503_in_time_and_then_serves_again(
-    door: Door, postgres: Postgres, kind: str
+    door: ApiClient, postgres: Postgres, kind: str
 ) -> None:
     user = door.make()
     path = f"/users/{user['id']}"
@@ -92,7 +94,9 @@ def test_without_postgres_every_route_says_503_in_time_and_then_serves_again(
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
-def test_health_answers_in_time_and_live_says_that_the_process_lives(door: Door, postgres: Postgres, kind: str) -> None:
+def test_health_answers_in_time_and_live_says_that_the_process_lives(
+    door: ApiClient, postgres: Postgres, kind: str
+) -> None:
     assert door.get("/health").json["status"] == "ok"
     break_it(kind, postgres)
     for _ in range(2):
@@ -111,7 +115,7 @@ def test_health_answers_in_time_and_live_says_that_the_process_lives(door: Door,
     wait_until(lambda: door.get("/health/ready").status_code == 200)
 
 
-def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(door: Door, postgres: Postgres) -> None:
+def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(door: ApiClient, postgres: Postgres) -> None:
     door.get("/health")
     postgres.pause()
     times: list[float] = []
@@ -131,7 +135,7 @@ def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(door: Do
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
-def test_many_requests_at_once_end_in_time_when_postgres_goes(door: Door, postgres: Postgres, kind: str) -> None:
+def test_many_requests_at_once_end_in_time_when_postgres_goes(door: ApiClient, postgres: Postgres, kind: str) -> None:
     user_id = door.make()["id"]
     stop, slowest, seen = threading.Event(), [0.0], set()
 
@@ -157,7 +161,7 @@ def test_many_requests_at_once_end_in_time_when_postgres_goes(door: Door, postgr
     assert slowest[0] < BOUND_S + CONNECT_S
 
 
-def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(door: Door, postgres: Postgres) -> None:
+def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(door: ApiClient, postgres: Postgres) -> None:
     user = door.make()
     for _ in range(3):
         postgres.restart()
@@ -165,7 +169,7 @@ def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(door: Doo
         wait_until(lambda: door.get(f"/users/{user['id']}").status_code == 200, seconds=3)
 
 
-def test_a_write_that_was_answered_survives_the_death_of_postgres(door: Door, postgres: Postgres) -> None:
+def test_a_write_that_was_answered_survives_the_death_of_postgres(door: ApiClient, postgres: Postgres) -> None:
     made: list[str] = []
     stop = threading.Event()
 
@@ -190,7 +194,9 @@ def test_a_write_that_was_answered_survives_the_death_of_postgres(door: Door, po
     assert set(made) <= {user["id"] for user in door.walk(limit=200)}
 
 
-def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(door: Door, postgres: Postgres) -> None:
+def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(
+    door: ApiClient, postgres: Postgres
+) -> None:
     user, other = door.make(), door.make()
     with psycopg.connect(postgres.url) as holder:
         holder.execute("SELECT * FROM users WHERE id = %s FOR UPDATE", (user["id"],))
@@ -205,7 +211,7 @@ def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(door
 
 def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[..., Flask], postgres: Postgres) -> None:
     app = make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, database_pool_size=1, cache_ttl_s=0)
-    door = Door(app)
+    door = ApiClient(app)
     user = door.make()
     with app.extensions["fullstack"].engine.connect():
         began = time.monotonic()
@@ -214,7 +220,7 @@ def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[...,
     assert door.get(f"/users/{user['id']}").status_code == 200
 
 
-def test_the_database_that_refuses_writes_gives_503(door: Door, postgres: Postgres) -> None:
+def test_the_database_that_refuses_writes_gives_503(door: ApiClient, postgres: Postgres) -> None:
     user = door.make()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")

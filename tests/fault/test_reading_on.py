@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from door import Door
 from flask import Flask
-from leases import lend
 
 from app.infra.postgres import Statement
 from app.services import hot_users
 from app.services.keys import user_key
 from app.services.statements import USERS, USERS_AND_NEXT
+from tests.support.api_client import ApiClient
+from tests.support.leases import lend
 
 
 class Host:
     """An application, what its table knows, and which statements looked somebody up."""
 
     def __init__(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.door, self.held = Door(app), app.extensions["fullstack"]
+        self.door, self.held = ApiClient(app), app.extensions["fullstack"]
         self.reader = self.held.part(hot_users._Reader)
         self.asked: list[Statement] = []
         ask = hot_users.asked

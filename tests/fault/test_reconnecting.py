@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask
-from people import PASSWORD, House
-from proxy import Proxy
-from running import Service
 
 from app.config import load_settings
 from app.services.preparation import prepare
 from embedded import FAST, Postgres, Redis
+from tests.support.secured_app import PASSWORD, SecuredApp
+from tests.support.service_process import Service
+from tests.support.tcp_proxy import Proxy
 
 DROPS = ["restarted", "killed", "idle connections ended"]
 
@@ -38,8 +38,8 @@ def postgres(own_postgres: Postgres) -> Postgres:
 
 
 @pytest.fixture
-def house(make_app: Callable[..., Flask], postgres: Postgres) -> House:
-    return House(make_app(database_url=postgres.url, cache_ttl_s=0, log_level="error"))
+def house(make_app: Callable[..., Flask], postgres: Postgres) -> SecuredApp:
+    return SecuredApp(make_app(database_url=postgres.url, cache_ttl_s=0, log_level="error"))
 
 
 def drop(kind: str, postgres: Postgres) -> None:
@@ -69,7 +69,9 @@ def many_at_once(count: int, ask: Callable[[int], Any]) -> list[Any]:
 
 @pytest.mark.parametrize("kind", DROPS)
 @pytest.mark.parametrize("path", ["/health/ready", "/health"])
-def test_the_first_health_check_finds_postgres_again(house: House, postgres: Postgres, kind: str, path: str) -> None:
+def test_the_first_health_check_finds_postgres_again(
+    house: SecuredApp, postgres: Postgres, kind: str, path: str
+) -> None:
     for _ in range(3):
         assert house.nobody.get(path).status_code == 200
         drop(kind, postgres)
@@ -84,7 +86,7 @@ def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
     with Proxy(postgres.port) as proxy, Proxy(postgres.port) as other:
         url = postgres.url.replace(f":{postgres.port}/", f":{proxy.port}/")
         app = make_app(database_url=f"{url}?hostaddr=127.0.0.1", cache_ttl_s=0, log_level="error")
-        house = House(app)
+        house = SecuredApp(app)
         assert house.nobody.get("/health/ready").status_code == 200
         # Only connections of before are mute: who connects now gets another proxy.
         proxy.mute = True
@@ -94,7 +96,7 @@ def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
 
 @pytest.mark.parametrize("kind", DROPS)
 def test_the_first_requests_after_it_are_answered_reads_and_writes_alike(
-    house: House, postgres: Postgres, kind: str
+    house: SecuredApp, postgres: Postgres, kind: str
 ) -> None:
     user = house.make("editor", password=PASSWORD)
     program = house.by_token(user)
@@ -131,7 +133,7 @@ def test_a_service_of_two_workers_is_ready_and_serves_as_soon_as_postgres_does(
 
 
 def test_what_was_refused_while_postgres_was_away_is_served_as_soon_as_it_is_ready(
-    house: House, postgres: Postgres
+    house: SecuredApp, postgres: Postgres
 ) -> None:
     """Whoever sees it ready sends requests: the circuit breaker does not wait for its next probe."""
     user = house.make()
@@ -157,7 +159,7 @@ def own_redis(tmp_path: Path) -> Iterator[Redis]:
 def test_the_first_requests_after_a_restart_of_redis_are_answered(
     make_app: Callable[..., Flask], postgres: Postgres, own_redis: Redis
 ) -> None:
-    house = House(make_app(database_url=postgres.url, redis_url=own_redis.url, log_level="error"))
+    house = SecuredApp(make_app(database_url=postgres.url, redis_url=own_redis.url, log_level="error"))
     user = house.make("editor", password=PASSWORD)
     browser = house.by_session(user)
     for _ in range(3):

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import redis
-from breaking import OUTAGES, break_it, mend
-from door import Door
 from flask import Flask
-from proxy import Proxy
-from running import Service
-from waiting import BOUND_S, wait_until
 
 from embedded import Redis
+from tests.support.api_client import ApiClient
+from tests.support.redis_outages import OUTAGES, break_it, mend
+from tests.support.service_process import Service
+from tests.support.tcp_proxy import Proxy
+from tests.support.waiting import BOUND_S, wait_until
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def doors(
     proxy: Proxy,
     tmp_path: Path,
     empty: Callable[[], None],  # noqa: ARG001
-) -> list[Door]:
+) -> list[ApiClient]:
     """Two processes of one host, as far as they know: each an application on the same state."""
     url = own_redis.url.replace(str(own_redis.port), str(proxy.port))
     made = [
-        Door(make_app(redis_url=url, redis_timeout_ms=40, state_file=str(tmp_path / "state"), log_level="error"))
+        ApiClient(make_app(redis_url=url, redis_timeout_ms=40, state_file=str(tmp_path / "state"), log_level="error"))
         for _ in range(2)
     ]
     for door in made:
@@ -53,7 +53,9 @@ def doors(
 
 
 @pytest.mark.parametrize("kind", [*OUTAGES, "slow", "very slow"])
-def test_every_request_is_still_right_and_in_time(own_redis: Redis, proxy: Proxy, doors: list[Door], kind: str) -> None:
+def test_every_request_is_still_right_and_in_time(
+    own_redis: Redis, proxy: Proxy, doors: list[ApiClient], kind: str
+) -> None:
     user = doors[0].make()
     path, slowest, version = f"/users/{user['id']}", 0.0, 1
     doors[1].get(path)
@@ -81,7 +83,7 @@ def test_every_request_is_still_right_and_in_time(own_redis: Redis, proxy: Proxy
 
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_health_says_degraded_in_time_and_ok_when_it_is_back(
-    own_redis: Redis, proxy: Proxy, doors: list[Door], kind: str
+    own_redis: Redis, proxy: Proxy, doors: list[ApiClient], kind: str
 ) -> None:
     break_it(kind, own_redis, proxy)
     for _ in range(3):
@@ -98,7 +100,7 @@ def test_health_says_degraded_in_time_and_ok_when_it_is_back(
 
 
 @pytest.mark.parametrize("kind", ["mute", "hangs up"])
-def test_redis_is_not_asked_again_and_again(proxy: Proxy, own_redis: Redis, doors: list[Door], kind: str) -> None:
+def test_redis_is_not_asked_again_and_again(proxy: Proxy, own_redis: Redis, doors: list[ApiClient], kind: str) -> None:
     user = doors[0].make()
     break_it(kind, own_redis, proxy)
     before, began, requests = proxy.connections, time.monotonic(), 0
@@ -109,7 +111,7 @@ def test_redis_is_not_asked_again_and_again(proxy: Proxy, own_redis: Redis, door
     assert proxy.connections - before <= 12
 
 
-def test_emptied_redis_is_filled_again(own_redis: Redis, doors: list[Door]) -> None:
+def test_emptied_redis_is_filled_again(own_redis: Redis, doors: list[ApiClient]) -> None:
     user = doors[0].make()
     with redis.Redis.from_url(own_redis.url) as client:
         for number in range(10):
@@ -124,7 +126,7 @@ def test_emptied_redis_is_filled_again(own_redis: Redis, doors: list[Door]) -> N
 
 @pytest.mark.parametrize("kind", ["hung", "killed", "hangs up"])
 def test_nothing_stale_is_served_when_redis_comes_back_with_old_data(
-    own_redis: Redis, proxy: Proxy, doors: list[Door], kind: str
+    own_redis: Redis, proxy: Proxy, doors: list[ApiClient], kind: str
 ) -> None:
     """Written by one process during the outage, read by another the moment that Redis is back."""
     writer, reader = doors
@@ -150,7 +152,7 @@ def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
 ) -> None:
     """It forgot the last write, and began anew between two requests, so that none of them failed."""
     with Redis(tmp_path / "snapshots") as server:
-        door = Door(make_app(redis_url=server.url, state_file=str(tmp_path / "state"), log_level="error"))
+        door = ApiClient(make_app(redis_url=server.url, state_file=str(tmp_path / "state"), log_level="error"))
         path = f"/users/{door.make(name='old')['id']}"
         for number in range(3):
             before = door.listed(active="true")[0]["name"]
@@ -166,12 +168,12 @@ def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
 
 
 def test_reads_and_writes_go_on_right_while_redis_comes_and_goes(
-    own_redis: Redis, proxy: Proxy, doors: list[Door]
+    own_redis: Redis, proxy: Proxy, doors: list[ApiClient]
 ) -> None:
     user_id = doors[0].make()["id"]
     answered, stop, faults = [1], threading.Event(), []
 
-    def read(door: Door) -> None:
+    def read(door: ApiClient) -> None:
         while not stop.is_set():
             least = answered[0]
             seen = (door.get(f"/users/{user_id}").json["version"], door.listed()[0]["version"])
@@ -236,7 +238,7 @@ def test_two_workers_serve_nothing_stale_while_redis_hangs_and_comes_back(
 def test_a_wrong_password_of_redis_costs_the_cache_and_no_request(
     make_app: Callable[..., Flask], own_redis: Redis
 ) -> None:
-    door = Door(make_app(redis_url=f"redis://:wrong@127.0.0.1:{own_redis.port}/0", log_level="error"))
+    door = ApiClient(make_app(redis_url=f"redis://:wrong@127.0.0.1:{own_redis.port}/0", log_level="error"))
     assert door.get("/users").status_code == 200
     assert door.get("/health").json["status"] == "degraded"
 
@@ -245,14 +247,14 @@ def test_a_wrong_password_of_redis_costs_the_cache_and_no_request(
     "url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid:6379/0", "unix:///nowhere/redis.sock"]
 )
 def test_a_redis_that_is_nowhere_costs_the_cache_and_no_request(make_app: Callable[..., Flask], url: str) -> None:
-    door = Door(make_app(redis_url=url, log_level="error"))
+    door = ApiClient(make_app(redis_url=url, log_level="error"))
     began = time.monotonic()
     assert door.get("/users").status_code == 200
     assert time.monotonic() - began < 3
     assert door.get("/health").json["status"] == "degraded"
 
 
-def test_the_doctor_waits_longer_for_redis_than_a_request_does(doors: list[Door], proxy: Proxy) -> None:
+def test_the_doctor_waits_longer_for_redis_than_a_request_does(doors: list[ApiClient], proxy: Proxy) -> None:
     """A busy machine is slow to make the first connection; that is nothing to call a doctor's finding."""
     cli = doors[0]._client.application.test_cli_runner()
     proxy.delay_s = 0.1

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from making import LINKS, printed
-
 from embedded import Stack
+from tests.support.app_processes import LINKS, printed
 
 
 def test_an_application_has_no_connection_and_no_thread_after_a_rehearsal_of_which_nothing_is_seen(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from people import PASSWORD, House
-from waiting import wait_until
 
 from app.services.administrators import Door
 from embedded import Redis
+from tests.support.secured_app import PASSWORD, SecuredApp
+from tests.support.waiting import wait_until
 
 NEW = "another horse battery"
 
@@ -22,12 +22,12 @@ def own_redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def fragile(make_app: Callable[..., Flask], own_redis: Redis, empty: Callable[[], None]) -> House:  # noqa: ARG001
+def fragile(make_app: Callable[..., Flask], own_redis: Redis, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001
     """A closed service on a Redis of its own."""
-    return House(make_app(redis_url=own_redis.url, log_level="error"))
+    return SecuredApp(make_app(redis_url=own_redis.url, log_level="error"))
 
 
-def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: House, own_redis: Redis) -> None:
+def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, own_redis: Redis) -> None:
     user = fragile.make("editor", password=PASSWORD)
     browser, program, fresh = fragile.by_session(user), fragile.by_token(user), fragile.by_token(user, "viewer")
     assert browser.get("/me").status_code == program.get("/me").status_code == 200
@@ -50,7 +50,7 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: House, own_red
     assert fragile.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
 
 
-def test_without_redis_nothing_turns_open(fragile: House, own_redis: Redis) -> None:
+def test_without_redis_nothing_turns_open(fragile: SecuredApp, own_redis: Redis) -> None:
     stranger = fragile.by_cookie("x" * 43 + "." + "0" * 32)
     own_redis.kill()
     front = fragile.app.extensions["fullstack"].part(Door)
@@ -64,7 +64,7 @@ def test_without_redis_nothing_turns_open(fragile: House, own_redis: Redis) -> N
         assert fragile.nobody.get("/health").status_code == 200
 
 
-def test_what_ended_while_redis_was_away_stays_ended(fragile: House, own_redis: Redis) -> None:
+def test_what_ended_while_redis_was_away_stays_ended(fragile: SecuredApp, own_redis: Redis) -> None:
     users = [fragile.make(password=PASSWORD) for _ in range(3)]
     people, program = [fragile.by_session(user) for user in users], fragile.by_token(fragile.admin.user)
     for who in people:
@@ -79,7 +79,7 @@ def test_what_ended_while_redis_was_away_stays_ended(fragile: House, own_redis: 
     assert [who.get("/me").status_code for who in people] == [401] * 3
 
 
-def test_what_was_revoked_while_redis_was_away_stays_revoked(fragile: House, own_redis: Redis) -> None:
+def test_what_was_revoked_while_redis_was_away_stays_revoked(fragile: SecuredApp, own_redis: Redis) -> None:
     user = fragile.make("editor")
     token, program = fragile.token(user), fragile.by_token(fragile.admin.user)
     lowered = fragile.by_token(user)

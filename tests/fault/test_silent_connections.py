@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from running import Service
+from tests.support.service_process import Service
 
 _LATE_S = 30.0
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
-from door import check_problem
 from flask import Flask
-from running import Service
 
 from app.web.guard import SAFE
+from tests.support.api_client import check_problem
+from tests.support.service_process import Service
 
 STALLED = 200
 ADMIN = {"email": "ada@example.org", "password": "correct horse battery"}

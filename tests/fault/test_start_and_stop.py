@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 import pytest
-from proxy import Proxy
-from running import Service
 
 from embedded import Stack
 from embedded.ports import free_port
+from tests.support.service_process import Service
+from tests.support.tcp_proxy import Proxy
 
 
 def ask(url: str, statement: str) -> list[tuple]:

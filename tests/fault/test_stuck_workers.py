@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from door import Door
 from flask import Flask
-from making import printed
-from running import Service
 
 from app.infra.cache import CHANNEL
 from app.infra.shared import SLOTS, SharedState
 from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.app_processes import printed
+from tests.support.service_process import Service
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -75,7 +75,7 @@ os._exit(0)
     assert printed(program, tmp_path).splitlines()[-1].endswith("stuck: 0")
 
 
-def test_a_worker_that_does_not_get_its_turn_to_write_is_not_ready(app: Flask, api: Door) -> None:
+def test_a_worker_that_does_not_get_its_turn_to_write_is_not_ready(app: Flask, api: ApiClient) -> None:
     """Fault 15: readiness says so, in bounded time, and says when it is over."""
     assert api.get("/health/ready").status_code == 200
     with app.extensions["fullstack"].state.locked():

@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from door import Door
 from flask import Flask
-from leases import leased, stamps
-from running import Service
-from waiting import BOUND_S, wait_until
 
 from app.infra.shared import EVERY_WRITE, SharedState
 from app.infra.watch import CHANNEL, Watch
 from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.leases import leased, stamps
+from tests.support.service_process import Service
+from tests.support.waiting import BOUND_S, wait_until
 
 TTL_S = 60
 
@@ -51,14 +51,14 @@ def _tidied(database: psycopg.Connection[Any]) -> int:
     return int(database.execute("SELECT gin_clean_pending_list('users_by_words')").fetchone()[0])  # type: ignore[index]
 
 
-def test_words_wait_until_somebody_tidies(api: Door, database: psycopg.Connection[Any]) -> None:
+def test_words_wait_until_somebody_tidies(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     _tidied(database)
     api.make(username="bob")
     assert _tidied(database) == 1
 
 
 def test_words_that_wait_go_into_their_index(
-    watched: SharedState, api: Door, database: psycopg.Connection[Any]
+    watched: SharedState, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     api.make(username="bob")
     # The courier of this host hears of it.
@@ -103,7 +103,7 @@ SQL = {
 
 @pytest.mark.parametrize("kind", SQL)
 def test_what_is_changed_by_sql_is_heard(
-    watched: SharedState, api: Door, database: psycopg.Connection[Any], kind: str
+    watched: SharedState, api: ApiClient, database: psycopg.Connection[Any], kind: str
 ) -> None:
     api.make(username="bob")
     # The test's own clearing of tables was heard as well.
@@ -117,7 +117,7 @@ def test_what_is_changed_by_sql_is_heard(
     print(f"heard after {1000 * (time.monotonic() - began):.0f} ms")  # noqa: T201 - shown by -rP
 
 
-def test_what_the_service_writes_is_not_said_twice(api: Door, notices: Callable[[], list[str]]) -> None:
+def test_what_the_service_writes_is_not_said_twice(api: ApiClient, notices: Callable[[], list[str]]) -> None:
     notices()
     user = api.make(username="bob")
     api.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
@@ -142,13 +142,13 @@ def test_what_redis_can_not_be_told_is_told_by_postgresql(
     time.sleep(0.2)
     notices()
     before = watched.epoch[0]
-    user = Door(alone).make()
+    user = ApiClient(alone).make()
     assert notices() == [str(own.host)]
     wait_until(lambda: watched.epoch[0] != before, seconds=BOUND_S)
     # A host hears itself and keeps what it has.
     beside = make_app(redis_url="redis://127.0.0.1:1", state_file=str(tmp_path / "watched"))
     before = stamps(watched)
-    Door(beside).patch(f"/users/{user['id']}", {"name": "New"})
+    ApiClient(beside).patch(f"/users/{user['id']}", {"name": "New"})
     assert notices() == [str(watched.host)]
     assert sum(now != then for now, then in zip(stamps(watched), before, strict=True)) == 2, "that user, and pages"
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from running import Answer, ask
-
 from embedded.ports import free_port
+from tests.support.service_process import Answer, ask
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("web", "db", "cache", "adminer")

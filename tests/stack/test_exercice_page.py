@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from compose import ENVIRON, ROOT, Stack
-from markdown import blocks, console_commands
-from shell import Shell
 
 from embedded.ports import free_port
+from tests.support.markdown import blocks, console_commands
+from tests.support.shell import Shell
 
 PAGE = "docs/exercice.md"
 REFUSED = "docker-compose run --rm -e CACHE_TTL_S=abc web"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from compose import Stack, run
-from odd_passwords import odd_passwords
+
+from tests.support.odd_passwords import odd_passwords
 
 _ALL = "$ ' \" # @ / % é漢 ${HOME} $$ %zz [?]:&= \\n |*;`~!"
 """What the issue names, in one password."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import readme
 from compose import ENVIRON, ROOT, Stack
-from shell import Shell
+
+from tests.support import readme
+from tests.support.shell import Shell
 
 
 def test_the_readme_can_be_typed_from_top_to_bottom_with_docker(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from compose import Stack, wait_until
-from running import Answer
+
+from tests.support.service_process import Answer
 
 HERE = Path(__file__).parent
 _EMAIL, _PASSWORD = "ada@example.org", "correct $horse 'battery"

@@ -5,10 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from racing import at_once
-from waiting import wait_until
 
 from app.infra.flights import Flights
+from tests.support.concurrency import at_once
+from tests.support.waiting import wait_until
 
 
 def test_who_asks_alone_computes() -> None:

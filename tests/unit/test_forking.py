@@ -4,9 +4,8 @@ import multiprocessing
 import threading
 from pathlib import Path
 
-from making import LINKS, printed
-
 from app.infra.shared import SharedState
+from tests.support.app_processes import LINKS, printed
 
 _FORK = multiprocessing.get_context("fork")
 

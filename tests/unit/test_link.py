@@ -5,9 +5,9 @@ import threading
 import time
 
 import pytest
-from waiting import wait_until
 
 from app.infra.link import Link
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from leases import FOR_EVER, leased
-from racing import at_once
-from readers import never, slow_reader
 
 from app.infra import memory as module
 from app.infra.memory import Memory
 from app.infra.shared import EVERY_WRITE, SharedState, slot_of
+from tests.support.cache_readers import never, slow_reader
+from tests.support.concurrency import at_once
+from tests.support.leases import FOR_EVER, leased
 
 MIB = 2**20
 SLOT = slot_of("k")

@@ -4,8 +4,6 @@ import re
 import typing
 from pathlib import Path
 
-from door import SORTS
-
 from app import models
 from app.config import Settings
 from app.models import ROLES, SORT_KEYS
@@ -13,6 +11,7 @@ from app.schemas import READ_ONLY, ListQuery, User, UserDraft, UserPatch, UserRe
 from app.services import history
 from app.services.documents import PUBLIC
 from app.services.statements import user_json
+from tests.support.api_client import SORTS
 
 PRIVATE = {"session_epoch", "username_key", "email_key", "name_key", "password_hash", "words"}
 COMPOSE = Path(__file__).resolve().parents[2] / "docker-compose.yml"

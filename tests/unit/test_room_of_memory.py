@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from leases import leased
-from readers import never
 
 from app.infra.memory import Memory
 from app.infra.shared import SharedState, slot_of
+from tests.support.cache_readers import never
+from tests.support.leases import leased
 
 SLOT = slot_of("k")
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 from wsgiref.validate import validator
 
 import pytest
-from asgi import Part, exchange, exchanging, scope_of
 from flask import Flask
 from werkzeug.wrappers import Response
 
@@ -17,6 +16,7 @@ from app.web import bodies
 from app.web.express import MEMORY_ONLY
 from app.web.problems import REFUSAL
 from app.web.serving import AsgiApp
+from tests.support.asgi import Part, exchange, exchanging, scope_of
 
 PLAIN = {"Host": "localhost"}
 

@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from leases import stamps
 
 from app.infra.shared import EVERY_WRITE, SLOTS, Phase, SharedState, slot_of
+from tests.support.leases import stamps
 
 
 @pytest.fixture

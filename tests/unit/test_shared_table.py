@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leases import FOR_EVER, leased
 
 from app.infra import shared_table
 from app.infra.shared import SharedState, slot_of
 from app.infra.shared_table import SharedTable, Versioned
+from tests.support.leases import FOR_EVER, leased
 
 MIB = 2**20
 _FORK = multiprocessing.get_context("fork")

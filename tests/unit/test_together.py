@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from waiting import wait_until
 
 from app.infra.together import Together
+from tests.support.waiting import wait_until
 
 
 class Table:

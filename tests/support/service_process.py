@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from door import check
 
 from embedded import processes
 from embedded.ports import free_port
+from tests.support.api_client import check
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OURS = (
     *("DATABASE_URL", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
     *("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "PORT", "FLASK_APP"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import psycopg
 from flask import Flask
-from people import House
 from werkzeug.test import create_environ
+
+from tests.support.secured_app import SecuredApp
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def require_same(lanes: Lanes, path: str, token: str | None = None, **kwargs: An
 class Crowd:
     """One person of each kind, a token of each kind for them, and paths."""
 
-    house: House
+    house: SecuredApp
     tokens: dict[str, str]
     ids: dict[str, str]
 
@@ -132,7 +133,7 @@ class Crowd:
         return [*one, *odd, "/api/me", "/me", "/api/me/", "/api/me?x", "/api/me?", "/api/session"]
 
 
-def gathered(people: House, database: psycopg.Connection[Any]) -> Crowd:
+def gathered(people: SecuredApp, database: psycopg.Connection[Any]) -> Crowd:
     """People and tokens of all kinds."""
     users = {
         "ada": people.make(

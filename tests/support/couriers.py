@@ -4,9 +4,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy import Proxy
-from waiting import wait_until
-
 from app.infra.answers import Answers
 from app.infra.cache import RedisCache
 from app.infra.courier import Courier
@@ -14,6 +11,8 @@ from app.infra.memory import Memory
 from app.infra.shared import SLOTS, SharedState, slot_of
 from app.infra.shared_table import SharedTable
 from embedded import Redis
+from tests.support.tcp_proxy import Proxy
+from tests.support.waiting import wait_until
 
 SLOT = slot_of("k")
 

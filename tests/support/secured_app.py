@@ -7,20 +7,20 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from door import Door
 from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.services import sessions
 from app.services.history import Caller
 from app.web.access import COOKIE
+from tests.support.api_client import ApiClient
 
 PASSWORD = "correct horse battery"
 OURS = {"Origin": "http://localhost"}
 """What a browser says of a change that a page of ours makes."""
 
 
-class Person(Door):
+class UserClient(ApiClient):
     """Calls with headers of their own, and keeps no cookie that an answer sets."""
 
     def __init__(self, app: Flask, headers: Mapping[str, str], user: Mapping[str, Any]) -> None:
@@ -32,12 +32,12 @@ class Person(Door):
         return super().__call__(method, path, **{**kwargs, "headers": {**self.headers, **kwargs.get("headers", {})}})
 
 
-class House:
+class SecuredApp:
     """An application with an administrator, `admin`, who makes all others."""
 
     def __init__(self, app: Flask, **admin: str) -> None:
         self.app = app
-        self.nobody = Person(app, {}, {})
+        self.nobody = UserClient(app, {}, {})
         own = {"username": "root", "role": "admin", "password": PASSWORD, **admin}
         self.admin = self.by_session(self.nobody.make(**own))
 
@@ -52,13 +52,13 @@ class House:
         with self.app.app_context(), patch.object(sessions, "time", clock):
             return sessions.renewed(uuid.UUID(user["id"]), Caller(address="192.0.2.1", agent="Browser/1"))[0]
 
-    def by_session(self, user: Mapping[str, Any], age_s: float = 0.0) -> Person:
+    def by_session(self, user: Mapping[str, Any], age_s: float = 0.0) -> UserClient:
         """Somebody who signed in a while ago."""
         return self.by_cookie(self.secret(user, age_s), user)
 
-    def by_cookie(self, secret: str, user: Mapping[str, Any] | None = None) -> Person:
+    def by_cookie(self, secret: str, user: Mapping[str, Any] | None = None) -> UserClient:
         """Somebody with this cookie."""
-        return Person(self.app, {"Cookie": f"{COOKIE}={secret}", **OURS}, user or {})
+        return UserClient(self.app, {"Cookie": f"{COOKIE}={secret}", **OURS}, user or {})
 
     def token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> dict[str, Any]:
         """A new token, of the user's own role unless told otherwise, with its secret."""
@@ -67,13 +67,13 @@ class House:
         assert answer.status_code == 201, answer.text
         return answer.json
 
-    def by_token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> Person:
+    def by_token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> UserClient:
         """A program of somebody."""
         return self.bearing(self.token(user, role, **fields)["token"], user)
 
-    def bearing(self, token: str, user: Mapping[str, Any] | None = None) -> Person:
+    def bearing(self, token: str, user: Mapping[str, Any] | None = None) -> UserClient:
         """A program with this token."""
-        return Person(self.app, {"Authorization": f"Bearer {token}"}, user or {})
+        return UserClient(self.app, {"Authorization": f"Bearer {token}"}, user or {})
 
     def sign_in(self, body: Any, address: str = "127.0.0.1", **headers: str) -> TestResponse:
         """An attempt to sign in, from this address."""

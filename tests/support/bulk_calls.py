@@ -7,7 +7,6 @@ from typing import Any, get_args
 import orjson
 import psycopg
 import pytest
-from people import House
 
 from app.errors import DomainError
 from app.schemas import ListQuery
@@ -15,12 +14,13 @@ from app.services import bulk, words
 from app.services.authority import Actor, command
 from app.services.bulk import Action, Chosen, Outcome
 from app.services.history import Caller
+from tests.support.secured_app import SecuredApp
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
 SYSTEM = Caller(command("test"))
 
 
-def crowd(house: House, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:
+def crowd(house: SecuredApp, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:
     return [house.make(role, email=f"crowd-{uuid.uuid4().hex[:8]}@example.org", **fields) for _ in range(count)]
 
 
@@ -36,7 +36,7 @@ def as_user(user: dict[str, Any]) -> Caller:
     return Caller(Actor("session", uuid.UUID(user["id"]), user["role"]), "192.0.2.7", "Console/1", "bulk-1")
 
 
-def do(house: House, action: Action, chosen: Chosen, by: dict[str, Any] | None = None, **more: Any) -> Outcome:
+def do(house: SecuredApp, action: Action, chosen: Chosen, by: dict[str, Any] | None = None, **more: Any) -> Outcome:
     """A bulk call, by the administrator unless told otherwise."""
     if action == "role":
         more = {"role": "viewer", **more}
@@ -44,14 +44,14 @@ def do(house: House, action: Action, chosen: Chosen, by: dict[str, Any] | None =
         return bulk.apply(action, chosen, as_user(by or house.admin.user), **more)
 
 
-def refused(kind: type[DomainError], house: House, *args: Any, **kwargs: Any) -> str:
+def refused(kind: type[DomainError], house: SecuredApp, *args: Any, **kwargs: Any) -> str:
     """The sentence with which a bulk call is refused."""
     with pytest.raises(kind) as caught:
         do(house, *args, **kwargs)
     return str(caught.value)
 
 
-def prepared(house: House, action: Action, count: int = 3) -> list[dict[str, Any]]:
+def prepared(house: SecuredApp, action: Action, count: int = 3) -> list[dict[str, Any]]:
     """Users with whom `action` has something to do."""
     users = crowd(house, count, active=action != "activate")
     if action == "restore":
@@ -64,7 +64,7 @@ def query_of(action: Action) -> Chosen:
     return all_like(q="crowd", deleted=action == "restore")
 
 
-def entries(house: House, user: dict[str, Any]) -> list[dict[str, Any]]:
+def entries(house: SecuredApp, user: dict[str, Any]) -> list[dict[str, Any]]:
     """The history of a user, newest first."""
     return house.admin.get(f"/users/{user['id']}/history").json
 

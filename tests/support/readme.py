@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from markdown import blocks
-from shell import Shell
+from tests.support.markdown import blocks
+from tests.support.shell import Shell
 
 PASSWORD = "correct horse battery"
 WAYS = ("With Docker", "Without Docker")

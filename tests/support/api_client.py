@@ -14,7 +14,7 @@ _LINK = re.compile(r'<([^>]*)>; rel="(\w+)"')
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-class Door:
+class ApiClient:
     """Calls the application in this process. A path without /api is put below it."""
 
     def __init__(self, app: Flask, base: str = "/api") -> None:

@@ -10,7 +10,7 @@ import psycopg
 from app.config import load_settings
 from app.services.preparation import prepare
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 from rig.people import People
 from seed import fill

@@ -1,9 +1,8 @@
 """Ways to break a Redis, or the way to it."""
 
-from proxy import Proxy
-
 from app.infra.courier import LEASE_S
 from embedded import Redis
+from tests.support.tcp_proxy import Proxy
 
 OUTAGES = ["killed", "hung", "mute", "hangs up"]
 """What leaves nobody with an answer."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from records import Read, Record, Write
-from running import Service
 
 from app.infra.courier import LEASE_S
+from tests.support.records import Read, Record, Write
+from tests.support.service_process import Service
 
 PEOPLE = 10
 READERS = 4
@@ -25,7 +25,7 @@ LONGEST_S = 5.0
 
 
 @dataclass
-class House:
+class SecuredApp:
     """A closed service on two hosts: the token of an administrator, people, and a token of each."""
 
     services: list[Service]
@@ -53,7 +53,7 @@ class House:
 class Client:
     """One program with connections to both hosts, some to each, so that it meets all workers."""
 
-    def __init__(self, house: House, record: Record) -> None:
+    def __init__(self, house: SecuredApp, record: Record) -> None:
         self._house, self._record = house, record
         self._open = [
             [http.client.HTTPConnection("127.0.0.1", service.port, timeout=15) for _ in range(3)]
@@ -92,12 +92,12 @@ class Client:
             one.close()
 
 
-def run(house: House, seconds: float, meanwhile: Callable[[float], None] = time.sleep) -> Record:
+def run(house: SecuredApp, seconds: float, meanwhile: Callable[[float], None] = time.sleep) -> Record:
     """Read and write at random for so long."""
     record, stop = Record(), threading.Event()
     works = [_change, _change, _end_tokens, _lower, *[_read] * READERS]
 
-    def work(do: Callable[[House, Client, Record, threading.Event], None]) -> None:
+    def work(do: Callable[[SecuredApp, Client, Record, threading.Event], None]) -> None:
         with contextlib.closing(Client(house, record)) as client:
             try:
                 do(house, client, record, stop)
@@ -115,7 +115,7 @@ def run(house: House, seconds: float, meanwhile: Callable[[float], None] = time.
     return record
 
 
-def _change(house: House, client: Client, record: Record, stop: threading.Event) -> None:
+def _change(house: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
     """Change people: two threads, so that they meet."""
     for number in itertools.count():
         host, person = _host(), CHANCE.choice(house.people)
@@ -127,7 +127,7 @@ def _change(house: House, client: Client, record: Record, stop: threading.Event)
             return
 
 
-def _read(house: House, client: Client, record: Record, stop: threading.Event) -> None:
+def _read(house: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
     """Read one of them, oneself, or a page."""
     while not stop.is_set():
         host, chance, number = _host(), CHANCE.random(), CHANCE.randrange(PEOPLE)
@@ -146,7 +146,7 @@ def _read(house: House, client: Client, record: Record, stop: threading.Event) -
                 record.reads.append(Read(began, ended, host, user["id"], user["version"]))
 
 
-def _end_tokens(_: House, client: Client, record: Record, stop: threading.Event) -> None:
+def _end_tokens(_: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
     """Make a token, use it, end it in one way or another, and see for how long it is still good."""
     guest = client.write(0, "POST", "/api/users", {"username": "guest"})[0]["id"]
     path = f"/api/users/{guest}"
@@ -184,7 +184,7 @@ def _try_token(client: Client, record: Record, token: str, thing: str) -> bool:
     return status == 200
 
 
-def _lower(house: House, client: Client, record: Record, stop: threading.Event) -> None:
+def _lower(house: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
     """Take a viewer's role away and give it back, and see for how long a token has the old one."""
     viewer = client.write(0, "POST", "/api/users", {"username": "viewer", "role": "viewer"})[0]["id"]
     body = {"name": "looks on", "user_id": viewer, "role": "viewer"}

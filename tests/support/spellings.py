@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from door import Door
 from werkzeug.test import TestResponse
+
+from tests.support.api_client import ApiClient
 
 ANNA = "anna@bücher.example"
 SPELLINGS = [
@@ -19,34 +20,34 @@ SPELLINGS = [
 ]
 """Other spellings of ANNA."""
 
-Write = Callable[[Door, str, dict[str, Any]], TestResponse]
+Write = Callable[[ApiClient, str, dict[str, Any]], TestResponse]
 """Gives a user, or a new one in its place, these fields."""
 
 
-def _posted(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+def _posted(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:
     api.delete(f"/users/{user_id}")
     return api.post("/users", fields)
 
 
-def _posted_once(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+def _posted_once(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:
     api.delete(f"/users/{user_id}")
     return api.post("/users", fields, headers={"Idempotency-Key": uuid.uuid4().hex})
 
 
-def _put_new(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+def _put_new(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:
     api.delete(f"/users/{user_id}")
     return api.put(f"/users/{uuid.uuid4()}", fields)
 
 
-def _put(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+def _put(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:
     return api.put(f"/users/{user_id}", fields)
 
 
-def _patched(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+def _patched(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:
     return api.patch(f"/users/{user_id}", fields)
 
 
-def _patched_alone(api: Door, user_id: str, fields: dict[str, Any]) -> TestResponse:
+def _patched_alone(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:
     return api.patch(f"/users/{user_id}", {**fields, "role": "viewer"})
 
 
