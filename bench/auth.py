@@ -23,8 +23,8 @@ import orjson
 import psutil
 import psycopg
 from rig import ROOT
+from rig.api import await_ready
 from rig.report import conditions, table
-from rig.subjects import await_ready
 
 from embedded import stack
 from embedded.ports import HOST, free_port

@@ -20,9 +20,9 @@ from embedded import Postgres, Redis
 from embedded.ports import free_port
 from embedded.service import Service
 from rig import DATA, ROOT
+from rig.api import await_ready
 from rig.people import People
 
-_START_S = 30
 # What rows are made of beside the seeder: when one of these changes, kept databases are old.
 _SOURCES = (*sorted(MIGRATIONS.glob("versions/*.py")), ROOT / "app/services/words.py", ROOT / "bench/rig/people.py")
 
@@ -68,15 +68,6 @@ def subjects(running: Servers, sizes: Sequence[int]) -> Iterator[list[Subject]]:
             _warm(url)
             found.append(Subject(People(size), url, _serve(services, running, url)))
         yield found
-
-
-def await_ready(service: Service) -> None:
-    """Return when a service that was started serves. Raises: SystemExit, when it does not"""
-    deadline = time.monotonic() + _START_S
-    while not service.is_ready():
-        if service.exit_code() is not None or time.monotonic() > deadline:
-            sys.exit("Error: the service did not start; its own words are above.")
-        time.sleep(0.05)
 
 
 def database(postgres: Postgres, people: People) -> str:

@@ -1,0 +1,77 @@
+"""Counts what a reader of app/ has to know: the files and functions that a request enters, and the size of the code.
+
+    python bench/walk.py              the tables, and the order of the files for docs/architecture.md
+    python bench/walk.py --functions  each function that is entered as well
+    python bench/walk.py --check      fails when something is above its bound
+
+The service runs as `python -m app` with one worker, on a PostgreSQL and a Redis of its own; requests go over HTTP.
+All threads of the process that answers count, distinct code objects of Python files below app/. Caches are empty, and
+the process has answered such requests before. The code is asked for `create_app` and nothing else.
+"""
+
+import argparse
+import sys
+from typing import NamedTuple
+
+from rig.code_size import code_lines, longest_files, longest_functions
+from rig.report import conditions, table
+from rig.walking import Walk, walker
+
+_MOST_LINES = 7565
+"""85 % of the 8,900 lines that app/ had at commit a9430ac, before the architecture was redrawn."""
+_LONGEST_FUNCTION, _LONGEST_FILE = 40, 300
+_SHOWN = 5
+
+
+class Bound(NamedTuple):
+    """What may be counted at the most."""
+
+    files: int
+    functions: int
+
+
+_GET, _PATCH, _SEARCH = Bound(18, 50), Bound(26, 105), Bound(26, 95)
+
+
+def main() -> int:
+    """Print the counts. Returns 1 if one is to be checked and above its bound."""
+    options = _parse()
+    print(conditions(), flush=True)
+    functions, files = longest_functions(_SHOWN), longest_files(_SHOWN)
+    with walker(sys.executable, options.postgres) as requests:
+        walks = {requests.get_user(): _GET, requests.patch_user(): _PATCH, requests.search(): _SEARCH}
+    counts = [
+        *((f"{walk.title}: files of app/", len(walk.files), bound.files) for walk, bound in walks.items()),
+        *((f"{walk.title}: functions", len(walk.functions), bound.functions) for walk, bound in walks.items()),
+        ("code lines of app/", code_lines(), _MOST_LINES),
+        ("lines of the longest function", functions[0].lines, _LONGEST_FUNCTION),
+        ("lines of the longest file", files[0].lines, _LONGEST_FILE),
+    ]
+    rows = [(title, count, most, "PASS" if count <= most else "FAIL") for title, count, most in counts]
+    print(f"\n{table(('counted', 'found', 'at most', ''), rows)}")
+    print(f"\n{table(('longest functions', 'lines'), [(size.place, size.lines) for size in functions])}")
+    print(f"\n{table(('longest files', 'lines'), [(size.place, size.lines) for size in files])}")
+    for walk in walks:
+        print(f"\n{_order(walk, with_functions=options.functions)}")
+    return 1 if options.check and any(verdict == "FAIL" for *_, verdict in rows) else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
+    parser.add_argument("--functions", action="store_true", help="list the functions below each file")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when something is above its bound")
+    return parser.parse_args()
+
+
+def _order(walk: Walk, *, with_functions: bool) -> str:
+    """The files in the order in which the request enters them."""
+    lines = [f"{walk.title} enters, in this order:"]
+    for place, file in enumerate(walk.files, 1):
+        names = [function.name for function in walk.functions if function.file == file]
+        lines.append(f"{place:3}. app/{file} ({len(names)})" + (f": {', '.join(names)}" if with_functions else ""))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
