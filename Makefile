@@ -8,7 +8,6 @@ local = exec .venv/bin/python -m embedded.run --postgres $(POSTGRES) --data "$(D
 lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 babel = .venv/bin/pybabel -q
-sentences = -k Fault:2 -k marked -k _rule -k Conflict -k NotFound -k Forbidden -k Unauthorized -k Unavailable -k Busy -k Stale -k KeyReused -k Malformed -k TooMany
 
 .PHONY: help run demo flask test test-stack check words lock bench screenshots
 help: ## list what there is
@@ -28,7 +27,7 @@ test-stack: ## the tests of the compose stack, on a real engine
 bench: ## measure what the docs claim
 	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote
-	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg $(sentences) --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
+	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt && $(lock) -U -c app/requirements.txt bench/references/requirements.in -o bench/references/requirements.txt
 screenshots: ## take the pictures of docs/images anew, in the Chromium of this machine

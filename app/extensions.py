@@ -25,7 +25,7 @@ from sqlalchemy import exc as sql_errors
 from werkzeug.local import LocalProxy
 
 from app.config import Settings, load_settings
-from app.errors import Busy, Malformed, SettingsError, Unavailable
+from app.errors import N_, Busy, Malformed, SettingsError, Unavailable
 from app.infra.answers import Answers
 from app.infra.borrowing import Borrowing
 from app.infra.cache import NullCache, RedisCache, open_client
@@ -237,11 +237,11 @@ def writing(key: Hashable | None = None) -> Iterator[Connection]:
 def _translated(held: Resources) -> Iterator[None]:
     """Refuse at once while PostgreSQL is known to be away; say so when it turns out to be."""
     if not held.database.up:
-        raise Unavailable("The database is away. Try again shortly.")
+        raise Unavailable(N_("The database is away. Try again shortly."))
     try:
         yield
     except sql_errors.TimeoutError as error:
-        raise Unavailable("The service is too busy. Try again shortly.") from error
+        raise Unavailable(N_("The service is too busy. Try again shortly.")) from error
     except (sql_errors.DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
         if not isinstance(cause, psycopg.Error):
@@ -259,14 +259,14 @@ def _refusal(cause: psycopg.Error) -> Exception | None:
     if isinstance(cause, psycopg.IntegrityError):
         return ConstraintBroken(cause.diag.constraint_name)
     if isinstance(cause, psycopg.errors.LockNotAvailable):
-        return Busy("Somebody else is changing the same right now. Try again shortly.")
+        return Busy(N_("Somebody else is changing the same right now. Try again shortly."))
     if is_bad_data(cause):
         log.warning("refused by the database", sqlstate=cause.sqlstate, error=cause.__class__.__name__)
-        return Malformed("A value of this request is out of the range that can be stored or searched.")
+        return Malformed(N_("A value of this request is out of the range that can be stored or searched."))
     if cause.sqlstate in _NOT_MIGRATED:
-        return Unavailable("The database is not migrated yet. `flask db upgrade` does it.")
+        return Unavailable(N_("The database is not migrated yet. `flask db upgrade` does it."))
     if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):
-        return Unavailable("The database is away or too busy. Try again shortly.")
+        return Unavailable(N_("The database is away or too busy. Try again shortly."))
     return None
 
 

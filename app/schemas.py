@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
+from app.errors import N_, Fault, Invalid
+from app.validation_messages import rule
 from app.values import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
 
 READ_ONLY = ("id", "version", "created_at", "updated_at", "deleted_at")
@@ -81,10 +82,11 @@ class UserDraft(BaseModel):
     password: Password | None = None
 
     def completed(self) -> "UserDraft":
-        """The draft with its username and name filled in. Raises: ValueError, when both names are missing."""
+        """The draft with its username and name filled in. Raises: Invalid, when both names are missing."""
         username = self.username or self.email
         if not username:
-            raise ValueError("email or username has to be there")
+            missing = N_("email or username has to be there")
+            raise Invalid([Fault("email", missing), Fault("username", missing)])
         return self.model_copy(update={"username": username, "name": self.name or username[:200]})
 
 
@@ -197,7 +199,7 @@ class SignIn(BaseModel):
     @model_validator(mode="after")
     def _one_name(self) -> Self:
         if (self.username is None) == (self.email is None):
-            raise PydanticCustomError("rule", "must have either username or email")
+            raise rule(N_("must have either username or email"))
         return self
 
     @property
@@ -337,7 +339,7 @@ class ListQuery(BaseModel):
     def _few(cls, attributes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         others = sum(info.data.get(name) is not None for name in _FILTERS) + bool(info.data.get("q"))
         if len(attributes) + others > MAX_FILTERS:
-            raise PydanticCustomError("rule", f"must not make more than {MAX_FILTERS} filters, with all others")
+            raise rule(N_("must not make more than %(most)s filters, with all others", most=MAX_FILTERS))
         return attributes
 
 

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import orjson
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool, TypeAdapter
-from pydantic_core import PydanticCustomError
+
+from app.errors import N_, Message
+from app.validation_messages import library_text, rule
 
 # The library's own way to let .local, .test and their like pass: private networks have such addresses.
 SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -34,10 +36,6 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d
 _DIGITS = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
-def _rule(message: str) -> PydanticCustomError:
-    return PydanticCustomError("rule", "{message}", {"message": message})
-
-
 def _normal(value: object) -> object:
     # What is far too long stays as it is, and too long: a megabyte of accents takes minutes to be put in order.
     if isinstance(value, str) and len(value) <= _MOST_NORMALISED:
@@ -52,13 +50,13 @@ def _trim(value: object) -> object:
 
 def _no_control(value: str) -> str:
     if _CONTROL.search(value):
-        raise _rule("must hold no control characters")
+        raise rule(N_("must hold no control characters"))
     return value
 
 
 def _no_space(value: str) -> str:
     if any(character.isspace() for character in value):
-        raise _rule("must hold no white space")
+        raise rule(N_("must hold no white space"))
     return _no_control(value)
 
 
@@ -67,16 +65,16 @@ def _email_syntax(value: str) -> str:
     try:
         validate_email(value, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
-        raise _rule(f"is no email address: {error}") from None
+        raise rule(N_("is no email address: %(reason)s", reason=library_text(str(error)))) from None
     return _no_space(value)
 
 
 def _password_characters(value: str) -> str:
     normal = unicodedata.normalize("NFKC", value) if len(value) <= _MOST_NORMALISED else value
     if not MIN_PASSWORD <= len(normal) <= MAX_PASSWORD:
-        raise _rule(f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        raise rule(N_("must have %(least)s to %(most)s characters", least=MIN_PASSWORD, most=MAX_PASSWORD))
     if normal.casefold() in _COMMON_PASSWORDS:
-        raise _rule("is among the most common passwords, which are tried first")
+        raise rule(N_("is among the most common passwords, which are tried first"))
     return normal
 
 
@@ -84,25 +82,25 @@ def check_attributes(value: dict[str, Any]) -> dict[str, Any]:
     """`value` when it keeps the rules for attributes. Raises: PydanticCustomError, which names the rule."""
     _check_json(value, depth=1)
     if len(orjson.dumps(value)) > MAX_ATTRIBUTES_BYTES:
-        raise _rule("must be at most 16 KiB as JSON")
+        raise rule(N_("must be at most 16 KiB as JSON"))
     return value
 
 
 def _check_json(value: object, depth: int) -> None:
     if isinstance(value, (dict, list)):
         if depth > MAX_ATTRIBUTES_DEPTH:
-            raise _rule("must be at most 8 levels deep")
+            raise rule(N_("must be at most 8 levels deep"))
         for item in value.values() if isinstance(value, dict) else value:
             _check_json(item, depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise _rule("must hold finite numbers only")
+        raise rule(N_("must hold finite numbers only"))
     elif isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
-        raise _rule("must hold whole numbers of at most 64 bits")
+        raise rule(N_("must hold whole numbers of at most 64 bits"))
 
 
 def _digits(value: object) -> object:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        raise _rule("must be a whole number")
+        raise rule(N_("must be a whole number"))
     return value
 
 
@@ -112,7 +110,7 @@ def _rfc3339(value: object) -> object:
     # An unescaped + of an offset arrives as a space.
     text = value.replace(" ", "+") if isinstance(value, str) else ""
     if not _RFC3339.fullmatch(text):
-        raise _rule("must be an RFC 3339 date and time, such as 2026-01-31T09:30:00Z")
+        raise rule(N_("must be an RFC 3339 date and time, such as 2026-01-31T09:30:00Z"))
     return text
 
 
@@ -121,13 +119,13 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise _rule("must lie within the years 1 to 9999 in UTC") from None
+        raise rule(N_("must lie within the years 1 to 9999 in UTC")) from None
 
 
 def _flag(value: object) -> object:
     if isinstance(value, str):
         if value not in ("true", "false"):
-            raise _rule("must be true or false")
+            raise rule(N_("must be true or false"))
         return value == "true"
     return value
 
@@ -159,6 +157,13 @@ Name = Annotated[
     AfterValidator(_no_control),
 ]
 Role = Literal["member", "viewer", "editor", "admin"]
+ROLE_NAMES: dict[Role, Message] = {
+    "member": N_("member"),
+    "viewer": N_("viewer"),
+    "editor": N_("editor"),
+    "admin": N_("admin"),
+}
+"""The roles as values of other messages."""
 Attributes = Annotated[
     dict[str, Any],
     Field(description="free-form JSON, at most 16 KiB and 8 levels deep"),

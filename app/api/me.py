@@ -16,7 +16,7 @@ from app.api.contract import (
     user_response,
 )
 from app.api.sessions import SessionList, sessions_response
-from app.errors import Fault, Forbidden, Invalid
+from app.errors import N_, Fault, Forbidden, Invalid
 from app.schemas import PasswordChange, User, UserPatch
 from app.services import sessions, users
 from app.web.access import actor, caller, keep_cookie, session
@@ -98,7 +98,7 @@ def end_session(path: OwnSessionPath) -> Response:
 def _me() -> uuid.UUID:
     who = actor()
     if who.user_id is None:
-        raise Forbidden("Nobody is signed in, so there is no `me`.")
+        raise Forbidden(N_("Nobody is signed in, so there is no `me`."))
     if not who.whole:
-        raise Forbidden("This token has a lower role than its user, so it may not act as the user.")
+        raise Forbidden(N_("This token has a lower role than its user, so it may not act as the user."))
     return who.user_id

@@ -17,7 +17,7 @@ from app.api.contract import (
     read_response,
     user_response,
 )
-from app.errors import Forbidden, Malformed
+from app.errors import N_, Forbidden, Malformed
 from app.extensions import resources
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
 from app.services import history, listing, users
@@ -147,7 +147,7 @@ def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
 def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
     """Into the trash; with `purge=true` for good, also from the trash."""
     if query.purge and not actor().may("admin"):
-        raise Forbidden("Purging needs the role admin.")
+        raise Forbidden(N_("Purging needs the role admin."))
     command = users.purge if query.purge else users.remove
     command(path.user_id, precondition(header), caller())
     return Response(status=204)
@@ -197,5 +197,5 @@ def _attempt(draft: UserDraft, key: str | None) -> Attempt | None:
     if key is None:
         return None
     if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
-        raise Malformed("Idempotency-Key must be 1 to 255 printable ASCII characters.", "Idempotency-Key")
+        raise Malformed(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
     return Attempt(key, draft, timedelta(hours=resources().settings.idempotency_ttl_h), actor().principal)

@@ -10,7 +10,7 @@ import click
 import orjson
 from flask.cli import AppGroup
 
-from app.errors import Conflict, DomainError, NotFound
+from app.errors import DomainError, NotFound
 from app.schemas import ListQuery
 from app.services import listing, users
 from app.web.reading import user_id_of, validated
@@ -30,16 +30,15 @@ class Group(AppGroup):
 def user_named(login: str) -> tuple[uuid.UUID, str]:
     """Id and username of the one user whose username, email or id is `login`.
 
-    Raises: NotFound, Conflict (several users, which it lists), Invalid, Unavailable
+    Raises: ClickException (no user, or several, which it lists), Invalid, Unavailable
     """
     found = {user["id"]: user for user in _candidates(login)}
     if not found:
-        raise NotFound(f"There is no user with the username or email {login}.")
+        raise click.ClickException(f"There is no user with the username or email {login}.")
     if len(found) > 1:
         lines = [f"{login} is the name of several users. Give what only one of them has:"]
         lines += (f"  {one['id']}  username {one['username']}, email {one['email']}" for one in found.values())
-        several = "\n".join(lines)
-        raise Conflict(several)
+        raise click.ClickException("\n".join(lines))
     (user,) = found.values()
     return uuid.UUID(user["id"]), user["username"]
 

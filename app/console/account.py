@@ -7,10 +7,10 @@ from flask_babel import gettext
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.language import said
+from app.console.language import translate
 from app.console.pages import DRAFT, faults_of, is_own_page, page, pages_of
 from app.console.targets import local
-from app.errors import Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
+from app.errors import N_, Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
 from app.schemas import PasswordChange, SignIn
 from app.services import sessions, users
 from app.web.access import actor, caller, drop_cookie, keep_cookie, session
@@ -39,7 +39,7 @@ def enter() -> WerkzeugResponse:
         faults = {"form": gettext("Type your username or email, and your password.")}
         status = HTTPStatus.UNPROCESSABLE_ENTITY
     except (Unauthorized, TooMany, Unavailable) as error:
-        faults, status = {"form": said(str(error))}, STATUSES[type(error)]
+        faults, status = {"form": translate(error.message)}, STATUSES[type(error)]
     else:
         # A redirect by 307 would send the password on with the draft.
         return redirect(target, HTTPStatus.SEE_OTHER) if draft is None else _continue(target, draft)
@@ -66,7 +66,7 @@ def profile() -> WerkzeugResponse:
     """One's own page."""
     user_id = actor().user_id
     if user_id is None:
-        raise Forbidden("Nobody is signed in, so there is no profile.")
+        raise Forbidden(N_("Nobody is signed in, so there is no profile."))
     return redirect(url_for("person.show", user_id=user_id))
 
 
@@ -81,7 +81,7 @@ def change_password() -> WerkzeugResponse:
     """Change one's own password: it ends all sessions but this one."""
     user_id = actor().user_id
     if user_id is None:
-        raise Forbidden("Nobody is signed in, so there is no password to change.")
+        raise Forbidden(N_("Nobody is signed in, so there is no password to change."))
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
         users.set_own_password(user_id, change, caller())

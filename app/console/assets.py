@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, request, url_for
 
-from app.errors import NotFound
+from app.errors import N_, NotFound
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {
@@ -52,7 +52,7 @@ def show(mark: str, name: str) -> Response:
     """A static file. While releases change, a page of the other one may ask here: it gets ours, not to be kept."""
     asset = assets().get(name)
     if asset is None:
-        raise NotFound("There is no such file.")
+        raise NotFound(N_("There is no such file."))
     packed = bool(request.accept_encodings.quality("gzip"))
     response = Response(asset.packed if packed else asset.plain, content_type=asset.kind)
     response.headers["Cache-Control"] = _FOR_GOOD if mark == asset.mark else "no-store"

@@ -5,9 +5,9 @@ from http import HTTPStatus
 from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.language import said
+from app.console.language import translate
 from app.console.pages import page, pages_of
-from app.errors import Conflict, Fault, Invalid, NotFound, Taken
+from app.errors import N_, Conflict, Fault, Invalid, NotFound, Taken
 from app.schemas import SignIn, UserDraft
 from app.services import administrators, founding
 from app.web.access import caller, enter
@@ -30,7 +30,7 @@ def show() -> WerkzeugResponse:
 def found() -> WerkzeugResponse:
     """Make the first administrator and sign them in."""
     if administrators.door().is_closed():
-        raise NotFound("There is an administrator already.")
+        raise NotFound(N_("There is an administrator already."))
     given = {field: request.form.get(field, "") for field in _FIELDS}
     try:
         draft = _draft(given)
@@ -47,11 +47,11 @@ def found() -> WerkzeugResponse:
 
 def _draft(given: dict[str, str]) -> UserDraft:
     """The administrator that the form describes. Raises: Invalid"""
-    missing = [Fault(field, "is needed") for field in ("email", "password") if not given[field]]
+    missing = [Fault(field, N_("is needed")) for field in ("email", "password") if not given[field]]
     if missing:
         raise Invalid(missing)
     return validated(UserDraft, {**{field: value for field, value in given.items() if value}, "role": "admin"})
 
 
 def _page(given: dict[str, str], faults: list[Fault], status: int) -> Response:
-    return page("first.html", status, given=given, faults={fault.field: said(fault.message) for fault in faults})
+    return page("first.html", status, given=given, faults={fault.field: translate(fault.message) for fault in faults})

@@ -10,9 +10,10 @@ import orjson
 from flask import request
 
 from app.console.pages import DRAFT
-from app.errors import Fault, Invalid, Malformed
+from app.errors import N_, Fault, Invalid, Malformed
 from app.schemas import UserDraft, UserReplacement
-from app.web.reading import parse_json, validated
+from app.web.reading import validated
+from app.web.strict_json import parse_json
 
 Draft = TypeVar("Draft", bound=UserDraft)
 FIELDS = ("name", "username", "email", "role", "active", "attributes")
@@ -101,9 +102,9 @@ def _validated(model: type[Draft], form: Form, names: Iterable[str]) -> Draft:
         values["active"] = bool(form["active"])
     if "attributes" in names:
         try:
-            values["attributes"] = parse_json((form["attributes"].strip() or "{}").encode())
+            values["attributes"] = parse_json((form["attributes"].strip() or "{}").encode(), N_("It"))
         except Malformed as error:
-            faults = [Fault("attributes", str(error).replace("The body", "It"))]
+            faults = [Fault("attributes", error.message)]
     try:
         draft = validated(model, values)
     except Invalid as error:

@@ -1,6 +1,5 @@
 """English and French: by the switch at the foot of each page, else by what the browser prefers."""
 
-import re
 from http import HTTPStatus
 
 from flask import Blueprint, Flask, redirect, request
@@ -8,15 +7,12 @@ from flask_babel import Babel, get_locale, gettext
 from werkzeug.wrappers import Response
 
 from app.console.targets import local
-from app.models import ROLES
+from app.errors import Message
 from app.web.headers import cookie_values
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"
 _YEAR_S = 365 * 86400
-_VALUE = re.compile(r"\d+(?:[.,]\d+)*|'[^']*'|\b(?:member|viewer|editor|admin)\b")
-
-_ROLES = {role: "administrator" if role == "admin" else role for role in ROLES}
 
 blueprint = Blueprint("language", __name__)
 
@@ -31,32 +27,10 @@ def language() -> str:
     return str(get_locale())
 
 
-def said(sentence: str) -> str:
-    """A sentence of a service in the reader's language.
-
-    It is looked up as it is, then without its numbers, roles and what it quotes, then in parts around a colon.
-    """
-    whole = str(gettext(sentence))
-    if whole != sentence:
-        return whole
-    values: list[str] = []
-
-    def take(match: re.Match[str]) -> str:
-        values.append(match[0])
-        return "{}"
-
-    pattern = _VALUE.sub(take, sentence)
-    found = str(gettext(pattern))
-    if found != pattern:
-        first, *rest = found.split("{}")
-        return first + "".join(_value(value) + part for value, part in zip(values, rest, strict=False))
-    head, colon, tail = sentence.partition(": ")
-    return f"{said(head)}{gettext(': ')}{said(tail)}" if colon else sentence
-
-
-def _value(value: str) -> str:
-    """A role by its name, all else as it is."""
-    return str(gettext(_ROLES[value])) if value in _ROLES else value
+def translate(message: Message) -> str:
+    """A message in the reader's language, and so the messages among its values."""
+    values = {name: translate(value) if isinstance(value, Message) else value for name, value in message.values.items()}
+    return str(gettext(message.template, **values))
 
 
 @blueprint.post("/language")

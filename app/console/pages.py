@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.assets import asset_url
-from app.console.language import LANGUAGES, language, said
+from app.console.language import LANGUAGES, language, translate
 from app.console.targets import local
 from app.errors import DomainError, Forbidden, Invalid, Malformed, Unauthorized
 from app.extensions import resources
@@ -68,7 +68,6 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         language=language(),
         languages=LANGUAGES,
         roles=ROLES,
-        said=said,
         is_fragment=is_fragment(),
         adminer_url=resources().settings.adminer_url,
         **values,
@@ -87,23 +86,27 @@ def faults_of(error: DomainError) -> Mapping[str, str]:
     """What is wrong, by field; under `form` what is of no field, or of one that the form may not have."""
     found: dict[str, list[str]] = {}
     for fault in getattr(error, "faults", []):
-        found.setdefault(fault.field.partition(".")[0], []).append(said(fault.message))
+        found.setdefault(fault.field.partition(".")[0], []).append(translate(fault.message))
     by_field = {field: "; ".join(messages) for field, messages in found.items()}
     is_whole = not by_field or isinstance(error, Forbidden)
-    return {**by_field, "form": said(str(error))} if is_whole else by_field
+    return {**by_field, "form": translate(error.message)} if is_whole else by_field
 
 
 def sentence_of(error: DomainError) -> str:
     """What is wrong, in words for a reader: rules of fields are for programs, and for forms that show those fields."""
     if not isinstance(error, Invalid | Malformed):
-        return said(str(error))
-    own = [said(fault.message) for fault in error.faults if fault.field == "form"]
+        return translate(error.message)
+    own = [translate(fault.message) for fault in error.faults if fault.field == "form"]
     names = ", ".join(dict.fromkeys(fault.field[:_NAME_CHARACTERS].replace("'", "") for fault in error.faults))
     if own:
         return " ".join(own)
     if request.method in SAFE:
-        return said(f"Something in this address is not right: '{names}'." if names else "This address can't be read.")
-    return said(f"Something in this form is not right: '{names}'.") if names else _unusable()
+        if not names:
+            return str(gettext("This address can't be read."))
+        return str(gettext("Something in this address is not right: '%(names)s'.", names=names))
+    if not names:
+        return _unusable()
+    return str(gettext("Something in this form is not right: '%(names)s'.", names=names))
 
 
 def _unusable() -> str:

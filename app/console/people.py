@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.pages import is_fragment, page, pages_of, sentence_of
-from app.errors import Fault, Invalid, Malformed
+from app.errors import N_, Fault, Invalid, Malformed
 from app.schemas import ListQuery
 from app.services import bulk, listing
 from app.services.bulk import Action, Chosen
@@ -138,21 +138,21 @@ def _says_something(name: str, value: str | None) -> bool:
 def _whole(field: str) -> int:
     text = request.form.get(field, "")
     if not (text.isascii() and text.isdigit()):
-        raise Invalid([Fault(field, "must be a whole number")])
+        raise Invalid([Fault(field, N_("must be a whole number"))])
     return int(text[:18])
 
 
 def _one_of(field: str, known: tuple[str, ...]) -> str:
     value = request.form.get(field, "")
     if value not in known:
-        raise Invalid([Fault(field, "is not known")])
+        raise Invalid([Fault(field, N_("is not known"))])
     return value
 
 
 def _picked() -> tuple[uuid.UUID, ...]:
     ids = tuple(dict.fromkeys(user_id_of(text) for text in request.form.getlist("id")))
     if not ids:
-        raise Invalid([Fault("form", "Nobody is picked.")])
+        raise Invalid([Fault("form", N_("Nobody is picked."))])
     return ids
 
 

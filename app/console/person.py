@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.activity import activity
 from app.console.forms import Form, blank, choices, draft_of, edited, filled, given, settled, shown
-from app.console.language import said
+from app.console.language import translate
 from app.console.pages import faults_of, is_fragment, page, pages_of, refilled
 from app.console.trash import trashed
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, TooMany, Unavailable
@@ -127,7 +127,7 @@ def restore(user_id: str) -> WerkzeugResponse:
     try:
         users.restore(found, lambda _: True, caller())
     except Taken as error:
-        return trashed(found, said(str(error)))
+        return trashed(found, translate(error.message))
     return redirect(url_for(".show", user_id=found, done="restored"), HTTPStatus.SEE_OTHER)
 
 

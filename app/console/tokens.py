@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.forms import drafted
 from app.console.pages import faults_of, page, pages_of, refilled
 from app.console.targets import local
-from app.errors import Fault, Forbidden, Invalid
+from app.errors import N_, Fault, Forbidden, Invalid
 from app.schemas import TokenDraft
 from app.services import tokens, users
 from app.web.access import actor, caller
@@ -86,5 +86,5 @@ def _was_made(asked: TokenDraft, newest: str) -> bool:
 def _end(days: str) -> datetime | None:
     """When a token ends; None: never. Raises: Invalid"""
     if days not in _DAYS:
-        raise Invalid([Fault("days", "is not known")])
+        raise Invalid([Fault("days", N_("is not known"))])
     return datetime.now(UTC) + timedelta(days=int(days)) if days else None

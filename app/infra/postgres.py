@@ -18,7 +18,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.types.json import set_json_dumps
 from sqlalchemy.exc import InvalidatePoolError
 
-from app.errors import Malformed
+from app.errors import N_, Malformed
 
 LOCK_WAIT_MS = 1500
 """How long a statement waits for a lock. A change of one user takes milliseconds; only SQL of others takes longer."""
@@ -233,7 +233,7 @@ def replace_if_ended(connection: DeadlineConnection, *_: object) -> None:
 
 
 def _no_nul() -> Malformed:
-    return Malformed("U+0000 is no part of any text here.")
+    return Malformed(N_("U+0000 is no part of any text here."))
 
 
 def _as_text(value: object) -> bytes | None:

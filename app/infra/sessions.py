@@ -12,7 +12,7 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.errors import Unavailable
+from app.errors import N_, Unavailable
 from app.infra.asking import ask, nothing
 from app.infra.cache import open_client, resolved
 from app.infra.link import Link
@@ -42,8 +42,8 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[2] .. ' ' .. ARGV[3])
 redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7])
 return ARGV[6]
 """
-_FULL = "There is no room for more sessions. Try again later, or use an API token."
-_AWAY = "Sessions are out of reach. Try again shortly, or use an API token."
+_FULL = N_("There is no room for more sessions. Try again later, or use an API token.")
+_AWAY = N_("Sessions are out of reach. Try again shortly, or use an API token.")
 # A session that can't be read means being signed out, so it is waited for longer than a cached page.
 _TIMEOUT_S = 0.25
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-from app.errors import Busy
+from app.errors import N_, Busy
 
 
 class WriteTurns:
@@ -33,7 +33,7 @@ class WriteTurns:
         lock = self._entered(key)
         try:
             if not lock.acquire(timeout=self._longest_s):
-                raise Busy("Several others are changing the same right now. Try again shortly.")
+                raise Busy(N_("Several others are changing the same right now. Try again shortly."))
             try:
                 with self._place(until):
                     yield
@@ -45,7 +45,7 @@ class WriteTurns:
     @contextmanager
     def _place(self, until: float) -> Iterator[None]:
         if not self._places.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise Busy("Too many changes wait for others. Try again shortly.")
+            raise Busy(N_("Too many changes wait for others. Try again shortly."))
         try:
             yield
         finally:

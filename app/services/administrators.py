@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, select, text
 
-from app.errors import Conflict
+from app.errors import N_, Conflict
 from app.extensions import Resources, reading, resources
 from app.models import ADMINISTRATOR
 from app.services.authority import Actor
@@ -80,8 +80,9 @@ def require_another(connection: Connection, rows: Iterable[Row[Any]], after: Map
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     others = exists().select_from(users).where(IS_ONE, ~among(users.c.id, lost))
     if not connection.scalar(select(others)):
-        these = "This is the last active administrator" if len(lost) == 1 else "No active administrator would be left"
-        raise Conflict(f"{these}. Make another one first.")
+        if len(lost) == 1:
+            raise Conflict(N_("This is the last active administrator. Make another one first."))
+        raise Conflict(N_("No active administrator would be left. Make another one first."))
 
 
 def admit(connection: Connection, actor: Actor, befores: Iterable[Mapping[str, Any]], after: Mapping[str, Any]) -> None:
@@ -94,7 +95,7 @@ def admit(connection: Connection, actor: Actor, befores: Iterable[Mapping[str, A
         return
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     if actor.only_first and _is_there_one(connection):
-        raise Conflict("There is an administrator already. Sign in, or ask them.")
+        raise Conflict(N_("There is an administrator already. Sign in, or ask them."))
 
 
 def is_one(user: Mapping[str, Any]) -> bool:

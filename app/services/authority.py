@@ -17,16 +17,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from app.errors import Fault, Forbidden, PasswordRequired
+from app.errors import N_, Fault, Forbidden, PasswordRequired
 from app.models import ROLES
-from app.values import Role
+from app.values import ROLE_NAMES, Role
 
 OWN_FIELDS = frozenset({"name", "email", "password"})
 """What everybody may change of their own record, beside the attributes that a setting names."""
 SIGN_IN_FIELDS = frozenset({"username", "email", "password"})
 """What a user signs in with: a stolen session or token is not enough to change it."""
 RECENT_SIGN_IN_S = 300.0
-_OTHERS_ROLE = Fault("role", "may be changed by administrators only")
+_OTHERS_ROLE = Fault("role", N_("may be changed by administrators only"))
 
 Kind = Literal["open", "system", "session", "token"]
 
@@ -87,13 +87,19 @@ class Actor:
     def require_make(self, role: Role) -> None:
         """Refuse to make a user of this role. Raises: Forbidden"""
         if not self.may("editor"):
-            raise Forbidden("Making users needs the role editor.")
+            raise Forbidden(N_("Making users needs the role %(role)s.", role=ROLE_NAMES["editor"]))
         self.require_over(role)
 
     def require_over(self, role: Role) -> None:
         """Refuse to touch a user of this role, or to make one. Raises: Forbidden"""
         if not self.unbound and self.role != "admin" and _rank(role) >= _rank(self.role):
-            raise Forbidden(f"The role {self.role} may not touch a user with the role {role}.")
+            raise Forbidden(
+                N_(
+                    "The role %(role)s may not touch a user with the role %(other)s.",
+                    role=ROLE_NAMES[self.role],
+                    other=ROLE_NAMES[role],
+                )
+            )
 
     def require_change(
         self, user_id: uuid.UUID, role: Role, fields: Iterable[str], self_editable: Collection[str] = ()
@@ -116,8 +122,8 @@ class Actor:
         """Refuse a token to change SIGN_IN_FIELDS of its own user. Raises: Forbidden, which names the fields"""
         if self.kind == "token" and not self.unbound:
             raise Forbidden(
-                "A token may not change how its own user signs in. Sign in with the password, then change it.",
-                [Fault(field, "may not be changed by a token of this user") for field in sorted(changed)],
+                N_("A token may not change how its own user signs in. Sign in with the password, then change it."),
+                [Fault(field, N_("may not be changed by a token of this user")) for field in sorted(changed)],
             )
 
     def must_give_password(self) -> bool:
@@ -129,17 +135,22 @@ class Actor:
     ) -> None:
         if not self.owns(user_id):
             if not self.may("editor"):
-                raise Forbidden("Changing others needs the role editor.")
+                raise Forbidden(N_("Changing others needs the role %(role)s.", role=ROLE_NAMES["editor"]))
             self.require_over(role)
             if "role" in changed:
-                raise Forbidden(f"The role {self.role} may not change the role of a user.", [_OTHERS_ROLE])
+                refusal = N_("The role %(role)s may not change the role of a user.", role=ROLE_NAMES[self.role])
+                raise Forbidden(refusal, [_OTHERS_ROLE])
             return
         allowed = OWN_FIELDS.union(f"attributes.{key}" for key in self_editable)
         refused = sorted(changed - allowed)
         if refused:
             raise Forbidden(
-                f"The role {self.role} may not change this of its own record: '{', '.join(refused)}'",
-                [Fault(field, f"'{field}' may not be changed by its own user") for field in refused],
+                N_(
+                    "The role %(role)s may not change this of its own record: '%(fields)s'",
+                    role=ROLE_NAMES[self.role],
+                    fields=", ".join(refused),
+                ),
+                [Fault(field, N_("'%(field)s' may not be changed by its own user", field=field)) for field in refused],
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from app.errors import Conflict, Fault, Forbidden, Invalid, Taken
+from app.errors import N_, Conflict, Fault, Forbidden, Invalid, Taken
 from app.models import ROLES
 from app.schemas import ListQuery
 from app.services import administrators, history, tokens, words
@@ -18,7 +18,7 @@ from app.services.documents import users
 from app.services.history import Caller, Entry
 from app.services.selection import Selection
 from app.services.work import Work, changing
-from app.values import Role
+from app.values import ROLE_NAMES, Role
 
 MOST = 10_000
 """Users that are changed at once, at the most: it takes seconds, and others wait for their rows as long."""
@@ -44,7 +44,7 @@ class Chosen:
 
     def __post_init__(self) -> None:
         if bool(self.ids) + (self.query is not None) + (self.deleted_at is not None) != 1:
-            raise Invalid([Fault("chosen", "must be ids, or a query, or when they were deleted")])
+            raise Invalid([Fault("chosen", N_("must be ids, or a query, or when they were deleted"))])
 
     @property
     def trashed(self) -> bool | None:
@@ -123,7 +123,7 @@ def _deed(action: Action, role: Role | None) -> _Deed:
         return _Deed("restored", restored())
     if action == "role":
         if role is None:
-            raise Invalid([Fault("role", "must be given")])
+            raise Invalid([Fault("role", N_("must be given"))])
         marks = marked(map(words.role_mark, ROLES), [words.role_mark(role)])
         return _Deed("changed", {"role": role, "words": marks}, {"role": role})
     active = action == "activate"
@@ -135,16 +135,19 @@ def _deed(action: Action, role: Role | None) -> _Deed:
 def _require_rank(actor: Actor, action: Action) -> None:
     """Raises: Forbidden"""
     least: Role = "admin" if action == "role" else "editor"
-    if not actor.may(least):
-        raise Forbidden(f"{'Giving roles' if action == 'role' else 'Changing others'} needs the role {least}.")
+    if actor.may(least):
+        return
+    if action == "role":
+        raise Forbidden(N_("Giving roles needs the role %(role)s.", role=ROLE_NAMES[least]))
+    raise Forbidden(N_("Changing others needs the role %(role)s.", role=ROLE_NAMES[least]))
 
 
 def _require_half(action: Action, chosen: Chosen) -> None:
     """Raises: Conflict"""
     if chosen.trashed and action != "restore":
-        raise Conflict("These users are in the trash. Restore them first.")
+        raise Conflict(N_("These users are in the trash. Restore them first."))
     if chosen.trashed is False and action == "restore":
-        raise Conflict("These users are not in the trash.")
+        raise Conflict(N_("These users are not in the trash."))
 
 
 def _locked(connection: Connection, action: Action, chosen: Chosen) -> Sequence[Row[Any]]:
@@ -162,7 +165,12 @@ def _locked(connection: Connection, action: Action, chosen: Chosen) -> Sequence[
         {**parameters, "most": MOST + 1},
     ).all()
     if max(len(rows), len(set(chosen.ids))) > MOST:
-        raise Conflict(f"These are more than {MOST:,} users, and no more are changed at once. Narrow the search.")
+        raise Conflict(
+            N_(
+                "These are more than %(most)s users, and no more are changed at once. Narrow the search.",
+                most=f"{MOST:,}",
+            )
+        )
     return rows
 
 
@@ -181,13 +189,19 @@ def _fitting(action: Action, chosen: Chosen) -> tuple[str, dict[str, Any]]:
 def _require_number(rows: Sequence[Row[Any]], expected: int | None) -> None:
     """Raises: Conflict"""
     if expected is not None and len(rows) != expected:
-        raise Conflict(f"The number of users is {len(rows):,} now, not {expected:,}. Look again, then decide.")
+        raise Conflict(
+            N_(
+                "The number of users is %(number)s now, not %(expected)s. Look again, then decide.",
+                number=f"{len(rows):,}",
+                expected=f"{expected:,}",
+            )
+        )
 
 
 def _require_allowed(actor: Actor, deed: _Deed, rows: Sequence[Row[Any]], due: Sequence[Row[Any]]) -> None:
     """Raises: Conflict, Forbidden"""
     if any(row.id == actor.user_id for row in due):
-        raise Conflict("You are one of these users yourself. Leave yourself out.")
+        raise Conflict(N_("You are one of these users yourself. Leave yourself out."))
     refused: list[tuple[str, Forbidden]] = []
     for row in rows:
         try:
@@ -196,8 +210,16 @@ def _require_allowed(actor: Actor, deed: _Deed, rows: Sequence[Row[Any]], due: S
             refused.append((row.username, error))
     if refused:
         username, reason = refused[0]
-        whose = f"{len(refused):,} of these {len(rows):,} users may not be touched, '{username}' for one."
-        raise Forbidden(f"{whose} {reason} Filtering by role leaves them out.")
+        raise Forbidden(
+            N_(
+                "%(number)s of these %(all)s users may not be touched, '%(username)s' for one. %(reason)s"
+                " Filtering by role leaves them out.",
+                number=f"{len(refused):,}",
+                all=f"{len(rows):,}",
+                username=username,
+                reason=reason.message,
+            )
+        )
 
 
 def _require_free(connection: Connection, rows: Sequence[Row[Any]]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
+from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, Text, any_, bindparam, func
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
@@ -13,6 +14,7 @@ from app.identifiers import canonical
 from app.schemas import UserDraft, UserPatch
 from app.services import history, words
 from app.services.documents import users
+from app.validation_messages import message_of_rule
 from app.values import check_attributes
 
 MOVED: dict[str, Any] = {
@@ -27,11 +29,7 @@ ENDED: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
 
 def values_of(draft: UserDraft) -> dict[str, Any]:
     """The columns of a draft, completed. Raises: Invalid"""
-    try:
-        whole = draft.completed()
-    except ValueError as error:
-        raise Invalid([Fault("email", str(error)), Fault("username", str(error))]) from None
-    return whole.model_dump(exclude={"password", "current_password"})
+    return draft.completed().model_dump(exclude={"password", "current_password"})
 
 
 def stored(values: dict[str, Any]) -> dict[str, Any]:
@@ -90,8 +88,8 @@ def merged(row: Any, patch: UserPatch) -> UserDraft:
         attributes = _merge(attributes, patch.attributes) if patch.attributes is not None else {}
         try:
             check_attributes(attributes)
-        except ValueError as error:
-            raise Invalid([Fault("attributes", str(error))]) from None
+        except PydanticCustomError as error:
+            raise Invalid([Fault("attributes", message_of_rule(error))]) from None
     return UserDraft.model_construct(**fields, attributes=attributes)
 
 

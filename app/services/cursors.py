@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import Malformed
+from app.errors import N_, Malformed
 
 _CHECK_BYTES = 8
 _FLAGS = (False, True)
@@ -44,11 +44,11 @@ def decode(kind: str, cursor: str, read_key: Callable[[Any], object]) -> Positio
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise Malformed("The cursor is damaged.", "cursor") from None
+        raise Malformed(N_("The cursor is damaged."), "cursor") from None
     check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
     # Base64 has several spellings of the same bytes; ours is the only one that we ever gave.
     if check != _check(kind, payload) or _text(raw) != cursor:
-        raise Malformed("The cursor is damaged, or of another list or sort.", "cursor")
+        raise Malformed(N_("The cursor is damaged, or of another list or sort."), "cursor")
     return _position(payload, read_key)
 
 
@@ -60,7 +60,7 @@ def _position(payload: bytes, read_key: Callable[[Any], object]) -> Position:
         known_id = str(uuid.UUID(row_id))
         backwards, inclusive = map(_FLAGS.index, flags)
     except (ValueError, TypeError, AttributeError, struct.error):
-        raise Malformed("The cursor is damaged.", "cursor") from None
+        raise Malformed(N_("The cursor is damaged."), "cursor") from None
     return Position(key, known_id, bool(backwards), bool(inclusive))
 
 

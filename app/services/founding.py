@@ -5,7 +5,7 @@ import uuid
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app.errors import Conflict, Invalid, StartError, Taken
+from app.errors import N_, Conflict, Invalid, StartError, Taken
 from app.extensions import reading, resources
 from app.identifiers import canonical
 from app.schemas import UserDraft, UserPatch
@@ -22,7 +22,7 @@ def found(draft: UserDraft, caller: Caller) -> uuid.UUID:
     """
     if administrators.door().has_administrator():
         # Whoever comes after this look is told so by administrators.admit, inside of the transaction.
-        raise Conflict("There is an administrator already. Sign in, or ask them.")
+        raise Conflict(N_("There is an administrator already. Sign in, or ask them."))
     known = _named(draft.email)
     if known is None:
         return users.register(draft, caller)[1]

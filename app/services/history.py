@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, Row, Text, exists, func, insert, select, text, update
 from sqlalchemy import cast as sql_cast
 
-from app.errors import NotFound
+from app.errors import N_, NotFound
 from app.extensions import asked, reading
 from app.models import HistoryEntry, table_of
 from app.services import cursors
@@ -125,7 +125,7 @@ def page(user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
     with reading() as connection:
         rows = connection.execute(entries).all()
         if not rows and cursor is None and not connection.scalar(select(exists().where(users.c.id == user_id))):
-            raise NotFound("There is no such user.")
+            raise NotFound(N_("There is no such user."))
     more = len(rows) > limit
     shown = rows[:limit]
     next_cursor = cursors.encode(_kind(user_id), Position(shown[-1].id, str(user_id))) if more else None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from app.errors import NotFound
+from app.errors import N_, NotFound
 from app.extensions import Resources, answers, asked, resources
 from app.infra.postgres import Statement
 from app.infra.shared_table import Versioned
@@ -29,7 +29,7 @@ def find(user_id: uuid.UUID) -> Document:
     """A living user; who asks at the same moment shares the statement. Raises: NotFound, Unavailable"""
     document = resources().part(_Reader).get(str(user_id))
     if document is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(N_("There is no such user."))
     return document
 
 
@@ -54,7 +54,7 @@ def look(user_id: uuid.UUID) -> Seen:
     """
     document = resources().part(_Reader).look(str(user_id))
     if document is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(N_("There is no such user."))
     return _seen(user_id, document)
 
 

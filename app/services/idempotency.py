@@ -12,7 +12,7 @@ from datetime import timedelta
 import orjson
 from sqlalchemy import Connection, delete, func, select
 
-from app.errors import KeyReused
+from app.errors import N_, KeyReused
 from app.extensions import reading
 from app.models import IdempotencyKey, table_of
 from app.schemas import UserDraft
@@ -51,7 +51,7 @@ def earlier_answer(attempt: Attempt) -> Document | None:
     if kept is None:
         return None
     if kept.fingerprint != attempt.fingerprint or not passwords.matches(attempt.draft.password, kept.password_hash):
-        raise KeyReused("This Idempotency-Key came before with another request. Use a new key for a new request.")
+        raise KeyReused(N_("This Idempotency-Key came before with another request. Use a new key for a new request."))
     return Document(1, kept.body)
 
 

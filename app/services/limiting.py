@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.errors import Quota, TooMany, Unavailable
+from app.errors import N_, Quota, TooMany, Unavailable
 from app.extensions import Resources, resources
 from app.infra.cache import open_client
 from app.infra.counting import Allowance, Count, OwnCounts, SharedCounts, Window
@@ -107,8 +107,8 @@ def count_sign_in(account: str, address: str | None) -> list[str]:
     count = _limiter().count(windows)
     if count.excess > 0:
         is_new = count.excess == 1 and count.window not in of_address
-        sentence = "Too many attempts to sign in. Wait, or ask an administrator to unlock."
-        raise TooMany(sentence, _quota("sign-in", count), is_new_lock=is_new)
+        refusal = N_("Too many attempts to sign in. Wait, or ask an administrator to unlock.")
+        raise TooMany(refusal, _quota("sign-in", count), is_new_lock=is_new)
     return [window.key for window in guesses]
 
 
@@ -126,7 +126,7 @@ def unlock(account: str, addresses: Iterable[str]) -> None:
     """Let an account in again, also from the addresses that failed. Raises: Unavailable"""
     windows = _lockouts(account, addresses)
     if not _limiter().forget([window.key for window in windows]):
-        raise Unavailable("Redis is away, so the wrong passwords that it counts could not be forgotten.")
+        raise Unavailable(N_("Redis is away, so the wrong passwords that it counts could not be forgotten."))
 
 
 def is_locked(account: str, addresses: Iterable[str]) -> bool:
@@ -145,7 +145,7 @@ def count_write(credential_id: str) -> Quota | None:
     count = _limiter().count_in_steps(window._replace(step=max(1, limit // _STEPS)))
     quota = _quota("writes", count)
     if count.excess > 0:
-        raise TooMany(f"This credential may make {limit} writes a minute.", quota)
+        raise TooMany(N_("This credential may make %(limit)s writes a minute.", limit=limit), quota)
     return quota
 
 

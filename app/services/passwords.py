@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id, verify
 
-from app.errors import Fault, Invalid, Unavailable
+from app.errors import N_, Fault, Invalid, Unavailable
 from app.identifiers import canonical
 
 Result = TypeVar("Result")
@@ -71,13 +71,13 @@ def require_unlike(password: str | None, user: Mapping[str, Any]) -> None:
     """Refuse a password that is the user's own name or address. Raises: Invalid"""
     own = {user["username"], user["email"] or "", (user["email"] or "").partition("@")[0], user["name"]}
     if password and canonical(password) in {canonical(text) for text in own if text}:
-        raise Invalid([Fault("password", "must not be the user's own name or address")])
+        raise Invalid([Fault("password", N_("must not be the user's own name or address"))])
 
 
 def _in_turn(work: Callable[..., Result], *given: str) -> Result:
     """What `work` gives, when it is its turn. Raises: Unavailable, when too many wait already"""
     if not _QUEUE.acquire(blocking=False):
-        raise Unavailable("Too many passwords are being checked. Try again shortly.")
+        raise Unavailable(N_("Too many passwords are being checked. Try again shortly."))
     try:
         with _TURNS:
             return work(*given)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 from sqlalchemy import select
 
-from app.errors import NotFound, Unauthorized, Unavailable
+from app.errors import N_, NotFound, Unauthorized, Unavailable
 from app.extensions import Resources, answers, asked, reading, resources
 from app.infra.asking import nothing
 from app.infra.sessions import SessionStore
@@ -41,7 +41,7 @@ _GRACE_S = 60
 """How long requests that were sent with the id of before a renewal are still answered."""
 _MOST_RENEWALS = 10
 """Of one session within that time; more are followed no further."""
-_ENDED = "This session has ended. Sign in again."
+_ENDED = N_("This session has ended. Sign in again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def of_user(user_id: uuid.UUID) -> list[Session]:
     """The sessions of a user that are not over, last seen first. Raises: NotFound, Unavailable"""
     standing = _standing(user_id)
     if standing.role is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(N_("There is no such user."))
     found = [_unpacked(session_id, record) for session_id, record in _store().of_owner(user_id.hex)]
     live = (one for one in found if one.epoch == standing.epoch and not one.is_over())
     return sorted(live, key=lambda one: one.seen, reverse=True) if standing.active else []
@@ -158,14 +158,14 @@ def of_user(user_id: uuid.UUID) -> list[Session]:
 def end(user_id: uuid.UUID, session_id: str, caller: Caller, action: str = "session_ended") -> None:
     """End one session of a user. Raises: NotFound, Unavailable"""
     if not _end(session_id, user_id):
-        raise NotFound("There is no such session.")
+        raise NotFound(N_("There is no such session."))
     _note(user_id, caller, action)
 
 
 def end_all(user_id: uuid.UUID, caller: Caller) -> None:
     """End all sessions of a user. Raises: NotFound, Unavailable"""
     if _standing(user_id).role is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(N_("There is no such user."))
     if _end_all(user_id):
         _note(user_id, caller, "sessions_ended")
 

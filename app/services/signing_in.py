@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import select, update
 
-from app.errors import Busy, Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
+from app.errors import N_, Busy, Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
 from app.extensions import asked, reading, writing
 from app.identifiers import canonical
 from app.schemas import SignIn
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 _LIVE = users.c.deleted_at.is_(None)
 _REFUSAL_S = 0.15
-_WRONG = "The username or email, or the password, is not right."
+_WRONG = N_("The username or email, or the password, is not right.")
 
 
 class _Known(NamedTuple):
@@ -114,7 +114,7 @@ def require_password(user_id: uuid.UUID, offered: str, caller: Caller) -> int:
     if user is None or not passwords.verified(offered, user.password_hash):
         if user is not None:
             history.note(caller, user.id, user.version, "sign_in_failed")
-        raise Forbidden("The current password is not right.", [Fault("current_password", "is not right")])
+        raise Forbidden(N_("The current password is not right."), [Fault("current_password", N_("is not right"))])
     limiting.forgive(guesses)
     return int(user.version)
 
@@ -131,7 +131,7 @@ def unlock(user_id: uuid.UUID, caller: Caller) -> None:
     with writing() as connection:
         version = connection.scalar(select(users.c.version).where(users.c.id == user_id, _LIVE))
         if version is None:
-            raise NotFound("There is no such user.")
+            raise NotFound(N_("There is no such user."))
         limiting.unlock(user_id.hex, history.origins_of_failures(connection, user_id))
         history.record(connection, caller, user_id, version, "unlocked")
 

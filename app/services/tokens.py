@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Connection, Row, delete, insert, select
 from uuid_utils.compat import uuid7
 
-from app.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
+from app.errors import N_, Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
 from app.extensions import Resources, answers, asked, reading, resources, writing
 from app.infra.postgres import bytea_text
 from app.models import Token, table_of
@@ -28,7 +28,7 @@ from app.services.documents import moment, users
 from app.services.history import Caller
 from app.services.keys import token_key
 from app.services.statements import TOKEN, TOKEN_NOW, TOKEN_USED
-from app.values import Role
+from app.values import ROLE_NAMES, Role
 
 PREFIX = "fsa_"
 """What all our tokens begin with, so that secret scanners find one that leaked."""
@@ -89,7 +89,7 @@ def actor_of(secret: str, *, afresh: bool = False) -> Actor:
     """Whom a token stands for; `afresh`: PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable"""
     found = _looked_up(_digest(secret)) if afresh else known(secret)
     if found.is_over():
-        raise Unauthorized("This API token has expired.")
+        raise Unauthorized(N_("This API token has expired."))
     if resources().part(Uses).take(found.id):
         _note_use(found.id)
     return found.actor
@@ -117,7 +117,7 @@ def confirm(actor: Actor) -> None:
     role, user_role = (cast("Role", cast("bytes", found.get_value(0, column)).decode()) for column in range(2))
     least = lower(role, user_role)
     if (least, least == user_role) != (actor.role, actor.whole):
-        raise Unavailable("The role of this API token was changed just now. Try again shortly.")
+        raise Unavailable(N_("The role of this API token was changed just now. Try again shortly."))
 
 
 def key_of(secret: str) -> str:
@@ -139,19 +139,26 @@ def make(draft: TokenDraft, caller: Caller) -> Made:
     """Make a token for `draft.user_id`, or for who asks. Raises: Invalid, Forbidden, Unavailable"""
     user_id = draft.user_id or caller.actor.user_id
     if user_id is None:
-        raise Invalid([Fault("user_id", "is needed while nobody is signed in")])
+        raise Invalid([Fault("user_id", N_("is needed while nobody is signed in"))])
     if draft.expires_at is not None and draft.expires_at <= datetime.now(UTC):
-        raise Invalid([Fault("expires_at", "must lie in the future")])
+        raise Invalid([Fault("expires_at", N_("must lie in the future"))])
     if not caller.actor.may(draft.role):
-        raise Forbidden(f"The role {caller.actor.role} may not hand out the role {draft.role}.")
+        raise Forbidden(
+            N_(
+                "The role %(role)s may not hand out the role %(other)s.",
+                role=ROLE_NAMES[caller.actor.role],
+                other=ROLE_NAMES[draft.role],
+            )
+        )
     secret = _new_secret()
     with writing(user_id) as connection:
         found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
         user = connection.execute(found.where(users.c.id == user_id, _LIVE).with_for_update()).one_or_none()
         if user is None or not user.active:
-            raise Invalid([Fault("user_id", "is of no active user")])
-        if lower(draft.role, cast("Role", user.role)) != draft.role:
-            raise Invalid([Fault("role", f"must not be above the user's own, {user.role}")])
+            raise Invalid([Fault("user_id", N_("is of no active user"))])
+        highest = cast("Role", user.role)
+        if lower(draft.role, highest) != draft.role:
+            raise Invalid([Fault("role", N_("must not be above the user's own, %(role)s", role=ROLE_NAMES[highest]))])
         values = {
             "id": uuid7(),
             "user_id": user_id,
@@ -172,7 +179,7 @@ def revoke(token_id: uuid.UUID, caller: Caller) -> None:
         with writing(token_id) as connection:
             row = connection.execute(delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)).one_or_none()
             if row is None:
-                raise NotFound("There is no such token.")
+                raise NotFound(N_("There is no such token."))
             digest = row.digest
             version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
             history.record(connection, caller, row.user_id, version or 1, "token_revoked", [_change(row, None)])
@@ -210,7 +217,7 @@ def _looked_up(digest: bytes) -> Known:
 
 
 def _unknown() -> Unauthorized:
-    return Unauthorized("This API token is not known. It may have been revoked.")
+    return Unauthorized(N_("This API token is not known. It may have been revoked."))
 
 
 def _note_use(token_id: str) -> None:
@@ -247,7 +254,7 @@ def _digest(secret: str) -> bytes:
     body, check = secret[len(PREFIX) : -_CHECK], secret[-_CHECK:]
     is_whole = secret.isascii() and secret.startswith(PREFIX) and len(body) == _SECRET
     if not is_whole or check != _base62(zlib.crc32(body.encode()), _CHECK):
-        raise Unauthorized("This is no API token: something is missing or mistyped.")
+        raise Unauthorized(N_("This is no API token: something is missing or mistyped."))
     return hashlib.sha256(secret.encode()).digest()
 
 

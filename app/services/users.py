@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
-from app.errors import Conflict, DomainError, NotFound, Stale, Unavailable
+from app.errors import N_, Conflict, DomainError, NotFound, Stale, Unavailable
 from app.extensions import answers, reading, resources
 from app.models import HistoryEntry, table_of
 from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
@@ -48,7 +48,7 @@ def fetch_deleted(user_id: uuid.UUID) -> Document:
         found = select(*PUBLIC).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
         row = connection.execute(found).one_or_none()
     if row is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(N_("There is no such user."))
     return document(row)
 
 
@@ -70,7 +70,7 @@ def register(draft: UserDraft, caller: Caller, attempt: Attempt | None = None) -
     # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
     answer = idempotency.earlier_answer(attempt) if attempt is not None else None
     if answer is None:
-        raise Unavailable("Another request was under way that this one depends on. Try again shortly.")
+        raise Unavailable(N_("Another request was under way that this one depends on. Try again shortly."))
     return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
 
 
@@ -92,7 +92,7 @@ def _replace(user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller
         work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
         row = _locked(work.connection, user_id)
         if row is not None and row.deleted_at is not None:
-            raise Conflict("This user is in the trash. Restore or purge it first.")
+            raise Conflict(N_("This user is in the trash. Restore or purge it first."))
         if row is None:
             caller.actor.require_make(draft.role)
         _require(allowed, row.version if row else None)
@@ -196,11 +196,11 @@ def restore(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> Docume
     with changing(user_id) as work:
         row = _locked(work.connection, user_id)
         if row is None:
-            raise NotFound("There is no such user.")
+            raise NotFound(N_("There is no such user."))
         caller.actor.require_over(row.role)
         _require(allowed, row.version)
         if row.deleted_at is None:
-            raise Conflict("This user is not in the trash.")
+            raise Conflict(N_("This user is not in the trash."))
         administrators.admit(work.connection, caller.actor, [row._asdict()], {"deleted_at": None})
         made = document(_put(work.connection, row, restored()))
         history.record(work.connection, caller, user_id, made.version, "restored")
@@ -215,7 +215,7 @@ def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
     with changing(user_id) as work:
         row = _locked(work.connection, user_id)
         if row is None:
-            raise NotFound("There is no such user.")
+            raise NotFound(N_("There is no such user."))
         _require(allowed, row.version)
         administrators.require_another(work.connection, [row])
         work.revoke_tokens(caller, [row])
@@ -270,13 +270,13 @@ def _locked(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
 
 def _living(row: Row[Any] | None) -> Row[Any]:
     if row is None or row.deleted_at is not None:
-        raise NotFound("There is no such user.")
+        raise NotFound(N_("There is no such user."))
     return row
 
 
 def _require(allowed: Precondition, version: int | None) -> None:
     if not allowed(version):
-        raise Stale("The user changed since you read it. Read it again, then decide.")
+        raise Stale(N_("The user changed since you read it. Read it again, then decide."))
 
 
 def _next_version(connection: Connection, user_id: uuid.UUID) -> int:

@@ -9,14 +9,14 @@ from http import HTTPStatus
 
 from flask import Flask, Response, g, request
 
-from app.errors import Forbidden, Unauthorized, Unavailable
+from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.extensions import resources
 from app.schemas import SignIn
 from app.services import administrators, limiting, sessions, signing_in, tokens
 from app.services.authority import OPEN, Actor
 from app.services.history import Caller
 from app.services.sessions import Session
-from app.values import Role
+from app.values import ROLE_NAMES, Role
 from app.web.guard import SAFE, check_host, check_origin, is_same_origin
 from app.web.headers import cookie_values
 from app.web.problems import quota_headers
@@ -172,7 +172,7 @@ def _check() -> None:
     if unsafe and (needs_nobody or _bearer_token() is None):
         check_origin(asked.scheme, host, asked.headers)
         if "session" in g and not is_same_origin(asked.scheme, host, asked.headers):
-            raise Forbidden("A change by a signed-in browser needs Sec-Fetch-Site or Origin.")
+            raise Forbidden(N_("A change by a signed-in browser needs Sec-Fetch-Site or Origin."))
     if not needs_nobody:
         _require(rule)
         who = actor()
@@ -184,13 +184,13 @@ def _identify(rule: Rule, *, is_open: bool) -> None:
     """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
     token, cookies = _bearer_token(), _session_cookies()
     if token is not None and cookies and not is_open:
-        raise Unauthorized("Two credentials came at once, a cookie and Authorization. Send one.")
+        raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
     if token is not None:
         g.actor = tokens.actor_of(token, afresh=_changes_something() and not rule.confirms)
     elif cookies:
         _resume(cookies, is_open=is_open)
     elif not is_open:
-        raise Unauthorized("Sign in, or send an API token as `Authorization: Bearer`.")
+        raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
     if is_open:
         g.actor = replace(actor(), unbound=True, only_first=True)
 
@@ -243,8 +243,11 @@ def _require(rule: Rule) -> None:
     if rule.own and who.owns(user_id_of((request.view_args or {})["user_id"])):
         return
     if rule.least is None:
-        raise Forbidden("Nobody may do this.")
-    raise Forbidden(f"This needs the role {rule.least}{', or to be your own record' if rule.own else ''}.")
+        raise Forbidden(N_("Nobody may do this."))
+    least = ROLE_NAMES[rule.least]
+    if rule.own:
+        raise Forbidden(N_("This needs the role %(role)s, or to be your own record.", role=least))
+    raise Forbidden(N_("This needs the role %(role)s.", role=least))
 
 
 def _finish(response: Response) -> Response:

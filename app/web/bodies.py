@@ -11,7 +11,7 @@ from typing import Any
 
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
-from app.errors import Unavailable
+from app.errors import N_, Unavailable
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """The awaitable callable of ASGI that gives the next event of a request."""
@@ -46,7 +46,7 @@ class RequestBodies:
         except TimeoutError:
             if has_place:
                 raise RequestTimeout(f"The body did not arrive in time: {self._late_s:g} s.") from None
-            raise Unavailable("Too many requests are slow to send their bodies. Try again shortly.") from None
+            raise Unavailable(N_("Too many requests are slow to send their bodies. Try again shortly.")) from None
         finally:
             self._count(address, -int(has_place))
 

@@ -18,7 +18,8 @@ from app.services.authority import Actor
 from app.services.documents import Document
 from app.web.access import RULES
 from app.web.problems import quota_headers
-from app.web.reading import JSON_TYPES, PATCH_TYPES, as_model, parse_json
+from app.web.reading import JSON_TYPES, PATCH_TYPES, as_model
+from app.web.strict_json import parse_json
 from app.web.watching import caller_of, id_for, note
 
 # What only Flask reads: conditions, keys, and bodies that are not there as they are.

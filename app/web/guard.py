@@ -9,7 +9,7 @@ import re
 from werkzeug.datastructures import Headers
 
 from app.config import is_loopback
-from app.errors import Forbidden
+from app.errors import N_, Forbidden
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN = ("same-origin", "none")
@@ -27,8 +27,10 @@ def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
     if name == "localhost" or name.endswith(".localhost") or is_loopback(name) or name in allowed_hosts:
         return
     raise Forbidden(
-        "The Host header must be a local name such as localhost while nobody has to sign in."
-        " ALLOWED_HOSTS takes further names."
+        N_(
+            "The Host header must be a local name such as localhost while nobody has to sign in."
+            " ALLOWED_HOSTS takes further names."
+        )
     )
 
 
@@ -36,9 +38,9 @@ def check_origin(scheme: str, host: str, headers: Headers) -> None:
     """Refuse an unsafe request that a page of another origin makes. Raises: Forbidden"""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     if site is not None and site not in _OWN:
-        raise Forbidden("Pages of other sites may not change anything here.")
+        raise Forbidden(N_("Pages of other sites may not change anything here."))
     if origin is not None and not _is_own(origin, scheme, host):
-        raise Forbidden("Pages of other sites may not change anything here.")
+        raise Forbidden(N_("Pages of other sites may not change anything here."))
 
 
 def is_same_origin(scheme: str, host: str, headers: Headers) -> bool:

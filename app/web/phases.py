@@ -2,7 +2,7 @@
 
 from flask import Flask, request
 
-from app.errors import Unavailable
+from app.errors import N_, Unavailable
 from app.extensions import resources
 
 _ALWAYS = ("health.", "root_health.")
@@ -15,4 +15,4 @@ def install_phases(app: Flask) -> None:
 
 def _check() -> None:
     if resources().state.is_starting and not (request.endpoint or "").startswith(_ALWAYS):
-        raise Unavailable("The service is starting. Try again shortly.")
+        raise Unavailable(N_("The service is starting. Try again shortly."))

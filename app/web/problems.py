@@ -79,7 +79,7 @@ def install_problems(app: Flask) -> None:
 
 
 def problem(
-    status: int, detail: str, faults: list[Any] | None = None, headers: dict[str, str] | None = None
+    status: int, detail: str, faults: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
     """A response of type application/problem+json."""
     body: dict[str, Any] = {
@@ -120,8 +120,8 @@ def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
 
 def domain_problem(error: DomainError) -> Response:
     """What a service refuses."""
-    detail = "Some fields are not right." if isinstance(error, Invalid) else str(error)
-    return problem(STATUSES[type(error)], detail, getattr(error, "faults", None), headers_of(error))
+    faults = [{"field": fault.field, "message": str(fault.message)} for fault in getattr(error, "faults", [])]
+    return problem(STATUSES[type(error)], str(error.message), faults, headers_of(error))
 
 
 def http_problem(error: HTTPException) -> Response:

@@ -1,0 +1,96 @@
+"""What is wrong with a value, as a message: our own rules, and what libraries say. What is not listed stays English."""
+
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from app.errors import N_, Message
+
+_RULE = "rule"
+_ONE_CHARACTER = N_("string should have at least 1 character")
+_PYDANTIC = {
+    "bool_type": N_("input should be a valid boolean"),
+    "datetime_from_date_parsing": N_("input should be a valid datetime or date, %(error)s"),
+    "datetime_parsing": N_("input should be a valid datetime, %(error)s"),
+    "dict_type": N_("input should be a valid dictionary"),
+    "extra_forbidden": N_("is not a known field"),
+    "finite_number": N_("input should be a finite number"),
+    "greater_than_equal": N_("input should be greater than or equal to %(ge)s"),
+    "int_from_float": N_("input should be a valid integer, got a number with a fractional part"),
+    "int_parsing": N_("input should be a valid integer, unable to parse string as an integer"),
+    "int_type": N_("input should be a valid integer"),
+    "less_than_equal": N_("input should be less than or equal to %(le)s"),
+    "literal_error": N_("input should be %(expected)s"),
+    "missing": N_("field required"),
+    "string_too_long": N_("string should have at most %(max_length)s characters"),
+    "string_too_short": N_("string should have at least %(min_length)s characters"),
+    "string_type": N_("input should be a valid string"),
+    "string_unicode": N_("input should be a valid string, unable to parse raw data as a unicode string"),
+    "uuid_parsing": N_("input should be a valid UUID, %(error)s"),
+    "uuid_type": N_("input should be a string, bytes or UUID object"),
+}
+"""By type of error; the values are named as in the `ctx` of the error."""
+_TEXTS = (
+    # json
+    N_("Expecting value"),
+    N_("Expecting ',' delimiter"),
+    N_("Expecting ':' delimiter"),
+    N_("Expecting property name enclosed in double quotes"),
+    N_("Extra data"),
+    N_("Illegal trailing comma before end of array"),
+    N_("Illegal trailing comma before end of object"),
+    N_("Invalid \\escape"),
+    N_("Invalid \\uXXXX escape"),
+    N_("Invalid control character"),
+    N_("Unexpected UTF-8 BOM (decode using utf-8-sig)"),
+    N_("Unterminated string starting"),
+    # email-validator
+    N_("A bracketed IP address after the @-sign is not allowed here."),
+    N_("An email address cannot end with a period."),
+    N_("An email address cannot have a hyphen immediately after the @-sign."),
+    N_("An email address cannot have a period and a hyphen next to each other."),
+    N_("An email address cannot have a period immediately after the @-sign."),
+    N_("An email address cannot have a period immediately before the @-sign."),
+    N_("An email address cannot have two periods in a row."),
+    N_("An email address cannot start with a period."),
+    N_("An email address must have an @-sign."),
+    N_("The part after the @-sign is not valid. It should have a period."),
+    N_("There must be something after the @-sign."),
+    N_("There must be something before the @-sign."),
+)
+"""Of libraries whose errors have no type, only a text: it is the template."""
+
+
+def rule(message: Message) -> PydanticCustomError:
+    """An error for a validator of pydantic to raise."""
+    return PydanticCustomError(_RULE, "{message}", {"message": message})
+
+
+def message_of_rule(error: PydanticCustomError) -> Message:
+    """The message that `rule` was given."""
+    message: Message = (error.context or {})["message"]
+    return message
+
+
+def message_of(error: ErrorDetails) -> Message:
+    """The message of one of the `errors()` of a ValidationError."""
+    kind, values = error["type"], error.get("ctx", {})
+    if kind == _RULE:
+        message: Message = values["message"]
+        return message
+    if kind == "string_too_short" and values["min_length"] == 1:
+        return _ONE_CHARACTER
+    if kind == "literal_error":
+        values = {"expected": _alternatives(values["expected"])}
+    if kind in _PYDANTIC:
+        return Message(_PYDANTIC[kind].template, values)
+    return Message(error["msg"][:1].lower() + error["msg"][1:])
+
+
+def library_text(text: str) -> Message:
+    """What json or email-validator says."""
+    return Message(text)
+
+
+def _alternatives(expected: str) -> Message:
+    """`expected` of pydantic: `'a', 'b' or 'c'`."""
+    others, _, last = expected.rpartition(" or ")
+    return N_("%(others)s or %(last)s", others=others, last=last) if others else Message(last)

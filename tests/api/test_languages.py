@@ -1,0 +1,53 @@
+"""A refusal has one sentence with values in it: JSON has it in English, a page in the language of its reader."""
+
+import pytest
+
+from tests.support.secured_app import SecuredApp
+
+FRENCH = {"Accept-Language": "fr"}
+
+
+def test_a_refusal_with_values_is_english_in_json_and_french_in_a_page(house: SecuredApp) -> None:
+    editor = house.by_session(house.make("editor", username="eve"))
+    problem = editor.delete(f"/users/{house.admin.id}", headers=FRENCH)
+    assert problem.status_code == 403
+    assert problem.json["detail"] == "The role editor may not touch a user with the role admin."
+    headers = {**editor.headers, **FRENCH}
+    page = editor._client.post(f"/people/{house.admin.id}/delete", headers=headers)
+    assert page.status_code == 403
+    assert "Le rôle éditeur ne peut pas toucher à une personne de rôle administrateur." in page.text
+
+
+def test_a_refusal_that_holds_another_is_french_as_a_whole(house: SecuredApp) -> None:
+    editor = house.by_session(house.make("editor", username="eve"))
+    form = {"action": "delete", "id": [house.admin.id], "expected": "1"}
+    page = editor._client.post("/people/bulk", data=form, headers={**editor.headers, **FRENCH})
+    assert page.status_code == 403
+    assert "Parmi eux, 1 sur 1 ne peuvent pas être touchés, par exemple &#39;root&#39;. Le rôle éditeur ne" in page.text
+    assert "à une personne de rôle administrateur. Filtrer par rôle les laisse de côté." in page.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "english", "french"),
+    [
+        (
+            "email",
+            "ada",
+            "is no email address: An email address must have an @-sign.",
+            "N’est pas une adresse e-mail : une adresse doit avoir un @.",
+        ),
+        ("name", "x" * 201, "string should have at most 200 characters", "Doit avoir au plus 200 caractères"),
+        ("password", "short", "must have 10 to 128 characters", "Doit avoir de 10 à 128 caractères"),
+    ],
+)
+def test_a_fault_of_a_field_is_english_in_json_and_french_in_a_form(
+    house: SecuredApp, field: str, value: str, english: str, french: str
+) -> None:
+    values = {"username": "ada", field: value}
+    problem = house.admin.post("/users", values, headers=FRENCH)
+    assert problem.status_code == 422
+    assert problem.json["detail"] == "Some fields are not right."
+    assert problem.json["errors"] == [{"field": field, "message": english}]
+    page = house.admin._client.post("/people/new", data=values, headers={**house.admin.headers, **FRENCH})
+    assert page.status_code == 422
+    assert french in page.text.replace("\u00a0", " ").replace("\u202f", " ")
