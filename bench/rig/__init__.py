@@ -3,10 +3,12 @@
 Importing this package makes `app` and `embedded` importable as well.
 """
 
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / ".data" / "bench"
+DATA = Path(os.environ.get("BENCH_DATA") or ROOT / ".data" / "bench").resolve()
+"""Kept between runs: seeded databases, installed contenders, logs. BENCH_DATA: one folder for several checkouts."""
 
 sys.path.insert(0, str(ROOT))

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from rig.contenders import BARE, OURS, Running, ask
+from rig.contenders import Running, ask
 from rig.ground import COMMON_WORDS, Ground
 from rig.workloads import WORKLOADS, request
 
@@ -24,7 +24,7 @@ def require_agreement(contenders: Sequence[Running], ground: Ground) -> int:
 
     Returns how many answers were compared. Raises: SystemExit
     """
-    ours = next(contender for contender in contenders if contender.kind is OURS)
+    ours = next(contender for contender in contenders if contender.kind.is_ours)
     chance = random.Random(1)
     questions = [
         *(("one", user_id) for user_id in chance.sample(ground.ids, _USERS)),
@@ -43,9 +43,9 @@ def require_agreement(contenders: Sequence[Running], ground: Ground) -> int:
 
 
 def _asked(contenders: Sequence[Running], kind: str) -> list[Running]:
-    """Those of whom `kind` is measured; the bare server knows no users."""
+    """Those of whom `kind` is measured."""
     asked = {contender for workload in WORKLOADS if kind in workload.kinds for contender in workload.contenders}
-    return [contender for contender in contenders if contender.kind in asked - {BARE}]
+    return [contender for contender in contenders if contender.kind in asked]
 
 
 def _require_same(contender: Running, kind: str, line: str, expected: list[_User]) -> None:
@@ -88,6 +88,12 @@ def _users(contender: Running, kind: str, line: str) -> list[_User]:
         sys.exit(f"Error: {contender.title} gave {status} to {method} {path}: {answer.decode()}")
     found = orjson.loads(answer)
     if isinstance(found, dict):
-        # The template's page says how many there are as well.
-        found = found.get("data", [found])
-    return [{**user, **{name: datetime.fromisoformat(user[name]) for name in _MOMENTS}} for user in found]
+        # Pages of the template and of PocketBase say more than their users.
+        found = found.get("data") or found.get("items") or [found]
+    return [_comparable(user) for user in found]
+
+
+def _comparable(user: _User) -> _User:
+    """PocketBase keeps times to the millisecond, under other names, and an empty text for no email."""
+    moments = {name: datetime.fromisoformat(user[name]) for name in _MOMENTS if name in user}
+    return {**user, **moments, "email": user["email"] or None}

@@ -10,28 +10,28 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from embedded.ports import HOST, free_port
 from embedded.service import Service
-from rig import DATA, ROOT
+from rig import DATA, ROOT, pocketbase
+from rig.api import create_token, sign_in
 
 REFERENCES = ROOT / "bench" / "references"
 VENV = DATA / "references"
 OWN_VENV = DATA / "ours"
 """What the service needs and nothing else, as in its image: some libraries load what they find beside them."""
-ADMIN = {"email": "ada@example.org", "password": "correct horse battery staple"}
 _SECRET = "of the template's tokens, as long as SHA-256 wants it"  # noqa: S105 - of this run, on loopback
-_WORKERS = 2
+_MANY_WORKERS = 6
 _START_S = 30
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`command` is completed with the port; paths are those of one user (`items`/id), of a page, and of POST."""
+    """`command` gets port and workers filled in; paths are those of one user (`items`/id), of a page, and of POST."""
 
     name: str
     title: str
@@ -40,6 +40,12 @@ class Contender:
     items: str = "/users"
     page: str = "/users"
     creates: str = "/users"
+    workers: int = 2
+    is_ours: bool = False
+
+    def with_workers(self, workers: int) -> "Contender":
+        """The same with another number of workers."""
+        return replace(self, name=f"{self.name} {workers}", title=f"{self.title}, {workers} workers", workers=workers)
 
     @property
     def log(self) -> Path:
@@ -66,8 +72,8 @@ def _python(program: str, *arguments: str) -> tuple[str, ...]:
     return (str(VENV / "bin" / program), *arguments)
 
 
-_WORKERS_OPTION = ("--workers", str(_WORKERS))
-_UVICORN = ("--no-access-log", "--log-level", "warning", *_WORKERS_OPTION, "--host", HOST, "--port", "{port}")
+_WORKERS = ("--workers", "{workers}")
+_UVICORN = ("--no-access-log", "--log-level", "warning", *_WORKERS, "--host", HOST, "--port", "{port}")
 
 OURS = Contender(
     "ours",
@@ -77,11 +83,12 @@ OURS = Contender(
     items="/api/users",
     page="/api/users",
     creates="/api/users",
+    is_ours=True,
 )
 NAIVE = Contender(
     "naive",
     "the exercise's code, gunicorn",
-    _python("gunicorn", *_WORKERS_OPTION, "--log-level", "warning", "--bind", HOST + ":{port}", "naive:create_app()"),
+    _python("gunicorn", *_WORKERS, "--log-level", "warning", "--bind", HOST + ":{port}", "naive:create_app()"),
 )
 TEMPLATE = Contender(
     "template",
@@ -92,33 +99,41 @@ TEMPLATE = Contender(
 )
 ASYNCPG = Contender("asyncpg", "FastAPI, asyncpg", _python("uvicorn", *_UVICORN, "fastapi_asyncpg:app"))
 FASTIFY = Contender("Fastify", "Fastify, pg", ("node", "server.js"), REFERENCES / "fastify")
-_GRANIAN = ("--interface", "wsgi", *_WORKERS_OPTION, "--blocking-threads", "64", "--no-log", "--host", HOST)
-BARE = Contender("bare WSGI", "bare WSGI on granian", _python("granian", *_GRANIAN, "--port", "{port}", "bare:app"))
+POCKETBASE = Contender(
+    "PocketBase",
+    "PocketBase, SQLite",
+    _python("pocketbase", *pocketbase.SERVE),
+    items=pocketbase.RECORDS,
+    # Without skipTotal it counts the table for each page.
+    page=f"{pocketbase.RECORDS}?perPage=50&skipTotal=1&sort=created,id",
+)
+OURS_MANY, NAIVE_MANY, FASTIFY_MANY = (one.with_workers(_MANY_WORKERS) for one in (OURS, NAIVE, FASTIFY))
 
-CONTENDERS = (OURS, NAIVE, TEMPLATE, ASYNCPG, FASTIFY, BARE)
+REFERENCES_TO = (NAIVE, TEMPLATE, ASYNCPG, FASTIFY, POCKETBASE)
+"""Whom we are compared with."""
 
 
 @contextmanager
-def serving(contender: Contender, settings: dict[str, str], admin_id: str) -> Iterator[Running]:
+def serving(
+    contender: Contender, settings: dict[str, str], admin_id: str, headers: dict[str, str] | None = None
+) -> Iterator[Running]:
     """Run a contender until it is no longer wanted. `admin_id` is whom the template's token is of.
 
-    Raises: SystemExit, when it does not start
+    `headers`: what admits its clients, if known from an earlier start. Raises: SystemExit, when it does not start
     """
     port = free_port()
-    state = DATA / f"{port}.state"
     own = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    env = {**own, **settings, "PORT": str(port), "SECRET_KEY": _SECRET, "STATE_FILE": str(state)}
-    program, *arguments = (part.format(port=port) for part in contender.command)
+    env = {**own, **settings, "PORT": str(port), "WORKERS": str(contender.workers), "SECRET_KEY": _SECRET}
+    program, *arguments = (part.format(port=port, workers=contender.workers) for part in contender.command)
     command = [shutil.which(program) or program, *arguments]
     with contender.log.open("wb") as log:
         service = Service(command, port, env, contender.cwd, log)
     try:
         if not _serves(contender, service, port):
             sys.exit(f"Error: {contender.title} did not start; its own words are in {contender.log}")
-        yield Running(contender, port, service.pid, _admission(contender, port, admin_id))
+        yield Running(contender, port, service.pid, headers or _admission(contender, port, admin_id))
     finally:
         service.stop()
-        state.unlink(missing_ok=True)
 
 
 def ask(contender: Running, method: str, path: str, body: str = "") -> tuple[int, bytes]:
@@ -140,7 +155,7 @@ def _serves(contender: Contender, service: Service, port: int) -> bool:
     """Wait until it does, which of ours is its own word, of the others any answer."""
     deadline = time.monotonic() + _START_S
     while service.exit_code() is None and time.monotonic() < deadline:
-        if service.is_ready() if contender is OURS else _answers(contender, port):
+        if service.is_ready() if contender.is_ours else _answers(contender, port):
             return True
         time.sleep(0.05)
     return False
@@ -156,23 +171,11 @@ def _answers(contender: Contender, port: int) -> bool:
 
 def _admission(contender: Contender, port: int, admin_id: str) -> dict[str, str]:
     """The headers that let requests in. Most of the references ask for none."""
-    secrets = {OURS: lambda: _token(port), TEMPLATE: lambda: _jwt(admin_id)}
-    return {"Authorization": f"Bearer {secrets[contender]()}"} if contender in secrets else {}
-
-
-def _token(port: int) -> str:
-    """A token of the administrator that our service was started with."""
-    client = http.client.HTTPConnection(HOST, port, timeout=60)
-    headers = {"Content-Type": "application/json"}
-    client.request("POST", "/api/session", orjson.dumps(ADMIN), headers)
-    answer = client.getresponse()
-    answer.read()
-    cookie = (answer.headers["Set-Cookie"] or "").partition(";")[0]
-    headers |= {"Cookie": cookie, "Origin": f"http://{HOST}:{port}"}
-    client.request("POST", "/api/tokens", orjson.dumps({"name": "bench", "role": "admin"}), headers)
-    made = orjson.loads(client.getresponse().read())
-    client.close()
-    return str(made["token"])
+    if contender.is_ours:
+        return create_token(port, sign_in(port), "bench")
+    if contender is POCKETBASE:
+        return pocketbase.superuser(port)
+    return {"Authorization": f"Bearer {_jwt(admin_id)}"} if contender is TEMPLATE else {}
 
 
 def _jwt(subject: str) -> str:

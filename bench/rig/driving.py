@@ -38,13 +38,17 @@ class Draws:
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent in one turn, and for how long. `requests` are methods, paths and bodies, sent in turn."""
+    """What is sent in one turn, and for how long. `requests` are methods, paths and bodies, sent in turn.
+
+    `tokens`: headers that admit; all requests are sent with each in turn. Empty: with those of the contender.
+    """
 
     requests: tuple[tuple[str, str, str], ...]
     draws: Draws | None
     connections: int
     seconds: int
     stem: str
+    tokens: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,11 @@ def _plan(contender: Running, load: Load) -> str:
         *(("header", name, value) for name, value in headers.items()),
         *(("draws", str(d.path), str(d.offset), str(d.count), str(d.start)) for d in draws),
         ("stem", load.stem),
-        *(("request", *request) for request in load.requests),
+        *(
+            ("request", *request, token.get("Authorization", ""))
+            for token in load.tokens or ({},)
+            for request in load.requests
+        ),
     ]
     return "".join("\t".join(line) + "\n" for line in lines)
 

@@ -1,9 +1,10 @@
 """The common ground: one database with everybody's tables, copied for each run, and the draws for requests."""
 
+import hashlib
 import itertools
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from psycopg import sql
 from rig import DATA
 from rig.contenders import REFERENCES
 from rig.driving import Draws
-from rig.people import People
+from rig.people import NOW, People
 from rig.subjects import Servers, database
 
 COMMON_WORDS = (
@@ -25,7 +26,10 @@ COMMON_WORDS = (
 )
 """Names that a substring and the beginning of a word find in the same users: see rig.agreement."""
 
+_TABLES = REFERENCES / "tables.sql"
 _RARE = 20_000
+_FEW = 1_000
+"""Users that every cache holds."""
 _USERNAMES = 300_000
 """More than are asked for in all turns together."""
 _SKEW = 0.99
@@ -47,55 +51,89 @@ class Ground:
         return Draws(_file("ids"), first * (len(self.ids[0]) + 1), count)
 
     def words(self, name: str, turn: int, turns: int) -> Draws:
-        """Words for one of `turns` turns: all, from another one on in each; of usernames others in each."""
+        """Words or a few ids for one of `turns` turns: all, from another on in each; of usernames others in each."""
         if name == "usernames":
             count = len(self.usernames) // turns
             offset = sum(len(word) + 1 for word in self.usernames[: turn * count])
             return Draws(_file(name), offset, count)
-        words = COMMON_WORDS if name == "common words" else self.rare_words
-        return Draws(_file(name), 0, len(words), turn * len(words) // turns)
+        count = len(dict(self._lists())[name])
+        return Draws(_file(name), 0, count, turn * count // turns)
 
     def write_draws(self, ids: int) -> None:
         """Write the files that draws are taken from, `ids` of them zipf-like."""
         chance = random.Random(1)
         weights = itertools.accumulate((rank + 1) ** -_SKEW for rank in range(len(self.ids)))
         drawn = chance.choices(self.ids, cum_weights=list(weights), k=ids)
-        for name, lines in (
-            ("ids", drawn),
-            ("common words", COMMON_WORDS),
-            ("rare words", self.rare_words),
-            ("usernames", self.usernames),
-        ):
+        for name, lines in (("ids", drawn), *self._lists()):
             _file(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def _lists(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """What is drawn by its place."""
+        yield "few ids", self.ids[:_FEW]
+        yield "common words", COMMON_WORDS
+        yield "rare words", self.rare_words
+        yield "usernames", self.usernames
 
 
 @contextmanager
-def ground(running: Servers, users: int) -> Iterator[Ground]:
-    """Copy the seeded database, add the tables of the references, and drop the copy at the end."""
+def ground(running: Servers, users: int, *, keep: bool) -> Iterator[Ground]:
+    """Copy the seeded database, add the tables of the references, and drop the copy at the end.
+
+    `keep`: leave the copy there for the next run that is to keep it, with all that was written.
+    """
     name = f"speed_{users}"
     seeded = urlsplit(database(running.postgres, People(users)))
     url = seeded._replace(path=f"/{name}").geturl()
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with psycopg.connect(running.postgres.url, autocommit=True) as connection:
-        connection.execute(drop)
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(seeded.path[1:])))
+        wanted = (
+            f"{_comment(connection, seeded.path[1:])}, tables {hashlib.sha256(_TABLES.read_bytes()).hexdigest()[:16]}"
+        )
+        if not keep or _comment(connection, name) != wanted:
+            _copy(connection, seeded.path[1:], name)
+            _add_tables(url)
+            connection.execute(
+                sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(wanted))
+            )
     try:
-        sys.stderr.write("Making the tables of the references\n")
-        yield _laid(url)
+        yield _drawn(url)
     finally:
-        with psycopg.connect(running.postgres.url, autocommit=True) as connection:
-            connection.execute(drop)
+        if not keep:
+            with psycopg.connect(running.postgres.url, autocommit=True) as connection:
+                _drop(connection, name)
 
 
-def _laid(url: str) -> Ground:
+def _comment(connection: psycopg.Connection, name: str) -> str | None:
+    found = connection.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    return found[0] if found else None
+
+
+def _copy(connection: psycopg.Connection, seeded: str, name: str) -> None:
+    _drop(connection, name)
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+    connection.execute(copy.format(sql.Identifier(name), sql.Identifier(seeded)))
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _add_tables(url: str) -> None:
+    sys.stderr.write("Making the tables of the references\n")
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute((REFERENCES / "tables.sql").read_bytes())
+        connection.execute(_TABLES.read_bytes())
         for name in ("plain_users", "searchable_users"):
             connection.execute(f"VACUUM ANALYZE {name}")
         connection.execute("CHECKPOINT")
+
+
+def _drawn(url: str) -> Ground:
+    with psycopg.connect(url, autocommit=True) as connection:
         # By digest: who is wanted most has nothing to do with age.
-        ids = connection.execute("SELECT id::text FROM plain_users ORDER BY md5(id::text)").fetchall()
+        ids = connection.execute(
+            "SELECT id::text FROM plain_users WHERE created_at <= %s ORDER BY md5(id::text)", [NOW]
+        ).fetchall()
         rare = connection.execute(
             "SELECT DISTINCT lower(split_part(name, ' ', 3)) FROM plain_users"
             r" WHERE name ~ '^\w+ \w+ [A-Z][a-z]{7}$'"

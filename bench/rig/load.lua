@@ -4,7 +4,9 @@
 --   header NAME VALUE
 --   draws FILE OFFSET COUNT START  that many lines from that byte on, over and over, but first the one after START
 --   stem TEXT                      what @new begins with
---   request METHOD PATH BODY       @line is the next draw, @new a text that never came before
+--   request METHOD PATH BODY AUTHORIZATION
+--                                  @line is the next draw, @new a text that never came before; AUTHORIZATION: the value
+--                                  of that header, if it is not that of all requests
 
 local headers, requests, draws = {}, {}, {}
 local stem, drawn, made, asked = "", 0, 0, 0
@@ -29,7 +31,7 @@ local readers = {
    header = function(name, value) headers[name] = value end,
    draws = function(path, ...) read_draws(path, numbers(...)) end,
    stem = function(text) stem = text end,
-   request = function(method, path, body) requests[#requests + 1] = { method, path, body } end,
+   request = function(...) requests[#requests + 1] = { ... } end,
 }
 
 local function next_line()
@@ -42,8 +44,17 @@ local function next_new()
    return stem .. made
 end
 
+local function admitted(authorization)
+   if authorization == "" then return headers end
+   local own = {}
+   for name, value in pairs(headers) do own[name] = value end
+   own["Authorization"] = authorization
+   return own
+end
+
 -- A request without a body is formatted once, and cut where the draw goes in.
-local function prepared(method, path, body)
+local function prepared(method, path, body, authorization)
+   local headers = admitted(authorization)
    if body ~= "" then
       return function()
          local new = next_new()

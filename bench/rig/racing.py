@@ -5,73 +5,141 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 
-from rig.contenders import Contender, Running
+from rig.api import create_token, sign_in
+from rig.contenders import Contender, Running, serving
 from rig.driving import Draws, Load, Turn, drive
 from rig.ground import Ground
+from rig.transactions import transactions
 from rig.workloads import Workload, request
 
 _IDS_PER_S = 40_000
 """Ids that are kept ready for a second of a turn: when they are used up, they come again."""
-_WARM_UP_S = {"ids": 20}
-"""By what is drawn: of users that are wanted zipf-like it takes so long until those who are wanted often are known."""
-_SHORT_WARM_UP_S = 3
+_PIECE_S = 20
+"""The longest warming up in one piece: wrk keeps the ids of a turn in memory."""
+_OTHERS_WARM_UP_S = 3
+_HIT_RATIO_S = 10
 
 Results = dict[Workload, dict[Contender, Turn]]
 
 
 @dataclass(frozen=True)
 class Race:
-    """How it is run: `rounds` that count, of `seconds` each."""
+    """How it is run: `rounds` that count, of `seconds` each. `settings` are those that contenders were started with."""
 
     contenders: Sequence[Running]
     ground: Ground
+    settings: dict[str, str]
     database_pids: Sequence[int]
     rounds: int
     seconds: int
+    hit_ratios: dict[Workload, float] = field(default_factory=dict)
+    """Filled by `run`: of the workloads that have one, the share of answers that took no transaction."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _chance: random.Random = field(default_factory=lambda: random.Random(1))
+    _stem: str = field(default_factory=lambda: f"{int(time.time()):x}")
 
     def run(self, workloads: Sequence[Workload]) -> Results:
         """Medians of the rounds. Raises: SystemExit"""
-        with_ids = [workload for workload in workloads if workload.draws == "ids"]
-        self.ground.write_draws(len(with_ids) * self._ids_of_one)
-        chance, numbers = random.Random(1), itertools.count()
-        results: Results = {}
-        for workload in workloads:
-            began = time.monotonic()
-            running = [contender for contender in self.contenders if contender.kind in workload.contenders]
-            turns: dict[Contender, list[Turn]] = {contender.kind: [] for contender in running}
-            for number in range(-1, self.rounds):
-                draws = self._draws(workload, with_ids, number + 1)
-                for contender in chance.sample(running, len(running)):
-                    load = self._load(workload, contender, draws, next(numbers), warm_up=number < 0)
-                    turns[contender.kind].append(drive(contender, load, self.database_pids))
-            results[workload] = {kind: _median(of[1:]) for kind, of in turns.items()}
-            sys.stderr.write(f"{workload.title}: {time.monotonic() - began:.0f} s\n")
-        return results
+        lengths = {workload: self._ids_of(workload) for workload in workloads}
+        self.ground.write_draws(sum(lengths.values()))
+        offsets = itertools.accumulate(lengths.values(), initial=0)
+        return {
+            workload: self._run(_Draws(self, workload, first))
+            for workload, first in zip(workloads, offsets, strict=False)
+        }
 
-    @property
-    def _ids_of_one(self) -> int:
-        """Of one workload: those of its warming up, then those of its rounds."""
-        return (_WARM_UP_S["ids"] + self.rounds * self.seconds) * _IDS_PER_S
+    def _run(self, draws: "_Draws") -> dict[Contender, Turn]:
+        workload, began = draws.workload, time.monotonic()
+        running = [contender for contender in self.contenders if contender.kind in workload.contenders]
+        tokens = {one.kind: _tokens(one, workload) for one in running}
+        if not workload.after_start_s:
+            self._warm_up(draws, running, tokens)
+        turns: dict[Contender, list[Turn]] = {contender.kind: [] for contender in running}
+        seconds = workload.after_start_s or self.seconds
+        for _ in range(self.rounds):
+            drawn = draws.take(seconds)
+            for contender in self._chance.sample(running, len(running)):
+                turns[contender.kind].append(self._turn(workload, contender, drawn, seconds, tokens[contender.kind]))
+        if workload.has_hit_ratio:
+            ours = next(contender for contender in running if contender.kind.is_ours)
+            before = transactions(self.ground.url)
+            turn = self._turn(workload, ours, draws.take(_HIT_RATIO_S), _HIT_RATIO_S, tokens[ours.kind])
+            taken = transactions(self.ground.url) - before
+            self.hit_ratios[workload] = 1 - taken / (turn.per_s * _HIT_RATIO_S)
+        sys.stderr.write(f"{workload.title}: {time.monotonic() - began:.0f} s\n")
+        return {kind: _median(of) for kind, of in turns.items()}
 
-    def _draws(self, workload: Workload, with_ids: list[Workload], turn: int) -> Draws | None:
-        """The same for all contenders of a round, other ones in each round of each workload. Turn 0 warms up."""
-        if workload.draws is None:
-            return None
-        if workload not in with_ids:
-            return self.ground.words(workload.draws, turn, self.rounds + 1)
-        before_s = _WARM_UP_S["ids"] + (turn - 1) * self.seconds if turn else 0
-        first = with_ids.index(workload) * self._ids_of_one + before_s * _IDS_PER_S
-        return self.ground.ids_from(first, (self.seconds if turn else _WARM_UP_S["ids"]) * _IDS_PER_S)
+    def _warm_up(self, draws: "_Draws", running: Sequence[Running], tokens: "_Tokens") -> None:
+        """Ours for as long as the workload says, in pieces; nobody else keeps answers."""
+        others = draws.take(_OTHERS_WARM_UP_S)
+        for contender in running:
+            if not contender.kind.is_ours:
+                self._turn(draws.workload, contender, others, _OTHERS_WARM_UP_S, ())
+        for seconds in _pieces(draws.workload.warm_up_s):
+            drawn = draws.take(seconds)
+            for contender in running:
+                if contender.kind.is_ours:
+                    self._turn(draws.workload, contender, drawn, seconds, tokens[contender.kind])
 
-    def _load(self, workload: Workload, contender: Running, draws: Draws | None, number: int, *, warm_up: bool) -> Load:
+    def _turn(
+        self, workload: Workload, contender: Running, draws: Draws | None, seconds: int, tokens: "_Headers"
+    ) -> Turn:
         requests = tuple(request(contender.kind, kind) for kind in workload.kinds)
-        warm_up_s = _WARM_UP_S.get(workload.draws or "", _SHORT_WARM_UP_S)
-        seconds = warm_up_s if warm_up else self.seconds
-        return Load(requests, draws, workload.connections, seconds, f"{workload.key}-{number}-")
+        stem = f"{workload.key}-{self._stem}-{next(self._numbers)}-"
+        load = Load(requests, draws, workload.connections, seconds, stem, tokens)
+        if not workload.after_start_s:
+            return drive(contender, load, self.database_pids)
+        with serving(contender.kind, self.settings, "", contender.headers) as started:
+            return drive(started, load, self.database_pids)
+
+    def _ids_of(self, workload: Workload) -> int:
+        """How many ids all turns of a workload take."""
+        if workload.draws != "ids":
+            return 0
+        of_rounds = self.rounds * (workload.after_start_s or self.seconds)
+        return (_OTHERS_WARM_UP_S + workload.warm_up_s + of_rounds + _HIT_RATIO_S) * _IDS_PER_S
+
+
+_Headers = tuple[dict[str, str], ...]
+_Tokens = dict[Contender, _Headers]
+
+
+class _Draws:
+    """What the turns of a workload are filled in with: the same for all contenders of a round, then others."""
+
+    def __init__(self, race: Race, workload: Workload, first_id: int) -> None:
+        self.workload = workload
+        self._race, self._next_id, self._turn = race, first_id, 0
+        # One for the others' warming up.
+        self._turns = race.rounds + 1 + len(_pieces(workload.warm_up_s))
+
+    def take(self, seconds: int) -> Draws | None:
+        """For one turn of so many seconds."""
+        if self.workload.draws is None:
+            return None
+        if self.workload.draws != "ids":
+            self._turn += 1
+            return self._race.ground.words(self.workload.draws, self._turn - 1, self._turns)
+        drawn = self._race.ground.ids_from(self._next_id, seconds * _IDS_PER_S)
+        self._next_id += seconds * _IDS_PER_S
+        return drawn
+
+
+def _pieces(seconds: int) -> list[int]:
+    whole, rest = divmod(seconds, _PIECE_S)
+    return [_PIECE_S] * whole + ([rest] if rest else [])
+
+
+def _tokens(contender: Running, workload: Workload) -> _Headers:
+    """Empty: the one that the contender is always asked with."""
+    if workload.tokens == 1 or not contender.kind.is_ours:
+        return ()
+    session = sign_in(contender.port)
+    return tuple(create_token(contender.port, session, f"bench {number}") for number in range(workload.tokens))
 
 
 def _median(turns: Sequence[Turn]) -> Turn:
-    return Turn(*(statistics.median(getattr(turn, field.name) for turn in turns) for field in fields(Turn)))
+    return Turn(*(statistics.median(getattr(turn, one.name) for turn in turns) for one in fields(Turn)))

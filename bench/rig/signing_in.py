@@ -18,6 +18,7 @@ from rig.usage import cpu_s
 
 GOAL = 1.1
 _PASSWORD = "correct horse battery staple"  # noqa: S105 - of accounts that live as long as this run
+_RUN = int(time.time())
 _ACCOUNTS = 10
 _EACH = 8
 """Attempts on an account: an hour allows it a hundred. Each comes from an address of its own, which is limited, too."""
@@ -85,4 +86,4 @@ def _sign_in(client: http.client.HTTPConnection, number: int) -> None:
 
 
 def _email(number: int) -> str:
-    return f"signing-in-{number}@example.org"
+    return f"signing-in-{_RUN}-{number}@example.org"

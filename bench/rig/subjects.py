@@ -52,7 +52,8 @@ class Servers:
 @contextmanager
 def servers(version: int, shared_buffers: str) -> Iterator[Servers]:
     """Run a durable PostgreSQL and a Redis on the kept data."""
-    settings = {"shared_buffers": shared_buffers, "max_wal_size": "4GB"}
+    # The contenders of speed.py have nearly two hundred connections together.
+    settings = {"shared_buffers": shared_buffers, "max_wal_size": "4GB", "max_connections": "300"}
     postgres = Postgres(DATA / f"postgres-{version}", version, settings=settings)
     with postgres, Redis(DATA / "redis") as redis:
         yield Servers(postgres, redis)

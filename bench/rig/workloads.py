@@ -1,15 +1,27 @@
 """The workloads of bench/speed.py: what is asked, of whom, and the goals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rig.contenders import ASYNCPG, BARE, FASTIFY, NAIVE, OURS, TEMPLATE, Contender
+from rig.contenders import (
+    ASYNCPG,
+    FASTIFY,
+    FASTIFY_MANY,
+    NAIVE,
+    NAIVE_MANY,
+    OURS,
+    OURS_MANY,
+    POCKETBASE,
+    TEMPLATE,
+    Contender,
+)
 
 _MIXED = (
     *("create", "one", "one", "one", "one", "page", "one", "one", "one", "one"),
     *("change", "one", "one", "one", "one", "page", "one", "one", "one", "one"),
 )
 _MANY, _FEW = 32, 8
+_SHORT_S = 3
 
 
 @dataclass(frozen=True)
@@ -25,54 +37,146 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class CpuBound:
+    """The CPU time of our service for a request is at most `most_us`; `aim_us` is what it should be."""
+
+    most_us: int
+    aim_us: int
+
+    def __str__(self) -> str:
+        """As the table of goals says it."""
+        return f"{self.most_us} CPU µs at most, aim {self.aim_us}"
+
+
+@dataclass(frozen=True)
 class Workload:
-    """`kinds` are asked in turn over `connections`; `draws` names what they are filled in with."""
+    """`kinds` are asked in turn over `connections`; `draws` names what they are filled in with.
+
+    `contenders`: ours first. `warm_up_s`: of ours, before the first round. `tokens`: how many clients of ours there
+    are. `after_start_s`: each turn is the first seconds of a service that was just started; 0: it has run for a while.
+    `has_hit_ratio`: how many of our answers took no transaction of PostgreSQL is measured as well.
+    """
 
     key: str
     title: str
     kinds: tuple[str, ...]
     draws: str | None
     contenders: Sequence[Contender]
-    goals: Sequence[Goal]
+    goals: Sequence[Goal] = ()
+    cpu: CpuBound | None = None
     connections: int = _MANY
+    warm_up_s: int = _SHORT_S
+    tokens: int = 1
+    after_start_s: int = 0
+    has_hit_ratio: bool = False
 
 
-_ALL = (OURS, NAIVE, TEMPLATE, ASYNCPG, FASTIFY)
-# The template has no search.
+_WRITING = (OURS, NAIVE, TEMPLATE, ASYNCPG, FASTIFY)
+_ALL = (*_WRITING, POCKETBASE)
+# The template has no search, PocketBase none by an index.
 _SEARCHING = (OURS, NAIVE, ASYNCPG, FASTIFY)
+LONG_WARM_UP_S = 120
 
 WORKLOADS = (
+    Workload("one", "GET one user, all in memory", ("one",), "few ids", _ALL, (Goal(15, NAIVE), Goal(2, FASTIFY))),
     Workload(
-        "one",
+        "zipf",
         "GET one user, zipf-like",
         ("one",),
         "ids",
-        (*_ALL, BARE),
-        (Goal(12, NAIVE), Goal(2, FASTIFY), Goal(2 / 3, BARE)),
+        (OURS, NAIVE, FASTIFY, POCKETBASE),
+        (Goal(12, NAIVE), Goal(1.5, FASTIFY)),
+        warm_up_s=LONG_WARM_UP_S,
+        has_hit_ratio=True,
     ),
-    Workload("page", "GET a page of 50", ("page",), None, _ALL, (Goal(5, NAIVE), Goal(1.2, FASTIFY))),
+    Workload(
+        "tokens",
+        "GET one user, zipf-like, 100 tokens",
+        ("one",),
+        "ids",
+        (OURS, NAIVE, FASTIFY),
+        warm_up_s=20,
+        tokens=100,
+        has_hit_ratio=True,
+    ),
+    Workload(
+        "start",
+        "GET one user, zipf-like, first 10 s",
+        ("one",),
+        "ids",
+        (OURS, FASTIFY, POCKETBASE),
+        (Goal(0.8, POCKETBASE),),
+        after_start_s=10,
+    ),
+    Workload("page", "GET a page of 50", ("page",), None, _ALL, (Goal(10, NAIVE), Goal(2, FASTIFY))),
     Workload(
         "search",
         "search, first page, common words",
         ("search",),
         "common words",
         _SEARCHING,
-        (Goal(5, NAIVE), Goal(1.2, FASTIFY)),
+        (Goal(30, NAIVE), Goal(4, FASTIFY)),
     ),
+    # A search takes the exercise's code most of a second: more at once would only wait.
     Workload(
         "rare",
         "search, first page, rare words",
         ("search",),
         "rare words",
         _SEARCHING,
-        (Goal(5, NAIVE), Goal(1.2, FASTIFY)),
-        # One takes the exercise's code most of a second: more at once would only wait.
-        _FEW,
+        (Goal(0.75, FASTIFY),),
+        connections=_FEW,
     ),
-    Workload("once", "search, first page, each word once", ("search",), "usernames", _SEARCHING, (), _FEW),
-    Workload("create", "POST, durable", ("create",), None, _ALL, (Goal(3, NAIVE),)),
-    Workload("mixed", "90 % reads, 10 % writes", _MIXED, "ids", _ALL, (Goal(6, NAIVE), Goal(1.2, FASTIFY))),
+    Workload(
+        "once",
+        "search, first page, each word once",
+        ("search",),
+        "usernames",
+        _SEARCHING,
+        (Goal(0.5, FASTIFY),),
+        CpuBound(430, 250),
+        connections=_FEW,
+    ),
+    Workload(
+        "create",
+        "POST, durable",
+        ("create",),
+        None,
+        _WRITING,
+        (Goal(3, NAIVE), Goal(0.35, FASTIFY)),
+        CpuBound(600, 400),
+    ),
+    Workload(
+        "create6",
+        "POST, durable, 6 workers",
+        ("create",),
+        None,
+        (OURS_MANY, NAIVE_MANY, FASTIFY_MANY),
+        (Goal(3, NAIVE_MANY), Goal(0.35, FASTIFY_MANY)),
+    ),
+    Workload(
+        "mixed", "90 % reads, 10 % writes", _MIXED, "ids", _WRITING, (Goal(6, NAIVE), Goal(1.1, FASTIFY)), warm_up_s=20
+    ),
 )
+
+
+def chosen(keys: Sequence[str] | None, against: Sequence[str] | None, longest_warm_up_s: int) -> list[Workload]:
+    """The workloads of these keys, with ours and the contenders of these names. None: all."""
+    return [
+        replace(
+            workload,
+            contenders=tuple(one for one in workload.contenders if one.is_ours or not against or _name(one) in against),
+            goals=tuple(goal for goal in workload.goals if not against or _name(goal.other) in against),
+            warm_up_s=min(workload.warm_up_s, longest_warm_up_s),
+        )
+        for workload in WORKLOADS
+        if not keys or workload.key in keys
+    ]
+
+
+def _name(contender: Contender) -> str:
+    """Without the number of workers."""
+    return contender.name.partition(" ")[0]
 
 
 def request(contender: Contender, kind: str) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ const cluster = require('node:cluster')
 const fastify = require('fastify')
 const { Pool } = require('pg')
 
-const WORKERS = 2
+const WORKERS = Number(process.env.WORKERS ?? 2)
 const FIELDS = 'id, username, email, name, role, active, attributes, version, created_at, updated_at'
 const page = (where) => `SELECT coalesce(json_agg(u), '[]')::text AS body FROM (
   SELECT ${FIELDS} FROM searchable_users ${where} ORDER BY created_at, id LIMIT 50) AS u`
