@@ -81,8 +81,10 @@ class Visitors:
         """What went wrong so far and was not expected."""
         for page in self._pages():
             # What the page has said by now has arrived once it has answered.
-            with suppress(Error):
+            try:
                 page.evaluate("0")
+            except Error as error:
+                self._faults.append(f"{page.url} does not answer: {error}")
         return [fault for fault in self._faults if not any(re.search(pattern, fault) for pattern in self._allowed)]
 
     def keep_pictures(self) -> list[Path]:

@@ -31,8 +31,9 @@ def _wakes(service: Service) -> int:
     """How often threads of the service have waited for something: each time that one is woken, it waits once more."""
     launcher, found = psutil.Process(service.process.pid), 0
     for process in [launcher, *launcher.children(recursive=True)]:
-        for status in Path(f"/proc/{process.pid}/task").glob("*/status"):
-            found += int(status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        # Not by glob, which finds nothing where it may not look.
+        for thread in Path(f"/proc/{process.pid}/task").iterdir():
+            found += int((thread / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
     return found
 
 

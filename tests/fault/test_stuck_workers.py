@@ -90,7 +90,7 @@ def _workers(service: Service) -> list[psutil.Process]:
     """The children of the launcher that listen on its port."""
     found = []
     for child in psutil.Process(service.process.pid).children():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.NoSuchProcess):
             if any(one.laddr.port == service.port for one in child.net_connections("tcp") if one.status == "LISTEN"):
                 found.append(child)
     return found
