@@ -33,6 +33,7 @@ from app.infra.link import Link
 from app.infra.memory import Memory
 from app.infra.postgres import (
     LOCK_WAIT_MS,
+    MARK,
     DeadlineConnection,
     Statement,
     as_texts,
@@ -226,10 +227,12 @@ def asked_within(connection: Connection, statement: Statement, *values: object) 
 def writing(key: Hashable | None = None) -> Iterator[Connection]:
     """One transaction, committed when the block ends and rolled back when it raises. Raises: Unavailable
 
+    It is marked as ours, so whoever changes users or tokens in it has to write the history.
     `key`: what it changes, such as the id of a user; those of one key take turns before they take a connection.
     """
     held = resources()
     with held.write_turns.turn(key), _translated(held), held.engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT {MARK}")
         yield connection
 
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, cast
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, MetaData, Table, func, text
 from sqlalchemy.dialects.postgresql import JSON, TSVECTOR
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TIMESTAMP, BigInteger, LargeBinary, Text
+from sqlalchemy.types import TIMESTAMP, BigInteger, LargeBinary, Text, UserDefinedType
 
 ROLES = ("member", "viewer", "editor", "admin")
 
@@ -33,10 +34,27 @@ ADMINISTRATOR = "role = 'admin' AND active AND deleted_at IS NULL AND password_h
 ABOVE_MEMBER = "role <> 'member'"
 """Roles that few users have, as SQL: of these, each sort has an index of its own for each role."""
 
+NO_XID = "3"
+"""The xid of entries that change no cached answer. No transaction has it."""
+
 _PENDING_KB = 64
 
 _LIVE = text("deleted_at IS NULL")
 _TRASHED = text("deleted_at IS NOT NULL")
+
+
+class XID8(UserDefinedType[str]):
+    """PostgreSQL's xid8, the id of a transaction, which SQLAlchemy does not know."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """The type as SQL names it."""
+        return "xid8"
+
+
+# So that `flask db check` can compare it.
+ischema_names["xid8"] = XID8
 
 
 class Base(DeclarativeBase):
@@ -142,13 +160,20 @@ class Identifier(Base):
 
 
 class HistoryEntry(Base):
-    """One change of one user: who, when, from where, and each field before and after."""
+    """One change of one user: who, when, from where, and each field before and after.
+
+    Our statements write their entries themselves; triggers on users and tokens write those of all other SQL. An entry
+    without a user stands for all users: a TRUNCATE, or a statement that changed more than 1,000 rows.
+    """
 
     __tablename__ = "history"
-    __table_args__ = (Index("history_by_user", "user_id", text("id DESC")),)
+    __table_args__ = (
+        Index("history_by_user", "user_id", text("id DESC")),
+        Index("history_by_xid", "xid", postgresql_where=text("xid > '3'")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    user_id: Mapped[uuid.UUID]
+    user_id: Mapped[uuid.UUID | None]
     version: Mapped[int]
     at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
     action: Mapped[str] = mapped_column(Text)
@@ -157,6 +182,8 @@ class HistoryEntry(Base):
     agent: Mapped[str | None] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
     changes: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    # The transaction of the change; NO_XID where no cached answer depends on the entry.
+    xid: Mapped[str] = mapped_column(XID8, server_default=text("pg_current_xact_id()"))
 
 
 class IdempotencyKey(Base):

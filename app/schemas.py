@@ -171,7 +171,8 @@ class HistoryEntry(BaseModel):
         "sign_in_locked", "unlocked", "session_ended", "sessions_ended", "token_created", "token_revoked",
     ]  # fmt: skip
     actor: str | None = Field(
-        description="user:<id>, token:<id> user:<id>, or a command; null in open mode and before signing in"
+        description="user:<id>, token:<id> user:<id>, a command, or sql:<role of PostgreSQL>;"
+        " null in open mode and before signing in"
     )
     address: str | None
     agent: str | None

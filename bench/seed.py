@@ -60,9 +60,9 @@ def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
 @contextmanager
 def _without_triggers(connection: psycopg.Connection) -> Iterator[None]:
     """Keep the identifiers of all users by one statement instead of row by row."""
-    connection.execute("ALTER TABLE users DISABLE TRIGGER USER")
+    connection.execute("ALTER TABLE users DISABLE TRIGGER users_identifiers_added")
     yield
-    connection.execute("ALTER TABLE users ENABLE TRIGGER USER")
+    connection.execute("ALTER TABLE users ENABLE TRIGGER users_identifiers_added")
     connection.execute(
         "INSERT INTO identifiers (key, user_id)"
         " SELECT email_key, id FROM users WHERE deleted_at IS NULL AND email_key IS NOT NULL"

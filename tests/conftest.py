@@ -27,6 +27,8 @@ from tests.support.service_process import Service
 
 BEGAN_S = pytest.StashKey[float]()
 POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
+INTERNAL = "-c fullstack_app.internal=yes"
+"""Options of a connection whose changes the history does not record, as those of the service."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -100,7 +102,7 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
     held = app.extensions["fullstack"]
 
     def clear() -> None:
-        with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as connection:
             connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()

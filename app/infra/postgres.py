@@ -35,6 +35,8 @@ _SESSION = {
     # What is written here is told to all who keep it, by us: see infra.watch.
     "fullstack_app.tells": "yes",
 }
+MARK = "mark_internal_change()"
+"""SQL that marks its transaction as ours: we write its history ourselves, and the triggers leave it to us."""
 _CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5
 _PARAMETER = re.compile(r"%\((\w+)\)s((?:::\w+)?)")

@@ -1,6 +1,7 @@
 """How Alembic reaches the database: on a connection of its own, under an advisory lock."""
 
 import functools
+import time
 
 import psycopg
 from alembic import context
@@ -11,10 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app.extensions import resources
 from app.models import Base
-from app.services import database_role
+from app.services import change_log, database_role
 
 # Any number, as long as it is ours: replicas that start at once take turns by it.
 _LOCK = 5_000_16_08_2026
+_LOCK_POLL_S = 0.1
 
 
 def _conninfo() -> str:
@@ -31,14 +33,26 @@ def _run() -> None:
     connect = functools.partial(psycopg.connect, _conninfo())
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
     with _connected(engine) as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-        connection.commit()
-        context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+        _lock(connection)
+        # Each revision is committed by itself: one that builds an index concurrently has no transaction.
+        context.configure(
+            connection=connection, target_metadata=Base.metadata, compare_type=True, transaction_per_migration=True
+        )
         with context.begin_transaction():
             context.run_migrations()
     if "conninfo" not in context.config.attributes:
         # `flask db`: the start does so itself.
         resources().state.as_role = database_role.set_up(resources().settings)
+        # Not by the start, which would wait for it.
+        change_log.reset_future_xids(_conninfo())
+
+
+def _lock(connection: Connection) -> None:
+    """Wait for the lock without a transaction: an index that is built concurrently waits for all transactions."""
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+        connection.rollback()
+        time.sleep(_LOCK_POLL_S)
+    connection.commit()
 
 
 def _connected(engine: Engine) -> Connection:

@@ -20,7 +20,8 @@ log = structlog.get_logger(__name__)
 # Any number, as long as it is ours: replicas that start at once take turns by it.
 _LOCK = 5_000_23_29_2026
 _CONNECT_TIMEOUT_S = 3
-_FUNCTION = "gin_clean_pending_list_of_users()"
+_FUNCTIONS = ("gin_clean_pending_list_of_users()", "mark_internal_change()")
+_TRIGGER_FUNCTIONS = ("record_external_user_change()", "record_external_token_change()")
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
 _MAY_MORE = (
     "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
@@ -49,10 +50,15 @@ def set_up(settings: Settings) -> bool:
 
     If not, the log says why, and the service works as the owner of the tables.
     """
-    if settings.database_role == settings.database_parameters.get("user"):
-        return False
+    is_owner = settings.database_role == settings.database_parameters.get("user")
     try:
         with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as owner:
+            owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            _revoke(owner)
+            if is_owner:
+                return False
+            # Kept, whatever becomes of the role.
+            owner.commit()
             owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             logs_in = _make(owner, settings)
             _grant(owner, settings.database_role)
@@ -105,8 +111,16 @@ def _grant(owner: psycopg.Connection[Any], role: str) -> None:
         if _holds(owner, "to_regclass(%s) IS NOT NULL", table):
             names["table"] = sql.Identifier(table)
             owner.execute(sql.SQL(f"GRANT {rights} ON {{table}} TO {{role}}").format(**names))
-    if _holds(owner, "to_regprocedure(%s) IS NOT NULL", _FUNCTION):
-        owner.execute(sql.SQL(f"GRANT EXECUTE ON FUNCTION {_FUNCTION} TO {{role}}").format(**names))
+    for function in _FUNCTIONS:
+        if _holds(owner, "to_regprocedure(%s) IS NOT NULL", function):
+            owner.execute(sql.SQL(f"GRANT EXECUTE ON FUNCTION {function} TO {{role}}").format(**names))
+
+
+def _revoke(owner: psycopg.Connection[Any]) -> None:
+    """Take from PUBLIC the functions that are the service's alone: a restored dump may have no rights in it."""
+    for function in (*_FUNCTIONS, *_TRIGGER_FUNCTIONS):
+        if _holds(owner, "has_function_privilege('public', to_regprocedure(%s), 'EXECUTE')", function):
+            owner.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
 
 
 def _holds(owner: psycopg.Connection[Any], condition: str, value: str) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import cast as sql_cast
 
 from app.errors import N_, NotFound
 from app.extensions import asked, reading
-from app.models import HistoryEntry, table_of
+from app.models import NO_XID, HistoryEntry, table_of
 from app.services import cursors
 from app.services.authority import OPEN, Actor
 from app.services.cursors import Position
@@ -81,6 +81,11 @@ def record(
 ) -> None:
     """Write one entry in the transaction of the change."""
     connection.execute(insert(_history), _values(caller, action, (user_id, version, changes or [])))
+
+
+def record_event(connection: Connection, caller: Caller, user_id: uuid.UUID, version: int, action: str) -> None:
+    """Write one entry of something that changes nothing, in the transaction of `connection`."""
+    connection.execute(insert(_history), {**_values(caller, action, (user_id, version, [])), "xid": NO_XID})
 
 
 def note(caller: Caller, user_id: uuid.UUID, version: int, action: str) -> None:

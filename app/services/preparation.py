@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.errors import StartError
-from app.services import database_role
+from app.services import change_log, database_role
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +30,7 @@ def prepare(settings: Settings) -> bool:
     """
     wait_for_database(settings)
     _migrate(settings)
+    _check(settings)
     return database_role.set_up(settings)
 
 
@@ -88,6 +89,15 @@ def _migrate(settings: Settings) -> None:
     except CommandError as error:
         raise StartError(f"The database could not be migrated: {error}") from None
     log.info("migrated", newest=newest, s=round(time.monotonic() - began, 2))
+
+
+def _check(settings: Settings) -> None:
+    """Raises: StartError"""
+    try:
+        with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+            change_log.require_index(connection)
+    except psycopg.Error as error:
+        raise StartError(f"The database could not be checked: {_cause(error)}.") from None
 
 
 def _alembic(settings: Settings) -> Config:

@@ -133,7 +133,7 @@ def unlock(user_id: uuid.UUID, caller: Caller) -> None:
         if version is None:
             raise NotFound(N_("There is no such user."))
         limiting.unlock(user_id.hex, history.origins_of_failures(connection, user_id))
-        history.record(connection, caller, user_id, version, "unlocked")
+        history.record_event(connection, caller, user_id, version, "unlocked")
 
 
 def _counted(user: _Known | None, offered: SignIn, caller: Caller) -> list[str]:

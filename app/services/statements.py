@@ -3,9 +3,9 @@
 Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_statements_*.py hold one against the other.
 """
 
-from app.infra.postgres import Statement
+from app.infra.postgres import MARK, Statement
 from app.infra.watch import CHANNEL
-from app.models import ROLES
+from app.models import NO_XID, ROLES
 
 _ENTRY = "user_id, version, action, actor, address, agent, request_id, changes"
 
@@ -48,8 +48,8 @@ TOKEN_NOW = Statement(
 
 # A token that somebody has locked is noted the next time, so that no request waits for it.
 TOKEN_USED = Statement(
-    "UPDATE tokens SET last_used_at = now() WHERE id = (SELECT id FROM tokens WHERE id = $1"
-    " AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED)",
+    f"UPDATE tokens SET last_used_at = now() FROM (SELECT {MARK}) AS marked WHERE id = (SELECT id FROM tokens"
+    " WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED)",
     "token_used",
 )
 """Of an id: note that the token was used, at most once a minute."""
@@ -68,7 +68,7 @@ WHO_BY_EMAIL = Statement(f"{_WHO} email_key = $1", "who_by_email")
 TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', $1)", "told")
 """Of the number of this host: let all others forget what they keep, where Redis could not tell them."""
 
-NOTED = Statement(f"INSERT INTO history ({_ENTRY}) VALUES ($1, $2, $3, $4, $5, $6, $7, '[]')", "noted")
+NOTED = Statement(f"INSERT INTO history ({_ENTRY}, xid) VALUES ($1, $2, $3, $4, $5, $6, $7, '[]', '{NO_XID}')", "noted")
 """An entry of the history that changes nothing."""
 
 _ORIGIN = "actor text, address text, agent text, request_id text, changes json"
@@ -95,7 +95,7 @@ _STILL_GOOD = f"""
 _DRAFTS = f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS words
-  FROM (SELECT set_config('lock_timeout', $2, true)) AS patience,
+  FROM (SELECT set_config('lock_timeout', $2, true), {MARK}) AS patience,
     json_to_recordset($1::json) AS d(
       id uuid, {_FIELDS}, role text, active boolean, password_hash text, was text, lexemes text[], {_ORIGIN}, {_CLAIM})
   WHERE token IS NULL OR EXISTS ({_STILL_GOOD})

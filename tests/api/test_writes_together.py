@@ -207,7 +207,7 @@ def test_a_right_that_was_lost_unheard_writes_nothing(
     token = people.token(ada)
     program = people.bearing(token["token"])
     assert [program.get(path).status_code for path in (f"/users/{bob['id']}", "/me")] == [200, 200]
-    database.execute("SET fullstack_app.tells = yes")
+    database.execute("SET fullstack_app.tells = yes; SET fullstack_app.internal = yes")
     sql, status = LOST[lost]
     before = counts(database)
     database.execute(sql, {"token": token["id"], "user": ada["id"]})
@@ -230,7 +230,7 @@ def test_who_lost_a_right_takes_nobody_along(
     programs = [people.token(user) for user in editors]
     doors = [people.bearing(token["token"]) for token in programs]
     assert [door.get("/me").status_code for door in doors] == [200] * 4
-    database.execute("SET fullstack_app.tells = yes")
+    database.execute("SET fullstack_app.tells = yes; SET fullstack_app.internal = yes")
     database.execute("DELETE FROM tokens WHERE id = %s", [programs[1]["id"]])
     with together(people.app, 4):
         begun = [

@@ -1,0 +1,410 @@
+"""What somebody changes by SQL is in the history, as what the service changes itself."""
+
+# ruff: noqa: S608 - names of ours
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from embedded import Stack
+from tests.support.api_client import ApiClient
+from tests.support.rows import history
+from tests.support.secured_app import PASSWORD, SecuredApp
+
+Row = tuple[str | None, str, str | None]
+COLUMNS = "(id, username, username_key, name, name_key, words)"
+
+
+@pytest.fixture
+def analyst(servers: Stack, api: ApiClient, database: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:  # noqa: ARG001 - it migrates
+    """A connection of a role that may write every table of the service, but is not the service's."""
+    name = f"analyst_{uuid.uuid4().hex[:8]}"
+    database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw'")
+    try:
+        database.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {name}")
+        with psycopg.connect(url_of(servers, name), autocommit=True) as connection:
+            yield connection
+    finally:
+        database.execute(f"DROP OWNED BY {name}")
+        database.execute(f"DROP ROLE {name}")
+
+
+def url_of(servers: Stack, role: str) -> str:
+    url = urlsplit(servers.postgres.url)
+    return url._replace(netloc=f"{role}:pw@{url.hostname}:{url.port}").geturl()
+
+
+def by(connection: psycopg.Connection[Any]) -> str:
+    """The actor of what a connection changes."""
+    return f"sql:{connection.info.user}"
+
+
+def since(database: psycopg.Connection[Any], *, entry: int = 0) -> list[Row]:
+    """User, action and actor of all entries with a greater id."""
+    found = database.execute(
+        "SELECT user_id::text, action, actor FROM history WHERE id > %s ORDER BY id, user_id", [entry]
+    )
+    return found.fetchall()
+
+
+def last_id(database: psycopg.Connection[Any]) -> int:
+    return int(database.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])  # type: ignore[index]
+
+
+def changes(entry: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
+
+
+def newest(api: ApiClient, user_id: str) -> dict[str, Any]:
+    return api.get(f"/users/{user_id}/history").json[0]
+
+
+def put(connection: psycopg.Connection[Any], *names: str) -> list[str]:
+    """Insert users by one statement; their ids."""
+    ids = [str(uuid.uuid4()) for _ in names]
+    connection.execute(
+        f"INSERT INTO users {COLUMNS} SELECT id, name, name, name, name, ''"
+        " FROM unnest(%s::uuid[], %s::text[]) AS given(id, name)",
+        [ids, list(names)],
+    )
+    return ids
+
+
+# Each kind of statement
+
+
+def test_a_change_is_told_as_the_service_tells_it(api: ApiClient, analyst: psycopg.Connection[Any]) -> None:
+    user = api.make(username="ada", email="ada@example.org", attributes={"team": "x", "n": 1, "gone": None})
+    before = api.make(username="bob", email="bob@example.org", attributes={"team": "x", "n": 1, "gone": None})
+    new = {"name": "Ada L.", "email": None, "role": "viewer", "active": False, "attributes": {"team": "y", "n": 1.0}}
+    api.put(f"/users/{before['id']}", {"username": "bob", **new})
+    analyst.execute(
+        "UPDATE users SET name = %s, email = NULL, email_key = NULL, role = 'viewer', active = false,"
+        " attributes = %s WHERE id = %s",
+        [new["name"], json.dumps(new["attributes"]), user["id"]],
+    )
+    entry, own = newest(api, user["id"]), newest(api, before["id"])
+    assert entry["changes"] == [
+        *[{**change, "old": str(change["old"]).replace("bob", "ada")} for change in own["changes"][:2]],
+        *own["changes"][2:],
+    ]
+    assert [change["field"] for change in entry["changes"]][-3:] == [
+        "attributes.gone",
+        "attributes.n",
+        "attributes.team",
+    ]
+    told = {name: entry[name] for name in ("version", "action", "actor", "address", "agent", "request_id")}
+    nothing = dict.fromkeys(("address", "agent", "request_id"))
+    assert told == {"version": 2, "action": "changed", "actor": by(analyst), **nothing}
+
+
+def test_attributes_are_compared_as_json(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user = api.make(attributes={"a": {"b": 1, "aa": [1, 2]}, "n": 1e20, "é": "x"})
+    database.execute("UPDATE users SET attributes = attributes::jsonb::json, name = 'New'")
+    assert changes(newest(api, user["id"])).keys() == {"name"}
+    database.execute('UPDATE users SET attributes = \'{"a": 1e20, "é": "x", "": null}\'')
+    entry = newest(api, user["id"])
+    assert changes(entry) == {
+        "attributes.": (None, None),
+        "attributes.a": ({"b": 1, "aa": [1, 2]}, 1e20),
+        "attributes.n": (1e20, None),
+    }
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '{"a": "\\u0000"}', '{"\\u0000": 1}', '{"n": 1e999999}'])
+def test_strange_attributes_fail_no_statement(api: ApiClient, database: psycopg.Connection[Any], text: str) -> None:
+    user = api.make(attributes={"a": 1})
+    database.execute("UPDATE users SET attributes = %s", [text])
+    entry = newest(api, user["id"])
+    assert (entry["version"], changes(entry)) == (2, {"attributes.a": (1, None)})
+
+
+def test_a_password_is_only_named(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user = api.make(password=PASSWORD)
+    database.execute("UPDATE users SET password_hash = 'argon2-secret'")
+    database.execute("UPDATE users SET password_hash = NULL")
+    answer = api.get(f"/users/{user['id']}/history")
+    assert [changes(entry).get("password") for entry in answer.json] == [(None, None)] * 3
+    assert "argon2" not in answer.text
+    found = database.execute("SELECT string_agg(history::text, '') FROM history").fetchone()
+    assert "argon2" not in found[0]  # type: ignore[index]
+
+
+def test_each_action_is_called_as_the_service_calls_it(api: ApiClient, analyst: psycopg.Connection[Any]) -> None:
+    (user_id,) = put(analyst, "ada")
+    for statement in (
+        "UPDATE users SET deleted_at = now()",
+        "UPDATE users SET deleted_at = NULL",
+        "UPDATE users SET session_epoch = session_epoch + 1",
+        "UPDATE users SET created_at = '2026-01-31T20:30:00Z'",
+        "UPDATE users SET words = '''a'''",
+        "DELETE FROM users",
+    ):
+        analyst.execute(statement.encode())
+    found = api.get(f"/users/{user_id}/history").json
+    actions = ["purged", "changed", "changed", "sessions_ended", "restored", "deleted", "created"]
+    assert [entry["action"] for entry in found] == actions
+    assert [entry["version"] for entry in found] == [7, 6, 5, 4, 3, 2, 1]
+    assert {entry["actor"] for entry in found} == {by(analyst)}
+    assert changes(found[-1]) == {name: (None, value) for name, value in CREATED.items()}
+    assert changes(found[2])["created_at"][1] == "2026-01-31T20:30:00.000000Z"
+    assert found[0]["changes"] == [], "of who was purged no values stay"
+
+
+CREATED = {"username": "ada", "name": "ada", "role": "member", "active": True}
+
+
+def test_what_changes_nothing_is_no_change(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user = api.make(username="ada")
+    database.execute("UPDATE users SET name = name, attributes = attributes")
+    database.execute("UPDATE users SET name = 'x' WHERE false")
+    database.execute("DELETE FROM users WHERE false")
+    database.execute("INSERT INTO users SELECT * FROM users WHERE false")
+    assert len(api.get(f"/users/{user['id']}/history").json) == 1
+    assert api.get(f"/users/{user['id']}").headers["ETag"] == '"1"'
+
+
+def test_a_changed_id_concerns_both(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user, new_id, before = api.make(username="ada"), str(uuid.uuid4()), last_id(database)
+    database.execute("UPDATE users SET id = %s", [new_id])
+    assert {row[:2] for row in since(database, entry=before)} == {(user["id"], "purged"), (new_id, "created")}
+    assert changes(newest(api, new_id))["username"] == (None, "ada")
+
+
+def test_a_copy_is_told_user_by_user(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    ids = sorted(str(uuid.uuid4()) for _ in range(3))
+    with database.cursor().copy(f"COPY users {COLUMNS} FROM STDIN") as copy:
+        for user_id in ids:
+            copy.write_row((user_id, user_id, user_id, "n", "n", ""))
+    assert sorted(since(database)) == [(user_id, "created", by(database)) for user_id in ids]
+    assert newest(api, ids[0])["version"] == 1
+
+
+def test_an_upsert_tells_who_is_new_and_who_is_changed(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user, new_id, before = api.make(username="ada"), str(uuid.uuid4()), last_id(database)
+    database.execute(
+        f"INSERT INTO users {COLUMNS} VALUES (%s, 'ada', 'ada', 'New', 'new', ''), (%s, 'bob', 'bob', '', '', '')"
+        " ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        [user["id"], new_id],
+    )
+    assert {row[:2] for row in since(database, entry=before)} == {(user["id"], "changed"), (new_id, "created")}
+    assert changes(newest(api, user["id"])) == {"name": ("ada", "New")}
+
+
+def test_a_merge_tells_all_that_it_does(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    users, new_id = {name: api.make(username=name)["id"] for name in ("ada", "bob")}, str(uuid.uuid4())
+    before = last_id(database)
+    database.execute(
+        "MERGE INTO users AS u USING (VALUES ('ada'), ('bob'), ('eve')) AS s(name) ON u.username = s.name"
+        " WHEN MATCHED AND s.name = 'ada' THEN UPDATE SET name = 'New' WHEN MATCHED THEN DELETE"
+        f" WHEN NOT MATCHED THEN INSERT {COLUMNS} VALUES (%s, 'eve', 'eve', 'eve', 'eve', '')",
+        [new_id],
+    )
+    found = {row[:2] for row in since(database, entry=before)}
+    assert found == {(users["ada"], "changed"), (users["bob"], "purged"), (new_id, "created")}
+
+
+# Tokens
+
+
+def test_tokens_are_told_under_their_owners(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    ada, bob = house.make("editor", username="ada"), house.make("editor", username="bob")
+    token, before = house.token(ada), last_id(database)
+    shown = {name: token[name] for name in ("id", "name", "role")}
+    database.execute("UPDATE tokens SET last_used_at = now()")
+    assert since(database, entry=before) == [], "to be used is no change"
+    database.execute("UPDATE tokens SET role = 'viewer', last_used_at = now()")
+    entry = newest(house.admin, ada["id"])
+    expiry = {"expires_at": None}
+    lowered = {"field": "token", "old": {**shown, **expiry}, "new": {**shown, **expiry, "role": "viewer"}}
+    assert (entry["action"], entry["version"], entry["changes"]) == ("changed", 1, [lowered])
+    shown["role"] = "viewer"
+    database.execute("UPDATE tokens SET user_id = %s", [bob["id"]])
+    moved = [newest(house.admin, user["id"]) for user in (ada, bob)]
+    assert [one["action"] for one in moved] == ["token_revoked", "token_created"]
+    assert [one["changes"] for one in moved] == [
+        [{"field": "token", "old": shown, "new": None}],
+        [{"field": "token", "old": None, "new": shown}],
+    ]
+    database.execute("UPDATE tokens SET expires_at = '2030-01-01T00:00:00Z'")
+    assert newest(house.admin, bob["id"])["changes"][0]["new"]["expires_at"] == "2030-01-01T00:00:00.000000Z"
+    database.execute("INSERT INTO tokens SELECT gen_random_uuid(), user_id, 'copy', role, '\\x00' FROM tokens")
+    assert changes(newest(house.admin, bob["id"]))["token"][1]["name"] == "copy"
+    database.execute("DELETE FROM tokens WHERE name = 'copy'")
+    assert changes(newest(house.admin, bob["id"]))["token"][0]["name"] == "copy"
+    everything = database.execute("SELECT string_agg(history::text, '') FROM history").fetchone()
+    assert "digest" not in everything[0]  # type: ignore[index]
+
+
+def test_tokens_that_go_with_their_user_are_told(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    ada = house.make("editor", username="ada")
+    house.token(ada)
+    before = last_id(database)
+    database.execute("DELETE FROM users WHERE id = %s", [ada["id"]])
+    assert since(database, entry=before) == [
+        (ada["id"], "purged", by(database)),
+        (ada["id"], "token_revoked", by(database)),
+    ]
+    assert [entry["version"] for entry in house.admin.get(f"/users/{ada['id']}/history").json] == [2, 2, 1, 1]
+
+
+# Many
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1000, 1000), (1001, 1)])
+def test_a_statement_of_more_than_a_thousand_rows_is_one_entry_that_stands_for_all(
+    api: ApiClient, database: psycopg.Connection[Any], count: int, expected: int
+) -> None:
+    names = [f"u{number}" for number in range(count)]
+    ids = set(put(database, *names))
+    made = since(database)
+    database.execute("UPDATE users SET name = 'New'")
+    database.execute("DELETE FROM users")
+    found = since(database)
+    assert len(made) == expected
+    assert len(found) == 3 * expected
+    assert {row[0] for row in found} == (ids if expected > 1 else {None})
+    assert [row[1] for row in found[::expected]] == ["created", "changed", "purged"]
+    assert api.get(f"/users/{uuid.UUID(int=0)}/history").status_code == 404
+
+
+def test_a_truncate_is_one_entry_of_each_table(
+    api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
+) -> None:
+    api.make()
+    before = last_id(database)
+    analyst.execute("TRUNCATE tokens")
+    assert since(database, entry=before) == [(None, "token_revoked", by(analyst))]
+    database.execute("TRUNCATE users CASCADE")
+    found = since(database, entry=before)[1:]
+    assert sorted(found) == [(None, "purged", by(database)), (None, "token_revoked", by(database))]
+
+
+# Versions
+
+
+def test_a_change_by_sql_has_a_new_version_and_tag(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user = api.make(username="ada")
+    path = f"/users/{user['id']}"
+    tag = api.get(path).headers["ETag"]
+    database.execute("UPDATE users SET name = 'New'")
+    database.execute("UPDATE users SET version = 1")
+    row = database.execute("SELECT version, updated_at > created_at FROM users").fetchone()
+    assert row == (3, True)
+    assert api.patch(path, {"name": "x"}, headers={"If-Match": tag}).status_code == 412
+    assert api.patch(path, {"name": "x"}, headers={"If-Match": '"3"'}).status_code == 200
+
+
+def test_who_raises_the_version_is_left_alone(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user = api.make(username="ada")
+    database.execute("UPDATE users SET name = 'New', version = version + 1, updated_at = '2026-01-01T00:00:00Z'")
+    row = database.execute("SELECT version, updated_at = '2026-01-01T00:00:00Z' FROM users").fetchone()
+    assert row == (2, True)
+    assert newest(api, user["id"])["version"] == 2
+
+
+# The mark
+
+
+def test_a_mark_of_another_role_does_not_count(
+    api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
+) -> None:
+    user = api.make(username="ada")
+    for name in ("internal", "tells"):
+        analyst.execute(f"SET fullstack_app.{name} = 'yes'")
+    analyst.execute("UPDATE users SET name = 'New'")
+    assert newest(api, user["id"])["actor"] == by(analyst)
+    assert database.execute("SELECT version FROM users").fetchone() == (2,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        analyst.execute("SELECT mark_internal_change()")
+    with analyst.transaction():
+        analyst.execute("SELECT set_config('fullstack_app.internal', 'yes', true)")
+        analyst.execute("TRUNCATE tokens")
+    assert since(database)[-1] == (None, "token_revoked", by(analyst))
+
+
+def test_the_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    user = api.make(username="ada")
+    before = last_id(database)
+    with database.transaction():
+        database.execute("SELECT mark_internal_change()")
+        database.execute("UPDATE users SET name = 'marked'")
+    assert since(database, entry=before) == []
+    database.execute("UPDATE users SET name = 'not marked'")
+    assert since(database, entry=before) == [(user["id"], "changed", by(database))]
+
+
+def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_told(
+    api: ApiClient, database: psycopg.Connection[Any]
+) -> None:
+    other = api.make(username="other")
+    database.execute(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+        " $$ BEGIN UPDATE users SET name = 'meddled' WHERE username = 'other'; RETURN NULL; END $$"
+    )
+    try:
+        database.execute("CREATE TRIGGER meddle AFTER INSERT ON users EXECUTE FUNCTION meddle()")
+        user = api.make(username="ada")
+    finally:
+        database.execute("DROP FUNCTION meddle() CASCADE")
+    assert changes(newest(api, other["id"])) == {"name": ("other", "meddled")}
+    assert newest(api, other["id"])["actor"] == "sql:fullstack_app"
+    assert len(api.get(f"/users/{user['id']}/history").json) == 1
+
+
+def test_no_search_path_leads_elsewhere(
+    api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
+) -> None:
+    user, schema = api.make(username="ada"), f"evil_{uuid.uuid4().hex[:8]}"
+    database.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    try:
+        for table in ("history", "users", "tokens"):
+            database.execute(f"CREATE TABLE {schema}.{table} (LIKE public.{table})")
+        for signature in (
+            "has_function_privilege(name, oid, text) RETURNS boolean",
+            "has_function_privilege(name, regprocedure, text) RETURNS boolean",
+            "pg_trigger_depth() RETURNS int",
+            "user_changes(public.users, public.users) RETURNS json",
+            "current_setting(text, boolean) RETURNS text",
+        ):
+            kind = signature.rpartition(" ")[2]
+            database.execute(f"CREATE FUNCTION {schema}.{signature} LANGUAGE sql AS 'SELECT NULL::{kind}'")
+        database.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
+        analyst.execute(f"SET search_path = {schema}, pg_catalog, public")
+        analyst.execute("UPDATE public.users SET name = 'New'")
+        analyst.execute("SET search_path = ''")
+        analyst.execute("UPDATE public.users SET name = 'Newer'")
+        assert database.execute(f"SELECT count(*) FROM {schema}.history").fetchone() == (0,)
+    finally:
+        database.execute(f"DROP SCHEMA {schema} CASCADE")
+    found = api.get(f"/users/{user['id']}/history").json
+    assert [changes(entry).get("name") for entry in found[:2]] == [("New", "Newer"), ("ada", "New")]
+
+
+def test_nobody_forges_entries_by_a_trigger_of_their_own(
+    analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
+) -> None:
+    name = analyst.info.user
+    database.execute(f"CREATE SCHEMA AUTHORIZATION {name}")
+    analyst.execute(f"CREATE TABLE {name}.users (LIKE public.users)")
+    for function in ("record_external_user_change", "record_external_token_change"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            analyst.execute(
+                f"CREATE TRIGGER forge AFTER INSERT ON {name}.users REFERENCING NEW TABLE AS new_rows"
+                f" EXECUTE FUNCTION public.{function}()"
+            )
+
+
+def test_a_replicas_role_is_recorded_too(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    """The triggers fire always, also where session_replication_role turns off others."""
+    user = api.make(username="ada")
+    with database.transaction():
+        database.execute("SET LOCAL session_replication_role = replica")
+        database.execute("UPDATE users SET name = 'New'")
+    assert (newest(api, user["id"])["version"], len(history(database, uuid.UUID(user["id"])))) == (2, 2)
