@@ -11,8 +11,10 @@ from redis.connection import AbstractConnection
 
 from app.infra.postgres import DeadlineConnection, Statement
 from app.infra.shared import Phase
+from embedded import Stack
 from tests.support.api_client import ApiClient
 from tests.support.console_client import PASSWORD, send
+from tests.support.external_sql import role_connection
 from tests.support.lanes import Crowd, Lanes, gathered
 from tests.support.leases import lend
 from tests.support.secured_app import SecuredApp
@@ -63,6 +65,13 @@ def inside(api: ApiClient, database: psycopg.Connection[Any]) -> Callable[[], No
         database.execute("DELETE FROM idempotency_keys")
 
     return clear
+
+
+@pytest.fixture
+def analyst(servers: Stack, api: ApiClient) -> Iterator[psycopg.Connection[Any]]:  # noqa: ARG001 - it migrates
+    """A connection of a role that may write every table of the service, but is not the service's."""
+    with role_connection(servers) as connection:
+        yield connection
 
 
 @pytest.fixture

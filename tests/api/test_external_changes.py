@@ -4,77 +4,15 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from psycopg import sql
+from flask.testing import FlaskClient
 
-from embedded import Stack
 from tests.support.api_client import ApiClient
-from tests.support.rows import history
+from tests.support.external_sql import COLUMNS, by, changes, last_id, newest, put, since
 from tests.support.secured_app import PASSWORD, SecuredApp
-
-Row = tuple[str | None, str, str | None]
-COLUMNS = "(id, username, username_key, name, name_key, words)"
-
-
-@pytest.fixture
-def analyst(servers: Stack, api: ApiClient, database: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:  # noqa: ARG001 - it migrates
-    """A connection of a role that may write every table of the service, but is not the service's."""
-    name = f"analyst_{uuid.uuid4().hex[:8]}"
-    database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw'")
-    try:
-        database.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {name}")
-        with psycopg.connect(url_of(servers, name), autocommit=True) as connection:
-            yield connection
-    finally:
-        database.execute(f"DROP OWNED BY {name}")
-        database.execute(f"DROP ROLE {name}")
-
-
-def url_of(servers: Stack, role: str) -> str:
-    url = urlsplit(servers.postgres.url)
-    return url._replace(netloc=f"{role}:pw@{url.hostname}:{url.port}").geturl()
-
-
-def by(connection: psycopg.Connection[Any]) -> str:
-    """The actor of what a connection changes."""
-    return f"sql:{connection.info.user}"
-
-
-def since(database: psycopg.Connection[Any], *, entry: int = 0) -> list[Row]:
-    """User, action and actor of all entries with a greater id."""
-    found = database.execute(
-        "SELECT user_id::text, action, actor FROM history WHERE id > %s ORDER BY id, user_id", [entry]
-    )
-    return found.fetchall()
-
-
-def last_id(database: psycopg.Connection[Any]) -> int:
-    return int(database.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])  # type: ignore[index]
-
-
-def changes(entry: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
-
-
-def newest(api: ApiClient, user_id: str) -> dict[str, Any]:
-    return api.get(f"/users/{user_id}/history").json[0]
-
-
-def put(connection: psycopg.Connection[Any], *names: str) -> list[str]:
-    """Insert users by one statement; their ids."""
-    ids = [str(uuid.uuid4()) for _ in names]
-    connection.execute(
-        f"INSERT INTO users {COLUMNS} SELECT id, name, name, name, name, ''"
-        " FROM unnest(%s::uuid[], %s::text[]) AS given(id, name)",
-        [ids, list(names)],
-    )
-    return ids
-
 
 # Each kind of statement
 
@@ -210,6 +148,13 @@ def test_a_merge_tells_all_that_it_does(api: ApiClient, database: psycopg.Connec
     assert found == {(users["ada"], "changed"), (users["bob"], "purged"), (new_id, "created")}
 
 
+def test_the_console_names_the_role(admin: FlaskClient, database: psycopg.Connection[Any]) -> None:
+    (user_id,) = database.execute("UPDATE users SET name = 'New' RETURNING id::text").fetchone() or ("",)
+    shown = admin.get(f"/people/{user_id}", headers={"Accept-Language": "en"}).text
+    assert "by SQL as postgres" in shown
+    assert "en SQL, sous le rôle postgres" in admin.get(f"/people/{user_id}", headers={"Accept-Language": "fr"}).text
+
+
 # Tokens
 
 
@@ -284,127 +229,3 @@ def test_a_truncate_is_one_entry_of_each_table(
     database.execute("TRUNCATE users CASCADE")
     found = since(database, entry=before)[1:]
     assert sorted(found) == [(None, "purged", by(database)), (None, "token_revoked", by(database))]
-
-
-# Versions
-
-
-def test_a_change_by_sql_has_a_new_version_and_tag(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
-    path = f"/users/{user['id']}"
-    tag = api.get(path).headers["ETag"]
-    database.execute("UPDATE users SET name = 'New'")
-    database.execute("UPDATE users SET version = 1")
-    row = database.execute("SELECT version, updated_at > created_at FROM users").fetchone()
-    assert row == (3, True)
-    assert api.patch(path, {"name": "x"}, headers={"If-Match": tag}).status_code == 412
-    assert api.patch(path, {"name": "x"}, headers={"If-Match": '"3"'}).status_code == 200
-
-
-def test_who_raises_the_version_is_left_alone(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
-    database.execute("UPDATE users SET name = 'New', version = version + 1, updated_at = '2026-01-01T00:00:00Z'")
-    row = database.execute("SELECT version, updated_at = '2026-01-01T00:00:00Z' FROM users").fetchone()
-    assert row == (2, True)
-    assert newest(api, user["id"])["version"] == 2
-
-
-# The mark
-
-
-def test_a_mark_of_another_role_does_not_count(
-    api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
-) -> None:
-    user = api.make(username="ada")
-    for name in ("internal", "tells"):
-        analyst.execute(f"SET fullstack_app.{name} = 'yes'")
-    analyst.execute("UPDATE users SET name = 'New'")
-    assert newest(api, user["id"])["actor"] == by(analyst)
-    assert database.execute("SELECT version FROM users").fetchone() == (2,)
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        analyst.execute("SELECT mark_internal_change()")
-    with analyst.transaction():
-        analyst.execute("SELECT set_config('fullstack_app.internal', 'yes', true)")
-        analyst.execute("TRUNCATE tokens")
-    assert since(database)[-1] == (None, "token_revoked", by(analyst))
-
-
-def test_the_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
-    before = last_id(database)
-    with database.transaction():
-        database.execute("SELECT mark_internal_change()")
-        database.execute("UPDATE users SET name = 'marked'")
-    assert since(database, entry=before) == []
-    database.execute("UPDATE users SET name = 'not marked'")
-    assert since(database, entry=before) == [(user["id"], "changed", by(database))]
-
-
-def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_told(
-    api: ApiClient, database: psycopg.Connection[Any]
-) -> None:
-    other = api.make(username="other")
-    database.execute(
-        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
-        " $$ BEGIN UPDATE users SET name = 'meddled' WHERE username = 'other'; RETURN NULL; END $$"
-    )
-    try:
-        database.execute("CREATE TRIGGER meddle AFTER INSERT ON users EXECUTE FUNCTION meddle()")
-        user = api.make(username="ada")
-    finally:
-        database.execute("DROP FUNCTION meddle() CASCADE")
-    assert changes(newest(api, other["id"])) == {"name": ("other", "meddled")}
-    assert newest(api, other["id"])["actor"] == "sql:fullstack_app"
-    assert len(api.get(f"/users/{user['id']}/history").json) == 1
-
-
-def test_no_search_path_leads_elsewhere(
-    api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
-) -> None:
-    user, schema = api.make(username="ada"), f"evil_{uuid.uuid4().hex[:8]}"
-    database.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    try:
-        for table in ("history", "users", "tokens"):
-            database.execute(f"CREATE TABLE {schema}.{table} (LIKE public.{table})")
-        for signature in (
-            "has_function_privilege(name, oid, text) RETURNS boolean",
-            "has_function_privilege(name, regprocedure, text) RETURNS boolean",
-            "pg_trigger_depth() RETURNS int",
-            "user_changes(public.users, public.users) RETURNS json",
-            "current_setting(text, boolean) RETURNS text",
-        ):
-            kind = signature.rpartition(" ")[2]
-            database.execute(f"CREATE FUNCTION {schema}.{signature} LANGUAGE sql AS 'SELECT NULL::{kind}'")
-        database.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
-        analyst.execute(f"SET search_path = {schema}, pg_catalog, public")
-        analyst.execute("UPDATE public.users SET name = 'New'")
-        analyst.execute("SET search_path = ''")
-        analyst.execute("UPDATE public.users SET name = 'Newer'")
-        assert database.execute(f"SELECT count(*) FROM {schema}.history").fetchone() == (0,)
-    finally:
-        database.execute(f"DROP SCHEMA {schema} CASCADE")
-    found = api.get(f"/users/{user['id']}/history").json
-    assert [changes(entry).get("name") for entry in found[:2]] == [("New", "Newer"), ("ada", "New")]
-
-
-def test_nobody_forges_entries_by_a_trigger_of_their_own(
-    analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
-) -> None:
-    name = analyst.info.user
-    database.execute(f"CREATE SCHEMA AUTHORIZATION {name}")
-    analyst.execute(f"CREATE TABLE {name}.users (LIKE public.users)")
-    for function in ("record_external_user_change", "record_external_token_change"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            analyst.execute(
-                f"CREATE TRIGGER forge AFTER INSERT ON {name}.users REFERENCING NEW TABLE AS new_rows"
-                f" EXECUTE FUNCTION public.{function}()"
-            )
-
-
-def test_a_replicas_role_is_recorded_too(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    """The triggers fire always, also where session_replication_role turns off others."""
-    user = api.make(username="ada")
-    with database.transaction():
-        database.execute("SET LOCAL session_replication_role = replica")
-        database.execute("UPDATE users SET name = 'New'")
-    assert (newest(api, user["id"])["version"], len(history(database, uuid.UUID(user["id"])))) == (2, 2)
