@@ -59,10 +59,14 @@ def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
 
 @contextmanager
 def _without_triggers(connection: psycopg.Connection) -> Iterator[None]:
-    """Keep the identifiers of all users by one statement instead of row by row."""
-    connection.execute("ALTER TABLE users DISABLE TRIGGER users_identifiers_added")
+    """Keep the identifiers by one statement instead of row by row. The TRUNCATE has recorded that all users changed."""
+    connection.execute(
+        "ALTER TABLE users DISABLE TRIGGER users_identifiers_added, DISABLE TRIGGER users_record_external_insert"
+    )
     yield
-    connection.execute("ALTER TABLE users ENABLE TRIGGER users_identifiers_added")
+    connection.execute(
+        "ALTER TABLE users ENABLE TRIGGER users_identifiers_added, ENABLE ALWAYS TRIGGER users_record_external_insert"
+    )
     connection.execute(
         "INSERT INTO identifiers (key, user_id)"
         " SELECT email_key, id FROM users WHERE deleted_at IS NULL AND email_key IS NOT NULL"
