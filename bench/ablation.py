@@ -2,6 +2,7 @@
 
     python bench/ablation.py                              all variants, all workloads
     python bench/ablation.py --only create --without group telling
+    python bench/ablation.py --alone                      CPU time of single requests, without a server
 
 Each variant is the service with one part replaced by a plainer one (bench/rig/variants.py). In each round every variant
 is started, warmed up and driven once, in an order by chance, and so are those whom the goals are compared with: nobody
@@ -14,9 +15,10 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from rig.contenders import FASTIFY, NAIVE, Contender, serving
+from rig.cpu_alone import measured
 from rig.driving import Draws, Load, Turn, drive
 from rig.ground import Ground, ground
 from rig.installing import install_contenders, require_tools
@@ -45,6 +47,10 @@ def main() -> None:
         ground(running, options.users, keep=True) as common,
     ):
         print(conditions(f"PostgreSQL {running.version()}", f"{options.users:,} users"), flush=True)
+        if options.alone:
+            wanted = [one for one in VARIANTS if one.is_seen_alone and one.key in (options.without or [one.key])]
+            print(f"\n{measured([WHOLE, *wanted], settings_of(running, common), common)}\n\n{conditions('at the end')}")
+            return
         workloads = {workload.key: workload for workload in WORKLOADS}
         for key in options.only or WHOLE.workloads:
             _Ablation(options, running, common, workloads[key]).run()
@@ -59,6 +65,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="of one turn (default: 3)")
     parser.add_argument("--only", nargs="+", choices=WHOLE.workloads, help="workloads")
     parser.add_argument("--without", nargs="+", choices=keys, help="variants (default: all)")
+    parser.add_argument("--alone", action="store_true", help="single requests, in a process without a server")
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
     parser.add_argument("--shared-buffers", default="3GB")
     return parser.parse_args()
@@ -82,7 +89,7 @@ class _Ablation:
         self._warm_up_s = _WARM_UP_S.get(workload.key, _SHORT_WARM_UP_S)
 
     def run(self) -> None:
-        """Measure, and print the medians of all rounds."""
+        """Measure, and print what came of all rounds."""
         if self._workload.draws == "ids":
             self._common.write_draws(self._options.rounds * self._ids_of_round)
         else:
@@ -93,7 +100,7 @@ class _Ablation:
             for kind in chance.sample(self._kinds, len(self._kinds)):
                 turns[kind].append(self._measured(kind, number))
                 sys.stderr.write(f"{self._workload.key}, round {number + 1}: {kind.title}\n")
-        print(f"\n{self._table({kind: _median(of) for kind, of in turns.items()})}\n", flush=True)
+        print(f"\n{self._table({kind: _middle(of) for kind, of in turns.items()})}\n", flush=True)
 
     @property
     def _ids_of_round(self) -> int:
@@ -152,8 +159,11 @@ class _Ablation:
         return ", ".join(found)
 
 
-def _median(turns: list[Turn]) -> Turn:
-    return Turn(*(statistics.median(getattr(turn, one.name) for turn in turns) for one in fields(Turn)))
+def _middle(turns: list[Turn]) -> Turn:
+    """Medians; of CPU time the least, to which the other work of the machine only adds."""
+    median = Turn(*(statistics.median(getattr(turn, one.name) for turn in turns) for one in fields(Turn)))
+    least = {name: min(getattr(turn, name) for turn in turns) for name in ("cpu_us", "database_cpu_us")}
+    return replace(median, **least)
 
 
 if __name__ == "__main__":

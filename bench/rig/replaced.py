@@ -259,8 +259,13 @@ def freeze() -> None:
     _patch(gc, "freeze", lambda: None)
 
 
-if __name__ == "__main__":
-    for part in filter(None, sys.argv[1].split("+")):
+def replace(parts: str) -> None:
+    """Replace all that is named, joined by `+`."""
+    for part in filter(None, parts.split("+")):
         globals()[part]()
+
+
+if __name__ == "__main__":
+    replace(sys.argv[1])
     sys.argv[1:] = []
     sys.exit(service.main())

@@ -23,6 +23,8 @@ class Variant:
     title: str
     workloads: tuple[str, ...]
     has_memory: bool = False
+    is_seen_alone: bool = True
+    """Whether it shows in single requests, without a server."""
 
     @property
     def contender(self) -> Contender:
@@ -35,20 +37,25 @@ WHOLE = Variant("", "whole", _ALL, has_memory=True)
 VARIANTS = (
     Variant("lane", "Flask's views instead of the express lane", ("one", "page", "search", "once", "create", "mixed")),
     Variant(
-        "wsgi", "granian's WSGI instead of ASGI and own threads", ("one", "page", "once", "create"), has_memory=True
+        "wsgi",
+        "granian's WSGI instead of ASGI and own threads",
+        ("one", "page", "once", "create"),
+        has_memory=True,
+        is_seen_alone=False,
     ),
-    Variant("wsgi+lane", "Flask on granian's WSGI", ("one", "page", "once", "create")),
+    Variant("wsgi+lane", "Flask on granian's WSGI", ("one", "page", "once", "create"), is_seen_alone=False),
     Variant("response", "response cache before Flask instead of the lane", _ALL),
-    Variant("wsgi+response", "response cache and Flask on granian's WSGI", _ALL),
+    Variant("wsgi+response", "response cache and Flask on granian's WSGI", _ALL, is_seen_alone=False),
     Variant(
         "wsgi+response+table+ahead+pages+idle+warm",
-        "the same, and no shared table, read-ahead, durable pages, second pool, warm-up",
+        "response cache, Flask, WSGI; no table, read-ahead, durable pages, second pool, warm-up",
         _ALL,
         has_memory=True,
+        is_seen_alone=False,
     ),
     Variant(
         "response+table+ahead+pages+idle+warm",
-        "the same on ASGI and own threads",
+        "response cache, Flask; no table, read-ahead, durable pages, second pool, warm-up",
         _ALL,
         has_memory=True,
     ),
@@ -58,12 +65,12 @@ VARIANTS = (
     Variant("idle", "SQLAlchemy's pool alone, no connections handed on", ("rare", "once", "create")),
     Variant("pool", "psycopg_pool instead of connections handed on", ("rare", "once", "create")),
     Variant("libpq", "psycopg's public API instead of libpq's calls", ("rare", "once", "create")),
-    Variant("group", "no group commit: each write is a statement of its own", ("create", "mixed")),
-    Variant("batch", "no batching of look-ups of users", ("zipf", "mixed")),
-    Variant("flight", "no single flight", ("search", "rare", "mixed")),
+    Variant("group", "no group commit: each write is a statement of its own", ("create", "mixed"), is_seen_alone=False),
+    Variant("batch", "no batching of look-ups of users", ("zipf", "mixed"), is_seen_alone=False),
+    Variant("flight", "no single flight", ("search", "rare", "mixed"), is_seen_alone=False),
     Variant("redis", "no answers in Redis", ("search", "rare", "once", "mixed")),
     Variant("telling", "other hosts are not told of writes through Redis", ("create", "mixed")),
     Variant("count", "writes are not counted", ("create",)),
-    Variant("warm", "no warm-up before processes are forked", ("one",), has_memory=True),
-    Variant("freeze", "no gc.freeze before processes are forked", ("one",), has_memory=True),
+    Variant("warm", "no warm-up before processes are forked", ("one",), has_memory=True, is_seen_alone=False),
+    Variant("freeze", "no gc.freeze before processes are forked", ("one",), has_memory=True, is_seen_alone=False),
 )
