@@ -22,6 +22,7 @@ from app.services.preparation import prepare
 from embedded import Stack, stack
 from tests.support import skipped
 from tests.support.api_client import ApiClient
+from tests.support.empty_tables import empty_tables
 from tests.support.leases import lend
 from tests.support.service_process import Service
 
@@ -103,7 +104,7 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
 
     def clear() -> None:
         with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as connection:
-            connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+            empty_tables(connection)
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()
         held.state.touch_all()

@@ -9,6 +9,7 @@ from flask import Flask
 
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
+from tests.support.empty_tables import empty_tables
 
 NAMES = ["Ada", "ada", "Ádá", "ÅDA", "Bob", "bob", "Zoë", "zoe", "Ørsted", "orsted", "田中", "Ж", "~", "1", "10", "2"]
 FOLDED = {"Ádá": "ada", "ÅDA": "ada", "Zoë": "zoe", "Ørsted": "orsted", "Ж": "ж"}
@@ -37,7 +38,7 @@ def door(app: Flask) -> ApiClient:
 def crowd(servers: Stack, app: Flask, door: ApiClient) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
-        database.execute("TRUNCATE users, history, idempotency_keys, tokens")
+        empty_tables(database)
         state = app.extensions["fullstack"].state
         state.touch_all()
         state.closed = False

@@ -13,6 +13,7 @@ from app import create_app
 from embedded import Stack
 from embedded.ports import HOST
 from tests.support.api_client import ApiClient
+from tests.support.empty_tables import empty_tables
 from tests.support.secured_app import SecuredApp
 from tests.support.service_process import Service
 
@@ -33,7 +34,7 @@ class Site:
     def opened(self) -> ApiClient:
         """Empty everything: nobody has to sign in."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+            empty_tables(connection)
         with redis.Redis.from_url(self._redis_url) as client:
             client.flushdb()
         # The latch is in memory that the processes share: this opens the running service as well.

@@ -12,6 +12,7 @@ from app.config import load_settings
 from app.services.preparation import prepare
 from embedded import FAST, Postgres
 from tests.support.api_client import ApiClient
+from tests.support.empty_tables import empty_tables
 from tests.support.service_process import Service
 from tests.support.waiting import wait_until
 
@@ -34,7 +35,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]
 def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
     own_postgres.start()
     with psycopg.connect(own_postgres.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+        empty_tables(connection)
     yield own_postgres
     own_postgres.resume()
     own_postgres.start()
@@ -183,12 +184,15 @@ def test_a_write_that_was_answered_survives_the_death_of_postgres(door: ApiClien
 
     thread = threading.Thread(target=write)
     thread.start()
-    for _ in range(3):
-        time.sleep(0.2)
-        postgres.kill()
-        postgres.start()
-    stop.set()
-    thread.join()
+    try:
+        for number in range(3):
+            wait_until(lambda most=4 * number: len(made) > most)
+            postgres.kill()
+            postgres.start()
+        wait_until(lambda: len(made) > 10)
+    finally:
+        stop.set()
+        thread.join()
     wait_until(lambda: door.get("/users").status_code == 200)
     assert len(made) > 10
     assert set(made) <= {user["id"] for user in door.walk(limit=200)}

@@ -14,6 +14,7 @@ from flask import Flask
 from app.config import load_settings
 from app.services.preparation import prepare
 from embedded import FAST, Postgres, Redis
+from tests.support.empty_tables import empty_tables
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.service_process import Service
 from tests.support.tcp_proxy import Proxy
@@ -33,7 +34,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]
 def postgres(own_postgres: Postgres) -> Postgres:
     own_postgres.start()
     with psycopg.connect(own_postgres.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+        empty_tables(connection)
     return own_postgres
 
 

@@ -14,6 +14,7 @@ from flask import Flask
 
 from app.web.guard import SAFE
 from tests.support.api_client import check_problem
+from tests.support.empty_tables import empty_tables
 from tests.support.service_process import Service
 
 STALLED = 200
@@ -72,7 +73,7 @@ def _nobody_left(servers, serve_all) -> Iterator[None]:  # type: ignore[no-untyp
     """Who stays would close the services that later tests start on these tables."""
     yield
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
+        empty_tables(connection)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,17 @@
 """A closed service, and people at its doors: each with a browser's cookie or a program's token."""
 
+import functools
+import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from flask import Flask
+from nacl.pwhash import argon2id
 from werkzeug.test import TestResponse
 
 from app.services import sessions
@@ -39,11 +43,15 @@ class SecuredApp:
         self.app = app
         self.nobody = UserClient(app, {}, {})
         own = {"username": "root", "role": "admin", "password": PASSWORD, **admin}
-        self.admin = self.by_session(self.nobody.make(**own))
+        with _kept_hashes():
+            self.admin = self.by_session(self.nobody.make(**own))
 
     def make(self, role: str = "member", **fields: Any) -> dict[str, Any]:
         """A user of this role."""
-        return self.admin.make(role=role, **fields)
+        if "password" not in fields:
+            return self.admin.make(role=role, **fields)
+        with _kept_hashes():
+            return self.admin.make(role=role, **fields)
 
     def secret(self, user: Mapping[str, Any], age_s: float = 0.0) -> str:
         """The cookie of a session that began a while ago, without the price of a password."""
@@ -78,6 +86,17 @@ class SecuredApp:
     def sign_in(self, body: Any, address: str = "127.0.0.1", **headers: str) -> TestResponse:
         """An attempt to sign in, from this address."""
         return self.nobody.post("/session", body, headers=headers, environ_base={"REMOTE_ADDR": address})
+
+
+_hash = functools.cache(argon2id.str)
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def _kept_hashes() -> Iterator[None]:
+    """Hash a password once per process: each hash takes 40 ms, and most tests make users with the same password."""
+    with _LOCK, patch.object(argon2id, "str", _hash):
+        yield
 
 
 def cookie_of(answer: TestResponse) -> str:
