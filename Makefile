@@ -3,13 +3,16 @@ POSTGRES ?= 18
 DATA ?= .data
 DO ?= --help
 COUNT ?= 1000
+JOBS ?= auto
 ready = command -v $(PYTHON) >/dev/null || { echo "Error: $(PYTHON) is not there; Python 3.11 or newer is needed" >&2; exit 1; }; $(PYTHON) embedded/install.py
 local = exec .venv/bin/python -m embedded.run --postgres $(POSTGRES) --data "$(DATA)"
 lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
+# A file is run by one worker, which shares its fixtures; the long ones come first.
+parallel = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test test-stack check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack check words lock bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -20,8 +23,10 @@ flask: ## a command on what runs or is kept: make flask DO="users create --role 
 	@$(ready) && $(local) --flask $(DO)
 check: ## lint, format, types and import rules
 	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
-test: check ## check, then every test that needs no Docker
-	@exec .venv/bin/python -m pytest -ra tests --ignore=tests/stack
+test: check ## check, then every test that needs no Docker, in parallel (JOBS=4)
+	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit)
+coverage: COVERAGE = --cov --cov-report=term
+coverage: test ## make test, then how much of app/ ran in the processes of the tests
 test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra tests/stack
 bench: ## measure what the docs claim

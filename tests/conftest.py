@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGAN_S] = time.monotonic()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two workers per core: most tests wait for something."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_report_header() -> list[str]:
     """Say before the first test which ones are left out."""
     return [f"left out: {reason}" for reason in skipped.reasons()]

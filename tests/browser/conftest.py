@@ -16,11 +16,6 @@ from tests.support.secured_app import SecuredApp
 _LEFT_OUT = f"The pages were not tried in a browser. {chromium.MISSING}."
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests last: while Playwright runs, nobody else in this process can run an event loop."""
-    items.sort(key=lambda item: "visit" in getattr(item, "fixturenames", ()))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -105,7 +105,7 @@ def test_one_folder_of_data_has_one_user(tmp_path: Path) -> None:
         assert ask(server, "SELECT 1") == 1
 
 
-@pytest.mark.parametrize("stranger", [os.getpid(), 1, 4_000_000])
+@pytest.mark.parametrize("stranger", [os.getpid(), 1, 4_000_000], ids=["alive", "init", "gone"])
 def test_the_process_file_of_a_power_cut_does_not_hinder(tmp_path: Path, stranger: int) -> None:
     server = Postgres(tmp_path / "data", settings=FAST)
     server.start()

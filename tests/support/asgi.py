@@ -2,14 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from flask import Flask
 from werkzeug.wrappers import Response
 
 from app.web.serving import AsgiApp
 
+T = TypeVar("T")
 Part = bytes | Callable[[], object]
 """Bytes of a body, or what is done before the next ones arrive."""
 
@@ -30,9 +32,15 @@ def scope_of(method: str, target: str, headers: Mapping[str, str] = {}, client: 
     }
 
 
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run, in a thread of its own: while Playwright runs, the main thread can't run another event loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, main).result()
+
+
 def exchange(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
     """The answer to one request; None: it has none. A body that does not end is one that its client does not finish."""
-    return asyncio.run(exchanging(app, scope, *parts, ends=ends))
+    return run(exchanging(app, scope, *parts, ends=ends))
 
 
 async def exchanging(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:

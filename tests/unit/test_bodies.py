@@ -10,6 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from app.errors import Unavailable
 from app.web import bodies as module
 from app.web.bodies import RequestBodies
+from tests.support.asgi import run
 
 
 class Client:
@@ -49,18 +50,18 @@ def test_a_body_is_as_quick_as_agreed_or_too_late(parts: list[tuple[float, bytes
     length = sum(len(part) for _, part in parts) or 10
     reading = bodies.read(Client(*parts), length if arrives else max(10, length), "a")
     if arrives:
-        assert len(asyncio.run(reading)) == length
+        assert len(run(reading)) == length
     else:
         with pytest.raises(RequestTimeout, match=r"0\.2 s"):
-            asyncio.run(reading)
+            run(reading)
 
 
 @pytest.mark.parametrize("length", [None, 11])
 def test_a_body_is_as_large_as_allowed(length: int | None) -> None:
     bodies = RequestBodies(max_bytes=10)
     with pytest.raises(RequestEntityTooLarge):
-        asyncio.run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 5)), length, "a"))
-    assert asyncio.run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 4)), 10, "a")) == b"1" * 10
+        run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 5)), length, "a"))
+    assert run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 4)), 10, "a")) == b"1" * 10
 
 
 def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
@@ -82,7 +83,7 @@ def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
         assert ends.count(Unavailable) == 84
         assert await bodies.read(Client(*slow), 10, "a") == b"1234567890"
 
-    asyncio.run(scene())
+    run(scene())
 
 
 def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,4 +97,4 @@ def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.Mon
         ends = [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)]
         assert ends.count(RequestTimeout) == 128
 
-    asyncio.run(scene())
+    run(scene())
