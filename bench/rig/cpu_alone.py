@@ -18,14 +18,20 @@ from psycopg import sql
 from rig import DATA, ROOT
 from rig.api import create_token, sign_in
 from rig.contenders import OURS, OWN_VENV, serving
-from rig.ground import Ground
+from rig.ground import COMMON_WORDS, Ground
 from rig.report import table
 from rig.variants import Variant
 
 _EACH = 1005
 """Requests of each kind: batches of five, of which the first warms up."""
+_TOGETHER = 1600
+"""The same for those that sixteen threads send: batches of 160."""
+_SEARCHES = 80
+"""How often a common search comes in a row."""
 _FEW, _FIRST = 5, 1000
-KINDS = ("one user, kept", "one user, read", "page, kept", "search, each once", "POST", "PATCH")
+_ALONE = ("one user, kept", "one user, read", "page, kept", "search, each once", "POST", "PATCH")
+_AT_ONCE = ("16 POST", "16 users read", "16 searches")
+_KINDS = (*_ALONE, *_AT_ONCE)
 
 
 def measured(variants: Sequence[Variant], settings: dict[str, str], common: Ground) -> str:
@@ -36,9 +42,9 @@ def measured(variants: Sequence[Variant], settings: dict[str, str], common: Grou
     with _fast_commits(common.url):
         for number, variant in enumerate(variants):
             sys.stderr.write(f"{variant.title}\n")
-            found = _run(variant, settings, {"token": token, "requests": _requests(common, number)})
-            lines.append((variant.title, *(round(found[kind]) for kind in KINDS)))
-    return table(("CPU µs of a request, in a process without a server", *KINDS), lines)
+            found = _run(variant, settings, {"token": token, **_requests(common, number)})
+            lines.append((variant.title, *(round(found[kind]) for kind in _KINDS)))
+    return table(("CPU µs of a request, in a process without a server", *_KINDS), lines)
 
 
 @contextmanager
@@ -67,25 +73,36 @@ def _run(variant: Variant, settings: dict[str, str], questions: object) -> dict[
     return json.loads(ran.stdout)
 
 
-def _requests(common: Ground, number: int) -> dict[str, list[tuple[str, str, str]]]:
+def _requests(common: Ground, number: int) -> dict[str, dict[str, list[tuple[str, str, str]]]]:
     """Of each variant others, where an answer may not be one that was kept."""
-    first = _FIRST + 2 * number * _EACH
+    first = _FIRST + number * (2 * _EACH + _TOGETHER)
     users = [f"/api/users/{user_id}" for user_id in common.ids]
-    stem = f"alone-{int(time.time()):x}-{number}"
+    read, changed, read_at_once = (users[at : at + _TOGETHER] for at in (first, first + _EACH, first + 2 * _EACH))
     names = common.usernames[number * _EACH : (number + 1) * _EACH]
-    made = [
-        json.dumps({"username": f"{stem}-{n}", "email": f"{stem}-{n}@example.com", "name": "Some One"})
-        for n in range(_EACH)
-    ]
-    requests = (
+    words = [COMMON_WORDS[n // _SEARCHES % len(COMMON_WORDS)] + " " + "abcdefghi"[number % 9] for n in range(_TOGETHER)]
+    stem = f"alone-{int(time.time()):x}-{number}"
+    alone = (
         [("GET", user, "") for user in users[:_FEW]] * (_EACH // _FEW),
-        [("GET", user, "") for user in users[first : first + _EACH]],
+        [("GET", user, "") for user in read[:_EACH]],
         [("GET", "/api/users", "")] * _EACH,
         [("GET", f"/api/users?q={quote(name)}", "") for name in names],
-        [("POST", "/api/users", body) for body in made],
-        [
-            ("PATCH", user, json.dumps({"name": f"Some One {stem}"}))
-            for user in users[first + _EACH : first + 2 * _EACH]
-        ],
+        _posts(f"{stem}-", _EACH),
+        [("PATCH", user, json.dumps({"name": f"Some One {stem}"})) for user in changed[:_EACH]],
     )
-    return dict(zip(KINDS, requests, strict=True))
+    at_once = (
+        _posts(f"{stem}-at-once-", _TOGETHER),
+        [("GET", user, "") for user in read_at_once],
+        [("GET", f"/api/users?q={quote(word)}", "") for word in words],
+    )
+    return {
+        "alone": dict(zip(_ALONE, alone, strict=True)),
+        "together": dict(zip(_AT_ONCE, at_once, strict=True)),
+    }
+
+
+def _posts(stem: str, count: int) -> list[tuple[str, str, str]]:
+    names = [f"{stem}{n}" for n in range(count)]
+    return [
+        ("POST", "/api/users", json.dumps({"username": name, "email": f"{name}@example.com", "name": "Some One"}))
+        for name in names
+    ]

@@ -1,8 +1,9 @@
 """CPU time of one request in a process without a server: python bench/rig/in_process.py PART+PART QUESTIONS
 
-QUESTIONS is a file of JSON: the token, and for each kind of request its requests as [method, path, body]. The
-application is called as WSGI by one thread, with PostgreSQL and Redis. Prints JSON: µs for each kind, of the batch that
-took the least, since the other work of a machine only adds. What PostgreSQL, Redis and a server do is not in it.
+QUESTIONS is a file of JSON: the token, and for each kind of request its requests as [method, path, body]; those below
+`alone` are sent by one thread, those below `together` by sixteen at once. The application is called as WSGI, with
+PostgreSQL and Redis. Prints JSON: µs for each kind, of the batch that took the least, since the other work of a machine
+only adds. What PostgreSQL, Redis and a server do is not in it.
 """
 
 import io
@@ -10,6 +11,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -18,7 +21,7 @@ import replaced
 
 from app import factory
 
-_BATCH = 5
+_BATCH, _LARGE_BATCH, _THREADS = 5, 160, 16
 _LEASE_NS = 10**12
 
 
@@ -28,10 +31,10 @@ def main() -> None:
     questions = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     app = factory.create_app()
     _lend(app)
-    least = {
-        kind: min(_batches(app, [_environ(questions["token"], *one) for one in requests]))
-        for kind, requests in questions["requests"].items()
-    }
+    least = {}
+    for batches, kinds in ((_alone, questions["alone"]), (_together, questions["together"])):
+        for kind, requests in kinds.items():
+            least[kind] = min(batches(app, [_environ(questions["token"], *one) for one in requests]))
     print(json.dumps(least))
 
 
@@ -58,17 +61,34 @@ def _environ(token: str, method: str, path: str, body: str) -> dict[str, Any]:
     return environ
 
 
-def _batches(app: Any, environs: list[dict[str, Any]]) -> Iterator[float]:
-    """µs a request, batch by batch; the first batch warms up."""
+def _alone(app: Any, environs: list[dict[str, Any]]) -> Iterator[float]:
+    """CPU µs a request of one thread, batch by batch; the first batch warms up."""
     for first in range(0, len(environs), _BATCH):
         batch = environs[first : first + _BATCH]
         began = time.thread_time()
         statuses = [_status(app, environ) for environ in batch]
         took = time.thread_time() - began
-        if any(status not in {"200", "201"} for status in statuses):
-            sys.exit(f"Error: {batch[0]['REQUEST_METHOD']} {batch[0]['PATH_INFO']} gave {statuses}")
+        _require_success(batch, statuses)
         if first:
             yield 1e6 * took / len(batch)
+
+
+def _together(app: Any, environs: list[dict[str, Any]]) -> Iterator[float]:
+    """The same of all threads of the process."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for first in range(0, len(environs), _LARGE_BATCH):
+            batch = environs[first : first + _LARGE_BATCH]
+            began = time.process_time()
+            statuses = list(threads.map(partial(_status, app), batch))
+            took = time.process_time() - began
+            _require_success(batch, statuses)
+            if first:
+                yield 1e6 * took / len(batch)
+
+
+def _require_success(batch: list[dict[str, Any]], statuses: list[str]) -> None:
+    if any(status not in {"200", "201"} for status in statuses):
+        sys.exit(f"Error: {batch[0]['REQUEST_METHOD']} {batch[0]['PATH_INFO']} gave {statuses}")
 
 
 def _status(app: Any, environ: dict[str, Any]) -> str:
