@@ -29,6 +29,7 @@ _TYPE = """(field, values) => values.map((value) => {
 _HOLDS = "(field) => [field.value, new FormData(field.form).get(field.name), field.validity.valid]"
 
 
+@pytest.mark.timeout(300)  # 250 pages
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_a_save_changes_nothing_but_the_field_that_was_edited(
     closed: SecuredApp, visit: Visitors, *, scripts: bool

@@ -67,13 +67,13 @@ def test_a_body_is_as_large_as_allowed(length: int | None) -> None:
 def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.1)
+    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.3)
 
     async def scene() -> None:
-        bodies = RequestBodies(max_bytes=100_000, late_s=0.5)
+        bodies = RequestBodies(max_bytes=100_000, late_s=1.5)
         waiting = stalled(bodies, 100)
         await asyncio.sleep(0)
-        slow = [(0.2, b"12345"), (0, b"67890")]
+        slow = [(0.6, b"12345"), (0, b"67890")]
         with pytest.raises(Unavailable):
             await bodies.read(Client(*slow), 10, "a")
         assert await bodies.read(Client(*slow), 10, "b") == b"1234567890"
@@ -87,10 +87,10 @@ def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
 
 
 def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.1)
+    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.3)
 
     async def scene() -> None:
-        bodies = RequestBodies(max_bytes=100_000, late_s=0.5)
+        bodies = RequestBodies(max_bytes=100_000, late_s=1.5)
         waiting = [one for number in range(50) for one in stalled(bodies, 16, str(number))]
         await asyncio.sleep(0)
         assert await bodies.read(Client((0.01, b"1234567890")), 10, "b") == b"1234567890"
