@@ -27,8 +27,9 @@ test: check ## check, then every test that needs no Docker, in parallel (JOBS=4)
 	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit)
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## make test, then how much of app/ ran in the processes of the tests
+test-stack: JOBS = 2
 test-stack: ## the tests of the compose stack, on a real engine
-	@$(ready) && exec .venv/bin/python -m pytest -ra tests/stack
+	@$(ready) && exec .venv/bin/python -m pytest -ra $(parallel) tests/stack
 bench: ## measure what the docs claim
 	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote

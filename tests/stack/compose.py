@@ -99,7 +99,10 @@ class Stack:
 
     def container(self, service: str) -> str:
         """The id of the container, running or not; empty when there is none."""
-        return self("ps", "-aq", service).stdout.strip()
+        # Asking the engine itself takes a fifth of the time of `docker compose ps`.
+        labels = (f"project={self.name}", f"service={service}", "oneoff=False")
+        filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
+        return run("docker", "ps", "-aq", *filters).stdout.strip()
 
     def inspect(self, service: str) -> dict[str, Any]:
         return json.loads(run("docker", "inspect", self.container(service)).stdout)[0]

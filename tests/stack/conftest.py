@@ -1,15 +1,36 @@
-"""What the tests of the stack share: one project that most use and mend, and others for special settings."""
+"""What the tests of the stack share: one project that most use and mend, and others for special settings.
+
+Each worker of pytest-xdist has projects of its own.
+"""
 
 import fcntl
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from compose import ROOT, Stack, why_not
 
 _NAME = "fullstack-app-test"
 _SHORT = Path(__file__).with_name("short.yml")
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "one")
+_LOCK = pytest.StashKey[TextIO]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Wait for other runs of these tests on this engine: their projects have the same names."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[_LOCK] = lock = (Path(tempfile.gettempdir()) / f"{_NAME}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the next run begin."""
+    if (lock := session.config.stash.get(_LOCK, None)) is not None:
+        lock.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,22 +41,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[None]:
-    """An engine, and nobody else who runs these tests on it; without one, they are skipped."""
+def engine() -> None:
+    """An engine; without one, these tests are skipped."""
     if reason := why_not():
         pytest.skip(f"the tests of the stack need Docker and Compose: {reason}")
-    with (Path(tempfile.gettempdir()) / f"{_NAME}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
-@pytest.fixture(scope="session")
-def make_stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001
+@contextmanager
+def _maker(folders: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
     """Make projects; leftovers of an earlier run go first, and all go at the end."""
     made: list[Stack] = []
 
     def make(kind: str, *files: Path, root: Path = ROOT, **settings: str) -> Stack:
-        stack = Stack(f"{_NAME}-{kind}", tmp_path_factory.mktemp(kind), *files, root=root, **settings)
+        stack = Stack(f"{_NAME}-{_WORKER}-{kind}", folders.mktemp(kind), *files, root=root, **settings)
         stack.remove()
         made.append(stack)
         return stack
@@ -43,6 +61,20 @@ def make_stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield make
     for stack in made:
         stack.remove()
+
+
+@pytest.fixture(scope="session")
+def make_stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001
+    """Make projects for several tests."""
+    with _maker(tmp_path_factory) as make:
+        yield make
+
+
+@pytest.fixture
+def new_stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001
+    """Make projects that end with the test: what runs longer takes the time of others, and a network each."""
+    with _maker(tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,9 @@ SHOWN = {
 """What the page says that a command prints."""
 
 
-def test_every_command_of_the_page_works_in_its_order(make_stack: Callable[..., Stack]) -> None:
+def test_every_command_of_the_page_works_in_its_order(new_stack: Callable[..., Stack]) -> None:
     """Fault 25: typed one after the other, each succeeds and prints what the page says."""
-    stack = make_stack("exercice")
+    stack = new_stack("exercice")
     env = {**ENVIRON, **stack.settings, "COMPOSE_PROJECT_NAME": stack.name, "COMPOSE_ENV_FILES": "/dev/null"}
     health = []
     with Shell(ROOT, env) as shell:
@@ -45,7 +45,7 @@ def test_every_command_of_the_page_works_in_its_order(make_stack: Callable[..., 
 
 
 @pytest.fixture
-def minimal(make_stack: Callable[..., Stack], tmp_path: Path) -> Stack:
+def minimal(new_stack: Callable[..., Stack], tmp_path: Path) -> Stack:
     """The application that steps 2 and 3 teach, in a folder of its own and on free ports."""
     for block in blocks(PAGE):
         names = re.findall(r"`(app/[\w.]+|docker-compose\.yml)`", block.before)
@@ -57,7 +57,7 @@ def minimal(make_stack: Callable[..., Stack], tmp_path: Path) -> Stack:
         path.write_text(block.text)
     file = tmp_path / "docker-compose.yml"
     file.write_text(re.sub(r'"(\d+):\1"', lambda port: f'"127.0.0.1:{free_port()}:{port[1]}"', file.read_text()))
-    stack = make_stack("minimal", root=tmp_path)
+    stack = new_stack("minimal", root=tmp_path)
     stack.settings["WEB_PORT"] = re.findall(r"127\.0\.0\.1:(\d+):5000", file.read_text())[0]
     return stack
 

@@ -2,16 +2,22 @@
 
 import json
 import re
+from typing import Any
 
-from compose import SERVICES, Stack
+from compose import SERVICES, Stack, wait_until
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 
 
 def test_each_request_is_one_line_of_json(stack: Stack) -> None:
     stack.request("GET", "/api/users/0199e6a0-0000-7000-8000-000000000000", headers={"X-Request-ID": "seen-in-the-log"})
-    lines = [json.loads(line) for line in stack.log("web").splitlines()]
-    (line,) = [line for line in lines if line.get("request_id") == "seen-in-the-log"]
+
+    def seen() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in stack.log("web").splitlines()]
+        return [line for line in lines if line.get("request_id") == "seen-in-the-log"]
+
+    # It is written after the answer was sent.
+    (line,) = wait_until(seen, "the request is logged")
     assert line["method"] == "GET"
     assert line["route"] == "/api/users/<user_id>"
     assert line["status"] == 404

@@ -10,10 +10,10 @@ from tests.support.shell import Shell
 
 
 def test_the_readme_can_be_typed_from_top_to_bottom_with_docker(
-    make_stack: Callable[..., Stack], tmp_path: Path
+    new_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
     """Fault 24: each command of the path with Docker succeeds, in the order in which it is printed."""
-    stack = make_stack("readme")
+    stack = new_stack("readme")
     typed = readme.commands("With Docker")
     assert typed[0] == "docker compose up -d --wait"
     # The project's name, its ports, and no .env of whoever runs the tests.

@@ -171,9 +171,9 @@ def test_a_revoked_token_is_refused_at_once(closed: Stack) -> None:
 
 
 def test_the_first_administrator_of_the_command_line_closes_the_running_service_at_once(
-    make_stack: Callable[..., Stack],
+    new_stack: Callable[..., Stack],
 ) -> None:
-    stack = make_stack("opened")
+    stack = new_stack("opened")
     stack.up("web")
     assert [stack.get("/api/users").status for _ in range(20)] == [200] * 20
     words = ("--role", "admin", "--email", _EMAIL, "--password-stdin")
@@ -188,19 +188,17 @@ def test_the_first_administrator_of_the_command_line_closes_the_running_service_
     stack.credential = {}
     wait_until(lambda: stack.get("/api/health/ready").status == 200, "web is back")
     assert [stack.get("/api/users").status for _ in range(20)] == [401] * 20
-    stack.remove()
 
 
 def test_the_first_administrator_of_the_page_closes_other_replicas_within_seconds(
-    make_stack: Callable[..., Stack],
+    new_stack: Callable[..., Stack],
 ) -> None:
-    stack = make_stack("closing", HERE / "twins.yml")
+    stack = new_stack("closing", HERE / "twins.yml")
     stack.up("--scale", "web=2", "web")
     assert [listed_by(stack, replica) for replica in (1, 2)] == ["200", "200"]
     stack("exec", "-T", "--index", "1", "web", "python", "-c", _FIRST, _EMAIL, _PASSWORD)
     assert listed_by(stack, 1) == "401"
     wait_until(lambda: listed_by(stack, 2) == "401", "the other replica is closed", seconds=5)
-    stack.remove()
 
 
 def listed_by(stack: Stack, replica: int) -> str:

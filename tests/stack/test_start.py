@@ -19,14 +19,14 @@ def test_the_stack_is_healthy_within_half_a_minute_from_nothing(started: tuple[S
     assert answer.json["status"] == "ok"
 
 
-def test_the_first_request_after_the_wait_is_served(make_stack: Callable[..., Stack]) -> None:
-    stack = make_stack("first")
+def test_the_first_request_after_the_wait_is_served(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack("first")
     stack.up("web")
     assert stack.make("first")["version"] == 1
 
 
-def test_two_replicas_that_start_at_once_migrate_once_and_both_serve(make_stack: Callable[..., Stack]) -> None:
-    stack = make_stack("twins", HERE / "twins.yml")
+def test_two_replicas_that_start_at_once_migrate_once_and_both_serve(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack("twins", HERE / "twins.yml")
     stack.up("db", "cache")
     stack.sql("ALTER SYSTEM SET log_statement = ddl")
     stack.sql("SELECT pg_reload_conf()")

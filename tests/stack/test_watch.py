@@ -9,11 +9,11 @@ from pathlib import Path
 from compose import ENVIRON, ROOT, Stack, wait_until
 
 
-def test_a_saved_file_is_served_while_compose_watches(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_a_saved_file_is_served_while_compose_watches(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
     # On a copy: the user's files are not for tests to edit.
     shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
-    stack = make_stack("watch", root=tmp_path)
+    stack = new_stack("watch", root=tmp_path)
     stack.up("web")
     log = tmp_path / "watch.log"
     # There it keeps who watches, by a number that may have become another process's since an earlier run.
