@@ -31,7 +31,7 @@ test-stack: JOBS = 2
 test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra $(parallel) tests/stack
 bench: ## measure what the docs claim
-	@$(ready) && for script in start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
+	@$(ready) && for script in walk.py start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote
 	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow

@@ -193,6 +193,8 @@ def libpq() -> None:
     def ask(self: Any, statement: Any, values: Any, _: float | None = None) -> Any:
         in_transaction = self.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE
         self._autocommit = not in_transaction
+        # None, as the service has it, would prepare nothing.
+        self.prepare_threshold = 0 if statement.name else None
         try:
             cursor = psycopg.RawCursor(self)
             texts = [None if value is None else value.decode() for value in values]
