@@ -5,6 +5,7 @@ from playwright.sync_api import Error
 from visiting import Visitors
 
 from tests.support.api_client import ApiClient
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ def test_what_goes_wrong_on_a_page_is_noted(visit: Visitors, script: str, fault:
     page.goto("/people")
     assert visit.faults() == []
     page.evaluate(f"() => {{ {script} }}")
+    wait_until(visit.faults)
     page.wait_for_load_state("networkidle")
     (noted,) = visit.faults()
     assert fault in noted

@@ -80,8 +80,9 @@ class Visitors:
     def faults(self) -> list[str]:
         """What went wrong so far and was not expected."""
         for page in self._pages():
-            # What the page has said by now has arrived once it has answered.
+            # What the page has said by now has arrived once it has answered; on the way to another one it does not.
             try:
+                page.wait_for_load_state()
                 page.evaluate("0")
             except Error as error:
                 self._faults.append(f"{page.url} does not answer: {error}")
