@@ -6,7 +6,6 @@ import hmac
 import ipaddress
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -123,9 +122,6 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["auto", "json", "text"], Field(description="form of a log line; auto: text on a terminal, else json")
     ] = "auto"
-    state_file: Annotated[
-        str, Field(description="file that the processes of one host share; by default in the temporary folder")
-    ] = ""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -248,13 +244,6 @@ class Settings(BaseModel):
         if self.cache_memory_mib is not None:
             return self.cache_memory_mib * 2**20
         return min(_memory_bytes() // _MEMORY_SHARE, _MOST_MEMORY_MIB * 2**20)
-
-    @property
-    def state_path(self) -> Path:
-        """The file through which the processes of this host tell each other what can't wait."""
-        if self.state_file:
-            return Path(self.state_file)
-        return Path(tempfile.gettempdir()) / f"fullstack-app-{os.getuid()}-{self.port}.state"
 
     @property
     def self_editable_keys(self) -> frozenset[str]:

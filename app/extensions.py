@@ -2,14 +2,13 @@
 
 `db` and `cache` are what guests get (the exercise's shell, `flask shell`): they also
 work without an application, from the environment. Services use `asked`, `reading`,
-`writing` and `answers`.
+`writing`, `answers` and `local_cache`.
 """
 
 import contextlib
 import functools
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -24,32 +23,34 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy import exc as sql_errors
 from werkzeug.local import LocalProxy
 
+from app.cache.generations import Generations
+from app.cache.known_changes import KnownChanges
+from app.cache.local import LocalCache
+from app.cache.redis_answers import Answers, NoAnswers, RedisAnswers
 from app.config import Settings, load_settings
 from app.errors import N_, Busy, Malformed, SettingsError, Unavailable
-from app.infra.answers import Answers
-from app.infra.borrowing import Borrowing
-from app.infra.cache import NullCache, RedisCache, open_client
-from app.infra.link import Link
-from app.infra.memory import Memory
+from app.infra.circuit_breaker import CircuitBreaker
 from app.infra.postgres import (
     LOCK_WAIT_MS,
     MARK,
     DeadlineConnection,
     Statement,
     as_texts,
+    can_connect,
     connect,
     is_bad_data,
     is_lost_connection,
     replace_if_ended,
 )
-from app.infra.shared import SharedState
-from app.infra.shared_table import SharedTable
+from app.infra.redis_client import open_client
+from app.infra.service_state import Phase, ServiceState
 from app.infra.write_turns import WriteTurns
 from app.models import Base
 
 log = structlog.get_logger(__name__)
 
 _NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
+_BACKGROUND_STATEMENT_S = 5.0
 Part = TypeVar("Part")
 
 
@@ -111,24 +112,26 @@ class Resources:
         event.listen(engine, "do_connect", lambda *_: self.connect(settings.database_timeout_s))
         event.listen(engine, "checkout", replace_if_ended)
         self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self.state = SharedState(settings.state_path)
+        self.state = ServiceState()
+        self._has_tried_role = False
+        # A row for each worker, and the first one for the change poller.
+        self.generations = Generations(1 + settings.worker_count)
+        self.known_changes = KnownChanges(self.generations)
+        self.local_cache = LocalCache(
+            self.generations, settings.cache_memory_bytes // settings.worker_count, settings.cache_ttl_s
+        )
         self.redis: redis_client.Redis = open_client(settings.redis_address, timeout_s=2)
-        self.redis_cache = RedisCache(
-            settings.redis_address, settings.redis_timeout_ms / 1000, settings.cache_ttl_s, self.state
+        self.redis_answers = RedisAnswers(
+            settings.redis_address,
+            settings.redis_timeout_ms / 1000,
+            settings.cache_ttl_s,
+            generations=self.generations,
+            known_changes=self.known_changes,
         )
-        # Half for users, which all workers share; of the other half each worker has its part.
-        kept_bytes = settings.cache_memory_bytes // 2 if settings.keeps_answers else 0
-        self.answers = Answers(
-            Memory(self.state, kept_bytes // settings.worker_count, settings.cache_ttl_s),
-            SharedTable(self.state, kept_bytes, settings.cache_ttl_s),
-            self.redis_cache if settings.cache_ttl_s else NullCache(),
-            self.state,
-        )
-        # Half of the pool at the most, so that all else never lacks what idles here.
-        self.borrowing = Borrowing(engine, settings.database_pool_size // 2)
+        self.answers: Answers = self.redis_answers if settings.cache_ttl_s else NoAnswers()
         # Half of the pool, so that those who wait for row locks leave the rest to reads.
         self.write_turns = WriteTurns(max(1, settings.database_pool_size // 2), LOCK_WAIT_MS / 1000)
-        self.database = Link("database", self._probe_database)
+        self.database = CircuitBreaker("database", self._probe_database)
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -138,7 +141,17 @@ class Resources:
 
         Raises: psycopg.OperationalError
         """
+        if self.state.phase is Phase.UNMANAGED and not self._has_tried_role:
+            # No launcher has found it out for this process.
+            self._has_tried_role = True
+            self.state.as_role = self.state.as_role or can_connect(self.settings.role_conninfo)
         return connect(conninfo_of(self.settings, self.state), longest_s)
+
+    def connect_autocommit(self) -> DeadlineConnection:
+        """The same, where each statement is a transaction of its own. Raises: psycopg.OperationalError"""
+        connection = self.connect(_BACKGROUND_STATEMENT_S)
+        connection.autocommit = True
+        return connection
 
     def part(self, kind: Callable[["Resources"], Part]) -> Part:
         """The one `kind(self)` of this application, made when it is first asked for."""
@@ -160,35 +173,32 @@ class Resources:
         for end in self._endings:
             end()
         self.database.close()
-        self.redis_cache.close()
+        self.redis_answers.close()
         self.redis.close()
-        self.borrowing.give_back()
         self.engine.dispose()
-        self.answers.table.close()
+        self.known_changes.close()
+        self.generations.close()
         self.state.close()
-
-
-_held: ContextVar[Resources | None] = ContextVar("held", default=None)
 
 
 def resources() -> Resources:
     """What the current application holds open."""
-    return _held.get() or cast("Resources", current_app.extensions["fullstack"])
-
-
-@contextlib.contextmanager
-def holding(held: Resources) -> Iterator[None]:
-    """Let services run inside the block without Flask's context, whose price is that of a look-up."""
-    token = _held.set(held)
-    try:
-        yield
-    finally:
-        _held.reset(token)
+    return cast("Resources", current_app.extensions["fullstack"])
 
 
 def answers() -> Answers:
-    """What was found out once and is still true."""
+    """The cache of expensive answers, which all hosts share."""
     return resources().answers
+
+
+def local_cache() -> LocalCache:
+    """The cache of this process."""
+    return resources().local_cache
+
+
+def generations() -> Generations:
+    """When each key was last invalidated on this host."""
+    return resources().generations
 
 
 @contextlib.contextmanager
@@ -207,20 +217,17 @@ def asked(statement: Statement, *values: object, longest_s: float | None = None)
     """
     held, given = resources(), as_texts(values)
     with _translated(held):
-        borrowed = held.borrowing.borrow()
+        lent = held.engine.raw_connection()
         try:
-            found = borrowed.connection.ask(statement, given, longest_s)
-        except BaseException:
-            borrowed.lent.close()
-            raise
-        held.borrowing.keep(borrowed)
-        return found
+            return cast("DeadlineConnection", lent.driver_connection).ask(statement, given, longest_s)
+        finally:
+            lent.close()
 
 
 def asked_within(connection: Connection, statement: Statement, *values: object) -> PGresult:
     """What a hot statement gives in the transaction that `connection` has begun. Raises: psycopg.Error, Malformed"""
-    borrowed = cast("DeadlineConnection", connection.connection.driver_connection)
-    return borrowed.ask(statement, as_texts(values))
+    driver_connection = cast("DeadlineConnection", connection.connection.driver_connection)
+    return driver_connection.ask(statement, as_texts(values))
 
 
 @contextlib.contextmanager
@@ -273,7 +280,7 @@ def _refusal(cause: psycopg.Error) -> Exception | None:
     return None
 
 
-def conninfo_of(settings: Settings, state: SharedState) -> str:
+def conninfo_of(settings: Settings, state: ServiceState) -> str:
     """How the service connects: as DATABASE_ROLE once that is known to be there, before that as the owner."""
     return (settings.role_conninfo if state.as_role else None) or settings.database_conninfo
 

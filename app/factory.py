@@ -13,15 +13,18 @@ from app.extensions import Resources, cache, db, engine_options, engine_url
 from app.infra.logs import configure_logs
 from app.models import HistoryEntry, User
 from app.routes import register_routes
+from app.services.administrators import Door
+from app.services.tokens import KnownTokens
 from app.version import VERSION
 from app.web.access import install_access
-from app.web.express import install_express
+from app.web.context import install_context
 from app.web.phases import install_phases
 from app.web.plain import PlainApp
 from app.web.problems import install_problems
 from app.web.proxies import install_proxies
+from app.web.request_log import RequestLog
+from app.web.response_cache import ResponseCache
 from app.web.security_headers import install_security_headers
-from app.web.watching import install_watching
 
 
 def create_app(**overrides: Any) -> OpenAPI:
@@ -57,11 +60,18 @@ def create_app(**overrides: Any) -> OpenAPI:
     db.init_app(app)
     with app.app_context():
         app.extensions["fullstack"] = Resources(settings, db.engine)
-    install_express(app)
-    # In front of the lane: a page is kept by the host and scheme that its links have.
+    held: Resources = app.extensions["fullstack"]
+    door, known_tokens = held.part(Door), held.part(KnownTokens)
+    response_cache = ResponseCache(
+        app.wsgi_app,
+        held.local_cache,
+        lambda secret: known_tokens.cached_actor(secret) if door.was_closed else None,
+    )
+    app.extensions["response_cache"] = response_cache
+    app.wsgi_app = RequestLog(response_cache)  # type: ignore[method-assign]
     install_proxies(app, settings.proxy_networks)
     install_security_headers(app)
-    install_watching(app)
+    install_context(app)
     install_problems(app)
     install_error_pages(app)
     install_phases(app)

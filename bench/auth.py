@@ -74,7 +74,7 @@ def main() -> None:
     ):
         databases = [_database(both.postgres.url, name) for name in ("open", "closed")]
         opened, closed = (
-            _served(services, url, f"{both.redis.url.rsplit('/', 1)[0]}/{number}", Path(folder), admin=bool(number))
+            _served(services, url, f"{both.redis.url.rsplit('/', 1)[0]}/{number}", admin=bool(number))
             for number, url in enumerate(databases)
         )
         ways = _ways(opened, closed)
@@ -89,7 +89,7 @@ def _database(url: str, name: str) -> str:
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
-def _served(services: ExitStack, url: str, redis_url: str, folder: Path, *, admin: bool) -> tuple[int, psutil.Process]:
+def _served(services: ExitStack, url: str, redis_url: str, *, admin: bool) -> tuple[int, psutil.Process]:
     port = free_port()
     own = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     env = {
@@ -97,7 +97,6 @@ def _served(services: ExitStack, url: str, redis_url: str, folder: Path, *, admi
         "DATABASE_URL": url,
         "REDIS_URL": redis_url,
         "PORT": str(port),
-        "STATE_FILE": str(folder / f"{port}.state"),
         "LOG_LEVEL": "warning",
         "WORKERS": "1",
         "WRITE_LIMIT": "0",

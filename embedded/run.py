@@ -85,7 +85,7 @@ def serve(state: State, version: int, command: Sequence[str], stop: Stop) -> int
         if stop.asked:
             return 0
         say("Starting the service")
-        service = Service(command, port, _environment(state, addresses, port), ROOT)
+        service = Service(command, port, _environment(addresses, port), ROOT)
         try:
             return _watch(service, stop, port, began)
         finally:
@@ -95,7 +95,7 @@ def serve(state: State, version: int, command: Sequence[str], stop: Stop) -> int
 def demo(state: State, version: int, count: int, flask: Sequence[str], stop: Stop) -> int:
     """Add `count` users to the stack that runs from this folder, else to one for the while."""
     with _running_or_own(state, version) as addresses:
-        env = _environment(state, addresses, port=None)
+        env = _environment(addresses, port=None)
         for arguments in (("db", "upgrade"), ("users", "demo", "--count", str(count))):
             say("Running flask " + " ".join(arguments))
             child = spawn([*flask, *arguments], death_signal=signal.SIGTERM, env=env, cwd=ROOT)
@@ -107,7 +107,7 @@ def demo(state: State, version: int, count: int, flask: Sequence[str], stop: Sto
 def command(state: State, version: int, words: Sequence[str], stop: Stop) -> int:
     """Run a command on the stack that runs from this folder, else on one for the while. Only it writes to our output"""
     with contextlib.redirect_stdout(sys.stderr), _running_or_own(state, version) as addresses:
-        env = _environment(state, addresses, port=None)
+        env = _environment(addresses, port=None)
         child = spawn(words, death_signal=signal.SIGTERM, env=env, cwd=ROOT, source=sys.stdin.fileno())
         return _end_of(child, stop)
 
@@ -201,11 +201,9 @@ def _running_or_own(state: State, version: int) -> Iterator[Addresses]:
             yield own
 
 
-def _environment(state: State, addresses: Addresses, port: int | None) -> Mapping[str, str]:
+def _environment(addresses: Addresses, port: int | None) -> Mapping[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env |= {"DATABASE_URL": addresses.database_url, "REDIS_URL": addresses.redis_url}
-    # Commands share it with the service of this folder, whatever its port, and with no other.
-    env["STATE_FILE"] = str(state.folder / "service.state")
     env |= {"BIND_ADDRESS": HOST, "LISTEN_ADDRESS": HOST, "FLASK_APP": "app"}
     return env if port is None else env | {"PORT": str(port)}
 

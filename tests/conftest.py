@@ -66,7 +66,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def make_app(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Flask]]:
+def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
     """Make applications on these servers, or on others; each with a state of its own unless told otherwise."""
     made: list[Flask] = []
 
@@ -74,13 +74,10 @@ def make_app(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         # PostgreSQL has 100 connections, and hundreds of tests make an application.
         for earlier in made:
             held = earlier.extensions["fullstack"]
-            held.borrowing.give_back()
             held.engine.dispose()
-        folder = tmp_path_factory.mktemp("state")
         defaults = {
             "database_url": servers.postgres.url,
             "redis_url": servers.redis.url,
-            "state_file": str(folder / "state"),
             "redis_timeout_ms": 200,
             "log_level": "warning",
         }
@@ -112,8 +109,8 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
             empty_tables(connection)
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()
-        held.state.touch_all()
-        held.state.closed = False
+        held.generations.invalidate_all()
+        held.state.is_secured = False
 
     clear()
     yield clear

@@ -16,10 +16,12 @@ from app.api.contract import (
     user_response,
 )
 from app.api.sessions import SessionList, sessions_response
+from app.cache.keys import user_key
 from app.errors import N_, Fault, Forbidden, Invalid
 from app.schemas import PasswordChange, User, UserPatch
 from app.services import sessions, users
 from app.web.access import actor, caller, keep_cookie, session
+from app.web.response_cache import cacheable
 
 
 class OwnSessionPath(BaseModel):
@@ -40,10 +42,11 @@ _WRITE = problems(409, 412, 413, 415, 422)
 @blueprint.get("/me", operation_id="getMe", summary="Read yourself", responses={200: User, 304: None})
 def show(header: ReadHeader) -> Response:
     """The user of the session, or of the token."""
-    response = read_response(users.fetch(_me()), header)
+    user_id = _me()
+    response = read_response(users.fetch(user_id), header)
     # An ETag is a version, and that of another user may be the same: who signs in next would be shown this one.
     response.headers["Cache-Control"] = "no-store"
-    return response
+    return cacheable(response, user_key(user_id), by_actor=True)
 
 
 @blueprint.patch("/me", operation_id="updateMe", summary="Change yourself", responses={200: User, **_WRITE})

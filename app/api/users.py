@@ -17,6 +17,7 @@ from app.api.contract import (
     read_response,
     user_response,
 )
+from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, Forbidden, Malformed
 from app.extensions import resources
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
@@ -26,6 +27,7 @@ from app.web.access import actor, caller
 from app.web.links import page_links
 from app.web.plain import Plain
 from app.web.reading import query_pairs
+from app.web.response_cache import cacheable
 
 _KEY_CHARACTERS = 255
 
@@ -90,7 +92,7 @@ def index(query: ListQuery, header: ListHeader) -> Response:
         total = listing.count(query, exact=preferred == "exact")
         response.headers["X-Total-Count"] = str(total)
         response.headers["Preference-Applied"] = f"count={preferred}"
-    return response
+    return cacheable(response, USERS_KEY)
 
 
 @blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
@@ -109,7 +111,7 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
 )
 def show(path: UserPath, header: ReadHeader) -> Response:
     """The ETag is the version."""
-    return read_response(users.fetch(path.user_id), header)
+    return cacheable(read_response(users.fetch(path.user_id), header), user_key(path.user_id))
 
 
 @blueprint.put(

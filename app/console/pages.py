@@ -23,9 +23,9 @@ from app.models import ROLES
 from app.services import administrators, users
 from app.services.authority import NOBODY, OPEN
 from app.web.access import actor
+from app.web.context import context
 from app.web.guard import SAFE, is_same_origin
 from app.web.problems import STATUSES, headers_of
-from app.web.watching import request_id
 
 log = structlog.get_logger(__name__)
 
@@ -185,7 +185,9 @@ def misused(error: HTTPException) -> WerkzeugResponse:
 def unforeseen(error: Exception) -> Response:
     """A fault of ours, as a page that does not show it."""
     log.error("unforeseen", exc_info=error)
-    sentence = gettext("Something went wrong here. Tell who runs the service this number: %(id)s", id=request_id())
+    sentence = gettext(
+        "Something went wrong here. Tell who runs the service this number: %(id)s", id=context().request_id
+    )
     return page("refused.html", HTTPStatus.INTERNAL_SERVER_ERROR, sentence=sentence, title=gettext("An error"))
 
 

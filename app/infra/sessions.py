@@ -6,16 +6,15 @@ for the sake of a cached page. What is over is swept out whenever a session begi
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.errors import N_, Unavailable
-from app.infra.asking import ask, nothing
-from app.infra.cache import open_client, resolved
-from app.infra.link import Link
+from app.infra.circuit_breaker import CircuitBreaker
+from app.infra.redis_client import open_client, resolved, run_script
 
 _RECORD = "fsa:session:"
 _OWNER = "fsa:sessions-of:"
@@ -54,7 +53,7 @@ class SessionStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: Redis | None = None
-        self.link = Link("sessions", self._connect)
+        self.link = CircuitBreaker("sessions", self._connect)
 
     def begin(
         self,
@@ -64,16 +63,12 @@ class SessionStore:
         ends_at: float,
         *,
         forgiven: Sequence[str] = (),
-        meanwhile: Callable[[], object] = nothing,
     ) -> None:
-        """Keep a new session, drop the keys of what it forgives, and sweep out some that are over.
-
-        Until Redis answers, `meanwhile` is done.
-        """
+        """Keep a new session, drop the keys of what it forgives, and sweep out some that are over."""
         keys = (_RECORD + session_id, _OWNER + owner, _ENDS, *forgiven)
         values = (record, session_id, f"{session_id} {owner}", ends_at, time.time(), _SWEPT_AT_ONCE)
         with self._redis() as redis:
-            over: list[bytes] = ask(redis, "EVAL", _BEGIN, len(keys), *keys, *values, meanwhile=meanwhile)
+            over = cast("list[bytes]", run_script(redis, _BEGIN, keys, values))
             if over:
                 _sweep(redis, over)
 
@@ -93,7 +88,7 @@ class SessionStore:
         keys = (_RECORD + session_id, _RECORD + new_id, _OWNER + owner, _ENDS, _NEXT + session_id)
         values = (session_id, new_id, owner, record, ends_at, following, grace_s)
         with self._redis() as redis:
-            return cast("bytes | None", ask(redis, "EVAL", _RENEW, len(keys), *keys, *values))
+            return cast("bytes | None", run_script(redis, _RENEW, keys, values))
 
     def touch(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
         """Replace a record, unless the session was ended meanwhile, or Redis is full."""

@@ -1,6 +1,5 @@
 """Administrators: whether there is one, that there always stays one, and the first."""
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ from app.services.columns import among
 from app.services.documents import users
 
 _LOCK = 5002
-_LOOK_AGAIN_S = 1.0
 IS_ONE = text(ADMINISTRATOR)
 """The condition that a row of users is an administrator who can sign in."""
 
@@ -22,33 +20,29 @@ IS_ONE = text(ADMINISTRATOR)
 class Door:
     """Whether the service is closed: it is as soon as there is an administrator who can sign in.
 
-    Processes of one host learn of it at once (infra.shared), others within a second.
+    Until then every request that needs somebody looks for one.
     """
 
     def __init__(self, held: Resources) -> None:
         self._held = held
-        self._looked_at = float("-inf")
 
     @property
     def was_closed(self) -> bool:
         """Whether the service is closed, as far as is known without asking PostgreSQL."""
-        return self._held.state.closed or self._held.settings.is_public
+        return self._held.state.is_secured or self._held.settings.is_public
 
     def is_closed(self) -> bool:
         """Whether requests need a credential. Raises: Unavailable, when nobody knows"""
         if self.was_closed:
             return True
-        if time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
-            self.look()
-        return self._held.state.closed
+        self.look()
+        return self._held.state.is_secured
 
     def look(self) -> None:
         """Look for an administrator now, unless the service is closed. Raises: Unavailable"""
-        if not self._held.state.closed:
-            # Only ever set: another may have closed it while this one looked.
-            if self.has_administrator():
-                self._held.state.closed = True
-            self._looked_at = time.monotonic()
+        # Only ever set: another may have closed it while this one looked.
+        if not self._held.state.is_secured and self.has_administrator():
+            self._held.state.is_secured = True
 
     @staticmethod
     def has_administrator() -> bool:

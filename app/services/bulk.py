@@ -245,19 +245,16 @@ def _identifiers(row: Row[Any]) -> dict[str, str]:
 
 def _carry_out(work: Work, action: Action, deed: _Deed, caller: Caller, due: Sequence[Row[Any]]) -> None:
     """In the order of the single commands, for the history shows it."""
-    ids = [row.id for row in due]
-    work.outdate(ids)
+    work.add_invalidation(row.id for row in due)
     if action == "delete":
-        work.revoke_tokens(caller, due)
+        tokens.revoke_all(work.connection, due, caller)
     for rows in _batches(due):
         statement = update(users).where(among(users.c.id, [row.id for row in rows])).values({**deed.sets, **MOVED})
         work.connection.execute(statement)
         entries: list[Entry] = [(row.id, row.version + 1, deed.changes(row)) for row in rows]
         history.record_all(work.connection, caller, deed.entry, entries)
     if action == "deactivate":
-        work.revoke_tokens(caller, due)
-    elif action == "role":
-        work.old_keys += tokens.keys_of(work.connection, ids)
+        tokens.revoke_all(work.connection, due, caller)
 
 
 def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:

@@ -12,7 +12,7 @@ import psycopg
 
 from app.extensions import Resources, resources
 from app.infra.postgres import DeadlineConnection
-from app.infra.shared import Phase
+from app.infra.service_state import Phase
 
 _PATIENCE_S = 1.0
 _KEPT_PATIENCE_S = 0.3
@@ -70,9 +70,8 @@ class Health:
         self._connection: DeadlineConnection | None = None
         self._as_role = False
         self._database = Checker(self._ask_database)
-        self._cache = Checker(held.redis_cache.ping)
+        self._cache = Checker(held.redis_answers.ping)
         self._redis = Checker(held.redis.ping)
-        self._turns = Checker(held.state.await_turn)
         held.at_close(self._close)
 
     def report(self) -> tuple[str, dict[str, Check]]:
@@ -89,16 +88,15 @@ class Health:
     def ready(self) -> bool:
         """Whether to send requests here.
 
-        Not while starting, migrating or draining, nor without PostgreSQL, nor where writes would wait without end.
+        Not while starting, migrating or draining, nor without PostgreSQL.
         """
         phase = self._held.state.phase
-        return phase in (Phase.SERVING, Phase.UNMANAGED) and self._database.check().ok and self._turns.check().ok
+        return phase in (Phase.SERVING, Phase.UNMANAGED) and self._database.check().ok
 
     def _close(self) -> None:
         self._database.close()
         self._cache.close()
         self._redis.close()
-        self._turns.close()
         if self._connection is not None:
             self._connection.close()
 

@@ -11,11 +11,11 @@ from typing import Any, cast
 import orjson
 from psycopg.pq.abc import PGresult
 
+from app.cache.keys import user_key
+from app.cache.single_flight import Batcher
 from app.errors import Busy, Unavailable
-from app.extensions import Resources, answers, asked, asked_within, resources, writing
+from app.extensions import Resources, asked, asked_within, resources, writing
 from app.infra.postgres import LOCK_WAIT_MS, Statement, bytea_text, json_text
-from app.infra.shared_table import Versioned
-from app.infra.together import Together
 from app.schemas import UserDraft
 from app.services import administrators, history, tokens
 from app.services.authority import Actor
@@ -24,10 +24,9 @@ from app.services.documents import Document
 from app.services.history import Caller
 from app.services.hot_users import Seen
 from app.services.idempotency import Attempt
-from app.services.keys import MEMBERS_KEY, keys_of_users, user_key
 from app.services.statements import MADE_ONCE, WRITTEN
 from app.services.words import lexemes
-from app.services.work import telling
+from app.services.work import invalidating
 
 _PATIENCE = "25ms"
 """How long several wait for a lock together: a commit takes a few milliseconds."""
@@ -93,7 +92,7 @@ class _Writer:
     """Writes what several threads want written at once."""
 
     def __init__(self, _: Resources) -> None:
-        self._together = Together(self._write_together)
+        self._together = Batcher(self._write_together)
 
     def write(self, draft: Draft) -> Document | None:
         """What was made of it; None: nothing. Raises: Taken, Unavailable"""
@@ -143,32 +142,14 @@ def _written(
     `ask`: what sends it, if not `asked`. Raises: Taken, Unavailable, and what `ask` raises
     """
     rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
-    # Nobody can have kept anything of an id that there never was.
-    keys = keys_of_users(*(draft.user_id for draft in drafts if draft.is_change))
-    table = answers().table
-    reading = table.begin(keys)
-    with telling(keys, reading):
-        found = (ask or asked)(statement, rows, patience, *more)
-        written, changed, is_in_past = _read(found)
-        # Of the others, whom somebody else changed, that one tells.
-        keys[:] = keys_of_users(*changed)
-        if is_in_past:
-            # Else who is new comes after all who were there.
-            keys.append(MEMBERS_KEY)
-    if changed and table.usable:
-        left = ((user_key(user_id), written[user_id]) for user_id in changed)
-        table.keep(reading, (Versioned(key, document.version, document.body) for key, document in left))
-    return written
+    with invalidating(user_key(draft.user_id) for draft in drafts):
+        return _read((ask or asked)(statement, rows, patience, *more))
 
 
-def _read(found: PGresult) -> tuple[dict[uuid.UUID, Document], list[uuid.UUID], bool]:
-    """What a hot statement wrote, by id; who of them is not new; whether one is who comes before others."""
-    written, changed, is_in_past = dict[uuid.UUID, Document](), list[uuid.UUID](), False
+def _read(found: PGresult) -> dict[uuid.UUID, Document]:
+    """What a hot statement wrote, by id."""
+    written = {}
     for row in range(found.ntuples):
-        user_id, version, body, is_new, is_earlier = (cast("bytes", found.get_value(row, n)) for n in range(5))
-        key = uuid.UUID(user_id.decode())
-        written[key] = Document(int(version), body)
-        if is_new == b"f":
-            changed.append(key)
-        is_in_past = is_in_past or is_earlier == b"t"
-    return written, changed, is_in_past
+        user_id, version, body = (cast("bytes", found.get_value(row, column)) for column in range(3))
+        written[uuid.UUID(user_id.decode())] = Document(int(version), body)
+    return written

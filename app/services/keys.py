@@ -1,50 +1,15 @@
-"""The names under which answers are kept, in memory and in Redis: all of them are here."""
+"""The names under which answers are kept in Redis."""
 
 import hashlib
-import uuid
 from urllib.parse import urlencode
 
 from app.schemas import ListQuery
 
-
-def user_key(user_id: uuid.UUID | str) -> str:
-    """One user, rendered; an id as text is in its canonical form."""
-    return f"user:{user_id}"
-
-
 LONGEST_KEPT_QUERY = 1024
 """Characters of a query string; answers to longer ones are not kept."""
 
-MEMBERS_KEY = "members"
-"""Who lives, but for those who are new: what makes a page old that users who were not changed are on."""
-
 SIGN_UPS_KEY = "sign-ups-per-day"
 """Whether the numbers are exact, and how many users were made on each of the last days."""
-
-
-def session_key(session_id: str) -> str:
-    """One session."""
-    return f"session:{session_id}"
-
-
-def sessions_key(user_id: uuid.UUID) -> str:
-    """That any session of a user ended."""
-    return f"sessions-of:{user_id.hex}"
-
-
-def standing_key(user_id: uuid.UUID) -> str:
-    """What a user may do now: old with the user."""
-    return f"standing:{user_id.hex}"
-
-
-def keys_of_users(*user_ids: uuid.UUID) -> list[str]:
-    """What makes old all that is kept of these users themselves."""
-    return [user_key(user_id) for user_id in user_ids]
-
-
-def token_key(digest: bytes) -> str:
-    """Whom an API token stands for."""
-    return f"token:{digest.hex()}"
 
 
 def is_short(query: ListQuery) -> bool:

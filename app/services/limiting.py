@@ -9,8 +9,8 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.errors import N_, Quota, TooMany, Unavailable
 from app.extensions import Resources, resources
-from app.infra.cache import open_client
 from app.infra.counting import Allowance, Count, OwnCounts, SharedCounts, Window
+from app.infra.redis_client import open_client
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
@@ -35,7 +35,7 @@ class Limiter:
 
     def __init__(self, held: Resources) -> None:
         client = open_client(held.settings.redis_address, _TIMEOUT_S)
-        self._link = held.redis_cache.link
+        self._breaker = held.redis_answers.breaker
         self._shared, self._own = SharedCounts(client), OwnCounts()
         self._allowances: dict[str, Allowance] = {}
         self._asking = threading.Lock()
@@ -43,14 +43,14 @@ class Limiter:
 
     def count(self, windows: Sequence[Window]) -> Count:
         """Count one in each window in turn, until one refuses. Returns that one, or the last."""
-        if self._link.up:
+        if self._breaker.up:
             try:
                 return self._shared.count(windows)
             except OutOfMemoryError:
                 # Full of sessions, which are not evicted: others than new ones still work there.
                 return self._own.count(windows)
             except (RedisError, OSError) as error:
-                self._link.failed(error)
+                self._breaker.failed(error)
         return self._own.count(windows)
 
     def count_in_steps(self, window: Window) -> Count:
@@ -74,11 +74,11 @@ class Limiter:
 
     def counted(self, keys: Sequence[str]) -> list[int]:
         """What each has counted so far."""
-        if self._link.up:
+        if self._breaker.up:
             try:
                 return self._shared.counted(keys)
             except (RedisError, OSError) as error:
-                self._link.failed(error)
+                self._breaker.failed(error)
         return self._own.counted(keys)
 
     def forget_here(self, keys: Iterable[str]) -> None:
@@ -88,12 +88,12 @@ class Limiter:
     def forget(self, keys: Sequence[str]) -> bool:
         """Begin these anew. Returns whether Redis, too, has forgotten what it had counted."""
         self.forget_here(keys)
-        if self._link.up:
+        if self._breaker.up:
             try:
                 self._shared.forget(keys)
             except (RedisError, OSError) as error:
-                self._link.failed(error)
-        return self._link.up
+                self._breaker.failed(error)
+        return self._breaker.up
 
 
 def count_sign_in(account: str, address: str | None) -> list[str]:

@@ -72,31 +72,22 @@ class _Row(NamedTuple):
     rest: Sequence[bytes]
 
 
-def page(query: ListQuery, *, kept: bool = True) -> Page:
-    """The page that `query` asks for. Not `kept`: one that is cheap is left to who asks to keep.
-
-    Raises: Malformed (the cursor), Unavailable
-    """
+def page(query: ListQuery) -> Page:
+    """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
     selection = Selection(query)
-    is_cheap = _is_cheap(selection)
-    if is_cheap and not kept:
+    if _is_cheap(selection) or not is_short(query):
         return _found(selection)
-    if not is_short(query):
-        return _found(selection)
-    key = page_key(query)
-    if is_cheap:
-        return _unpacked(answers().of_all(key, lambda: _packed(selection)))
-    return _unpacked(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _packed(selection))))
+    return _unpacked(answers().get_or_compute(page_key(query), lambda: _packed(selection)))
 
 
 def count(query: ListQuery, *, exact: bool) -> int:
     """How many users the whole list has: counted, or as PostgreSQL's statistics guess. Raises: Unavailable"""
-    selection, key = Selection(query), count_key(query)
-    if exact and not is_short(query):
+    selection = Selection(query)
+    if not exact:
+        return _estimate(selection, selection.conditions)
+    if not is_short(query):
         return int(_counted(selection))
-    if exact:
-        return int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection))))
-    return _estimate(selection, selection.conditions)
+    return int(answers().get_or_compute(count_key(query), lambda: _counted(selection)))
 
 
 def about(query: ListQuery, most: int | None = None) -> tuple[int, bool]:
@@ -116,7 +107,7 @@ def count_up_to(query: ListQuery, most: int) -> tuple[int, bool]:
     """
     selection, key = Selection(query), f"{count_key(query)}:{most}"
     if is_short(query):
-        counted = int(answers().of_all(key, lambda: answers().of_all_dear(key, lambda: _counted(selection, most))))
+        counted = int(answers().get_or_compute(key, lambda: _counted(selection, most)))
     else:
         counted = int(_counted(selection, most))
     return (counted, True) if counted <= most else (max(count(query, exact=False), counted), False)

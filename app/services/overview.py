@@ -51,7 +51,7 @@ def overview() -> Overview:
         signed_in = Figure(sessions.how_many())
     except Unavailable:
         signed_in = None
-    is_exact, numbers = orjson.loads(answers().of_all_dear(SIGN_UPS_KEY, lambda: _sign_ups(everybody)))
+    is_exact, numbers = orjson.loads(answers().get_or_compute(SIGN_UPS_KEY, lambda: _sign_ups(everybody)))
     today = datetime.now(UTC).date()
     days = [today - ago * _DAY for ago in range(DAYS - 1, -1, -1)]
     shown = [(day, numbers.get(day.isoformat(), 0)) for day in days]

@@ -20,23 +20,20 @@ from typing import Any, NamedTuple, cast
 import orjson
 from sqlalchemy import select
 
+from app.cache.keys import user_key
 from app.errors import N_, NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, answers, asked, reading, resources
-from app.infra.asking import nothing
+from app.extensions import Resources, asked, local_cache, reading, resources
 from app.infra.sessions import SessionStore
 from app.services import history
 from app.services.authority import Actor
 from app.services.documents import moment, users
 from app.services.history import Caller
-from app.services.keys import session_key, sessions_key, standing_key, user_key
 from app.services.statements import STANDING
 from app.values import Role
 
 # 256 random bits, and whose they are.
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _SEEN_EVERY_S = 60.0
-_KNOWN_FOR_S = 1.0
-"""How long a session is known without Redis, so that emptying Redis signs everybody out within that."""
 _GRACE_S = 60
 """How long requests that were sent with the id of before a renewal are still answered."""
 _MOST_RENEWALS = 10
@@ -97,16 +94,15 @@ def begin(
     created: float | None = None,
     *,
     forgiven: Sequence[str] = (),
-    meanwhile: Callable[[], object] = nothing,
 ) -> tuple[str, Session]:
     """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable
 
-    Redis drops the keys of what is `forgiven` with it; until it answers, `meanwhile` is done.
+    Redis drops the keys of what is `forgiven` with it.
     """
     secret, now = secrets.token_urlsafe(32), time.time()
     session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
     ends_at = session.ends_at()
-    _store().begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven, meanwhile=meanwhile)
+    _store().begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven)
     return f"{secret}.{user_id.hex}", session
 
 
@@ -124,9 +120,9 @@ def renewed(user_id: uuid.UUID, caller: Caller) -> tuple[str, Session]:
 def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -> tuple[Session, str | None]:
     """The session that a cookie stands for, and another cookie when its role has changed.
 
-    With `afresh` Redis and PostgreSQL are asked, not memory. Raises: Unauthorized, Unavailable
+    With `afresh` PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable
     """
-    session, cookie_now = _found(cookie, afresh=afresh)
+    session, cookie_now = _read(cookie)
     standing = _looked_up(session.user_id) if afresh else _standing(session.user_id)
     if standing.role is None or not standing.active or standing.epoch != session.epoch or session.is_over():
         _end(session.id, session.user_id)
@@ -136,7 +132,6 @@ def resume(cookie: str, caller: Callable[[], Caller], *, afresh: bool = False) -
     elif time.time() - session.seen > _SEEN_EVERY_S:
         session = replace(session, seen=time.time())
         _store().touch(session.id, session.user_id.hex, _packed(session), session.ends_at())
-        answers().forget_alone(sessions_key(session.user_id))
     return session, cookie_now if cookie_now != cookie else None
 
 
@@ -179,7 +174,7 @@ def forget(user_id: uuid.UUID) -> None:
 def drop(cookie: str) -> None:
     """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
     try:
-        session, _ = _found(cookie, afresh=True)
+        session, _ = _read(cookie)
     except Unauthorized:
         return
     _end(session.id, session.user_id)
@@ -197,18 +192,12 @@ def _opened(held: Resources) -> SessionStore:
 
 def _end(session_id: str, user_id: uuid.UUID) -> bool:
     """Whether there was such a session. Raises: Unavailable"""
-    try:
-        return _store().end(session_id, user_id.hex)
-    finally:
-        answers().forget_alone(sessions_key(user_id))
+    return _store().end(session_id, user_id.hex)
 
 
 def _end_all(user_id: uuid.UUID) -> int:
     """How many there were. Raises: Unavailable"""
-    try:
-        return _store().end_all(user_id.hex)
-    finally:
-        answers().forget_alone(sessions_key(user_id))
+    return _store().end_all(user_id.hex)
 
 
 def _renew(cookie: str, session: Session, caller: Caller) -> tuple[Session, str]:
@@ -218,35 +207,15 @@ def _renew(cookie: str, session: Session, caller: Caller) -> tuple[Session, str]
     new = replace(session, id=_id(new_secret), seen=now, address=caller.address, agent=caller.agent)
     owner, following = session.user_id.hex, _masked(secret, random)
     left = _store().renew(session.id, new.id, owner, _packed(new), new.ends_at(), following, _GRACE_S)
-    answers().forget_alone(sessions_key(session.user_id))
     if left is None:
         raise Unauthorized(_ENDED)
     return (new, f"{new_secret}.{owner}") if left == following else _read(cookie)
 
 
-def _found(cookie: str, *, afresh: bool) -> tuple[Session, str]:
-    """The session of a cookie, and the cookie that it has now. Raises: Unauthorized, Unavailable"""
-    if not _COOKIE.fullmatch(cookie):
-        raise Unauthorized(_ENDED)
-    session_id, user_id = _id(cookie.partition(".")[0]), uuid.UUID(cookie[-32:])
-    if afresh:
-        return _read(cookie)
-    about, newer = sessions_key(user_id), list[str]()
-
-    def read() -> Session:
-        session, cookie_now = _read(cookie)
-        newer.append(cookie_now)
-        return session
-
-    session = answers().of_one(session_key(session_id), read, about=about, ttl_s=_KNOWN_FOR_S)
-    if session.id == session_id:
-        return session, cookie
-    # Another id's: the secret of that is kept nowhere.
-    return (session, newer[0]) if newer else _read(cookie)
-
-
 def _read(cookie: str) -> tuple[Session, str]:
     """The session of a cookie, or the one that it goes on as, and the cookie of that."""
+    if not _COOKIE.fullmatch(cookie):
+        raise Unauthorized(_ENDED)
     secret, _, owner = cookie.partition(".")
     for _ in range(_MOST_RENEWALS):
         record, following = _store().read(_id(secret))
@@ -262,7 +231,8 @@ def _read(cookie: str) -> tuple[Session, str]:
 
 def _standing(user_id: uuid.UUID) -> Standing:
     """What a user may do now: known already, or by one SELECT. Raises: Unavailable"""
-    return answers().of_one(standing_key(user_id), lambda: _looked_up(user_id), about=user_key(user_id))
+    key = user_key(user_id)
+    return local_cache().get_or_compute(("standing", user_id.hex), [key], lambda: _looked_up(user_id))
 
 
 def _looked_up(user_id: uuid.UUID) -> Standing:

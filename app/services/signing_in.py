@@ -61,14 +61,9 @@ def sign_in(offered: SignIn, caller: Caller) -> tuple[str, Session]:
         _rehash(user, offered.password)
     limiting.forgive_here(guesses)
     own = replace(caller, actor=Actor("session", user.id, user.role))
-    return sessions.begin(
-        user.id,
-        user.role,
-        user.session_epoch,
-        caller,
-        forgiven=guesses,
-        meanwhile=lambda: history.note(own, user.id, user.version, "signed_in"),
-    )
+    begun = sessions.begin(user.id, user.role, user.session_epoch, caller, forgiven=guesses)
+    history.note(own, user.id, user.version, "signed_in")
+    return begun
 
 
 def with_password(

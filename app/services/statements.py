@@ -4,7 +4,6 @@ Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_stat
 """
 
 from app.infra.postgres import MARK, Statement
-from app.infra.watch import CHANNEL
 from app.models import NO_XID, ROLES
 
 _ENTRY = "user_id, version, action, actor, address, agent, request_id, changes"
@@ -24,13 +23,6 @@ _LIVING = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_
 # A planner that saw how few ids there are would plan for them each time, which takes as long as to find them.
 USERS = Statement(f"{_LIVING} u.id = ANY((SELECT $1::uuid[])::uuid[])", "users")
 """Of some ids, those who live: id, version, JSON."""
-
-USERS_AND_NEXT = Statement(
-    f"({USERS.sql}) UNION ALL (SELECT id, NULL, NULL FROM users WHERE deleted_at IS NULL AND id > $2::uuid"
-    " ORDER BY id LIMIT (SELECT $3::integer))",
-    "users_and_next",
-)
-"""The same, then so many ids of the living that come after another one, in that order."""
 
 TOKEN = Statement(
     "SELECT t.id, t.role, extract(epoch FROM t.expires_at), u.id, u.role FROM tokens AS t JOIN users AS u"
@@ -64,9 +56,6 @@ WHO = Statement(f"{_WHO} (username_key = $1 OR email_key = $1)", "who")
 
 WHO_BY_EMAIL = Statement(f"{_WHO} email_key = $1", "who_by_email")
 """Of the canonical form of an email: the same."""
-
-TOLD = Statement(f"SELECT pg_notify('{CHANNEL}', $1)", "told")
-"""Of the number of this host: let all others forget what they keep, where Redis could not tell them."""
 
 NOTED = Statement(f"INSERT INTO history ({_ENTRY}, xid) VALUES ($1, $2, $3, $4, $5, $6, $7, '[]', '{NO_XID}')", "noted")
 """An entry of the history that changes nothing."""
@@ -123,15 +112,13 @@ changed AS (
     AND {user_json()} = d.was
   RETURNING u.*
 )"""
-# Users who were there when the statement began: it does not see those it makes.
-_IN_THE_PAST = "(SELECT max(created_at) FROM users WHERE deleted_at IS NULL) > now() + interval '1 minute'"
 _NOTED = f"""
 noted AS (
   INSERT INTO history ({_ENTRY})
   SELECT u.id, u.version, CASE WHEN is_new THEN 'created' ELSE 'changed' END, actor, address, agent, request_id, changes
   FROM written AS u JOIN draft USING (id)
 )
-SELECT u.id, u.version, {user_json()}, is_new, is_new AND {_IN_THE_PAST} FROM written AS u"""
+SELECT u.id, u.version, {user_json()} FROM written AS u"""
 
 WRITTEN = Statement(
     f"""{_DRAFTS}, {_made("was IS NULL")}, {_CHANGED},
@@ -140,8 +127,7 @@ written AS (SELECT *, true AS is_new FROM made UNION ALL SELECT *, false FROM ch
 )
 """New users, and users changed in what needs no thought of others, with their entries in the history.
 
-Of each: id, version, JSON, whether it is new, and whether it is and the clock was set back. Not of who changed whose
-JSON is not what it `was` any more, nor by who may not any more.
+Of each: id, version, JSON. Not of who changed whose JSON is not what it `was` any more, nor by who may not any more.
 """
 
 # Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Connection, Row, delete, insert, select
 from uuid_utils.compat import uuid7
 
+from app.cache.generations import clock_ns
+from app.cache.keys import user_key
 from app.errors import N_, Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, answers, asked, reading, resources, writing
+from app.extensions import Resources, asked, generations, reading, resources, writing
 from app.infra.postgres import bytea_text
 from app.models import Token, table_of
 from app.schemas import TokenDraft
@@ -26,7 +28,6 @@ from app.services.authority import Actor, lower
 from app.services.columns import among
 from app.services.documents import moment, users
 from app.services.history import Caller
-from app.services.keys import token_key
 from app.services.statements import TOKEN, TOKEN_NOW, TOKEN_USED
 from app.values import ROLE_NAMES, Role
 
@@ -65,40 +66,52 @@ class Known(NamedTuple):
         return time.time() >= self.ends_at
 
 
-class Uses:
-    """When each token was last noted as used, by this process."""
+class KnownTokens:
+    """The tokens that this process has looked up, and when each was last noted as used."""
 
-    def __init__(self, _: Resources) -> None:
+    def __init__(self, held: Resources) -> None:
+        self._cache = held.local_cache
         self._due: dict[str, float] = {}
 
-    def is_due(self, token_id: str) -> bool:
-        """Whether a minute has passed since the last note."""
-        return time.monotonic() >= self._due.get(token_id, 0.0)
+    def get(self, secret: str) -> Known | None:
+        """What is cached of a token and still valid."""
+        found: Known | None = self._cache.get(hashlib.sha256(secret.encode()).digest())
+        return found
 
-    def take(self, token_id: str) -> bool:
-        """The same; then the next note is due a minute from now."""
-        if not self.is_due(token_id):
+    def look_up(self, secret: str) -> Known:
+        """Whom a token stands for, that may be over. Raises: Unauthorized, Unavailable"""
+        began_ns, digest = clock_ns(), _digest(secret)
+        found = _looked_up(digest)
+        self._cache.put(digest, found, [user_key(cast("uuid.UUID", found.actor.user_id))], began_ns)
+        return found
+
+    def cached_actor(self, secret: str) -> Actor | None:
+        """Whom a token stands for, if that is cached, it has not expired, and its use need not be noted."""
+        found = self.get(secret)
+        return found.actor if found is not None and not (found.is_over() or self._is_due(found.id)) else None
+
+    def must_note_use(self, token_id: str) -> bool:
+        """Whether a minute has passed since the last note; then the next one is due a minute from now."""
+        if not self._is_due(token_id):
             return False
         if len(self._due) >= _NOTED_AT_MOST:
             self._due.clear()
         self._due[token_id] = time.monotonic() + _NOTED_EVERY_S
         return True
 
+    def _is_due(self, token_id: str) -> bool:
+        return time.monotonic() >= self._due.get(token_id, 0.0)
+
 
 def actor_of(secret: str, *, afresh: bool = False) -> Actor:
     """Whom a token stands for; `afresh`: PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable"""
-    found = _looked_up(_digest(secret)) if afresh else known(secret)
+    known_tokens = resources().part(KnownTokens)
+    found = _looked_up(_digest(secret)) if afresh else known_tokens.get(secret) or known_tokens.look_up(secret)
     if found.is_over():
         raise Unauthorized(N_("This API token has expired."))
-    if resources().part(Uses).take(found.id):
+    if known_tokens.must_note_use(found.id):
         _note_use(found.id)
     return found.actor
-
-
-def known(secret: str) -> Known:
-    """Whom a token stands for, that may be over: known already, or by one SELECT. Raises: Unauthorized, Unavailable"""
-    digest = _digest(secret)
-    return answers().of_one(token_key(digest), lambda: _looked_up(digest))
 
 
 def claim(actor: Actor) -> dict[str, object]:
@@ -118,11 +131,6 @@ def confirm(actor: Actor) -> None:
     least = lower(role, user_role)
     if (least, least == user_role) != (actor.role, actor.whole):
         raise Unavailable(N_("The role of this API token was changed just now. Try again shortly."))
-
-
-def key_of(secret: str) -> str:
-    """The key under which a token is known. Raises: Unauthorized"""
-    return token_key(_digest(secret))
 
 
 def listed(user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
@@ -174,34 +182,27 @@ def make(draft: TokenDraft, caller: Caller) -> Made:
 
 def revoke(token_id: uuid.UUID, caller: Caller) -> None:
     """End a token. Raises: NotFound, Unavailable"""
-    digest = None
+    owner = None
     try:
         with writing(token_id) as connection:
             row = connection.execute(delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)).one_or_none()
             if row is None:
                 raise NotFound(N_("There is no such token."))
-            digest = row.digest
+            owner = row.user_id
             version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
             history.record(connection, caller, row.user_id, version or 1, "token_revoked", [_change(row, None)])
     finally:
         # Also when the answer to the commit was lost.
-        if digest is not None:
-            answers().forget_alone(token_key(digest))
+        if owner is not None:
+            generations().invalidate([user_key(owner)])
 
 
-def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: Caller) -> list[str]:
-    """End all tokens of the users in the rows `owners`, in the transaction of the change. Returns their cache keys."""
+def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: Caller) -> None:
+    """End all tokens of the users in the rows `owners`, in the transaction of the change."""
     versions = {owner.id: owner.version for owner in owners}
     rows = connection.execute(delete(_tokens).where(among(_tokens.c.user_id, versions)).returning(_tokens)).all()
     entries = [(row.user_id, versions[row.user_id], [_change(row, None)]) for row in rows]
     history.record_all(connection, caller, "token_revoked", entries)
-    return [token_key(row.digest) for row in rows]
-
-
-def keys_of(connection: Connection, user_ids: Iterable[uuid.UUID]) -> list[str]:
-    """The cache keys of all tokens of these users."""
-    rows = connection.execute(select(_tokens.c.digest).where(among(_tokens.c.user_id, user_ids)))
-    return [token_key(row.digest) for row in rows]
 
 
 def _looked_up(digest: bytes) -> Known:

@@ -8,8 +8,9 @@ import orjson
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
-from app.errors import N_, Conflict, DomainError, NotFound, Stale, Unavailable
-from app.extensions import answers, reading, resources
+from app.cache.keys import USERS_KEY, user_key
+from app.errors import N_, Conflict, NotFound, Stale, Unavailable
+from app.extensions import generations, reading, resources
 from app.models import HistoryEntry, table_of
 from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
 from app.services import (
@@ -28,7 +29,6 @@ from app.services.documents import PUBLIC, Document, Precondition, document, use
 from app.services.history import Caller
 from app.services.hot_users import Seen
 from app.services.idempotency import Attempt
-from app.services.keys import keys_of_users, user_key
 from app.services.work import Work, changing
 
 _TRIES = 3
@@ -37,9 +37,8 @@ _GRAVE = frozenset({"role", "active", "password"})
 
 
 def fetch(user_id: uuid.UUID) -> Document:
-    """A living user, from memory or by one SELECT. Raises: NotFound, Unavailable"""
-    known = answers().table.recall(user_key(user_id))
-    return Document(*known) if known is not None else hot_users.find(user_id)
+    """A living user. Raises: NotFound, Unavailable"""
+    return hot_users.find(user_id)
 
 
 def fetch_deleted(user_id: uuid.UUID) -> Document:
@@ -117,9 +116,6 @@ def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: 
 
 def _change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document:
     is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
-    made = None if is_grave else _change_remembered(user_id, patch, allowed, caller)
-    if made is not None:
-        return made
     tokens.confirm(caller.actor)
     for _ in range(0 if is_grave else _TRIES):
         made = _change_seen(hot_users.look(user_id), patch, allowed, caller)
@@ -128,26 +124,14 @@ def _change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller:
     return _change_alone(user_id, patch, allowed, caller)
 
 
-def _change_remembered(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document | None:
-    """Change a user as memory has it. None, when PostgreSQL has it otherwise, or has to be asked what to say."""
-    seen = hot_users.recall(user_id)
-    if seen is None or not allowed(seen.version):
-        return None
-    try:
-        draft = hot_writes.drafted(seen, merged(seen, patch), caller)
-    except DomainError:
-        return None
-    return hot_writes.change(draft) if draft is not None else None
-
-
 def _change_seen(seen: Seen, patch: UserPatch, allowed: Precondition, caller: Caller) -> Document | None:
     """Change a user as it was seen. None, when somebody else was faster."""
     _require(allowed, seen.version)
     draft = hot_writes.drafted(seen, merged(seen, patch), caller)
     if draft is not None:
         return hot_writes.change(draft)
-    # It may be so by another host, of which this one has not heard yet.
-    answers().forget(keys_of_users(seen.id))
+    # Another host may have changed it so. Who is told of that must not read here what was before.
+    generations().invalidate([USERS_KEY, user_key(seen.id)])
     return Document(seen.version, seen.body)
 
 
@@ -182,7 +166,7 @@ def remove(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
         caller.actor.require_over(row.role)
         _require(allowed, row.version)
         administrators.require_another(work.connection, [row])
-        work.revoke_tokens(caller, [row])
+        tokens.revoke_all(work.connection, [row], caller)
         made = _put(work.connection, row, {**trashed(), **ENDED})
         history.record(work.connection, caller, user_id, made.version, "deleted")
 
@@ -218,7 +202,7 @@ def purge(user_id: uuid.UUID, allowed: Precondition, caller: Caller) -> None:
             raise NotFound(N_("There is no such user."))
         _require(allowed, row.version)
         administrators.require_another(work.connection, [row])
-        work.revoke_tokens(caller, [row])
+        tokens.revoke_all(work.connection, [row], caller)
         work.connection.execute(delete(users).where(users.c.id == user_id))
         history.erase(work.connection, user_id)
         idempotency.erase(work.connection, user_id)
@@ -251,9 +235,7 @@ def _update(work: Work, caller: Caller, row: Row[Any], values: dict[str, Any]) -
     made = document(_put(work.connection, row, {**stored(values), **ended}))
     history.record(work.connection, caller, row.id, made.version, "changed", changes)
     if not after["active"]:
-        work.revoke_tokens(caller, [row])
-    elif "role" in fields:
-        work.old_keys += tokens.keys_of(work.connection, [row.id])
+        tokens.revoke_all(work.connection, [row], caller)
     return made
 
 

@@ -1,20 +1,16 @@
-"""One transaction that changes users: what breaks in it in the words of the domain, what is told after its commit."""
+"""One transaction that changes users: its errors in the words of the domain, and what it invalidates."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
+from app.cache.keys import USERS_KEY, user_key
 from app.errors import Busy, Taken, Unavailable
-from app.extensions import ConstraintBroken, answers, asked, resources, writing
-from app.infra.shared_table import Reading
-from app.services import administrators, tokens
-from app.services.history import Caller
-from app.services.keys import MEMBERS_KEY, keys_of_users
-from app.services.statements import TOLD
+from app.extensions import ConstraintBroken, generations, writing
+from app.services import administrators
 
 _TAKEN = {
     "users_username_key": "username",
@@ -26,38 +22,31 @@ _TAKEN = {
 
 @dataclass(slots=True)
 class Work:
-    """A transaction, and the cached answers that it makes old."""
+    """A transaction, and the keys that it invalidates."""
 
     connection: Connection
-    old_keys: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
-    def outdate(self, user_ids: Iterable[uuid.UUID]) -> None:
-        """After the commit nobody is to be answered with these users as they were."""
-        self.old_keys += keys_of_users(*user_ids)
-
-    def revoke_tokens(self, caller: Caller, rows: Sequence[Row[Any]]) -> None:
-        """End all tokens of the users in `rows`."""
-        self.old_keys += tokens.revoke_all(self.connection, rows, caller)
+    def add_invalidation(self, user_ids: Iterable[uuid.UUID]) -> None:
+        """Invalidate what is cached of these users after the commit."""
+        self.keys += map(user_key, user_ids)
 
 
 @contextmanager
 def changing(*user_ids: uuid.UUID) -> Iterator[Work]:
-    """A transaction on these users and those that it names by `outdate`: the caches are told at the end.
+    """A transaction on these users and those that `add_invalidation` names, whom it invalidates at its end.
 
     Raises: Taken, when a unique constraint broke; Unavailable
     """
-    old_keys = [MEMBERS_KEY]
-    with telling(old_keys), writing(key=user_ids[0] if user_ids else None) as connection:
-        work = Work(connection, old_keys)
-        work.outdate(user_ids)
-        yield work
+    keys = [user_key(user_id) for user_id in user_ids]
+    with invalidating(keys), writing(key=user_ids[0] if user_ids else None) as connection:
+        yield Work(connection, keys)
 
 
 @contextmanager
-def telling(old_keys: list[str], reading: Reading | None = None) -> Iterator[None]:
-    """Write inside the block; the caches are told of `old_keys` at its end. For one statement that is all there is.
+def invalidating(keys: Iterable[str]) -> Iterator[None]:
+    """Write inside the block; at its end `keys`, and all lists, are invalidated.
 
-    `reading`: of what is left under them, see Answers.forget.
     Raises: Taken, when a unique constraint broke; Unavailable
     """
     try:
@@ -71,15 +60,9 @@ def telling(old_keys: list[str], reading: Reading | None = None) -> Iterator[Non
         raise
     except Unavailable:
         # The connection may have been lost after the commit.
-        _tell([MEMBERS_KEY, *old_keys])
+        generations().invalidate([USERS_KEY, *keys])
         raise
-    _tell(old_keys, reading)
+    generations().invalidate([USERS_KEY, *keys])
     with suppress(Unavailable):
-        # The first administrator closes the service before the answer is given.
+        # The first administrator secures the service before the answer is given.
         administrators.door().look()
-
-
-def _tell(old_keys: list[str], reading: Reading | None = None) -> None:
-    if not answers().forget(old_keys, reading):
-        with suppress(Unavailable):
-            asked(TOLD, resources().state.host)

@@ -3,11 +3,12 @@
 What depends on the user concerned (an editor may not touch an administrator) is in services.authority.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.extensions import resources
@@ -17,13 +18,15 @@ from app.services.authority import OPEN, Actor
 from app.services.history import Caller
 from app.services.sessions import Session
 from app.values import ROLE_NAMES, Role
+from app.web.context import context, current_request
 from app.web.guard import SAFE, check_host, check_origin, is_same_origin
 from app.web.headers import cookie_values
 from app.web.problems import quota_headers
 from app.web.reading import user_id_of
-from app.web.watching import caller_as, current_request
 
 COOKIE = "fsa_session"
+_AGENT_CHARACTERS = 300
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MOST_COOKIES = 8
 """Of one name; each costs a look into Redis."""
 
@@ -119,24 +122,22 @@ def install_access(app: Flask) -> None:
 
 def actor() -> Actor:
     """Who makes the current request."""
-    found: Actor = g.get("actor", OPEN)
-    return found
+    return context().actor
 
 
 def caller() -> Caller:
     """Who makes the current request, and from where."""
-    return caller_as(actor())
+    return _caller_as(actor())
 
 
 def session() -> Session | None:
     """The session of the current request, when it came with one."""
-    found: Session | None = g.get("session")
-    return found
+    return context().session
 
 
 def keep_cookie(secret: str) -> None:
     """Send the cookie of a new session with the response of the current request."""
-    g.cookie = secret
+    context().cookie = secret
 
 
 def enter(offered: SignIn) -> Session:
@@ -153,7 +154,7 @@ def enter(offered: SignIn) -> Session:
 
 def drop_cookie() -> None:
     """Make the browser forget its session."""
-    g.cookie = ""
+    context().cookie = ""
 
 
 def _check() -> None:
@@ -171,13 +172,13 @@ def _check() -> None:
     # A browser sends Basic and the like by itself, whichever page asks it to; never a token.
     if unsafe and (needs_nobody or _bearer_token() is None):
         check_origin(asked.scheme, host, asked.headers)
-        if "session" in g and not is_same_origin(asked.scheme, host, asked.headers):
+        if session() is not None and not is_same_origin(asked.scheme, host, asked.headers):
             raise Forbidden(N_("A change by a signed-in browser needs Sec-Fetch-Site or Origin."))
     if not needs_nobody:
         _require(rule)
         who = actor()
         if unsafe and not who.unbound:
-            g.quota = limiting.count_write(who.credential_id or "")
+            context().quota = limiting.count_write(who.credential_id or "")
 
 
 def _identify(rule: Rule, *, is_open: bool) -> None:
@@ -186,13 +187,13 @@ def _identify(rule: Rule, *, is_open: bool) -> None:
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
     if token is not None:
-        g.actor = tokens.actor_of(token, afresh=_changes_something() and not rule.confirms)
+        context().actor = tokens.actor_of(token, afresh=_changes_something() and not rule.confirms)
     elif cookies:
         _resume(cookies, is_open=is_open)
     elif not is_open:
         raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
     if is_open:
-        g.actor = replace(actor(), unbound=True, only_first=True)
+        context().actor = replace(actor(), unbound=True, only_first=True)
 
 
 def _bearer_token() -> str | None:
@@ -210,21 +211,21 @@ def _session_cookies() -> list[str]:
 def _resume(cookies: list[str], *, is_open: bool) -> None:
     """Set the session from the cookies. In an open service bad ones are nobody's."""
     try:
-        g.session, new_secret = _first_session(cookies)
+        found, new_secret = _first_session(cookies)
     except (Unauthorized, Unavailable) as error:
         if isinstance(error, Unauthorized):
             drop_cookie()
         if not is_open:
             raise
     else:
-        g.actor = g.session.actor
+        context().session, context().actor = found, found.actor
         if new_secret is not None:
             keep_cookie(new_secret)
 
 
 def _first_session(cookies: list[str]) -> tuple[Session, str | None]:
     """The session of the first cookie that is good for one. Raises: Unauthorized, Unavailable"""
-    *others, last = ((cookie, lambda: caller_as(OPEN)) for cookie in cookies)
+    *others, last = ((cookie, lambda: _caller_as(OPEN)) for cookie in cookies)
     for offered in others:
         with suppress(Unauthorized):
             return sessions.resume(*offered, afresh=_changes_something())
@@ -241,6 +242,7 @@ def _require(rule: Rule) -> None:
     if rule.lets(who):
         return
     if rule.own and who.owns(user_id_of((request.view_args or {})["user_id"])):
+        context().is_owner = True
         return
     if rule.least is None:
         raise Forbidden(N_("Nobody may do this."))
@@ -250,8 +252,20 @@ def _require(rule: Rule) -> None:
     raise Forbidden(N_("This needs the role %(role)s.", role=least))
 
 
+def _caller_as(who: Actor) -> Caller:
+    """`who`, and where the current request comes from."""
+    environ = current_request().environ
+    agent = environ.get("HTTP_USER_AGENT")
+    return Caller(
+        actor=who,
+        address=environ.get("REMOTE_ADDR"),
+        agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
+        request_id=context().request_id,
+    )
+
+
 def _finish(response: Response) -> Response:
-    secret = g.get("cookie")
+    secret, quota = context().cookie, context().quota
     if secret is not None:
         days = resources().settings.session_max_days
         response.set_cookie(
@@ -263,7 +277,6 @@ def _finish(response: Response) -> Response:
             secure=request.is_secure,
             path="/",
         )
-    quota = g.get("quota")
     if quota is not None:
         response.headers.update(quota_headers(quota))
     if response.status_code == HTTPStatus.UNAUTHORIZED:

@@ -34,6 +34,12 @@ class PlainApp(OpenAPI):
         """`func`: none of ours is a coroutine, and Flask asks that of each function at each call."""
         return func
 
+    def process_response(self, response: Response) -> Response:
+        """As Flask's; an empty response, such as 204 or that to OPTIONS, is no page of HTML."""
+        if response.mimetype == "text/html" and response.is_sequence and not response.get_data():
+            del response.headers["Content-Type"]
+        return super().process_response(response)
+
 
 class Plain(Response):
     """Flask's, without the work that streams, relative redirects and answers without a body need at each answer."""

@@ -25,8 +25,8 @@ from app.errors import (
     Unauthorized,
     Unavailable,
 )
+from app.web.context import context, current_request
 from app.web.plain import Plain
-from app.web.watching import current_request, request_id
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ def problem(
         "title": title_of(status),
         "status": status,
         "detail": detail,
-        "instance": request_id(),
+        "instance": context().request_id,
     }
     if faults:
         body["errors"] = faults

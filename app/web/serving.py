@@ -4,7 +4,9 @@ A client that is slow to send, or to read its answer, costs a task of the event 
 itself speaks WSGI (PEP 3333).
 """
 
+import asyncio
 import io
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
@@ -12,7 +14,11 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import structlog
+import uvloop
 from flask import Flask
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -25,10 +31,10 @@ from app.extensions import Resources
 from app.infra.threads import ThreadPool
 from app.services.limiting import network_of
 from app.web.bodies import LATE_S, Receive, RequestBodies
-from app.web.express import MEMORY_ONLY
 from app.web.headers import environ_headers
 from app.web.problems import REFUSAL
 from app.web.proxies import ForwardedHeaders
+from app.web.response_cache import CACHED, ResponseCache
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +43,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Answer = tuple[int, Iterable[tuple[str, str]], bytes]
 """Status, headers and body."""
 
+_BACKLOG = 2048
+_HEAD_LATE_MS = 30_000
+"""How long a connection may be without a whole request line and headers; also between two requests."""
+_HEAD_BYTES = 65_536
+"""A request line with its headers beyond this is refused by granian itself, with 431 and no body."""
 _REQUEST_LINE_BYTES, _HEADER_BYTES = 16_384, 32_768
 _HEADER_OVERHEAD_BYTES = 4
 """Of each header: colon, blank and the end of its line."""
@@ -54,41 +65,60 @@ _ENVIRON: dict[str, Any] = {
 }
 
 
+def serve(app: Flask) -> None:
+    """Serve `app` from this process until SIGTERM, and let the requests under way end."""
+    uvloop.run(_serve(app))
+
+
+async def _serve(app: Flask) -> None:
+    settings = app.extensions["fullstack"].settings
+    server = Server(
+        AsgiApp(app),
+        address=settings.listen_address,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        # While granian waits to see which version of HTTP comes, no time-out applies.
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG,
+        # It bounds connections, not requests: idle keep-alive connections count.
+        backpressure=_BACKLOG,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEAD_LATE_MS, max_buffer_size=_HEAD_BYTES),
+        log_enabled=False,
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+    await server.serve()
+
+
 class AsgiApp:
     """`app` as ASGI 3.0 calls it. Each process makes its own; `late_s` is how long a body may take."""
 
     def __init__(self, app: Flask, late_s: float = LATE_S) -> None:
         held: Resources = app.extensions["fullstack"]
         self._wsgi_app: Callable[..., Iterable[bytes]] = app.wsgi_app
+        self._response_cache: ResponseCache = app.extensions["response_cache"]
         self._forwarded = ForwardedHeaders(held.settings.proxy_networks)
         self._bodies = RequestBodies(held.settings.max_body_bytes, late_s)
         self._threads = ThreadPool(held.settings.threads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, from memory or in a thread."""
+        """Answer one request: a cached response at once, all else in a thread."""
         environ = environ_of(scope)
         self._forwarded.apply(environ)
         try:
             _check_size(scope)
-            answer = self._from_memory(environ)
-            if answer is None:
+            environ[CACHED] = self._response_cache.get(environ)
+            if environ[CACHED] is None:
                 await self._read_body(receive, environ)
         except ClientDisconnected:
             return
         except (HTTPException, Unavailable) as error:
-            environ[REFUSAL], answer = error, None
-        if answer is None:
+            environ[REFUSAL] = error
+        if environ.get(CACHED) is not None:
+            answer = _answer(self._wsgi_app, environ)
+        else:
             answer = await self._threads.run(_answer, self._wsgi_app, environ)
-        if answer is not None:
-            await _send(send, answer, closing=REFUSAL in environ)
-
-    def _from_memory(self, environ: dict[str, Any]) -> Answer | None:
-        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ:
-            return None
-        environ[MEMORY_ONLY] = True
-        answer = _answer(self._wsgi_app, environ)
-        del environ[MEMORY_ONLY]
-        return answer
+        await _send(send, answer, closing=REFUSAL in environ)
 
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
         """Raises: what RequestBodies.read does"""
@@ -133,8 +163,8 @@ def _check_size(scope: Scope) -> None:
         raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_HEADER_BYTES} bytes in sum.")
 
 
-def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer | None:
-    """What the WSGI application answers, whole. None: it did not start a response."""
+def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+    """What the WSGI application answers, whole."""
     try:
         return _whole_answer(app, environ)
     # An edge: Flask answers its own errors, but not those of what stands before it.
@@ -143,7 +173,7 @@ def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Ans
         return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
 
 
-def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer | None:
+def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
@@ -151,7 +181,8 @@ def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) 
 
     body = app(environ, start_response)
     try:
-        return (started[0], started[1], b"".join(body)) if started else None
+        content = b"".join(body)
+        return started[0], started[1], content
     finally:
         close = getattr(body, "close", None)
         if close is not None:

@@ -14,7 +14,6 @@ from app.services import sessions
 from app.services.history import Caller
 from app.web.access import COOKIE
 from embedded.ports import HOST
-from rig import DATA
 from rig.subjects import Subject
 
 PATH = "/people"
@@ -76,10 +75,9 @@ def sign_in(subject: Subject, redis_url: str) -> str:
         ).fetchone()
     if found is None:
         raise NotThere("None of so few users is an administrator: take more of them.")
-    state = str(DATA / f"{subject.port}.state")
-    app = create_app(database_url=subject.database_url, redis_url=redis_url, state_file=state, log_level="warning")
+    app = create_app(database_url=subject.database_url, redis_url=redis_url, log_level="warning")
     held = app.extensions["fullstack"]
-    held.state.closed = True
+    held.state.is_secured = True
     with app.app_context():
         cookie, _ = sessions.renewed(uuid.UUID(str(found[0])), Caller(agent="bench"))
     held.close()

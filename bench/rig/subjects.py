@@ -139,7 +139,6 @@ def _serve(services: ExitStack, running: Servers, url: str) -> int:
         # What is measured is PostgreSQL: a cached page costs the same at any size.
         "CACHE_TTL_S": "0",
         "PORT": str(port),
-        "STATE_FILE": str(DATA / f"{port}.state"),
         "LOG_LEVEL": "warning",
     }
     service = Service([sys.executable, "-m", "app"], port, settings, ROOT)

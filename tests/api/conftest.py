@@ -10,12 +10,12 @@ from flask.testing import FlaskClient
 from redis.connection import AbstractConnection
 
 from app.infra.postgres import DeadlineConnection, Statement
-from app.infra.shared import Phase
+from app.infra.service_state import Phase
 from embedded import Stack
 from tests.support.api_client import ApiClient
+from tests.support.cache_pair import CachePair, Crowd, gathered
 from tests.support.console_client import PASSWORD, send
 from tests.support.external_sql import role_connection
-from tests.support.lanes import Crowd, Lanes, gathered
 from tests.support.leases import lend
 from tests.support.secured_app import SecuredApp
 
@@ -101,28 +101,40 @@ def sign_in(app: Flask, admin: FlaskClient) -> Callable[[str], FlaskClient]:
 
 @pytest.fixture(scope="module")
 def own(make_app: Callable[..., Flask]) -> Flask:
-    """An application of one file, whose memory may be used and taken away."""
+    """An application of one file, whose lease may be taken away."""
     return make_app()
+
+
+@pytest.fixture(scope="module")
+def without_caches(make_app: Callable[..., Flask]) -> Flask:
+    """An application of one file that caches nothing."""
+    return make_app(cache_ttl_s=0)
 
 
 @pytest.fixture
 def people(own: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """A closed service on an application of its own."""
-    state = own.extensions["fullstack"].state
+    held = own.extensions["fullstack"]
     lend(own)
-    state.closed, state.phase = False, Phase.UNMANAGED
-    state.touch_all()
+    held.state.is_secured, held.state.phase = False, Phase.UNMANAGED
+    held.generations.invalidate_all()
     return SecuredApp(own)
 
 
 @pytest.fixture
-def lanes(people: SecuredApp) -> Iterator[Lanes]:
-    made = Lanes(people.app)
+def pair(people: SecuredApp, without_caches: Flask) -> Iterator[CachePair]:
+    """The application of `people`, and one without caches."""
+    # It would find out at the first request that needs somebody.
+    without_caches.extensions["fullstack"].state.is_secured = True
+    made = CachePair(people.app, without_caches)
     yield made
     made.close()
 
 
 @pytest.fixture
 def crowd(people: SecuredApp, database: psycopg.Connection[Any]) -> Crowd:
-    """One person of each kind, with tokens of each kind."""
-    return gathered(people, database)
+    """One user of each kind, with tokens of each kind."""
+    made = gathered(people, database)
+    # One token was made to expire by SQL, which nobody tells this application.
+    people.app.extensions["fullstack"].generations.invalidate_all()
+    return made

@@ -39,6 +39,9 @@ def _make_better(case: Any, body: dict[str, Any]) -> None:
     for name in ("password", "new_password"):
         if body.get(name) == "0" * len(body.get(name) or ""):
             body[name] = f"{body[name][2:]}#7"
+    if case.method == "PATCH" and body.get("username", "") is None:
+        # Of who has no email: 422, see test_crud.
+        del body["username"]
     if case.path == "/api/tokens":
         body.pop("user_id", None)
         if body.get("expires_at") is not None:

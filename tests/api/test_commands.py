@@ -120,9 +120,7 @@ def test_without_a_terminal_a_password_is_not_asked_for(flask: Callable[..., Res
 
 
 @pytest.mark.usefixtures("empty")
-def test_on_a_terminal_a_password_is_asked_for_twice_and_never_shown(
-    app: Flask, servers: Stack, tmp_path: Path
-) -> None:
+def test_on_a_terminal_a_password_is_asked_for_twice_and_never_shown(app: Flask, servers: Stack) -> None:
     env = {**os.environ, "DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url}
     words = (sys.executable, "-m", "flask", "--app", "app", "users", "create", "--email", "ada@example.org")
     ours, theirs = pty.openpty()
@@ -132,7 +130,7 @@ def test_on_a_terminal_a_password_is_asked_for_twice_and_never_shown(
         stdout=theirs,
         stderr=theirs,
         cwd=ROOT,
-        env={**env, "STATE_FILE": str(tmp_path / "state")},
+        env=env,
         # So that getpass finds this terminal, and not the one of who runs the tests.
         start_new_session=True,
     )

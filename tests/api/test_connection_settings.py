@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import psycopg
@@ -12,7 +11,7 @@ from psycopg import sql
 
 from app.config import load_settings
 from app.errors import SettingsError
-from app.infra.cache import open_client
+from app.infra.redis_client import open_client
 from embedded import Stack
 from tests.support.odd_passwords import odd_passwords
 from tests.support.service_process import Service, run_program
@@ -108,8 +107,8 @@ def test_a_url_of_redis_that_can_not_be_read_gets_one_sentence_without_any_of_it
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_no_program_shows_any_of_a_url_that_can_not_be_read(program: str, tmp_path: Path) -> None:
-    done = run_program(tmp_path, *PROGRAMS[program], DATABASE_URL="postgresql://postgres:hun%zz[ter2@db:5432/usersdb")
+def test_no_program_shows_any_of_a_url_that_can_not_be_read(program: str) -> None:
+    done = run_program(*PROGRAMS[program], DATABASE_URL="postgresql://postgres:hun%zz[ter2@db:5432/usersdb")
     assert done.returncode != 0
     assert "DATABASE_URL" in done.stderr
     for part in ("hun", "ter2"):
@@ -119,10 +118,10 @@ def test_no_program_shows_any_of_a_url_that_can_not_be_read(program: str, tmp_pa
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_no_program_shows_a_password_that_is_refused(program: str, servers: Stack, tmp_path: Path) -> None:
+def test_no_program_shows_a_password_that_is_refused(program: str, servers: Stack) -> None:
     secrets = {"POSTGRES_PASSWORD": "hunter2@/#%zz '[", "REDIS_PASSWORD": "hunter3@/#%zz '["}
     place = {"DATABASE_URL": servers.postgres.url, "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(servers.redis.port)}
-    done = run_program(tmp_path, *PROGRAMS[program], **place, **secrets)
+    done = run_program(*PROGRAMS[program], **place, **secrets)
     assert done.returncode != 0
     assert "hunter" not in done.stdout + done.stderr
     assert servers.postgres.password not in done.stdout + done.stderr

@@ -55,10 +55,10 @@ def as_role(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def run_flask(servers: Stack, tmp_path: Path) -> Callable[..., Any]:
-    """Run `flask WORDS`; what is run in one test shares its state."""
+def run_flask(servers: Stack) -> Callable[..., Any]:
+    """Run `flask WORDS`."""
     own = {"REDIS_URL": servers.redis.url}
-    return lambda *words, **env: run_program(tmp_path, "-m", "flask", *words, **{**own, **env})
+    return lambda *words, **env: run_program("-m", "flask", *words, **{**own, **env})
 
 
 @pytest.fixture

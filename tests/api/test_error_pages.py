@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.infra.shared import Phase
+from app.infra.service_state import Phase
 from app.services import listing
 from tests.support.api_client import ApiClient
 from tests.support.console_client import OWN, send

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -33,7 +32,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(servers: Stack, tmp_path: Path) -> Run:
+def run(servers: Stack) -> Run:
     """Run a program of the virtual environment as `docker compose exec web` would."""
 
     def start(*command: str, typed: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +40,6 @@ def run(servers: Stack, tmp_path: Path) -> Run:
             "DATABASE_URL": servers.postgres.url,
             "REDIS_URL": servers.redis.url,
             "FLASK_APP": "app",
-            "STATE_FILE": str(tmp_path / "state"),
             "LOG_LEVEL": "warning",
         }
         return subprocess.run(

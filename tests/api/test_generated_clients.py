@@ -26,7 +26,7 @@ ADMIN = "root@example.org"
 def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The document in a file."""
     folder = tmp_path_factory.mktemp("openapi")
-    app = create_app(state_file=str(folder / "state"), log_level="error")
+    app = create_app(log_level="error")
     path = folder / "openapi.json"
     path.write_text(app.test_client().get("/api/openapi.json").text)
     return path

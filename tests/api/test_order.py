@@ -39,9 +39,9 @@ def crowd(servers: Stack, app: Flask, door: ApiClient) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         empty_tables(database)
-        state = app.extensions["fullstack"].state
-        state.touch_all()
-        state.closed = False
+        held = app.extensions["fullstack"]
+        held.generations.invalidate_all()
+        held.state.is_secured = False
         return make(door, database)
 
 

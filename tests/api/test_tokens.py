@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from app.infra.postgres import DeadlineConnection, Statement
 from app.services import tokens
-from app.services.tokens import Uses
+from app.services.tokens import KnownTokens
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.service_process import Service
@@ -273,7 +273,7 @@ def test_last_use_is_written_at_most_once_a_minute(
     first = last_used()
     assert first is not None
     # Another process, which has noted nothing yet, does not write within the minute either.
-    uses = house.app.extensions["fullstack"].part(Uses)
+    uses = house.app.extensions["fullstack"].part(KnownTokens)
     uses._due.clear()
     program.get("/me")
     assert last_used() == first

@@ -82,8 +82,7 @@ class Visitors:
         for page in self._pages():
             # What the page has said by now has arrived once it has answered; on the way to another one it does not.
             try:
-                page.wait_for_load_state()
-                page.evaluate("0")
+                _answer(page)
             except Error as error:
                 self._faults.append(f"{page.url} does not answer: {error}")
         return [fault for fault in self._faults if not any(re.search(pattern, fault) for pattern in self._allowed)]
@@ -144,3 +143,13 @@ class Visitors:
 
 def _place(location: Mapping[str, object]) -> str:
     return f"{urlsplit(str(location['url'])).path}:{location['lineNumber']}"
+
+
+def _answer(page: Page) -> None:
+    """Return when the page has answered, or the next one when it is just being left. Raises: Error"""
+    with suppress(Error):
+        page.wait_for_load_state()
+        page.evaluate("0")
+        return
+    page.wait_for_load_state()
+    page.evaluate("0")

@@ -29,7 +29,6 @@ def end(*_):
 signal.signal(signal.SIGTERM, end)
 assert os.environ["FLASK_APP"] == "app" and os.environ["BIND_ADDRESS"] == "127.0.0.1"
 assert "REDIS_HOST" not in os.environ
-assert os.environ["STATE_FILE"].endswith("/data/service.state")
 print("given", os.environ["DATABASE_URL"], os.environ["REDIS_URL"], flush=True)
 address = os.environ["LISTEN_ADDRESS"], int(os.environ["PORT"])
 http.server.ThreadingHTTPServer(address, Ready).serve_forever()

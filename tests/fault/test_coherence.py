@@ -1,13 +1,13 @@
 """Two hosts of two processes each, asked and changed at random: no read is older than the promise.
 
-Memory promises (docs/api.md, "What a read sees"): a read that begins after a write was answered sees that write or a
-later one, at once on the host that answered it, 100 ms later on others. A run lasts for COHERENCE_S seconds (default
-12; a release is held to 60: `COHERENCE_S=60 pytest tests/fault/test_coherence.py -rP`).
+The promise (docs/api.md, "What a read sees"): a read that begins after a write was answered sees that write or a later
+one, at once on the host that answered it, 100 ms later on others. A run lasts for COHERENCE_S seconds (default 12; a
+release is held to 60: `COHERENCE_S=60 pytest tests/fault/test_coherence.py -rP`).
 
 Nothing is allowed for measuring, since it only errs to one side: an answer was given before its client has read it,
 and a read begins before the server hears of it; all clients and servers are on one clock.
 
-Not tested, since it is the known exception: a host that alone can't reach Redis can't tell the others.
+Without PostgreSQL reads are 503, and so are writes: test_change_poller.py.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.infra.courier import LEASE_S
+from app.cache.change_poller import LEASE_S
 from embedded import Redis
 from tests.support.records import Record
 from tests.support.service_process import Service
@@ -35,7 +35,7 @@ def found(
     own_redis: Redis,
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
 ) -> Callable[..., SecuredApp]:
-    """Start two services, so two hosts: the state of each has a file of its own."""
+    """Start two services, so two hosts: each has memory of its own."""
 
     def start(**env: str) -> SecuredApp:
         own = {"WORKERS": "2", "REDIS_URL": own_redis.url, "WRITE_LIMIT": "0", "LOG_LEVEL": "warning", **env}
@@ -71,7 +71,8 @@ def test_no_read_of_two_hosts_is_older_than_promised(
     print(f"{answered / FOR_S:.0f} answers to reads a second, {asked} transactions")  # noqa: T201 - shown by -rP
     require_coherent(record, "healthy")
     assert [event for service in house.services for event in service.events if event["event"] == "lost"] == []
-    assert asked < answered / 2, "memory was hardly used"
+    # Without caches each read takes a transaction or more; writes, and the questions of the pollers, take some, too.
+    assert asked < answered, "memory was hardly used"
 
 
 @pytest.mark.timeout(FOR_S + 120)

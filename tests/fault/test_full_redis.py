@@ -11,10 +11,14 @@ import pytest
 import redis
 from flask import Flask
 
+from app.cache.generations import clock_ns
+from app.cache.known_changes import Snapshot, View
+from app.cache.redis_answers import RedisAnswers
 from app.errors import Unavailable
 from app.infra.counting import SharedCounts, Window
 from app.infra.sessions import SessionStore
 from embedded import Redis
+from tests.support.leases import lend
 from tests.support.secured_app import PASSWORD, SecuredApp
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -63,18 +67,20 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     user = house.make(username="ada", password=PASSWORD)
     people = [house.by_session(house.make()) for _ in range(30)]
     assert [_guess(house) for _ in range(4)] == [401] * 4
-    pages = house.app.extensions["fullstack"].redis_cache
-    pages._ttl_s = ttl_s
+    held = house.app.extensions["fullstack"]
+    pages = RedisAnswers(small.url, 0.5, ttl_s, generations=held.generations, known_changes=held.known_changes)
+    lend(house.app)
+    held.known_changes.publish(View(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
     with redis.Redis.from_url(small.url) as client:
         number = 0
         while _evicted(client) < 500:
-            pages.through(f"page:{number}", lambda: secrets.token_bytes(20_000))
+            pages.get_or_compute(f"page:{number}", lambda: secrets.token_bytes(20_000))
             number += 1
         # Counts of many others, too, whose windows end later.
         counts = SharedCounts(client)
         for other in range(2000):
             counts.count([Window(f"fsa:limit:other:{other}:86400", 5, 86400)])
-            pages.through(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
+            pages.get_or_compute(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
     assert all(person.get("/me").status_code == 200 for person in people)
     assert all(person.patch("/me", {"name": "Bob"}).status_code == 200 for person in people)
     assert _guess(house) == 401

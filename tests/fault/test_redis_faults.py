@@ -13,6 +13,7 @@ from flask import Flask
 
 from embedded import Redis
 from tests.support.api_client import ApiClient
+from tests.support.pollers import polling
 from tests.support.redis_outages import OUTAGES, break_it, mend
 from tests.support.service_process import Service
 from tests.support.tcp_proxy import Proxy
@@ -38,18 +39,16 @@ def doors(
     make_app: Callable[..., Flask],
     own_redis: Redis,
     proxy: Proxy,
-    tmp_path: Path,
     empty: Callable[[], None],  # noqa: ARG001
-) -> list[ApiClient]:
-    """Two processes of one host, as far as they know: each an application on the same state."""
+) -> Iterator[list[ApiClient]]:
+    """Two clients of an application that hears of changes, so that it uses what Redis keeps."""
     url = own_redis.url.replace(str(own_redis.port), str(proxy.port))
-    made = [
-        ApiClient(make_app(redis_url=url, redis_timeout_ms=40, state_file=str(tmp_path / "state"), log_level="error"))
-        for _ in range(2)
-    ]
-    for door in made:
-        door.listed()
-    return made
+    app = make_app(redis_url=url, redis_timeout_ms=40, log_level="error")
+    with polling(app):
+        made = [ApiClient(app) for _ in range(2)]
+        for door in made:
+            door.listed(q="nobody")
+        yield made
 
 
 @pytest.mark.parametrize("kind", [*OUTAGES, "slow", "very slow"])
@@ -152,7 +151,7 @@ def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
 ) -> None:
     """It forgot the last write, and began anew between two requests, so that none of them failed."""
     with Redis(tmp_path / "snapshots") as server:
-        door = ApiClient(make_app(redis_url=server.url, state_file=str(tmp_path / "state"), log_level="error"))
+        door = ApiClient(make_app(redis_url=server.url, log_level="error"))
         path = f"/users/{door.make(name='old')['id']}"
         for number in range(3):
             before = door.listed(active="true")[0]["name"]

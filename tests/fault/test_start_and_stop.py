@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -169,8 +168,7 @@ def test_a_wrong_first_administrator_ends_the_start_with_the_setting(
 
 def test_a_second_service_on_the_port_gives_up_and_leaves_the_first_alone(serve: Callable[..., Service]) -> None:
     first = serve(DRAIN_DELAY_S="1")
-    state = str(first.log.with_suffix(".state"))
-    second = serve(ready=False, PORT=str(first.port), STATE_FILE=state)
+    second = serve(ready=False, PORT=str(first.port))
     while second.process.poll() is None:
         assert first.get("/api/users").status == 200
         assert first.get("/api/health/ready").status == 200
@@ -206,35 +204,19 @@ def test_an_idle_service_stops_with_exit_code_0(serve: Callable[..., Service], n
         assert service.process.wait(10) == 0
 
 
-@pytest.mark.parametrize("moment", ["granian.server.mp.load_env", "granian.server.mp.ASGIWorker"])
-def test_a_worker_that_is_told_to_stop_before_it_serves_need_not_be_killed(
-    serve: Callable[..., Service], tmp_path: Path, moment: str
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
+def test_a_service_that_is_told_to_stop_before_it_serves_kills_nobody(
+    serve: Callable[..., Service], delay_s: float
 ) -> None:
-    """Once while it loads the application, once when granian has set its handlers and does not wait for signals yet.
-
-    It ends at once, or the signal waits for it.
-    """
-    place, _, name = moment.rpartition(".")
-    (tmp_path / "sitecustomize.py").write_text(
-        f"""
-import os, signal, sys, time
-def patch():
-    import granian.server.mp
-    real = {moment}
-    def told_to_stop(*args):
-        os.kill(os.getppid(), signal.SIGTERM)
-        deadline = time.monotonic() + 60
-        while signal.SIGTERM not in signal.sigpending() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return real(*args)
-    {place}.{name} = told_to_stop
-if "app" in sys.orig_argv: patch()
-"""
-    )
-    service = serve(ready=False, DRAIN_DELAY_S="0", WORKERS="1", PYTHONPATH=str(tmp_path))
+    """Whenever the signal comes: while a worker is forked, makes itself ready, or begins to listen."""
+    service = serve(ready=False, DRAIN_DELAY_S="0", WORKERS="4")
+    launcher = psutil.Process(service.process.pid)
+    service.wait_for(launcher.children)
+    time.sleep(delay_s)
+    service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(30) == 0
     assert service.events[-1]["event"] == "stopped"
-    assert "worker_killed" not in service.text
+    assert "process_killed" not in service.text
 
 
 def test_under_load_no_request_is_cut(serve: Callable[..., Service]) -> None:

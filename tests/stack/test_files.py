@@ -71,7 +71,7 @@ def test_the_example_of_settings_names_every_variable_of_the_file() -> None:
 
 def test_every_setting_of_the_service_can_be_given() -> None:
     # Where the stack's own services are, is not for .env to say.
-    fixed = {"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "LISTEN_ADDRESS", "PORT", "STATE_FILE"}
+    fixed = {"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "LISTEN_ADDRESS", "PORT"}
     given = config(*NO_ENV)["services"]["web"]["environment"].keys()
     assert {name.upper() for name in Settings.model_fields} - fixed == given - fixed
 

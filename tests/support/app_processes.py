@@ -15,10 +15,10 @@ print([link for link in links if link.startswith("socket:")], len(os.listdir("/p
 """A program that prints the sockets that it has, and how many threads."""
 
 
-def printed(program: str, folder: Path, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
+def printed(program: str, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
     """What a new process prints that has made an application."""
     begin = "import os, sys, app\napplication = app.create_app()\n"
-    env = {**os.environ, "STATE_FILE": str(folder / "state"), "DATABASE_URL": database_url}
+    env = {**os.environ, "DATABASE_URL": database_url}
     command = [sys.executable, "-c", begin + program]
     done = subprocess.run(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True

@@ -1,6 +1,6 @@
 """Ways to break a Redis, or the way to it."""
 
-from app.infra.courier import LEASE_S
+from app.cache.change_poller import LEASE_S
 from embedded import Redis
 from tests.support.tcp_proxy import Proxy
 

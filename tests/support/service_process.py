@@ -45,7 +45,7 @@ class Service:
     def __init__(self, log: Path, env: Mapping[str, str]) -> None:
         self.port = int(env.get("PORT") or free_port())
         self.log = log
-        own = {"PORT": str(self.port), "LOG_FORMAT": "json", "STATE_FILE": str(log.with_suffix(".state"))}
+        own = {"PORT": str(self.port), "LOG_FORMAT": "json"}
         with log.open("wb") as output:
             self.process = processes.spawn(
                 [sys.executable, "-m", "app"],
@@ -110,14 +110,23 @@ class Service:
         self.process.wait()
 
 
+def first_administrator(service: Service) -> dict[str, str]:
+    """Secure a new service. Returns the header of a token of its administrator."""
+    root = service.post("/api/users", {"username": "root", "role": "admin"}).json
+    body = {"name": "test", "user_id": root["id"], "role": "admin"}
+    token = service.post("/api/tokens", body).json["token"]
+    assert service("PATCH", f"/api/users/{root['id']}", {"password": "correct horse battery"}).status == 200
+    return {"Authorization": f"Bearer {token}"}
+
+
 def clean_environment() -> dict[str, str]:
     """The environment of these tests, without what names a server."""
     return {name: value for name, value in os.environ.items() if name not in OURS}
 
 
-def run_program(folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of the virtual environment, with its state in `folder`."""
-    own = {"STATE_FILE": str(folder / "state"), "FLASK_APP": "app", "START_TIMEOUT_S": "1", "LOG_FORMAT": "text"}
+def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of the virtual environment."""
+    own = {"FLASK_APP": "app", "START_TIMEOUT_S": "1", "LOG_FORMAT": "text"}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,

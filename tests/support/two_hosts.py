@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app.infra.courier import LEASE_S
+from app.cache.change_poller import LEASE_S
 from tests.support.records import Read, Record, Write
 from tests.support.service_process import Service
 

@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_named_and_refused(name: str, value: str) -> None:
 
 
 def test_every_setting_with_a_rule_is_among_the_wrong_ones() -> None:
-    without_rule = {"redis_host", "redis_password", "allowed_hosts", "state_file", "bind_address", "listen_address"}
+    without_rule = {"redis_host", "redis_password", "allowed_hosts", "bind_address", "listen_address"}
     without_rule |= {"postgres_user", "postgres_password", "postgres_db", "self_editable_attributes"}
     assert {name.lower() for name in WRONG} == Settings.model_fields.keys() - without_rule
 

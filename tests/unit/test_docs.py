@@ -17,10 +17,8 @@ DOCUMENTED_ROUTES = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?]*)`", A
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory):
-    made = create_app(
-        database_url="postgresql://nobody@localhost/x", state_file=str(tmp_path_factory.mktemp("s") / "s")
-    )
+def app():
+    made = create_app(database_url="postgresql://nobody@localhost/x")
     yield made
     made.extensions["fullstack"].close()
 

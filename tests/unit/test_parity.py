@@ -66,7 +66,7 @@ def test_roles_are_the_same_everywhere() -> None:
 
 
 def test_the_stack_passes_every_setting_on_but_those_that_it_decides() -> None:
-    decided = {"redis_url", "redis_port", "listen_address", "port", "state_file"}
+    decided = {"redis_url", "redis_port", "listen_address", "port"}
     web = COMPOSE.read_text().partition("\n  web:\n")[2].partition("\n  db:\n")[0]
     passed = {name.lower() for name in re.findall(r"^ {6}([A-Z_]+):", web, re.MULTILINE)}
     assert passed == Settings.model_fields.keys() - decided

@@ -12,8 +12,8 @@ from werkzeug.wrappers import Response
 
 from app.config import load_settings
 from app.web import bodies
-from app.web.express import MEMORY_ONLY
 from app.web.problems import REFUSAL
+from app.web.response_cache import CACHED, CachedResponse
 from app.web.serving import AsgiApp
 from tests.support.asgi import Part, exchange, exchanging, run, scope_of
 
@@ -22,8 +22,17 @@ PLAIN = {"Host": "localhost"}
 
 def serving(wsgi_app: Any, late_s: float = 10, **settings: str) -> AsgiApp:
     held = SimpleNamespace(settings=load_settings(settings))
-    extensions = {"fullstack": held}
+    extensions = {"fullstack": held, "response_cache": Remembered()}
     return AsgiApp(cast("Flask", SimpleNamespace(wsgi_app=wsgi_app, extensions=extensions)), late_s)
+
+
+class Remembered:
+    """A response cache that has a response for /known, and none for all else."""
+
+    def get(self, environ: dict[str, Any]) -> CachedResponse | None:
+        if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) != ("GET", "/known"):
+            return None
+        return CachedResponse((), b"found", None)
 
 
 def answered(wsgi_app: Any, scope: dict[str, Any], *parts: Part) -> Response:
@@ -120,28 +129,20 @@ def test_what_fails_in_a_thread_fails_there_alone() -> None:
     assert answer.data == b"good"
 
 
-def test_a_read_by_token_waits_for_nothing_in_the_event_loop() -> None:
-    """It is asked there for what memory has, and once more in a thread when that is nothing."""
-    asked: list[bool] = []
+def test_a_cached_response_is_sent_from_the_event_loop_and_all_else_from_a_thread() -> None:
+    """Nothing waits for a free thread that needs neither PostgreSQL nor Redis."""
+    in_loop: list[bool] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        in_loop = MEMORY_ONLY in environ
-        asked.append(in_loop)
-        assert in_loop == runs_an_event_loop()
-        if in_loop and environ["PATH_INFO"] != "/known":
-            return ()
+        in_loop.append(runs_an_event_loop())
+        assert (environ[CACHED] is not None) == in_loop[-1]
         start_response("200 OK", [("X-Request-ID", "x")])
-        return [b"found"]
+        return [environ[CACHED].body if environ[CACHED] else b"new"]
 
-    by_token = {**PLAIN, "Authorization": "Bearer x"}
-    for path, times in (("/known", [True]), ("/new", [True, False])):
-        asked.clear()
-        assert answered(app, scope_of("GET", path, by_token)).data == b"found"
-        assert asked == times
-    asked.clear()
-    answered(app, scope_of("POST", "/known", by_token))
-    answered(app, scope_of("GET", "/known", PLAIN))
-    assert asked == [False, False]
+    assert answered(app, scope_of("GET", "/known", PLAIN)).data == b"found"
+    assert answered(app, scope_of("GET", "/new", PLAIN)).data == b"new"
+    assert answered(app, scope_of("POST", "/known", PLAIN)).data == b"new"
+    assert in_loop == [True, False, False]
 
 
 def runs_an_event_loop() -> bool:

@@ -1,0 +1,76 @@
+"""Values that one process keeps in memory, valid while the generations of their keys are older."""
+
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar
+
+from cachetools import LRUCache
+
+from app.cache.generations import Generations, Slots, clock_ns
+
+Value = TypeVar("Value")
+
+_OVERHEAD_BYTES = 480
+"""Of an entry, beside its key and its value, about: the objects around them and its place in the table."""
+_OBJECT_BYTES = 64
+"""What an object such as a UUID holds beside itself, about."""
+_GREATEST_SHARE = 8
+"""No entry takes more than one in so many of all bytes."""
+
+_Entry = tuple[Any, Slots, int, int]
+"""A value, its slots, when its reading began and until when it may be used (clock_ns)."""
+
+
+class LocalCache:
+    """The least recently used go when it is full. Safe for threads.
+
+    `max_bytes`: what all entries may take, about; 0 keeps nothing. `ttl_s`: the greatest age of a value. Values should
+    be bytes, text, numbers and tuples of them, which the garbage collector does not visit again and again.
+    """
+
+    def __init__(self, generations: Generations, max_bytes: int, ttl_s: float) -> None:
+        self._generations, self._max_bytes, self._ttl_ns = generations, max_bytes, int(1e9 * ttl_s)
+        self._entries: LRUCache[Hashable, tuple[int, _Entry]] = LRUCache(max_bytes, getsizeof=lambda sized: sized[0])
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Any:
+        """The valid value of `key`, else None."""
+        with self._lock:
+            found = self._entries.get(key)
+        if found is None:
+            return None
+        value, slots, began_ns, expires_ns = found[1]
+        if not self._generations.may_be_used(slots, began_ns) or clock_ns() >= expires_ns:
+            return None
+        return value
+
+    def put(self, key: Hashable, value: object, keys: Iterable[str], began_ns: int) -> None:
+        """Keep a value whose reading began at `began_ns` (clock_ns); a change of one of `keys` invalidates it."""
+        size = _OVERHEAD_BYTES + _bytes_of(key) + _bytes_of(value)
+        if size > self._max_bytes // _GREATEST_SHARE:
+            return
+        entry = (value, self._generations.slots_of(keys), began_ns, clock_ns() + self._ttl_ns)
+        with self._lock:
+            self._entries[key] = (size, entry)
+
+    def get_or_compute(self, key: Hashable, keys: Iterable[str], compute: Callable[[], Value]) -> Value:
+        """The valid value of `key`, else what `compute` returns, which is kept. Raises: what `compute` raises"""
+        found: Value | None = self.get(key)
+        if found is not None:
+            return found
+        began_ns = clock_ns()
+        value = compute()
+        self.put(key, value, keys, began_ns)
+        return value
+
+
+def _bytes_of(value: object) -> int:
+    """What an object takes with all that it holds. What several objects share counts for each of them."""
+    size = sys.getsizeof(value)
+    if isinstance(value, (tuple, list, frozenset)):
+        return size + sum(map(_bytes_of, value))
+    names = getattr(value, "__slots__", ())
+    if names:
+        return size + sum(_bytes_of(getattr(value, name, None)) for name in names)
+    return size if isinstance(value, (bytes, str, int, float)) or value is None else size + _OBJECT_BYTES

@@ -1,0 +1,48 @@
+"""Clients of Redis that give up in time and never try twice."""
+
+from collections.abc import Iterable, Sequence
+from socket import IPPROTO_TCP, getaddrinfo
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.retry import Retry
+
+
+def open_client(url: str, timeout_s: float) -> Redis:
+    """A client that gives up after `timeout_s`. Connects when it is first used."""
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        # Else each connection looks up its own library's version, and tells it in two round trips.
+        driver_info=None,
+    )
+
+
+def run_script(redis: Redis, script: str, keys: Sequence[str], values: Iterable[str | bytes | float]) -> Any:
+    """What a Lua script returns. Raises: RedisError, OSError; OutOfMemoryError when Redis is full"""
+    try:
+        return redis.eval(script, len(keys), *keys, *values)
+    except ResponseError as error:
+        # Redis 6 says so by the text of a script's error.
+        if "OOM command not allowed" in str(error):
+            raise OutOfMemoryError(str(error)) from None
+        raise
+
+
+def resolved(url: str) -> str:
+    """`url` with its host as an address, so that no request waits for a name look-up. Raises: OSError.
+
+    A certificate is checked against the name, so rediss:// keeps it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "redis" or not parts.hostname:
+        return url
+    address = str(getaddrinfo(parts.hostname, parts.port or 6379, proto=IPPROTO_TCP)[0][4][0])
+    host = f"[{address}]" if ":" in address else address
+    user, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{parts.port or 6379}"))

@@ -1,0 +1,206 @@
+"""The response cache: which requests it answers without Flask, PostgreSQL and Redis, and which never."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from sqlalchemy import event
+
+from app.cache.generations import clock_ns
+from app.infra.postgres import DeadlineConnection, Statement
+from app.infra.service_state import Phase
+from app.services import tokens
+from app.web import request_log
+from tests.support.cache_pair import CachePair, Crowd, require_same
+from tests.support.leases import lend
+from tests.support.secured_app import SecuredApp
+
+
+@pytest.fixture
+def asked(own: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What PostgreSQL and Redis are asked from now on."""
+    engine, send = own.extensions["fullstack"].engine, DeadlineConnection.ask
+
+    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
+        commands.append(statement.sql)
+        return send(connection, statement, *given)
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        commands.append(statement)
+
+    monkeypatch.setattr(DeadlineConnection, "ask", asking)
+    event.listen(engine, "before_cursor_execute", note)
+    yield commands
+    event.remove(engine, "before_cursor_execute", note)
+
+
+@dataclass
+class Log:
+    """What would be logged."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def log(self, level: int, event: str, **values: Any) -> None:
+        self.lines.append({"level": level, "event": event, **values})
+
+
+@pytest.mark.parametrize("who", ["root", "ada", "vera", "lasting"])
+def test_a_hit_asks_neither_flask_nor_postgresql_nor_redis(
+    pair: CachePair, crowd: Crowd, asked: list[str], who: str
+) -> None:
+    paths = [
+        f"/api/users/{crowd.ids['bob']}",
+        f"/users/{crowd.ids['root']}",
+        "/api/me",
+        "/me",
+        "/api/users",
+        "/users?q=a",
+    ]
+    for path in paths:
+        assert pair.is_hit(path, crowd.tokens[who])
+    before, known = pair.flask_requests, asked.copy()
+    for path in paths * 3:
+        assert pair.cached(path, crowd.tokens[who]).status == "200 OK"
+    assert (pair.flask_requests, asked) == (before, known)
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "is_hit"),
+    [
+        ("bob", "/api/users/{bob}", True),
+        ("bob", "/api/me", True),
+        ("bob", "/api/users/{ada}", False),
+        ("bob", "/api/users", False),
+        ("viewer of ada", "/api/users/{bob}", True),
+        ("viewer of ada", "/api/users", True),
+        ("viewer of ada", "/api/me", False),
+        ("member of ada", "/api/users/{ada}", False),
+        ("member of root", "/api/users/{root}", False),
+        ("root", "/api/users/{gone}", False),
+        ("root", "/api/users/{nobody}", False),
+        ("root", "/api/users/{bob}?", True),
+        ("root", "/api/users/{bob}?x=1", False),
+        ("root", "/api/users?limit=x", False),
+        ("root", "/api/tokens", False),
+        ("revoked", "/api/me", False),
+        ("expired", "/api/me", False),
+        ("off", "/api/me", False),
+    ],
+)
+def test_only_complete_responses_with_status_200_are_cached(
+    pair: CachePair, crowd: Crowd, who: str, path: str, is_hit: bool
+) -> None:
+    assert pair.is_hit(path.format(**crowd.ids), crowd.tokens[who]) == is_hit
+
+
+def test_requests_without_a_token_are_not_answered_from_the_cache(pair: CachePair, crowd: Crowd) -> None:
+    session = {"Cookie": crowd.house.admin.headers["Cookie"]}
+    for path in (f"/api/users/{crowd.ids['bob']}", "/api/me", "/api/users"):
+        assert not pair.is_hit(path)
+        assert not pair.is_hit(path, headers=session)
+        assert require_same(pair, path, headers=session).status == "200 OK"
+        assert require_same(pair, path, crowd.tokens["ada"], headers=session).status[:3] == "401"
+
+
+@pytest.mark.parametrize("what", ["lease", "lease in the past", "starting", "no memory", "no cache"])
+def test_while_nothing_may_be_cached_flask_answers_all(
+    pair: CachePair, crowd: Crowd, make_app: Callable[..., Flask], without_caches: Flask, what: str
+) -> None:
+    held, path = crowd.house.app.extensions["fullstack"], f"/api/users/{crowd.ids['bob']}"
+    assert pair.is_hit(path, crowd.tokens["ada"])
+    if what == "starting":
+        # The change poller, who has the lease, waits until the database is migrated.
+        held.generations.prolong_lease(0)
+        held.state.phase = without_caches.extensions["fullstack"].state.phase = Phase.STARTING
+    elif what.startswith("lease"):
+        held.generations.prolong_lease(0 if what == "lease" else clock_ns() - 1)
+    else:
+        app = make_app(**{"no memory": {"cache_memory_mib": 0}, "no cache": {"cache_ttl_s": 0}}[what])
+        lend(app)
+        pair = CachePair(app, without_caches)
+    for each in (path, "/api/me", "/api/users"):
+        assert not pair.is_hit(each, crowd.tokens["ada"])
+        assert require_same(pair, each, crowd.tokens["ada"]).status[:3] == ("503" if what == "starting" else "200")
+    held.state.phase = without_caches.extensions["fullstack"].state.phase = Phase.UNMANAGED
+    lend(crowd.house.app)
+    assert crowd.house.by_session(crowd.house.admin.user).get("/users").status_code == 200
+
+
+def test_no_secret_lies_in_memory(pair: CachePair, crowd: Crowd) -> None:
+    secret = crowd.tokens["root"]
+    assert pair.is_hit("/api/me", secret)
+    cache = crowd.house.app.extensions["fullstack"].local_cache
+    found = cache.get(hashlib.sha256(secret.encode()).digest())
+    assert found is not None, "it is kept under another key, and this test shows nothing"
+    assert secret not in repr(found)
+    assert cache.get(secret) is None
+
+
+def test_the_line_that_is_logged_is_the_same(pair: CachePair, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    monkeypatch.setattr(request_log, "log", log)
+    monkeypatch.setattr(request_log, "is_written", lambda _: True)
+    bob = crowd.ids["bob"]
+    for path in (f"/api/users/{bob}", f"/users/{bob}", "/api/me", "/me", "/api/users?q=a", "/users", "/users?limit=x"):
+        is_hit = pair.is_hit(path, crowd.tokens["root"])
+        assert is_hit == ("x" not in path)
+        log.lines.clear()
+        headers = {"X-Request-ID": "sane"}
+        for way in (pair.cached, pair.uncached):
+            way(path, crowd.tokens["root"], headers=headers)
+        fast, slow = log.lines
+        assert 0 <= fast.pop("ms") < 1000
+        assert 0 <= slow.pop("ms") < 1000
+        assert fast == slow
+        assert slow["route"] is not None
+        assert (slow["method"], slow["status"], slow["request_id"]) == ("GET", 200 if is_hit else 422, "sane")
+
+
+def test_a_line_names_the_id_that_was_sent_back(pair: CachePair, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    assert pair.is_hit("/api/me", crowd.tokens["root"])
+    monkeypatch.setattr(request_log, "log", log)
+    monkeypatch.setattr(request_log, "is_written", lambda _: True)
+    given_ids = [
+        pair.cached("/api/me", crowd.tokens["root"], headers={"X-Request-ID": "in sane"}).request_id for _ in "ab"
+    ]
+    assert [line["request_id"] for line in log.lines] == given_ids
+
+
+def test_ids_differ_from_request_to_request(pair: CachePair, crowd: Crowd) -> None:
+    assert pair.is_hit("/api/users", crowd.tokens["root"])
+    assert len({pair.cached("/api/users", crowd.tokens["root"]).request_id for _ in range(50)}) == 50
+
+
+def test_a_note_of_a_tokens_use_is_made_each_minute(
+    pair: CachePair, people: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = people.token(people.make("viewer"))
+
+    def noted() -> Any:
+        return database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()[0]
+
+    assert noted() is None
+    assert pair.is_hit("/api/users", token["token"])
+    first = noted()
+    assert first is not None
+    for _ in range(5):
+        pair.cached("/api/users", token["token"])
+    assert noted() == first
+    # A minute later, by both clocks.
+    later = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + 61)
+    monkeypatch.setattr(tokens, "time", later)
+    database.execute("UPDATE tokens SET last_used_at = last_used_at - interval '61 seconds'")
+    before = pair.flask_requests
+    pair.cached("/api/users", token["token"])
+    assert pair.flask_requests == before + 1
+    assert noted() > first - timedelta(seconds=61)
+    assert noted() >= first
+    assert pair.is_hit("/api/users", token["token"])

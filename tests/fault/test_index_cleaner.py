@@ -1,0 +1,72 @@
+"""The search index is cleaned in the background after changes, so that no request has to do it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from flask import Flask
+
+from app.cache.index_cleaner import IndexCleaner
+from tests.support.api_client import ApiClient
+from tests.support.service_process import Service, first_administrator
+from tests.support.waiting import wait_until
+
+
+def _cleaned(database: psycopg.Connection[Any]) -> int:
+    """How many pages of words had to be put into their index."""
+    row = database.execute("SELECT gin_clean_pending_list('users_by_words')").fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_words_wait_until_somebody_cleans(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    _cleaned(database)
+    api.make(username="bob")
+    assert _cleaned(database) == 1
+
+
+def test_words_that_wait_go_into_their_index(app: Flask, api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    cleaner = IndexCleaner(app.extensions["fullstack"].connect_autocommit)
+    cleaner.start()
+    api.make(username="bob")
+    cleaner.request()
+    time.sleep(1)
+    assert _cleaned(database) == 0
+    assert [user["username"] for user in api.get("/users?q=bob").json] == ["bob"]
+
+
+def test_what_fails_is_tried_again_and_ends_nothing(
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any]
+) -> None:
+    """PostgreSQL is away at first."""
+    tries: list[int] = []
+
+    def connect() -> psycopg.Connection[Any]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise psycopg.OperationalError
+        return app.extensions["fullstack"].connect_autocommit()
+
+    cleaner = IndexCleaner(connect)
+    cleaner.start()
+    api.make(username="bob")
+    cleaner.request()
+    wait_until(lambda: len(tries) == 2)
+    time.sleep(1)
+    assert _cleaned(database) == 0
+
+
+def test_a_service_cleans_after_its_writes(
+    serve: Callable[..., Service], empty: Callable[[], None], database: psycopg.Connection[Any]
+) -> None:
+    del empty
+    service = serve(WORKERS="1")
+    headers = first_administrator(service)
+    # Somebody wants cached answers, so that the poller asks.
+    assert service.get("/api/me", headers=headers).status == 200
+    time.sleep(1)
+    _cleaned(database)
+    for number in range(3):
+        assert service.post("/api/users", {"username": f"u{number}"}, headers=headers).status == 201
+    time.sleep(2.5)
+    assert _cleaned(database) == 0

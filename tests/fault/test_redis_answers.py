@@ -1,0 +1,293 @@
+"""Answers in Redis, which hosts share: none is used that lacks a change which the host has heard of."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+
+import pytest
+import redis
+
+from app.cache.generations import Generations, clock_ns
+from app.cache.known_changes import KnownChanges, Snapshot, View
+from app.cache.redis_answers import RedisAnswers
+from embedded import Redis
+from tests.support.cache_readers import never, slow_reader
+from tests.support.concurrency import at_once
+from tests.support.leases import FOR_EVER
+from tests.support.redis_outages import OUTAGES, break_it, mend
+from tests.support.tcp_proxy import Proxy
+from tests.support.waiting import wait_until
+
+USERS = ["users"]
+
+
+class Views(KnownChanges):
+    """Known changes, and something that happens just after one has looked."""
+
+    after: Callable[[], object] | None = None
+
+    def view(self, keys: Iterable[str]) -> View | None:
+        found, after = super().view(keys), self.after
+        self.after = None
+        if after is not None:
+            after()
+        return found
+
+
+class Host:
+    """One process of a host, and its change poller, who hears what a test says."""
+
+    def __init__(self, stack: ExitStack, server: Redis, timeout_s: float = 0.5, *, direct: bool = False) -> None:
+        self.proxy = stack.enter_context(Proxy(server.port))
+        self.generations = stack.enter_context(closing(Generations(2)))
+        self.generations.prolong_lease(FOR_EVER)
+        self.known = stack.enter_context(closing(Views(self.generations)))
+        url = server.url if direct else server.url.replace(f":{server.port}/", f":{self.proxy.port}/")
+        self.answers = stack.enter_context(
+            closing(RedisAnswers(url, timeout_s, 60, generations=self.generations, known_changes=self.known))
+        )
+        self.incarnation, self._xids = "i", list[int]()
+        self.ask(100)
+
+    def ask(self, xmax: int, *heard: int, in_progress: tuple[int, ...] = ()) -> None:
+        """One question of the poller: what it has heard, and the snapshot of the answer."""
+        asked_ns = clock_ns()
+        self._xids += heard
+        snapshot = Snapshot(min(in_progress, default=xmax), xmax, in_progress)
+        if heard:
+            self.generations.invalidate(USERS)
+        self.known.publish(View(asked_ns, self.incarnation, snapshot, tuple(self._xids), 3))
+
+    def get(self, compute: Callable[[], bytes], key: str = "k") -> bytes:
+        return self.answers.get_or_compute(key, compute)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture
+def pair(stack: ExitStack, own_redis: Redis) -> list[Host]:
+    """Two hosts on one Redis, who have heard of no change."""
+    return [Host(stack, own_redis) for _ in range(2)]
+
+
+def test_what_was_computed_is_kept_for_every_host(pair: list[Host]) -> None:
+    assert pair[0].get(lambda: b"value") == b"value"
+    for host in pair:
+        assert host.get(never) == b"value"
+        assert host.get(lambda: b"another", "other") == b"another"
+        host.get(never, "other")
+        break
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"\n\n", b"x" * 200_000, b"x" * 2_000_000])
+def test_any_value_comes_back_whole_or_is_computed_again(pair: list[Host], value: bytes) -> None:
+    for host in (*pair, *pair):
+        assert host.get(lambda: value) == value
+
+
+def test_a_change_that_was_heard_is_in_every_answer_that_is_used(pair: list[Host]) -> None:
+    one, other = pair
+    one.get(lambda: b"old")
+    for host in pair:
+        host.ask(101, 100)
+        # The question by which it heard was asked before it heard.
+        host.ask(101)
+    assert one.get(lambda: b"new") == b"new"
+    assert other.get(never) == b"new"
+
+
+def test_a_host_that_has_not_heard_of_a_change_uses_what_it_knows_as_long_as_it_may(pair: list[Host]) -> None:
+    one, other = pair
+    one.get(lambda: b"old")
+    one.ask(101, 100)
+    one.ask(101)
+    assert other.get(never) == b"old", "its lease says that it asked less than 100 ms ago"
+    assert one.get(lambda: b"new") == b"new"
+    assert other.get(never) == b"new", "what is newer than it has heard of is good, too"
+
+
+def test_a_change_by_this_host_counts_before_the_poller_has_heard_of_it(pair: list[Host]) -> None:
+    host = pair[0]
+    host.get(lambda: b"old")
+    host.generations.invalidate(USERS)
+    for _ in range(2):
+        assert host.get(lambda: b"new") == b"new"
+    host.ask(101, 100)
+    host.ask(101)
+    assert host.get(lambda: b"newer") == b"newer", "nothing was kept by who did not know its place in time"
+    assert host.get(never) == b"newer"
+
+
+def test_an_open_transaction_does_not_turn_redis_off_and_is_not_lost(pair: list[Host]) -> None:
+    host = pair[0]
+    host.ask(105, 101, in_progress=(100,))
+    host.ask(105, in_progress=(100,))
+    host.get(lambda: b"without 100")
+    assert host.get(never) == b"without 100"
+    host.ask(106, 105, in_progress=(100,))
+    host.ask(106, in_progress=(100,))
+    assert host.get(lambda: b"with 105") == b"with 105"
+    host.ask(106, 100)
+    host.ask(106)
+    assert host.get(lambda: b"with 100") == b"with 100"
+    assert host.get(never) == b"with 100"
+
+
+def test_an_answer_of_before_all_that_is_remembered_is_not_used(pair: list[Host]) -> None:
+    host = pair[0]
+    host.get(lambda: b"old")
+    host.known.publish(View(clock_ns(), "i", Snapshot(200, 200, ()), (150,), 149))
+    assert host.get(lambda: b"new") == b"new"
+    assert host.get(never) == b"new"
+
+
+def test_after_a_crash_recovery_nothing_from_before_is_found(pair: list[Host]) -> None:
+    """Transactions that were lost, whose ids are given again, may be in it."""
+    host = pair[0]
+    host.get(lambda: b"lost")
+    host.incarnation = "after the crash"
+    host.ask(100)
+    assert host.get(lambda: b"new") == b"new"
+
+
+def test_a_redis_that_was_restored_from_an_old_dump_gives_nothing_out_of_date(
+    pair: list[Host], own_redis: Redis
+) -> None:
+    host = pair[0]
+    host.get(lambda: b"old")
+    with redis.Redis.from_url(own_redis.url) as client:
+        dump = {key: client.dump(key) for key in client.keys("*")}
+        host.ask(101, 100)
+        host.ask(101)
+        host.get(lambda: b"new")
+        client.flushall()
+        for key, value in dump.items():
+            client.restore(key, 0, value)
+    assert host.get(lambda: b"newer") == b"newer"
+
+
+def test_without_a_lease_redis_is_not_asked(pair: list[Host]) -> None:
+    host = pair[0]
+    host.get(lambda: b"old")
+    host.generations.prolong_lease(0)
+    assert host.get(lambda: b"new") == b"new"
+
+
+def test_a_slow_reader_does_not_put_an_older_answer_back(pair: list[Host]) -> None:
+    one, other = pair
+    with slow_reader(lambda _, compute: one.get(compute)):
+        for host in pair:
+            host.ask(101, 100)
+            host.ask(101)
+    for host in (other, one):
+        assert host.get(lambda: b"new") == b"new"
+
+
+def test_who_asks_after_a_write_does_not_share_what_began_before_it(pair: list[Host]) -> None:
+    host = pair[0]
+    with slow_reader(lambda _, compute: host.get(compute)):
+        host.generations.invalidate(USERS)
+        assert host.get(lambda: b"new") == b"new"
+
+
+def test_who_asks_after_a_write_does_not_share_what_looked_at_the_changes_before_it(pair: list[Host]) -> None:
+    """One reader has looked which changes are known; then a write is answered, and the answer is still in Redis."""
+    host = pair[0]
+    host.get(lambda: b"old")
+    host.proxy.delay_s = 0.1
+    host.known.after = lambda: host.generations.invalidate(USERS)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(host.get, never)
+        wait_until(lambda: host.known.after is None)
+        time.sleep(0.05)
+        assert host.get(lambda: b"new") == b"new"
+        assert first.result(5) == b"old"
+
+
+def test_a_herd_asking_for_one_missing_key_computes_it_once(pair: list[Host]) -> None:
+    calls: list[int] = []
+
+    def compute() -> bytes:
+        calls.append(1)
+        time.sleep(0.3)
+        return b"value"
+
+    assert set(at_once([lambda: pair[0].get(compute)] * 50)) == {b"value"}
+    assert len(calls) == 1
+
+
+def test_a_herd_whose_leader_fails_is_not_left_waiting(pair: list[Host]) -> None:
+    gate = threading.Barrier(8)
+
+    def compute() -> bytes:
+        time.sleep(0.05)
+        raise LookupError
+
+    def ask(_: int) -> str:
+        gate.wait()
+        with pytest.raises(LookupError):
+            pair[0].get(compute)
+        return "raised"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8), timeout=10)) == ["raised"] * 8
+    assert pair[0].get(lambda: b"value") == b"value"
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_without_redis_everything_is_computed_and_when_it_is_back_it_is_used(
+    pair: list[Host], own_redis: Redis, kind: str
+) -> None:
+    host = pair[0]
+    host.get(lambda: b"kept")
+    break_it(kind, own_redis, host.proxy)
+    began = time.monotonic()
+    assert host.get(lambda: b"computed") == b"computed"
+    assert time.monotonic() - began < 1.5
+    began = time.monotonic()
+    for _ in range(20):
+        assert host.get(lambda: b"computed") == b"computed"
+    assert time.monotonic() - began < 0.5, "nobody waits for what is known to be away"
+    mend(kind, own_redis, host.proxy)
+    wait_until(lambda: host.answers.breaker.up)
+    host.get(lambda: b"again")
+    assert host.get(never) in (b"kept", b"again")
+
+
+def test_what_is_kept_goes_by_itself_after_its_time(pair: list[Host], own_redis: Redis) -> None:
+    pair[0].get(lambda: b"value")
+    with redis.Redis.from_url(own_redis.url) as client:
+        (key,) = client.keys("*")
+        assert 50 < client.ttl(key) <= 60
+
+
+def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(stack: ExitStack, own_redis: Redis) -> None:
+    host, over = Host(stack, own_redis, timeout_s=0.1, direct=True), threading.Event()
+    host.get(lambda: b"kept")
+
+    def spin() -> None:
+        while not over.is_set():
+            pass
+
+    spinning = [threading.Thread(target=spin) for _ in range(12)]
+    for thread in spinning:
+        thread.start()
+    slowest = 0.0
+    try:
+        for _ in range(40):
+            began = time.monotonic()
+            assert host.get(never) == b"kept"
+            slowest = max(slowest, time.monotonic() - began)
+            assert host.answers.breaker.up
+    finally:
+        over.set()
+        for thread in spinning:
+            thread.join()
+    print(f"slowest look-up {1000 * slowest:.0f} ms")  # noqa: T201 - shown by -rP
+    assert slowest > 0.02, "nothing was as slow as it had to be to show anything"

@@ -1,0 +1,30 @@
+"""A change poller in this process, for applications that are made in this process."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask
+
+from app.cache.change_poller import ChangePoller
+from app.extensions import Resources
+from tests.support.waiting import wait_until
+
+
+@contextmanager
+def polling(app: Flask) -> Iterator[None]:
+    """Let an application hear of changes, as `python -m app` does; its caches may be used."""
+    held: Resources = app.extensions["fullstack"]
+    held.generations.prolong_lease(0)
+    poller = ChangePoller(held.connect_autocommit, held.generations, held.known_changes, lambda: None)
+    thread = threading.Thread(target=poller.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(held.generations.has_lease)
+        yield
+    finally:
+        poller.close()
+        # If it sleeps, that wakes it.
+        held.generations.has_lease()
+        thread.join(10)
+        held.generations.prolong_lease(0)

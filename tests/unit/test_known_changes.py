@@ -1,0 +1,176 @@
+"""Which values of other times a host accepts: those that include every change that it has heard of."""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.cache.generations import Generations, clock_ns
+from app.cache.known_changes import KnownChanges, Snapshot, View
+from tests.support.leases import FOR_EVER
+
+FORK = multiprocessing.get_context("fork")
+XIDS = st.integers(4, 60)
+EMPTY = Snapshot(100, 100, ())
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """As PostgreSQL makes them: those in progress lie from xmin on, below xmax."""
+    in_progress = draw(st.frozensets(XIDS, max_size=12))
+    xmax = draw(st.integers(max(in_progress, default=3) + 1, 70))
+    return Snapshot(min(in_progress, default=xmax), xmax, tuple(sorted(in_progress)))
+
+
+def sees(snapshot: Snapshot, xid: int) -> bool:
+    """The model: whether the transaction was over when the snapshot was taken."""
+    return xid < snapshot.xmax and xid not in snapshot.in_progress
+
+
+@given(snapshots(), XIDS)
+def test_a_snapshot_sees_what_was_over(snapshot: Snapshot, xid: int) -> None:
+    assert snapshot.sees(xid) == sees(snapshot, xid)
+    assert Snapshot.parse(str(snapshot)) == snapshot
+
+
+@given(snapshots(), st.lists(XIDS, max_size=10), st.sets(XIDS, max_size=20), st.integers(0, 60))
+@example(Snapshot(10, 20, (10, 15)), [12], set(), 9)
+@example(Snapshot(10, 20, (10, 15)), [15], set(), 9)
+@example(Snapshot(10, 20, (10, 15)), [], set(), 10)
+def test_a_view_accepts_only_what_includes_every_change_that_was_heard(
+    read_at: Snapshot, xids: list[int], forgotten: set[int], floor: int
+) -> None:
+    """`forgotten`: heard, too, but only remembered as being at most `floor`."""
+    heard = {*xids, *(xid for xid in forgotten if xid <= floor)}
+    accepts = View(0, "i", EMPTY, tuple(xids), floor).accepts(read_at)
+    if accepts:
+        assert all(sees(read_at, xid) for xid in heard)
+    elif floor < read_at.xmin:
+        # The floor alone may refuse what it need not.
+        assert not all(sees(read_at, xid) for xid in xids)
+
+
+@given(st.frozensets(st.integers(4, 5000), max_size=1500), st.integers(5001, 6000), st.integers(4, 6000))
+def test_a_shortened_snapshot_is_bounded_and_sees_nothing_more(
+    in_progress: frozenset[int], xmax: int, xid: int
+) -> None:
+    snapshot = Snapshot(min(in_progress, default=xmax), xmax, tuple(sorted(in_progress)))
+    short = snapshot.shortened()
+    assert len(short.in_progress) <= 500
+    assert not short.sees(xid) or snapshot.sees(xid)
+    if len(in_progress) <= 500:
+        assert short == snapshot
+
+
+def test_a_snapshot_of_very_many_open_transactions_is_shortened() -> None:
+    xids = tuple(range(10, 4010, 2))
+    short = Snapshot(10, 5000, xids).shortened()
+    assert short.sees(9)
+    assert short.sees(11)
+    assert not any(map(short.sees, xids))
+    assert not short.sees(4999)
+
+
+@pytest.fixture
+def generations() -> Iterator[Generations]:
+    with closing(Generations(2)) as made:
+        made.prolong_lease(FOR_EVER)
+        yield made
+
+
+@pytest.fixture
+def known(generations: Generations) -> Iterator[KnownChanges]:
+    with closing(KnownChanges(generations)) as made:
+        yield made
+
+
+def view(xids: tuple[int, ...] = (), snapshot: Snapshot = EMPTY) -> View:
+    return View(clock_ns(), "1/2/3", snapshot, xids, 7)
+
+
+def test_nothing_is_known_before_the_poller_has_asked(known: KnownChanges) -> None:
+    assert known.view(["users"]) is None
+
+
+def test_what_the_poller_publishes_every_process_reads(known: KnownChanges) -> None:
+    published = view((8, 9), Snapshot(10, 20, (10, 15)))
+    child = FORK.Process(target=known.publish, args=(published,))
+    child.start()
+    child.join(10)
+    assert known.view(["users"]) == published
+    later = view((8, 9, 12))
+    known.publish(later)
+    assert known.view(["users"]) == later
+
+
+def test_without_a_lease_there_is_no_view(known: KnownChanges, generations: Generations) -> None:
+    known.publish(view())
+    generations.prolong_lease(clock_ns() - 1)
+    assert known.view(["users"]) is None
+
+
+def test_a_change_by_this_host_has_to_be_heard_first(known: KnownChanges, generations: Generations) -> None:
+    """The poller may have asked before it was committed."""
+    known.publish(view())
+    generations.invalidate(["users"])
+    assert known.view(["users"]) is None
+    assert known.view(["other"]) is not None
+    known.publish(view((11,)))
+    assert known.view(["users"]) is not None
+
+
+def test_the_largest_view_has_room(known: KnownChanges) -> None:
+    greatest = 2**63
+    in_progress = tuple(range(greatest - 2000, greatest))
+    known.publish(View(greatest, "9" * 100, Snapshot(in_progress[0], greatest, in_progress), in_progress[:256], 1))
+    found = known.view([])
+    assert found is not None
+    assert (found.xids, len(found.snapshot.in_progress)) == (in_progress[:256], 500)
+
+
+def test_a_reader_never_gets_half_of_a_view(known: KnownChanges) -> None:
+    """Another process publishes views of different lengths all the time."""
+
+    def publish() -> None:
+        number = 0
+        while True:
+            number += 1
+            xids = tuple([number] * (1 + number % 200))
+            known.publish(View(FOR_EVER, str(number), Snapshot(number, number, ()), xids, number))
+
+    poller = FORK.Process(target=publish, daemon=True)
+    poller.start()
+    seen, until = set(), time.monotonic() + 1
+    try:
+        while time.monotonic() < until:
+            found = known.view(["users"])
+            if found is not None:
+                assert set(found.xids) == {found.floor} == {int(found.incarnation)} == {found.snapshot.xmax}
+                seen.add(found.floor)
+    finally:
+        poller.kill()
+        poller.join()
+    assert len(seen) > 20
+
+
+def test_a_poller_that_is_killed_while_it_publishes_hides_its_view_until_the_next_one(known: KnownChanges) -> None:
+    def publish() -> None:
+        while True:
+            known.publish(view(tuple(range(200))))
+
+    for _ in range(20):
+        poller = FORK.Process(target=publish, daemon=True)
+        poller.start()
+        time.sleep(0.02)
+        poller.kill()
+        poller.join()
+        found = known.view(["users"])
+        # Killed before it began, on a busy machine: the last view is still there.
+        assert found is None or found.xids in (tuple(range(200)), (1,))
+        last = view((1,))
+        known.publish(last)
+        assert known.view(["users"]) == last
