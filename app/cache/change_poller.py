@@ -5,6 +5,7 @@ its id. The poller asks what became visible since its last question: each commit
 however long its transaction took. While questions are answered in time the lease holds, and caches may be used.
 """
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -148,7 +149,8 @@ def _ask(connection: psycopg.Connection[Any], since: Snapshot) -> _Answer:
     """Raises: psycopg.Error"""
     in_progress = "{" + ",".join(map(str, since.in_progress)) + "}"
     row = connection.execute(_CHANGES, {"xmax": str(since.xmax), "in_progress": in_progress}).fetchone()
-    snapshot, incarnation, changes = row or ("", "", None)
+    snapshot, database, changes = row or ("", "", None)
+    incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
     return _Answer(Snapshot.parse(snapshot), incarnation, [(int(xid), user) for xid, user in changes or ()])
 
 
