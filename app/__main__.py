@@ -54,7 +54,6 @@ class Launcher:
             for place in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
         ]
         if self._settings.keeps_answers:
-            # The first to start, and the last to stop.
             processes.insert(0, SupervisedProcess("change_poller", self._state, _POLLER, _poll, self._held))
         self._supervisor = Supervisor(processes)
         self._preparing = multiprocessing.Process(target=_prepare, args=(app,), name="prepare")

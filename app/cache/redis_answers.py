@@ -8,7 +8,7 @@ restored or cut off for a while is never out of date.
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -18,7 +18,7 @@ from app.cache.keys import USERS_KEY
 from app.cache.known_changes import KnownChanges, Snapshot, View
 from app.cache.single_flight import SingleFlight
 from app.infra.circuit_breaker import CircuitBreaker
-from app.infra.redis_client import open_client, resolved
+from app.infra.redis_client import connected
 
 _PREFIX = "fsa:answer:2:"
 """With the version of the format of values."""
@@ -119,13 +119,7 @@ class RedisAnswers:
 
     def _connect(self) -> None:
         """Raises: RedisError, OSError"""
-        client: Any = open_client(resolved(self._url), self._timeout_s)
-        try:
-            client.ping()
-        except BaseException:
-            client.close()
-            raise
-        self._client = client
+        self._client = connected(self._url, self._timeout_s)
 
 
 def _accepted(kept: bytes, view: View) -> bytes | None:

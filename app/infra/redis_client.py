@@ -23,6 +23,17 @@ def open_client(url: str, timeout_s: float) -> Redis:
     )
 
 
+def connected(url: str, timeout_s: float) -> Redis:
+    """A client whose server has answered. Raises: RedisError, OSError"""
+    client = open_client(resolved(url), timeout_s)
+    try:
+        client.ping()
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
 def run_script(redis: Redis, script: str, keys: Sequence[str], values: Iterable[str | bytes | float]) -> Any:
     """What a Lua script returns. Raises: RedisError, OSError; OutOfMemoryError when Redis is full"""
     try:

@@ -14,7 +14,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.errors import N_, Unavailable
 from app.infra.circuit_breaker import CircuitBreaker
-from app.infra.redis_client import open_client, resolved, run_script
+from app.infra.redis_client import connected, run_script
 
 _RECORD = "fsa:session:"
 _OWNER = "fsa:sessions-of:"
@@ -53,7 +53,7 @@ class SessionStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: Redis | None = None
-        self.link = CircuitBreaker("sessions", self._connect)
+        self.breaker = CircuitBreaker("sessions", self._connect)
 
     def begin(
         self,
@@ -129,18 +129,18 @@ class SessionStore:
 
     def close(self) -> None:
         """Close all connections."""
-        self.link.close()
+        self.breaker.close()
         if self._client is not None:
             self._client.close()
 
     def require_up(self) -> None:
         """Refuse while Redis is known to be away."""
-        if not self.link.up:
+        if not self.breaker.up:
             raise Unavailable(_AWAY)
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis]:
-        if self.link.up:
+        if self.breaker.up:
             try:
                 if self._client is None:
                     self._connect()
@@ -149,19 +149,13 @@ class SessionStore:
                 # Others than new sessions are still to be had.
                 raise Unavailable(_FULL) from None
             except (RedisError, OSError) as error:
-                self.link.failed(error)
+                self.breaker.failed(error)
             else:
                 return
         raise Unavailable(_AWAY)
 
     def _connect(self) -> None:
-        client = open_client(resolved(self._url), _TIMEOUT_S)
-        try:
-            client.ping()
-        except BaseException:
-            client.close()
-            raise
-        self._client = client
+        self._client = connected(self._url, _TIMEOUT_S)
 
 
 def _sweep(redis: Redis, over: list[bytes]) -> None:

@@ -87,7 +87,7 @@ class SupervisedProcess:
 
 
 class Supervisor:
-    """Of the given processes, in the order in which they are started; they are stopped in the other one."""
+    """Of the given processes, in the order in which they are started."""
 
     def __init__(self, processes: Sequence[SupervisedProcess]) -> None:
         self._processes = processes
@@ -120,12 +120,12 @@ class Supervisor:
             latest.process.kill()
 
     def stop(self, timeout_s: float) -> None:
-        """Tell all to stop, one kind after the other, and kill those that have not ended in time."""
+        """Tell all to stop, and kill those that have not ended in time."""
         until = time.monotonic() + timeout_s
-        for one in reversed(self._processes):
+        for one in self._processes:
             if one.process is not None:
                 one.process.terminate()
-        for one in reversed(self._processes):
+        for one in self._processes:
             if one.process is not None:
                 one.process.join(max(0.0, until - time.monotonic()))
                 if one.process.exitcode is None:

@@ -64,11 +64,9 @@ class ResponseCache:
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         """As WSGI has it (PEP 3333)."""
-        if not _is_usual(environ):
-            return self._app(environ, start_response)
         found: CachedResponse | None = environ[CACHED] if CACHED in environ else self.get(environ)
         if found is None:
-            return self._fetch(environ, start_response)
+            return self._fetch(environ, start_response) if _is_usual(environ) else self._app(environ, start_response)
         context_of(environ).route = found.route
         start_response("200 OK", list(found.headers))
         return [found.body]
@@ -100,8 +98,7 @@ class ResponseCache:
         # While nobody has to sign in, roles decide nothing.
         may_keep = policy is not None and not request_context.actor.unbound
         if policy and may_keep and started and started[0][0].startswith("200") and isinstance(body, list):
-            headers = tuple((name, value) for name, value in started[0][1])
-            response = CachedResponse(headers, b"".join(body), request_context.route)
+            response = CachedResponse(tuple(started[0][1]), b"".join(body), request_context.route)
             self._cache.put((*_variant(request_context, policy), *address), response, policy.keys, began_ns)
         return body
 
