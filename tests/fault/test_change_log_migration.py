@@ -1,8 +1,5 @@
 """The history of earlier releases becomes the change log; its index is built while others work, and has to be valid."""
 
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +11,8 @@ import pytest
 from app.config import load_settings
 from app.errors import StartError
 from app.services.preparation import prepare
-from tests.support.service_process import OURS, ROOT, Service
+from tests.support.flask_db import flask_db
+from tests.support.service_process import Service
 from tests.support.waiting import wait_until
 
 FUTURE = "(pg_current_xact_id()::text::bigint + 1000000)::text::xid8"
@@ -32,15 +30,6 @@ def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
             f"{ENTRY}) SELECT gen_random_uuid(), 1, 'created', '[]' FROM generate_series(1, 3)"  # noqa: S608
         )
         yield connection
-
-
-def flask_db(url: str, *words: str) -> str:
-    """What `flask db WORDS` says."""
-    env = {**{name: value for name, value in os.environ.items() if name not in OURS}, "DATABASE_URL": url}
-    command = [sys.executable, "-m", "flask", "--app", "app", "db", *words]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def migrate(url: str) -> None:

@@ -267,6 +267,23 @@ def name_of(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
+def answers(connection: psycopg.Connection[Any]) -> bool:
+    """Whether this connection still works."""
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def accepts_connections(postgres: Postgres) -> bool:
+    try:
+        psycopg.connect(postgres.url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def test_after_a_crash_recovery_nothing_from_before_is_used(
     house: SecuredApp, sql_: psycopg.Connection[Any], postgres: Postgres
 ) -> None:
@@ -277,7 +294,9 @@ def test_after_a_crash_recovery_nothing_from_before_is_used(
         victim.execute("SET synchronous_commit = off")
         victim.execute("UPDATE users SET name = 'Lost?' WHERE username = 'person0'")
         psutil.Process(victim.info.backend_pid).kill()
-    del sql_
+    # The server ends every other connection first, and refuses new ones until it has recovered.
+    wait_until(lambda: not answers(sql_), seconds=20)
+    wait_until(lambda: accepts_connections(postgres), seconds=20)
     wait_until(lambda: reader.one().status == 200, seconds=20)
     wait_until(lambda: {reader.one().status for _ in range(TRIES)} == {200}, seconds=20)
     with psycopg.connect(postgres.url, autocommit=True) as connection:

@@ -2,10 +2,7 @@
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 
-import os
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +13,8 @@ import pytest
 from app.config import load_settings
 from app.errors import StartError
 from app.services.preparation import prepare
-from tests.support.service_process import OURS, ROOT, Service
+from tests.support.flask_db import flask_db
+from tests.support.service_process import Service
 
 ANNA = "anna@bücher.example"
 OTHER = "anna@xn--bcher-kva.example"
@@ -25,17 +23,9 @@ OTHER = "anna@xn--bcher-kva.example"
 @pytest.fixture
 def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
     """A database of the release before, revision 0004."""
-    by_hand(new_database, "upgrade", "0004")
+    flask_db(new_database, "upgrade", "0004")
     with psycopg.connect(new_database, autocommit=True) as connection:
         yield connection
-
-
-def by_hand(url: str, *words: str) -> None:
-    """Run `flask db WORDS`."""
-    env = {**{name: value for name, value in os.environ.items() if name not in OURS}, "DATABASE_URL": url}
-    command = [sys.executable, "-m", "flask", "--app", "app", "db", *words]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def put(old: psycopg.Connection[Any], username: str, email: str | None = None, *, trashed: bool = False) -> str:
@@ -129,6 +119,6 @@ def test_more_users_than_one_batch_and_back(old: psycopg.Connection[Any], new_da
     migrate(new_database)
     canonical = "SELECT count(*) FROM users WHERE email_key LIKE '%@xn--bcher-kva.example'"
     assert old.execute(canonical).fetchone() == (25_000,)
-    by_hand(new_database, "downgrade", "0004")
+    flask_db(new_database, "downgrade", "0004")
     assert rows(old) == before
     assert old.execute("SELECT to_regclass('identifiers')").fetchone() == (None,)

@@ -1,0 +1,16 @@
+"""`flask db`, in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+from tests.support.service_process import OURS, ROOT
+
+
+def flask_db(url: str, *words: str) -> str:
+    """What `flask db WORDS` says."""
+    env = {**{name: value for name, value in os.environ.items() if name not in OURS}, "DATABASE_URL": url}
+    command = [sys.executable, "-m", "flask", "--app", "app", "db", *words]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
