@@ -27,11 +27,11 @@ from app.config import Settings, load_settings
 from app.errors import DomainError, OperatorError, SettingsError, StartError
 from app.extensions import Resources, resources
 from app.factory import create_app
-from app.infra.logs import configure_logs
-from app.infra.service_state import Phase
-from app.infra.supervisor import SupervisedProcess, Supervisor
-from app.services.founding import found_from_settings
-from app.web.serving import serve
+from app.http.granian_adapter import serve
+from app.ops.logging_config import configure_logs
+from app.ops.service_state import Phase
+from app.ops.supervisor import SupervisedProcess, Supervisor
+from app.users.bootstrap_admin import found_from_settings
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +174,7 @@ def _prepare(app: Flask) -> None:
     signal.set_wakeup_fd(-1)
     try:
         # Only this process needs Alembic, and it ends soon: loaded above, it would stay in all others.
-        preparation = importlib.import_module("app.services.preparation")
+        preparation = importlib.import_module("app.db.migrate")
         with app.app_context():
             resources().state.as_role = preparation.prepare(resources().settings)
             found_from_settings()

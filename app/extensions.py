@@ -27,10 +27,9 @@ from app.cache.generations import Generations
 from app.cache.known_changes import KnownChanges
 from app.cache.local import LocalCache
 from app.cache.redis_answers import Answers, NoAnswers, RedisAnswers
+from app.cache.redis_client import open_client
 from app.config import Settings, load_settings
-from app.errors import N_, Busy, Malformed, SettingsError, Unavailable
-from app.infra.circuit_breaker import CircuitBreaker
-from app.infra.postgres import (
+from app.db.connection import (
     LOCK_WAIT_MS,
     MARK,
     DeadlineConnection,
@@ -42,10 +41,12 @@ from app.infra.postgres import (
     is_lost_connection,
     replace_if_ended,
 )
-from app.infra.redis_client import open_client
-from app.infra.service_state import Phase, ServiceState
-from app.infra.write_turns import WriteTurns
+from app.db.write_slots import WriteTurns
+from app.errors import N_, Busy, Malformed, SettingsError, Unavailable
 from app.models import Base
+from app.ops.circuit_breaker import CircuitBreaker
+from app.ops.health import Health
+from app.ops.service_state import Phase, ServiceState
 
 log = structlog.get_logger(__name__)
 
@@ -132,6 +133,9 @@ class Resources:
         # Half of the pool, so that those who wait for row locks leave the rest to reads.
         self.write_turns = WriteTurns(max(1, settings.database_pool_size // 2), LOCK_WAIT_MS / 1000)
         self.database = CircuitBreaker("database", self._probe_database)
+        self.health = Health(
+            self.state, self._connect_for_health, self.database, self.redis_answers.ping, self.redis.ping
+        )
         self._parts: dict[Any, Any] = {}
         self._endings: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -153,6 +157,11 @@ class Resources:
         connection.autocommit = True
         return connection
 
+    def _connect_for_health(self, connect_s: float, statement_s: float) -> DeadlineConnection:
+        connection = self.connect(connect_s)
+        connection.autocommit, connection.deadline_s = True, statement_s
+        return connection
+
     def part(self, kind: Callable[["Resources"], Part]) -> Part:
         """The one `kind(self)` of this application, made when it is first asked for."""
         with self._lock:
@@ -172,6 +181,7 @@ class Resources:
         """Close every connection."""
         for end in self._endings:
             end()
+        self.health.close()
         self.database.close()
         self.redis_answers.close()
         self.redis.close()

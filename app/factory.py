@@ -4,27 +4,27 @@ from typing import Any
 
 from flask_openapi3 import Info, License, OpenAPI, Server
 
+from app.auth.admins import Door
+from app.auth.tokens import KnownTokens
 from app.cli import install_commands, settings_refused
 from app.config import load_settings
 from app.console.error_pages import install_error_pages
-from app.console.formats import install_formats
-from app.console.language import install_languages
+from app.console.i18n import install_languages
+from app.console.template_filters import install_formats
 from app.extensions import Resources, cache, db, engine_options, engine_url
-from app.infra.logs import configure_logs
+from app.http.auth import install_access
+from app.http.context import install_context
+from app.http.minimal_response import PlainApp
+from app.http.problems import install_problems
+from app.http.proxies import install_proxies
+from app.http.readiness import install_phases
+from app.http.request_log import RequestLog
+from app.http.response_cache import ResponseCache
+from app.http.security_headers import install_security_headers
 from app.models import HistoryEntry, User
+from app.ops.logging_config import configure_logs
 from app.routes import register_routes
-from app.services.administrators import Door
-from app.services.tokens import KnownTokens
 from app.version import VERSION
-from app.web.access import install_access
-from app.web.context import install_context
-from app.web.phases import install_phases
-from app.web.plain import PlainApp
-from app.web.problems import install_problems
-from app.web.proxies import install_proxies
-from app.web.request_log import RequestLog
-from app.web.response_cache import ResponseCache
-from app.web.security_headers import install_security_headers
 
 
 def create_app(**overrides: Any) -> OpenAPI:

@@ -1,5 +1,5 @@
 """The tables: columns and constraints only. app.identifiers makes the keys that are compared,
-services.words those that are sorted by.
+search.text those that are sorted by.
 """
 
 import uuid
@@ -220,3 +220,16 @@ class Token(Base):
     created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(MOMENT)
     last_used_at: Mapped[datetime | None] = mapped_column(MOMENT)
+
+
+users = table_of(User)
+
+
+def user_json(*, trashed: bool = False) -> str:
+    """A row of `users AS u` as our JSON: byte for byte as users.serialization.document writes it."""
+    moments = ("created_at", "updated_at", *(["deleted_at"] if trashed else []))
+    written = ", ".join(
+        f"to_char(u.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in moments
+    )
+    fields = "u.id, u.username, u.email, u.name, u.role, u.active, u.attributes, u.version"
+    return f"(SELECT row_to_json(j)::text FROM (SELECT {fields}, {written}) AS j)"

@@ -3,8 +3,9 @@
 from flask_openapi3 import OpenAPI
 
 from app.api import docs, health, me, session, sessions, tokens, users
-from app.console import account, assets, first, language, overview, people, person
+from app.console import account, assets, dashboard, i18n, setup, user
 from app.console import tokens as console_tokens
+from app.console import users as console_users
 
 API = (
     ("/api", users.blueprint),
@@ -17,12 +18,12 @@ API = (
 PAGES = (
     ("/api", docs.blueprint),
     ("", assets.blueprint),
-    ("", language.blueprint),
-    ("", first.blueprint),
+    ("", i18n.blueprint),
+    ("", setup.blueprint),
     ("", account.blueprint),
-    ("", people.blueprint),
-    ("", person.blueprint),
-    ("", overview.blueprint),
+    ("", console_users.blueprint),
+    ("", user.blueprint),
+    ("", dashboard.blueprint),
     ("", console_tokens.blueprint),
 )
 

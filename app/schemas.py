@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator, model_validator
 
 from app.errors import N_, Fault, Invalid
+from app.types import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
 from app.validation_messages import rule
-from app.values import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
 
 READ_ONLY = ("id", "version", "created_at", "updated_at", "deleted_at")
 """Ignored in a body, so that what GET gave can be sent back with PUT."""

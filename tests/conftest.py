@@ -16,9 +16,9 @@ from psycopg import sql
 from sqlalchemy import text
 
 from app import create_app
+from app.auth import login
 from app.config import load_settings
-from app.services import signing_in
-from app.services.preparation import prepare
+from app.db.migrate import prepare
 from embedded import Stack, stack
 from tests.support import skipped
 from tests.support.api_client import ApiClient
@@ -134,7 +134,7 @@ def any_door(request: pytest.FixtureRequest, app: Flask, api: ApiClient) -> ApiC
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse to sign somebody in without waiting."""
-    monkeypatch.setattr(signing_in, "_REFUSAL_S", 0)
+    monkeypatch.setattr(login, "_REFUSAL_S", 0)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from flask import Response
 from flask_openapi3 import Tag
 from pydantic import BaseModel, Field
 
-from app.api.contract import (
+from app.api.declarations import (
     ReadHeader,
     StrictBlueprint,
     WriteHeader,
@@ -16,12 +16,13 @@ from app.api.contract import (
     user_response,
 )
 from app.api.sessions import SessionList, sessions_response
+from app.auth import sessions
 from app.cache.keys import user_key
 from app.errors import N_, Fault, Forbidden, Invalid
+from app.http.auth import actor, caller, keep_cookie, session
+from app.http.response_cache import cacheable
 from app.schemas import PasswordChange, User, UserPatch
-from app.services import sessions, users
-from app.web.access import actor, caller, keep_cookie, session
-from app.web.response_cache import cacheable
+from app.users import commands
 
 
 class OwnSessionPath(BaseModel):
@@ -43,7 +44,7 @@ _WRITE = problems(409, 412, 413, 415, 422)
 def show(header: ReadHeader) -> Response:
     """The user of the session, or of the token."""
     user_id = _me()
-    response = read_response(users.fetch(user_id), header)
+    response = read_response(commands.fetch(user_id), header)
     # An ETag is a version, and that of another user may be the same: who signs in next would be shown this one.
     response.headers["Cache-Control"] = "no-store"
     return cacheable(response, user_key(user_id), by_actor=True)
@@ -56,7 +57,7 @@ def change(body: UserPatch, header: WriteHeader) -> Response:
     Another email or password needs `current_password`, or a sign-in less than five minutes old; a token may change
     neither. A new password ends all your sessions.
     """
-    return user_response(users.change(_me(), body, precondition(header), caller()))
+    return user_response(commands.change(_me(), body, precondition(header), caller()))
 
 
 @blueprint.put(
@@ -66,7 +67,7 @@ def change_password(body: PasswordChange) -> Response:
     """Ends all your sessions but this one, which gets a new id. Not for tokens."""
     user_id = _me()
     try:
-        users.set_own_password(user_id, body, caller())
+        commands.set_own_password(user_id, body, caller())
     except Invalid as error:
         raise Invalid([Fault(f"new_{fault.field}", fault.message) for fault in error.faults]) from None
     if session() is not None:

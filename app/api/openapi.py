@@ -7,9 +7,9 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
+from app.http.auth import COOKIE, RULES
 from app.models import ROLES
 from app.schemas import NO_NUL
-from app.web.access import COOKIE, RULES
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _ROLE = {"$ref": "#/components/schemas/Role"}

@@ -4,13 +4,14 @@ import orjson
 from flask import Response
 from flask_openapi3 import Tag
 
-from app.api.contract import JSON, StrictBlueprint, problems
+from app.api.declarations import JSON, StrictBlueprint, problems
+from app.auth import sessions
+from app.auth.permissions import Actor
+from app.auth.sessions import Session
+from app.http.auth import actor, caller, drop_cookie, enter, session
+from app.http.minimal_response import Plain
 from app.schemas import Identity, SignIn
-from app.services import sessions, users
-from app.services.authority import Actor
-from app.services.sessions import Session
-from app.web.access import actor, caller, drop_cookie, enter, session
-from app.web.plain import Plain
+from app.users import commands
 
 blueprint = StrictBlueprint(
     "session",
@@ -53,7 +54,7 @@ def _identity(who: Actor, current: Session | None, status: int = 200) -> Respons
     fields = {
         "kind": who.kind,
         "role": who.role,
-        "user": orjson.Fragment(users.fetch(own_id).body) if own_id else None,
+        "user": orjson.Fragment(commands.fetch(own_id).body) if own_id else None,
         "session": {**current.fields(), "current": True} if current else None,
     }
     response = Plain(orjson.dumps(fields), status, content_type=JSON)

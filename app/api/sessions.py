@@ -5,11 +5,11 @@ from flask import Response
 from flask_openapi3 import Tag
 from pydantic import Field, RootModel
 
-from app.api.contract import JSON, StrictBlueprint, UserPath, problems
+from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
+from app.auth import login, sessions
+from app.http.auth import caller, session
+from app.http.minimal_response import Plain
 from app.schemas import Session
-from app.services import sessions, signing_in
-from app.web.access import caller, session
-from app.web.plain import Plain
 
 
 class SessionPath(UserPath):
@@ -75,7 +75,7 @@ def end(path: SessionPath) -> Response:
 )
 def unlock(path: UserPath) -> Response:
     """After too many wrong passwords: forgets them, whichever address they came from."""
-    signing_in.unlock(path.user_id, caller())
+    login.unlock(path.user_id, caller())
     return Response(status=204)
 
 

@@ -7,11 +7,11 @@ from flask import Response, url_for
 from flask_openapi3 import Tag
 from pydantic import BaseModel, Field, RootModel
 
-from app.api.contract import JSON, StrictBlueprint, problems
+from app.api.declarations import JSON, StrictBlueprint, problems
+from app.auth import tokens
+from app.http.auth import caller
+from app.http.minimal_response import Plain
 from app.schemas import NewToken, Token, TokenDraft
-from app.services import tokens
-from app.web.access import caller
-from app.web.plain import Plain
 
 
 class TokenPath(BaseModel):

@@ -6,7 +6,7 @@ from flask import Response, request, url_for
 from flask_openapi3 import Tag
 from pydantic import BaseModel, Field, RootModel
 
-from app.api.contract import (
+from app.api.declarations import (
     JSON,
     ReadHeader,
     StrictBlueprint,
@@ -20,14 +20,15 @@ from app.api.contract import (
 from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, Forbidden, Malformed
 from app.extensions import resources
+from app.http.auth import actor, caller
+from app.http.links import page_links
+from app.http.minimal_response import Plain
+from app.http.parsing import query_pairs
+from app.http.response_cache import cacheable
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
-from app.services import history, listing, users
-from app.services.idempotency import Attempt
-from app.web.access import actor, caller
-from app.web.links import page_links
-from app.web.plain import Plain
-from app.web.reading import query_pairs
-from app.web.response_cache import cacheable
+from app.search import pages
+from app.users import commands, history
+from app.users.idempotency import Attempt
 
 _KEY_CHARACTERS = 255
 
@@ -83,13 +84,13 @@ def index(query: ListQuery, header: ListHeader) -> Response:
     """Keyset pages: follow `Link: <...>; rel="next"` until there is none. A page may hold fewer users than `limit`
     and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
     """
-    page = listing.page(query)
+    page = pages.page(query)
     response = Plain(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
     preferred = _count_preference(header.prefer)
     if preferred:
-        total = listing.count(query, exact=preferred == "exact")
+        total = pages.count(query, exact=preferred == "exact")
         response.headers["X-Total-Count"] = str(total)
         response.headers["Preference-Applied"] = f"count={preferred}"
     return cacheable(response, USERS_KEY)
@@ -98,7 +99,7 @@ def index(query: ListQuery, header: ListHeader) -> Response:
 @blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
     """`email` or `username` has to be there; all else has defaults."""
-    document, user_id, repeated = users.register(body, caller(), _attempt(body, header.idempotency_key))
+    document, user_id, repeated = commands.register(body, caller(), _attempt(body, header.idempotency_key))
     response = user_response(document, 201)
     response.headers["Location"] = url_for(".show", user_id=user_id)
     if repeated:
@@ -111,7 +112,7 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
 )
 def show(path: UserPath, header: ReadHeader) -> Response:
     """The ETag is the version."""
-    return cacheable(read_response(users.fetch(path.user_id), header), user_key(path.user_id))
+    return cacheable(read_response(commands.fetch(path.user_id), header), user_key(path.user_id))
 
 
 @blueprint.put(
@@ -122,7 +123,7 @@ def show(path: UserPath, header: ReadHeader) -> Response:
 )
 def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
     """Full replacement: what is left out takes its default. A password that is left out stays."""
-    document, new = users.replace(path.user_id, body, precondition(header), caller())
+    document, new = commands.replace(path.user_id, body, precondition(header), caller())
     response = user_response(document, 201 if new else 200)
     if new:
         response.headers["Location"] = url_for(".show", user_id=path.user_id)
@@ -137,7 +138,7 @@ def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Respo
 )
 def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
     """JSON merge patch (RFC 7396): what is left out stays, null gives the default back."""
-    return user_response(users.change(path.user_id, body, precondition(header), caller()))
+    return user_response(commands.change(path.user_id, body, precondition(header), caller()))
 
 
 @blueprint.delete(
@@ -150,7 +151,7 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
     """Into the trash; with `purge=true` for good, also from the trash."""
     if query.purge and not actor().may("admin"):
         raise Forbidden(N_("Purging needs the role admin."))
-    command = users.purge if query.purge else users.remove
+    command = commands.purge if query.purge else commands.remove
     command(path.user_id, precondition(header), caller())
     return Response(status=204)
 
@@ -163,7 +164,7 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
 )
 def restore(path: UserPath, header: WriteHeader) -> Response:
     """409 when its username or email was taken meanwhile."""
-    return user_response(users.restore(path.user_id, precondition(header), caller()))
+    return user_response(commands.restore(path.user_id, precondition(header), caller()))
 
 
 @blueprint.get(

@@ -16,9 +16,9 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from app.cache.generations import Generations
 from app.cache.keys import USERS_KEY
 from app.cache.known_changes import KnownChanges, Snapshot, View
+from app.cache.redis_client import connected
 from app.cache.single_flight import SingleFlight
-from app.infra.circuit_breaker import CircuitBreaker
-from app.infra.redis_client import connected
+from app.ops.circuit_breaker import CircuitBreaker
 
 _PREFIX = "fsa:answer:2:"
 """With the version of the format of values."""

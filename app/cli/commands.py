@@ -5,8 +5,8 @@ from flask_migrate import Migrate
 
 from app.cli import tokens, users
 from app.cli.doctor import doctor
+from app.db.migrate import MIGRATIONS
 from app.extensions import db
-from app.services.preparation import MIGRATIONS
 
 
 def add_to(app: Flask) -> None:

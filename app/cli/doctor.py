@@ -7,13 +7,13 @@ import click
 import psycopg
 from flask.cli import with_appcontext
 
+from app.auth import admins
 from app.config import Settings
 from app.connection_urls import without_password
+from app.db import database_role
+from app.db.migrate import revisions
 from app.errors import StartError, Unavailable
-from app.extensions import resources
-from app.services import administrators, database_role
-from app.services.health import health
-from app.services.preparation import revisions
+from app.extensions import reading, resources
 
 Finding = tuple[str, str, str]
 """What was looked at, ok, warning or failed, and a sentence."""
@@ -37,7 +37,7 @@ def doctor() -> None:
 
 
 def _services(settings: Settings) -> list[Finding]:
-    checks = health().diagnosis()
+    checks = resources().health.diagnosis()
     places = {"database": settings.database_place, "cache": without_password(settings.redis_address)}
     return [
         (name, "ok", f"{places[name]} answers in {check.latency_ms} ms")
@@ -60,7 +60,8 @@ def _migrations(settings: Settings) -> Finding:
 def _role(settings: Settings) -> Finding:
     """Whether the service has no more rights in PostgreSQL than it needs."""
     try:
-        name, is_superuser, is_owner = database_role.current()
+        with reading() as connection:
+            name, is_superuser, is_owner = database_role.current(connection)
     except Unavailable as error:
         return "role", "failed", f"what the service may do in PostgreSQL is not known: {error}"
     if not is_superuser and not is_owner:
@@ -74,7 +75,7 @@ def _access(settings: Settings) -> Finding:
     """Whether the service is open, and whether anybody can sign in."""
     place = settings.bind_address or settings.listen_address
     try:
-        found = administrators.count()
+        found = admins.count()
     except Unavailable as error:
         return "access", "failed", f"whether anybody has to sign in is not known: {error}"
     if found:

@@ -6,15 +6,18 @@ from typing import Any
 import click
 import orjson
 
-from app.cli.terminal import Group, new_password, password_option, user_named
+from app.auth import admins
+from app.auth import login as auth_login
+from app.auth.audit_log import AuditContext
+from app.auth.permissions import command
+from app.cli.prompts import Group, new_password, password_option, user_named
 from app.errors import Taken
+from app.http.parsing import validated
 from app.models import ROLES
 from app.schemas import UserDraft, UserPatch
-from app.services import administrators, signing_in, users, words
-from app.services.authority import command
-from app.services.history import Caller
-from app.values import Role
-from app.web.reading import validated
+from app.search import text as search_text
+from app.types import Role
+from app.users import commands
 
 try:
     from faker import Faker
@@ -51,9 +54,9 @@ def create(*, password_stdin: bool, **given: str | None) -> None:
         raise click.UsageError("Give --email or --username.")
     # Before anybody types a password for nothing.
     validated(UserDraft, fields)
-    was_open = not administrators.door().has_administrator()
+    was_open = not admins.door().has_administrator()
     draft = validated(UserDraft, {**fields, "password": new_password(from_stdin=password_stdin)})
-    made = orjson.loads(users.register(draft, Caller(command("flask users create")))[0].body)
+    made = orjson.loads(commands.register(draft, AuditContext(command("flask users create")))[0].body)
     click.echo(f"Made {made['username']}, {made['role']}, with the id {made['id']}.")
     if was_open and made["role"] == "admin":
         click.echo("The service is closed now: all but health, docs and signing in needs a credential.")
@@ -67,12 +70,12 @@ def password(login: str, *, password_stdin: bool) -> None:
 
     Example: flask users password ada@example.com
     """
-    caller = Caller(command("flask users password"))
+    caller = AuditContext(command("flask users password"))
     user_id, username = user_named(login)
     patch = validated(UserPatch, {"password": new_password(from_stdin=password_stdin)})
-    users.change(user_id, patch, lambda _: True, caller)
+    commands.change(user_id, patch, lambda _: True, caller)
     click.echo(f"{username} has a new password, and is signed out everywhere.")
-    signing_in.unlock(user_id, caller)
+    auth_login.unlock(user_id, caller)
 
 
 @group.command("unlock")
@@ -83,7 +86,7 @@ def unlock(login: str) -> None:
     Example: flask users unlock ada@example.com
     """
     user_id, username = user_named(login)
-    signing_in.unlock(user_id, Caller(command("flask users unlock")))
+    auth_login.unlock(user_id, AuditContext(command("flask users unlock")))
     click.echo(f"{username} may sign in again.")
 
 
@@ -115,7 +118,7 @@ def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
     maker = makers[locale]
     while True:
         name = maker.name() if locale in _OWN_SCRIPT else f"{maker.first_name()} {maker.last_name()}"
-        plain = ".".join(words.split(name))
+        plain = ".".join(search_text.split(name))
         username = f"{plain if plain.isascii() else maker.user_name()}{chance.randrange(10_000)}"
         draft = UserDraft(
             username=username,
@@ -126,7 +129,7 @@ def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
             attributes={"locale": locale.replace("_", "-"), "plan": chance.choice(_PLANS), "city": maker.city()},
         )
         try:
-            users.register(draft, Caller(command("flask users demo")))
+            commands.register(draft, AuditContext(command("flask users demo")))
         except Taken:
             continue
         return

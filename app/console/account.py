@@ -7,16 +7,17 @@ from flask_babel import gettext
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.language import translate
-from app.console.pages import DRAFT, faults_of, is_own_page, page, pages_of
-from app.console.targets import local
+from app.auth import sessions
+from app.console.i18n import translate
+from app.console.rendering import DRAFT, faults_of, is_own_page, page, pages_of
+from app.console.safe_redirect import local
 from app.errors import N_, Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
+from app.http.auth import actor, caller, drop_cookie, keep_cookie, session
+from app.http.auth import enter as sign_in_with
+from app.http.parsing import validated
+from app.http.problems import STATUSES
 from app.schemas import PasswordChange, SignIn
-from app.services import sessions, users
-from app.web.access import actor, caller, drop_cookie, keep_cookie, session
-from app.web.access import enter as sign_in_with
-from app.web.problems import STATUSES
-from app.web.reading import validated
+from app.users import commands
 
 blueprint = pages_of("account")
 
@@ -84,7 +85,7 @@ def change_password() -> WerkzeugResponse:
         raise Forbidden(N_("Nobody is signed in, so there is no password to change."))
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
-        users.set_own_password(user_id, change, caller())
+        commands.set_own_password(user_id, change, caller())
     except (Invalid, Forbidden, Stale, TooMany) as error:
         return page("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults_of(error))
     keep_cookie(sessions.renewed(user_id, caller())[0])

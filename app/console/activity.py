@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from flask import request
 
-from app.services import history
+from app.users import history
 
 _ENTRIES = 20
 

@@ -6,9 +6,9 @@ from typing import Any
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from app.console.pages import misused, refused, unforeseen
+from app.console.rendering import misused, refused, unforeseen
 from app.errors import DomainError
-from app.web.problems import domain_problem, http_problem, unforeseen_problem
+from app.http.problems import domain_problem, http_problem, unforeseen_problem
 
 _TYPES = ("application/problem+json", "application/json", "text/html")
 """What an error may be, the first for whoever takes anything."""

@@ -9,14 +9,15 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.forms import drafted
-from app.console.pages import faults_of, page, pages_of, refilled
-from app.console.targets import local
+from app.auth import tokens
+from app.console.rendering import faults_of, page, pages_of, refilled
+from app.console.safe_redirect import local
+from app.console.user_form import drafted
 from app.errors import N_, Fault, Forbidden, Invalid
+from app.http.auth import actor, caller
+from app.http.parsing import token_id_of, user_id_of, validated
 from app.schemas import TokenDraft
-from app.services import tokens, users
-from app.web.access import actor, caller
-from app.web.reading import token_id_of, user_id_of, validated
+from app.users import commands
 
 blueprint = pages_of("console_tokens")
 refilled("console_tokens.create")
@@ -63,7 +64,7 @@ def _page(given: dict[str, str], faults: dict[str, str], status: int, made: toke
     values: dict[str, Any] = {"tokens": tokens.listed(), "given": given, "faults": faults, "made": made}
     user_id = user_id_of(given["user_id"]) if given["user_id"] else None
     is_other = user_id is not None and user_id != actor().user_id
-    person = orjson.loads(users.fetch(user_id).body) if user_id and is_other else None
+    person = orjson.loads(commands.fetch(user_id).body) if user_id and is_other else None
     return page("tokens.html", status, lasting=lasting, person=person, **values)
 
 

@@ -7,14 +7,14 @@ import orjson
 from flask import Response
 
 from app.console.activity import activity
-from app.console.pages import page
-from app.services import history, users
-from app.web.access import actor
+from app.console.rendering import page
+from app.http.auth import actor
+from app.users import commands, history
 
 
 def trashed(user_id: uuid.UUID, problem: str | None = None) -> Response:
     """A user in the trash, who deleted it, and when. `problem`: why nothing was done (409). Raises: NotFound"""
-    user = orjson.loads(users.fetch_deleted(user_id).body)
+    user = orjson.loads(commands.fetch_deleted(user_id).body)
     deletion = history.latest(user_id, "deleted")
     who, shown = actor(), activity(user_id)
     shown["authors"] |= history.authors([deletion["actor"]] if deletion else [])

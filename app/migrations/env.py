@@ -10,9 +10,9 @@ from flask import has_app_context
 from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
+from app.db import change_log, database_role
 from app.extensions import resources
 from app.models import Base
-from app.services import change_log, database_role
 
 # Any number, as long as it is ours: replicas that start at once take turns by it.
 _LOCK = 5_000_16_08_2026
@@ -24,7 +24,7 @@ def _conninfo() -> str:
     if given:
         return str(given)
     if not has_app_context():
-        raise RuntimeError("run migrations with `flask db` or through app.services.preparation")
+        raise RuntimeError("run migrations with `flask db` or through app.db.migrate")
     return resources().settings.database_conninfo
 
 

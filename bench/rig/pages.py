@@ -10,9 +10,9 @@ import psycopg
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
 
 from app import create_app
-from app.services import sessions
-from app.services.history import Caller
-from app.web.access import COOKIE
+from app.auth import sessions
+from app.auth.audit_log import AuditContext
+from app.http.auth import COOKIE
 from embedded.ports import HOST
 from rig.subjects import Subject
 
@@ -79,7 +79,7 @@ def sign_in(subject: Subject, redis_url: str) -> str:
     held = app.extensions["fullstack"]
     held.state.is_secured = True
     with app.app_context():
-        cookie, _ = sessions.renewed(uuid.UUID(str(found[0])), Caller(agent="bench"))
+        cookie, _ = sessions.renewed(uuid.UUID(str(found[0])), AuditContext(agent="bench"))
     held.close()
     return cookie
 

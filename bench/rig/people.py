@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from app.identifiers import canonical
-from app.services import words
+from app.search import text as search_text
 
 COLUMNS = (
     *("id", "username", "username_key", "email", "email_key", "name", "name_key", "role", "active"),
@@ -85,10 +85,13 @@ class People:
         attributes = self._attributes(number, chance)
         created, updated, deleted = self._moments(number, chance)
         user = {"username": username, "email": email, "name": name, "role": role, "active": active}
-        found = [*words.lexemes({**user, "attributes": attributes}), *([words.TRASH_MARK] if deleted else [])]
+        found = [
+            *search_text.lexemes({**user, "attributes": attributes}),
+            *([search_text.TRASH_MARK] if deleted else []),
+        ]
         return (
             *(_id(created, chance), username, canonical(username)),
-            *(email, canonical(email) if email else None, name, words.name_key(name), role, active),
+            *(email, canonical(email) if email else None, name, search_text.name_key(name), role, active),
             *(orjson.dumps(attributes).decode(), 1, created.isoformat(), updated.isoformat()),
             *(deleted.isoformat() if deleted else None, " ".join(f"'{word}'" for word in found)),
         )

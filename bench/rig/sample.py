@@ -6,8 +6,8 @@ import psycopg
 
 from app.models import SORT_KEYS
 from app.schemas import ListQuery
-from app.services import cursors
-from app.services.selection import Selection
+from app.search import cursors
+from app.search.query_builder import Selection
 
 ORDERS = tuple(f"{sign}{sort}" for sort in SORT_KEYS for sign in ("", "-"))
 _DEEP = 0.7

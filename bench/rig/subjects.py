@@ -14,8 +14,8 @@ import seed
 from psycopg import sql
 
 from app.config import load_settings
+from app.db.migrate import MIGRATIONS, prepare
 from app.models import ABOVE_MEMBER, ROLES, SORT_KEYS
-from app.services.preparation import MIGRATIONS, prepare
 from embedded import Postgres, Redis
 from embedded.ports import free_port
 from embedded.service import Service
@@ -24,7 +24,7 @@ from rig.api import await_ready
 from rig.people import People
 
 # What rows are made of beside the seeder: when one of these changes, kept databases are old.
-_SOURCES = (*sorted(MIGRATIONS.glob("versions/*.py")), ROOT / "app/services/words.py", ROOT / "bench/rig/people.py")
+_SOURCES = (*sorted(MIGRATIONS.glob("versions/*.py")), ROOT / "app/search/text.py", ROOT / "bench/rig/people.py")
 
 
 @dataclass(frozen=True)

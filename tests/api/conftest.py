@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis.connection import AbstractConnection
 
-from app.infra.postgres import DeadlineConnection, Statement
-from app.infra.service_state import Phase
+from app.db.connection import DeadlineConnection, Statement
+from app.ops.service_state import Phase
 from embedded import Stack
 from tests.support.api_client import ApiClient
 from tests.support.cache_pair import CachePair, Crowd, gathered

@@ -6,8 +6,8 @@ from typing import Any
 
 import schemathesis
 
+from app.http.auth import COOKIE
 from app.schemas import UserDraft
-from app.web.access import COOKIE
 
 OWN_TOKEN = os.environ["TEST_TOKEN_ID"]
 

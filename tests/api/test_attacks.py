@@ -12,11 +12,12 @@ import pytest
 from flask import Flask
 from werkzeug.wrappers import Response
 
+from app.auth import admins, passwords
+from app.auth.admins import Door
 from app.config import load_settings
+from app.db.migrate import wait_for_database
 from app.errors import SettingsError
-from app.services import administrators, cursors, passwords
-from app.services.administrators import Door
-from app.services.preparation import wait_for_database
+from app.search import cursors
 from tests.support.api_client import ApiClient
 from tests.support.asgi import ask
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
@@ -106,7 +107,7 @@ def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_aga
 
     monkeypatch.setattr(Door, "has_administrator", staticmethod(slow))
     with app.app_context():
-        administrators.door()._looked_at = float("-inf")
+        admins.door()._looked_at = float("-inf")
     api.get("/users")
     assert api.get("/users").status_code == 401
 

@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
+from app.auth.audit_log import AuditContext
 from app.errors import Unavailable
-from app.services import bulk
-from app.services.bulk import Action, Chosen, Outcome
-from app.services.history import Caller
+from app.users import bulk
+from app.users.bulk import Action, Chosen, Outcome
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import (
     ACTIONS,
@@ -251,6 +251,6 @@ def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) 
     users = [api.make(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():
-        bulk.apply("role", these(users), Caller(), role="admin")
+        bulk.apply("role", these(users), AuditContext(), role="admin")
         assert app.extensions["fullstack"].state.is_secured
     assert api.get("/users").status_code == 401

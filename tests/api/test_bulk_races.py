@@ -11,8 +11,8 @@ from flask import Flask
 
 from app.errors import Conflict, Unavailable
 from app.models import ADMINISTRATOR
-from app.services import bulk
-from app.services.bulk import Action, Chosen, Outcome
+from app.users import bulk
+from app.users.bulk import Action, Chosen, Outcome
 from tests.support.bulk_calls import (
     all_like,
     as_user,

@@ -9,8 +9,8 @@ import pytest
 
 from app.errors import Conflict, Forbidden, Invalid, Taken
 from app.schemas import ListQuery
-from app.services import bulk
-from app.services.bulk import Action, Chosen, Outcome
+from app.users import bulk
+from app.users.bulk import Action, Chosen, Outcome
 from tests.support.bulk_calls import ACTIONS, SYSTEM, all_like, crowd, do, entries, everything, prepared, refused, these
 from tests.support.secured_app import PASSWORD, SecuredApp
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.services import tokens
-from app.web.access import COOKIE
+from app.auth import tokens
+from app.http.auth import COOKIE
 from tests.support.cache_pair import CachePair, Given
 from tests.support.leases import lend
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient

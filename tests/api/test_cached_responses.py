@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from app.web.access import COOKIE
+from app.http.auth import COOKIE
 from tests.support.api_client import SORTS
 from tests.support.cache_pair import CachePair, Crowd, given, require_same
 from tests.support.leases import lend

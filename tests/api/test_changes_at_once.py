@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.infra.postgres import Statement
-from app.services import hot_users, users
-from app.services.statements import WRITTEN
+from app.db.connection import Statement
+from app.users import commands, reads
+from app.users.sql import WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.concurrency import at_once
 from tests.support.rows import history, plainly
@@ -82,7 +82,7 @@ def test_who_loses_again_and_again_gets_a_lock(
 ) -> None:
     """Somebody else is faster after each look, so many times."""
     user_id = uuid.UUID(api.make()["id"])
-    alone, left = users._change_alone, [losses]
+    alone, left = commands._change_alone, [losses]
     locked = []
 
     def meanwhile() -> None:
@@ -91,7 +91,7 @@ def test_who_loses_again_and_again_gets_a_lock(
             database.execute("UPDATE users SET version = version + 1, email = %s", [f"e{left[0]}@example.org"])
 
     after_each_look(monkeypatch, meanwhile)
-    monkeypatch.setattr(users, "_change_alone", lambda *given: locked.append(given) or alone(*given))
+    monkeypatch.setattr(commands, "_change_alone", lambda *given: locked.append(given) or alone(*given))
     spied.clear()
     answer = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
     assert (answer.status_code, answer.json["version"]) == (200, 2 + min(losses, 3))
@@ -130,11 +130,11 @@ def test_who_goes_between_look_and_change_is_not_there(
 
 def after_each_look(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Let something happen whenever a change has looked at its user, and has not written yet."""
-    seen = hot_users.look
+    seen = reads.look
 
     def look(wanted: uuid.UUID) -> Any:
         found = seen(wanted)
         happen()
         return found
 
-    monkeypatch.setattr(hot_users, "look", look)
+    monkeypatch.setattr(reads, "look", look)

@@ -9,9 +9,9 @@ import pytest
 import redis
 from psycopg import sql
 
+from app.cache.redis_client import open_client
 from app.config import load_settings
 from app.errors import SettingsError
-from app.infra.redis_client import open_client
 from embedded import Stack
 from tests.support.odd_passwords import odd_passwords
 from tests.support.service_process import Service, run_program

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 from flask import Flask
 
-from app.web.access import COOKIE
+from app.http.auth import COOKIE
 from tests.support.secured_app import OURS, SecuredApp, UserClient, cookie_of
 
 FOREIGN = [

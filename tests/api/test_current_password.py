@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.services import passwords
+from app.auth import passwords
 from tests.support.api_client import faulty
 from tests.support.console_client import send, version
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient, cookie_of

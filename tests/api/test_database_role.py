@@ -14,7 +14,7 @@ from flask import Flask
 from psycopg import sql
 
 from app.config import Settings, load_settings
-from app.services.preparation import prepare
+from app.db.migrate import prepare
 from embedded import Stack
 from tests.support.api_client import ApiClient
 from tests.support.service_process import Service, run_program

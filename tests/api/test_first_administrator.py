@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.services.founding import found_from_settings
+from app.users.bootstrap_admin import found_from_settings
 from tests.support.api_client import ApiClient
 from tests.support.console_client import OWN, PASSWORD
 from tests.support.service_process import Service

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.auth import passwords
+from app.auth.permissions import OPEN
 from app.schemas import UserDraft
-from app.services import passwords
-from app.services.authority import OPEN
-from app.services.idempotency import Attempt
+from app.users.idempotency import Attempt
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import SecuredApp
 

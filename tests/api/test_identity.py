@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.errors import Taken
-from app.services.founding import found_from_settings
+from app.users.bootstrap_admin import found_from_settings
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import do, refused, these
 from tests.support.console_client import send

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from app.errors import StartError, Taken
-from app.services.founding import found_from_settings
+from app.users.bootstrap_admin import found_from_settings
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import do, refused, these
 from tests.support.concurrency import at_once

@@ -13,7 +13,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from app.schemas import ListQuery
-from app.services import bulk, listing, overview, words
+from app.search import pages
+from app.search import text as search_text
+from app.users import bulk, dashboard
 from tests.support.console_client import OWN
 from tests.support.leases import lend
 
@@ -31,7 +33,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
     """Add many users of the last days, of whom a quarter are inactive and some lie in the trash."""
-    marks = [words.active_mark(active=True), words.active_mark(active=False), words.TRASH_MARK]
+    marks = [search_text.active_mark(active=True), search_text.active_mark(active=False), search_text.TRASH_MARK]
     database.execute(
         "INSERT INTO users (id, username, username_key, name, name_key, role, active, created_at, deleted_at, words)"
         " SELECT gen_random_uuid(), 'u' || n, 'u' || n, 'U', 'u', 'member', n > %(inactive)s,"
@@ -120,7 +122,7 @@ def test_after_a_write_no_statement_counts_more_than_a_few_thousand_rows(app: Fl
         with rows_read(app) as read:
             figures(many)
         assert read, "it was kept"
-        assert max(read) <= overview.COUNTED + 1
+        assert max(read) <= dashboard.COUNTED + 1
 
 
 def test_statistics_that_know_nothing_of_the_users_let_nobody_count_them_all(
@@ -131,11 +133,11 @@ def test_statistics_that_know_nothing_of_the_users_let_nobody_count_them_all(
     fill(database)
     with rows_read(app) as read:
         found = figures(admin)
-    assert max(read) <= overview.COUNTED + 1
+    assert max(read) <= dashboard.COUNTED + 1
     assert found["all"].startswith("~")
     assert found["trash"] == str(TRASHED)
     with app.app_context(), rows_read(app) as read:
-        assert listing.about(ListQuery(active=True, q="u"), 100)[1] is False
+        assert pages.about(ListQuery(active=True, q="u"), 100)[1] is False
     assert max(read, default=0) <= 101
 
 
@@ -146,14 +148,14 @@ def test_what_is_counted_is_exact_up_to_the_bound(
     database.execute("ANALYZE users")
     expected = {"all": "361", "inactive": "100", "trash": "40"}
     assert figures(admin).items() >= expected.items()
-    monkeypatch.setattr(overview, "COUNTED", 361)
+    monkeypatch.setattr(dashboard, "COUNTED", 361)
     assert admin.post("/api/users", json={"username": "one-more"}, headers=OWN).status_code == 201
     found = figures(admin)
     assert found["all"].startswith("~")
     assert number(found["all"]) >= 362
     assert found["inactive"] == "100"
     with app.app_context():
-        assert listing.count(ListQuery(), exact=True) == 362, "who asks for an exact count gets one"
+        assert pages.count(ListQuery(), exact=True) == 362, "who asks for an exact count gets one"
 
 
 def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
@@ -177,4 +179,4 @@ def test_the_figures_are_the_same_as_those_of_exact_counts(app: Flask, many: Fla
     answer = many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
     assert int(answer.headers["X-Total-Count"]) == len(orjson.loads(answer.data)) == TRASHED
     with app.app_context():
-        assert overview.overview().trashed == (TRASHED, True)
+        assert dashboard.overview().trashed == (TRASHED, True)

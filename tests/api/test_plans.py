@@ -13,19 +13,19 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.infra.postgres import DeadlineConnection, Statement
+from app.db.connection import DeadlineConnection, Statement
 from app.models import SORT_KEYS
-from app.services import cursors, listing
-from app.services.cursors import Position
-from app.services.statistics import statistics
-from app.services.words import Term
+from app.search import cursors, pages
+from app.search.cursors import Position
+from app.search.planner_stats import statistics
+from app.search.text import Term
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
 from tests.support.seeded_database import database_of
 
 COUNT = 100_000
 SHRINK = 20
-"""The bounds of app.services.listing are made so much smaller, so that 100,000 users overstep them like 2,000,000."""
+"""The bounds of app.search.pages are made so much smaller, so that 100,000 users overstep them like 2,000,000."""
 
 QUERIES = [
     "",
@@ -86,8 +86,8 @@ def explainer(big: Flask) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 def shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FEW", "SOME", "MOST"):
-        monkeypatch.setattr(listing, name, getattr(listing, name) // SHRINK)
-    monkeypatch.setattr(listing, "WALK", {sort: rows // SHRINK for sort, rows in listing.WALK.items()})
+        monkeypatch.setattr(pages, name, getattr(pages, name) // SHRINK)
+    monkeypatch.setattr(pages, "WALK", {sort: rows // SHRINK for sort, rows in pages.WALK.items()})
 
 
 def grid(number: int) -> list[dict[str, str]]:
@@ -222,8 +222,8 @@ def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_a
 ) -> None:
     with big.app_context():
         known = replace(statistics(), total=1_000 * COUNT)
-        assert known.rows(Term("zzzz", is_prefix=True)) <= listing.FEW
-        assert known.rows(Term("maria")) > listing.SOME
+        assert known.rows(Term("zzzz", is_prefix=True)) <= pages.FEW
+        assert known.rows(Term("maria")) > pages.SOME
 
 
 def test_no_list_request_scans_the_table(spy: Spy) -> None:
@@ -273,7 +273,7 @@ def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
     page = 51
     worst, most = 0.0, ()
     for query in grid(150):
-        bound = 2 * (max(listing.MOST + 1, listing.WALK[query["sort"].removeprefix("-")]) + page)
+        bound = 2 * (max(pages.MOST + 1, pages.WALK[query["sort"].removeprefix("-")]) + page)
         for statement, parameters in spy.statements(query):
             read = rows_read(spy.plan(statement, parameters, analyze=True))
             if read / bound > worst:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.web.access import COOKIE
+from app.http.auth import COOKIE
 from embedded import Stack
 from tests.support.raw_http import RawAnswer, request
 from tests.support.secured_app import PASSWORD

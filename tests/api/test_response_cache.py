@@ -13,11 +13,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
+from app.auth import tokens
 from app.cache.generations import clock_ns
-from app.infra.postgres import DeadlineConnection, Statement
-from app.infra.service_state import Phase
-from app.services import tokens
-from app.web import request_log
+from app.db.connection import DeadlineConnection, Statement
+from app.http import request_log
+from app.ops.service_state import Phase
 from tests.support.cache_pair import CachePair, Crowd, require_same
 from tests.support.leases import lend
 from tests.support.secured_app import SecuredApp

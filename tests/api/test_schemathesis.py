@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.web.access import COOKIE
+from app.http.auth import COOKIE
 from tests.support.secured_app import OURS, PASSWORD
 from tests.support.service_process import ROOT, Service
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 from flask import Flask
 
-from app.services import sessions
+from app.auth import sessions
 from embedded import Stack
 from tests.support.api_client import is_moment
 from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
@@ -19,7 +19,7 @@ HOUR_S, DAY_S = 3600, 86400
 
 
 class Clock:
-    """The time of services.sessions, which tests set forward."""
+    """The time of auth.sessions, which tests set forward."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0

@@ -11,8 +11,8 @@ import pytest
 import redis
 from flask import Flask
 
-from app.services import passwords, signing_in
-from app.web.access import COOKIE
+from app.auth import login, passwords
+from app.http.auth import COOKIE
 from embedded import Stack
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
@@ -75,11 +75,11 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
         return fits(kept, offered)
 
     class Clock:
-        time, monotonic, sleep = signing_in.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
+        time, monotonic, sleep = login.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
 
     monkeypatch.setattr(passwords, "_fits", noted)
-    monkeypatch.setattr(signing_in, "_REFUSAL_S", 0.15)
-    monkeypatch.setattr(signing_in, "time", Clock)
+    monkeypatch.setattr(login, "_REFUSAL_S", 0.15)
+    monkeypatch.setattr(login, "time", Clock)
     refused = [
         house.sign_in({"username": username, "password": password})
         for username, password in [

@@ -13,8 +13,8 @@ from hypothesis import example, given
 
 from app.extensions import asked
 from app.schemas import ListQuery
-from app.services import listing
-from app.services.statements import USERS
+from app.search import pages
+from app.users.sql import USERS
 from tests.support.api_client import ApiClient
 from tests.support.rows import plainly, put
 from tests.support.strategies import NASTY, ROW, UNHURRIED
@@ -67,7 +67,7 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
 def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
     plain = plainly(user_id)
-    assert listing.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
+    assert pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
     found = asked(USERS, [str(user_id)])
     if trashed:
         assert found.ntuples == 0

@@ -11,19 +11,20 @@ from flask import Flask
 from hypothesis import assume, given
 from pydantic import ValidationError
 
+from app.auth import passwords
+from app.auth.audit_log import AuditContext
+from app.auth.permissions import OPEN
+from app.db.connection import Statement
 from app.errors import Taken
-from app.infra.postgres import Statement
 from app.schemas import UserDraft, UserPatch, UserReplacement
-from app.services import passwords, users
-from app.services.authority import OPEN
-from app.services.history import Caller
-from app.services.idempotency import Attempt
-from app.services.statements import MADE_ONCE, USERS, WRITTEN
+from app.users import commands
+from app.users.idempotency import Attempt
+from app.users.sql import MADE_ONCE, USERS, WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.rows import USERS_TABLE, columns, history, plainly, put
 from tests.support.strategies import NASTY, PATCHES, UNHURRIED, WHOLE
 
-CALLER = Caller(OPEN, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
+CALLER = AuditContext(OPEN, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
 DAY = timedelta(days=1)
 
 
@@ -62,11 +63,11 @@ def test_a_new_user_of_any_kind_leaves_the_same_rows_either_way(
 def require_made_alike(
     app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft
 ) -> None:
-    """By WRITTEN, by MADE_ONCE and by users.replace, which makes a row in SQLAlchemy."""
+    """By WRITTEN, by MADE_ONCE and by commands.replace, which makes a row in SQLAlchemy."""
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
-        lambda: users.register(draft, CALLER)[:2],
-        lambda: users.register(draft, CALLER, Attempt("key", draft, DAY, "open"))[:2],
-        lambda: (users.replace(plain_id, replacement, anything, CALLER)[0], plain_id),
+        lambda: commands.register(draft, CALLER)[:2],
+        lambda: commands.register(draft, CALLER, Attempt("key", draft, DAY, "open"))[:2],
+        lambda: (commands.replace(plain_id, replacement, anything, CALLER)[0], plain_id),
     ]
     plain_id, found = uuid.uuid4(), []
     replacement = UserReplacement.model_construct(**dict(draft))
@@ -123,10 +124,10 @@ def require_changed_alike(
     """By WRITTEN and by the plain way under a lock: now, and when the clock was set back."""
     found = []
     with app.app_context():
-        for way in (users.change, users._change_alone):
+        for way in (commands.change, commands._change_alone):
             for later in (None, datetime(2999, 1, 1, tzinfo=UTC)):
                 clear()
-                user_id = users.register(draft, CALLER)[1]
+                user_id = commands.register(draft, CALLER)[1]
                 if later is not None:
                     database.execute("UPDATE users SET updated_at = %s", [later])
                 made = way(user_id, patch, anything, CALLER)
@@ -189,8 +190,8 @@ def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
     api.make(username="ada")
     other = uuid.UUID(api.make(username="bob")["id"])
     ways = [
-        lambda: users.register(UserDraft(username="Ada"), CALLER),
-        lambda: users.change(other, UserPatch(username="Ada"), anything, CALLER),
+        lambda: commands.register(UserDraft(username="Ada"), CALLER),
+        lambda: commands.change(other, UserPatch(username="Ada"), anything, CALLER),
     ]
     for way in ways:
         with app.app_context(), pytest.raises(Taken) as refused:

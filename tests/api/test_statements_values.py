@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 from hypothesis import assume, example, given
 
+from app.db.connection import Statement, json_text
 from app.errors import Malformed
 from app.extensions import asked
-from app.infra.postgres import Statement, json_text
-from app.services.statements import WRITTEN
+from app.users.sql import WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.strategies import UNHURRIED
 

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.services import statistics as planner
-from app.services.statistics import statistics
-from app.services.words import Term
+from app.search import planner_stats as planner
+from app.search.planner_stats import statistics
+from app.search.text import Term
 
 _COMMON = Term("zebedee")
 

@@ -9,8 +9,8 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.db.connection import Statement
 from app.extensions import asked
-from app.infra.postgres import Statement
 from tests.support.api_client import ApiClient, faulty, links
 from tests.support.console_client import send
 from tests.support.secured_app import SecuredApp

@@ -12,9 +12,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from app.infra.postgres import DeadlineConnection, Statement
-from app.services import tokens
-from app.services.tokens import KnownTokens
+from app.auth import tokens
+from app.auth.tokens import KnownTokens
+from app.db.connection import DeadlineConnection, Statement
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.service_process import Service

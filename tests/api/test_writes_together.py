@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.auth.tokens import KnownTokens
 from app.cache.single_flight import Batcher
+from app.db.connection import Statement
 from app.errors import N_, Unavailable
-from app.infra.postgres import Statement
-from app.services import hot_writes
-from app.services.statements import WRITTEN
-from app.services.tokens import KnownTokens
+from app.users import writes
+from app.users.sql import WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.rows import history
 from tests.support.secured_app import SecuredApp
@@ -31,7 +31,7 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
 
     They come while a write of `writer` is under way, which in the end fails and writes nothing.
     """
-    ask, get = hot_writes.asked, Batcher.get
+    ask, get = writes.asked, Batcher.get
     is_under_way, go_on, waiting = threading.Event(), threading.Event(), list[object]()
 
     def asking(statement: Statement, *values: object) -> Any:
@@ -42,13 +42,13 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
         return ask(statement, *values)
 
     def getting(batcher: Batcher[Any, Any], key: object) -> Any:
-        if isinstance(key, hot_writes.Draft):
+        if isinstance(key, writes.Draft):
             waiting.append(key)
         return get(batcher, key)
 
     with (
         ThreadPoolExecutor(1) as pool,
-        patch.object(hot_writes, "asked", asking),
+        patch.object(writes, "asked", asking),
         patch.object(Batcher, "get", getting),
     ):
         first = pool.submit(writer.post, "/users", {"username": "first"})
@@ -197,7 +197,7 @@ def test_a_connection_that_is_lost_loses_nobody_silently(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
 ) -> None:
     """Nobody knows whether it was written: all hear that, and none is written twice."""
-    ask = hot_writes.asked
+    ask = writes.asked
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
 
     def losing(statement: Statement, *values: object) -> Any:
@@ -205,7 +205,7 @@ def test_a_connection_that_is_lost_loses_nobody_silently(
             database.execute(f"{end} AND state = 'idle'")
         return ask(statement, *values)
 
-    monkeypatch.setattr(hot_writes, "asked", losing)
+    monkeypatch.setattr(writes, "asked", losing)
     answers = posts(app, [{"username": f"u{n}"} for n in range(5)], begin)
     statuses = [one.status_code for one in answers]
     assert set(statuses) <= {201, 503}
@@ -284,7 +284,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
 ) -> None:
     """One is slow to say what it changed: by then another has changed the same user, and has said so."""
     user = people.make(username="bob")
-    path, ask = f"/users/{user['id']}", hot_writes.asked
+    path, ask = f"/users/{user['id']}", writes.asked
     people.admin.get(path)
     changed, go_on = threading.Event(), threading.Event()
 
@@ -295,7 +295,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
             assert go_on.wait(10)
         return found
 
-    monkeypatch.setattr(hot_writes, "asked", slowly)
+    monkeypatch.setattr(writes, "asked", slowly)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(people.admin.patch, path, {"name": "First"})
         assert changed.wait(10)

@@ -16,8 +16,8 @@ from playwright.sync_api import Page
 from serving import Site, site
 from visiting import Visitors
 
-from app.services import sessions
-from app.services.history import Caller
+from app.auth import sessions
+from app.auth.audit_log import AuditContext
 from embedded import chromium, stack
 from tests.support.secured_app import SecuredApp
 
@@ -124,7 +124,7 @@ def _busy(place: Site, house: SecuredApp) -> str:
     house.admin.patch(path, {"role": "editor", "attributes": {"plan": "pro", "city": "Arlington", "locale": "en-US"}})
     with place.app.app_context():
         for number, agent in enumerate(_AGENTS, 17):
-            sessions.renewed(uuid.UUID(person["id"]), Caller(address=f"192.0.2.{number}", agent=agent))
+            sessions.renewed(uuid.UUID(person["id"]), AuditContext(address=f"192.0.2.{number}", agent=agent))
     return str(person["id"])
 
 

@@ -18,7 +18,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from app.web.access import COOKIE
+from app.http.auth import COOKIE
 
 NARROW = 360
 """The width of a small telephone, in CSS pixels."""

@@ -12,7 +12,8 @@ import pytest
 import redis
 from flask import Flask, request_started
 
-from app.services import hot_users, listing, statistics
+from app.search import pages, planner_stats
+from app.users import reads
 from embedded import Stack
 from tests.support.cache_readers import never
 from tests.support.pollers import polling
@@ -26,7 +27,7 @@ PAGES = "fsa:answer:*:page:*"
 @pytest.fixture(autouse=True)
 def all_expensive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few users stand for so many that Redis is asked for what they have in common."""
-    monkeypatch.setattr(listing, "CHEAP", -1)
+    monkeypatch.setattr(pages, "CHEAP", -1)
 
 
 def opened(app: Flask) -> UserClient:
@@ -75,9 +76,9 @@ def test_what_is_kept_needs_no_database(
         # It gets to know the token.
         assert elsewhere.get("/me").status_code == 200
         heard(other)
-        monkeypatch.setattr(hot_users, "find", lambda _: never())
-        monkeypatch.setattr(listing, "asked", lambda *_, **__: never())
-        monkeypatch.setattr(listing, "reading", never)
+        monkeypatch.setattr(reads, "find", lambda _: never())
+        monkeypatch.setattr(pages, "asked", lambda *_, **__: never())
+        monkeypatch.setattr(pages, "reading", never)
         assert [api.get(path).data for path in paths] == first
         assert elsewhere.get(paths[-1]).data == first[-1]
 
@@ -89,11 +90,11 @@ def test_what_is_cheap_is_not_asked_of_redis(
     api: UserClient,
     database: psycopg.Connection[Any],
 ) -> None:
-    monkeypatch.setattr(listing, "CHEAP", 1_000)
+    monkeypatch.setattr(pages, "CHEAP", 1_000)
     user = api.make(name="Zebedee")
     database.execute("ANALYZE users")
-    reader = statistics.StatisticsReader(app_with_caches.extensions["fullstack"])
-    monkeypatch.setattr(listing, "statistics", reader.snapshot)
+    reader = planner_stats.StatisticsReader(app_with_caches.extensions["fullstack"])
+    monkeypatch.setattr(pages, "statistics", reader.snapshot)
     heard(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys(PAGES)
@@ -108,8 +109,8 @@ def test_what_nobody_has_counted_is_expensive(
     monkeypatch: pytest.MonkeyPatch, servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
     """As in a table that was filled a moment ago."""
-    monkeypatch.setattr(listing, "CHEAP", 1_000)
-    monkeypatch.setattr(listing, "statistics", statistics.Statistics)
+    monkeypatch.setattr(pages, "CHEAP", 1_000)
+    monkeypatch.setattr(pages, "statistics", planner_stats.Statistics)
     api.make(name="Zebedee")
     heard(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
@@ -122,14 +123,14 @@ def test_a_herd_of_requests_is_two_selects_at_most(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient
 ) -> None:
     """One for who comes first, and one for all who come meanwhile."""
-    user, calls, original = api.make(), [], hot_users.asked
+    user, calls, original = api.make(), [], reads.asked
 
     def slowly(*asked: Any) -> Any:
         calls.append(asked)
         time.sleep(0.2)
         return original(*asked)
 
-    monkeypatch.setattr(hot_users, "asked", slowly)
+    monkeypatch.setattr(reads, "asked", slowly)
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: api.get(f"/users/{user['id']}").json, range(30)))
     assert found == [user] * 30
@@ -157,8 +158,8 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
         return select
 
     with monkeypatch.context() as patches, ThreadPoolExecutor(len(targets), thread_name_prefix="slow") as pool:
-        patches.setattr(hot_users, "find", pausing(hot_users.find))
-        patches.setattr(listing, "page", pausing(listing.page))
+        patches.setattr(reads, "find", pausing(reads.find))
+        patches.setattr(pages, "page", pausing(pages.page))
         slow = [pool.submit(api.get, target) for target in targets]
         selected.wait(5)
         api.patch(path, {"name": "new"})

@@ -12,7 +12,7 @@ import redis
 
 from app.cache.change_poller import LEASE_S
 from app.config import load_settings
-from app.services.preparation import prepare
+from app.db.migrate import prepare
 from embedded import Postgres, Redis
 from tests.support.service_process import Service
 from tests.support.two_hosts import SecuredApp

@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from app.db.connection import Statement
 from app.errors import DomainError, Malformed, Unavailable
 from app.extensions import ConstraintBroken, asked, reading, writing
-from app.infra.postgres import Statement
 from embedded import Stack
 from tests.support.waiting import wait_until
 

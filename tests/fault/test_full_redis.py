@@ -11,12 +11,12 @@ import pytest
 import redis
 from flask import Flask
 
+from app.auth.counters import SharedCounts, Window
+from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
 from app.cache.known_changes import Snapshot, View
 from app.cache.redis_answers import RedisAnswers
 from app.errors import Unavailable
-from app.infra.counting import SharedCounts, Window
-from app.infra.sessions import SessionStore
 from embedded import Redis
 from tests.support.leases import lend
 from tests.support.secured_app import PASSWORD, SecuredApp
@@ -127,7 +127,7 @@ def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) ->
 
 def test_of_too_many_counts_those_that_end_first_go(small: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 18: so that a flood of guesses can't fill Redis."""
-    monkeypatch.setattr("app.infra.counting._MOST_SHARED", 100)
+    monkeypatch.setattr("app.auth.counters._MOST_SHARED", 100)
     with redis.Redis.from_url(small.url) as client:
         counts = SharedCounts(client)
         counts.count([Window("fsa:limit:long:86400", 5, 86400)])

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from app.config import load_settings
+from app.db.migrate import prepare
 from app.errors import StartError
-from app.services.preparation import prepare
 from tests.support.flask_db import flask_db
 from tests.support.service_process import Service
 

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.auth.permissions import Actor
+from app.auth.sessions import Session
+from app.auth.tokens import Known
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
-from app.services.authority import Actor
-from app.services.sessions import Session
-from app.services.tokens import Known
 from tests.support.leases import FOR_EVER, lend
 from tests.support.secured_app import SecuredApp
 from tests.support.service_process import Service, ask

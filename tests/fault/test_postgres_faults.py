@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from app.config import load_settings
-from app.services.preparation import prepare
+from app.db.migrate import prepare
 from embedded import FAST, Postgres
 from tests.support.api_client import ApiClient
 from tests.support.empty_tables import empty_tables

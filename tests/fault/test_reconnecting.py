@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app.config import load_settings
-from app.services.preparation import prepare
+from app.db.migrate import prepare
 from embedded import FAST, Postgres, Redis
 from tests.support.empty_tables import empty_tables
 from tests.support.secured_app import PASSWORD, SecuredApp

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app.services.administrators import Door
+from app.auth.admins import Door
 from embedded import Redis
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.waiting import wait_until

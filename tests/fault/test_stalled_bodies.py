@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.web.guard import SAFE
+from app.http.csrf import SAFE
 from tests.support.api_client import check_problem
 from tests.support.empty_tables import empty_tables
 from tests.support.service_process import Service

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from flask import Flask
 from werkzeug.wrappers import Response
 
-from app.web.serving import AsgiApp
+from app.http.granian_adapter import AsgiApp
 
 T = TypeVar("T")
 Part = bytes | Callable[[], object]

@@ -8,16 +8,17 @@ import orjson
 import psycopg
 import pytest
 
+from app.auth.audit_log import AuditContext
+from app.auth.permissions import Actor, command
 from app.errors import DomainError
 from app.schemas import ListQuery
-from app.services import bulk, words
-from app.services.authority import Actor, command
-from app.services.bulk import Action, Chosen, Outcome
-from app.services.history import Caller
+from app.search import text as search_text
+from app.users import bulk
+from app.users.bulk import Action, Chosen, Outcome
 from tests.support.secured_app import SecuredApp
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
-SYSTEM = Caller(command("test"))
+SYSTEM = AuditContext(command("test"))
 
 
 def crowd(house: SecuredApp, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:
@@ -32,8 +33,8 @@ def all_like(**query: Any) -> Chosen:
     return Chosen(query=ListQuery(**query))
 
 
-def as_user(user: dict[str, Any]) -> Caller:
-    return Caller(Actor("session", uuid.UUID(user["id"]), user["role"]), "192.0.2.7", "Console/1", "bulk-1")
+def as_user(user: dict[str, Any]) -> AuditContext:
+    return AuditContext(Actor("session", uuid.UUID(user["id"]), user["role"]), "192.0.2.7", "Console/1", "bulk-1")
 
 
 def do(house: SecuredApp, action: Action, chosen: Chosen, by: dict[str, Any] | None = None, **more: Any) -> Outcome:
@@ -83,8 +84,8 @@ def require_sound(database: psycopg.Connection[Any]) -> None:
     for row in database.execute(f"SELECT {columns} FROM users"):  # noqa: S608 - constants
         names = ("username", "email", "name", "role", "active")
         user = {**dict(zip(names, row[1:6], strict=True)), "attributes": orjson.loads(row[6])}
-        trash = [words.TRASH_MARK] if row[8] else []
-        assert sorted(row[9]) == sorted([*words.lexemes(user), *trash])
+        trash = [search_text.TRASH_MARK] if row[8] else []
+        assert sorted(row[9]) == sorted([*search_text.lexemes(user), *trash])
         own = (
             "SELECT version FROM history WHERE user_id = %s AND action IN ('created', 'changed', 'deleted', 'restored')"
         )

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select
 from app.extensions import reading, writing
 from app.models import User as UserRow
 from app.models import table_of
-from app.services.documents import PUBLIC, document
+from app.users.serialization import PUBLIC, document
 
 USERS_TABLE = table_of(UserRow)
 

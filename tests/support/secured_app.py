@@ -14,9 +14,9 @@ from flask import Flask
 from nacl.pwhash import argon2id
 from werkzeug.test import TestResponse
 
-from app.services import sessions
-from app.services.history import Caller
-from app.web.access import COOKIE
+from app.auth import sessions
+from app.auth.audit_log import AuditContext
+from app.http.auth import COOKIE
 from tests.support.api_client import ApiClient
 
 PASSWORD = "correct horse battery"
@@ -58,7 +58,7 @@ class SecuredApp:
         now: Any = sessions.time  # the clock of a test, if it has set one
         clock = SimpleNamespace(time=lambda: now.time() - age_s, monotonic=time.monotonic, sleep=time.sleep)
         with self.app.app_context(), patch.object(sessions, "time", clock):
-            return sessions.renewed(uuid.UUID(user["id"]), Caller(address="192.0.2.1", agent="Browser/1"))[0]
+            return sessions.renewed(uuid.UUID(user["id"]), AuditContext(address="192.0.2.1", agent="Browser/1"))[0]
 
     def by_session(self, user: Mapping[str, Any], age_s: float = 0.0) -> UserClient:
         """Somebody who signed in a while ago."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 
 from app.config import load_settings
-from app.services.preparation import prepare
+from app.db.migrate import prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 

@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
+from app.auth.permissions import OPEN, OWN_FIELDS, Actor, command, lower
 from app.errors import Forbidden
 from app.models import ROLES
-from app.services.authority import OPEN, OWN_FIELDS, Actor, command, lower
 
 SELF, OTHER = uuid.uuid4(), uuid.uuid4()
 FIELDS = ("username", "email", "name", "role", "active", "attributes.a", "password")

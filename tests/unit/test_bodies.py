@@ -8,8 +8,8 @@ import pytest
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from app.errors import Unavailable
-from app.web import bodies as module
-from app.web.bodies import RequestBodies
+from app.http import request_bodies as module
+from app.http.request_bodies import RequestBodies
 from tests.support.asgi import run
 
 

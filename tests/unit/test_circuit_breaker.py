@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.infra.circuit_breaker import CircuitBreaker
+from app.ops.circuit_breaker import CircuitBreaker
 from tests.support.waiting import wait_until
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.infra import counting
-from app.infra.counting import Allowance, OwnCounts, Window
+from app.auth import counters
+from app.auth.counters import Allowance, OwnCounts, Window
 
 MINUTE, HOUR = Window("minute", 2, 60), Window("hour", 3, 3600)
 
@@ -21,7 +21,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(counting, "time", clock)
+    monkeypatch.setattr(counters, "time", clock)
     return clock
 
 
@@ -58,7 +58,7 @@ def test_what_is_forgotten_begins_anew(clock: Clock) -> None:
 
 
 def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "_MOST", 3)
+    monkeypatch.setattr(counters, "_MOST", 3)
     counts, windows = OwnCounts(), [Window(name, 9, 60) for name in "abcd"]
     for window in windows[:3]:
         counts.count([window])

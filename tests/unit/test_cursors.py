@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import Malformed
-from app.services.cursors import Position, decode, encode
+from app.search.cursors import Position, decode, encode
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=100) | st.integers(0, 2**53)
 ALPHABET = string.ascii_letters + string.digits + "-_"

@@ -5,7 +5,7 @@
 import pytest
 
 from app.errors import Forbidden
-from app.web.guard import check_host, check_origin, is_same_origin, parse_host
+from app.http.csrf import check_host, check_origin, is_same_origin, parse_host
 
 NONE: frozenset[str] = frozenset()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.web.headers import cookie_values, environ_headers
+from app.http.headers import cookie_values, environ_headers
 
 TRUSTED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"]
 

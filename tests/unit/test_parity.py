@@ -6,11 +6,10 @@ from pathlib import Path
 
 from app import models
 from app.config import Settings
-from app.models import ROLES, SORT_KEYS
+from app.models import ROLES, SORT_KEYS, user_json
 from app.schemas import READ_ONLY, ListQuery, User, UserDraft, UserPatch, UserReplacement
-from app.services import history
-from app.services.documents import PUBLIC
-from app.services.statements import user_json
+from app.users import history
+from app.users.serialization import PUBLIC
 from tests.support.api_client import SORTS
 
 PRIVATE = {"session_epoch", "username_key", "email_key", "name_key", "password_hash", "words"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
-from app.web.proxies import install_proxies
+from app.http.proxies import install_proxies
 
 
 def seen(trusted: str, remote: str, headers: dict[str, str]) -> tuple[str | None, str, str]:

@@ -11,10 +11,10 @@ from flask import Flask
 from werkzeug.wrappers import Response
 
 from app.config import load_settings
-from app.web import bodies
-from app.web.problems import REFUSAL
-from app.web.response_cache import CACHED, CachedResponse
-from app.web.serving import AsgiApp
+from app.http import request_bodies
+from app.http.granian_adapter import AsgiApp
+from app.http.problems import REFUSAL
+from app.http.response_cache import CACHED, CachedResponse
 from tests.support.asgi import Part, exchange, exchanging, run, scope_of
 
 PLAIN = {"Host": "localhost"}
@@ -156,7 +156,7 @@ def runs_an_event_loop() -> bool:
 
 def test_behind_a_trusted_proxy_places_are_those_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 14: whoever fills the share of an address takes nothing from others who come through the same proxy."""
-    monkeypatch.setattr(bodies, "_WITHOUT_PLACE_S", 0.05)
+    monkeypatch.setattr(request_bodies, "_WITHOUT_PLACE_S", 0.05)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("503 LATE" if REFUSAL in environ else "200 OK", [])

@@ -17,8 +17,11 @@ from flask import Flask
 from pydantic import BaseModel
 
 from app import errors
-from app.console.language import translate
+from app.auth.permissions import Actor
+from app.console.i18n import translate
 from app.errors import N_, DomainError, Fault, Invalid, Malformed, Message, OperatorError
+from app.http.parsing import validated
+from app.http.strict_json import parse_json
 from app.schemas import (
     DeleteQuery,
     HistoryQuery,
@@ -30,9 +33,6 @@ from app.schemas import (
     UserPatch,
     UserReplacement,
 )
-from app.services.authority import Actor
-from app.web.reading import validated
-from app.web.strict_json import parse_json
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "app" / "console" / "translations"
@@ -123,7 +123,7 @@ def test_what_translators_get_is_a_literal_with_the_values_that_are_given() -> N
     """No f-string either: of these Babel finds other texts in other releases of Python."""
     for path, call in calls_of(set(MARKERS)):
         texts = call.args[: MARKERS[call.func.id]]
-        if path == "language.py" and ast.unparse(texts[0]) == "message.template":
+        if path == "i18n.py" and ast.unparse(texts[0]) == "message.template":
             continue  # translate
         for text in texts:
             assert isinstance(text, ast.Constant), (path, call.lineno)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.services import words
+from app.search import text as search_text
 
 ANY_TEXT = st.text(st.characters(codec="utf-8"))
 ANY_WORDS = st.text(st.characters(categories=["L", "N"]), max_size=254)
@@ -19,7 +19,7 @@ LEXEME_BYTES = 2046
 
 def lexemes(**fields: object) -> list[str]:
     whole = {"username": "u", "email": None, "name": "n", "role": "member", "active": True, "attributes": {}}
-    return words.lexemes({**whole, **fields})
+    return search_text.lexemes({**whole, **fields})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def lexemes(**fields: object) -> list[str]:
     ],
 )
 def test_case_accents_and_compatibility_forms_do_not_matter(text: str, folded: str) -> None:
-    assert words.fold(text) == folded
+    assert search_text.fold(text) == folded
 
 
 @given(ANY_TEXT)
@@ -57,17 +57,17 @@ def test_case_accents_and_compatibility_forms_do_not_matter(text: str, folded: s
 @example("Ǣ")
 @example("\u1fb7")
 def test_folding_twice_changes_nothing(text: str) -> None:
-    assert words.fold(words.fold(text)) == words.fold(text)
+    assert search_text.fold(search_text.fold(text)) == search_text.fold(text)
 
 
 def test_folding_every_single_character_twice_changes_nothing() -> None:
     everything = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
-    assert [c for c in everything if words.fold(words.fold(c)) != words.fold(c)] == []
+    assert [c for c in everything if search_text.fold(search_text.fold(c)) != search_text.fold(c)] == []
 
 
 @given(ANY_TEXT)
 def test_composed_and_decomposed_text_folds_alike(text: str) -> None:
-    assert words.fold(unicodedata.normalize("NFC", text)) == words.fold(unicodedata.normalize("NFD", text))
+    assert search_text.fold(unicodedata.normalize("NFC", text)) == search_text.fold(unicodedata.normalize("NFD", text))
 
 
 @pytest.mark.parametrize(
@@ -86,59 +86,63 @@ def test_composed_and_decomposed_text_folds_alike(text: str) -> None:
     ],
 )
 def test_words_end_at_what_is_no_letter_or_digit(text: str, found: list[str]) -> None:
-    assert words.split(text) == found
+    assert search_text.split(text) == found
 
 
 def test_thai_is_one_word_a_character() -> None:
-    found = words.split("สมชาย")
+    found = search_text.split("สมชาย")
     assert len(found) >= 4
     assert all(len(word) == 1 for word in found)
 
 
 def test_hangul_words_are_found_by_their_first_syllables() -> None:
-    (whole,) = words.split("김철수")
+    (whole,) = search_text.split("김철수")
     for beginning in ("김", "김철", "김철수"):
-        (prefix,) = words.split(beginning)
+        (prefix,) = search_text.split(beginning)
         assert whole.startswith(prefix)
 
 
 def test_spaced_scripts_keep_their_words_whole() -> None:
     for text in ("Мария", "Μαρία", "مريم", "מרים", "मारिया", "Մարիա"):
-        assert len(words.split(text)) == 1, text
+        assert len(search_text.split(text)) == 1, text
 
 
 @given(ANY_TEXT)
 def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: str) -> None:
-    for word in words.split(text):
+    for word in search_text.split(text):
         assert word
         assert all(character.isalnum() for character in word)
-        assert words.fold(word) == word
+        assert search_text.fold(word) == word
 
 
 @given(st.text(st.characters(codec="ascii")))
 @example("a" * 3000 + "\x00B_7")
 def test_plain_text_has_the_words_that_any_text_has(text: str) -> None:
-    assert words.split(text) == list(words._words(words.fold(text)))
+    assert search_text.split(text) == list(search_text._words(search_text.fold(text)))
 
 
 @given(ANY_TEXT, ANY_TEXT)
 def test_words_on_both_sides_of_a_space_are_found_alone(one: str, other: str) -> None:
-    assert words.split(f"{one} {other}") == words.split(one) + words.split(other)
+    assert search_text.split(f"{one} {other}") == search_text.split(one) + search_text.split(other)
 
 
 @given(ANY_WORDS, st.integers(1, 254))
 def test_the_beginning_of_a_word_finds_it(text: str, length: int) -> None:
     """What a person typed so far matches the word in the end: the folded prefix is a prefix of the folded word."""
-    folded = words.fold(text)
-    found = words.split(folded[:length])
-    whole = words.split(folded)
+    folded = search_text.fold(text)
+    found = search_text.split(folded[:length])
+    whole = search_text.split(folded)
     assert all(any(word.startswith(prefix) for word in whole) for prefix in found)
 
 
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_no_search_meets_a_mark(query: str, key: str, value: str) -> None:
-    marks = [words.role_mark("admin"), words.active_mark(active=True), words.attribute_mark(key, value)]
-    for word in words.split(query):
+    marks = [
+        search_text.role_mark("admin"),
+        search_text.active_mark(active=True),
+        search_text.attribute_mark(key, value),
+    ]
+    for word in search_text.split(query):
         assert not any(mark.startswith(word) for mark in marks)
 
 
@@ -146,7 +150,7 @@ def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
     marks = {word for word in lexemes(attributes={"city": "Paris"}) if not word.isalnum()}
     assert len(marks) == 3
     for query in ("role member", "=role:member", "active true", "@", "="):
-        assert not any(mark.startswith(word) for mark in marks for word in words.split(query))
+        assert not any(mark.startswith(word) for mark in marks for word in search_text.split(query))
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=254))
@@ -156,8 +160,8 @@ def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
 @example("가" * 254)
 def test_keys_and_words_fit_into_an_index(text: str) -> None:
     """A btree of a key and a UUID holds less than 2,704 bytes, a tsvector words below 2,047."""
-    assert len(words.name_key(text).encode()) <= BTREE_BYTES - 40
-    assert all(0 < len(word.encode()) <= LEXEME_BYTES for word in words.split(text))
+    assert len(search_text.name_key(text).encode()) <= BTREE_BYTES - 40
+    assert all(0 < len(word.encode()) <= LEXEME_BYTES for word in search_text.split(text))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,7 @@ def test_keys_and_words_fit_into_an_index(text: str) -> None:
     [("Paris", "Paris"), (7, "7"), (1.5, "1.5"), (True, "true"), (False, "false"), (None, "null"), ("", "")],
 )
 def test_a_plain_attribute_has_a_mark(value: object, text: str) -> None:
-    assert words.attribute_mark("city", text) in lexemes(attributes={"city": value})
+    assert search_text.attribute_mark("city", text) in lexemes(attributes={"city": value})
 
 
 @pytest.mark.parametrize("value", [{}, [], {"a": 1}, ["x"]])
@@ -174,5 +178,5 @@ def test_an_object_or_array_has_no_mark(value: object) -> None:
 
 
 def test_marks_do_not_mix_up_key_and_value() -> None:
-    assert words.attribute_mark("a", "b:c") != words.attribute_mark("a:b", "c")
-    assert words.attribute_mark("a", '","') != words.attribute_mark('a","', "")
+    assert search_text.attribute_mark("a", "b:c") != search_text.attribute_mark("a:b", "c")
+    assert search_text.attribute_mark("a", '","') != search_text.attribute_mark('a","', "")

@@ -1,0 +1,89 @@
+"""The audit log: entries of the history, written in the transaction of the change."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, text
+
+from app.auth.permissions import OPEN, Actor
+from app.auth.sql import NOTED
+from app.extensions import asked
+from app.models import NO_XID, HistoryEntry, table_of
+
+_history = table_of(HistoryEntry)
+_AT_ONCE = 1_000  # entries, about 30 ms: the whole of one call has to end in time
+Entry = tuple[uuid.UUID, int, list[dict[str, Any]]]
+"""A user, its version after the change, and what changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditContext:
+    """Who makes a change, and from where."""
+
+    actor: Actor = OPEN
+    address: str | None = None
+    agent: str | None = None
+    request_id: str | None = None
+
+
+def record(
+    connection: Connection,
+    caller: AuditContext,
+    user_id: uuid.UUID,
+    version: int,
+    action: str,
+    changes: list[dict[str, Any]] | None = None,
+) -> None:
+    """Write one entry in the transaction of the change."""
+    connection.execute(insert(_history), _values(caller, action, (user_id, version, changes or [])))
+
+
+def record_event(connection: Connection, caller: AuditContext, user_id: uuid.UUID, version: int, action: str) -> None:
+    """Write one entry of something that changes nothing, in the transaction of `connection`."""
+    connection.execute(insert(_history), {**_values(caller, action, (user_id, version, [])), "xid": NO_XID})
+
+
+def note(caller: AuditContext, user_id: uuid.UUID, version: int, action: str) -> None:
+    """Write one entry of something that changes nothing, in one round trip and a transaction of its own.
+
+    Raises: Unavailable
+    """
+    asked(NOTED, user_id, version, action, *origin(caller).values())
+
+
+def record_all(connection: Connection, caller: AuditContext, action: str, entries: Iterable[Entry]) -> None:
+    """Write one entry for each of many users, in the transaction of the change."""
+    rows = [_values(caller, action, entry) for entry in entries]
+    for start in range(0, len(rows), _AT_ONCE):
+        connection.execute(insert(_history), rows[start : start + _AT_ONCE])
+
+
+def origins_of_failures(connection: Connection, user_id: uuid.UUID) -> list[str]:
+    """The addresses from which signing in as this user failed within the last day."""
+    recent = _history.c.at > func.now() - text("interval '1 day'")
+    failed = _history.c.action.in_(("sign_in_failed", "sign_in_locked"))
+    statement = select(_history.c.address).distinct().where(_history.c.user_id == user_id, failed, recent)
+    return [row.address or "-" for row in connection.execute(statement)]
+
+
+def origin(caller: AuditContext) -> dict[str, str | None]:
+    """Who makes a change, and from where, as an entry says it."""
+    return {
+        "actor": caller.actor.label,
+        "address": caller.address,
+        "agent": caller.agent,
+        "request_id": caller.request_id,
+    }
+
+
+def _values(caller: AuditContext, action: str, entry: Entry) -> dict[str, Any]:
+    user_id, version, changes = entry
+    return {
+        "user_id": user_id,
+        "version": version,
+        "action": action,
+        **origin(caller),
+        "changes": changes,
+    }

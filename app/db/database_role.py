@@ -1,0 +1,135 @@
+"""The role of PostgreSQL that the service works as: it reads and writes rows, and can change nothing else.
+
+Migrations run as the user of DATABASE_URL, who owns the tables. With that user's rights each start makes the role
+and grants it what it needs, so that new tables are among it.
+"""
+
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from app.config import Settings
+from app.models import Base
+
+log = structlog.get_logger(__name__)
+
+# Any number, as long as it is ours: replicas that start at once take turns by it.
+_LOCK = 5_000_23_29_2026
+_CONNECT_TIMEOUT_S = 3
+_FUNCTIONS = ("gin_clean_pending_list_of_users()", "mark_internal_change()")
+_TRIGGER_FUNCTIONS = ("record_external_user_change()", "record_external_token_change()")
+_RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+_MAY_MORE = (
+    "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+    " OR pg_has_role(oid, current_user, 'MEMBER') FROM pg_roles WHERE rolname = %s"
+)
+_SURROUNDINGS = (
+    ("NOT has_schema_privilege(%s, current_schema(), 'USAGE')", "GRANT USAGE ON SCHEMA {s} TO {role}"),
+    ("NOT has_database_privilege(%s, current_database(), 'CONNECT')", "GRANT CONNECT ON DATABASE {d} TO {role}"),
+    # Before PostgreSQL 15 everybody might make tables; temporary ones everybody may make to this day.
+    ("has_schema_privilege(%s, current_schema(), 'CREATE')", "REVOKE CREATE ON SCHEMA {s} FROM PUBLIC"),
+    ("has_database_privilege(%s, current_database(), 'TEMPORARY')", "REVOKE TEMPORARY ON DATABASE {d} FROM PUBLIC"),
+)
+"""When each statement is needed, of the role."""
+_WHO = text(
+    "SELECT current_user AS name, r.rolsuper AS is_superuser, c.relowner = r.oid AS is_owner"
+    " FROM pg_roles AS r, pg_class AS c WHERE r.rolname = current_user AND c.oid = 'users'::regclass"
+)
+
+
+class _Unusable(Exception):
+    """There is no such role to be had."""
+
+
+def set_up(settings: Settings) -> bool:
+    """Make the role of `settings` and grant it what it needs. Returns whether the service can work as it.
+
+    If not, the log says why, and the service works as the owner of the tables.
+    """
+    is_owner = settings.database_role == settings.database_parameters.get("user")
+    try:
+        with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as owner:
+            owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            _revoke(owner)
+            if is_owner:
+                return False
+            # Kept, whatever becomes of the role.
+            owner.commit()
+            owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            logs_in = _make(owner, settings)
+            _grant(owner, settings.database_role)
+        if not logs_in:
+            _log_in(settings)
+    except (psycopg.Error, _Unusable) as error:
+        cause = str(error).strip().partition("\n")[0]
+        log.warning("works_as_owner", role=settings.database_role, cause=cause)
+        return False
+    return True
+
+
+def current(connection: Connection) -> tuple[str, bool, bool]:
+    """The role of `connection`, whether it is a superuser, and whether it owns the tables."""
+    found = connection.execute(_WHO).one()
+    return found.name, found.is_superuser, found.is_owner
+
+
+def _make(owner: psycopg.Connection[Any], settings: Settings) -> bool:
+    """Let the role exist with its password, which leaves this process as a verifier alone.
+
+    Returns whether it was there and could log in. Raises: _Unusable
+    """
+    role, password = settings.database_role, settings.role_password.encode()
+    if settings.role_conninfo is None:
+        raise _Unusable("its password is derived from the owner's, and the settings hold none")
+    found = owner.execute(_MAY_MORE, [role]).fetchone()
+    if found == (True,):
+        raise _Unusable("there is a role of this name that may do more than read and write rows")
+    if found and _can_log_in(settings):
+        return True
+    verifier = owner.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
+    statement = "ALTER ROLE {} LOGIN PASSWORD {}" if found else "CREATE ROLE {} LOGIN PASSWORD {}"
+    owner.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
+    return False
+
+
+def _grant(owner: psycopg.Connection[Any], role: str) -> None:
+    """Grant what the service needs of what is there, and no more."""
+    schema, database = owner.execute("SELECT current_schema(), current_database()").fetchone() or ("", "")
+    names = {name: sql.Identifier(value) for name, value in (("s", schema), ("d", database), ("role", role))}
+    for condition, statement in _SURROUNDINGS:
+        if _holds(owner, condition, role):
+            owner.execute(sql.SQL(statement).format(**names))
+    for table, rights in {**dict.fromkeys(Base.metadata.tables, _RIGHTS), "alembic_version": "SELECT"}.items():
+        if _holds(owner, "to_regclass(%s) IS NOT NULL", table):
+            names["table"] = sql.Identifier(table)
+            owner.execute(sql.SQL(f"GRANT {rights} ON {{table}} TO {{role}}").format(**names))
+    for function in _FUNCTIONS:
+        if _holds(owner, "to_regprocedure(%s) IS NOT NULL", function):
+            owner.execute(sql.SQL(f"GRANT EXECUTE ON FUNCTION {function} TO {{role}}").format(**names))
+
+
+def _revoke(owner: psycopg.Connection[Any]) -> None:
+    """Take from PUBLIC the functions that are the service's alone: a restored dump may have no rights in it."""
+    for function in (*_FUNCTIONS, *_TRIGGER_FUNCTIONS):
+        if _holds(owner, "has_function_privilege('public', to_regprocedure(%s), 'EXECUTE')", function):
+            owner.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+
+
+def _holds(owner: psycopg.Connection[Any], condition: str, value: str) -> bool:
+    return owner.execute(f"SELECT {condition}", [value]).fetchone() == (True,)
+
+
+def _can_log_in(settings: Settings) -> bool:
+    try:
+        _log_in(settings)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _log_in(settings: Settings) -> None:
+    """Raises: psycopg.OperationalError"""
+    psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()

@@ -1,0 +1,284 @@
+"""Who may come in: the one place where credentials are read and routes are allowed. Default deny.
+
+What depends on the user concerned (an editor may not touch an administrator) is in auth.permissions.
+"""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from flask import Flask, Response, request
+
+from app.auth import admins, login, rate_limits, sessions, tokens
+from app.auth.audit_log import AuditContext
+from app.auth.permissions import OPEN, Actor
+from app.auth.sessions import Session
+from app.errors import N_, Forbidden, Unauthorized, Unavailable
+from app.extensions import resources
+from app.http.context import context, current_request
+from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
+from app.http.headers import cookie_values
+from app.http.parsing import user_id_of
+from app.http.problems import quota_headers
+from app.schemas import SignIn
+from app.types import ROLE_NAMES, Role
+
+COOKIE = "fsa_session"
+_AGENT_CHARACTERS = 300
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MOST_COOKIES = 8
+"""Of one name; each costs a look into Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Whom a route lets in: everybody, everybody who is known, the owner of the record, or a role and all above it.
+
+    `confirms`: it writes nothing for a token that is not what memory knows (auth.tokens.claim and confirm).
+    """
+
+    least: Role | None = None
+    own: bool = False
+    public: bool = False
+    confirms: bool = False
+
+    def lets(self, who: Actor) -> bool:
+        """Whether the role of `who` is enough, whosever record it is."""
+        return who.unbound or (self.least is not None and who.may(self.least))
+
+
+PUBLIC = Rule(public=True)
+KNOWN = Rule(least="member")
+GUEST = Rule()
+"""For routes that are not ours (the exercise has one): anybody while the service is open, then nobody."""
+
+RULES: dict[str, Rule] = {
+    "health.report": PUBLIC,
+    "health.live": PUBLIC,
+    "health.ready": PUBLIC,
+    "docs.openapi": PUBLIC,
+    "docs.page": PUBLIC,
+    "docs.asset": PUBLIC,
+    "assets.show": PUBLIC,
+    "language.choose": PUBLIC,
+    "first.show": PUBLIC,
+    "first.found": PUBLIC,
+    "account.sign_in": PUBLIC,
+    "account.enter": PUBLIC,
+    "account.sign_out": KNOWN,
+    "account.profile": KNOWN,
+    "account.password": KNOWN,
+    "account.change_password": KNOWN,
+    "overview.show": KNOWN,
+    "overview.health_now": PUBLIC,
+    "console_tokens.index": Rule("admin"),
+    "console_tokens.create": Rule("admin"),
+    "console_tokens.revoke": Rule("admin"),
+    "people.index": Rule("viewer"),
+    "people.change_many": Rule("editor"),
+    "person.new": Rule("editor"),
+    "person.create": Rule("editor"),
+    "person.show": Rule("viewer", own=True),
+    "person.save": Rule("editor", own=True),
+    "person.delete": Rule("editor"),
+    "person.restore": Rule("editor"),
+    "person.purge": Rule("admin"),
+    "person.unlock": Rule("admin"),
+    "person.end_session": Rule("admin", own=True),
+    "session.begin": PUBLIC,
+    "session.show": KNOWN,
+    "session.end": KNOWN,
+    "me.show": KNOWN,
+    "me.change": Rule("member", confirms=True),
+    "me.change_password": KNOWN,
+    "me.own_sessions": KNOWN,
+    "me.end_sessions": KNOWN,
+    "me.end_session": KNOWN,
+    "users.index": Rule("viewer"),
+    "users.create": Rule("editor", confirms=True),
+    "users.show": Rule("viewer", own=True),
+    "users.replace": Rule("editor", own=True),
+    "users.change": Rule("editor", own=True, confirms=True),
+    "users.remove": Rule("editor"),
+    "users.restore": Rule("editor"),
+    "users.changes": Rule("viewer"),
+    "sessions.index": Rule("admin", own=True),
+    "sessions.end_all": Rule("admin", own=True),
+    "sessions.end": Rule("admin", own=True),
+    "sessions.unlock": Rule("admin"),
+    "tokens.index": Rule("admin"),
+    "tokens.create": Rule("admin"),
+    "tokens.remove": Rule("admin"),
+}
+"""Endpoint to rule; `root_` endpoints are the same routes at the root. What is not here is a guest."""
+
+
+def install_access(app: Flask) -> None:
+    """Let in who may, before anything else is done with a request of `app`."""
+    app.before_request(_check)
+    app.after_request(_finish)
+
+
+def actor() -> Actor:
+    """Who makes the current request."""
+    return context().actor
+
+
+def caller() -> AuditContext:
+    """Who makes the current request, and from where."""
+    return _caller_as(actor())
+
+
+def session() -> Session | None:
+    """The session of the current request, when it came with one."""
+    return context().session
+
+
+def keep_cookie(secret: str) -> None:
+    """Send the cookie of a new session with the response of the current request."""
+    context().cookie = secret
+
+
+def enter(offered: SignIn) -> Session:
+    """Sign in with the current request: it gets a cookie, and the session that it came with ends.
+
+    Raises: Unauthorized, TooMany, Unavailable
+    """
+    secret, begun = login.sign_in(offered, caller())
+    for earlier in _session_cookies():
+        sessions.drop(earlier)
+    keep_cookie(secret)
+    return begun
+
+
+def drop_cookie() -> None:
+    """Make the browser forget its session."""
+    context().cookie = ""
+
+
+def _check() -> None:
+    door, asked = admins.door(), current_request()
+    host = asked.environ.get("HTTP_HOST", "")
+    rule = RULES.get((asked.endpoint or "").removeprefix("root_"), GUEST)
+    needs_nobody = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
+    # Health must answer without PostgreSQL, so what needs nobody asks only for what is known already.
+    is_open = not (door.was_closed if needs_nobody else door.is_closed())
+    if is_open:
+        check_host(host, resources().settings.host_names)
+    if not needs_nobody:
+        _identify(rule, is_open=is_open)
+    unsafe = asked.method not in SAFE
+    # A browser sends Basic and the like by itself, whichever page asks it to; never a token.
+    if unsafe and (needs_nobody or _bearer_token() is None):
+        check_origin(asked.scheme, host, asked.headers)
+        if session() is not None and not is_same_origin(asked.scheme, host, asked.headers):
+            raise Forbidden(N_("A change by a signed-in browser needs Sec-Fetch-Site or Origin."))
+    if not needs_nobody:
+        _require(rule)
+        who = actor()
+        if unsafe and not who.unbound:
+            context().quota = rate_limits.count_write(who.credential_id or "")
+
+
+def _identify(rule: Rule, *, is_open: bool) -> None:
+    """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
+    token, cookies = _bearer_token(), _session_cookies()
+    if token is not None and cookies and not is_open:
+        raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
+    if token is not None:
+        context().actor = tokens.actor_of(token, afresh=_changes_something() and not rule.confirms)
+    elif cookies:
+        _resume(cookies, is_open=is_open)
+    elif not is_open:
+        raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
+    if is_open:
+        context().actor = replace(actor(), unbound=True, only_first=True)
+
+
+def _bearer_token() -> str | None:
+    """The API token of the request. Another scheme is for somebody else, such as a proxy in front, and ignored."""
+    scheme, _, secret = current_request().environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _session_cookies() -> list[str]:
+    """What may be the session: a host beside this one can set cookies of the same name for both."""
+    distinct = dict.fromkeys(cookie_values(current_request().environ, COOKIE))
+    return list(distinct)[:_MOST_COOKIES]
+
+
+def _resume(cookies: list[str], *, is_open: bool) -> None:
+    """Set the session from the cookies. In an open service bad ones are nobody's."""
+    try:
+        found, new_secret = _first_session(cookies)
+    except (Unauthorized, Unavailable) as error:
+        if isinstance(error, Unauthorized):
+            drop_cookie()
+        if not is_open:
+            raise
+    else:
+        context().session, context().actor = found, found.actor
+        if new_secret is not None:
+            keep_cookie(new_secret)
+
+
+def _first_session(cookies: list[str]) -> tuple[Session, str | None]:
+    """The session of the first cookie that is good for one. Raises: Unauthorized, Unavailable"""
+    *others, last = ((cookie, lambda: _caller_as(OPEN)) for cookie in cookies)
+    for offered in others:
+        with suppress(Unauthorized):
+            return sessions.resume(*offered, afresh=_changes_something())
+    return sessions.resume(*last, afresh=_changes_something())
+
+
+def _changes_something() -> bool:
+    """Whether the request may change something: then a right that was lost counts as lost, whoever lost Redis."""
+    return request.method not in SAFE
+
+
+def _require(rule: Rule) -> None:
+    who = actor()
+    if rule.lets(who):
+        return
+    if rule.own and who.owns(user_id_of((request.view_args or {})["user_id"])):
+        context().is_owner = True
+        return
+    if rule.least is None:
+        raise Forbidden(N_("Nobody may do this."))
+    least = ROLE_NAMES[rule.least]
+    if rule.own:
+        raise Forbidden(N_("This needs the role %(role)s, or to be your own record.", role=least))
+    raise Forbidden(N_("This needs the role %(role)s.", role=least))
+
+
+def _caller_as(who: Actor) -> AuditContext:
+    """`who`, and where the current request comes from."""
+    environ = current_request().environ
+    agent = environ.get("HTTP_USER_AGENT")
+    return AuditContext(
+        actor=who,
+        address=environ.get("REMOTE_ADDR"),
+        agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
+        request_id=context().request_id,
+    )
+
+
+def _finish(response: Response) -> Response:
+    secret, quota = context().cookie, context().quota
+    if secret is not None:
+        days = resources().settings.session_max_days
+        response.set_cookie(
+            COOKIE,
+            secret,
+            max_age=round(86400 * days) if secret else 0,
+            httponly=True,
+            samesite="Lax",
+            secure=request.is_secure,
+            path="/",
+        )
+    if quota is not None:
+        response.headers.update(quota_headers(quota))
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response

@@ -1,0 +1,199 @@
+"""The ASGI interface of the application: the event loop reads each request whole, then a thread answers it.
+
+A client that is slow to send, or to read its answer, costs a task of the event loop, and no thread. The application
+itself speaks WSGI (PEP 3333).
+"""
+
+import asyncio
+import io
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import structlog
+import uvloop
+from flask import Flask
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    RequestHeaderFieldsTooLarge,
+    RequestURITooLarge,
+)
+
+from app.auth.rate_limits import network_of
+from app.errors import Unavailable
+from app.extensions import Resources
+from app.http.headers import environ_headers
+from app.http.problems import REFUSAL
+from app.http.proxies import ForwardedHeaders
+from app.http.request_bodies import LATE_S, Receive, RequestBodies
+from app.http.response_cache import CACHED, ResponseCache
+from app.ops.thread_pool import ThreadPool
+
+log = structlog.get_logger(__name__)
+
+Scope = dict[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Answer = tuple[int, Iterable[tuple[str, str]], bytes]
+"""Status, headers and body."""
+
+_BACKLOG = 2048
+_HEAD_LATE_MS = 30_000
+"""How long a connection may be without a whole request line and headers; also between two requests."""
+_HEAD_BYTES = 65_536
+"""A request line with its headers beyond this is refused by granian itself, with 431 and no body."""
+_REQUEST_LINE_BYTES, _HEADER_BYTES = 16_384, 32_768
+_HEADER_OVERHEAD_BYTES = 4
+"""Of each header: colon, blank and the end of its line."""
+_LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
+_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
+_ENVIRON: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "SERVER_SOFTWARE": "granian",
+    "wsgi.errors": sys.stderr,
+    "wsgi.input_terminated": True,
+    "wsgi.multiprocess": True,
+    "wsgi.multithread": True,
+    "wsgi.run_once": False,
+    "wsgi.version": (1, 0),
+}
+
+
+def serve(app: Flask) -> None:
+    """Serve `app` from this process until SIGTERM, and let the requests under way end."""
+    uvloop.run(_serve(app))
+
+
+async def _serve(app: Flask) -> None:
+    settings = app.extensions["fullstack"].settings
+    server = Server(
+        AsgiApp(app),
+        address=settings.listen_address,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        # While granian waits to see which version of HTTP comes, no time-out applies.
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG,
+        # It bounds connections, not requests: idle keep-alive connections count.
+        backpressure=_BACKLOG,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEAD_LATE_MS, max_buffer_size=_HEAD_BYTES),
+        log_enabled=False,
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+    await server.serve()
+
+
+class AsgiApp:
+    """`app` as ASGI 3.0 calls it. Each process makes its own; `late_s` is how long a body may take."""
+
+    def __init__(self, app: Flask, late_s: float = LATE_S) -> None:
+        held: Resources = app.extensions["fullstack"]
+        self._wsgi_app: Callable[..., Iterable[bytes]] = app.wsgi_app
+        self._response_cache: ResponseCache = app.extensions["response_cache"]
+        self._forwarded = ForwardedHeaders(held.settings.proxy_networks)
+        self._bodies = RequestBodies(held.settings.max_body_bytes, late_s)
+        self._threads = ThreadPool(held.settings.threads)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: a cached response at once, all else in a thread."""
+        environ = environ_of(scope)
+        self._forwarded.apply(environ)
+        try:
+            _check_size(scope)
+            environ[CACHED] = self._response_cache.get(environ)
+            if environ[CACHED] is None:
+                await self._read_body(receive, environ)
+        except ClientDisconnected:
+            return
+        except (HTTPException, Unavailable) as error:
+            environ[REFUSAL] = error
+        if environ.get(CACHED) is not None:
+            answer = _answer(self._wsgi_app, environ)
+        else:
+            answer = await self._threads.run(_answer, self._wsgi_app, environ)
+        await _send(send, answer, closing=REFUSAL in environ)
+
+    async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
+        """Raises: what RequestBodies.read does"""
+        length = environ.get("CONTENT_LENGTH")
+        if environ["REQUEST_METHOD"] in _WITHOUT_BODY:
+            # They have no body that means anything (RFC 9110); what comes all the same ends the connection.
+            return
+        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
+            return
+        expected = int(length) if length is not None and length.isdecimal() else None
+        body = await self._bodies.read(receive, expected, network_of(environ["REMOTE_ADDR"]))
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
+
+
+def environ_of(scope: Scope) -> dict[str, Any]:
+    """The environ of WSGI, with an empty body."""
+    path: bytes = scope["raw_path"]
+    return {
+        **_ENVIRON,
+        "REQUEST_METHOD": scope["method"],
+        "PATH_INFO": (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": scope["server"][0],
+        "SERVER_PORT": scope["server"][1],
+        "REMOTE_ADDR": scope["client"][0],
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(),
+        **environ_headers(scope["headers"]),
+    }
+
+
+def _check_size(scope: Scope) -> None:
+    """Raises: RequestURITooLarge, RequestHeaderFieldsTooLarge"""
+    line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + _LINE_OVERHEAD_BYTES
+    if line > _REQUEST_LINE_BYTES:
+        raise RequestURITooLarge(f"The request line is longer than {_REQUEST_LINE_BYTES} bytes.")
+    headers = scope["headers"]
+    total = sum([len(name) + len(value) for name, value in headers]) + _HEADER_OVERHEAD_BYTES * len(headers)
+    if total > _HEADER_BYTES:
+        raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_HEADER_BYTES} bytes in sum.")
+
+
+def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+    """What the WSGI application answers, whole."""
+    try:
+        return _whole_answer(app, environ)
+    # An edge: Flask answers its own errors, but not those of what stands before it.
+    except Exception as error:
+        log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
+        return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
+
+
+def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
+        started[:] = int(status[:3]), headers
+
+    body = app(environ, start_response)
+    try:
+        content = b"".join(body)
+        return started[0], started[1], content
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+
+async def _send(send: Send, answer: Answer, *, closing: bool) -> None:
+    status, headers, body = answer
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if closing:
+        # Of a body that was not read, the rest may still come.
+        raw.append((b"Connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

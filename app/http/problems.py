@@ -1,0 +1,144 @@
+"""The one place where errors become statuses, as RFC 9457 problems."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from app.errors import (
+    Busy,
+    Conflict,
+    DomainError,
+    Forbidden,
+    Invalid,
+    KeyReused,
+    Malformed,
+    NotFound,
+    PasswordRequired,
+    Quota,
+    Stale,
+    Taken,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+)
+from app.http.context import context, current_request
+from app.http.minimal_response import Plain
+
+log = structlog.get_logger(__name__)
+
+REFUSAL = "app.refusal"
+"""Of an environ: the error that a request ends with, since it was too large or its body came too slowly."""
+
+STATUSES: dict[type[DomainError], HTTPStatus] = {
+    Malformed: HTTPStatus.BAD_REQUEST,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    PasswordRequired: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Taken: HTTPStatus.CONFLICT,
+    Conflict: HTTPStatus.CONFLICT,
+    Stale: HTTPStatus.PRECONDITION_FAILED,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+"""Of RFC 9110, section 15. Those of http.HTTPStatus are others in other releases of Python."""
+
+
+def install_problems(app: Flask) -> None:
+    """Answer every error of `app` with a problem."""
+    app.before_request(_refuse)
+    app.register_error_handler(DomainError, domain_problem)
+    app.register_error_handler(HTTPException, http_problem)
+    app.register_error_handler(Exception, unforeseen_problem)
+
+
+def problem(
+    status: int, detail: str, faults: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A response of type application/problem+json."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title_of(status),
+        "status": status,
+        "detail": detail,
+        "instance": context().request_id,
+    }
+    if faults:
+        body["errors"] = faults
+    response = Plain(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def title_of(status: int) -> str:
+    """The same for each problem of a status, whatever serves (RFC 9457, section 4.2.1)."""
+    return _TITLES.get(status, "Error")
+
+
+def quota_headers(quota: Quota) -> dict[str, str]:
+    """RateLimit header fields (draft-ietf-httpapi-ratelimit-headers)."""
+    return {
+        "RateLimit-Policy": f'"{quota.name}";q={quota.amount};w={quota.window_s}',
+        "RateLimit": f'"{quota.name}";r={quota.remaining};t={quota.reset_s}',
+    }
+
+
+def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
+    """What a response to an error says beside its body: when to try again, which methods there are."""
+    if isinstance(error, HTTPException):
+        return {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    if isinstance(error, TooMany):
+        return {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+
+
+def domain_problem(error: DomainError) -> Response:
+    """What a service refuses."""
+    faults = [{"field": fault.field, "message": str(fault.message)} for fault in getattr(error, "faults", [])]
+    return problem(STATUSES[type(error)], str(error.message), faults, headers_of(error))
+
+
+def http_problem(error: HTTPException) -> Response:
+    """What Flask and werkzeug raise: 404, 405 with Allow, 413, 415 ..."""
+    status = error.code or 500
+    if status < HTTPStatus.BAD_REQUEST:
+        return Response(status=status, headers=error.get_headers())
+    return problem(status, error.description or title_of(status), headers=headers_of(error))
+
+
+def unforeseen_problem(error: Exception) -> Response:
+    """A fault of ours, which is logged and not shown."""
+    log.error("unforeseen", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")
+
+
+def _refuse() -> None:
+    error: Exception | None = current_request().environ.get(REFUSAL)
+    if error is not None:
+        raise error

@@ -1,0 +1,1 @@
+"""What keeps processes running: health, logging, circuit breaker, supervision."""

@@ -1,0 +1,1 @@
+"""Lists of users: pages, queries, search text, cursors."""

@@ -1,1 +1,0 @@
-"""What the system does. No HTTP here; commands open one transaction and never call each other."""

@@ -1,0 +1,1 @@
+"""The users: reads, writes, history, and their SQL."""

@@ -1,0 +1,266 @@
+"""Users: each command is one transaction with its history entry, told to the cache after its commit."""
+
+import uuid
+from functools import partial
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from uuid_utils.compat import uuid7
+
+from app.auth import admins, audit_log, login, passwords, sessions, tokens
+from app.auth.audit_log import AuditContext
+from app.cache.keys import USERS_KEY, user_key
+from app.errors import N_, Conflict, NotFound, Stale, Unavailable
+from app.extensions import generations, reading, resources
+from app.models import HistoryEntry, table_of, users
+from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
+from app.types import Precondition
+from app.users import history, idempotency, reads, writes
+from app.users.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
+from app.users.idempotency import Attempt
+from app.users.reads import Seen
+from app.users.serialization import PUBLIC, Document, document
+from app.users.unit_of_work import Work, changing
+
+_TRIES = 3
+_GRAVE = frozenset({"role", "active", "password"})
+"""What ends sessions and tokens, or the last administrator: to be thought about while nobody else changes anything."""
+
+
+def fetch(user_id: uuid.UUID) -> Document:
+    """A living user. Raises: NotFound, Unavailable"""
+    return reads.find(user_id)
+
+
+def fetch_deleted(user_id: uuid.UUID) -> Document:
+    """A user in the trash. Raises: NotFound, Unavailable"""
+    with reading() as connection:
+        found = select(*PUBLIC).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
+        row = connection.execute(found).one_or_none()
+    if row is None:
+        raise NotFound(N_("There is no such user."))
+    return document(row)
+
+
+def register(
+    draft: UserDraft, caller: AuditContext, attempt: Attempt | None = None
+) -> tuple[Document, uuid.UUID, bool]:
+    """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
+
+    Whether a token is still good for it is found out with the write.
+    Raises: Invalid, Forbidden, Unauthorized, Taken, KeyReused, Unavailable
+    """
+    values = values_of(draft)
+    caller.actor.require_make(draft.role)
+    passwords.require_unlike(draft.password, values)
+    values["password_hash"] = passwords.hashed(draft.password)
+    user_id = uuid7()
+    made = writes.make(user_id, values, caller, attempt)
+    if made is not None:
+        return made, user_id, False
+    tokens.confirm(caller.actor)
+    # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
+    answer = idempotency.earlier_answer(attempt) if attempt is not None else None
+    if answer is None:
+        raise Unavailable(N_("Another request was under way that this one depends on. Try again shortly."))
+    return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
+
+
+def replace(
+    user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, caller: AuditContext
+) -> tuple[Document, bool]:
+    """Replace a user whole, or make it under this id. A password that is left out stays. Returns it, and if it is new.
+
+    Raises: Invalid, Forbidden, TooMany, Taken, Stale, Conflict (it is in the trash, or the last administrator),
+    Unavailable
+    """
+    return login.with_password(draft.current_password, allowed, caller, partial(_replace, user_id, draft))
+
+
+def _replace(
+    user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: AuditContext
+) -> tuple[Document, bool]:
+    values = values_of(draft)
+    passwords.require_unlike(draft.password, values)
+    secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
+    with changing(user_id) as work:
+        # Two may make the same id at once: the second waits here and then replaces.
+        work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
+        row = _locked(work.connection, user_id)
+        if row is not None and row.deleted_at is not None:
+            raise Conflict(N_("This user is in the trash. Restore or purge it first."))
+        if row is None:
+            caller.actor.require_make(draft.role)
+        _require(allowed, row.version if row else None)
+        if row is None:
+            admins.admit(work.connection, caller.actor, [{}], {**values, **secret})
+            version = _next_version(work.connection, user_id)
+            made = _insert(work.connection, caller, user_id, {**values, **secret}, version)
+        else:
+            made = _update(work, caller, row, {**values, **secret})
+    return made, row is None
+
+
+def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
+    """Change the fields that `patch` sets. Changing nothing gives no new version.
+
+    Whether a token is still good for it is found out with the write, or before it.
+    Raises: NotFound, Invalid, Forbidden, TooMany, Unauthorized, Taken, Stale, Conflict (it is the last
+    administrator), Unavailable
+    """
+    return login.with_password(patch.current_password, allowed, caller, partial(_change, user_id, patch))
+
+
+def _change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
+    is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
+    tokens.confirm(caller.actor)
+    for _ in range(0 if is_grave else _TRIES):
+        made = _change_seen(reads.look(user_id), patch, allowed, caller)
+        if made is not None:
+            return made
+    return _change_alone(user_id, patch, allowed, caller)
+
+
+def _change_seen(seen: Seen, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document | None:
+    """Change a user as it was seen. None, when somebody else was faster."""
+    _require(allowed, seen.version)
+    draft = writes.drafted(seen, merged(seen, patch), caller)
+    if draft is not None:
+        return writes.change(draft)
+    # Another host may have changed it so. Who is told of that must not read here what was before.
+    generations().invalidate([USERS_KEY, user_key(seen.id)])
+    return Document(seen.version, seen.body)
+
+
+def _change_alone(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
+    """Change a user while nobody else can: what ends sessions, or the last administrator, is thought about."""
+    secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
+    with changing(user_id) as work:
+        row = _living(_locked(work.connection, user_id))
+        _require(allowed, row.version)
+        values = values_of(merged(row, patch))
+        passwords.require_unlike(patch.password, values)
+        return _update(work, caller, row, {**values, **secret})
+
+
+def set_own_password(user_id: uuid.UUID, offered: PasswordChange, caller: AuditContext) -> None:
+    """Give the user of the caller a new password, for the current one: it ends all sessions.
+
+    Raises: NotFound, Invalid, Forbidden, TooMany, Stale, Unavailable
+    """
+    caller.actor.require_session(("password",))
+    allowed, caller = login.authenticated(user_id, offered.current_password, lambda _: True, caller)
+    change(user_id, UserPatch(password=offered.new_password), allowed, caller)
+
+
+def remove(user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
+    """Put a user into the trash; its username and email are free again, its sessions and tokens end.
+
+    Raises: NotFound, Forbidden, Stale, Conflict (it is the last administrator), Unavailable
+    """
+    with changing(user_id) as work:
+        row = _living(_locked(work.connection, user_id))
+        caller.actor.require_over(row.role)
+        _require(allowed, row.version)
+        admins.require_another(work.connection, [row])
+        tokens.revoke_all(work.connection, [row], caller)
+        made = _put(work.connection, row, {**trashed(), **ENDED})
+        audit_log.record(work.connection, caller, user_id, made.version, "deleted")
+
+
+def restore(user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> Document:
+    """Take a user out of the trash.
+
+    Raises: NotFound, Forbidden, Conflict (it is not in the trash), Taken (its username or email is used now), Stale,
+    Unavailable
+    """
+    with changing(user_id) as work:
+        row = _locked(work.connection, user_id)
+        if row is None:
+            raise NotFound(N_("There is no such user."))
+        caller.actor.require_over(row.role)
+        _require(allowed, row.version)
+        if row.deleted_at is None:
+            raise Conflict(N_("This user is not in the trash."))
+        admins.admit(work.connection, caller.actor, [row._asdict()], {"deleted_at": None})
+        made = document(_put(work.connection, row, restored()))
+        audit_log.record(work.connection, caller, user_id, made.version, "restored")
+    return made
+
+
+def purge(user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
+    """Remove a user, living or in the trash, for good, with all values in its history.
+
+    Raises: NotFound, Stale, Conflict (it is the last administrator), Unavailable
+    """
+    with changing(user_id) as work:
+        row = _locked(work.connection, user_id)
+        if row is None:
+            raise NotFound(N_("There is no such user."))
+        _require(allowed, row.version)
+        admins.require_another(work.connection, [row])
+        tokens.revoke_all(work.connection, [row], caller)
+        work.connection.execute(delete(users).where(users.c.id == user_id))
+        history.erase(work.connection, user_id)
+        idempotency.erase(work.connection, user_id)
+        audit_log.record(work.connection, caller, user_id, row.version + 1, "purged")
+    sessions.forget(user_id)
+
+
+def _insert(
+    connection: Connection, caller: AuditContext, user_id: uuid.UUID, values: dict[str, Any], version: int
+) -> Document:
+    # No epoch is above its version, so no session of a purged user of this id comes to life again.
+    columns = {"id": user_id, "version": version, "session_epoch": version, **stored(values)}
+    statement = insert(users).values(columns).returning(*PUBLIC)
+    made = document(connection.execute(statement).one())
+    audit_log.record(connection, caller, user_id, version, "created", history.differences({}, values))
+    return made
+
+
+def _update(work: Work, caller: AuditContext, row: Row[Any], values: dict[str, Any]) -> Document:
+    before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
+    after = {"password_hash": row.password_hash, **values}
+    changes = history.differences(before, after)
+    fields = {change["field"] for change in changes}
+    caller.actor.require_change(row.id, row.role, fields, resources().settings.self_editable_keys)
+    if not changes:
+        return document(row)
+    admins.require_another(work.connection, [row], after)
+    admins.admit(work.connection, caller.actor, [before], after)
+    ended = ENDED if not after["active"] or "password" in fields else {}
+    made = document(_put(work.connection, row, {**stored(values), **ended}))
+    audit_log.record(work.connection, caller, row.id, made.version, "changed", changes)
+    if not after["active"]:
+        tokens.revoke_all(work.connection, [row], caller)
+    return made
+
+
+def _put(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    """The row after setting `values`, with its next version."""
+    statement = update(users).where(users.c.id == row.id).values({**values, **MOVED}).returning(*PUBLIC)
+    return connection.execute(statement).one()
+
+
+def _locked(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
+    statement = select(*PUBLIC, users.c.password_hash).where(users.c.id == user_id)
+    return connection.execute(statement.with_for_update()).one_or_none()
+
+
+def _living(row: Row[Any] | None) -> Row[Any]:
+    if row is None or row.deleted_at is not None:
+        raise NotFound(N_("There is no such user."))
+    return row
+
+
+def _require(allowed: Precondition, version: int | None) -> None:
+    if not allowed(version):
+        raise Stale(N_("The user changed since you read it. Read it again, then decide."))
+
+
+def _next_version(connection: Connection, user_id: uuid.UUID) -> int:
+    """1, or one more than a purged user of this id had, so that no old ETag comes to life again."""
+    entries = table_of(HistoryEntry)
+    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
+    return (last or 0) + 1
