@@ -165,9 +165,9 @@ def _poll(held: Resources) -> None:
     while held.state.is_starting:
         # There is no history before the database is migrated.
         time.sleep(_START_LOOK_S)
-    cleaner = IndexCleaner(held.connect_autocommit)
+    cleaner = IndexCleaner(held.database.connect_autocommit)
     cleaner.start()
-    ChangePoller(held.connect_autocommit, held.generations, held.known_changes, cleaner.request).run()
+    ChangePoller(held.database.connect_autocommit, held.generations, held.known_changes, cleaner.request).run()
 
 
 def _prepare(app: Flask) -> None:

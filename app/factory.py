@@ -11,7 +11,8 @@ from app.config import load_settings
 from app.console.error_pages import install_error_pages
 from app.console.i18n import install_languages
 from app.console.template_filters import install_formats
-from app.extensions import Resources, cache, db, engine_options, engine_url
+from app.db.database import engine_options, engine_url
+from app.extensions import Resources, cache, db
 from app.http.auth import install_access
 from app.http.context import install_context
 from app.http.minimal_response import PlainApp

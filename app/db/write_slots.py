@@ -1,4 +1,4 @@
-"""Which writers may have a connection now: a bound on how many connections wait for row locks of PostgreSQL."""
+"""A bound on concurrent writers, so that few connections wait for row locks of PostgreSQL."""
 
 import threading
 import time
@@ -8,34 +8,34 @@ from contextlib import contextmanager
 from app.errors import N_, Busy
 
 
-class WriteTurns:
-    """At most `most` writers at once, and one at a time for each key (a user, for example). Safe for threads.
+class WriteSlots:
+    """At most `count` writers at once, and one at a time for each key (a user id, for example). Safe for threads.
 
-    Of many writers who want one row that somebody else has locked, one waits in PostgreSQL, the others here without
-    a connection. So the other connections stay for reads and for writers of other rows.
+    Of many writers of one locked row, one waits in PostgreSQL; the others wait here, without a connection. The other
+    connections stay free for reads and for writers of other rows.
     """
 
-    def __init__(self, most: int, longest_s: float) -> None:
-        self._longest_s = longest_s
-        self._places = threading.BoundedSemaphore(most)
+    def __init__(self, count: int, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._slots = threading.BoundedSemaphore(count)
         self._guard = threading.Lock()
-        # Each lock with the number of writers who hold it or wait for it; gone with the last of them.
+        # Each lock, and how many writers hold it or wait for it. The last one deletes it.
         self._locks: dict[Hashable, tuple[threading.Lock, int]] = {}
 
     @contextmanager
-    def turn(self, key: Hashable | None = None) -> Iterator[None]:
-        """Hold a place inside the block, and the only one for `key`. Raises: Busy, when it takes too long"""
-        until = time.monotonic() + self._longest_s
+    def slot(self, key: Hashable | None = None) -> Iterator[None]:
+        """Hold a slot inside the block, and the only one for `key`. Raises: Busy, when it takes too long"""
+        until = time.monotonic() + self._timeout_s
         if key is None:
-            with self._place(until):
+            with self._any_slot(until):
                 yield
             return
-        lock = self._entered(key)
+        lock = self._enter(key)
         try:
-            if not lock.acquire(timeout=self._longest_s):
+            if not lock.acquire(timeout=self._timeout_s):
                 raise Busy(N_("Several others are changing the same right now. Try again shortly."))
             try:
-                with self._place(until):
+                with self._any_slot(until):
                     yield
             finally:
                 lock.release()
@@ -43,15 +43,15 @@ class WriteTurns:
             self._leave(key)
 
     @contextmanager
-    def _place(self, until: float) -> Iterator[None]:
-        if not self._places.acquire(timeout=max(0.0, until - time.monotonic())):
+    def _any_slot(self, until: float) -> Iterator[None]:
+        if not self._slots.acquire(timeout=max(0.0, until - time.monotonic())):
             raise Busy(N_("Too many changes wait for others. Try again shortly."))
         try:
             yield
         finally:
-            self._places.release()
+            self._slots.release()
 
-    def _entered(self, key: Hashable) -> threading.Lock:
+    def _enter(self, key: Hashable) -> threading.Lock:
         with self._guard:
             lock, writers = self._locks.get(key) or (threading.Lock(), 0)
             self._locks[key] = lock, writers + 1

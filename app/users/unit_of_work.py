@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from app.auth import admins
 from app.cache.keys import USERS_KEY, user_key
+from app.db.database import ConstraintViolation
 from app.errors import Busy, Taken, Unavailable
-from app.extensions import ConstraintBroken, generations, writing
+from app.extensions import generations, writing
 
 _TAKEN = {
     "users_username_key": "username",
@@ -51,7 +52,7 @@ def invalidating(keys: Iterable[str]) -> Iterator[None]:
     """
     try:
         yield
-    except ConstraintBroken as error:
+    except ConstraintViolation as error:
         if error.name not in _TAKEN:
             raise
         raise Taken(_TAKEN[error.name]) from None

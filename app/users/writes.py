@@ -17,8 +17,9 @@ from app.auth.permissions import Actor
 from app.cache.keys import user_key
 from app.cache.single_flight import Batcher
 from app.db.connection import LOCK_WAIT_MS, Statement, bytea_text, json_text
+from app.db.database import execute_prepared_in
 from app.errors import Busy, Unavailable
-from app.extensions import Resources, asked, asked_within, resources, writing
+from app.extensions import Resources, asked, resources, writing
 from app.schemas import UserDraft
 from app.search.text import lexemes
 from app.users import history
@@ -126,7 +127,7 @@ class _Writer:
 
 def _in_turn(key: Hashable, statement: Statement, *given: object) -> PGresult:
     """What a statement gives that may wait for others who change `key`. Raises: Busy, and as `asked`"""
-    with resources().write_turns.turn(key):
+    with resources().database.write_slot(key):
         return asked(statement, *given)
 
 
@@ -134,7 +135,7 @@ def _admitted(actor: Actor, values: Mapping[str, Any], statement: Statement, *gi
     """What a statement gives that makes an administrator of `values`. Raises: Conflict, and as `asked`"""
     with writing() as connection:
         admins.admit(connection, actor, [{}], values)
-        return asked_within(connection, statement, *given)
+        return execute_prepared_in(connection, statement, *given)
 
 
 def _written(

@@ -79,7 +79,7 @@ def big(make_app: Callable[..., Flask], seeded: str) -> Flask:
 @pytest.fixture(scope="module")
 def explainer(big: Flask) -> Iterator[psycopg.Connection[Any]]:
     """A connection with the session settings of the service, on which plans are what the service gets."""
-    with big.extensions["fullstack"].autocommit.connect() as connection:
+    with big.extensions["fullstack"].database.connection() as connection:
         yield connection.connection.driver_connection
 
 

@@ -9,8 +9,9 @@ from flask import Flask
 from sqlalchemy import text
 
 from app.db.connection import Statement
+from app.db.database import ConstraintViolation
 from app.errors import DomainError, Malformed, Unavailable
-from app.extensions import ConstraintBroken, asked, reading, writing
+from app.extensions import asked, reading, writing
 from embedded import Stack
 from tests.support.waiting import wait_until
 
@@ -51,7 +52,7 @@ def failure(app: Flask, sql: str, *values: str, way: str = "asked") -> BaseExcep
 
 
 def is_up(app: Flask) -> bool:
-    return app.extensions["fullstack"].database.up
+    return app.extensions["fullstack"].database.breaker.up
 
 
 def works(app: Flask) -> bool:
@@ -65,7 +66,7 @@ def test_a_lost_connection_opens_the_breaker(
     own: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(own.extensions["fullstack"].database, "failed", opened.append)
+    monkeypatch.setattr(own.extensions["fullstack"].database.breaker, "failed", opened.append)
     assert isinstance(failure(own, raised(sqlstate), way=way), Unavailable)
     assert len(opened) == 1
 
@@ -76,13 +77,13 @@ def test_what_one_request_caused_stops_no_other(
     own: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(own.extensions["fullstack"].database, "failed", opened.append)
+    monkeypatch.setattr(own.extensions["fullstack"].database.breaker, "failed", opened.append)
     error = failure(own, raised(sqlstate), way=way)
     assert opened == []
     if sqlstate in BAD_DATA:
         assert isinstance(error, Malformed)
     elif sqlstate.startswith("23"):
-        assert isinstance(error, ConstraintBroken)
+        assert isinstance(error, ConstraintViolation)
     elif sqlstate in OURS:
         assert not isinstance(error, DomainError)
     else:

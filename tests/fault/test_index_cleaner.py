@@ -26,7 +26,7 @@ def test_words_wait_until_somebody_cleans(api: ApiClient, database: psycopg.Conn
 
 
 def test_words_that_wait_go_into_their_index(app: Flask, api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    cleaner = IndexCleaner(app.extensions["fullstack"].connect_autocommit)
+    cleaner = IndexCleaner(app.extensions["fullstack"].database.connect_autocommit)
     cleaner.start()
     api.make(username="bob")
     cleaner.request()
@@ -45,7 +45,7 @@ def test_what_fails_is_tried_again_and_ends_nothing(
         tries.append(1)
         if len(tries) == 1:
             raise psycopg.OperationalError
-        return app.extensions["fullstack"].connect_autocommit()
+        return app.extensions["fullstack"].database.connect_autocommit()
 
     cleaner = IndexCleaner(connect)
     cleaner.start()

@@ -16,7 +16,7 @@ def polling(app: Flask) -> Iterator[None]:
     """Let an application hear of changes, as `python -m app` does; its caches may be used."""
     held: Resources = app.extensions["fullstack"]
     held.generations.prolong_lease(0)
-    poller = ChangePoller(held.connect_autocommit, held.generations, held.known_changes, lambda: None)
+    poller = ChangePoller(held.database.connect_autocommit, held.generations, held.known_changes, lambda: None)
     thread = threading.Thread(target=poller.run, daemon=True)
     thread.start()
     try:

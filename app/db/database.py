@@ -1,0 +1,199 @@
+"""PostgreSQL as the services use it: reads, transactions, prepared statements, and errors in domain terms."""
+
+import contextlib
+from collections.abc import Hashable, Iterator
+from typing import Any, cast
+
+import psycopg
+import structlog
+from psycopg.pq.abc import PGresult
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import exc as sql_errors
+
+from app.config import Settings
+from app.db.connection import (
+    LOCK_WAIT_MS,
+    MARK,
+    DeadlineConnection,
+    Statement,
+    as_texts,
+    can_connect,
+    connect,
+    is_bad_data,
+    is_lost_connection,
+    replace_if_ended,
+)
+from app.db.write_slots import WriteSlots
+from app.errors import N_, Busy, Malformed, Unavailable
+from app.ops.circuit_breaker import CircuitBreaker
+from app.ops.service_state import Phase, ServiceState
+
+log = structlog.get_logger(__name__)
+
+_NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
+_BACKGROUND_STATEMENT_S = 5.0
+_PROBE_S = 2.0
+
+
+class ConstraintViolation(Exception):
+    """A statement violated the constraint `name`; its transaction is rolled back."""
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Database:
+    """One connection pool, a circuit breaker, and a bound on concurrent writers. Safe for threads.
+
+    engine: SQLAlchemy's, not connected yet; this class opens its connections.
+    """
+
+    def __init__(self, settings: Settings, state: ServiceState, engine: Engine) -> None:
+        self._settings, self._state, self._engine = settings, state, engine
+        self._has_tried_role = False
+        event.listen(engine, "do_connect", lambda *_: self.connect(settings.database_timeout_s))
+        event.listen(engine, "checkout", replace_if_ended)
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Writers that wait for row locks use at most half of the pool; reads have the rest.
+        self._write_slots = WriteSlots(max(1, settings.database_pool_size // 2), LOCK_WAIT_MS / 1000)
+        self.breaker = CircuitBreaker("database", self._probe)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in autocommit mode, for reads: each statement has its own snapshot. Raises: Unavailable"""
+        with self._translating_errors(), self._autocommit.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def transaction(self, key: Hashable | None = None) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        key: what it changes, for example a user id; writers of the same key wait for each other before they take a
+        connection. The triggers on users and tokens leave the history of this transaction to its caller.
+        Raises: Busy, ConstraintViolation, Unavailable
+        """
+        with self.write_slot(key), self._translating_errors(), self._engine.begin() as connection:
+            connection.exec_driver_sql(f"SELECT {MARK}")
+            yield connection
+
+    @contextlib.contextmanager
+    def write_slot(self, key: Hashable | None = None) -> Iterator[None]:
+        """One of the slots for writers, and the only one for `key`. Raises: Busy"""
+        with self._write_slots.slot(key):
+            yield
+
+    def execute_prepared(self, statement: Statement, *values: object, timeout_s: float | None = None) -> PGresult:
+        """Execute one prepared statement in a transaction of its own.
+
+        timeout_s: None is DATABASE_TIMEOUT_S.
+        Raises: Unavailable, ConstraintViolation, Busy, Malformed (a text contains U+0000)
+        """
+        texts = as_texts(values)
+        with self._translating_errors():
+            pooled = self._engine.raw_connection()
+            try:
+                return cast("DeadlineConnection", pooled.driver_connection).ask(statement, texts, timeout_s)
+            finally:
+                pooled.close()
+
+    def connect(self, timeout_s: float) -> DeadlineConnection:
+        """A new connection outside of the pool, whose statements end after `timeout_s`.
+
+        It connects as DATABASE_ROLE, or as the owner of the tables while that role does not exist.
+        Raises: psycopg.OperationalError
+        """
+        if self._state.phase is Phase.UNMANAGED and not self._has_tried_role:
+            # Without a launcher nothing else has tried the role for this process.
+            self._has_tried_role = True
+            self._state.as_role = self._state.as_role or can_connect(self._settings.role_conninfo)
+        return connect(conninfo_of(self._settings, self._state), timeout_s)
+
+    def connect_autocommit(
+        self, connect_timeout_s: float = _BACKGROUND_STATEMENT_S, timeout_s: float | None = None
+    ) -> DeadlineConnection:
+        """The same in autocommit mode. timeout_s: of its statements, if not `connect_timeout_s`.
+
+        Raises: psycopg.OperationalError
+        """
+        connection = self.connect(connect_timeout_s)
+        connection.autocommit = True
+        if timeout_s is not None:
+            connection.deadline_s = timeout_s
+        return connection
+
+    def close(self) -> None:
+        """Close the pool, and stop probing."""
+        self.breaker.close()
+        self._engine.dispose()
+
+    def _probe(self) -> None:
+        with contextlib.closing(self.connect(_PROBE_S)) as connection:
+            connection.execute("SELECT 1")
+
+    @contextlib.contextmanager
+    def _translating_errors(self) -> Iterator[None]:
+        """Raise Unavailable at once while the circuit breaker is open; translate errors of PostgreSQL."""
+        if not self.breaker.up:
+            raise Unavailable(N_("The database is away. Try again shortly."))
+        try:
+            yield
+        except sql_errors.TimeoutError as error:
+            raise Unavailable(N_("The service is too busy. Try again shortly.")) from error
+        except (sql_errors.DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
+            if not isinstance(cause, psycopg.Error):
+                raise
+            if is_lost_connection(cause):
+                self.breaker.failed(cause)
+            translated = _translated(cause)
+            if translated is None:
+                raise
+            raise translated from error
+
+
+def execute_prepared_in(connection: Connection, statement: Statement, *values: object) -> PGresult:
+    """Execute one prepared statement in the transaction of `connection`. Raises: psycopg.Error, Malformed"""
+    driver_connection = cast("DeadlineConnection", connection.connection.driver_connection)
+    return driver_connection.ask(statement, as_texts(values))
+
+
+def conninfo_of(settings: Settings, state: ServiceState) -> str:
+    """How the service connects: as DATABASE_ROLE once that role is known to work, else as the owner."""
+    return (settings.role_conninfo if state.as_role else None) or settings.database_conninfo
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """Arguments of SQLAlchemy's create_engine, without the URL."""
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": settings.database_timeout_s,
+        "pool_recycle": 1800,
+        "pool_use_lifo": True,
+        # Every transaction is ended where it began. A rollback of nothing costs a fifth of a look-up.
+        "pool_reset_on_return": None,
+        "hide_parameters": True,
+    }
+
+
+def engine_url(settings: Settings) -> URL:
+    """The URL that SQLAlchemy shows. `Database.connect` has the rest, and the password."""
+    found = settings.database_parameters
+    return URL.create("postgresql+psycopg", found.get("user"), None, found.get("host"), database=found.get("dbname"))
+
+
+def _translated(cause: psycopg.Error) -> Exception | None:
+    """An error of PostgreSQL as a domain error. None: it is a bug."""
+    if isinstance(cause, psycopg.IntegrityError):
+        return ConstraintViolation(cause.diag.constraint_name)
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return Busy(N_("Somebody else is changing the same right now. Try again shortly."))
+    if is_bad_data(cause):
+        log.warning("refused by the database", sqlstate=cause.sqlstate, error=cause.__class__.__name__)
+        return Malformed(N_("A value of this request is out of the range that can be stored or searched."))
+    if cause.sqlstate in _NOT_MIGRATED:
+        return Unavailable(N_("The database is not migrated yet. `flask db upgrade` does it."))
+    if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):
+        return Unavailable(N_("The database is away or too busy. Try again shortly."))
+    return None
