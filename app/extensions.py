@@ -33,6 +33,8 @@ from app.errors import SettingsError
 from app.models import Base
 from app.ops.health import Health
 from app.ops.service_state import ServiceState
+from app.search.pages import UserPages
+from app.search.planner_stats import PlannerStats
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +107,8 @@ class Resources:
             known_changes=self.known_changes,
         )
         self.answers: Answers = self.redis_answers if settings.cache_ttl_s else NoAnswers()
+        self.planner_stats = PlannerStats(self.database)
+        self.user_pages = UserPages(self.database, self.answers, self.planner_stats)
         self.health = Health(
             self.state,
             self.database.connect_autocommit,

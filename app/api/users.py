@@ -26,7 +26,6 @@ from app.http.minimal_response import Plain
 from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
-from app.search import pages
 from app.users import commands, history
 from app.users.idempotency import Attempt
 
@@ -84,13 +83,14 @@ def index(query: ListQuery, header: ListHeader) -> Response:
     """Keyset pages: follow `Link: <...>; rel="next"` until there is none. A page may hold fewer users than `limit`
     and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
     """
-    page = pages.page(query)
+    user_pages = resources().user_pages
+    page = user_pages.page(query)
     response = Plain(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
     preferred = _count_preference(header.prefer)
     if preferred:
-        total = pages.count(query, exact=preferred == "exact")
+        total = user_pages.count(query) if preferred == "exact" else user_pages.estimate(query)
         response.headers["X-Total-Count"] = str(total)
         response.headers["Preference-Applied"] = f"count={preferred}"
     return cacheable(response, USERS_KEY)

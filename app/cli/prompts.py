@@ -11,9 +11,9 @@ import orjson
 from flask.cli import AppGroup
 
 from app.errors import DomainError, NotFound
+from app.extensions import resources
 from app.http.parsing import user_id_of, validated
 from app.schemas import ListQuery
-from app.search import pages
 from app.users import commands
 
 
@@ -61,6 +61,6 @@ password_option = click.option("--password-stdin", is_flag=True, help="Read the 
 
 def _candidates(login: str) -> Iterator[dict[str, Any]]:
     for field in ("username", "email"):
-        yield from orjson.loads(pages.page(validated(ListQuery, {field: login})).body)
+        yield from orjson.loads(resources().user_pages.page(validated(ListQuery, {field: login})).body)
     with suppress(NotFound):
         yield orjson.loads(commands.fetch(user_id_of(login)).body)

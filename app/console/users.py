@@ -13,10 +13,11 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.rendering import is_fragment, page, pages_of, sentence_of
 from app.errors import N_, Fault, Invalid, Malformed
+from app.extensions import resources
 from app.http.auth import caller
 from app.http.parsing import query_pairs, read_pairs, user_id_of, validated
 from app.schemas import ListQuery
-from app.search import pages
+from app.search.pages import Page
 from app.types import Role, Timestamp
 from app.users import bulk
 from app.users.bulk import Action, Chosen
@@ -72,17 +73,18 @@ class Asked:
 @blueprint.get("/people")
 def index() -> WerkzeugResponse:
     """A page of the list."""
-    asked, found, total = Asked(()), pages.Page(b"[]", None, None), (0, True)
+    user_pages = resources().user_pages
+    asked, found, total = Asked(()), Page(b"[]", None, None), (0, True)
     fault = None
     try:
         asked = Asked.of(request.query_string)
         if _KEPT in request.args and not is_fragment():
             return redirect(asked.address())
         query = asked.query()
-        found = pages.page(query)
+        found = user_pages.page(query)
         people = orjson.loads(found.body)
         is_all = query.cursor is None and found.next_cursor is None
-        total = (len(people), True) if is_all else pages.about(query)
+        total = (len(people), True) if is_all else user_pages.count_or_estimate(query)
     except (Invalid, Malformed) as error:
         people, fault = [], sentence_of(error)
     response = page(
@@ -126,7 +128,7 @@ def change_many() -> WerkzeugResponse:
 def _confirm(action: Action, role: Role | None, asked: Asked) -> Response:
     """Ask whether to go on, with the number of users."""
     ids = () if "all" in request.form else _picked()
-    count, is_exact = (len(ids), True) if ids else pages.count_up_to(asked.query(), bulk.MOST)
+    count, is_exact = (len(ids), True) if ids else resources().user_pages.count_up_to(asked.query(), bulk.MOST)
     shown = {"count": count, "is_exact": is_exact, "most": bulk.MOST}
     return page("confirm.html", action=action, role=role, asked=asked, ids=ids, **shown)
 

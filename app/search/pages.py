@@ -20,14 +20,15 @@ from typing import NamedTuple
 
 import orjson
 
+from app.cache.redis_answers import Answers
 from app.db.connection import statement_of
-from app.extensions import answers, asked, reading
+from app.db.database import Database
 from app.models import user_json
 from app.schemas import ListQuery
 from app.search import cursors
 from app.search.answer_keys import count_key, is_short, page_key
 from app.search.cursors import Position
-from app.search.planner_stats import statistics
+from app.search.planner_stats import PlannerStats
 from app.search.query_builder import Selection
 
 FEW = 2_000
@@ -72,73 +73,217 @@ class _Row(NamedTuple):
     rest: Sequence[bytes]
 
 
-def page(query: ListQuery) -> Page:
-    """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
-    selection = Selection(query)
-    if _is_cheap(selection) or not is_short(query):
-        return _found(selection)
-    return _unpacked(answers().get_or_compute(page_key(query), lambda: _packed(selection)))
+class UserPages:
+    """Lists of users, as pages of JSON, and their counts."""
 
+    def __init__(self, database: Database, answers: Answers, planner_stats: PlannerStats) -> None:
+        self._database, self._answers, self._planner_stats = database, answers, planner_stats
 
-def count(query: ListQuery, *, exact: bool) -> int:
-    """How many users the whole list has: counted, or as PostgreSQL's statistics guess. Raises: Unavailable"""
-    selection = Selection(query)
-    if not exact:
-        return _estimate(selection, selection.conditions)
-    if not is_short(query):
-        return int(_counted(selection))
-    return int(answers().get_or_compute(count_key(query), lambda: _counted(selection)))
+    def page(self, query: ListQuery) -> Page:
+        """The page that `query` asks for. Raises: Malformed (the cursor), Unavailable"""
+        selection = Selection(query)
+        if self._is_cheap(selection) or not is_short(query):
+            return self._found(selection)
+        return _unpacked(self._answers.get_or_compute(page_key(query), lambda: self._packed(selection)))
 
+    def count(self, query: ListQuery) -> int:
+        """The number of users in the whole list, counted. Raises: Unavailable"""
+        selection = Selection(query)
+        if not is_short(query):
+            return int(self._counted(selection))
+        return int(self._answers.get_or_compute(count_key(query), lambda: self._counted(selection)))
 
-def about(query: ListQuery, most: int | None = None) -> tuple[int, bool]:
-    """How many users the whole list has, and whether that is exact: above `most` (SOME) it is an estimate.
+    def estimate(self, query: ListQuery) -> int:
+        """The number of users that the planner of PostgreSQL expects in the whole list. Raises: Unavailable"""
+        selection = Selection(query)
+        return self._estimate(selection, selection.conditions)
 
-    Nothing is counted when the estimate is above it already. Raises: Unavailable
-    """
-    bound = SOME if most is None else most
-    guessed = count(query, exact=False)
-    return (guessed, False) if guessed > bound else count_up_to(query, bound)
+    def count_or_estimate(self, query: ListQuery, limit: int | None = None) -> tuple[int, bool]:
+        """The number of users in the whole list, and whether it is exact.
 
+        Nothing is counted if the estimate is above `limit` (None: SOME). Raises: Unavailable
+        """
+        limit = SOME if limit is None else limit
+        estimate = self.estimate(query)
+        return (estimate, False) if estimate > limit else self.count_up_to(query, limit)
 
-def count_up_to(query: ListQuery, most: int) -> tuple[int, bool]:
-    """The same, but counted whatever the estimate is: exact up to `most`. No more than one above it is counted.
+    def count_up_to(self, query: ListQuery, limit: int) -> tuple[int, bool]:
+        """The number of users in the whole list, and whether it is exact: it is up to `limit`.
 
-    Raises: Unavailable
-    """
-    selection, key = Selection(query), f"{count_key(query)}:{most}"
-    if is_short(query):
-        counted = int(answers().get_or_compute(key, lambda: _counted(selection, most)))
-    else:
-        counted = int(_counted(selection, most))
-    return (counted, True) if counted <= most else (max(count(query, exact=False), counted), False)
+        At most one user more than `limit` is counted. Raises: Unavailable
+        """
+        selection, key = Selection(query), f"{count_key(query)}:{limit}"
+        if is_short(query):
+            counted = int(self._answers.get_or_compute(key, lambda: self._counted(selection, limit)))
+        else:
+            counted = int(self._counted(selection, limit))
+        return (counted, True) if counted <= limit else (max(self.estimate(query), counted), False)
 
+    def _is_cheap(self, selection: Selection) -> bool:
+        """Whether PostgreSQL gives a page as soon as Redis: in an order, or of what hardly anybody is known to have."""
+        if not selection.filtered or selection.exact:
+            return True
+        known = self._planner_stats.snapshot()
+        return bool(known.total and selection.terms) and all(known.rows(term) <= CHEAP for term in selection.terms)
 
-def _is_cheap(selection: Selection) -> bool:
-    """Whether PostgreSQL gives a page as soon as Redis: in an order, or of what hardly anybody is known to have."""
-    if not selection.filtered or selection.exact:
-        return True
-    known = statistics()
-    return bool(known.total and selection.terms) and all(known.rows(term) <= CHEAP for term in selection.terms)
+    def _packed(self, selection: Selection) -> bytes:
+        found = self._found(selection)
+        return b"".join((orjson.dumps([found.next_cursor, found.previous_cursor]), b"\n", found.body))
+
+    def _found(self, selection: Selection) -> Page:
+        rows, stopped_at = self._find(selection)
+        more = len(rows) > selection.limit
+        rows = rows[: selection.limit]
+        if selection.backwards:
+            rows.reverse()
+        ahead, behind = _around(selection, rows, more=more, stopped_at=stopped_at)
+        return Page(b"".join((b"[", b",".join(row.body for row in rows), b"]")), ahead, behind)
+
+    def _find(self, selection: Selection) -> tuple[list[_Row], Position | None]:
+        """Up to limit + 1 rows, and where the search stopped if it stopped before the end."""
+        if not selection.filtered:
+            return self._in_order(selection), None
+        conditions, expected = self._lookup(selection)
+        budget = WALK[selection.sort]
+        if FEW < expected <= SOME and self._fills_a_page(selection, expected, budget):
+            # What statistics can't say: whether rows that fit lie near the cursor, or all elsewhere in this order.
+            rows, stopped_at = self._walk(selection, budget // PROBE)
+            if stopped_at is None:
+                return rows, None
+            if len(rows) * PROBE >= selection.limit:
+                return self._walk(selection, budget)
+        if expected <= SOME and (sorted_rows := self._by_conditions(selection, conditions)) is not None:
+            return sorted_rows, None
+        return self._walk(selection, budget)
+
+    def _fills_a_page(self, selection: Selection, expected: float, budget: int) -> bool:
+        """Whether a walk should meet enough of the `expected` rows, were they spread evenly."""
+        return expected * budget >= selection.limit * self._planner_stats.snapshot().partition_rows(
+            deleted=selection.trashed
+        )
+
+    def _lookup(self, selection: Selection) -> tuple[list[str], float]:
+        """The conditions in the form that is cheapest to look up, and how many rows that should give.
+
+        Long lists are not read to be intersected: what they say is compared in the rows that
+        the short ones give. When there is no short one, looking up is no way (all rows).
+        """
+        if selection.exact:
+            return selection.conditions, 1
+        known = self._planner_stats.snapshot()
+        half = known.partition_rows(deleted=selection.trashed)
+        lists = {term: known.rows(term) for term in selection.terms}
+        short = [term for term, rows in lists.items() if rows <= (MERGED if term.is_prefix else LISTED)]
+        sought = [term for term in lists if term in short or not term.is_prefix] if short else []
+        share = math.prod(lists[term] / max(known.total, 1) for term in sought)
+        dated = known.created_share(selection.created_after, selection.created_before)
+        in_range = bool(selection.range) and dated * half <= LISTED
+        share *= dated if in_range else 1
+        expected = share * half if sought or in_range else math.inf
+        return selection.looked_up(sought, in_range=in_range, mostly_fit=half > known.total * MOSTLY), expected
+
+    def _in_order(self, selection: Selection) -> list[_Row]:
+        """The next rows in the order of the sort, whose index serves all that is asked."""
+        conditions = [*selection.served, *selection.after_cursor(selection.key)]
+        rows = (
+            f"SELECT {_columns(selection, selection.key)} FROM users AS u"
+            f" WHERE {selection.where(conditions)} {selection.order(selection.key)}"
+        )
+        return self._rows(selection.first(rows), selection, prepared=True)
+
+    def _by_conditions(self, selection: Selection, conditions: list[str]) -> list[_Row] | None:
+        """The first of all rows that fit `conditions`, sorted here; None when more than MOST fit.
+
+        The LIMIT is hidden in a subquery: a planner that saw it would hope to meet so many
+        rows early on a walk through some other index.
+        """
+        # No partial index is to look as if it led there as well.
+        where = selection.where(conditions, hidden=selection.led_by_words)
+        beyond = " AND ".join(["true", *selection.after_cursor("key")])
+        page = selection.first(f"SELECT id, key FROM hits WHERE {beyond} {selection.order('key')}")
+        rows = self._rows(
+            f"WITH hits AS MATERIALIZED (SELECT id, {selection.key} AS key FROM users"
+            f" WHERE {where} LIMIT (SELECT {MOST + 1})),"
+            f" page AS ({page})"
+            f" SELECT {_columns(selection, 'page.key')}, total.hits"
+            f" FROM (SELECT count(*) AS hits FROM hits) AS total"
+            f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true {selection.order('page.key', 'u.id')}",
+            selection,
+            # To a key of the living one way alone leads as well.
+            prepared=not (selection.range or selection.trashed),
+        )
+        if int(rows[0].rest[0]) > MOST:
+            return None
+        return [row for row in rows if row.id]
+
+    def _walk(self, selection: Selection, budget: int) -> tuple[list[_Row], Position | None]:
+        """The rows that fit among the next `budget` in the order of the sort, and where it stopped before the end.
+
+        One statement, so that nothing slips in between. Rows are read only as far as the page needs them. Where a walk
+        stopped without filling it is asked of the index alone, which is cheaper than to keep what was walked.
+        """
+        where = selection.where([*selection.served, *selection.after_cursor(selection.key)])
+        order = selection.order(selection.key)
+        walked = (
+            f"SELECT id, {selection.key} AS key, {' AND '.join(selection.conditions)} AS fits"
+            f" FROM users WHERE {where} {order} LIMIT {budget}"
+        )
+        rows = self._rows(
+            f"WITH page AS MATERIALIZED ({selection.first(f'SELECT id, key FROM ({walked}) AS walked WHERE fits')}),"
+            f" stop AS (SELECT id, {selection.key} AS key FROM users"
+            f" WHERE {where} AND (SELECT count(*) FROM page) < %(limit)s {order} OFFSET {budget - 1} LIMIT 1)"
+            f" SELECT {_columns(selection, 'page.key')}, stop.id, {_shown(selection, 'stop.key')}"
+            f" FROM stop FULL JOIN (page JOIN users AS u ON u.id = page.id) ON false"
+            f" {selection.order('page.key', 'u.id')}",
+            selection,
+            # Only the index of the order leads through it, whatever is asked.
+            prepared=True,
+        )
+        stops = [
+            Position(row.rest[1].decode(), row.rest[0].decode(), selection.backwards) for row in rows if not row.id
+        ]
+        return [row for row in rows if row.id], stops[0] if stops else None
+
+    def _estimate(self, selection: Selection, conditions: list[str]) -> int:
+        """How many rows PostgreSQL expects to fit `conditions`, from its statistics."""
+        statement = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM users WHERE {selection.where(conditions)}"
+        with self._database.connection() as connection:
+            plan = connection.exec_driver_sql(statement, selection.parameters).scalar_one()
+        return int(plan[0]["Plan"]["Plan Rows"])
+
+    def _counted(self, selection: Selection, most: int | None = None) -> bytes:
+        """How many rows fit, as text. `most`: it is enough to know that there is one more than so many.
+
+        That limit is hidden in a subquery, as in `_by_conditions`.
+        """
+        hidden = bool(selection.terms) and selection.led_by_words
+        rows = f"SELECT FROM users WHERE {selection.where(selection.conditions, hidden=hidden)}"
+        limit = "" if most is None else f" LIMIT (SELECT {most + 1})"
+        with self._database.connection() as connection:
+            statement = f"SELECT count(*) FROM ({rows}{limit}) AS found"
+            return str(connection.exec_driver_sql(statement, selection.parameters).scalar_one()).encode()
+
+    def _rows(self, sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
+        """What a statement gives. `prepared`: it is planned for any values, not for these."""
+        statement, names = statement_of(sql, prepared=prepared)
+        found = self._database.execute_prepared(
+            statement, *[selection.parameters[name] for name in names], timeout_s=LONGEST_S
+        )
+        columns = range(3, found.nfields)
+        return [
+            _Row(
+                found.get_value(row, 0) or b"",
+                found.get_value(row, 1) or b"",
+                found.get_value(row, 2) or b"",
+                [found.get_value(row, column) or b"" for column in columns] if columns else (),
+            )
+            for row in range(found.ntuples)
+        ]
 
 
 def _unpacked(kept: bytes) -> Page:
     head, _, body = kept.partition(b"\n")
     return Page(body, *orjson.loads(head))
-
-
-def _packed(selection: Selection) -> bytes:
-    found = _found(selection)
-    return b"".join((orjson.dumps([found.next_cursor, found.previous_cursor]), b"\n", found.body))
-
-
-def _found(selection: Selection) -> Page:
-    rows, stopped_at = _find(selection)
-    more = len(rows) > selection.limit
-    rows = rows[: selection.limit]
-    if selection.backwards:
-        rows.reverse()
-    ahead, behind = _around(selection, rows, more=more, stopped_at=stopped_at)
-    return Page(b"".join((b"[", b",".join(row.body for row in rows), b"]")), ahead, behind)
 
 
 def _around(
@@ -161,113 +306,6 @@ def _around(
     )
 
 
-def _find(selection: Selection) -> tuple[list[_Row], Position | None]:
-    """Up to limit + 1 rows, and where the search stopped if it stopped before the end."""
-    if not selection.filtered:
-        return _in_order(selection), None
-    conditions, expected = _lookup(selection)
-    budget = WALK[selection.sort]
-    if FEW < expected <= SOME and _fills_a_page(selection, expected, budget):
-        # What statistics can't say: whether rows that fit lie near the cursor, or all elsewhere in this order.
-        rows, stopped_at = _walk(selection, budget // PROBE)
-        if stopped_at is None:
-            return rows, None
-        if len(rows) * PROBE >= selection.limit:
-            return _walk(selection, budget)
-    if expected <= SOME and (sorted_rows := _by_conditions(selection, conditions)) is not None:
-        return sorted_rows, None
-    return _walk(selection, budget)
-
-
-def _fills_a_page(selection: Selection, expected: float, budget: int) -> bool:
-    """Whether a walk should meet enough of the `expected` rows, were they spread evenly."""
-    return expected * budget >= selection.limit * statistics().half(trashed=selection.trashed)
-
-
-def _lookup(selection: Selection) -> tuple[list[str], float]:
-    """The conditions in the form that is cheapest to look up, and how many rows that should give.
-
-    Long lists are not read to be intersected: what they say is compared in the rows that
-    the short ones give. When there is no short one, looking up is no way (all rows).
-    """
-    if selection.exact:
-        return selection.conditions, 1
-    known = statistics()
-    half = known.half(trashed=selection.trashed)
-    lists = {term: known.rows(term) for term in selection.terms}
-    short = [term for term, rows in lists.items() if rows <= (MERGED if term.is_prefix else LISTED)]
-    sought = [term for term in lists if term in short or not term.is_prefix] if short else []
-    share = math.prod(lists[term] / max(known.total, 1) for term in sought)
-    dated = known.created(selection.created_after, selection.created_before)
-    in_range = bool(selection.range) and dated * half <= LISTED
-    share *= dated if in_range else 1
-    expected = share * half if sought or in_range else math.inf
-    return selection.looked_up(sought, in_range=in_range, mostly_fit=half > known.total * MOSTLY), expected
-
-
-def _in_order(selection: Selection) -> list[_Row]:
-    """The next rows in the order of the sort, whose index serves all that is asked."""
-    conditions = [*selection.served, *selection.after_cursor(selection.key)]
-    rows = (
-        f"SELECT {_columns(selection, selection.key)} FROM users AS u"
-        f" WHERE {selection.where(conditions)} {selection.order(selection.key)}"
-    )
-    return _rows(selection.first(rows), selection, prepared=True)
-
-
-def _by_conditions(selection: Selection, conditions: list[str]) -> list[_Row] | None:
-    """The first of all rows that fit `conditions`, sorted here; None when more than MOST fit.
-
-    The LIMIT is hidden in a subquery: a planner that saw it would hope to meet so many
-    rows early on a walk through some other index.
-    """
-    # No partial index is to look as if it led there as well.
-    where = selection.where(conditions, hidden=selection.led_by_words)
-    beyond = " AND ".join(["true", *selection.after_cursor("key")])
-    page = selection.first(f"SELECT id, key FROM hits WHERE {beyond} {selection.order('key')}")
-    rows = _rows(
-        f"WITH hits AS MATERIALIZED (SELECT id, {selection.key} AS key FROM users"
-        f" WHERE {where} LIMIT (SELECT {MOST + 1})),"
-        f" page AS ({page})"
-        f" SELECT {_columns(selection, 'page.key')}, total.hits"
-        f" FROM (SELECT count(*) AS hits FROM hits) AS total"
-        f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true {selection.order('page.key', 'u.id')}",
-        selection,
-        # To a key of the living one way alone leads as well.
-        prepared=not (selection.range or selection.trashed),
-    )
-    if int(rows[0].rest[0]) > MOST:
-        return None
-    return [row for row in rows if row.id]
-
-
-def _walk(selection: Selection, budget: int) -> tuple[list[_Row], Position | None]:
-    """The rows that fit among the next `budget` in the order of the sort, and where it stopped before the end.
-
-    One statement, so that nothing slips in between. Rows are read only as far as the page needs them. Where a walk
-    stopped without filling it is asked of the index alone, which is cheaper than to keep what was walked.
-    """
-    where = selection.where([*selection.served, *selection.after_cursor(selection.key)])
-    order = selection.order(selection.key)
-    walked = (
-        f"SELECT id, {selection.key} AS key, {' AND '.join(selection.conditions)} AS fits"
-        f" FROM users WHERE {where} {order} LIMIT {budget}"
-    )
-    rows = _rows(
-        f"WITH page AS MATERIALIZED ({selection.first(f'SELECT id, key FROM ({walked}) AS walked WHERE fits')}),"
-        f" stop AS (SELECT id, {selection.key} AS key FROM users"
-        f" WHERE {where} AND (SELECT count(*) FROM page) < %(limit)s {order} OFFSET {budget - 1} LIMIT 1)"
-        f" SELECT {_columns(selection, 'page.key')}, stop.id, {_shown(selection, 'stop.key')}"
-        f" FROM stop FULL JOIN (page JOIN users AS u ON u.id = page.id) ON false"
-        f" {selection.order('page.key', 'u.id')}",
-        selection,
-        # Only the index of the order leads through it, whatever is asked.
-        prepared=True,
-    )
-    stops = [Position(row.rest[1].decode(), row.rest[0].decode(), selection.backwards) for row in rows if not row.id]
-    return [row for row in rows if row.id], stops[0] if stops else None
-
-
 def _columns(selection: Selection, key: str) -> str:
     """What _Row begins with, as SQL."""
     return f"u.id, {user_json(trashed=selection.trashed)}, {_shown(selection, key)}"
@@ -278,40 +316,3 @@ def _shown(selection: Selection, key: str) -> str:
     if selection.sort in ("created_at", "updated_at"):
         return f"to_char({key}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')"
     return key
-
-
-def _estimate(selection: Selection, conditions: list[str]) -> int:
-    """How many rows PostgreSQL expects to fit `conditions`, from its statistics."""
-    statement = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM users WHERE {selection.where(conditions)}"
-    with reading() as connection:
-        plan = connection.exec_driver_sql(statement, selection.parameters).scalar_one()
-    return int(plan[0]["Plan"]["Plan Rows"])
-
-
-def _counted(selection: Selection, most: int | None = None) -> bytes:
-    """How many rows fit, as text. `most`: it is enough to know that there is one more than so many.
-
-    That limit is hidden in a subquery, as in `_by_conditions`.
-    """
-    hidden = bool(selection.terms) and selection.led_by_words
-    rows = f"SELECT FROM users WHERE {selection.where(selection.conditions, hidden=hidden)}"
-    limit = "" if most is None else f" LIMIT (SELECT {most + 1})"
-    with reading() as connection:
-        statement = f"SELECT count(*) FROM ({rows}{limit}) AS found"
-        return str(connection.exec_driver_sql(statement, selection.parameters).scalar_one()).encode()
-
-
-def _rows(sql: str, selection: Selection, *, prepared: bool = False) -> list[_Row]:
-    """What a statement gives. `prepared`: it is planned for any values, not for these."""
-    statement, names = statement_of(sql, prepared=prepared)
-    found = asked(statement, *[selection.parameters[name] for name in names], longest_s=LONGEST_S)
-    columns = range(3, found.nfields)
-    return [
-        _Row(
-            found.get_value(row, 0) or b"",
-            found.get_value(row, 1) or b"",
-            found.get_value(row, 2) or b"",
-            [found.get_value(row, column) or b"" for column in columns] if columns else (),
-        )
-        for row in range(found.ntuples)
-    ]

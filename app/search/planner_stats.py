@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.extensions import Resources, reading, resources
+from app.db.database import Database
 from app.search import text as search_text
 from app.search.text import Term
 
-_GOOD_FOR_S = 60.0
+SNAPSHOT_TTL_S = 60.0
 # The last frequencies of the array are of no element: least, greatest, and that of NULL.
 _READ = text(
     "SELECT greatest(c.reltuples, 0) AS total, s.most_common_elems::text::text[] AS lexemes,"
@@ -59,12 +59,12 @@ class Statistics:
             share += self.shares[place]
         return self.total * min(1.0, share) if share else min(self.total * self.rest, _UNCOMMON)
 
-    def half(self, *, trashed: bool) -> float:
-        """How many users lie in the trash, or live."""
+    def partition_rows(self, *, deleted: bool) -> float:
+        """The number of deleted users, or of active ones."""
         in_trash = self.rows(Term(search_text.TRASH_MARK))
-        return in_trash if trashed else self.total - in_trash
+        return in_trash if deleted else self.total - in_trash
 
-    def created(self, after: datetime | None, before: datetime | None) -> float:
+    def created_share(self, after: datetime | None, before: datetime | None) -> float:
         """The share of users that were created between two moments (None: at any time). 1 when nothing is known."""
         if not self.moments and not self.common_moments:
             return 1.0
@@ -85,37 +85,32 @@ class Statistics:
         return (step + (moment - begin) / (end - begin)) / steps
 
 
-class StatisticsReader:
-    """Holds the last snapshot, and reads the next one when it is older than a minute."""
+class PlannerStats:
+    """Reads the statistics of the planner, and keeps one snapshot for `ttl_s`."""
 
-    def __init__(self, _: Resources) -> None:
-        # Set as one, so that no thread sees a snapshot with the age of another.
+    def __init__(self, database: Database, ttl_s: float = SNAPSHOT_TTL_S) -> None:
+        self._database, self._ttl_s = database, ttl_s
+        # One tuple, so that no thread reads a snapshot together with the time of another one.
         self._last: tuple[Statistics, float] | None = None
 
     def snapshot(self) -> Statistics:
-        """The statistics, a minute old at most. Raises: Unavailable"""
+        """The statistics, at most `ttl_s` old. Raises: Unavailable"""
         last = self._last
-        if last is None or time.monotonic() - last[1] >= _GOOD_FOR_S:
-            last = self._last = (_read(), time.monotonic())
+        if last is None or time.monotonic() - last[1] >= self._ttl_s:
+            last = self._last = (self._read(), time.monotonic())
         return last[0]
 
-
-def statistics() -> Statistics:
-    """The statistics of the current application, a minute old at most. Raises: Unavailable"""
-    return resources().part(StatisticsReader).snapshot()
-
-
-def _read() -> Statistics:
-    with reading() as connection:
-        row: Any = connection.execute(_READ).one()
-    known = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
-    shares = tuple(share for _, share in known)
-    return Statistics(
-        total=int(row.total),
-        lexemes=tuple(lexeme for lexeme, _ in known),
-        shares=shares,
-        # A lexeme that is not among them is rarer than all of them.
-        rest=min(shares, default=2 * _DEFAULT_SHARE) / 2,
-        moments=tuple(row.moments or ()),
-        common_moments=dict(zip(row.common_moments or (), row.moment_shares or (), strict=False)),
-    )
+    def _read(self) -> Statistics:
+        with self._database.connection() as connection:
+            row: Any = connection.execute(_READ).one()
+        known = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
+        shares = tuple(share for _, share in known)
+        return Statistics(
+            total=int(row.total),
+            lexemes=tuple(lexeme for lexeme, _ in known),
+            shares=shares,
+            # A lexeme that is not among the most common ones is rarer than all of them.
+            rest=min(shares, default=2 * _DEFAULT_SHARE) / 2,
+            moments=tuple(row.moments or ()),
+            common_moments=dict(zip(row.common_moments or (), row.moment_shares or (), strict=False)),
+        )

@@ -9,12 +9,10 @@ from sqlalchemy import Date, cast, func, select, text
 
 from app.auth import sessions
 from app.errors import Unavailable
-from app.extensions import answers, writing
+from app.extensions import answers, resources, writing
 from app.models import users
 from app.schemas import ListQuery
-from app.search import pages
 from app.search.answer_keys import SIGN_UPS_KEY
-from app.search.planner_stats import statistics
 
 DAYS = 30
 COUNTED = 5_000
@@ -45,9 +43,12 @@ class Overview:
 
 def overview() -> Overview:
     """The figures, from the cache, counted or estimated. Raises: Unavailable"""
-    everybody, trashed = (Figure(*pages.about(ListQuery(deleted=deleted), COUNTED)) for deleted in (False, True))
+    pages = resources().user_pages
+    everybody, trashed = (
+        Figure(*pages.count_or_estimate(ListQuery(deleted=deleted), COUNTED)) for deleted in (False, True)
+    )
     most = COUNTED if everybody.is_exact else SCATTERED
-    inactive = Figure(*pages.about(ListQuery(active=False), most))
+    inactive = Figure(*pages.count_or_estimate(ListQuery(active=False), most))
     try:
         signed_in = Figure(sessions.how_many())
     except Unavailable:
@@ -63,16 +64,16 @@ def _sign_ups(everybody: Figure) -> bytes:
     """Whether they are exact, and how many users were made on each day, by its date, as JSON."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     first = midnight - (DAYS - 1) * _DAY
-    known = statistics()
-    living = known.half(trashed=False)
-    if everybody.is_exact or known.created(first, None) * living <= COUNTED:
+    known = resources().planner_stats.snapshot()
+    living = known.partition_rows(deleted=False)
+    if everybody.is_exact or known.created_share(first, None) * living <= COUNTED:
         counted = _counted_per_day(first)
         is_exact = sum(counted.values()) <= COUNTED
         if is_exact or not known.total:
             # Before the first ANALYZE of a table nothing is known but what was counted.
             return orjson.dumps([is_exact, counted])
     days = [first + ahead * _DAY for ahead in range(DAYS)]
-    guessed = {day.date().isoformat(): round(known.created(day, day + _DAY) * living) for day in days}
+    guessed = {day.date().isoformat(): round(known.created_share(day, day + _DAY) * living) for day in days}
     return orjson.dumps([False, guessed])
 
 

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.ops.service_state import Phase
-from app.search import pages
+from app.search.pages import UserPages
 from tests.support.api_client import ApiClient
 from tests.support.console_client import OWN, send
 from tests.support.secured_app import SecuredApp
@@ -121,7 +121,7 @@ def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, m
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(pages, "page", fail)
+    monkeypatch.setattr(UserPages, "page", fail)
     for path in ("/people", "/users"):
         answer = admin.get(path, headers=BROWSER)
         require_page(answer, 500, answer.headers["X-Request-ID"])

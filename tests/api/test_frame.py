@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.search import pages
+from app.search.pages import UserPages
 from tests.support.api_client import ApiClient
 from tests.support.console_client import OWN, make, send
 
@@ -141,7 +141,7 @@ def test_what_is_wrong_with_a_list_takes_its_place(sign_in: Callable[[str], Flas
 def test_what_nobody_foresaw_is_a_page_with_the_number_of_the_request(
     admin: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "page", lambda _: 1 / 0)
+    monkeypatch.setattr(UserPages, "page", lambda *_: 1 / 0)
     answer = admin.get("/people", headers={"X-Request-ID": "find-me"})
     assert answer.status_code == 500
     assert "find-me" in answer.text

@@ -17,7 +17,6 @@ from app.db.connection import DeadlineConnection, Statement
 from app.models import SORT_KEYS
 from app.search import cursors, pages
 from app.search.cursors import Position
-from app.search.planner_stats import statistics
 from app.search.text import Term
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
@@ -213,17 +212,16 @@ def test_how_many_were_created_in_a_time_is_known_without_counting(
         " AND created_at < coalesce(%s, 'infinity'::timestamptz)",
         [after, before],
     ).fetchone()
-    with big.app_context():
-        assert statistics().created(after, before) * COUNT == pytest.approx(counted, abs=COUNT / 100)
+    known = big.extensions["fullstack"].planner_stats.snapshot()
+    assert known.created_share(after, before) * COUNT == pytest.approx(counted, abs=COUNT / 100)
 
 
 def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_any_size(
     big: Flask,
 ) -> None:
-    with big.app_context():
-        known = replace(statistics(), total=1_000 * COUNT)
-        assert known.rows(Term("zzzz", is_prefix=True)) <= pages.FEW
-        assert known.rows(Term("maria")) > pages.SOME
+    known = replace(big.extensions["fullstack"].planner_stats.snapshot(), total=1_000 * COUNT)
+    assert known.rows(Term("zzzz", is_prefix=True)) <= pages.FEW
+    assert known.rows(Term("maria")) > pages.SOME
 
 
 def test_no_list_request_scans_the_table(spy: Spy) -> None:

@@ -11,9 +11,8 @@ import pytest
 from flask import Flask
 from hypothesis import example, given
 
-from app.extensions import asked
+from app.extensions import asked, resources
 from app.schemas import ListQuery
-from app.search import pages
 from app.users.sql import USERS
 from tests.support.api_client import ApiClient
 from tests.support.rows import plainly, put
@@ -67,7 +66,7 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
 def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
     plain = plainly(user_id)
-    assert pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
+    assert resources().user_pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
     found = asked(USERS, [str(user_id)])
     if trashed:
         assert found.ntuples == 0

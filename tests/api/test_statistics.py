@@ -7,19 +7,15 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.search import planner_stats as planner
-from app.search.planner_stats import statistics
+from app.search.planner_stats import PlannerStats
 from app.search.text import Term
 
 _COMMON = Term("zebedee")
 
 
 @pytest.fixture
-def filled(
-    empty: Callable[[], None], database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[int], None]:
-    """Give the table so many users of one name, and let PostgreSQL count them; every look is a new one."""
-    monkeypatch.setattr(planner, "_GOOD_FOR_S", 0)
+def filled(empty: Callable[[], None], database: psycopg.Connection[Any]) -> Callable[[int], None]:
+    """Give the table so many users of one name, and let PostgreSQL count them."""
 
     def fill(count: int) -> None:
         empty()
@@ -39,10 +35,11 @@ def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
 ) -> None:
     """Fault 16: the statistics were replaced in place, so a thread could find the lexemes of one and the shares of
     another."""
-    with app.app_context():
-        filled(200)
-        held = statistics()
-        assert (held.total, round(held.rows(_COMMON))) == (200, 200)
-        filled(20)
-        assert (statistics().total, round(statistics().rows(_COMMON))) == (20, 20)
-        assert (held.total, round(held.rows(_COMMON))) == (200, 200)
+    planner_stats = PlannerStats(app.extensions["fullstack"].database, ttl_s=0)
+    filled(200)
+    held = planner_stats.snapshot()
+    assert (held.total, round(held.rows(_COMMON))) == (200, 200)
+    filled(20)
+    current = planner_stats.snapshot()
+    assert (current.total, round(current.rows(_COMMON))) == (20, 20)
+    assert (held.total, round(held.rows(_COMMON))) == (200, 200)

@@ -12,7 +12,10 @@ import pytest
 import redis
 from flask import Flask, request_started
 
-from app.search import pages, planner_stats
+from app.db.database import Database
+from app.search import pages
+from app.search.pages import UserPages
+from app.search.planner_stats import PlannerStats, Statistics
 from app.users import reads
 from embedded import Stack
 from tests.support.cache_readers import never
@@ -76,9 +79,11 @@ def test_what_is_kept_needs_no_database(
         # It gets to know the token.
         assert elsewhere.get("/me").status_code == 200
         heard(other)
+        # The planner statistics are read once a minute.
+        other.extensions["fullstack"].planner_stats.snapshot()
         monkeypatch.setattr(reads, "find", lambda _: never())
-        monkeypatch.setattr(pages, "asked", lambda *_, **__: never())
-        monkeypatch.setattr(pages, "reading", never)
+        monkeypatch.setattr(Database, "execute_prepared", lambda *_, **__: never())
+        monkeypatch.setattr(Database, "connection", lambda *_: never())
         assert [api.get(path).data for path in paths] == first
         assert elsewhere.get(paths[-1]).data == first[-1]
 
@@ -93,8 +98,8 @@ def test_what_is_cheap_is_not_asked_of_redis(
     monkeypatch.setattr(pages, "CHEAP", 1_000)
     user = api.make(name="Zebedee")
     database.execute("ANALYZE users")
-    reader = planner_stats.StatisticsReader(app_with_caches.extensions["fullstack"])
-    monkeypatch.setattr(pages, "statistics", reader.snapshot)
+    known = PlannerStats(app_with_caches.extensions["fullstack"].database).snapshot()
+    monkeypatch.setattr(PlannerStats, "snapshot", lambda _: known)
     heard(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys(PAGES)
@@ -110,7 +115,7 @@ def test_what_nobody_has_counted_is_expensive(
 ) -> None:
     """As in a table that was filled a moment ago."""
     monkeypatch.setattr(pages, "CHEAP", 1_000)
-    monkeypatch.setattr(pages, "statistics", planner_stats.Statistics)
+    monkeypatch.setattr(PlannerStats, "snapshot", lambda _: Statistics())
     api.make(name="Zebedee")
     heard(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
@@ -159,7 +164,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
 
     with monkeypatch.context() as patches, ThreadPoolExecutor(len(targets), thread_name_prefix="slow") as pool:
         patches.setattr(reads, "find", pausing(reads.find))
-        patches.setattr(pages, "page", pausing(pages.page))
+        patches.setattr(UserPages, "page", pausing(UserPages.page))
         slow = [pool.submit(api.get, target) for target in targets]
         selected.wait(5)
         api.patch(path, {"name": "new"})
