@@ -118,7 +118,7 @@ def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
     maker = makers[locale]
     while True:
         name = maker.name() if locale in _OWN_SCRIPT else f"{maker.first_name()} {maker.last_name()}"
-        plain = ".".join(search_text.split(name))
+        plain = ".".join(search_text.tokenize(name))
         username = f"{plain if plain.isascii() else maker.user_name()}{chance.randrange(10_000)}"
         draft = UserDraft(
             username=username,

@@ -1,29 +1,28 @@
-"""The names under which answers are kept in Redis."""
+"""Keys of cached answers about lists of users in Redis."""
 
 import hashlib
 from urllib.parse import urlencode
 
 from app.schemas import ListQuery
-
-LONGEST_KEPT_QUERY = 1024
-"""Characters of a query string; answers to longer ones are not kept."""
+from app.search import bounds
 
 SIGN_UPS_KEY = "sign-ups-per-day"
-"""Whether the numbers are exact, and how many users were made on each of the last days."""
+"""The number of users created on each of the last days, and whether these numbers are exact."""
 
 
-def is_short(query: ListQuery) -> bool:
-    """Whether the query string of a list is short enough for its answer to be kept, about."""
-    return len(urlencode(query.model_dump(exclude_defaults=True) | query.attributes)) <= LONGEST_KEPT_QUERY
+def is_cacheable(query: ListQuery) -> bool:
+    """Whether the query string is short enough for its answer to be cached."""
+    parameters = query.model_dump(exclude_defaults=True) | query.attributes
+    return len(urlencode(parameters)) <= bounds.MAX_CACHEABLE_QUERY_CHARACTERS
 
 
 def page_key(query: ListQuery) -> str:
-    """One page of a list."""
+    """The key of one page of a list."""
     return f"page:{_digest(query.model_dump_json())}:{_digest(repr(sorted(query.attributes.items())))}"
 
 
 def count_key(query: ListQuery) -> str:
-    """How many users a list has, whatever its pages and order."""
+    """The key of the number of users in a list. It depends on the filters only."""
     filters = query.model_dump_json(exclude={"limit", "cursor", "sort"})
     return f"count:{_digest(filters)}:{_digest(repr(sorted(query.attributes.items())))}"
 

@@ -1,4 +1,4 @@
-"""Cursors: opaque, good for one kind of list only, and refused when a character is missing or changed."""
+"""Cursors of keyset pagination: opaque, valid for one kind of list, with a checksum."""
 
 import base64
 import binascii
@@ -13,15 +13,15 @@ import orjson
 
 from app.errors import N_, Malformed
 
-_CHECK_BYTES = 8
+_CHECKSUM_BYTES = 8
 _FLAGS = (False, True)
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """A place between two rows: the sort key and id of the row that it lies beside, and which way to read on.
+class Keyset:
+    """The sort key and id of a row, after which a page begins (before which, if `backwards`).
 
-    `inclusive` begins with that row: an empty page leads back to the row that it lies behind.
+    inclusive: the page begins with that row. The cursors of an empty page are inclusive.
     """
 
     key: str | int
@@ -30,30 +30,36 @@ class Position:
     inclusive: bool = False
 
 
-def encode(kind: str, position: Position) -> str:
-    """`position` as a cursor for lists of `kind`."""
-    payload = orjson.dumps([position.key, position.id, position.backwards, position.inclusive])
-    return _text(_check(kind, payload) + payload)
+def encode(kind: str, keyset: Keyset) -> str:
+    """`keyset` as a cursor for lists of `kind`."""
+    payload = orjson.dumps([keyset.key, keyset.id, keyset.backwards, keyset.inclusive])
+    return with_checksum(kind, payload)
 
 
-def decode(kind: str, cursor: str, read_key: Callable[[Any], object]) -> Position:
-    """The position that `cursor` stands for; `read_key` raises TypeError or ValueError for what can be no sort key.
+def with_checksum(kind: str, payload: bytes) -> str:
+    """The cursor that holds `payload`."""
+    return _base64(_checksum(kind, payload) + payload)
 
-    Raises: Malformed, when it was not made for lists of `kind`
+
+def decode(kind: str, cursor: str, read_key: Callable[[Any], object]) -> Keyset:
+    """The keyset in `cursor`.
+
+    read_key: raises TypeError or ValueError for a value that is no sort key.
+    Raises: Malformed, also for a cursor of another kind of list
     """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise Malformed(N_("The cursor is damaged."), "cursor") from None
-    check, payload = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
-    # Base64 has several spellings of the same bytes; ours is the only one that we ever gave.
-    if check != _check(kind, payload) or _text(raw) != cursor:
+    checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+    # Base64 has several spellings of the same bytes. Only the spelling of `encode` is accepted.
+    if checksum != _checksum(kind, payload) or _base64(raw) != cursor:
         raise Malformed(N_("The cursor is damaged, or of another list or sort."), "cursor")
-    return _position(payload, read_key)
+    return _parse(payload, read_key)
 
 
-def _position(payload: bytes, read_key: Callable[[Any], object]) -> Position:
-    """What was encoded. The check is no secret, so anything may be in there. Raises: Malformed"""
+def _parse(payload: bytes, read_key: Callable[[Any], object]) -> Keyset:
+    """The checksum is not secret, so `payload` may hold anything. Raises: Malformed"""
     try:
         key, row_id, *flags = orjson.loads(payload)
         read_key(key)
@@ -61,17 +67,17 @@ def _position(payload: bytes, read_key: Callable[[Any], object]) -> Position:
         backwards, inclusive = map(_FLAGS.index, flags)
     except (ValueError, TypeError, AttributeError, struct.error):
         raise Malformed(N_("The cursor is damaged."), "cursor") from None
-    return Position(key, known_id, bool(backwards), bool(inclusive))
+    return Keyset(key, known_id, bool(backwards), bool(inclusive))
 
 
-def _text(raw: bytes) -> str:
+def _base64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _check(kind: str, payload: bytes) -> bytes:
-    """Against damage and mix-ups. It is no secret: whoever can ask for a page may ask for any."""
-    return hashlib.blake2b(payload, digest_size=_CHECK_BYTES, person=b"fsa cursor", salt=_digest(kind)).digest()
+def _checksum(kind: str, payload: bytes) -> bytes:
+    """Detects damage and cursors of other lists. It is not secret: a client may ask for any page anyway."""
+    return hashlib.blake2b(payload, digest_size=_CHECKSUM_BYTES, person=b"fsa cursor", salt=_salt(kind)).digest()
 
 
-def _digest(kind: str) -> bytes:
+def _salt(kind: str) -> bytes:
     return hashlib.blake2b(kind.encode(), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""How many users fit, from the statistics that PostgreSQL keeps: one read a minute, no look at a table."""
+"""Estimates of row counts from the planner statistics of PostgreSQL, read once a minute without a look at the table."""
 
 import time
 from bisect import bisect_left, bisect_right
@@ -14,11 +14,11 @@ from app.search import text as search_text
 from app.search.text import Term
 
 SNAPSHOT_TTL_S = 60.0
-# The last frequencies of the array are of no element: least, greatest, and that of NULL.
+# The array of frequencies ends with three numbers of no lexeme: the least frequency, the greatest, and that of NULL.
 _READ = text(
     "SELECT greatest(c.reltuples, 0) AS total, s.most_common_elems::text::text[] AS lexemes,"
-    " s.most_common_elem_freqs AS shares, d.histogram_bounds::text::timestamptz[] AS moments,"
-    " d.most_common_vals::text::timestamptz[] AS common_moments, d.most_common_freqs AS moment_shares"
+    " s.most_common_elem_freqs AS shares, d.histogram_bounds::text::timestamptz[] AS time_bounds,"
+    " d.most_common_vals::text::timestamptz[] AS common_times, d.most_common_freqs AS time_shares"
     " FROM pg_class AS c"
     " LEFT JOIN pg_stats AS s"
     " ON s.schemaname = c.relnamespace::regnamespace::text AND s.tablename = c.relname AND s.attname = 'words'"
@@ -27,62 +27,63 @@ _READ = text(
     " WHERE c.oid = 'users'::regclass"
 )
 _DEFAULT_SHARE = 0.005
-# What is said of a lexeme that is not among the common: nearly all of them are names that few have, in a table of any
-# size. Half the share of the least common would be 7,000 of 10,000,000 users, and look-ups of one person seem dear.
-_UNCOMMON = 1_000
+# Greatest estimate for a lexeme that is not among the most common ones. Most of these are names that few users have, in
+# a table of any size. Half the share of the least common lexeme is 7,000 of 10,000,000 users, so that a look-up of one
+# user would seem expensive.
+_MAX_UNCOMMON_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """One immutable snapshot of what ANALYZE last saw, which threads read while another one reads the next.
+    """What the last ANALYZE found. Immutable, because threads use it while another thread reads the next one.
 
-    total: rows of the table. lexemes: the most common, some thousand of them, sorted; shares: of the users that have
-    each of them. rest: the share of a lexeme that is not among them. moments: bounds of the histogram of `created_at`;
-    common_moments: the shares of times at which many users were created.
+    total: rows of the table. lexemes: some thousand most common ones, sorted. shares: of users with each of these.
+    uncommon_share: of users with any other lexeme. time_bounds: of the histogram of `created_at`, without
+    common_times, which have a share each.
     """
 
     total: int = 0
     lexemes: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
-    rest: float = _DEFAULT_SHARE
-    moments: tuple[datetime, ...] = ()
-    common_moments: Mapping[datetime, float] = field(default_factory=dict)
+    uncommon_share: float = _DEFAULT_SHARE
+    time_bounds: tuple[datetime, ...] = ()
+    common_times: Mapping[datetime, float] = field(default_factory=dict)
 
     def rows(self, term: Term) -> float:
-        """How many users `term` should fit."""
+        """The estimated number of users who match `term`."""
         begin = bisect_left(self.lexemes, term.lexeme)
         share = 0.0
-        for place in range(begin, len(self.lexemes)):
-            lexeme = self.lexemes[place]
+        for index in range(begin, len(self.lexemes)):
+            lexeme = self.lexemes[index]
             if not (lexeme.startswith(term.lexeme) if term.is_prefix else lexeme == term.lexeme):
                 break
-            share += self.shares[place]
-        return self.total * min(1.0, share) if share else min(self.total * self.rest, _UNCOMMON)
+            share += self.shares[index]
+        return self.total * min(1.0, share) if share else min(self.total * self.uncommon_share, _MAX_UNCOMMON_ROWS)
 
     def partition_rows(self, *, deleted: bool) -> float:
-        """The number of deleted users, or of active ones."""
-        in_trash = self.rows(Term(search_text.TRASH_MARK))
-        return in_trash if deleted else self.total - in_trash
+        """The estimated number of deleted users, or of all others."""
+        deleted_rows = self.rows(Term(search_text.DELETED_TAG))
+        return deleted_rows if deleted else self.total - deleted_rows
 
     def created_share(self, after: datetime | None, before: datetime | None) -> float:
-        """The share of users that were created between two moments (None: at any time). 1 when nothing is known."""
-        if not self.moments and not self.common_moments:
+        """The share of users created after and before these times (None: no bound). 1 before the first ANALYZE."""
+        if not self.time_bounds and not self.common_times:
             return 1.0
-        common = self.common_moments.items()
-        met = sum(share for at, share in common if (not after or at > after) and (not before or at < before))
-        span = (self._before(before) if before else 1.0) - (self._before(after) if after else 0.0)
-        return met + max(span, 0.0) * (1 - sum(self.common_moments.values()))
+        common = self.common_times.items()
+        at_common = sum(share for at, share in common if (not after or at > after) and (not before or at < before))
+        between = (self._share_before(before) if before else 1.0) - (self._share_before(after) if after else 0.0)
+        return at_common + max(between, 0.0) * (1 - sum(self.common_times.values()))
 
-    def _before(self, moment: datetime) -> float:
-        """The share of users, those of common moments aside, that were created before: as many in each step."""
-        steps = len(self.moments) - 1
-        step = bisect_right(self.moments, moment) - 1
-        if step < 0 or steps < 1:
+    def _share_before(self, time_: datetime) -> float:
+        """The share of users, without those of common times, created before `time_`. All buckets have as many users."""
+        buckets = len(self.time_bounds) - 1
+        bucket = bisect_right(self.time_bounds, time_) - 1
+        if bucket < 0 or buckets < 1:
             return 0.0
-        if step >= steps:
+        if bucket >= buckets:
             return 1.0
-        begin, end = self.moments[step], self.moments[step + 1]
-        return (step + (moment - begin) / (end - begin)) / steps
+        begin, end = self.time_bounds[bucket], self.time_bounds[bucket + 1]
+        return (bucket + (time_ - begin) / (end - begin)) / buckets
 
 
 class PlannerStats:
@@ -103,14 +104,14 @@ class PlannerStats:
     def _read(self) -> Statistics:
         with self._database.connection() as connection:
             row: Any = connection.execute(_READ).one()
-        known = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
-        shares = tuple(share for _, share in known)
+        by_lexeme = sorted(zip(row.lexemes or (), row.shares or (), strict=False))
+        shares = tuple(share for _, share in by_lexeme)
         return Statistics(
             total=int(row.total),
-            lexemes=tuple(lexeme for lexeme, _ in known),
+            lexemes=tuple(lexeme for lexeme, _ in by_lexeme),
             shares=shares,
-            # A lexeme that is not among the most common ones is rarer than all of them.
-            rest=min(shares, default=2 * _DEFAULT_SHARE) / 2,
-            moments=tuple(row.moments or ()),
-            common_moments=dict(zip(row.common_moments or (), row.moment_shares or (), strict=False)),
+            # Any other lexeme is rarer than the most common ones.
+            uncommon_share=min(shares, default=2 * _DEFAULT_SHARE) / 2,
+            time_bounds=tuple(row.time_bounds or ()),
+            common_times=dict(zip(row.common_times or (), row.time_shares or (), strict=False)),
         )

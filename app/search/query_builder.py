@@ -1,4 +1,4 @@
-"""What a list is asked for, as SQL: the one place where conditions and order of a list are composed."""
+"""The conditions and the order of a list query as SQL."""
 
 from typing import Any
 
@@ -8,118 +8,94 @@ from app.schemas import ListQuery
 from app.search import cursors
 from app.search import text as search_text
 from app.search.text import Term
-from app.types import MOST_LISTED, TIMESTAMP
+from app.types import TIMESTAMP
 
-_MOMENTS = ("created_at", "updated_at")
+_TIMESTAMP_COLUMNS = ("created_at", "updated_at")
 
 
-class Selection:
-    """What a query asks for, as SQL: conditions, order, and where to begin. Values are parameters, always."""
+class UserQuery:
+    """A list query as SQL. Every value is a parameter.
+
+    limit: users of a page. sort_column: the expression of the sort index. partition: the condition for active (or
+    deleted) users. key_conditions: on username and email, which are unique. created_range: conditions on `created_at`.
+    terms: words and tags that a user must have. privileged_role: a role that has its own sort indexes; not set for
+    deleted users. keyset: where the page begins; None is the first page. Raises: Malformed (the cursor)
+    """
 
     def __init__(self, query: ListQuery) -> None:
         self.limit = query.limit
         self.sort = query.sort.removeprefix("-")
-        self.kind = f"users:{query.sort}:{'trash' if query.deleted else 'live'}"
-        self.position = cursors.decode(self.kind, query.cursor, self._read_key) if query.cursor else None
-        self.backwards = self.position is not None and self.position.backwards
-        self.parameters: dict[str, Any] = {"limit": query.limit + 1}
-        self.created_after, self.created_before = query.created_after, query.created_before
-        self.half = f"deleted_at IS {'NOT ' if query.deleted else ''}NULL"
-        self.range = [
-            self._bound("created_at", operator, name, value)
-            for operator, name, value in (
-                (">", "created_after", query.created_after),
-                ("<", "created_before", query.created_before),
-            )
-            if value is not None
-        ]
-        self.exact = [
-            self._bound(SORT_KEYS[name], "=", name, canonical(value))
-            for name, value in (("email", query.email), ("username", query.username))
-            if value is not None
-        ]
-        self.trashed = query.deleted
-        self.terms = self._terms(query)
-        # Such a role has an index for each order, which the trash has not.
-        self.role = query.role if query.role != "member" and not query.deleted else None
-        if self.role is not None:
-            self.parameters["role"] = self.role
+        self.sort_column = SORT_KEYS[self.sort]
+        self.deleted = query.deleted
+        self.partition = f"deleted_at IS {'NOT ' if query.deleted else ''}NULL"
+        self.cursor_kind = f"users:{query.sort}:{'trash' if query.deleted else 'live'}"
+        self.keyset = cursors.decode(self.cursor_kind, query.cursor, self._read_key) if query.cursor else None
+        self.backwards = self.keyset is not None and self.keyset.backwards
         self.descending = query.sort.startswith("-") != self.backwards
-
-    @property
-    def key(self) -> str:
-        """The sort key, as SQL."""
-        return SORT_KEYS[self.sort]
+        self.parameters: dict[str, Any] = {"row_limit": query.limit + 1}
+        if self.keyset is not None:
+            self.parameters |= {"cursor_key": self.keyset.key, "cursor_id": self.keyset.id}
+        self.created_after, self.created_before = query.created_after, query.created_before
+        self.created_range = self._created_range()
+        self.key_conditions = self._key_conditions(query)
+        self.terms = _terms(query)
+        self.parameters["tsquery"] = search_text.tsquery(self.terms, deleted=query.deleted)
+        self.privileged_role = query.role if query.role != "member" and not query.deleted else None
+        if self.privileged_role is not None:
+            self.parameters["role"] = self.privileged_role
 
     @property
     def conditions(self) -> list[str]:
-        """Everything but the half of the table and the cursor."""
-        marks = ["words @@ %(words)s::tsquery"] if self.terms else []
-        return [*self.exact, *marks, *self.range]
+        """Every filter of the query, without the partition and the keyset."""
+        lexemes = ["words @@ %(tsquery)s::tsquery"] if self.terms else []
+        return [*self.key_conditions, *lexemes, *self.created_range]
 
     @property
-    def filtered(self) -> bool:
-        """Whether the order alone does not give the page."""
-        other_terms = len(self.terms) - (self.role is not None)
-        return bool(self.exact or other_terms or (self.range and self.sort != "created_at"))
+    def is_filtered(self) -> bool:
+        """Whether there are filters that the sort index does not serve."""
+        other_terms = len(self.terms) - (self.privileged_role is not None)
+        return bool(self.key_conditions or other_terms or (self.created_range and self.sort != "created_at"))
 
     @property
-    def served(self) -> list[str]:
-        """Conditions that the index of the sort serves. Nobody is updated before being created."""
-        role = [] if self.role is None else ["role = %(role)s", ABOVE_MEMBER]
+    def index_conditions(self) -> list[str]:
+        """The conditions that the sort index serves. `updated_at` is never before `created_at`."""
+        role = [] if self.privileged_role is None else ["role = %(role)s", ABOVE_MEMBER]
         if self.sort == "created_at":
-            return [*role, *self.range]
-        if self.sort == "updated_at" and "created_after" in self.parameters:
+            return [*role, *self.created_range]
+        if self.sort == "updated_at" and self.created_after is not None:
             return [*role, "updated_at > %(created_after)s::timestamptz"]
         return role
 
     @property
-    def led_by_words(self) -> bool:
-        """Whether words alone lead to the rows, whatever they are. Else the planner is to choose, by what it sees."""
-        return not (self.exact or self.range or self.trashed)
+    def uses_only_lexemes(self) -> bool:
+        """Whether the lexeme index is the only one that serves a filter. Else the planner chooses by the values."""
+        return not (self.key_conditions or self.created_range or self.deleted)
 
-    def looked_up(self, sought: list[Term], *, in_range: bool, mostly_fit: bool) -> list[str]:
-        """The same conditions, in a form of which an index serves the terms `sought` (and the dates) only.
+    def where(self, conditions: list[str], *, hide_partition: bool = False) -> str:
+        """The partition and `conditions`, joined by AND.
 
-        PostgreSQL looks nothing up for what IS TRUE is said of; it compares it in the rows that the rest gives.
-        With `mostly_fit`, in which half of the table a row lies is left to the rows as well.
+        hide_partition: IS TRUE keeps the planner from using partial indexes of the partition.
         """
-        compared = [term for term in self.terms if term not in sought]
-        whole = search_text.query_text(sought, trashed=self.trashed)
-        self.parameters["sought"] = " & ".join(map(str, sought)) if mostly_fit else whole
-        self.parameters["compared"] = search_text.query_text(compared, trashed=self.trashed)
-        return [
-            *(["words @@ %(sought)s::tsquery"] if sought else []),
-            *(["(words @@ %(compared)s::tsquery) IS TRUE"] if compared else []),
-            *(self.range if in_range else [f"({condition}) IS TRUE" for condition in self.range]),
-        ]
+        partition = f"({self.partition}) IS TRUE" if hide_partition else self.partition
+        return " AND ".join([partition, *conditions])
 
-    def where(self, conditions: list[str], *, hidden: bool = False) -> str:
-        """WHERE, for the half of the table and `conditions`. `hidden`: the half is compared, and leads to no index."""
-        return " AND ".join([f"({self.half}) IS TRUE" if hidden else self.half, *conditions])
-
-    def first(self, rows: str) -> str:
-        """As many of the first `rows` as the page takes. The planner sees as many as any page takes."""
-        return f"SELECT * FROM ({rows} LIMIT {MOST_LISTED + 1}) AS rows LIMIT %(limit)s::integer"
-
-    def after_cursor(self, key: str) -> list[str]:
-        """The condition that a row lies beyond the cursor, on the side that is read."""
-        if self.position is None:
+    def keyset_conditions(self, column: str) -> list[str]:
+        """The condition for rows after the keyset, in the direction of reading. None for the first page."""
+        if self.keyset is None:
             return []
-        moment = "::timestamptz" if self.sort in _MOMENTS else ""
-        self.parameters |= {"cursor_key": self.position.key, "cursor_id": self.position.id}
-        beyond = ("<" if self.descending else ">") + ("=" if self.position.inclusive else "")
-        return [f"({key}, id) {beyond} (%(cursor_key)s{moment}, %(cursor_id)s::uuid)"]
+        cast = "::timestamptz" if self.sort in _TIMESTAMP_COLUMNS else ""
+        operator = ("<" if self.descending else ">") + ("=" if self.keyset.inclusive else "")
+        return [f"({column}, id) {operator} (%(cursor_key)s{cast}, %(cursor_id)s::uuid)"]
 
-    def order(self, key: str, row_id: str = "id") -> str:
-        """ORDER BY, in the direction that is read."""
+    def order_by(self, column: str, row_id: str = "id") -> str:
+        """ORDER BY, in the direction of reading."""
         direction = "DESC" if self.descending else "ASC"
-        return f"ORDER BY {key} {direction}, {row_id} {direction}"
+        return f"ORDER BY {column} {direction}, {row_id} {direction}"
 
     def _read_key(self, key: str) -> object:
-        """What no sort key can be makes an error in here, and not in PostgreSQL. Raises: ValueError, TypeError"""
-        if self.sort in _MOMENTS:
-            # Cursors have hours of the offset alone, and never another one.
+        """Refuses values that PostgreSQL could not compare with a sort key. Raises: ValueError, TypeError"""
+        if self.sort in _TIMESTAMP_COLUMNS:
+            # Cursors have the offset in hours, and it is always zero.
             if not key.endswith("+00"):
                 raise ValueError
             return TIMESTAMP.validate_python(f"{key}:00")
@@ -127,17 +103,24 @@ class Selection:
             raise ValueError
         return key.encode()
 
-    def _bound(self, column: str, operator: str, name: str, value: object) -> str:
-        self.parameters[name] = value
-        return f"{column} {operator} %({name})s{'::timestamptz' if column in _MOMENTS else ''}"
+    def _created_range(self) -> list[str]:
+        bounds = ((">", "created_after", self.created_after), ("<", "created_before", self.created_before))
+        given = [(operator, name, value) for operator, name, value in bounds if value is not None]
+        self.parameters |= {name: value for _, name, value in given}
+        return [f"created_at {operator} %({name})s::timestamptz" for operator, name, _ in given]
 
-    def _terms(self, query: ListQuery) -> list[Term]:
-        """Words and marks that a user has to have."""
-        marks = [search_text.attribute_mark(key, value) for key, value in query.attributes.items()]
-        if query.role is not None:
-            marks.append(search_text.role_mark(query.role))
-        if query.active is not None:
-            marks.append(search_text.active_mark(query.active))
-        terms = [*search_text.prefix_terms(query.q), *map(Term, marks)]
-        self.parameters["words"] = search_text.query_text(terms, trashed=query.deleted)
-        return terms
+    def _key_conditions(self, query: ListQuery) -> list[str]:
+        given = {
+            name: value for name, value in (("email", query.email), ("username", query.username)) if value is not None
+        }
+        self.parameters |= {name: canonical(value) for name, value in given.items()}
+        return [f"{SORT_KEYS[name]} = %({name})s" for name in given]
+
+
+def _terms(query: ListQuery) -> list[Term]:
+    tags = [search_text.attribute_tag(key, value) for key, value in query.attributes.items()]
+    if query.role is not None:
+        tags.append(search_text.role_tag(query.role))
+    if query.active is not None:
+        tags.append(search_text.active_tag(query.active))
+    return [*search_text.prefix_terms(query.q), *map(Term, tags)]

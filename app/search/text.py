@@ -1,4 +1,4 @@
-"""How text is compared: the keys that names are sorted by, and the words that a search finds."""
+"""Text normalization: sort keys of names, and the lexemes that searches and filters look up."""
 
 import hashlib
 import re
@@ -26,9 +26,9 @@ _UNDECOMPOSED = str.maketrans(
     }
 )
 
-# First and last letters of the scripts that are written without spaces between words:
-# Thai and Lao, Tibetan, Myanmar, Khmer, kana and Bopomofo, Han. After https://www.unicode.org/Public/UNIDATA/Scripts.txt
-_UNSPACED = (
+# Ranges of the scripts that are written without spaces between words: Thai and Lao, Tibetan, Myanmar, Khmer, kana and
+# Bopomofo, Han. Source: https://www.unicode.org/Public/UNIDATA/Scripts.txt
+_UNSPACED_RANGES = (
     (0x0E00, 0x0EFF),
     (0x0F00, 0x0FFF),
     (0x1000, 0x109F),
@@ -47,101 +47,100 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),
 )
 
-# A btree holds keys of 2,704 bytes and a tsvector words of 2,046.
-_NAME_KEY_CHARACTERS = 200
-_WORD_BYTES = 2000
+# PostgreSQL allows 2,704 bytes for a key of a btree index, and 2,046 bytes for a lexeme of a tsvector.
+_MAX_SORT_KEY_CHARACTERS = 200
+_MAX_LEXEME_BYTES = 2000
 
 _ASCII_WORD = re.compile("[0-9a-z]+")
 
-_SHORT = 3
+_MAX_SHORT_PREFIX_CHARACTERS = 3
 
-# Marks begin with what no word has, so that no search meets them.
-TRASH_MARK = "=trash"
+# A tag is a lexeme for a filter value. It begins with a character that no word contains, so that no search matches it.
+DELETED_TAG = "=trash"
 
 
-def name_key(value: str) -> str:
-    """What names are sorted by: neither case nor accents count."""
-    return fold(value)[:_NAME_KEY_CHARACTERS]
+def sort_key(value: str) -> str:
+    """The key by which names are sorted, without case and accents."""
+    return fold(value)[:_MAX_SORT_KEY_CHARACTERS]
 
 
 def fold(value: str) -> str:
-    """`value` without case, accents and compatibility forms. Folding twice changes nothing."""
+    """`value` without case, accents and compatibility forms. Idempotent."""
     if value.isascii():
         return value.lower()
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", value).casefold())
     return "".join(c for c in decomposed if unicodedata.category(c)[0] != "M").translate(_UNDECOMPOSED)
 
 
-def split(value: str) -> list[str]:
+def tokenize(value: str) -> list[str]:
     """The folded words of `value`, in order: runs of letters and digits, or one character of an unspaced script."""
     folded = fold(value)
     if folded.isascii():
-        # All that most text has, a tenth of the time.
-        return [word[:_WORD_BYTES] for word in _ASCII_WORD.findall(folded)]
+        # Most text is ASCII. The regular expression takes a tenth of the time.
+        return [word[:_MAX_LEXEME_BYTES] for word in _ASCII_WORD.findall(folded)]
     return list(_words(folded))
 
 
 def lexemes(user: Mapping[str, Any]) -> list[str]:
-    """All that a user is found by: the words of its names, and one mark for each filter value.
+    """The lexemes of a user, sorted: the words of name, username and email, and one tag for each filter value.
 
-    `user` has username, email, name, role, active and attributes.
+    `user` has username, email, name, role, active and attributes. Attributes that are objects or arrays have no tag.
     """
-    found = {
-        lexeme for field in ("name", "username", "email") for word in split(user[field] or "") for lexeme in _of(word)
-    }
-    found.add(role_mark(user["role"]))
-    found.add(active_mark(user["active"]))
+    words = (word for field in ("name", "username", "email") for word in tokenize(user[field] or ""))
+    found = {lexeme for word in words for lexeme in _word_lexemes(word)}
+    found.add(role_tag(user["role"]))
+    found.add(active_tag(user["active"]))
     for key, value in user["attributes"].items():
         if not isinstance(value, (dict, list)):
-            found.add(attribute_mark(key, value if isinstance(value, str) else orjson.dumps(value).decode()))
+            found.add(attribute_tag(key, value if isinstance(value, str) else orjson.dumps(value).decode()))
     return sorted(found)
 
 
-def role_mark(role: str) -> str:
-    """The lexeme of a role."""
+def role_tag(role: str) -> str:
+    """The tag of a role."""
     return f"=role:{role}"
 
 
-def active_mark(active: bool) -> str:
-    """The lexeme of being active or not."""
+def active_tag(active: bool) -> str:
+    """The tag of active or of deactivated users."""
     return f"=active:{'true' if active else 'false'}"
 
 
-def attribute_mark(key: str, text: str) -> str:
-    """The lexeme of a top-level attribute: `text` is the string itself, or how JSON spells a number, bool or null."""
+def attribute_tag(key: str, text: str) -> str:
+    """The tag of a top-level attribute. text: the string itself, or the JSON of a number, boolean or null."""
     return "@" + hashlib.blake2b(orjson.dumps([key, text]), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One thing that is searched for: a lexeme, or a prefix of lexemes."""
+    """One operand of a tsquery: a lexeme, or a prefix of lexemes."""
 
     lexeme: str
     is_prefix: bool = False
 
     def __str__(self) -> str:
-        """The term in a tsquery."""
+        """The term in the syntax of a tsquery."""
         return f"'{self.lexeme}':*" if self.is_prefix else f"'{self.lexeme}'"
 
 
 def prefix_terms(text: str) -> list[Term]:
-    """What a search for the words of `text` wants. Short prefixes are lexemes of their own."""
-    return [Term(word, is_prefix=len(word) > _SHORT) for word in dict.fromkeys(split(text))]
+    """The terms of a search: each word of `text` is a prefix. Short prefixes are lexemes themselves."""
+    return [Term(word, is_prefix=len(word) > _MAX_SHORT_PREFIX_CHARACTERS) for word in dict.fromkeys(tokenize(text))]
 
 
-def query_text(terms: Iterable[Term], *, trashed: bool) -> str:
-    """A tsquery, in the syntax of its input function, that wants every term, here or in the trash."""
-    return " & ".join([*map(str, terms), f"'{TRASH_MARK}'" if trashed else f"!'{TRASH_MARK}'"])
+def tsquery(terms: Iterable[Term], *, deleted: bool | None) -> str:
+    """The text of a tsquery that matches users who have every term: active users, deleted users, or both (None)."""
+    tags = {None: [], True: [f"'{DELETED_TAG}'"], False: [f"!'{DELETED_TAG}'"]}
+    return " & ".join([*map(str, terms), *tags[deleted]])
 
 
-def _of(word: str) -> set[str]:
-    """The lexemes of a word: its first one, two and three letters, and the word itself when it is longer.
+def _word_lexemes(word: str) -> set[str]:
+    """The word, and its prefixes of one, two and three characters.
 
-    A prefix that matches many words makes PostgreSQL read and merge all their lists,
-    79 ms for one letter at a million users; as a lexeme it is one list, cheaply
-    intersected with others. Longer prefixes match few words.
+    For a prefix PostgreSQL reads and merges the posting lists of all lexemes: 79 ms for one letter and a million users.
+    A short prefix that is a lexeme has one posting list. Longer prefixes match few lexemes.
     """
-    return {word[:length] for length in range(1, _SHORT + 1)} | {word}
+    return {word[:length] for length in range(1, _MAX_SHORT_PREFIX_CHARACTERS + 1)} | {word}
 
 
 def _words(folded: str) -> Iterator[str]:
@@ -161,9 +160,9 @@ def _words(folded: str) -> Iterator[str]:
 
 def _joined(run: list[str]) -> Iterator[str]:
     if run:
-        yield "".join(run).encode()[:_WORD_BYTES].decode(errors="ignore")
+        yield "".join(run).encode()[:_MAX_LEXEME_BYTES].decode(errors="ignore")
 
 
 def _is_unspaced(character: str) -> bool:
     code = ord(character)
-    return code >= _UNSPACED[0][0] and any(first <= code <= last for first, last in _UNSPACED)
+    return code >= _UNSPACED_RANGES[0][0] and any(first <= code <= last for first, last in _UNSPACED_RANGES)

@@ -16,7 +16,7 @@ from app.errors import N_, Conflict, Fault, Forbidden, Invalid, Taken
 from app.models import ROLES, users
 from app.schemas import ListQuery
 from app.search import text as search_text
-from app.search.query_builder import Selection
+from app.search.query_builder import UserQuery
 from app.types import ROLE_NAMES, Role
 from app.users import history
 from app.users.columns import ENDED, MOVED, marked, restored, trashed
@@ -126,10 +126,10 @@ def _deed(action: Action, role: Role | None) -> _Deed:
     if action == "role":
         if role is None:
             raise Invalid([Fault("role", N_("must be given"))])
-        marks = marked(map(search_text.role_mark, ROLES), [search_text.role_mark(role)])
+        marks = marked(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
         return _Deed("changed", {"role": role, "words": marks}, {"role": role})
     active = action == "activate"
-    marks = marked([search_text.active_mark(not active)], [search_text.active_mark(active)])
+    marks = marked([search_text.active_tag(not active)], [search_text.active_tag(active)])
     sets = {"active": active, "words": marks, **({} if active else ENDED)}
     return _Deed("changed", sets, {"active": active})
 
@@ -179,8 +179,8 @@ def _locked(connection: Connection, action: Action, chosen: Chosen) -> Sequence[
 def _fitting(action: Action, chosen: Chosen) -> tuple[str, dict[str, Any]]:
     """The chosen as a condition in SQL, and its parameters."""
     if chosen.query is not None:
-        selection = Selection(chosen.query.model_copy(update={"cursor": None}))
-        return selection.where(selection.conditions), selection.parameters
+        query = UserQuery(chosen.query.model_copy(update={"cursor": None}))
+        return query.where(query.conditions), query.parameters
     if chosen.deleted_at is not None:
         # Nobody changes in the trash, so the index of last changes leads there.
         return "deleted_at = %(then)s AND updated_at >= %(then)s", {"then": chosen.deleted_at}

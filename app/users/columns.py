@@ -49,18 +49,18 @@ def _keys(values: dict[str, Any]) -> dict[str, Any]:
     return {
         "username_key": canonical(values["username"]),
         "email_key": None if email is None else canonical(email),
-        "name_key": search_text.name_key(values["name"]),
+        "name_key": search_text.sort_key(values["name"]),
     }
 
 
 def trashed() -> dict[str, Any]:
     """What puts a user into the trash."""
-    return {"deleted_at": func.now(), "words": marked((), [search_text.TRASH_MARK])}
+    return {"deleted_at": func.now(), "words": marked((), [search_text.DELETED_TAG])}
 
 
 def restored() -> dict[str, Any]:
     """What takes a user out of the trash."""
-    return {"deleted_at": None, "words": marked([search_text.TRASH_MARK], ())}
+    return {"deleted_at": None, "words": marked([search_text.DELETED_TAG], ())}
 
 
 def marked(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:

@@ -15,7 +15,7 @@ from app.errors import N_, NotFound
 from app.extensions import reading
 from app.models import HistoryEntry, table_of, users
 from app.search import cursors
-from app.search.cursors import Position
+from app.search.cursors import Keyset
 from app.types import format_timestamp
 
 FIELDS = ("username", "email", "name", "role", "active")
@@ -78,7 +78,7 @@ def page(user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
             raise NotFound(N_("There is no such user."))
     more = len(rows) > limit
     shown = rows[:limit]
-    next_cursor = cursors.encode(_kind(user_id), Position(shown[-1].id, str(user_id))) if more else None
+    next_cursor = cursors.encode(_kind(user_id), Keyset(shown[-1].id, str(user_id))) if more else None
     return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
 
 

@@ -87,11 +87,11 @@ class People:
         user = {"username": username, "email": email, "name": name, "role": role, "active": active}
         found = [
             *search_text.lexemes({**user, "attributes": attributes}),
-            *([search_text.TRASH_MARK] if deleted else []),
+            *([search_text.DELETED_TAG] if deleted else []),
         ]
         return (
             *(_id(created, chance), username, canonical(username)),
-            *(email, canonical(email) if email else None, name, search_text.name_key(name), role, active),
+            *(email, canonical(email) if email else None, name, search_text.sort_key(name), role, active),
             *(orjson.dumps(attributes).decode(), 1, created.isoformat(), updated.isoformat()),
             *(deleted.isoformat() if deleted else None, " ".join(f"'{word}'" for word in found)),
         )

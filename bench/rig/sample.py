@@ -7,7 +7,7 @@ import psycopg
 from app.models import SORT_KEYS
 from app.schemas import ListQuery
 from app.search import cursors
-from app.search.query_builder import Selection
+from app.search.query_builder import UserQuery
 
 ORDERS = tuple(f"{sign}{sort}" for sort in SORT_KEYS for sign in ("", "-"))
 _DEEP = 0.7
@@ -42,13 +42,13 @@ def draw(url: str) -> Sample:
 
 def _deep_cursor(connection: psycopg.Connection, sort: str, *, trash: bool) -> str:
     """The cursor that a client has after walking 70 % of the list: made here, since walking takes minutes."""
-    selection = Selection(ListQuery(sort=sort, deleted=trash))
-    shown = selection.key
-    if SORT_KEYS[selection.sort] in ("created_at", "updated_at"):
-        shown = f"to_char({selection.key}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')"
-    total = connection.execute(f"SELECT count(*) FROM users WHERE {selection.half}").fetchone()[0]
+    query = UserQuery(ListQuery(sort=sort, deleted=trash))
+    shown = query.sort_column
+    if SORT_KEYS[query.sort] in ("created_at", "updated_at"):
+        shown = f"to_char({query.sort_column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')"
+    total = connection.execute(f"SELECT count(*) FROM users WHERE {query.partition}").fetchone()[0]
     row = connection.execute(
-        f"SELECT {shown}, id::text FROM users WHERE {selection.half} {selection.order(selection.key)}"
+        f"SELECT {shown}, id::text FROM users WHERE {query.partition} {query.order_by(query.sort_column)}"
         f" OFFSET {int(total * _DEEP)} LIMIT 1"
     ).fetchone()
-    return cursors.encode(selection.kind, cursors.Position(*row))
+    return cursors.encode(query.cursor_kind, cursors.Keyset(*row))

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from app.search import pages
+from app.search import bounds
 from tests.support.api_client import ApiClient, faulty
 from tests.support.secured_app import SecuredApp
 
@@ -41,7 +41,7 @@ def test_a_list_that_takes_too_long_is_given_up(
     # A service that is open asks for an administrator first.
     api = house.by_token(house.admin.user)
     # Less than any wait for a lock.
-    monkeypatch.setattr(pages, "LONGEST_S", 0.5)
+    monkeypatch.setattr(bounds, "STATEMENT_TIMEOUT_S", 0.5)
     assert api.post("/users", {"username": "ada"}).status_code == 201
     assert api.get(f"/users{query}").status_code == 200
     # What memory keeps is of no use now.

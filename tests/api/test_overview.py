@@ -32,7 +32,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
     """Add many users of the last days, of whom a quarter are inactive and some lie in the trash."""
-    marks = [search_text.active_mark(active=True), search_text.active_mark(active=False), search_text.TRASH_MARK]
+    marks = [search_text.active_tag(active=True), search_text.active_tag(active=False), search_text.DELETED_TAG]
     database.execute(
         "INSERT INTO users (id, username, username_key, name, name_key, role, active, created_at, deleted_at, words)"
         " SELECT gen_random_uuid(), 'u' || n, 'u' || n, 'U', 'u', 'member', n > %(inactive)s,"

@@ -15,8 +15,8 @@ from flask import Flask
 
 from app.db.connection import DeadlineConnection, Statement
 from app.models import SORT_KEYS
-from app.search import cursors, pages
-from app.search.cursors import Position
+from app.search import bounds, cursors
+from app.search.cursors import Keyset
 from app.search.text import Term
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
@@ -24,7 +24,7 @@ from tests.support.seeded_database import database_of
 
 COUNT = 100_000
 SHRINK = 20
-"""The bounds of app.search.pages are made so much smaller, so that 100,000 users overstep them like 2,000,000."""
+"""The bounds of app.search.bounds are made so much smaller, so that 100,000 users overstep them like 2,000,000."""
 
 QUERIES = [
     "",
@@ -84,9 +84,10 @@ def explainer(big: Flask) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FEW", "SOME", "MOST"):
-        monkeypatch.setattr(pages, name, getattr(pages, name) // SHRINK)
-    monkeypatch.setattr(pages, "WALK", {sort: rows // SHRINK for sort, rows in pages.WALK.items()})
+    for name in ("MAX_ROWS_WITHOUT_PROBE", "MAX_ESTIMATED_ROWS", "MAX_SORTED_ROWS"):
+        monkeypatch.setattr(bounds, name, getattr(bounds, name) // SHRINK)
+    scanned = {sort: rows // SHRINK for sort, rows in bounds.MAX_SCANNED_ROWS.items()}
+    monkeypatch.setattr(bounds, "MAX_SCANNED_ROWS", scanned)
 
 
 def grid(number: int) -> list[dict[str, str]]:
@@ -161,7 +162,7 @@ class Spy:
                 f" ORDER BY {key} {direction}, id {direction} OFFSET {int(count * float(depth))} LIMIT 1".encode()
             ).fetchone()
             kind = f"users:{sort}:{'trash' if deleted == 'true' else 'live'}"
-            self._kept[sort, deleted, depth] = cursors.encode(kind, Position(found[0], str(found[1])))
+            self._kept[sort, deleted, depth] = cursors.encode(kind, Keyset(found[0], str(found[1])))
         return self._kept[sort, deleted, depth]
 
 
@@ -220,8 +221,8 @@ def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_a
     big: Flask,
 ) -> None:
     known = replace(big.extensions["fullstack"].planner_stats.snapshot(), total=1_000 * COUNT)
-    assert known.rows(Term("zzzz", is_prefix=True)) <= pages.FEW
-    assert known.rows(Term("maria")) > pages.SOME
+    assert known.rows(Term("zzzz", is_prefix=True)) <= bounds.MAX_ROWS_WITHOUT_PROBE
+    assert known.rows(Term("maria")) > bounds.MAX_ESTIMATED_ROWS
 
 
 def test_no_list_request_scans_the_table(spy: Spy) -> None:
@@ -264,14 +265,14 @@ def test_no_list_request_scans_the_table_when_the_bounds_are_overstepped(spy: Sp
 
 @pytest.mark.usefixtures("shrunk")
 def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
-    """Each stops at MOST rows that fit or at WALK rows in order, and then fetches one page.
+    """Each stops at MAX_SORTED_ROWS matches or at MAX_SCANNED_ROWS rows in order, and then fetches one page.
 
     Twice as much is allowed, as of a condition that the index does not serve only the rows that fit are counted.
     """
     page = 51
     worst, most = 0.0, ()
     for query in grid(150):
-        bound = 2 * (max(pages.MOST + 1, pages.WALK[query["sort"].removeprefix("-")]) + page)
+        bound = 2 * (max(bounds.MAX_SORTED_ROWS + 1, bounds.MAX_SCANNED_ROWS[query["sort"].removeprefix("-")]) + page)
         for statement, parameters in spy.statements(query):
             read = rows_read(spy.plan(statement, parameters, analyze=True))
             if read / bound > worst:

@@ -13,7 +13,7 @@ import redis
 from flask import Flask, request_started
 
 from app.db.database import Database
-from app.search import pages
+from app.search import bounds
 from app.search.pages import UserPages
 from app.search.planner_stats import PlannerStats, Statistics
 from app.users import reads
@@ -30,7 +30,7 @@ PAGES = "fsa:answer:*:page:*"
 @pytest.fixture(autouse=True)
 def all_expensive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few users stand for so many that Redis is asked for what they have in common."""
-    monkeypatch.setattr(pages, "CHEAP", -1)
+    monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", -1)
 
 
 def opened(app: Flask) -> UserClient:
@@ -95,7 +95,7 @@ def test_what_is_cheap_is_not_asked_of_redis(
     api: UserClient,
     database: psycopg.Connection[Any],
 ) -> None:
-    monkeypatch.setattr(pages, "CHEAP", 1_000)
+    monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
     user = api.make(name="Zebedee")
     database.execute("ANALYZE users")
     known = PlannerStats(app_with_caches.extensions["fullstack"].database).snapshot()
@@ -114,7 +114,7 @@ def test_what_nobody_has_counted_is_expensive(
     monkeypatch: pytest.MonkeyPatch, servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
     """As in a table that was filled a moment ago."""
-    monkeypatch.setattr(pages, "CHEAP", 1_000)
+    monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: Statistics())
     api.make(name="Zebedee")
     heard(app_with_caches)

@@ -84,7 +84,7 @@ def require_sound(database: psycopg.Connection[Any]) -> None:
     for row in database.execute(f"SELECT {columns} FROM users"):  # noqa: S608 - constants
         names = ("username", "email", "name", "role", "active")
         user = {**dict(zip(names, row[1:6], strict=True)), "attributes": orjson.loads(row[6])}
-        trash = [search_text.TRASH_MARK] if row[8] else []
+        trash = [search_text.DELETED_TAG] if row[8] else []
         assert sorted(row[9]) == sorted([*search_text.lexemes(user), *trash])
         own = (
             "SELECT version FROM history WHERE user_id = %s AND action IN ('created', 'changed', 'deleted', 'restored')"

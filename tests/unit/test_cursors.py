@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import Malformed
-from app.search.cursors import Position, decode, encode
+from app.search.cursors import Keyset, decode, encode
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=100) | st.integers(0, 2**53)
 ALPHABET = string.ascii_letters + string.digits + "-_"
-CURSOR = encode("users:name:live", Position("müller", "0198c0de-0000-7000-8000-000000000001"))
+CURSOR = encode("users:name:live", Keyset("müller", "0198c0de-0000-7000-8000-000000000001"))
 
 
 @given(KEYS, st.uuids().map(str), st.booleans())
-def test_a_position_comes_back_as_it_was(key: str | int, row_id: str, backwards: bool) -> None:
-    position = Position(key, row_id, backwards)
-    assert decode("a", encode("a", position), repr) == position
+def test_a_keyset_comes_back_as_it_was(key: str | int, row_id: str, backwards: bool) -> None:
+    keyset = Keyset(key, row_id, backwards)
+    assert decode("a", encode("a", keyset), repr) == keyset
 
 
 def test_every_truncation_is_refused() -> None:

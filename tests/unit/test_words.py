@@ -86,30 +86,30 @@ def test_composed_and_decomposed_text_folds_alike(text: str) -> None:
     ],
 )
 def test_words_end_at_what_is_no_letter_or_digit(text: str, found: list[str]) -> None:
-    assert search_text.split(text) == found
+    assert search_text.tokenize(text) == found
 
 
 def test_thai_is_one_word_a_character() -> None:
-    found = search_text.split("สมชาย")
+    found = search_text.tokenize("สมชาย")
     assert len(found) >= 4
     assert all(len(word) == 1 for word in found)
 
 
 def test_hangul_words_are_found_by_their_first_syllables() -> None:
-    (whole,) = search_text.split("김철수")
+    (whole,) = search_text.tokenize("김철수")
     for beginning in ("김", "김철", "김철수"):
-        (prefix,) = search_text.split(beginning)
+        (prefix,) = search_text.tokenize(beginning)
         assert whole.startswith(prefix)
 
 
 def test_spaced_scripts_keep_their_words_whole() -> None:
     for text in ("Мария", "Μαρία", "مريم", "מרים", "मारिया", "Մարիա"):
-        assert len(search_text.split(text)) == 1, text
+        assert len(search_text.tokenize(text)) == 1, text
 
 
 @given(ANY_TEXT)
 def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: str) -> None:
-    for word in search_text.split(text):
+    for word in search_text.tokenize(text):
         assert word
         assert all(character.isalnum() for character in word)
         assert search_text.fold(word) == word
@@ -118,31 +118,32 @@ def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: s
 @given(st.text(st.characters(codec="ascii")))
 @example("a" * 3000 + "\x00B_7")
 def test_plain_text_has_the_words_that_any_text_has(text: str) -> None:
-    assert search_text.split(text) == list(search_text._words(search_text.fold(text)))
+    """ASCII has a faster implementation. A letter that is not ASCII chooses the general one."""
+    assert search_text.tokenize(f"{text} ж") == [*search_text.tokenize(text), "ж"]
 
 
 @given(ANY_TEXT, ANY_TEXT)
 def test_words_on_both_sides_of_a_space_are_found_alone(one: str, other: str) -> None:
-    assert search_text.split(f"{one} {other}") == search_text.split(one) + search_text.split(other)
+    assert search_text.tokenize(f"{one} {other}") == search_text.tokenize(one) + search_text.tokenize(other)
 
 
 @given(ANY_WORDS, st.integers(1, 254))
 def test_the_beginning_of_a_word_finds_it(text: str, length: int) -> None:
     """What a person typed so far matches the word in the end: the folded prefix is a prefix of the folded word."""
     folded = search_text.fold(text)
-    found = search_text.split(folded[:length])
-    whole = search_text.split(folded)
+    found = search_text.tokenize(folded[:length])
+    whole = search_text.tokenize(folded)
     assert all(any(word.startswith(prefix) for word in whole) for prefix in found)
 
 
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_no_search_meets_a_mark(query: str, key: str, value: str) -> None:
     marks = [
-        search_text.role_mark("admin"),
-        search_text.active_mark(active=True),
-        search_text.attribute_mark(key, value),
+        search_text.role_tag("admin"),
+        search_text.active_tag(active=True),
+        search_text.attribute_tag(key, value),
     ]
-    for word in search_text.split(query):
+    for word in search_text.tokenize(query):
         assert not any(mark.startswith(word) for mark in marks)
 
 
@@ -150,7 +151,7 @@ def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
     marks = {word for word in lexemes(attributes={"city": "Paris"}) if not word.isalnum()}
     assert len(marks) == 3
     for query in ("role member", "=role:member", "active true", "@", "="):
-        assert not any(mark.startswith(word) for mark in marks for word in search_text.split(query))
+        assert not any(mark.startswith(word) for mark in marks for word in search_text.tokenize(query))
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=254))
@@ -160,8 +161,8 @@ def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
 @example("가" * 254)
 def test_keys_and_words_fit_into_an_index(text: str) -> None:
     """A btree of a key and a UUID holds less than 2,704 bytes, a tsvector words below 2,047."""
-    assert len(search_text.name_key(text).encode()) <= BTREE_BYTES - 40
-    assert all(0 < len(word.encode()) <= LEXEME_BYTES for word in search_text.split(text))
+    assert len(search_text.sort_key(text).encode()) <= BTREE_BYTES - 40
+    assert all(0 < len(word.encode()) <= LEXEME_BYTES for word in search_text.tokenize(text))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_keys_and_words_fit_into_an_index(text: str) -> None:
     [("Paris", "Paris"), (7, "7"), (1.5, "1.5"), (True, "true"), (False, "false"), (None, "null"), ("", "")],
 )
 def test_a_plain_attribute_has_a_mark(value: object, text: str) -> None:
-    assert search_text.attribute_mark("city", text) in lexemes(attributes={"city": value})
+    assert search_text.attribute_tag("city", text) in lexemes(attributes={"city": value})
 
 
 @pytest.mark.parametrize("value", [{}, [], {"a": 1}, ["x"]])
@@ -178,5 +179,5 @@ def test_an_object_or_array_has_no_mark(value: object) -> None:
 
 
 def test_marks_do_not_mix_up_key_and_value() -> None:
-    assert search_text.attribute_mark("a", "b:c") != search_text.attribute_mark("a:b", "c")
-    assert search_text.attribute_mark("a", '","') != search_text.attribute_mark('a","', "")
+    assert search_text.attribute_tag("a", "b:c") != search_text.attribute_tag("a:b", "c")
+    assert search_text.attribute_tag("a", '","') != search_text.attribute_tag('a","', "")
