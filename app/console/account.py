@@ -19,17 +19,17 @@ from app.http.problems import STATUSES
 from app.schemas import PasswordChange, SignIn
 from app.users import commands
 
-blueprint = pages_of("account")
+blueprint = pages_of("console_account")
 
 
 @blueprint.get("/sign-in")
-def sign_in() -> Response:
+def sign_in_form() -> Response:
     """The form."""
     return page("sign_in.html", given={}, faults={}, target=local(request.args.get("next", "/")), draft=None)
 
 
 @blueprint.post("/sign-in")
-def enter() -> WerkzeugResponse:
+def sign_in() -> WerkzeugResponse:
     """Sign in, and go on to where one wanted to go: to a form that was filled already, with what was typed."""
     target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT) if is_own_page() else None
     given = {"username": request.form.get("username", "").strip()}
@@ -49,7 +49,7 @@ def enter() -> WerkzeugResponse:
 
 def _continue(target: str, draft: str) -> Response:
     """A page whose form sends the draft, and nothing else, to the form that it came from."""
-    return page("continue.html", target=target, draft=draft)
+    return page("resume_draft.html", target=target, draft=draft)
 
 
 @blueprint.post("/sign-out")
@@ -59,7 +59,7 @@ def sign_out() -> WerkzeugResponse:
     if current is not None:
         sessions.end(current.user_id, current.id, caller(), "signed_out")
     drop_cookie()
-    return redirect(url_for("account.sign_in"), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("console_account.sign_in_form"), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.get("/profile")
@@ -68,11 +68,11 @@ def profile() -> WerkzeugResponse:
     user_id = actor().user_id
     if user_id is None:
         raise Forbidden(N_("Nobody is signed in, so there is no profile."))
-    return redirect(url_for("person.show", user_id=user_id))
+    return redirect(url_for("console_user.show", user_id=user_id))
 
 
 @blueprint.get("/password")
-def password() -> Response:
+def password_form() -> Response:
     """The form for a new password."""
     return page("password.html", faults={})
 
@@ -89,4 +89,4 @@ def change_password() -> WerkzeugResponse:
     except (Invalid, Forbidden, Stale, TooMany) as error:
         return page("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults_of(error))
     keep_cookie(sessions.renewed(user_id, caller())[0])
-    return redirect(url_for("person.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

@@ -18,7 +18,7 @@ _TYPES = {
 }
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
-blueprint = Blueprint("assets", __name__)
+blueprint = Blueprint("console_assets", __name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def assets() -> dict[str, Asset]:
 
 def asset_url(name: str) -> str:
     """The address of the file `name` as it is now."""
-    return url_for("assets.show", mark=assets()[name].mark, name=name)
+    return url_for("console_assets.show", mark=assets()[name].mark, name=name)
 
 
 @blueprint.get("/assets/<mark>/<name>")

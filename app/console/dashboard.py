@@ -10,7 +10,7 @@ from app.extensions import resources
 from app.http.auth import actor
 from app.users.dashboard import overview
 
-blueprint = pages_of("overview")
+blueprint = pages_of("console_dashboard")
 
 _WIDTH, _HEIGHT = 600, 120
 
@@ -19,12 +19,12 @@ _WIDTH, _HEIGHT = 600, 120
 def show() -> WerkzeugResponse:
     """Figures and health; members, who may not see them, come to their own page."""
     if not actor().may("viewer"):
-        return redirect(url_for("account.profile"))
+        return redirect(url_for("console_account.profile"))
     return _page()
 
 
 @blueprint.get("/overview/health")
-def health_now() -> Response:
+def health() -> Response:
     """Whether all works: what /api/health says, as a part of the page."""
     return page("_health.html", **_health())
 
@@ -45,7 +45,7 @@ def _page() -> Response:
         for number, (day, made) in enumerate(figures.sign_ups)
     ]
     return page(
-        "overview.html",
+        "dashboard.html",
         figures=figures,
         bars=bars,
         size=(_WIDTH, _HEIGHT),

@@ -14,7 +14,7 @@ LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"
 _YEAR_S = 365 * 86400
 
-blueprint = Blueprint("language", __name__)
+blueprint = Blueprint("console_language", __name__)
 
 
 def install_languages(app: Flask) -> None:
@@ -34,7 +34,7 @@ def translate(message: Message) -> str:
 
 
 @blueprint.post("/language")
-def choose() -> Response:
+def set_language() -> Response:
     """Keep the language that was chosen, and go back to the page."""
     response = redirect(local(request.form.get("next", "/")), HTTPStatus.SEE_OTHER)
     chosen = request.form.get("language")

@@ -127,8 +127,8 @@ def _redirect_draft() -> WerkzeugResponse | None:
     """A form with a DRAFT changes nothing: endpoints that do not show it redirect to the first page."""
     if request.method in SAFE or DRAFT not in request.form:
         return None
-    if request.endpoint not in _REFILLED and request.endpoint != "account.enter":
-        return redirect(url_for("first.show"), HTTPStatus.SEE_OTHER)
+    if request.endpoint not in _REFILLED and request.endpoint != "console_account.sign_in":
+        return redirect(url_for("console_setup.show"), HTTPStatus.SEE_OTHER)
     return None
 
 
@@ -147,7 +147,7 @@ def refused(error: DomainError) -> WerkzeugResponse:
     title = titles.get(status, gettext("Something is not right"))
     target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
     shown = {"sentence": sentence_of(error), "title": title, "target": target and target[1]}
-    response = page("_refused.html" if target else "refused.html", status, **shown)
+    response = page("_error.html" if target else "error.html", status, **shown)
     response.headers.update(headers_of(error))
     return response
 
@@ -178,7 +178,7 @@ def misused(error: HTTPException) -> WerkzeugResponse:
     }
     title = gettext("Not found") if status == HTTPStatus.NOT_FOUND else gettext("Something is not right")
     sentence = sentences.get(HTTPStatus(status), _unusable())
-    response = page("refused.html", status, sentence=sentence, title=title)
+    response = page("error.html", status, sentence=sentence, title=title)
     response.headers.update(headers_of(error))
     return response
 
@@ -189,15 +189,15 @@ def unforeseen(error: Exception) -> Response:
     sentence = gettext(
         "Something went wrong here. Tell who runs the service this number: %(id)s", id=context().request_id
     )
-    return page("refused.html", HTTPStatus.INTERNAL_SERVER_ERROR, sentence=sentence, title=gettext("An error"))
+    return page("error.html", HTTPStatus.INTERNAL_SERVER_ERROR, sentence=sentence, title=gettext("An error"))
 
 
 def _sign_in_first() -> WerkzeugResponse:
     if request.method in SAFE:
         target = _current_page() if is_fragment() else request.full_path.rstrip("?")
-        place = f"{url_for('account.sign_in')}?{urlencode({'next': target})}"
+        place = f"{url_for('console_account.sign_in_form')}?{urlencode({'next': target})}"
         return Response(status=401, headers={"HX-Redirect": place}) if is_fragment() else redirect(place)
-    draft, target = None, url_for("first.show")
+    draft, target = None, url_for("console_setup.show")
     # Another site could send a form of its own here, to be found filled in after signing in.
     if request.endpoint in _REFILLED and is_own_page():
         target = request.path

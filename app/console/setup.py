@@ -14,7 +14,7 @@ from app.http.parsing import validated
 from app.schemas import SignIn, UserDraft
 from app.users import bootstrap_admin
 
-blueprint = pages_of("first")
+blueprint = pages_of("console_setup")
 
 _FIELDS = ("name", "email", "password")
 
@@ -23,12 +23,12 @@ _FIELDS = ("name", "email", "password")
 def show() -> WerkzeugResponse:
     """Offer to make the first administrator; once there is one, lead on to the overview."""
     if admins.door().is_closed():
-        return redirect(url_for("overview.show"))
+        return redirect(url_for("console_dashboard.show"))
     return _page({}, [], 200)
 
 
 @blueprint.post("/first")
-def found() -> WerkzeugResponse:
+def create_first_admin() -> WerkzeugResponse:
     """Make the first administrator and sign them in."""
     if admins.door().is_closed():
         raise NotFound(N_("There is an administrator already."))
@@ -41,9 +41,9 @@ def found() -> WerkzeugResponse:
     except Conflict:
         # Another process may have made it, of which this one has not heard yet.
         admins.door().look()
-        return redirect(url_for("first.show"), HTTPStatus.SEE_OTHER)
+        return redirect(url_for("console_setup.show"), HTTPStatus.SEE_OTHER)
     enter(SignIn(email=given["email"], password=given["password"]))
-    return redirect(url_for("overview.show"), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("console_dashboard.show"), HTTPStatus.SEE_OTHER)
 
 
 def _draft(given: dict[str, str]) -> UserDraft:
@@ -55,4 +55,4 @@ def _draft(given: dict[str, str]) -> UserDraft:
 
 
 def _page(given: dict[str, str], faults: list[Fault], status: int) -> Response:
-    return page("first.html", status, given=given, faults={fault.field: translate(fault.message) for fault in faults})
+    return page("setup.html", status, given=given, faults={fault.field: translate(fault.message) for fault in faults})

@@ -15,7 +15,7 @@ from app.auth import login, sessions, tokens
 from app.console.activity import activity
 from app.console.i18n import translate
 from app.console.rendering import faults_of, is_fragment, page, pages_of, refilled
-from app.console.trash import trashed
+from app.console.trashed_user import trashed_user_page
 from app.console.user_form import Form, blank, choices, draft_of, edited, filled, given, settled, shown
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, TooMany, Unavailable
 from app.extensions import resources
@@ -30,9 +30,9 @@ _TRIES = 3
 """Saves of a form while others save other fields of the same user."""
 _REFUSALS = (Invalid, Malformed, Taken, Forbidden, Conflict)
 
-blueprint = pages_of("person")
-refilled("person.create")
-refilled("person.save")
+blueprint = pages_of("console_user")
+refilled("console_user.create")
+refilled("console_user.update")
 
 
 @blueprint.get("/people/new")
@@ -74,12 +74,12 @@ def show(user_id: str) -> Response:
     except NotFound:
         if not actor().may("viewer"):
             raise
-        return trashed(found)
+        return trashed_user_page(found)
     return _person(found, person, shown(person), {})
 
 
 @blueprint.post("/people/<user_id>")
-def save(user_id: str) -> WerkzeugResponse:
+def update(user_id: str) -> WerkzeugResponse:
     """Save the fields that were edited. Of those that somebody else changed meanwhile, both values are offered."""
     found = user_id_of(user_id)
     try:
@@ -87,7 +87,7 @@ def save(user_id: str) -> WerkzeugResponse:
     except NotFound:
         if not actor().may("viewer"):
             raise
-        return trashed(found, gettext("This user was deleted meanwhile. Nothing was saved."))
+        return trashed_user_page(found, gettext("This user was deleted meanwhile. Nothing was saved."))
     draft = filled()
     if draft is not None:
         return _person(found, person, {**shown(person), **draft}, {}, is_draft=True)
@@ -118,7 +118,7 @@ def delete(user_id: str) -> WerkzeugResponse:
     # Sent twice: they are where they should be. Who never was here is not found by the undo.
     with suppress(NotFound):
         commands.remove(found, lambda _: True, caller())
-    return redirect(url_for("people.index", done="deleted", undo=found), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("console_users.index", done="deleted", undo=found), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.post("/people/<user_id>/restore")
@@ -128,7 +128,7 @@ def restore(user_id: str) -> WerkzeugResponse:
     try:
         commands.restore(found, lambda _: True, caller())
     except Taken as error:
-        return trashed(found, translate(error.message))
+        return trashed_user_page(found, translate(error.message))
     return redirect(url_for(".show", user_id=found, done="restored"), HTTPStatus.SEE_OTHER)
 
 
@@ -137,9 +137,9 @@ def purge(user_id: str) -> WerkzeugResponse:
     """Remove a person for good, once that was confirmed."""
     found = user_id_of(user_id)
     if "sure" not in request.form:
-        return page("purge.html", person=_living_or_deleted(found))
+        return page("confirm_purge.html", person=_living_or_deleted(found))
     commands.purge(found, lambda _: True, caller())
-    return redirect(url_for("people.index", deleted="true", done="purged"), HTTPStatus.SEE_OTHER)
+    return redirect(url_for("console_users.index", deleted="true", done="purged"), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.post("/people/<user_id>/sessions/<session_id>/end")
@@ -180,7 +180,7 @@ def _is_shown(form: Form, person: dict[str, Any]) -> Precondition:
 
 def _form(form: Form, faults: dict[str, str], status: int = HTTPStatus.OK, *, is_draft: bool = False) -> Response:
     values = {"person": None, "given": form, "faults": faults, "contested": {}, "is_draft": is_draft}
-    return page("person_form.html", status, **values)
+    return page("user_form.html", status, **values)
 
 
 def _person(
@@ -200,7 +200,7 @@ def _person(
     except Unavailable:
         open_sessions = None
     return page(
-        "person.html",
+        "user.html",
         status,
         person=person,
         user_id=user_id,

@@ -29,7 +29,7 @@ _OWN_CONTROLS = ("q", "role", "active", "deleted", "sort", "cursor", "limit")
 _KEPT = "kept"
 """The filters without a control of their own as one field of the search form, urlencoded: a form alters line ends."""
 
-blueprint = pages_of("people")
+blueprint = pages_of("console_users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Asked:
         """The address of this list with something changed or, by None, left out; from its first page on."""
         kept = {name: value for name, value in self.pairs if name != "cursor"}
         chosen = {name: value for name, value in {**kept, **changed}.items() if _says_something(name, value)}
-        return f"{url_for('people.index')}{'?' if chosen else ''}{urlencode(chosen)}"
+        return f"{url_for('console_users.index')}{'?' if chosen else ''}{urlencode(chosen)}"
 
 
 @blueprint.get("/people")
@@ -88,7 +88,7 @@ def index() -> WerkzeugResponse:
     except (Invalid, Malformed) as error:
         people, fault = [], sentence_of(error)
     response = page(
-        "_list.html" if is_fragment() else "people.html",
+        "_user_list.html" if is_fragment() else "users.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
         people=people,
         asked=asked,
@@ -105,7 +105,7 @@ def index() -> WerkzeugResponse:
 
 
 @blueprint.post("/people/bulk")
-def change_many() -> WerkzeugResponse:
+def bulk_update() -> WerkzeugResponse:
     """Change the users who were picked, or all who match, once their number was confirmed."""
     action = cast("Action", _one_of("action", get_args(Action)))
     role = cast("Role", _one_of("role", get_args(Role))) if action == "role" else None
@@ -130,7 +130,7 @@ def _confirm(action: Action, role: Role | None, asked: Asked) -> Response:
     ids = () if "all" in request.form else _picked()
     count, is_exact = (len(ids), True) if ids else resources().user_pages.count_up_to(asked.query(), bulk.MOST)
     shown = {"count": count, "is_exact": is_exact, "most": bulk.MOST}
-    return page("confirm.html", action=action, role=role, asked=asked, ids=ids, **shown)
+    return page("confirm_bulk.html", action=action, role=role, asked=asked, ids=ids, **shown)
 
 
 def _says_something(name: str, value: str | None) -> bool:

@@ -67,7 +67,7 @@ class Walk:
                 arguments = {name: given.get(name, user_id) for name in rule.arguments}
                 built = self.pair.app.url_map.bind("localhost").build(rule.endpoint, arguments)
                 yield rule.endpoint, built
-            if rule.endpoint.endswith("users.index"):
+            if rule.endpoint.removeprefix("root_") == "users.index":
                 yield from ((rule.endpoint, f"{rule.rule}?{query}") for query in ("limit=2", "q=a&sort=-name"))
 
     def visitors(self) -> Iterator[tuple[str, dict[str, str]]]:

@@ -12,14 +12,14 @@ from app.http.auth import actor
 from app.users import commands, history
 
 
-def trashed(user_id: uuid.UUID, problem: str | None = None) -> Response:
+def trashed_user_page(user_id: uuid.UUID, problem: str | None = None) -> Response:
     """A user in the trash, who deleted it, and when. `problem`: why nothing was done (409). Raises: NotFound"""
     user = orjson.loads(commands.fetch_deleted(user_id).body)
     deletion = history.latest(user_id, "deleted")
     who, shown = actor(), activity(user_id)
     shown["authors"] |= history.authors([deletion["actor"]] if deletion else [])
     return page(
-        "trashed.html",
+        "trashed_user.html",
         HTTPStatus.CONFLICT if problem else HTTPStatus.OK,
         person=user,
         user_id=user_id,
