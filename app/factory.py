@@ -10,7 +10,7 @@ from app.cli import install_commands, settings_refused
 from app.config import load_settings
 from app.console.error_pages import install_error_pages
 from app.console.i18n import install_languages
-from app.console.template_filters import install_formats
+from app.console.template_filters import install_template_filters
 from app.db.database import engine_options, engine_url
 from app.extensions import Resources, cache, db
 from app.http.auth import install_access
@@ -78,7 +78,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     install_phases(app)
     install_access(app)
     install_languages(app)
-    install_formats(app)
+    install_template_filters(app)
     register_routes(app)
     install_commands(app)
     app.shell_context_processor(lambda: {"db": db, "cache": cache, "User": User, "HistoryEntry": HistoryEntry})

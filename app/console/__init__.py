@@ -1,1 +1,1 @@
-"""The HTML door."""
+"""The console: the HTML interface of the service."""

@@ -1,4 +1,4 @@
-"""Signing in and out, and one's own record."""
+"""Sign-in and sign-out, and the account of the signed-in user."""
 
 from http import HTTPStatus
 
@@ -8,85 +8,87 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth import sessions
+from app.console.blueprints import console_blueprint
+from app.console.drafts import DRAFT, is_own_form
 from app.console.i18n import translate
-from app.console.rendering import DRAFT, faults_of, is_own_page, page, pages_of
+from app.console.messages import errors_by_field
+from app.console.rendering import render
 from app.console.safe_redirect import local
 from app.errors import N_, Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
 from app.http.auth import actor, caller, drop_cookie, keep_cookie, session
-from app.http.auth import enter as sign_in_with
+from app.http.auth import enter as begin_session
 from app.http.parsing import validated
 from app.http.problems import STATUSES
 from app.schemas import PasswordChange, SignIn
 from app.users import commands
 
-blueprint = pages_of("console_account")
+blueprint = console_blueprint("console_account")
 
 
 @blueprint.get("/sign-in")
 def sign_in_form() -> Response:
-    """The form."""
-    return page("sign_in.html", given={}, faults={}, target=local(request.args.get("next", "/")), draft=None)
+    """The sign-in page."""
+    return render("sign_in.html", form={}, errors={}, target=local(request.args.get("next", "/")), draft=None)
 
 
 @blueprint.post("/sign-in")
 def sign_in() -> WerkzeugResponse:
-    """Sign in, and go on to where one wanted to go: to a form that was filled already, with what was typed."""
-    target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT) if is_own_page() else None
-    given = {"username": request.form.get("username", "").strip()}
+    """Sign in, and redirect to the page that required it. A draft is sent back to its form."""
+    target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT) if is_own_form() else None
+    form = {"username": request.form.get("username", "").strip()}
     try:
-        offered = SignIn(username=given["username"], password=request.form.get("password", ""))
-        sign_in_with(offered)
+        begin_session(SignIn(username=form["username"], password=request.form.get("password", "")))
     except ValidationError:
-        faults = {"form": gettext("Type your username or email, and your password.")}
+        errors = {"form": gettext("Enter your username or email and your password.")}
         status = HTTPStatus.UNPROCESSABLE_ENTITY
     except (Unauthorized, TooMany, Unavailable) as error:
-        faults, status = {"form": translate(error.message)}, STATUSES[type(error)]
+        errors, status = {"form": translate(error.message)}, STATUSES[type(error)]
     else:
-        # A redirect by 307 would send the password on with the draft.
-        return redirect(target, HTTPStatus.SEE_OTHER) if draft is None else _continue(target, draft)
-    return page("sign_in.html", status, given=given, faults=faults, target=target, draft=draft)
+        # A redirect with 307 would send the password to the form's address too.
+        return redirect(target, HTTPStatus.SEE_OTHER) if draft is None else _resume_draft(target, draft)
+    return render("sign_in.html", status, form=form, errors=errors, target=target, draft=draft)
 
 
-def _continue(target: str, draft: str) -> Response:
-    """A page whose form sends the draft, and nothing else, to the form that it came from."""
-    return page("resume_draft.html", target=target, draft=draft)
+def _resume_draft(target: str, draft: str) -> Response:
+    """A page whose form sends the draft, and nothing else, to `target`."""
+    return render("resume_draft.html", target=target, draft=draft)
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> WerkzeugResponse:
-    """End the session of this browser."""
+    """End the current session."""
     current = session()
     if current is not None:
         sessions.end(current.user_id, current.id, caller(), "signed_out")
     drop_cookie()
-    return redirect(url_for("console_account.sign_in_form"), HTTPStatus.SEE_OTHER)
+    return redirect(url_for(".sign_in_form"), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.get("/profile")
 def profile() -> WerkzeugResponse:
-    """One's own page."""
+    """Redirect to the page of the signed-in user."""
     user_id = actor().user_id
     if user_id is None:
-        raise Forbidden(N_("Nobody is signed in, so there is no profile."))
+        raise Forbidden(N_("You have no profile because you are not signed in."))
     return redirect(url_for("console_user.show", user_id=user_id))
 
 
 @blueprint.get("/password")
 def password_form() -> Response:
-    """The form for a new password."""
-    return page("password.html", faults={})
+    """The form to change the own password."""
+    return render("password.html", errors={})
 
 
 @blueprint.post("/password")
 def change_password() -> WerkzeugResponse:
-    """Change one's own password: it ends all sessions but this one."""
+    """Change the own password. This ends all other sessions of the user."""
     user_id = actor().user_id
     if user_id is None:
-        raise Forbidden(N_("Nobody is signed in, so there is no password to change."))
+        raise Forbidden(N_("You have no password to change because you are not signed in."))
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
         commands.set_own_password(user_id, change, caller())
     except (Invalid, Forbidden, Stale, TooMany) as error:
-        return page("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults_of(error))
+        return render("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_by_field(error))
     keep_cookie(sessions.renewed(user_id, caller())[0])
     return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

@@ -1,4 +1,4 @@
-"""The activity of a user: a page of its history, and the names of those who acted."""
+"""The activity of a user: one page of the history, and the names of the actors."""
 
 import uuid
 from typing import Any
@@ -8,12 +8,12 @@ from flask import request
 
 from app.users import history
 
-_ENTRIES = 20
+_PAGE_SIZE = 20
 
 
 def activity(user_id: uuid.UUID) -> dict[str, Any]:
-    """What `_activity.html` shows. Raises: NotFound, Malformed (the cursor)"""
-    found = history.page(user_id, _ENTRIES, request.args.get("before"))
-    entries = orjson.loads(found.body)
+    """The values of `_activity.html`. Raises: NotFound, Malformed (invalid cursor)"""
+    page = history.page(user_id, _PAGE_SIZE, request.args.get("before"))
+    entries = orjson.loads(page.body)
     authors = history.authors(entry["actor"] for entry in entries)
-    return {"entries": entries, "older": found.next_cursor, "authors": authors}
+    return {"entries": entries, "older": page.next_cursor, "authors": authors}

@@ -1,4 +1,4 @@
-"""Static files under names that hold the hash of what is in them, so that browsers keep them for good."""
+"""Static files. Their addresses contain a hash of the content, so that browsers can cache them permanently."""
 
 import gzip
 import hashlib
@@ -11,52 +11,56 @@ from flask import Blueprint, Response, request, url_for
 from app.errors import N_, NotFound
 
 _FOLDER = Path(__file__).parent / "static"
-_TYPES = {
+_CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_FOR_GOOD = "public, max-age=31536000, immutable"
+_CACHE_CONTROL = "public, max-age=31536000, immutable"
 
 blueprint = Blueprint("console_assets", __name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is sent, plain and packed, and the first of its SHA-256."""
+    """The content of a file, plain and compressed. `digest`: the first characters of its SHA-256."""
 
-    plain: bytes
-    packed: bytes
-    mark: str
-    kind: str
+    content: bytes
+    gzipped: bytes
+    digest: str
+    content_type: str
 
 
 @cache
 def assets() -> dict[str, Asset]:
-    """All static files by name, read once."""
+    """All static files by name, read once per process."""
     found = {}
     for path in sorted(_FOLDER.iterdir()):
-        plain = path.read_bytes()
-        mark = hashlib.sha256(plain).hexdigest()[:12]
-        found[path.name] = Asset(plain, gzip.compress(plain, 9, mtime=0), mark, _TYPES[path.suffix])
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        found[path.name] = Asset(content, gzip.compress(content, 9, mtime=0), digest, _CONTENT_TYPES[path.suffix])
     return found
 
 
 def asset_url(name: str) -> str:
-    """The address of the file `name` as it is now."""
-    return url_for("console_assets.show", mark=assets()[name].mark, name=name)
+    """The address of the current content of the file `name`."""
+    return url_for("console_assets.show", digest=assets()[name].digest, name=name)
 
 
-@blueprint.get("/assets/<mark>/<name>")
-def show(mark: str, name: str) -> Response:
-    """A static file. While releases change, a page of the other one may ask here: it gets ours, not to be kept."""
+@blueprint.get("/assets/<digest>/<name>")
+def show(digest: str, name: str) -> Response:
+    """A static file.
+
+    During a deployment a page of another release may request another digest. The response is the current content,
+    which the browser must not cache under that address.
+    """
     asset = assets().get(name)
     if asset is None:
-        raise NotFound(N_("There is no such file."))
-    packed = bool(request.accept_encodings.quality("gzip"))
-    response = Response(asset.packed if packed else asset.plain, content_type=asset.kind)
-    response.headers["Cache-Control"] = _FOR_GOOD if mark == asset.mark else "no-store"
+        raise NotFound(N_("This file does not exist."))
+    is_gzip = bool(request.accept_encodings.quality("gzip"))
+    response = Response(asset.gzipped if is_gzip else asset.content, content_type=asset.content_type)
+    response.headers["Cache-Control"] = _CACHE_CONTROL if digest == asset.digest else "no-store"
     response.headers["Vary"] = "Accept-Encoding"
-    if packed:
+    if is_gzip:
         response.headers["Content-Encoding"] = "gzip"
     return response

@@ -1,58 +1,55 @@
-"""The first page: how many, since when, and whether all works."""
+"""The dashboard: numbers of users and sessions, sign-ups per day, and the health of the service."""
 
+from datetime import date
 from typing import Any
 
 from flask import Response, redirect, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.rendering import page, pages_of
+from app.console.blueprints import console_blueprint
+from app.console.rendering import render
 from app.extensions import resources
 from app.http.auth import actor
 from app.users.dashboard import overview
 
-blueprint = pages_of("console_dashboard")
+blueprint = console_blueprint("console_dashboard")
 
 _WIDTH, _HEIGHT = 600, 120
+"""The size of the chart, in units of its viewBox."""
 
 
 @blueprint.get("/overview")
 def show() -> WerkzeugResponse:
-    """Figures and health; members, who may not see them, come to their own page."""
+    """The dashboard. Members may not see it and are redirected to their profile."""
     if not actor().may("viewer"):
         return redirect(url_for("console_account.profile"))
-    return _page()
+    figures = overview()
+    total = sum(count for _, count in figures.sign_ups)
+    return render("dashboard.html", figures=figures, total=total, **_chart(figures.sign_ups), **_health())
 
 
 @blueprint.get("/overview/health")
 def health() -> Response:
-    """Whether all works: what /api/health says, as a part of the page."""
-    return page("_health.html", **_health())
+    """The health section of the dashboard, with the same checks as /api/health."""
+    return render("_health.html", **_health())
 
 
-def _page() -> Response:
-    figures = overview()
-    highest = max(1, *(made for _, made in figures.sign_ups))
-    step = _WIDTH / len(figures.sign_ups)
+def _chart(sign_ups: list[tuple[date, int]]) -> dict[str, Any]:
+    """One bar per day, scaled to the day with the most sign-ups."""
+    highest = max(1, *(count for _, count in sign_ups))
+    step = _WIDTH / len(sign_ups)
     bars = [
         {
             "x": round(number * step + 1, 1),
+            "y": round(_HEIGHT - count / highest * _HEIGHT, 1),
             "width": round(step - 2, 1),
-            "height": round(made / highest * _HEIGHT, 1),
-            "y": round(_HEIGHT - made / highest * _HEIGHT, 1),
+            "height": round(count / highest * _HEIGHT, 1),
             "day": day,
-            "made": made,
+            "count": count,
         }
-        for number, (day, made) in enumerate(figures.sign_ups)
+        for number, (day, count) in enumerate(sign_ups)
     ]
-    return page(
-        "dashboard.html",
-        figures=figures,
-        bars=bars,
-        size=(_WIDTH, _HEIGHT),
-        highest=highest,
-        made=sum(made for _, made in figures.sign_ups),
-        **_health(),
-    )
+    return {"bars": bars, "chart_size": (_WIDTH, _HEIGHT), "highest": highest}
 
 
 def _health() -> dict[str, Any]:

@@ -1,30 +1,118 @@
-"""Errors outside the console, for a browser: pages as well. Programs, and everybody below /api, get problems."""
+"""Error pages: for every error of the console, and outside /api for browsers. Other clients receive problem details."""
 
+import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-from flask import Flask, request
+import structlog
+from flask import Flask, Response, redirect, request, url_for
+from flask_babel import gettext
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.rendering import misused, refused, unforeseen
-from app.errors import DomainError
-from app.http.problems import domain_problem, http_problem, unforeseen_problem
+from app.console.drafts import draft_of_request
+from app.console.messages import bad_request_message, summarize
+from app.console.rendering import is_fragment, render
+from app.console.safe_redirect import local
+from app.errors import DomainError, Unauthorized
+from app.http.context import context
+from app.http.csrf import SAFE
+from app.http.problems import STATUSES, domain_problem, headers_of, http_problem, unforeseen_problem
+
+log = structlog.get_logger(__name__)
 
 _TYPES = ("application/problem+json", "application/json", "text/html")
-"""What an error may be, the first for whoever takes anything."""
+"""The types of an error response. A client that accepts any type receives the first."""
+_TARGET = re.compile(r"[a-z]+#([a-z-]+)", re.ASCII)
 
 
 def install_error_pages(app: Flask) -> None:
-    """Answer errors of `app` with a page where a browser asks for one; to be called after install_problems."""
-    app.register_error_handler(DomainError, _either(refused, domain_problem))
-    app.register_error_handler(HTTPException, _either(misused, http_problem))
-    app.register_error_handler(Exception, _either(unforeseen, unforeseen_problem))
+    """Register the error handlers of `app`. Call it after install_problems."""
+    app.register_error_handler(DomainError, _negotiate(domain_error_page, domain_problem))
+    app.register_error_handler(HTTPException, _negotiate(http_error_page, http_problem))
+    app.register_error_handler(Exception, _negotiate(unexpected_error_page, unforeseen_problem))
 
 
-def _either(as_page: Callable[[Any], Any], as_problem: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda error: as_page(error) if _wants_page() else as_problem(error)
+def domain_error_page(error: DomainError) -> WerkzeugResponse:
+    """The page for an error of the domain. Unauthorized leads to the sign-in page."""
+    if isinstance(error, Unauthorized):
+        return _require_sign_in()
+    status = STATUSES[type(error)]
+    titles = {
+        HTTPStatus.FORBIDDEN: gettext("Access denied"),
+        HTTPStatus.NOT_FOUND: gettext("Not found"),
+        HTTPStatus.CONFLICT: gettext("Conflict"),
+        HTTPStatus.SERVICE_UNAVAILABLE: gettext("Temporarily unavailable"),
+        HTTPStatus.TOO_MANY_REQUESTS: gettext("Too many requests"),
+    }
+    title = titles.get(status, gettext("Invalid request"))
+    target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
+    values = {"message": summarize(error), "title": title, "target": target and target[1]}
+    response = render("_error.html" if target else "error.html", status, **values)
+    response.headers.update(headers_of(error))
+    return response
+
+
+def http_error_page(error: HTTPException) -> WerkzeugResponse:
+    """The page for an error of Flask or werkzeug, such as an unknown address or a form that is too large."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    if status < HTTPStatus.BAD_REQUEST:
+        return error.get_response()
+    messages = {
+        HTTPStatus.NOT_FOUND: gettext("This page does not exist."),
+        HTTPStatus.METHOD_NOT_ALLOWED: gettext("This address has no page. It only accepts forms."),
+        HTTPStatus.REQUEST_TIMEOUT: gettext("The form took too long to arrive. Send it again."),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: gettext("The form is too large."),
+        HTTPStatus.REQUEST_URI_TOO_LONG: gettext("This address is too long."),
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: gettext(
+            "The request headers are too large. Deleting the cookies of this site may help."
+        ),
+    }
+    title = gettext("Not found") if status == HTTPStatus.NOT_FOUND else gettext("Invalid request")
+    message = messages.get(HTTPStatus(status), bad_request_message())
+    response = render("error.html", status, message=message, title=title)
+    response.headers.update(headers_of(error))
+    return response
+
+
+def unexpected_error_page(error: Exception) -> Response:
+    """The page for a bug of the service. It shows the request id instead of the error."""
+    log.error("unforeseen", exc_info=error)
+    message = gettext(
+        "An unexpected error occurred. Report this request id to the operator: %(id)s", id=context().request_id
+    )
+    return render("error.html", HTTPStatus.INTERNAL_SERVER_ERROR, message=message, title=gettext("Internal error"))
+
+
+def _negotiate(to_page: Callable[[Any], Any], to_problem: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda error: to_page(error) if _wants_page() else to_problem(error)
 
 
 def _wants_page() -> bool:
     is_api = f"{request.path}/".startswith("/api/")
     return not is_api and request.accept_mimetypes.best_match(_TYPES) == "text/html"
+
+
+def _require_sign_in() -> WerkzeugResponse:
+    """Redirect to the sign-in page. A form gets the sign-in page itself, which carries its data as a draft."""
+    if request.method in SAFE:
+        target = _current_page() if is_fragment() else request.full_path.rstrip("?")
+        location = f"{url_for('console_account.sign_in_form')}?{urlencode({'next': target})}"
+        if is_fragment():
+            return Response(status=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": location})
+        return redirect(location)
+    draft = draft_of_request()
+    target = url_for("console_setup.show") if draft is None else request.path
+    values: dict[str, Any] = {"form": {}, "errors": {}, "target": target, "draft": draft, "is_signed_out": True}
+    return render("sign_in.html", HTTPStatus.UNAUTHORIZED, **values)
+
+
+def _current_page() -> str:
+    """The path of the page that requests a fragment."""
+    try:
+        url = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:
+        return "/"
+    return local(f"{url.path}?{url.query}".rstrip("?"))

@@ -1,4 +1,4 @@
-"""English and French: by the switch at the foot of each page, else by what the browser prefers."""
+"""English and French: the language of a cookie, else the language that the browser prefers."""
 
 from http import HTTPStatus
 
@@ -12,14 +12,14 @@ from app.http.headers import cookie_values
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"
-_YEAR_S = 365 * 86400
+_MAX_AGE_S = 365 * 86400
 
 blueprint = Blueprint("console_language", __name__)
 
 
 def install_languages(app: Flask) -> None:
-    """Give the templates of `app` their translations; the API stays English."""
-    Babel(app, default_translation_directories="console/translations", locale_selector=_chosen)
+    """Enable translations in the templates of `app`. The API is always English."""
+    Babel(app, default_translation_directories="console/translations", locale_selector=_select_language)
 
 
 def language() -> str:
@@ -28,23 +28,23 @@ def language() -> str:
 
 
 def translate(message: Message) -> str:
-    """A message in the reader's language, and so the messages among its values."""
+    """A message in the reader's language. Values that are messages are translated too."""
     values = {name: translate(value) if isinstance(value, Message) else value for name, value in message.values.items()}
     return str(gettext(message.template, **values))
 
 
 @blueprint.post("/language")
 def set_language() -> Response:
-    """Keep the language that was chosen, and go back to the page."""
+    """Store the language in a cookie, and redirect to the page that sent the form."""
     response = redirect(local(request.form.get("next", "/")), HTTPStatus.SEE_OTHER)
-    chosen = request.form.get("language")
-    if chosen in LANGUAGES:
+    code = request.form.get("language")
+    if code in LANGUAGES:
         response.set_cookie(
-            _COOKIE, chosen, max_age=_YEAR_S, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
+            _COOKIE, code, max_age=_MAX_AGE_S, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
         )
     return response
 
 
-def _chosen() -> str:
-    kept = [value for value in cookie_values(request.environ, _COOKIE) if value in LANGUAGES]
-    return kept[0] if kept else request.accept_languages.best_match(LANGUAGES, "en")
+def _select_language() -> str:
+    codes = [value for value in cookie_values(request.environ, _COOKIE) if value in LANGUAGES]
+    return codes[0] if codes else request.accept_languages.best_match(LANGUAGES, "en")

@@ -1,8 +1,8 @@
-"""Where a form may lead: to paths of this service alone."""
+"""Prevents open redirects: a form may only lead to a path of this service."""
 
 
 def local(target: str) -> str:
-    """`target` when it is a path of this service, else the first page: nobody is led away from here."""
-    # Browsers read a backslash as a slash, and leave out tabs and line ends.
+    """`target` if it is a path of this service, else the start page."""
+    # Browsers read a backslash as a slash, and ignore tabs and line ends.
     is_plain = target.isprintable() and "\\" not in target
     return target if is_plain and target.startswith("/") and not target.startswith("//") else "/"

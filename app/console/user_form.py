@@ -1,99 +1,90 @@
-"""The form of a person: what is shown of one, what was typed, and what to do when somebody else saved meanwhile."""
+"""The user form: its values, their validation, and the three-way merge of concurrent changes."""
 
 import json
 import uuid
 from collections.abc import Iterable
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
 import orjson
 from flask import request
 
-from app.console.rendering import DRAFT
+from app.console.drafts import sent_draft
 from app.errors import N_, Fault, Invalid, Malformed
 from app.http.parsing import validated
 from app.http.strict_json import parse_json
 from app.schemas import UserDraft, UserReplacement
 
-Draft = TypeVar("Draft", bound=UserDraft)
+Model = TypeVar("Model", bound=UserDraft)
 FIELDS = ("name", "username", "email", "role", "active", "attributes")
 Form = dict[str, str]
-"""Field to text, as browsers send it; an unchecked box is empty."""
+"""Field to value, as browsers send it. A checkbox that is not checked is empty."""
 
 
-def blank() -> Form:
-    """A new person. The key makes one of a form that is sent twice."""
-    empty = dict.fromkeys((*FIELDS, "password"), "")
-    return {**empty, "role": "member", "active": "on", "attributes": "{}", "key": str(uuid.uuid4())}
+def empty_form() -> Form:
+    """The form for a new user. Its key makes the creation idempotent when the form is sent twice."""
+    fields = dict.fromkeys((*FIELDS, "password"), "")
+    return {**fields, "role": "member", "active": "on", "attributes": "{}", "key": str(uuid.uuid4())}
 
 
-def shown(person: dict[str, Any]) -> Form:
-    """A person as the form shows it, with the version that it is, and once more what it says, to be compared."""
-    attributes = orjson.dumps(person["attributes"], option=orjson.OPT_INDENT_2).decode()
-    texts = {name: person[name] or "" for name in ("name", "username", "email", "role")}
-    fields = {**texts, "active": "on" if person["active"] else "", "attributes": attributes}
-    return {**fields, "password": "", "version": str(person["version"]), "was": orjson.dumps(fields).decode()}
+def form_of_user(user: dict[str, Any]) -> Form:
+    """The form of an existing user. `original` holds the values as JSON, for the merge."""
+    attributes = orjson.dumps(user["attributes"], option=orjson.OPT_INDENT_2).decode()
+    texts = {name: user[name] or "" for name in ("name", "username", "email", "role")}
+    fields = {**texts, "active": "on" if user["active"] else "", "attributes": attributes}
+    return {**fields, "password": "", "version": str(user["version"]), "original": orjson.dumps(fields).decode()}
 
 
-def given() -> Form:
-    """The form as it was sent: the fields that it had, and its key."""
-    return _read(dict(request.form.items()))
+def sent_form() -> Form:
+    """The form in the current request. Fields that it does not have are missing."""
+    return _parse(dict(request.form.items()))
 
 
-def drafted() -> dict[str, str] | None:
-    """What was typed before signing in again, to be shown once more; None: this form is to be done."""
-    draft = request.form.get(DRAFT)
-    return dict(parse_qsl(draft, keep_blank_values=True)) if draft is not None else None
+def draft_form() -> Form | None:
+    """The form in the draft of the current request. None: the request has no draft."""
+    draft = sent_draft()
+    return None if draft is None else _parse(draft)
 
 
-def filled() -> Form | None:
-    """The same of the form of a person."""
-    draft = drafted()
-    return None if draft is None else _read(draft)
-
-
-def settled(form: Form) -> Form:
-    """The form after the choice between two versions: with the other one's value where that was chosen."""
+def apply_choices(form: Form) -> Form:
+    """The form after the user resolved a conflict: with their values where the user chose them."""
     theirs = {
         name: request.form.get(f"theirs_{name}", "") for name in FIELDS if request.form.get(f"keep_{name}") == "theirs"
     }
     return {**form, **theirs}
 
 
-def choices(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]]]:
-    """Two versions of a user, merged, and the fields that both changed, to different values: my value and theirs.
+def merge_conflict(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]]]:
+    """Merge two forms of one user. Returns the merged form, and the conflicts: field to my value and their value.
 
-    A field that I left alone becomes theirs, a field that they left alone stays mine.
+    A field that only one of the two changed has the changed value. A conflict is a field that both changed to
+    different values.
     """
-    was = _was(mine)
-    differing = [name for name in FIELDS if not _same(name, mine[name], theirs[name])]
-    mine_changed = [name for name in differing if not _same(name, mine[name], was.get(name))]
-    contested = {
-        name: (mine[name], theirs[name]) for name in mine_changed if not _same(name, theirs[name], was.get(name))
+    original = _original(mine)
+    differing = [name for name in FIELDS if not _equal(name, mine[name], theirs[name])]
+    changed = [name for name in differing if not _equal(name, mine[name], original.get(name))]
+    conflicts = {
+        name: (mine[name], theirs[name]) for name in changed if not _equal(name, theirs[name], original.get(name))
     }
-    merged = {name: theirs[name] for name in differing if name not in mine_changed}
-    return {**mine, **merged, "version": theirs["version"], "was": theirs["was"]}, contested
+    merged = {name: theirs[name] for name in differing if name not in changed}
+    return {**mine, **merged, "version": theirs["version"], "original": theirs["original"]}, conflicts
 
 
-def draft_of(form: Form) -> UserDraft:
-    """The new person that the form describes. Raises: Invalid, naming the field"""
+def new_user(form: Form) -> UserDraft:
+    """The new user that the form describes. Raises: Invalid"""
     return _validated(UserDraft, form, FIELDS)
 
 
-def edited(form: Form, person: dict[str, Any]) -> UserReplacement:
-    """`person` with the fields that differ from what the form showed; all else stays, to the byte.
-
-    Raises: Invalid, naming the field
-    """
-    was = _was(form)
-    changed = [name for name in FIELDS if not _same(name, form[name], was.get(name))]
-    draft = _validated(UserReplacement, form, changed)
-    new = {name: getattr(draft, name) for name in (*changed, "password", "current_password")}
-    return UserReplacement.model_construct(**{name: person[name] for name in FIELDS}).model_copy(update=new)
+def edited_user(form: Form, user: dict[str, Any]) -> UserReplacement:
+    """`user` with the fields that were edited in the form. Other fields keep their exact value. Raises: Invalid"""
+    original = _original(form)
+    edited = [name for name in FIELDS if not _equal(name, form[name], original.get(name))]
+    draft = _validated(UserReplacement, form, edited)
+    new = {name: getattr(draft, name) for name in (*edited, "password", "current_password")}
+    return UserReplacement.model_construct(**{name: user[name] for name in FIELDS}).model_copy(update=new)
 
 
-def _validated(model: type[Draft], form: Form, names: Iterable[str]) -> Draft:
-    """These fields of the form and its passwords, checked; the others have their defaults. Raises: Invalid"""
+def _validated(model: type[Model], form: Form, names: Iterable[str]) -> Model:
+    """A model of these fields of the form and its passwords. Other fields have their defaults. Raises: Invalid"""
     texts = {name: form[name] for name in names if name not in ("active", "attributes") and form[name].strip()}
     passwords = {name: form[name] for name in ("password", "current_password") if form.get(name)}
     values: dict[str, Any] = {name: text for name, text in (texts | passwords).items() if name in model.model_fields}
@@ -102,7 +93,7 @@ def _validated(model: type[Draft], form: Form, names: Iterable[str]) -> Draft:
         values["active"] = bool(form["active"])
     if "attributes" in names:
         try:
-            values["attributes"] = parse_json((form["attributes"].strip() or "{}").encode(), N_("It"))
+            values["attributes"] = parse_json((form["attributes"].strip() or "{}").encode(), N_("The value"))
         except Malformed as error:
             faults = [Fault("attributes", error.message)]
     try:
@@ -114,24 +105,26 @@ def _validated(model: type[Draft], form: Form, names: Iterable[str]) -> Draft:
     return draft
 
 
-def _read(sent: dict[str, str]) -> Form:
-    found = {name: sent[name].replace("\r\n", "\n") for name in (*FIELDS, "key", "version", "was") if name in sent}
-    # A box that is not checked is not sent; that the form had it, is.
+def _parse(sent: dict[str, str]) -> Form:
+    names = (*FIELDS, "key", "version", "original")
+    form = {name: sent[name].replace("\r\n", "\n") for name in names if name in sent}
+    # Browsers do not send a checkbox that is not checked. A hidden field tells that the form has one.
     if "has_active" in sent:
-        found["active"] = "on" if sent.get("active") else ""
-    return {**found, **{name: sent.get(name, "") for name in ("password", "current_password")}}
+        form["active"] = "on" if sent.get("active") else ""
+    return {**form, **{name: sent.get(name, "") for name in ("password", "current_password")}}
 
 
-def _was(form: Form) -> dict[str, Any]:
-    """What the form showed at first. It comes from the browser: nothing but the choice offered depends on it."""
+def _original(form: Form) -> dict[str, Any]:
+    """The values that the form showed first. The browser sends them, so only the merge may depend on them."""
     try:
-        was = orjson.loads(form["was"])
+        original = orjson.loads(form["original"])
     except orjson.JSONDecodeError:
         return {}
-    return was if isinstance(was, dict) else {}
+    return original if isinstance(original, dict) else {}
 
 
-def _same(name: str, one: str, other: Any) -> bool:
+def _equal(name: str, one: str, other: Any) -> bool:
+    """Whether two values of a field are equal. Attributes are compared as JSON."""
     if name != "attributes":
         return bool(one == other)
     try:
@@ -141,5 +134,5 @@ def _same(name: str, one: str, other: Any) -> bool:
 
 
 def _canonical(text: str) -> str:
-    # Not orjson: it refuses the integers of more than 64 bits that somebody may type.
+    # Not orjson, which refuses integers of more than 64 bits.
     return json.dumps(parse_json(text.encode()), sort_keys=True)

@@ -157,7 +157,7 @@ class _Ids(dict[str, str]):
                 return str(gone["id"])
             case "token":
                 return str(house.token(self._whom)["id"])
-            case "mark":
+            case "mark" | "digest":
                 return "000000000000"
             case "session":
                 return self._session_of(self._whom)

@@ -49,7 +49,7 @@ def test_people_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
     make(admin, name="Bob", username="bob")
     assert "Zoë" in admin.get("/people?q=zoe&role=viewer&active=true").text
     assert "Bob" not in admin.get("/people?q=zoe").text
-    assert "Nobody matches" in admin.get("/people?q=nobody").text
+    assert "No users match" in admin.get("/people?q=nobody").text
     page = admin.get("/people?sort=-name").text
     assert page.index("Zoë") < page.index("Bob")
     assert 'aria-sort="descending"' in page
@@ -84,8 +84,8 @@ def test_who_saves_after_somebody_else_sees_both_versions_and_loses_neither(admi
     conflict = send(admin, path, **mine)
     assert conflict.status_code == 409
     assert 'value="Mine"' in conflict.text
-    assert "Saved meanwhile: Theirs" in conflict.text
-    assert conflict.text.count('class="choice"') == 1
+    assert "Saved value: Theirs" in conflict.text
+    assert conflict.text.count('class="conflict"') == 1
     assert "Theirs" in admin.get(path).text
     assert send(admin, path, **{**mine, **versions(conflict.text)}).status_code == 303
     assert "Mine" in admin.get(path).text
@@ -101,7 +101,7 @@ def test_a_faulty_field_is_named_and_what_was_typed_stays(admin: FlaskClient, fi
         versioned = {} if path.endswith("new") else {"version": version(admin, path), "has_username": "1"}
         answer = send(admin, path, **{**typed, **versioned, field: value})
         assert answer.status_code == 422, path
-        assert f'class="fault" id="{field}-note"' in answer.text
+        assert f'class="error" id="{field}-note"' in answer.text
         assert "Typed Name" in answer.text
         assert "s3cret?" not in answer.text
 
@@ -188,7 +188,7 @@ def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: ApiCl
     api.make(name="Bob")
     page = app.test_client().get("/people")
     assert page.status_code == 200
-    assert "may do anything, without a password" in page.text
+    assert "has full access without a password" in page.text
     assert "Bob" in page.text
 
 
@@ -197,14 +197,14 @@ def test_the_overview_counts_and_says_what_works(admin: FlaskClient) -> None:
     send(admin, f"{make(admin, username='gone')}/delete")
     page = admin.get("/overview").text
     assert re.findall(r"<dt>(\w[^<]*)</dt><dd>(?:<a[^>]*>)?(\d+)", page) == [
-        ("People", "2"),
+        ("Users", "2"),
         ("Inactive", "0"),
         ("In the trash", "1"),
         ("Active sessions", "1"),
     ]
-    assert "2 new people in 30 days" in page
+    assert "2 new users in 30 days" in page
     assert page.count("<rect") == 30
-    assert "Health: all works" in page
+    assert "All systems operational" in page
 
 
 def test_a_token_is_shown_once_works_and_is_revoked(app: Flask, admin: FlaskClient) -> None:
@@ -224,5 +224,5 @@ def test_a_token_is_shown_once_works_and_is_revoked(app: Flask, admin: FlaskClie
 def test_a_faulty_token_is_refused_at_its_field(admin: FlaskClient, name: str, role: str) -> None:
     answer = send(admin, "/api-tokens", name=name, role=role, days="")
     assert answer.status_code == 422
-    assert 'class="fault"' in answer.text
+    assert 'class="error"' in answer.text
     assert admin.get("/api/tokens").json == []

@@ -47,9 +47,9 @@ def require_page(answer: TestResponse, status: int, sentence: str = "") -> None:
 def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Flask, path: str) -> None:
     """Fault 11: it was JSON, for who is signed in and for strangers."""
     for browser in (admin, app.test_client()):
-        require_page(browser.get(path, headers=BROWSER), 404, "There is no such page.")
+        require_page(browser.get(path, headers=BROWSER), 404, "This page does not exist.")
         require_page(browser.get(path, headers=FRENCH), 404, "Cette page n")
-        require_page(browser.post(path, headers={**BROWSER, **OWN}), 404, "There is no such page.")
+        require_page(browser.post(path, headers={**BROWSER, **OWN}), 404, "This page does not exist.")
         assert browser.head(path, headers=BROWSER).data == b""
 
 
@@ -77,9 +77,9 @@ def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) 
 def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path: str) -> None:
     """Fault 11: whoever reloads what a form was sent to asks with GET: 405."""
     answer = admin.get(path, headers=BROWSER)
-    require_page(answer, 405, "There is no page here")
+    require_page(answer, 405, "This address has no page.")
     assert "POST" in answer.headers["Allow"]
-    require_page(admin.get(path, headers=FRENCH), 405, "a pas de page ici")
+    require_page(admin.get(path, headers=FRENCH), 405, "a pas de page.")
     assert admin.get(path).mimetype == "application/problem+json"
 
 
@@ -145,8 +145,16 @@ def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiCli
 @pytest.mark.parametrize(
     ("query", "english", "french"),
     [
-        ("xyzzy=1", "Something in this address is not right: 'xyzzy'.", "dans cette adresse : 'xyzzy'."),
-        ("limit=x", "Something in this address is not right: 'limit'.", "dans cette adresse : 'limit'."),
+        (
+            "xyzzy=1",
+            "This address has invalid parameters: 'xyzzy'.",
+            "paramètres non valides\u00a0: 'xyzzy'.",
+        ),
+        (
+            "limit=x",
+            "This address has invalid parameters: 'limit'.",
+            "paramètres non valides\u00a0: 'limit'.",
+        ),
         ("limit=0&sort=x", "'limit, sort'.", "'limit, sort'."),
         ("role=king", "'role'.", "'role'."),
         ("active=maybe", "'active'.", "'active'."),
@@ -157,9 +165,9 @@ def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiCli
         ("it%27s=1", "'its'.", "'its'."),
         (f"{'x' * 300}=1", f"'{'x' * 50}'.", f"'{'x' * 50}'."),
         ("<b>=1", "'&lt;b&gt;'.", "'&lt;b&gt;'."),
-        ("q=%ff", "This address can't be read.", "Cette adresse est illisible."),
-        ("%ff=x", "This address can't be read.", "Cette adresse est illisible."),
-        ("q=%00", "This address can't be read.", "Cette adresse est illisible."),
+        ("q=%ff", "This address is not valid.", "est pas valide."),
+        ("%ff=x", "This address is not valid.", "est pas valide."),
+        ("q=%00", "This address is not valid.", "est pas valide."),
     ],
 )
 def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, english: str, french: str) -> None:
@@ -173,7 +181,7 @@ def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, 
 def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: ApiClient) -> None:
     """Fault 11: the history of a person has pages, too."""
     path = f"/people/{admin.get('/api/me').json['id']}"
-    require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "Something in this address is not right")
+    require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "This address has invalid parameters")
     for query in ("x=1", "done=%ff", "%ff=%ff", "done=" + "x" * 5000):
         assert admin.get(f"{path}?{query}", headers=BROWSER).status_code == 200
         assert api._client.get(f"/sign-in?next=%ff&{query}", headers=BROWSER).status_code == 200

@@ -14,7 +14,7 @@ def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(a
     browser = app.test_client()
     page = browser.get("/")
     assert page.status_code == 200
-    assert b"Make the first administrator" in page.data
+    assert b"Create administrator" in page.data
     (style,) = re.findall(r'href="([^"]+/console.css)"', page.text)
     assert browser.get(style).content_type.startswith("text/css")
     made = browser.post("/first", data=FIRST, headers={"Origin": "http://localhost"}, follow_redirects=True)
@@ -41,7 +41,7 @@ def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: ApiCl
 def test_a_faulty_first_administrator_is_shown_the_fault(app: Flask, api: ApiClient, field: str, value: str) -> None:
     answer = app.test_client().post("/first", data={**FIRST, field: value})
     assert answer.status_code == 422
-    assert b'class="fault"' in answer.data
+    assert b'class="error"' in answer.data
     assert FIRST["password"].encode() not in answer.data
     assert b"<b>" not in answer.data
     assert api.get("/users").json == []

@@ -92,7 +92,7 @@ def test_a_number_that_is_too_large_is_told_at_its_field(admin: FlaskClient, num
     path = make(admin, name="Bob", username="bob")
     answer = send(admin, path, attributes=f'{{"a": {number}}}', **versions(admin.get(path).text))
     assert answer.status_code == 422
-    assert 'class="fault" id="attributes-note"' in answer.text
+    assert 'class="error" id="attributes-note"' in answer.text
 
 
 def test_the_first_administrator_is_kept_as_typed_and_can_sign_in(app: Flask, empty: Callable[[], None]) -> None:
@@ -132,8 +132,8 @@ def test_a_password_is_changed_to_what_was_typed(admin: FlaskClient) -> None:
 
 def test_a_token_has_the_name_that_the_api_gives_it_and_is_made_once(admin: FlaskClient) -> None:
     for name in accepted_values.token_names():
-        newest = hidden(admin.get("/api-tokens").text, "newest")
-        sent = {"name": name, "role": "viewer", "days": "90", "user_id": "", "newest": newest}
+        newest_id = hidden(admin.get("/api-tokens").text, "newest_id")
+        sent = {"name": name, "role": "viewer", "days": "90", "user_id": "", "newest_id": newest_id}
         assert send(admin, "/api-tokens", **sent).status_code == 201
         # Also when the name is written in another normal form than it is kept in.
         assert send(admin, "/api-tokens", **sent).status_code == 409

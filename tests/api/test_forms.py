@@ -18,10 +18,10 @@ def test_what_only_they_changed_is_merged_and_only_what_both_changed_is_asked(ad
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
     conflict = send(admin, path, **mine).text
-    assert conflict.count('class="choice"') == 1
+    assert conflict.count('class="conflict"') == 1
     assert 'name="keep_name"' in conflict
     assert 'value="theirs@example.org"' in conflict
-    assert "nothing of yours is lost" in conflict
+    assert "Your changes are kept in the form" in conflict
 
 
 @pytest.mark.parametrize("keep", ["mine", "theirs"])
@@ -51,7 +51,7 @@ def test_a_third_who_saves_during_the_choice_is_not_overwritten(admin: FlaskClie
     send(admin, path, **form_of(admin, path, name="Third"))
     again = send(admin, path, **{**mine, **versions(conflict.text), "keep_name": "mine"})
     assert again.status_code == 409
-    assert "Saved meanwhile: Third" in again.text
+    assert "Saved value: Third" in again.text
 
 
 def test_a_fault_does_not_hide_that_somebody_saved_meanwhile(admin: FlaskClient) -> None:
@@ -62,7 +62,7 @@ def test_a_fault_does_not_hide_that_somebody_saved_meanwhile(admin: FlaskClient)
     assert faulty.status_code == 422
     mended = send(admin, path, **{**mine, **versions(faulty.text), "email": "bob@example.org"})
     assert mended.status_code == 409
-    assert "Saved meanwhile: Theirs" in mended.text
+    assert "Saved value: Theirs" in mended.text
 
 
 def test_the_same_change_by_two_is_no_conflict(admin: FlaskClient) -> None:
@@ -86,7 +86,12 @@ def test_a_new_person_sent_twice_is_made_once(admin: FlaskClient) -> None:
 
 
 def test_a_token_sent_twice_is_made_once(admin: FlaskClient) -> None:
-    form = {"name": "ci", "role": "viewer", "days": "90", "newest": hidden(admin.get("/api-tokens").text, "newest")}
+    form = {
+        "name": "ci",
+        "role": "viewer",
+        "days": "90",
+        "newest_id": hidden(admin.get("/api-tokens").text, "newest_id"),
+    }
     assert send(admin, "/api-tokens", **form, user_id="").status_code == 201
     again = send(admin, "/api-tokens", **form, user_id="")
     assert again.status_code == 409
@@ -151,7 +156,7 @@ def test_an_edit_whose_session_ended_keeps_the_version_that_it_began_with(
     assert 'value="Mine"' in page
     saved = send(browser, path, **{**mine, **versions(page)})
     assert saved.status_code == 409
-    assert "Saved meanwhile: Theirs" in saved.text
+    assert "Saved value: Theirs" in saved.text
 
 
 def test_a_token_form_whose_session_ended_is_filled_again(
@@ -165,7 +170,7 @@ def test_a_token_form_whose_session_ended_is_filled_again(
 def test_a_draft_never_does_anything(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
     for action in ("delete", "restore", "purge", "unlock"):
-        answer = send(admin, f"{path}/{action}", draft="a=b", sure="1")
+        answer = send(admin, f"{path}/{action}", draft="a=b", confirmed="1")
         assert (answer.status_code, answer.location) == (303, "/")
     assert send(admin, "/people/bulk", draft="", action="delete", id=path.rpartition("/")[2]).location == "/"
     assert send(admin, path, **EVERYTHING, draft="name=Draft").status_code == 200
@@ -176,13 +181,13 @@ def test_purging_asks_once_more(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
     send(admin, f"{path}/delete")
     asked = send(admin, f"{path}/purge")
-    assert "can't be undone" in asked.text
+    assert "cannot be undone" in asked.text
     assert "bob" in admin.get("/people?deleted=true").text
-    assert send(admin, f"{path}/purge", sure="1").location == "/people?deleted=true&done=purged"
+    assert send(admin, f"{path}/purge", confirmed="1").location == "/people?deleted=true&done=purged"
     assert "bob" not in admin.get("/people?deleted=true").text
 
 
 def test_attributes_that_are_no_json_are_told_where(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
     faulty = send(admin, path, **form_of(admin, path, attributes='{\r\n  "plan": "pro",\r\n  "seats" 3\r\n}'))
-    assert "It is not JSON: Expecting &#39;:&#39; delimiter at line 3, column 11." in faulty.text
+    assert "The value is not JSON: Expecting &#39;:&#39; delimiter at line 3, column 11." in faulty.text

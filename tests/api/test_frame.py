@@ -45,7 +45,7 @@ def test_a_full_page_of_people_weighs_less_than_100_kb(admin: FlaskClient) -> No
     page = admin.get("/people")
     packed = {"Accept-Encoding": "gzip"}
     weight = len(page.data) + sum(len(admin.get(path, headers=packed).data) for path in assets_of(page.text))
-    assert page.text.count('<td class="who">') == 50
+    assert page.text.count('<td class="name">') == 50
     assert weight < 100_000
 
 
@@ -79,7 +79,7 @@ def test_no_page_holds_a_script_or_a_style_of_its_own(admin: FlaskClient) -> Non
 def test_the_language_is_what_the_browser_prefers(admin: FlaskClient) -> None:
     page = admin.get("/people", headers=FRENCH).text
     assert '<html lang="fr">' in page
-    assert "Nouvelle personne" in page
+    assert "Nouvel utilisateur" in page
     assert '<html lang="en">' in admin.get("/people", headers={"Accept-Language": "ja"}).text
 
 
@@ -88,7 +88,7 @@ def test_the_switch_keeps_a_language_and_leads_back(admin: FlaskClient) -> None:
     assert (answer.status_code, answer.location) == (303, "/people?q=ada")
     assert "Nom, identifiant ou e-mail" in admin.get("/people").text
     send(admin, "/language", language="en")
-    assert "New person" in admin.get("/people", headers=FRENCH).text
+    assert "New user" in admin.get("/people", headers=FRENCH).text
 
 
 @pytest.mark.parametrize(("language", "target"), [("xx", "/people"), ("fr", "//evil.example"), ("fr", "https://evil")])
@@ -119,7 +119,7 @@ def test_a_script_gets_the_list_alone(admin: FlaskClient) -> None:
     assert 'id="list" data-q="bob"' in answer.text
     assert "Bob" in answer.text
     assert answer.headers["HX-Replace-Url"] == "/people?q=bob"
-    assert '<div id="said" hx-swap-oob="innerHTML">One person</div>' in answer.text
+    assert '<div id="announcement" hx-swap-oob="innerHTML">1 user</div>' in answer.text
 
 
 def test_a_script_without_a_session_is_led_to_sign_in_and_back_to_its_page(app: Flask, admin: FlaskClient) -> None:
@@ -156,10 +156,10 @@ def test_a_form_that_is_too_large_is_refused_on_a_page(admin: FlaskClient) -> No
 
 
 def test_health_is_asked_for_without_a_session(app: Flask, admin: FlaskClient) -> None:
-    assert "answers in" in admin.get("/overview").text
+    assert "Operational" in admin.get("/overview").text
     answer = app.test_client().get("/overview/health", headers=PARTIAL)
     assert answer.status_code == 200
-    assert answer.text.lstrip().startswith('<section class="sheet" id="health"')
+    assert answer.text.lstrip().startswith('<section class="card" id="health"')
     assert "Set-Cookie" not in answer.headers
 
 
@@ -184,7 +184,7 @@ def test_who_is_not_signed_in_sees_nothing_of_what_is_for_others(
     for page in (stranger.get("/sign-in"), send(stranger, "/sign-in", username="x", password="y")):
         assert "Adminer" not in page.text
         assert "/people" not in page.text.partition("<main")[2]
-        assert "may do anything" not in page.text
+        assert "has full access" not in page.text
 
 
 @pytest.mark.parametrize("place", ["http://[", "", "//evil.example/x", "http://localhost/\\evil"])
@@ -199,5 +199,5 @@ def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: F
     api.make(name="Bob")
     for path in ("/people", "/overview", "/people/new"):
         page = app.test_client().get(path).text
-        assert "may do anything, without a password" in page
-        assert 'href="/">Make the first administrator</a>' in page
+        assert "has full access without a password" in page
+        assert 'href="/">Create the first administrator</a>' in page

@@ -15,7 +15,7 @@ def test_a_refusal_with_values_is_english_in_json_and_french_in_a_page(house: Se
     headers = {**editor.headers, **FRENCH}
     page = editor._client.post(f"/people/{house.admin.id}/delete", headers=headers)
     assert page.status_code == 403
-    assert "Le rôle éditeur ne peut pas toucher à une personne de rôle administrateur." in page.text
+    assert "Le rôle éditeur ne peut pas modifier un utilisateur de rôle administrateur." in page.text
 
 
 def test_a_refusal_that_holds_another_is_french_as_a_whole(house: SecuredApp) -> None:
@@ -23,8 +23,8 @@ def test_a_refusal_that_holds_another_is_french_as_a_whole(house: SecuredApp) ->
     form = {"action": "delete", "id": [house.admin.id], "expected": "1"}
     page = editor._client.post("/people/bulk", data=form, headers={**editor.headers, **FRENCH})
     assert page.status_code == 403
-    assert "Parmi eux, 1 sur 1 ne peuvent pas être touchés, par exemple &#39;root&#39;. Le rôle éditeur ne" in page.text
-    assert "à une personne de rôle administrateur. Filtrer par rôle les laisse de côté." in page.text
+    assert "Vous ne pouvez pas modifier 1 des 1 utilisateurs choisis, par exemple &#39;root&#39;. Le" in page.text
+    assert "un utilisateur de rôle administrateur. Filtrez par rôle pour les exclure." in page.text
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,14 @@ def named(browser: FlaskClient, query: str) -> list[str]:
 
 def undo_of(browser: FlaskClient, answer: TestResponse) -> dict[str, str]:
     page = browser.get(answer.location).text
-    undo = page.partition('class="note news"')[2].partition("</form>")[0]
+    undo = page.partition('class="notice done"')[2].partition("</form>")[0]
     return {name: hidden(f"<main{undo}", name) for name in ("deleted_at", "query")}
 
 
 def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, people: list[str]) -> None:
     done = many(admin, "deactivate", people[:2], query="q=bob&sort=-name")
     assert (done.status_code, done.location) == (303, "/people?q=bob&sort=-name&done=deactivate&n=2")
-    assert "2 people were changed." in admin.get(done.location).text
+    assert "2 users updated." in admin.get(done.location).text
     assert named(admin, "active=false") == ["bob0", "bob1"]
     assert many(admin, "activate", people[:1]).location == "/people?done=activate&n=1"
     assert named(admin, "active=false") == ["bob1"]
@@ -55,10 +55,10 @@ def test_some_get_a_role(admin: FlaskClient, people: list[str]) -> None:
 def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, people: list[str]) -> None:
     send(admin, f"/people/{people[4]}/delete")
     done = many(admin, "delete", people[:3])
-    assert "3 people are in the trash now." in admin.get(done.location).text
+    assert "3 users moved to the trash." in admin.get(done.location).text
     assert named(admin, "q=bob") == ["bob3"]
     undone = many(admin, "restore", **undo_of(admin, done))
-    assert "3 people are back." in admin.get(undone.location).text
+    assert "3 users restored." in admin.get(undone.location).text
     assert named(admin, "q=bob") == ["bob0", "bob1", "bob2", "bob3"]
 
 
@@ -78,7 +78,7 @@ def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, 
     done = ask(admin, action, people[:3], **fields)
     assert (done.status_code, done.location.partition("&done=")[0]) == (303, "/people?q=bob&sort=name")
     one = ask(admin, action, people[3:4], **form)
-    assert re.search(r"<h1>[^<]*\bone user\b", one.text)
+    assert re.search(r"<h1>[^<]*\b1 user\b", one.text)
 
 
 def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskClient, people: list[str]) -> None:

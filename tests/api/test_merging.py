@@ -49,8 +49,8 @@ def test_what_only_one_changed_is_not_asked_beside_what_both_changed(admin: Flas
     send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
     conflict = send(admin, path, **mine)
     assert asked(conflict.text) == {"name"}
-    assert conflict.text.count("Saved meanwhile") == 1
-    assert "Saved meanwhile: Theirs" in conflict.text
+    assert conflict.text.count("Saved value") == 1
+    assert "Saved value: Theirs" in conflict.text
     assert '<option value="viewer" selected>' in conflict.text
     assert 'value="theirs@example.org"' in conflict.text
 
@@ -72,7 +72,7 @@ def test_a_password_is_never_merged_unseen(admin: FlaskClient) -> None:
     conflict = send(admin, path, **mine)
     assert conflict.status_code == 409
     assert asked(conflict.text) == set()
-    assert "Type the password again" in conflict.text
+    assert "Enter the password again" in conflict.text
     assert "of mine" not in conflict.text
     assert version(admin, path) == "2"
 
@@ -83,7 +83,7 @@ def test_a_value_that_is_gone_is_offered_as_such(admin: FlaskClient) -> None:
     send(admin, path, **form_of(admin, path, email=""))
     conflict = send(admin, path, **mine)
     assert asked(conflict.text) == {"email"}
-    assert "Saved meanwhile: (none)" in conflict.text
+    assert "Saved value: (none)" in conflict.text
     kept = {"keep_email": "theirs", "theirs_email": ""}
     assert send(admin, path, **{**mine, **versions(conflict.text), **kept}).status_code == 303
     assert admin.get(f"/api/users/{path.rpartition('/')[2]}").json["email"] is None

@@ -169,7 +169,7 @@ def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
     assert page.status_code == 200
     assert max(read) <= 1_001
     assert re.search(r"Deactivate ~[\d,]+ users\?", page.text)
-    assert "At most 1,000 at once" in page.text
+    assert "At most 1,000 users can be changed at once" in page.text
     monkeypatch.setattr(bulk, "MOST", 100_000)
     assert f"Deactivate {MANY - TRASHED:,} users?" in confirm().text
 

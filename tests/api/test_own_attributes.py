@@ -121,7 +121,7 @@ def test_the_own_page_offers_what_the_setting_names(generous: SecuredApp) -> Non
     browser, headers, own = who._client, who.headers, f"/people/{who.id}"
     page = browser.get(own, headers=headers).text
     assert 'name="attributes"' in page
-    assert "you may change: a.b, city" in page
+    assert "You can change: a.b, city" in page
     form = {"name": who.user["name"], "version": "1", "attributes": '{"plan": "free", "city": "Lyon"}'}
     assert browser.post(own, data=form, headers=headers).status_code == 303
     form = {**form, "version": "2", "attributes": '{"plan": "pro", "city": "Lyon"}'}

@@ -32,8 +32,8 @@ def test_the_trash_links_to_a_page_with_all_that_is_known(admin: FlaskClient, pa
     page = shown(admin, path)
     for text in ("Bob Deleted", "bob@example.org", "&#34;plan&#34;: &#34;pro&#34;", "In the trash"):
         assert text in page
-    note = re.sub(r"<[^>]*>|\s+", " ", page.partition('class="note"')[2].partition("</p>")[0])
-    assert re.search(r"deleted .* UTC\s*, by Ada\.", note)
+    note = re.sub(r"<[^>]*>|\s+", " ", page.partition('class="notice"')[2].partition("</p>")[0])
+    assert re.search(r"Deleted .* UTC\s*, by Ada$", note)
     assert "<del>Bob Trashed</del>" in page
     assert f'action="{path}/restore"' in page
     assert f'action="{path}/purge"' in page
@@ -74,7 +74,7 @@ def test_a_save_of_who_was_deleted_meanwhile_says_so(admin: FlaskClient) -> None
     send(admin, f"{path}/delete")
     late = send(admin, path, **form)
     assert late.status_code == 409
-    assert "This user was deleted meanwhile. Nothing was saved." in late.text
+    assert "This user was deleted. Your changes were not saved." in late.text
     assert f'action="{path}/restore"' in late.text
 
 
@@ -88,9 +88,9 @@ def test_a_restore_whose_name_is_taken_says_so_on_the_page(admin: FlaskClient, p
 
 def test_purging_names_whom_it_removes(admin: FlaskClient, path: str) -> None:
     asked = send(admin, f"{path}/purge").text
-    assert re.search(r"<h1>Remove Bob Deleted for good\?</h1>", asked)
+    assert re.search(r"<h1>Permanently delete Bob Deleted\?</h1>", asked)
     assert "bob@example.org" in asked
-    assert send(admin, f"{path}/purge", sure="1").status_code == 303
+    assert send(admin, f"{path}/purge", confirmed="1").status_code == 303
     assert admin.get(path).status_code == 404
 
 

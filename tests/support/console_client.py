@@ -20,7 +20,7 @@ def make(browser: FlaskClient, **form: str) -> str:
     answer = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
     assert answer.status_code == 303, answer.text
     path, _, news = answer.location.partition("?")
-    assert news == "done=made"
+    assert news == "done=created"
     return path
 
 
@@ -35,7 +35,7 @@ def hidden(page: str, name: str) -> str:
 
 def versions(page: str) -> dict[str, str]:
     """What a form says of what it showed at first."""
-    return {name: hidden(page, name) for name in ("version", "was")}
+    return {name: hidden(page, name) for name in ("version", "original")}
 
 
 def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:

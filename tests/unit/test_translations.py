@@ -199,13 +199,13 @@ def refused(do: Any, *values: Any) -> Message:
             Actor("session", role="editor").require_over,
             ["admin"],
             "The role editor may not touch a user with the role admin.",
-            "Le rôle éditeur ne peut pas toucher à une personne de rôle administrateur.",
+            "Le rôle éditeur ne peut pas modifier un utilisateur de rôle administrateur.",
         ),
         (
             parse_json,
-            [b'{"a": 1\n\n           "b": 2}', N_("It")],
-            "It is not JSON: Expecting ',' delimiter at line 3, column 12.",
-            "Ce texte n’est pas du JSON : le signe ',' est attendu à la ligne 3, colonne 12.",
+            [b'{"a": 1\n\n           "b": 2}', N_("The value")],
+            "The value is not JSON: Expecting ',' delimiter at line 3, column 12.",
+            "La valeur n’est pas du JSON : le signe ',' est attendu à la ligne 3, colonne 12.",
         ),
         (
             validated,

@@ -1,0 +1,46 @@
+"""Error messages for pages, in the reader's language."""
+
+from collections.abc import Mapping
+
+from flask import request
+from flask_babel import gettext
+
+from app.console.i18n import translate
+from app.errors import DomainError, Forbidden, Invalid, Malformed
+from app.http.csrf import SAFE
+
+_MAX_NAME_CHARACTERS = 50
+
+
+def errors_by_field(error: DomainError) -> Mapping[str, str]:
+    """The messages of an error by field. `form` holds a message about the whole form."""
+    messages: dict[str, list[str]] = {}
+    for fault in getattr(error, "faults", []):
+        messages.setdefault(fault.field.partition(".")[0], []).append(translate(fault.message))
+    by_field = {field: "; ".join(texts) for field, texts in messages.items()}
+    # The form may not show the field that is forbidden.
+    needs_summary = not by_field or isinstance(error, Forbidden)
+    return {**by_field, "form": translate(error.message)} if needs_summary else by_field
+
+
+def summarize(error: DomainError) -> str:
+    """One sentence about an error, for a page that does not show the fields of the request."""
+    if not isinstance(error, Invalid | Malformed):
+        return translate(error.message)
+    form_messages = [translate(fault.message) for fault in error.faults if fault.field == "form"]
+    if form_messages:
+        return " ".join(form_messages)
+    fields = dict.fromkeys(fault.field[:_MAX_NAME_CHARACTERS].replace("'", "") for fault in error.faults)
+    names = ", ".join(fields)
+    if request.method in SAFE:
+        if not names:
+            return str(gettext("This address is not valid."))
+        return str(gettext("This address has invalid parameters: '%(names)s'.", names=names))
+    if not names:
+        return bad_request_message()
+    return str(gettext("This form has invalid fields: '%(names)s'.", names=names))
+
+
+def bad_request_message() -> str:
+    """The message for a request that the service cannot interpret."""
+    return str(gettext("The service cannot process this request."))

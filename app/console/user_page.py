@@ -1,0 +1,68 @@
+"""Renders the page of a user and the form for a new user."""
+
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, request
+
+from app.auth import login, sessions, tokens
+from app.console.activity import activity
+from app.console.rendering import render
+from app.console.user_form import Form
+from app.errors import Unavailable
+from app.extensions import resources
+from app.http.auth import actor, session
+
+
+def render_new_user(
+    form: Form, errors: Mapping[str, str], status: int = HTTPStatus.OK, *, is_draft: bool = False
+) -> Response:
+    """The form for a new user."""
+    return render("user_form.html", status, user=None, form=form, errors=errors, conflicts={}, is_draft=is_draft)
+
+
+def render_user(
+    user_id: uuid.UUID,
+    user: dict[str, Any],
+    form: Form,
+    errors: Mapping[str, str],
+    status: int = HTTPStatus.OK,
+    conflicts: dict[str, tuple[str, str]] | None = None,
+    *,
+    is_draft: bool = False,
+) -> Response:
+    """The page of a user. `conflicts`: field to my value and their value; None: there was no concurrent change."""
+    who = actor()
+    return render(
+        "user.html",
+        status,
+        user=user,
+        user_id=user_id,
+        form=form,
+        errors=errors,
+        conflicts=conflicts or {},
+        is_conflict=conflicts is not None,
+        is_draft=is_draft,
+        is_own=who.owns(user_id),
+        needs_password=who.owns(user_id) and who.kind == "session" and who.must_give_password(),
+        self_editable=sorted(resources().settings.self_editable_keys),
+        may_change=who.may_change(user_id, user["role"]),
+        is_locked=who.may("admin") and login.is_locked(user_id),
+        tokens=tokens.listed(user_id) if who.may("admin") else [],
+        done=request.args.get("done"),
+        **_sessions(user_id),
+        **(activity(user_id) if who.may("viewer") else {"entries": [], "older": None, "authors": {}}),
+    )
+
+
+def _sessions(user_id: uuid.UUID) -> dict[str, Any]:
+    """The sessions of a user, if the actor may see them. `sessions` is None while Redis is unavailable."""
+    current = session()
+    may_see = actor().may("admin") or actor().owns(user_id)
+    try:
+        found = [entry.fields() for entry in sessions.of_user(user_id)] if may_see else []
+    except Unavailable:
+        found = None
+    return {"may_see_sessions": may_see, "sessions": found, "current_id": current.id if current else None}
