@@ -56,13 +56,14 @@ def _lookup_terms(terms: list[Term], statistics: Statistics) -> list[Term]:
 
     PostgreSQL skips through the long list of a lexeme, but it reads all lists of a prefix.
     """
-    rows = {term: statistics.rows(term) for term in terms}
-    short = {term for term in rows if rows[term] <= _max_posting_list_rows(term)}
-    return [term for term in rows if term in short or not term.is_prefix] if short else []
-
-
-def _max_posting_list_rows(term: Term) -> int:
-    return bounds.MAX_PREFIX_POSTING_LIST_ROWS if term.is_prefix else bounds.MAX_POSTING_LIST_ROWS
+    chosen, has_short_list = [], False
+    for term in dict.fromkeys(terms):
+        max_rows = bounds.MAX_PREFIX_POSTING_LIST_ROWS if term.is_prefix else bounds.MAX_POSTING_LIST_ROWS
+        is_short_list = statistics.rows(term) <= max_rows
+        has_short_list = has_short_list or is_short_list
+        if is_short_list or not term.is_prefix:
+            chosen.append(term)
+    return chosen if has_short_list else []
 
 
 def _conditions(query: UserQuery, terms: list[Term], filters: list[Term], *, uses_range: bool) -> list[str]:

@@ -5,9 +5,11 @@ and a wrong plan without a bound reads the whole table, so each way has a bound 
 the page ends there, and its `next_cursor` continues after the last row of the scan. Such a page may be short or empty.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import orjson
 
@@ -16,7 +18,6 @@ from app.db.connection import statement_of
 from app.db.database import Database
 from app.schemas import ListQuery
 from app.search import bounds, cursors, page_sql
-from app.search.answer_keys import count_key, is_cacheable, page_key
 from app.search.cursors import Keyset
 from app.search.lookup import Lookup, fills_a_page, plan_lookup
 from app.search.page_sql import PageStatement
@@ -51,7 +52,7 @@ class UserPages:
     def page(self, list_query: ListQuery) -> Page:
         """One page, from the cache unless PostgreSQL is as fast. Raises: Malformed (the cursor), Unavailable"""
         query = UserQuery(list_query)
-        if self._is_cheap(query) or not is_cacheable(list_query):
+        if self._is_cheap(query) or not _is_cacheable(list_query):
             return self._read_page(query)
         return _decoded(self._answers.get_or_compute(page_key(list_query), lambda: _encoded(self._read_page(query))))
 
@@ -93,7 +94,7 @@ class UserPages:
 
     def _cached_count(self, key: str, list_query: ListQuery, limit: int | None) -> int:
         query = UserQuery(list_query)
-        if not is_cacheable(list_query):
+        if not _is_cacheable(list_query):
             return self._count(query, limit)
         return int(self._answers.get_or_compute(key, lambda: str(self._count(query, limit)).encode()))
 
@@ -156,6 +157,27 @@ class UserPages:
             )
             for row in range(result.ntuples)
         ]
+
+
+def page_key(query: ListQuery) -> str:
+    """The key of a cached page."""
+    return f"page:{_digest(query.model_dump_json())}:{_digest(repr(sorted(query.attributes.items())))}"
+
+
+def count_key(query: ListQuery) -> str:
+    """The key of a cached count. It depends on the filters only."""
+    filters = query.model_dump_json(exclude={"limit", "cursor", "sort"})
+    return f"count:{_digest(filters)}:{_digest(repr(sorted(query.attributes.items())))}"
+
+
+def _is_cacheable(query: ListQuery) -> bool:
+    """Whether the query string is short enough for its answer to be cached."""
+    parameters = query.model_dump(exclude_defaults=True) | query.attributes
+    return len(urlencode(parameters)) <= bounds.MAX_CACHEABLE_QUERY_CHARACTERS
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _encoded(page: Page) -> bytes:

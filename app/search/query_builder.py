@@ -1,5 +1,6 @@
 """The conditions and the order of a list query as SQL."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.identifiers import canonical
@@ -7,10 +8,16 @@ from app.models import ABOVE_MEMBER, SORT_KEYS
 from app.schemas import ListQuery
 from app.search import cursors
 from app.search import text as search_text
+from app.search.cursors import Keyset
 from app.search.text import Term
 from app.types import TIMESTAMP
 
 _TIMESTAMP_COLUMNS = ("created_at", "updated_at")
+_CREATED_RANGE = {
+    "created_after": "created_at > %(created_after)s::timestamptz",
+    "created_before": "created_at < %(created_before)s::timestamptz",
+}
+_KEY_CONDITIONS = {name: f"{SORT_KEYS[name]} = %({name})s" for name in ("email", "username")}
 
 
 class UserQuery:
@@ -32,17 +39,12 @@ class UserQuery:
         self.keyset = cursors.decode(self.cursor_kind, query.cursor, self._read_key) if query.cursor else None
         self.backwards = self.keyset is not None and self.keyset.backwards
         self.descending = query.sort.startswith("-") != self.backwards
-        self.parameters: dict[str, Any] = {"row_limit": query.limit + 1}
-        if self.keyset is not None:
-            self.parameters |= {"cursor_key": self.keyset.key, "cursor_id": self.keyset.id}
         self.created_after, self.created_before = query.created_after, query.created_before
-        self.created_range = self._created_range()
-        self.key_conditions = self._key_conditions(query)
         self.terms = _terms(query)
-        self.parameters["tsquery"] = search_text.tsquery(self.terms, deleted=query.deleted)
+        self.parameters = _parameters(query, self.terms, self.keyset)
+        self.created_range = _given(_CREATED_RANGE, self.parameters)
+        self.key_conditions = _given(_KEY_CONDITIONS, self.parameters)
         self.privileged_role = query.role if query.role != "member" and not query.deleted else None
-        if self.privileged_role is not None:
-            self.parameters["role"] = self.privileged_role
 
     @property
     def conditions(self) -> list[str]:
@@ -103,19 +105,6 @@ class UserQuery:
             raise ValueError
         return key.encode()
 
-    def _created_range(self) -> list[str]:
-        bounds = ((">", "created_after", self.created_after), ("<", "created_before", self.created_before))
-        given = [(operator, name, value) for operator, name, value in bounds if value is not None]
-        self.parameters |= {name: value for _, name, value in given}
-        return [f"created_at {operator} %({name})s::timestamptz" for operator, name, _ in given]
-
-    def _key_conditions(self, query: ListQuery) -> list[str]:
-        given = {
-            name: value for name, value in (("email", query.email), ("username", query.username)) if value is not None
-        }
-        self.parameters |= {name: canonical(value) for name, value in given.items()}
-        return [f"{SORT_KEYS[name]} = %({name})s" for name in given]
-
 
 def _terms(query: ListQuery) -> list[Term]:
     tags = [search_text.attribute_tag(key, value) for key, value in query.attributes.items()]
@@ -124,3 +113,23 @@ def _terms(query: ListQuery) -> list[Term]:
     if query.active is not None:
         tags.append(search_text.active_tag(query.active))
     return [*search_text.prefix_terms(query.q), *map(Term, tags)]
+
+
+def _parameters(query: ListQuery, terms: list[Term], keyset: Keyset | None) -> dict[str, Any]:
+    """All parameters by name, also those that no condition uses. They are None."""
+    return {
+        "row_limit": query.limit + 1,
+        "email": query.email and canonical(query.email),
+        "username": query.username and canonical(query.username),
+        "role": query.role,
+        "tsquery": search_text.tsquery(terms, deleted=query.deleted),
+        "created_after": query.created_after,
+        "created_before": query.created_before,
+        "cursor_key": keyset and keyset.key,
+        "cursor_id": keyset and keyset.id,
+    }
+
+
+def _given(conditions: Mapping[str, str], parameters: Mapping[str, Any]) -> list[str]:
+    """The conditions whose parameter has a value."""
+    return [condition for name, condition in conditions.items() if parameters[name] is not None]

@@ -12,7 +12,6 @@ from app.errors import Unavailable
 from app.extensions import answers, resources, writing
 from app.models import users
 from app.schemas import ListQuery
-from app.search.answer_keys import SIGN_UPS_KEY
 
 DAYS = 30
 COUNTED = 5_000
@@ -20,6 +19,7 @@ COUNTED = 5_000
 SCATTERED = 1_000
 """The same of users who lie anywhere in a large table, about 3 ms."""
 _DAY = timedelta(days=1)
+_SIGN_UPS_KEY = "sign-ups-per-day"
 
 
 class Figure(NamedTuple):
@@ -53,7 +53,7 @@ def overview() -> Overview:
         signed_in = Figure(sessions.how_many())
     except Unavailable:
         signed_in = None
-    is_exact, numbers = orjson.loads(answers().get_or_compute(SIGN_UPS_KEY, lambda: _sign_ups(everybody)))
+    is_exact, numbers = orjson.loads(answers().get_or_compute(_SIGN_UPS_KEY, lambda: _sign_ups(everybody)))
     today = datetime.now(UTC).date()
     days = [today - ago * _DAY for ago in range(DAYS - 1, -1, -1)]
     shown = [(day, numbers.get(day.isoformat(), 0)) for day in days]

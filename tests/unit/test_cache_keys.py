@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.schemas import ListQuery
-from app.search.answer_keys import count_key, page_key
+from app.search.pages import count_key, page_key
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 QUERIES = st.builds(
