@@ -1,15 +1,15 @@
-"""What axe-core and a narrow screen say of a page, one line for each finding."""
+"""Checks of a page: axe-core, a narrow screen, spacing and input fields. Each finding is one line."""
 
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
-from visiting import NARROW
+from visitors import NARROW
 
 _TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 _OPTIONS = {"runOnly": {"type": "tag", "values": _TAGS}, "resultTypes": ["violations"]}
-# What stands out of the screen, but for what scrolls or is cut off inside something else. Only what contains an
-# absolutely placed thing holds it; text may stand out of a box that itself does not.
+# Elements that extend beyond the screen, unless an ancestor scrolls or clips them. An absolutely positioned element is
+# clipped only by its containing block. Text may extend beyond a box that fits.
 _OUTSIDE = """(width) => {
     const style = (node) => getComputedStyle(node);
     const isHeld = (node) => {
@@ -36,10 +36,10 @@ _OUTSIDE = """(width) => {
     const all = document.documentElement.scrollWidth;
     return all > width ? [`the page is ${all} px wide`, ...lines] : lines;
 }"""
-# Headings to which what follows comes nearer than 8 px, and buttons whose text takes more than one line.
+# Headings less than 8 px above the next element, and copy buttons whose text wraps.
 _CROWDED = """() => {
     const box = (node) => node.getBoundingClientRect();
-    const isShown = (node) => box(node).width > 1 && box(node).height > 1 && !node.closest(".hidden");
+    const isShown = (node) => box(node).width > 1 && box(node).height > 1 && !node.closest(".visually-hidden");
     const all = [...document.body.querySelectorAll("*")].filter(isShown);
     const gap = (heading) => {
         const later = all.slice(all.indexOf(heading) + 1).filter((node) => !heading.contains(node));
@@ -50,7 +50,7 @@ _CROWDED = """() => {
     const buttons = all.filter((node) => node.matches("[data-copy]") && box(node).height > 44);
     return [...headings, ...buttons].map((node) => `${node.localName}: ${node.textContent.trim().slice(0, 40)}`);
 }"""
-# Controls of a type, or with an attribute, by which browsers rewrite, cut or refuse a value; or whose form they refill.
+# Controls whose type or attributes let browsers rewrite, truncate, refuse or autocorrect a value.
 _ALTERING = """() => [...document.querySelectorAll("input, textarea, select")].filter((control) => {
     const types = ["text", "search", "password", "hidden", "checkbox", "radio", "textarea", "select-one"];
     const rules = ["maxlength", "minlength", "pattern", "min", "max", "step", "list"];
@@ -60,33 +60,33 @@ _ALTERING = """() => [...document.querySelectorAll("input, textarea, select")].f
 }).map((control) => control.outerHTML.slice(0, 120))"""
 
 
-def faithful(page: Page) -> None:
-    """Fault 1: no field is of a kind that alters or refuses what is typed into it."""
+def require_unaltered_input(page: Page) -> None:
+    """Fault 1: no field alters or refuses input."""
     found = page.evaluate(_ALTERING)
     assert found == [], "\n".join([f"altering: {page.url}", *found])
 
 
-def spaced(page: Page) -> None:
-    """Fault 27: headings keep their distance, and the button that copies stays on one line."""
+def require_spacing(page: Page) -> None:
+    """Fault 27: headings have space below, and the copy button has one line."""
     found = page.evaluate(_CROWDED)
     assert found == [], "\n".join([f"crowded: {page.url}", *found])
 
 
-def axe(page: Page) -> None:
-    """Demand that axe finds nothing by WCAG 2.2 AA and by its best practices."""
+def require_no_violations(page: Page) -> None:
+    """Require that axe finds no violation of WCAG 2.2 AA or of its best practices."""
     found = violations(page)
     assert found == [], "\n".join([f"{len(found)} findings of axe on {page.url}", *found])
 
 
-def narrow(page: Page) -> None:
-    """Demand that a page fits a screen of 360 px: what is wider scrolls inside itself, the page does not."""
+def require_no_overflow(page: Page) -> None:
+    """Require that a page fits 360 px. A wider element may scroll, the page may not."""
     found = page.evaluate(_OUTSIDE, NARROW)
     assert found == [], "\n".join([f"too wide for {NARROW} px: {page.url}", *found])
 
 
 def violations(page: Page) -> list[str]:
-    """The findings of axe, one for each element."""
-    # Playwright speaks to the page through the devtools protocol, to which its policy on scripts does not apply.
+    """The findings of axe, one per element."""
+    # Playwright uses the DevTools protocol, to which the Content-Security-Policy does not apply.
     if page.evaluate("!window.axe"):
         page.evaluate(AXE_SCRIPT)
     rules = page.evaluate("(options) => axe.run(options).then((result) => result.violations)", _OPTIONS)

@@ -1,6 +1,6 @@
-"""`make screenshots`: pictures of the pages for the docs, of a service of their own with believable people.
+"""`make screenshots`: screenshots for the docs, of a separate service with demo users.
 
-The people, and what they do, are the same in each run; moments count back from now.
+The users and their history are the same in each run. Timestamps count back from now.
 """
 
 import sys
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from live_site import Site, site
 from playwright.sync_api import Page
-from serving import Site, site
-from visiting import Visitors
+from visitors import Visitors
 
 from app.auth import sessions
 from app.auth.audit_log import AuditContext
@@ -22,15 +22,15 @@ from embedded import chromium, stack
 from tests.support.secured_app import SecuredApp
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
-LARGEST = 250_000
-"""Bytes that a picture may have: it is in the repository for ever."""
+MAX_BYTES = 250_000
+"""Maximum size in bytes, because the repository keeps every version."""
 
-_PEOPLE, _SEED, _DELETED = 200, 7, 7
+_USERS, _SEED, _DELETED = 200, 7, 7
 _AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15",
 )
-# Spread over three months, with what was done since then between; who came when is the same in each run.
+# Spreads the users over three months, and their history over the time since then. It is the same in each run.
 _SPREAD = """
 WITH chosen AS (SELECT id, (hashtext(username)::bigint & 65535) / 65536.0 AS share FROM users)
 UPDATE users SET created_at = now() - interval '90 days' * share, updated_at = now() - interval '45 days' * share
@@ -42,8 +42,8 @@ UPDATE tokens SET last_used_at = now() - interval '7 minutes' * length(name)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture: where it is taken, by whom, and how it looks there."""
+class Screenshot:
+    """A screenshot: its page, the browser settings, and whether the administrator is signed in."""
 
     name: str
     path: str
@@ -51,81 +51,83 @@ class Picture:
     signed_in: bool = True
 
 
-PICTURES = (
-    Picture("sign-in", "/sign-in", signed_in=False),
-    Picture("overview", "/overview"),
-    Picture("people", "/people?sort=-created_at"),
-    Picture("people-dark", "/people?sort=-created_at", {"dark": True}),
-    Picture("people-narrow", "/people?sort=-created_at", {"narrow": True}),
-    Picture("people-fr", "/people?sort=-created_at", {"locale": "fr-FR"}),
-    Picture("person", "/people/{someone}"),
-    Picture("tokens", "/api-tokens"),
+SCREENSHOTS = (
+    Screenshot("sign-in", "/sign-in", signed_in=False),
+    Screenshot("dashboard", "/overview"),
+    Screenshot("users", "/people?sort=-created_at"),
+    Screenshot("users-dark", "/people?sort=-created_at", {"dark": True}),
+    Screenshot("users-narrow", "/people?sort=-created_at", {"narrow": True}),
+    Screenshot("users-fr", "/people?sort=-created_at", {"locale": "fr-FR"}),
+    Screenshot("user", "/people/{user_id}"),
+    Screenshot("tokens", "/api-tokens"),
 )
 
 
 def main() -> None:
-    """Take all pictures, or those that the command line names."""
-    wanted = [picture for picture in PICTURES if picture.name in sys.argv[1:]] or PICTURES
+    """Take all screenshots, or those that the command line names."""
+    wanted = [screenshot for screenshot in SCREENSHOTS if screenshot.name in sys.argv[1:]] or SCREENSHOTS
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
         chromium.launched() as browser,
         stack(Path(folder)) as servers,
-        site(servers, Path(folder)) as place,
+        site(servers, Path(folder)) as live_site,
     ):
-        house, someone = furnish(place)
-        visitors = Visitors(browser, place.url, Path(folder))
-        for picture in wanted:
-            cookie = house.secret(house.admin.user) if picture.signed_in else None
-            take(visitors(cookie, **picture.look), picture, someone)
-        if faults := visitors.faults():
-            sys.exit("Error: the pages complained\n" + "\n".join(faults))
-        visitors.leave()
+        secured, user_id = create_data(live_site)
+        visitors = Visitors(browser, live_site.url, Path(folder))
+        for screenshot in wanted:
+            cookie = secured.secret(secured.admin.user) if screenshot.signed_in else None
+            take(visitors(cookie, **screenshot.look), screenshot, user_id)
+        if problems := visitors.problems():
+            sys.exit("Error: problems on the pages\n" + "\n".join(problems))
+        visitors.close()
 
 
-def furnish(place: Site) -> tuple[SecuredApp, str]:
-    """A closed service with people, tokens, a trash and some history. Returns also the id of somebody busy."""
-    house = place.closed(name="Ada Lovelace", username="ada", email="ada@example.com")
-    made = place.app.test_cli_runner().invoke(args=["users", "demo", "--count", str(_PEOPLE), "--seed", str(_SEED)])
-    if made.exit_code:
-        sys.exit(f"Error: {made.output}")
-    for person in house.admin.listed(role="member", sort="username", limit=_DELETED):
-        house.admin.delete(f"/users/{person['id']}")
-    someone = _busy(place, house)
+def create_data(live_site: Site) -> tuple[SecuredApp, str]:
+    """Create users, tokens, trash and history. Returns the service and the id of a user with much history."""
+    secured = live_site.reset_secured(name="Ada Lovelace", username="ada", email="ada@example.com")
+    result = live_site.app.test_cli_runner().invoke(
+        args=["users", "demo", "--count", str(_USERS), "--seed", str(_SEED)]
+    )
+    if result.exit_code:
+        sys.exit(f"Error: {result.output}")
+    for user in secured.admin.listed(role="member", sort="username", limit=_DELETED):
+        secured.admin.delete(f"/users/{user['id']}")
+    user_id = _create_busy_user(live_site, secured)
     for name, role, days in (
         ("Nightly export", "viewer", 90),
         ("Billing", "editor", 365),
         ("Status page", "viewer", 30),
     ):
         end = datetime.now(UTC) + timedelta(days=days)
-        house.token(house.admin.user, role, name=name, expires_at=end.isoformat())
-    with psycopg.connect(place.database_url, autocommit=True) as connection:
+        secured.token(secured.admin.user, role, name=name, expires_at=end.isoformat())
+    with psycopg.connect(live_site.database_url, autocommit=True) as connection:
         connection.execute(_SPREAD)
-    return house, someone
+    return secured, user_id
 
 
-def take(page: Page, picture: Picture, someone: str) -> None:
-    """Keep one picture. Raises: SystemExit, when it is too large"""
-    page.goto(picture.path.format(someone=someone))
+def take(page: Page, screenshot: Screenshot, user_id: str) -> None:
+    """Save a screenshot. Raises: SystemExit, if it is too large"""
+    page.goto(screenshot.path.format(user_id=user_id))
     page.wait_for_load_state("networkidle")
-    path = FOLDER / f"{picture.name}.png"
+    path = FOLDER / f"{screenshot.name}.png"
     page.screenshot(path=path, animations="disabled", caret="hide")
     size = path.stat().st_size
-    print(f"{path.relative_to(FOLDER.parents[1])}: {size / 1000:.0f} kB")  # noqa: T201 - for who runs it
-    if size > LARGEST:
-        sys.exit(f"Error: that is more than {LARGEST / 1000:.0f} kB.")
+    print(f"{path.relative_to(FOLDER.parents[1])}: {size / 1000:.0f} kB")  # noqa: T201 - progress for the user
+    if size > MAX_BYTES:
+        sys.exit(f"Error: that is more than {MAX_BYTES / 1000:.0f} kB.")
 
 
-def _busy(place: Site, house: SecuredApp) -> str:
-    """Somebody who rose, moved, and is signed in at two places."""
-    person = house.make("viewer", name="Grace Hopper", username="grace", email="grace@example.com")
-    path = f"/users/{person['id']}"
-    house.admin.patch(path, {"attributes": {"plan": "free", "city": "New York", "locale": "en-US"}})
-    house.admin.patch(path, {"role": "editor", "attributes": {"plan": "pro", "city": "Arlington", "locale": "en-US"}})
-    with place.app.app_context():
+def _create_busy_user(live_site: Site, secured: SecuredApp) -> str:
+    """A user with several changes and two sessions. Returns the id."""
+    user = secured.make("viewer", name="Grace Hopper", username="grace", email="grace@example.com")
+    path = f"/users/{user['id']}"
+    secured.admin.patch(path, {"attributes": {"plan": "free", "city": "New York", "locale": "en-US"}})
+    secured.admin.patch(path, {"role": "editor", "attributes": {"plan": "pro", "city": "Arlington", "locale": "en-US"}})
+    with live_site.app.app_context():
         for number, agent in enumerate(_AGENTS, 17):
-            sessions.renewed(uuid.UUID(person["id"]), AuditContext(address=f"192.0.2.{number}", agent=agent))
-    return str(person["id"])
+            sessions.renewed(uuid.UUID(user["id"]), AuditContext(address=f"192.0.2.{number}", agent=agent))
+    return str(user["id"])
 
 
 if __name__ == "__main__":

@@ -1,24 +1,30 @@
-"""What holds for every page in every state: axe finds nothing in light and dark, and 360 px are enough."""
+"""Every page in every state is accessible in light and dark, and fits 360 px."""
 
 from functools import partial
 
 import pytest
-from accessibility import axe, faithful, narrow, spaced, violations
-from arrivals import CLOSED, OPENED, Look
+from accessibility import (
+    require_no_overflow,
+    require_no_violations,
+    require_spacing,
+    require_unaltered_input,
+    violations,
+)
+from page_states import SECURED, SETUP, Look
 from playwright.sync_api import Page
-from visiting import Visitors
+from visitors import Visitors
 
 SCHEMES = ("light", "dark")
 
 
-@pytest.fixture(params=[*CLOSED, *OPENED])
+@pytest.fixture(params=[*SECURED, *SETUP])
 def arrive(request: pytest.FixtureRequest) -> Look:
-    """Come to one of the pages, as `look` shows it."""
+    """Opens one of the pages."""
     name = request.param
-    if name in CLOSED:
-        return partial(CLOSED[name], request.getfixturevalue("closed"))
-    request.getfixturevalue("opened")
-    return OPENED[name]
+    if name in SECURED:
+        return partial(SECURED[name], request.getfixturevalue("secured"))
+    request.getfixturevalue("setup_mode")
+    return SETUP[name]
 
 
 def in_both_schemes(page: Page) -> list[str]:
@@ -37,13 +43,13 @@ def test_axe_finds_nothing_in_light_or_dark(visit: Visitors, arrive: Look) -> No
 
 def test_a_narrow_screen_is_enough(visit: Visitors, arrive: Look) -> None:
     page = arrive(partial(visit, narrow=True))
-    narrow(page)
-    spaced(page)
-    faithful(page)
-    axe(page)
+    require_no_overflow(page)
+    require_spacing(page)
+    require_unaltered_input(page)
+    require_no_violations(page)
 
 
-@pytest.mark.parametrize("arrive", ["sign-in", "people", "forbidden", "first visit"], indirect=True)
+@pytest.mark.parametrize("arrive", ["sign-in", "users", "forbidden", "setup"], indirect=True)
 def test_a_page_has_an_icon(visit: Visitors, arrive: Look) -> None:
     page = arrive(visit)
     icons = page.locator("link[rel~=icon]")

@@ -1,46 +1,46 @@
-"""The way in: the first administrator, signing in and out, and a new password."""
+"""Setup, sign-in, sign-out and changing the password."""
 
 import re
 
 import pytest
 import steps
 from playwright.sync_api import Page, expect
-from visiting import Visitors
+from visitors import Visitors
 
 from tests.support.secured_app import PASSWORD, SecuredApp
 
 NEW = "another long password"
 
 
-@pytest.mark.usefixtures("opened")
-def test_the_first_visitor_makes_the_administrator_and_closes_the_service(visit: Visitors) -> None:
+@pytest.mark.usefixtures("setup_mode")
+def test_the_first_visitor_creates_the_administrator_and_ends_setup_mode(visit: Visitors) -> None:
     page, stranger = visit(), visit()
     stranger.goto("/people")
-    expect(steps.heading(stranger)).to_have_text("People")
+    expect(steps.heading(stranger)).to_have_text("Users")
     page.goto("/")
-    steps.found(page, name="Grace Hopper", email="grace@example.org", password=PASSWORD)
-    expect(steps.heading(page)).to_have_text("Overview")
+    steps.create_first_admin(page, name="Grace Hopper", email="grace@example.org", password=PASSWORD)
+    expect(steps.heading(page)).to_have_text("Dashboard")
     expect(page.get_by_role("link", name="Grace Hopper")).to_be_visible()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     stranger.goto("/people")
     expect(steps.heading(stranger)).to_have_text("Sign in")
 
 
-@pytest.mark.usefixtures("opened")
-def test_a_poor_password_is_refused_at_its_field_and_the_rest_stays(visit: Visitors) -> None:
+@pytest.mark.usefixtures("setup_mode")
+def test_a_weak_password_is_refused_at_its_field_and_other_input_stays(visit: Visitors) -> None:
     page = visit()
     page.goto("/")
-    steps.found(page, name="Grace Hopper", email="grace@example.org", password="password1234")
+    steps.create_first_admin(page, name="Grace Hopper", email="grace@example.org", password="password1234")
     password = page.get_by_label("Password", exact=True)
     expect(password).to_have_attribute("aria-invalid", "true")
     expect(password).to_have_accessible_description(re.compile("common"))
     expect(page.get_by_label("Email", exact=True)).to_have_value("grace@example.org")
 
 
-def test_a_wrong_password_is_said_then_the_right_one_leads_to_where_one_wanted(
-    closed: SecuredApp, visit: Visitors
+def test_a_wrong_password_is_reported_and_the_right_one_leads_to_the_requested_page(
+    secured: SecuredApp, visit: Visitors
 ) -> None:
-    bob = closed.make(name="Bob", username="bob")
+    bob = secured.make(name="Bob", username="bob")
     page = visit()
     page.goto(f"/people/{bob['id']}")
     steps.sign_in(page, "ada@example.org", "something else")
@@ -52,7 +52,7 @@ def test_a_wrong_password_is_said_then_the_right_one_leads_to_where_one_wanted(
     assert page.url.endswith(f"/people/{bob['id']}")
 
 
-def test_who_signed_out_is_out(page: Page) -> None:
+def test_signing_out_ends_access(page: Page) -> None:
     page.goto("/people")
     steps.press(page, "Sign out")
     expect(steps.heading(page)).to_have_text("Sign in")
@@ -61,8 +61,8 @@ def test_who_signed_out_is_out(page: Page) -> None:
     expect(steps.heading(page)).to_have_text("Sign in")
 
 
-def test_a_new_password_is_the_one_that_counts(page: Page, closed: SecuredApp, visit: Visitors) -> None:
-    elsewhere = visit(closed.secret(closed.admin.user))
+def test_a_new_password_replaces_the_old_one(page: Page, secured: SecuredApp, visit: Visitors) -> None:
+    elsewhere = visit(secured.secret(secured.admin.user))
     page.goto("/password")
     steps.change_password(page, "something else", NEW)
     expect(steps.alert(page)).to_contain_text("not right")
@@ -72,4 +72,4 @@ def test_a_new_password_is_the_one_that_counts(page: Page, closed: SecuredApp, v
     elsewhere.goto("/people")
     expect(steps.heading(elsewhere)).to_have_text("Sign in")
     steps.sign_in(elsewhere, "ada@example.org", NEW)
-    expect(steps.heading(elsewhere)).to_have_text("People")
+    expect(steps.heading(elsewhere)).to_have_text("Users")

@@ -1,4 +1,4 @@
-"""Names that are hard to show."""
+"""Names that are hard to display."""
 
 NAMES = {
     "Arabic": "فاطمة الزهراء إبراهيم",

@@ -1,4 +1,4 @@
-"""The service that browsers visit: a real one, on tables of its own that each test finds empty."""
+"""A running service for browser tests, with its own database, which each test empties."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ _DATABASE, _REDIS_NUMBER = "browser", 1
 
 
 class Site:
-    """A running service, and beside it the same application in this process, on the same servers.
+    """A running service, and the same application in this process, with the same PostgreSQL and Redis.
 
-    Through `app` a test prepares in milliseconds what a browser then finds.
+    Tests prepare data through `app`, which takes milliseconds.
     """
 
     def __init__(self, start: Callable[[], Service], app: Flask, database_url: str, redis_url: str) -> None:
@@ -31,22 +31,22 @@ class Site:
         self.url = f"http://{HOST}:{self.service.port}"
         self.database_url, self._redis_url = database_url, redis_url
 
-    def opened(self) -> ApiClient:
-        """Empty everything: nobody has to sign in. A service that was closed stays closed until its next start."""
-        client = self._emptied()
+    def reset(self) -> ApiClient:
+        """Empty the tables and restart the service in setup mode. A running service never returns to setup mode."""
+        client = self._empty()
         self.service.kill()
         self.service = self._start()
         return client
 
-    def closed(self, **admin: str) -> SecuredApp:
-        """Empty everything but for an administrator, who has closed it."""
-        self._emptied()
-        made = SecuredApp(self.app, **admin)
-        # The first request that needs somebody finds the administrator.
+    def reset_secured(self, **admin: str) -> SecuredApp:
+        """Empty the tables and create an administrator."""
+        self._empty()
+        secured = SecuredApp(self.app, **admin)
+        # The first request that requires sign-in detects the administrator.
         assert self.service.get("/api/users").status == 401
-        return made
+        return secured
 
-    def _emptied(self) -> ApiClient:
+    def _empty(self) -> ApiClient:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             empty_tables(connection)
         with redis.Redis.from_url(self._redis_url) as client:
@@ -57,12 +57,12 @@ class Site:
 
 @contextmanager
 def site(servers: Stack, folder: Path) -> Iterator[Site]:
-    """Run a service with a database and a Redis number that nobody else uses; its log and state are in `folder`."""
+    """Run a service with its own database and Redis number. `folder` receives its log."""
     database_url = urlsplit(servers.postgres.url)._replace(path=f"/{_DATABASE}").geturl()
     redis_url = urlsplit(servers.redis.url)._replace(path=f"/{_REDIS_NUMBER}").geturl()
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {_DATABASE}")
-    # A busy machine is no fault of Redis: nothing here is about its loss.
+    # These tests do not test a slow Redis, and the machine may be busy.
     settings = {
         "database_url": database_url,
         "redis_url": redis_url,
@@ -77,9 +77,9 @@ def site(servers: Stack, folder: Path) -> Iterator[Site]:
         return service
 
     app = create_app(**settings)
-    place = Site(start, app, database_url, redis_url)
+    running = Site(start, app, database_url, redis_url)
     try:
-        yield place
+        yield running
     finally:
-        place.service.kill()
+        running.service.kill()
         app.extensions["fullstack"].close()

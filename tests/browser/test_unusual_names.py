@@ -1,42 +1,42 @@
-"""Names of all scripts and sizes go in and come out whole, fit the page, and never are markup."""
+"""Unusual names are stored unchanged, fit the page, and are never interpreted as markup."""
 
 import re
 from urllib.parse import urlsplit
 
 import pytest
 import steps
-from accessibility import narrow
+from accessibility import require_no_overflow
 from playwright.sync_api import Page, expect
-from strange import NAMES
-from visiting import NARROW, Visitors
+from unusual_names import NAMES
+from visitors import NARROW, Visitors
 
 from tests.support.secured_app import SecuredApp
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_a_strange_name_is_kept_listed_found_and_fits(page: Page, kind: str) -> None:
+def test_an_unusual_name_is_stored_listed_found_and_fits(page: Page, kind: str) -> None:
     name = NAMES[kind]
-    steps.make_person(page, name=name, username=f"strange-{kind.lower()}")
+    steps.create_user(page, name=name, username=f"unusual-{kind.lower()}")
     expect(steps.heading(page)).to_have_text(name)
     expect(steps.field(page, "name")).to_have_value(name)
     expect(page).to_have_title(re.compile(re.escape(name)))
     page.goto("/people")
-    steps.search(page, f"strange {kind}")
-    expect(steps.listed(page, name)).to_be_visible()
+    steps.search(page, f"unusual {kind}")
+    expect(steps.user_link(page, name)).to_be_visible()
     page.set_viewport_size({"width": NARROW, "height": 740})
-    narrow(page)
-    steps.listed(page, name).click()
+    require_no_overflow(page)
+    steps.user_link(page, name).click()
     expect(steps.heading(page)).to_have_text(name)
-    narrow(page)
+    require_no_overflow(page)
 
 
-def test_markup_in_any_field_is_only_text(page: Page, closed: SecuredApp, visit: Visitors) -> None:
+def test_markup_in_any_field_is_only_text(page: Page, secured: SecuredApp, visit: Visitors) -> None:
     evil = NAMES["markup"]
     asked: list[str] = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
-    made = closed.make(name=evil, username='"><script>alert(1)</script>', attributes={evil: f"</textarea>{evil}"})
-    closed.token(closed.admin.user, "viewer", name=evil)
-    closed.admin.patch(f"/users/{made['id']}", {"role": "viewer", "attributes": {"k": evil}})
+    made = secured.make(name=evil, username='"><script>alert(1)</script>', attributes={evil: f"</textarea>{evil}"})
+    secured.token(secured.admin.user, "viewer", name=evil)
+    secured.admin.patch(f"/users/{made['id']}", {"role": "viewer", "attributes": {"k": evil}})
     paths = ("/people", f"/people/{made['id']}", "/api-tokens", f"/people?q={evil}", f"/people?role={evil}")
     for path in paths:
         page.goto(path)
@@ -47,4 +47,4 @@ def test_markup_in_any_field_is_only_text(page: Page, closed: SecuredApp, visit:
     expect(page.get_by_role("row").filter(has_text=evil)).to_be_visible()
     assert page.title() != "1"
     assert [path for path in asked if path.endswith("/x")] == []
-    assert visit.faults() == []
+    assert visit.problems() == []
