@@ -30,8 +30,10 @@ _AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15",
 )
-# Spreads the users over three months, and their history over the time since then. It is the same in each run.
+# Spreads the users over three months, and their history over the time since then. It is the same in each run. It is not
+# recorded in the history (`internal`).
 _SPREAD = """
+SET fullstack_app.internal = 'yes';
 WITH chosen AS (SELECT id, (hashtext(username)::bigint & 65535) / 65536.0 AS share FROM users)
 UPDATE users SET created_at = now() - interval '90 days' * share, updated_at = now() - interval '45 days' * share
 FROM chosen WHERE users.id = chosen.id;
