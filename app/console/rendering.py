@@ -19,12 +19,12 @@ from app.users import commands
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
-    who = NOBODY if actor() == OPEN and admins.door().was_closed else actor()
+    current_actor = NOBODY if actor() == OPEN and admins.door().was_closed else actor()
     body = render_template(
         template,
-        actor=who,
+        actor=current_actor,
         actor_name=_actor_name(),
-        in_setup_mode=who == OPEN,
+        in_setup_mode=current_actor == OPEN,
         asset=asset_url,
         language=language(),
         languages=LANGUAGES,
@@ -45,8 +45,8 @@ def is_fragment() -> bool:
 
 def _actor_name() -> str | None:
     """The name of the signed-in user. None: unknown, because an error page must not fail on this look-up."""
-    who = actor()
+    current_actor = actor()
     with suppress(DomainError):
-        if who.user_id is not None and who.owns(who.user_id):
-            return cast("str", orjson.loads(commands.fetch(who.user_id).body)["name"])
+        if current_actor.user_id is not None and current_actor.owns(current_actor.user_id):
+            return cast("str", orjson.loads(commands.fetch(current_actor.user_id).body)["name"])
     return None

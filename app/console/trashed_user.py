@@ -16,7 +16,7 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
     """The page. `error`: why the last request changed nothing; the status is then 409. Raises: NotFound"""
     user = orjson.loads(commands.fetch_deleted(user_id).body)
     deletion = history.latest(user_id, "deleted")
-    who, values = actor(), activity(user_id)
+    current_actor, values = actor(), activity(user_id)
     values["authors"] |= history.authors([deletion["actor"]] if deletion else [])
     return render(
         "trashed_user.html",
@@ -26,6 +26,6 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
         attributes=orjson.dumps(user["attributes"], option=orjson.OPT_INDENT_2).decode(),
         deletion=deletion,
         errors={"form": error} if error else {},
-        may_restore=who.may("editor") and who.may_change(user_id, user["role"]),
+        may_restore=current_actor.may("editor") and current_actor.may_change(user_id, user["role"]),
         **values,
     )

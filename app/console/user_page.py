@@ -34,7 +34,7 @@ def render_user(
     is_draft: bool = False,
 ) -> Response:
     """The page of a user. `conflicts`: field to my value and their value; None: there was no concurrent change."""
-    who = actor()
+    current_actor = actor()
     return render(
         "user.html",
         status,
@@ -45,15 +45,17 @@ def render_user(
         conflicts=conflicts or {},
         is_conflict=conflicts is not None,
         is_draft=is_draft,
-        is_own=who.owns(user_id),
-        needs_password=who.owns(user_id) and who.kind == "session" and who.must_give_password(),
+        is_own=current_actor.owns(user_id),
+        needs_password=current_actor.owns(user_id)
+        and current_actor.kind == "session"
+        and current_actor.must_give_password(),
         self_editable=sorted(resources().settings.self_editable_keys),
-        may_change=who.may_change(user_id, user["role"]),
-        is_locked=who.may("admin") and login.is_locked(user_id),
-        tokens=tokens.listed(user_id) if who.may("admin") else [],
+        may_change=current_actor.may_change(user_id, user["role"]),
+        is_locked=current_actor.may("admin") and login.is_locked(user_id),
+        tokens=tokens.listed(user_id) if current_actor.may("admin") else [],
         done=request.args.get("done"),
         **_sessions(user_id),
-        **(activity(user_id) if who.may("viewer") else {"entries": [], "older": None, "authors": {}}),
+        **(activity(user_id) if current_actor.may("viewer") else {"entries": [], "older": None, "authors": {}}),
     )
 
 

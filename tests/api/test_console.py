@@ -1,4 +1,4 @@
-"""The console as a browser without scripts sees it: forms, links and pages."""
+"""The console without scripts: forms, links and pages."""
 
 import html
 import re
@@ -44,7 +44,7 @@ def test_signing_out_ends_the_session(admin: FlaskClient) -> None:
     assert admin.get("/people").status_code == 302
 
 
-def test_people_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
+def test_users_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
     make(admin, name="Zoë", username="zoe", role="viewer")
     make(admin, name="Bob", username="bob")
     assert "Zoë" in admin.get("/people?q=zoe&role=viewer&active=true").text
@@ -68,7 +68,7 @@ def test_pages_lead_on_and_back(admin: FlaskClient) -> None:
     assert "sort=name" in onwards
 
 
-def test_a_person_is_changed_and_the_activity_says_so(admin: FlaskClient) -> None:
+def test_a_change_of_a_user_is_shown_in_the_activity(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
     saved = send(admin, path, **form_of(admin, path, name="Robert", role="editor", attributes='{"plan": "pro"}'))
     assert (saved.status_code, saved.location) == (303, f"{path}?done=saved")
@@ -112,7 +112,7 @@ def test_a_taken_name_is_said_at_its_field(admin: FlaskClient) -> None:
     assert "Is taken by another user" in answer.text
 
 
-def test_a_deleted_person_comes_back_by_undo_and_from_the_trash(admin: FlaskClient) -> None:
+def test_a_deleted_user_is_restored_by_undo_and_from_the_trash(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
     for offer in ("the page after", "the trash"):
         gone = send(admin, f"{path}/delete")
@@ -133,7 +133,7 @@ def test_markup_in_any_field_is_only_text(admin: FlaskClient) -> None:
             assert tag not in page.text
 
 
-def test_a_session_of_a_person_is_shown_and_ended(admin: FlaskClient, sign_in: Callable[[str], FlaskClient]) -> None:
+def test_a_session_of_a_user_is_shown_and_ended(admin: FlaskClient, sign_in: Callable[[str], FlaskClient]) -> None:
     viewer = sign_in("viewer")
     path = f"/people/{viewer.get('/api/session').json['user']['id']}"
     (end,) = re.findall(r'action="([^"]+/sessions/[^"]+/end)"', admin.get(path).text)
@@ -192,7 +192,7 @@ def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: ApiCl
     assert "Bob" in page.text
 
 
-def test_the_overview_counts_and_says_what_works(admin: FlaskClient) -> None:
+def test_the_dashboard_shows_numbers_and_health(admin: FlaskClient) -> None:
     make(admin, username="bob")
     send(admin, f"{make(admin, username='gone')}/delete")
     page = admin.get("/overview").text

@@ -179,7 +179,7 @@ def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, 
 
 
 def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: ApiClient) -> None:
-    """Fault 11: the history of a person has pages, too."""
+    """Fault 11: the history of a user has pages, too."""
     path = f"/people/{admin.get('/api/me').json['id']}"
     require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "This address has invalid parameters")
     for query in ("x=1", "done=%ff", "%ff=%ff", "done=" + "x" * 5000):

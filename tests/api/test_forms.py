@@ -74,7 +74,7 @@ def test_the_same_change_by_two_is_no_conflict(admin: FlaskClient) -> None:
     assert version(admin, path) == "2"
 
 
-def test_a_new_person_sent_twice_is_made_once(admin: FlaskClient) -> None:
+def test_a_new_user_sent_twice_is_created_once(admin: FlaskClient) -> None:
     page = admin.get("/people/new").text
     form = {"name": "Bob", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
     sent = [send(admin, "/people/new", **form, key=hidden(page, "key"), password=PASSWORD) for _ in range(2)]

@@ -39,7 +39,7 @@ def test_an_asset_of_another_release_is_not_kept(admin: FlaskClient) -> None:
     assert admin.get("/assets/000000000000/nothing.css").status_code == 404
 
 
-def test_a_full_page_of_people_weighs_less_than_100_kb(admin: FlaskClient) -> None:
+def test_a_full_page_of_users_weighs_less_than_100_kb(admin: FlaskClient) -> None:
     for number in range(50):
         make(admin, username=f"user{number:02}", name=f"A Name Of Usual Length {number:02}")
     page = admin.get("/people")

@@ -1,4 +1,4 @@
-"""Many people at once, by the page: some who were picked, or all that match."""
+"""Bulk actions of the console: on selected users, or on all that match."""
 
 import html
 import re
@@ -12,7 +12,7 @@ from tests.support.console_client import hidden, make, send
 
 
 @pytest.fixture
-def people(admin: FlaskClient) -> list[str]:
+def users(admin: FlaskClient) -> list[str]:
     """The ids of five members beside the administrator."""
     return [make(admin, username=f"bob{n}", name=f"Bob {n}").rpartition("/")[2] for n in range(5)]
 
@@ -38,23 +38,23 @@ def undo_of(browser: FlaskClient, answer: TestResponse) -> dict[str, str]:
     return {name: hidden(f"<main{undo}", name) for name in ("deleted_at", "query")}
 
 
-def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, people: list[str]) -> None:
-    done = many(admin, "deactivate", people[:2], query="q=bob&sort=-name")
+def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, users: list[str]) -> None:
+    done = many(admin, "deactivate", users[:2], query="q=bob&sort=-name")
     assert (done.status_code, done.location) == (303, "/people?q=bob&sort=-name&done=deactivate&n=2")
     assert "2 users updated." in admin.get(done.location).text
     assert named(admin, "active=false") == ["bob0", "bob1"]
-    assert many(admin, "activate", people[:1]).location == "/people?done=activate&n=1"
+    assert many(admin, "activate", users[:1]).location == "/people?done=activate&n=1"
     assert named(admin, "active=false") == ["bob1"]
 
 
-def test_some_get_a_role(admin: FlaskClient, people: list[str]) -> None:
-    assert many(admin, "role", people[:3], role="editor").status_code == 303
+def test_some_get_a_role(admin: FlaskClient, users: list[str]) -> None:
+    assert many(admin, "role", users[:3], role="editor").status_code == 303
     assert named(admin, "role=editor") == ["bob0", "bob1", "bob2"]
 
 
-def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, people: list[str]) -> None:
-    send(admin, f"/people/{people[4]}/delete")
-    done = many(admin, "delete", people[:3])
+def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, users: list[str]) -> None:
+    send(admin, f"/people/{users[4]}/delete")
+    done = many(admin, "delete", users[:3])
     assert "3 users moved to the trash." in admin.get(done.location).text
     assert named(admin, "q=bob") == ["bob3"]
     undone = many(admin, "restore", **undo_of(admin, done))
@@ -63,39 +63,37 @@ def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, people
 
 
 @pytest.mark.parametrize("action", ["activate", "deactivate", "role", "delete", "restore"])
-def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, people: list[str], action: str) -> None:
+def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, users: list[str], action: str) -> None:
     """Fault 27: a change of many asks first, with the number, also when only some of a page were picked."""
     if action == "restore":
-        many(admin, "delete", people)
+        many(admin, "delete", users)
     before = [admin.get(f"/api/users?{query}").json for query in ("", "deleted=true")]
     form = {"query": "q=bob&sort=name", **({"role": "viewer"} if action == "role" else {})}
-    asked = ask(admin, action, [*people[:3], people[0]], **form)
+    asked = ask(admin, action, [*users[:3], users[0]], **form)
     assert asked.status_code == 200
     assert re.search(r"<h1>[^<]*\b3 users\b", asked.text)
     assert [admin.get(f"/api/users?{query}").json for query in ("", "deleted=true")] == before
-    assert re.findall(r'name="id" value="([^"]+)"', asked.text) == people[:3]
+    assert re.findall(r'name="id" value="([^"]+)"', asked.text) == users[:3]
     fields = {name: hidden(asked.text, name) for name in ("expected", "query", *(["role"] if action == "role" else []))}
-    done = ask(admin, action, people[:3], **fields)
+    done = ask(admin, action, users[:3], **fields)
     assert (done.status_code, done.location.partition("&done=")[0]) == (303, "/people?q=bob&sort=name")
-    one = ask(admin, action, people[3:4], **form)
+    one = ask(admin, action, users[3:4], **form)
     assert re.search(r"<h1>[^<]*\b1 user\b", one.text)
 
 
-def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskClient, people: list[str]) -> None:
-    send(admin, f"/people/{people[0]}/delete")
-    refused = many(admin, "deactivate", people[:3])
+def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskClient, users: list[str]) -> None:
+    send(admin, f"/people/{users[0]}/delete")
+    refused = many(admin, "deactivate", users[:3])
     assert refused.status_code == 409
     assert "The number of users is 2 now, not 3." in refused.text
 
 
 @pytest.mark.parametrize("chosen", ["picked", "all"])
-def test_undo_returns_to_the_search_that_the_change_began_in(
-    admin: FlaskClient, people: list[str], chosen: str
-) -> None:
+def test_undo_returns_to_the_search_that_the_change_began_in(admin: FlaskClient, users: list[str], chosen: str) -> None:
     """Fault 27: undoing a change of many leads back to the same search."""
     query = "q=bob&role=member&sort=-name"
     if chosen == "picked":
-        done = many(admin, "delete", people[:3], query=query)
+        done = many(admin, "delete", users[:3], query=query)
     else:
         done = ask(admin, "delete", all="1", expected="5", query=query)
     undone = ask(admin, "restore", **undo_of(admin, done))
@@ -103,7 +101,7 @@ def test_undo_returns_to_the_search_that_the_change_began_in(
     assert (undone.status_code, undone.location) == (303, f"/people?{query}&done=undone&n={number}")
 
 
-def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, people: list[str]) -> None:
+def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, users: list[str]) -> None:
     asked = many(admin, "deactivate", query="q=bob&role=member", all="1")
     assert asked.status_code == 200
     assert "Deactivate 5 users?" in asked.text
@@ -112,37 +110,37 @@ def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, peop
     assert fields["query"] == "q=bob&amp;role=member" or html.unescape(fields["query"]) == "q=bob&role=member"
     done = many(admin, "deactivate", **fields)
     assert done.status_code == 303
-    assert len(named(admin, "active=false")) == len(people)
+    assert len(named(admin, "active=false")) == len(users)
 
 
-def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: FlaskClient, people: list[str]) -> None:
-    fields = {"all": "1", "expected": str(len(people)), "query": "q=bob"}
+def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: FlaskClient, users: list[str]) -> None:
+    fields = {"all": "1", "expected": str(len(users)), "query": "q=bob"}
     make(admin, username="bob9", name="Bob 9")
     refused = many(admin, "delete", **fields)
     assert refused.status_code == 409
     assert "Look again" in refused.text
-    assert len(named(admin, "q=bob")) == len(people) + 1
+    assert len(named(admin, "q=bob")) == len(users) + 1
 
 
 def test_whom_one_may_not_touch_keeps_all_from_being_changed(
-    admin: FlaskClient, people: list[str], sign_in: Callable[[str], FlaskClient]
+    admin: FlaskClient, users: list[str], sign_in: Callable[[str], FlaskClient]
 ) -> None:
     editor = sign_in("editor")
     (root,) = (user["id"] for user in admin.get("/api/users?role=admin").json)
-    refused = many(editor, "deactivate", [*people, root])
+    refused = many(editor, "deactivate", [*users, root])
     assert refused.status_code == 403
     assert "Filtering by role leaves them out" in refused.text
     assert named(admin, "active=false") == []
-    assert many(editor, "role", people, role="viewer").status_code == 403
+    assert many(editor, "role", users, role="viewer").status_code == 403
 
 
-def test_oneself_is_never_among_them(admin: FlaskClient, people: list[str]) -> None:
+def test_oneself_is_never_among_them(admin: FlaskClient, users: list[str]) -> None:
     (root,) = (user["id"] for user in admin.get("/api/users?role=admin").json)
     for action, form in (("delete", {}), ("deactivate", {}), ("role", {"role": "member"})):
-        refused = many(admin, action, [*people, root], **form)
+        refused = many(admin, action, [*users, root], **form)
         assert refused.status_code == 409
         assert "Leave yourself out" in refused.text
-    assert len(named(admin, "active=true")) == len(people) + 1
+    assert len(named(admin, "active=true")) == len(users) + 1
 
 
 @pytest.mark.parametrize(
@@ -162,7 +160,7 @@ def test_oneself_is_never_among_them(admin: FlaskClient, people: list[str]) -> N
         {"action": "delete", "all": "1", "query": "", "expected": "-1"},
     ],
 )
-@pytest.mark.usefixtures("people")
+@pytest.mark.usefixtures("users")
 def test_what_makes_no_sense_is_refused_and_nobody_is_changed(admin: FlaskClient, form: dict[str, str]) -> None:
     answer = send(admin, "/people/bulk", **form)
     assert answer.status_code in (200, 400, 404, 409, 422)
@@ -171,11 +169,11 @@ def test_what_makes_no_sense_is_refused_and_nobody_is_changed(admin: FlaskClient
 
 
 def test_a_purge_in_the_trash_is_offered_to_administrators_alone(
-    admin: FlaskClient, people: list[str], sign_in: Callable[[str], FlaskClient]
+    admin: FlaskClient, users: list[str], sign_in: Callable[[str], FlaskClient]
 ) -> None:
-    many(admin, "delete", people)
-    assert f'formaction="/people/{people[0]}/purge"' in admin.get("/people?deleted=true").text
+    many(admin, "delete", users)
+    assert f'formaction="/people/{users[0]}/purge"' in admin.get("/people?deleted=true").text
     page = sign_in("editor").get("/people?deleted=true").text
-    assert f'formaction="/people/{people[0]}/restore"' in page
+    assert f'formaction="/people/{users[0]}/restore"' in page
     assert "/purge" not in page
     assert re.findall(r'value="(restore|delete|activate)"', page) == ["restore"]

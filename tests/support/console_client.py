@@ -1,4 +1,4 @@
-"""The console as a browser without scripts uses it: what its tests share."""
+"""The console without scripts: helpers of its tests."""
 
 import html
 import re
@@ -16,7 +16,7 @@ def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
 
 
 def make(browser: FlaskClient, **form: str) -> str:
-    """Make a person, and return the path of its page."""
+    """Create a user, and return the path of its page."""
     answer = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
     assert answer.status_code == 303, answer.text
     path, _, news = answer.location.partition("?")
@@ -34,12 +34,12 @@ def hidden(page: str, name: str) -> str:
 
 
 def versions(page: str) -> dict[str, str]:
-    """What a form says of what it showed at first."""
+    """The version and the original values that a form contains."""
     return {name: hidden(page, name) for name in ("version", "original")}
 
 
 def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
-    """What the form of a person would send, with some fields typed anew."""
+    """What the form of a user sends, with some fields changed."""
     user = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
     fields = {name: user[name] or "" for name in ("name", "username", "email", "role")}
     has = {"has_username": "1", "has_role": "1", "has_active": "1"}
