@@ -1,4 +1,4 @@
-"""The map: one line per door. The same JSON routes answer under /api and, as the exercise has them, at the root."""
+"""The route table: one line per blueprint. The JSON routes are served under /api and, for the exercise, at the root."""
 
 from flask_openapi3 import OpenAPI
 
@@ -29,10 +29,10 @@ PAGES = (
 
 
 def register_routes(app: OpenAPI) -> None:
-    """Hang every door into `app`."""
+    """Register every blueprint in `app`."""
     for prefix, blueprint in API:
         app.register_api(blueprint, url_prefix=prefix)
         # Undocumented: /users is the exercise's spelling of /api/users.
         app.register_blueprint(blueprint, name=f"root_{blueprint.name}", url_prefix="")
-    for prefix, page in PAGES:
-        app.register_blueprint(page, url_prefix=prefix)
+    for prefix, pages in PAGES:
+        app.register_blueprint(pages, url_prefix=prefix)
