@@ -25,13 +25,12 @@ from app.cache.generations import POLLER_ROW
 from app.cache.index_cleaner import IndexCleaner
 from app.config import Settings, load_settings
 from app.errors import DomainError, OperatorError, SettingsError, StartError
-from app.extensions import Resources, resources
 from app.factory import create_app
 from app.http.granian_adapter import serve
+from app.http.services import Infrastructure, services, services_of
 from app.ops.logging_config import configure_logs
 from app.ops.service_state import Phase
 from app.ops.supervisor import SupervisedProcess, Supervisor
-from app.users.bootstrap_admin import found_from_settings
 
 log = structlog.get_logger(__name__)
 
@@ -47,14 +46,16 @@ class Launcher:
     """One service: its phases, and the processes that it consists of."""
 
     def __init__(self, app: Flask) -> None:
-        self._held: Resources = app.extensions["fullstack"]
-        self._settings, self._state = self._held.settings, self._held.state
+        services = services_of(app)
+        self._settings, self._state = services.settings, services.infrastructure.state
         processes = [
             SupervisedProcess(f"worker-{place}", self._state, place, _work, app, place)
             for place in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
         ]
         if self._settings.keeps_answers:
-            processes.insert(0, SupervisedProcess("change_poller", self._state, _POLLER, _poll, self._held))
+            processes.insert(
+                0, SupervisedProcess("change_poller", self._state, _POLLER, _poll, services.infrastructure)
+            )
         self._supervisor = Supervisor(processes)
         self._preparing = multiprocessing.Process(target=_prepare, args=(app,), name="prepare")
         self._signals, self._woken = socket.socketpair()
@@ -154,30 +155,34 @@ def _check_port(settings: Settings) -> None:
 
 def _work(app: Flask, place: int) -> None:
     """Serve requests until SIGTERM."""
-    held: Resources = app.extensions["fullstack"]
-    held.generations.use_row(place)
+    services_of(app).infrastructure.generations.use_row(place)
     serve(app)
 
 
-def _poll(held: Resources) -> None:
+def _poll(infrastructure: Infrastructure) -> None:
     """Run the change poller."""
-    held.generations.use_row(_POLLER)
-    while held.state.is_starting:
+    infrastructure.generations.use_row(_POLLER)
+    while infrastructure.state.is_starting:
         # There is no history before the database is migrated.
         time.sleep(_START_LOOK_S)
-    cleaner = IndexCleaner(held.database.connect_autocommit)
+    cleaner = IndexCleaner(infrastructure.database.connect_autocommit)
     cleaner.start()
-    ChangePoller(held.database.connect_autocommit, held.generations, held.known_changes, cleaner.request).run()
+    ChangePoller(
+        infrastructure.database.connect_autocommit,
+        infrastructure.generations,
+        infrastructure.known_changes,
+        cleaner.request,
+    ).run()
 
 
 def _prepare(app: Flask) -> None:
     signal.set_wakeup_fd(-1)
     try:
         # Only this process needs Alembic, and it ends soon: loaded above, it would stay in all others.
-        preparation = importlib.import_module("app.db.migrate")
+        migrate = importlib.import_module("app.db.migrate")
         with app.app_context():
-            resources().state.as_role = preparation.prepare(resources().settings)
-            found_from_settings()
+            services().infrastructure.state.as_role = migrate.prepare(services().settings)
+            services().bootstrap_admin.create_from_settings()
     except (DomainError, OperatorError) as error:
         log.error("start_refused", cause=str(error))  # noqa: TRY400 - the sentence says it all
         os._exit(1)

@@ -1,41 +1,89 @@
-"""create_app(): the only file that knows how the parts fit."""
+"""create_app(): builds every part of an application and puts them together."""
 
 from typing import Any
 
 from flask_openapi3 import Info, License, OpenAPI, Server
+from sqlalchemy import Engine
 
-from app.auth.admins import Door
-from app.auth.tokens import KnownTokens
+from app.auth.admins import Admins
+from app.auth.login import Login
+from app.auth.rate_limits import RateLimits
+from app.auth.session_store import SessionStore
+from app.auth.sessions import Sessions
+from app.auth.tokens import Tokens
+from app.cache.generations import Generations
+from app.cache.known_changes import KnownChanges
+from app.cache.local import LocalCache
+from app.cache.redis_answers import NoAnswers, RedisAnswers
+from app.cache.redis_client import open_client
 from app.cli import install_commands, settings_refused
-from app.config import load_settings
+from app.config import Settings, load_settings
 from app.console.error_pages import install_error_pages
 from app.console.i18n import install_languages
 from app.console.template_filters import install_template_filters
-from app.db.database import engine_options, engine_url
-from app.extensions import Resources, cache, db
+from app.db.database import Database, engine_options, engine_url
+from app.extensions import cache, db
 from app.http.auth import install_access
 from app.http.context import install_context
 from app.http.minimal_response import PlainApp
 from app.http.problems import install_problems
 from app.http.proxies import install_proxies
-from app.http.readiness import install_phases
+from app.http.readiness import install_readiness
 from app.http.request_log import RequestLog
 from app.http.response_cache import ResponseCache
 from app.http.security_headers import install_security_headers
+from app.http.services import Infrastructure, Services, install_services
 from app.models import HistoryEntry, User
+from app.ops.health import Health
 from app.ops.logging_config import configure_logs
+from app.ops.service_state import ServiceState
 from app.routes import register_routes
+from app.search.pages import UserPages
+from app.search.planner_stats import PlannerStats
+from app.users.bootstrap_admin import BootstrapAdmin
+from app.users.bulk import BulkCommands
+from app.users.commands import Users
+from app.users.dashboard import Dashboard
+from app.users.history import History
+from app.users.reads import UserReads
+from app.users.unit_of_work import UserTransactions
+from app.users.writes import UserWrites
 from app.version import VERSION
+
+_REDIS_TIMEOUT_S = 2.0
+"""Of guests and health checks. Caches and sessions have shorter time-outs of their own."""
 
 
 def create_app(**overrides: Any) -> OpenAPI:
     """The application, with settings from the environment and `overrides` (fields of config.Settings).
 
-    Connects to nothing yet and starts no thread, so that workers can be forked with it. Raises: SettingsError
+    Connects to nothing and starts no thread, so that workers can be forked with it. Raises: SettingsError
     """
     with settings_refused():
         settings = load_settings(**overrides)
     configure_logs(settings.log_level, settings.log_format)
+    app = _flask_app(settings)
+    db.init_app(app)
+    with app.app_context():
+        services = _build_services(settings, _build_infrastructure(settings, db.engine), app)
+    install_services(app, services)
+    app.wsgi_app = RequestLog(services.response_cache)  # type: ignore[method-assign]
+    install_proxies(app, settings.proxy_networks)
+    install_security_headers(app)
+    install_context(app)
+    install_problems(app)
+    install_error_pages(app)
+    install_readiness(app)
+    install_access(app)
+    install_languages(app)
+    install_template_filters(app)
+    register_routes(app)
+    install_commands(app)
+    app.shell_context_processor(lambda: {"db": db, "cache": cache, "User": User, "HistoryEntry": HistoryEntry})
+    return app
+
+
+def _flask_app(settings: Settings) -> OpenAPI:
     app = PlainApp(
         "app",
         info=Info(
@@ -58,28 +106,62 @@ def create_app(**overrides: Any) -> OpenAPI:
     # A redirect would answer with a page of HTML.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    db.init_app(app)
-    with app.app_context():
-        app.extensions["fullstack"] = Resources(settings, db.engine)
-    held: Resources = app.extensions["fullstack"]
-    door, known_tokens = held.part(Door), held.part(KnownTokens)
-    response_cache = ResponseCache(
-        app.wsgi_app,
-        held.local_cache,
-        lambda secret: known_tokens.cached_actor(secret) if door.was_closed else None,
-    )
-    app.extensions["response_cache"] = response_cache
-    app.wsgi_app = RequestLog(response_cache)  # type: ignore[method-assign]
-    install_proxies(app, settings.proxy_networks)
-    install_security_headers(app)
-    install_context(app)
-    install_problems(app)
-    install_error_pages(app)
-    install_phases(app)
-    install_access(app)
-    install_languages(app)
-    install_template_filters(app)
-    register_routes(app)
-    install_commands(app)
-    app.shell_context_processor(lambda: {"db": db, "cache": cache, "User": User, "HistoryEntry": HistoryEntry})
     return app
+
+
+def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
+    state = ServiceState()
+    database = Database(settings, state, engine)
+    # A row for each worker, and the first one for the change poller.
+    generations = Generations(1 + settings.worker_count)
+    known_changes = KnownChanges(generations)
+    redis = open_client(settings.redis_address, timeout_s=_REDIS_TIMEOUT_S)
+    redis_answers = RedisAnswers(
+        settings.redis_address,
+        settings.redis_timeout_ms / 1000,
+        settings.cache_ttl_s,
+        generations=generations,
+        known_changes=known_changes,
+    )
+    return Infrastructure(
+        state=state,
+        database=database,
+        generations=generations,
+        known_changes=known_changes,
+        local_cache=LocalCache(generations, settings.cache_memory_bytes // settings.worker_count, settings.cache_ttl_s),
+        redis=redis,
+        redis_answers=redis_answers,
+        health=Health(state, database.connect_autocommit, database.breaker, redis_answers.ping, redis.ping),
+    )
+
+
+def _build_services(settings: Settings, infrastructure: Infrastructure, app: OpenAPI) -> Services:
+    database, local_cache = infrastructure.database, infrastructure.local_cache
+    answers = infrastructure.redis_answers if settings.cache_ttl_s else NoAnswers()
+    admins = Admins(database, infrastructure.state, settings)
+    tokens = Tokens(database, local_cache, infrastructure.generations)
+    sessions = Sessions(database, SessionStore(settings.redis_address), local_cache, settings)
+    rate_limits = RateLimits(settings, infrastructure.redis_answers.breaker)
+    login = Login(database, sessions, rate_limits)
+    planner_stats = PlannerStats(database)
+    user_pages = UserPages(database, answers, planner_stats)
+    transactions = UserTransactions(database, infrastructure.generations, admins)
+    reads, writes = UserReads(database), UserWrites(database, transactions, settings)
+    users = Users(reads, writes, transactions, login=login, tokens=tokens, sessions=sessions, settings=settings)
+    return Services(
+        settings=settings,
+        infrastructure=infrastructure,
+        response_cache=ResponseCache(app.wsgi_app, local_cache, admins, tokens),
+        admins=admins,
+        rate_limits=rate_limits,
+        tokens=tokens,
+        sessions=sessions,
+        login=login,
+        user_pages=user_pages,
+        user_reads=reads,
+        users=users,
+        bulk=BulkCommands(transactions),
+        history=History(database),
+        dashboard=Dashboard(database, user_pages, planner_stats, sessions, answers),
+        bootstrap_admin=BootstrapAdmin(database, admins, users, settings),
+    )

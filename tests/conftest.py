@@ -19,10 +19,12 @@ from app import create_app
 from app.auth import login
 from app.config import load_settings
 from app.db.migrate import prepare
+from app.http.services import services_of
 from embedded import Stack, stack
 from tests.support import skipped
 from tests.support.api_client import ApiClient
 from tests.support.empty_tables import empty_tables
+from tests.support.engines import engine_of
 from tests.support.leases import lend
 from tests.support.service_process import Service
 
@@ -73,8 +75,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
     def make(**overrides: Any) -> Flask:
         # PostgreSQL has 100 connections, and hundreds of tests make an application.
         for earlier in made:
-            held = earlier.extensions["fullstack"]
-            held.engine.dispose()
+            engine_of(earlier).dispose()
         defaults = {
             "database_url": servers.postgres.url,
             "redis_url": servers.redis.url,
@@ -83,7 +84,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
         }
         made.append(create_app(**{**defaults, **overrides}))
         # As a start finds out: so a right that the role lacks fails tests.
-        made[-1].extensions["fullstack"].state.as_role = True
+        services_of(made[-1]).infrastructure.state.as_role = True
         return made[-1]
 
     yield make
@@ -102,7 +103,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 @pytest.fixture
 def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
     """Make the tables, Redis and the memory empty, and the application open, now and whenever it is called."""
-    held = app.extensions["fullstack"]
+    held = services_of(app).infrastructure
 
     def clear() -> None:
         with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as connection:
@@ -115,7 +116,7 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
     clear()
     yield clear
     # Who stays would close the services that later tests start on these tables.
-    with held.engine.begin() as connection:
+    with held.database.transaction() as connection:
         connection.execute(text("DELETE FROM users WHERE role = 'admin'"))
 
 
@@ -188,4 +189,4 @@ def serve_all(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def close(app: Flask) -> None:
     """Let go of all that the application holds open."""
-    app.extensions["fullstack"].close()
+    services_of(app).close()

@@ -9,8 +9,8 @@ from flask_openapi3 import Tag
 from pydantic import BaseModel, ConfigDict
 
 from app.api.declarations import JSON, StrictBlueprint, problems
-from app.extensions import resources
 from app.http.minimal_response import Plain
+from app.http.services import services
 
 
 class CheckReport(BaseModel):
@@ -61,7 +61,7 @@ blueprint = StrictBlueprint(
 )
 def report() -> Response:
     """200 while PostgreSQL answers, else 503."""
-    status, checks = resources().health.report()
+    status, checks = services().infrastructure.health.report()
     body = {"status": status, "checks": {name: check.as_json() for name, check in checks.items()}}
     return _answer(body, 503 if status == "down" else 200)
 
@@ -82,7 +82,11 @@ def live() -> Response:
 )
 def ready() -> Response:
     """503 while starting, migrating, draining, without PostgreSQL or where writes hang."""
-    return _answer({"status": "ok"}, 200) if resources().health.ready() else _answer({"status": "not ready"}, 503)
+    return (
+        _answer({"status": "ok"}, 200)
+        if services().infrastructure.health.ready()
+        else _answer({"status": "not ready"}, 503)
+    )
 
 
 def _answer(body: dict[str, Any], status: int) -> Response:

@@ -16,13 +16,12 @@ from app.api.declarations import (
     user_response,
 )
 from app.api.sessions import SessionList, sessions_response
-from app.auth import sessions
 from app.cache.keys import user_key
 from app.errors import N_, Fault, Forbidden, Invalid
 from app.http.auth import actor, caller, keep_cookie, session
 from app.http.response_cache import cacheable
+from app.http.services import services
 from app.schemas import PasswordChange, User, UserPatch
-from app.users import commands
 
 
 class OwnSessionPath(BaseModel):
@@ -44,7 +43,7 @@ _WRITE = problems(409, 412, 413, 415, 422)
 def show(header: ReadHeader) -> Response:
     """The user of the session, or of the token."""
     user_id = _me()
-    response = read_response(commands.fetch(user_id), header)
+    response = read_response(services().user_reads.get(user_id), header)
     # An ETag is a version, and that of another user may be the same: who signs in next would be shown this one.
     response.headers["Cache-Control"] = "no-store"
     return cacheable(response, user_key(user_id), by_actor=True)
@@ -57,7 +56,7 @@ def change(body: UserPatch, header: WriteHeader) -> Response:
     Another email or password needs `current_password`, or a sign-in less than five minutes old; a token may change
     neither. A new password ends all your sessions.
     """
-    return user_response(commands.change(_me(), body, precondition(header), caller()))
+    return user_response(services().users.update(_me(), body, precondition(header), caller()))
 
 
 @blueprint.put(
@@ -67,11 +66,11 @@ def change_password(body: PasswordChange) -> Response:
     """Ends all your sessions but this one, which gets a new id. Not for tokens."""
     user_id = _me()
     try:
-        commands.set_own_password(user_id, body, caller())
+        services().users.set_own_password(user_id, body, caller())
     except Invalid as error:
         raise Invalid([Fault(f"new_{fault.field}", fault.message) for fault in error.faults]) from None
     if session() is not None:
-        keep_cookie(sessions.renewed(user_id, caller())[0])
+        keep_cookie(services().sessions.begin_after_reset(user_id, caller())[0])
     return Response(status=204)
 
 
@@ -80,13 +79,13 @@ def change_password(body: PasswordChange) -> Response:
 )
 def own_sessions() -> Response:
     """Where you are signed in."""
-    return sessions_response(sessions.of_user(_me()))
+    return sessions_response(services().sessions.get_list(_me()))
 
 
 @blueprint.delete("/me/sessions", operation_id="endMySessions", summary="End all your sessions", responses={204: None})
 def end_sessions() -> Response:
     """This one too."""
-    sessions.end_all(_me(), caller())
+    services().sessions.end_all(_me(), caller())
     return Response(status=204)
 
 
@@ -95,7 +94,7 @@ def end_sessions() -> Response:
 )
 def end_session(path: OwnSessionPath) -> Response:
     """At once: its next request is 401."""
-    sessions.end(_me(), path.session_id, caller())
+    services().sessions.end(_me(), path.session_id, caller())
     return Response(status=204)
 
 

@@ -5,13 +5,12 @@ from flask import Response
 from flask_openapi3 import Tag
 
 from app.api.declarations import JSON, StrictBlueprint, problems
-from app.auth import sessions
 from app.auth.permissions import Actor
 from app.auth.sessions import Session
 from app.http.auth import actor, caller, drop_cookie, enter, session
 from app.http.minimal_response import Plain
+from app.http.services import services
 from app.schemas import Identity, SignIn
-from app.users import commands
 
 blueprint = StrictBlueprint(
     "session",
@@ -43,7 +42,7 @@ def end() -> Response:
     """Ends the session of the cookie. A token is not ended so: see /api/tokens."""
     current = session()
     if current is not None:
-        sessions.end(current.user_id, current.id, caller(), "signed_out")
+        services().sessions.end(current.user_id, current.id, caller(), "signed_out")
         drop_cookie()
     return Response(status=204)
 
@@ -54,7 +53,7 @@ def _identity(who: Actor, current: Session | None, status: int = 200) -> Respons
     fields = {
         "kind": who.kind,
         "role": who.role,
-        "user": orjson.Fragment(commands.fetch(own_id).body) if own_id else None,
+        "user": orjson.Fragment(services().user_reads.get(own_id).body) if own_id else None,
         "session": {**current.fields(), "current": True} if current else None,
     }
     response = Plain(orjson.dumps(fields), status, content_type=JSON)

@@ -6,9 +6,10 @@ from flask_openapi3 import Tag
 from pydantic import Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
-from app.auth import login, sessions
+from app.auth import sessions
 from app.http.auth import caller, session
 from app.http.minimal_response import Plain
+from app.http.services import services
 from app.schemas import Session
 
 
@@ -43,7 +44,7 @@ blueprint = StrictBlueprint(
 )
 def index(path: UserPath) -> Response:
     """Where the user is signed in: address, browser, since when, last seen."""
-    return sessions_response(sessions.of_user(path.user_id))
+    return sessions_response(services().sessions.get_list(path.user_id))
 
 
 @blueprint.delete(
@@ -54,7 +55,7 @@ def index(path: UserPath) -> Response:
 )
 def end_all(path: UserPath) -> Response:
     """Tokens stay: see /api/tokens."""
-    sessions.end_all(path.user_id, caller())
+    services().sessions.end_all(path.user_id, caller())
     return Response(status=204)
 
 
@@ -66,7 +67,7 @@ def end_all(path: UserPath) -> Response:
 )
 def end(path: SessionPath) -> Response:
     """At once: its next request is 401."""
-    sessions.end(path.user_id, path.session_id, caller())
+    services().sessions.end(path.user_id, path.session_id, caller())
     return Response(status=204)
 
 
@@ -75,7 +76,7 @@ def end(path: SessionPath) -> Response:
 )
 def unlock(path: UserPath) -> Response:
     """After too many wrong passwords: forgets them, whichever address they came from."""
-    login.unlock(path.user_id, caller())
+    services().login.unlock(path.user_id, caller())
     return Response(status=204)
 
 

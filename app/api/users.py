@@ -19,15 +19,14 @@ from app.api.declarations import (
 )
 from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, Forbidden, Malformed
-from app.extensions import resources
 from app.http.auth import actor, caller
 from app.http.links import page_links
 from app.http.minimal_response import Plain
 from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
+from app.http.services import services
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
-from app.users import commands, history
-from app.users.idempotency import Attempt
+from app.users.idempotency import IdempotentRequest
 
 _KEY_CHARACTERS = 255
 
@@ -83,13 +82,13 @@ def index(query: ListQuery, header: ListHeader) -> Response:
     """Keyset pages: follow `Link: <...>; rel="next"` until there is none. A page may hold fewer users than `limit`
     and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
     """
-    user_pages = resources().user_pages
-    page = user_pages.page(query)
+    page = services().user_pages.page(query)
     response = Plain(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
     preferred = _count_preference(header.prefer)
     if preferred:
+        user_pages = services().user_pages
         total = user_pages.count(query) if preferred == "exact" else user_pages.estimate(query)
         response.headers["X-Total-Count"] = str(total)
         response.headers["Preference-Applied"] = f"count={preferred}"
@@ -99,7 +98,7 @@ def index(query: ListQuery, header: ListHeader) -> Response:
 @blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
     """`email` or `username` has to be there; all else has defaults."""
-    document, user_id, repeated = commands.register(body, caller(), _attempt(body, header.idempotency_key))
+    document, user_id, repeated = services().users.create(body, caller(), _attempt(body, header.idempotency_key))
     response = user_response(document, 201)
     response.headers["Location"] = url_for(".show", user_id=user_id)
     if repeated:
@@ -112,7 +111,7 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
 )
 def show(path: UserPath, header: ReadHeader) -> Response:
     """The ETag is the version."""
-    return cacheable(read_response(commands.fetch(path.user_id), header), user_key(path.user_id))
+    return cacheable(read_response(services().user_reads.get(path.user_id), header), user_key(path.user_id))
 
 
 @blueprint.put(
@@ -123,7 +122,7 @@ def show(path: UserPath, header: ReadHeader) -> Response:
 )
 def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
     """Full replacement: what is left out takes its default. A password that is left out stays."""
-    document, new = commands.replace(path.user_id, body, precondition(header), caller())
+    document, new = services().users.replace(path.user_id, body, precondition(header), caller())
     response = user_response(document, 201 if new else 200)
     if new:
         response.headers["Location"] = url_for(".show", user_id=path.user_id)
@@ -138,7 +137,7 @@ def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Respo
 )
 def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
     """JSON merge patch (RFC 7396): what is left out stays, null gives the default back."""
-    return user_response(commands.change(path.user_id, body, precondition(header), caller()))
+    return user_response(services().users.update(path.user_id, body, precondition(header), caller()))
 
 
 @blueprint.delete(
@@ -151,7 +150,8 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
     """Into the trash; with `purge=true` for good, also from the trash."""
     if query.purge and not actor().may("admin"):
         raise Forbidden(N_("Purging needs the role admin."))
-    command = commands.purge if query.purge else commands.remove
+    users = services().users
+    command = users.purge if query.purge else users.delete
     command(path.user_id, precondition(header), caller())
     return Response(status=204)
 
@@ -164,7 +164,7 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
 )
 def restore(path: UserPath, header: WriteHeader) -> Response:
     """409 when its username or email was taken meanwhile."""
-    return user_response(commands.restore(path.user_id, precondition(header), caller()))
+    return user_response(services().users.restore(path.user_id, precondition(header), caller()))
 
 
 @blueprint.get(
@@ -175,7 +175,7 @@ def restore(path: UserPath, header: WriteHeader) -> Response:
 )
 def changes(path: UserPath, query: HistoryQuery) -> Response:
     """Newest first; also of users in the trash, and (without values) of purged ones."""
-    page = history.page(path.user_id, query.limit, query.cursor)
+    page = services().history.page(path.user_id, query.limit, query.cursor)
     response = Plain(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "next": page.next_cursor})
@@ -196,9 +196,9 @@ def _count_preference(prefer: str | None) -> str | None:
     return None
 
 
-def _attempt(draft: UserDraft, key: str | None) -> Attempt | None:
+def _attempt(draft: UserDraft, key: str | None) -> IdempotentRequest | None:
     if key is None:
         return None
     if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
         raise Malformed(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
-    return Attempt(key, draft, timedelta(hours=resources().settings.idempotency_ttl_h), actor().principal)
+    return IdempotentRequest(key, draft, timedelta(hours=services().settings.idempotency_ttl_h), actor().principal)

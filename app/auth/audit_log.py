@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, text
 
 from app.auth.permissions import OPEN, Actor
 from app.auth.sql import NOTED
-from app.extensions import asked
+from app.db.database import Database
 from app.models import NO_XID, HistoryEntry, table_of
 
 _history = table_of(HistoryEntry)
@@ -45,12 +45,12 @@ def record_event(connection: Connection, caller: AuditContext, user_id: uuid.UUI
     connection.execute(insert(_history), {**_values(caller, action, (user_id, version, [])), "xid": NO_XID})
 
 
-def note(caller: AuditContext, user_id: uuid.UUID, version: int, action: str) -> None:
+def record_event_now(database: Database, caller: AuditContext, user_id: uuid.UUID, version: int, action: str) -> None:
     """Write one entry of something that changes nothing, in one round trip and a transaction of its own.
 
     Raises: Unavailable
     """
-    asked(NOTED, user_id, version, action, *origin(caller).values())
+    database.execute_prepared(NOTED, user_id, version, action, *origin(caller).values())
 
 
 def record_all(connection: Connection, caller: AuditContext, action: str, entries: Iterable[Entry]) -> None:

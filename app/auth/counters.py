@@ -72,7 +72,7 @@ class Count(NamedTuple):
         return self.counted - self.window.amount
 
 
-class SharedCounts:
+class RedisCounters:
     """Counts in Redis. All methods raise RedisError or OSError when it is away."""
 
     def __init__(self, redis: Redis) -> None:
@@ -95,7 +95,7 @@ class SharedCounts:
         self._redis.delete(*keys)
 
 
-class OwnCounts:
+class InMemoryCounters:
     """The same in memory. When it holds very many, what began first is forgotten."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class OwnCounts:
         self._lock = threading.Lock()
 
     def count(self, windows: Sequence[Window]) -> Count:
-        """See SharedCounts."""
+        """See RedisCounters."""
         with self._lock:
             for window in windows:
                 count = self._counted(window)
@@ -138,7 +138,7 @@ class OwnCounts:
         return Count(window, counted, ends_at - now)
 
 
-class Allowance:
+class ReservedQuota:
     """What is left of a step that was counted at once: so most of many need no round trip."""
 
     def __init__(self, count: Count) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.auth.counters import Allowance, Count, OwnCounts, SharedCounts, Window
+from app.auth.counters import Count, InMemoryCounters, RedisCounters, ReservedQuota, Window
 from app.cache.redis_client import open_client
+from app.config import Settings
 from app.errors import N_, Quota, TooMany, Unavailable
-from app.extensions import Resources, resources
+from app.ops.circuit_breaker import CircuitBreaker
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
@@ -30,16 +31,18 @@ _PREFIX = "fsa:limit"
 _TIMEOUT_S = 0.1
 
 
-class Limiter:
-    """Counts in Redis; while that is away or full, in the memory of this process."""
+class _Counter:
+    """Counts in Redis; while Redis is away or full, in the memory of this process."""
 
-    def __init__(self, held: Resources) -> None:
-        client = open_client(held.settings.redis_address, _TIMEOUT_S)
-        self._breaker = held.redis_answers.breaker
-        self._shared, self._own = SharedCounts(client), OwnCounts()
-        self._allowances: dict[str, Allowance] = {}
+    def __init__(self, redis_address: str, breaker: CircuitBreaker) -> None:
+        self._client = open_client(redis_address, _TIMEOUT_S)
+        self._breaker = breaker
+        self._shared, self._own = RedisCounters(self._client), InMemoryCounters()
+        self._allowances: dict[str, ReservedQuota] = {}
         self._asking = threading.Lock()
-        held.at_close(client.close)
+
+    def close(self) -> None:
+        self._client.close()
 
     def count(self, windows: Sequence[Window]) -> Count:
         """Count one in each window in turn, until one refuses. Returns that one, or the last."""
@@ -69,7 +72,7 @@ class Limiter:
             count = self.count([window])
             if len(self._allowances) >= _MOST_ALLOWANCES:
                 self._allowances.clear()
-            self._allowances[window.key] = allowance = Allowance(count)
+            self._allowances[window.key] = allowance = ReservedQuota(count)
             return allowance.take() or count
 
     def counted(self, keys: Sequence[str]) -> list[int]:
@@ -96,61 +99,66 @@ class Limiter:
         return self._breaker.up
 
 
-def count_sign_in(account: str, address: str | None) -> list[str]:
-    """Count an attempt to sign in. Returns the keys of what is to be forgiven if its password is right.
+class RateLimits:
+    """Limits of sign-in attempts and of writes.
 
-    Raises: TooMany, which knows whether it is the first refusal for this account
+    breaker: of the Redis that counts. Without Redis each process counts for itself.
     """
-    place = network_of(address)
-    of_address, guesses = _windows(_ADDRESS, "address", place), _guesses(account, place)
-    windows = [*of_address, *guesses, *_windows(_ACCOUNT, "account", account)]
-    count = _limiter().count(windows)
-    if count.excess > 0:
-        is_new = count.excess == 1 and count.window not in of_address
-        refusal = N_("Too many attempts to sign in. Wait, or ask an administrator to unlock.")
-        raise TooMany(refusal, _quota("sign-in", count), is_new_lock=is_new)
-    return [window.key for window in guesses]
 
+    def __init__(self, settings: Settings, breaker: CircuitBreaker) -> None:
+        self._write_limit = settings.write_limit
+        self._counter = _Counter(settings.redis_address, breaker)
 
-def forgive(guesses: Sequence[str]) -> None:
-    """Forget the failures of an account from an address: its password was known."""
-    _limiter().forget(guesses)
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._counter.close()
 
+    def count_sign_in(self, account: str, address: str | None) -> list[str]:
+        """Count an attempt to sign in. Returns the keys of what is to be forgiven if its password is right.
 
-def forgive_here(guesses: Sequence[str]) -> None:
-    """Forget them in this process only: who begins a session has Redis drop these keys in the same round trip."""
-    _limiter().forget_here(guesses)
+        Raises: TooMany, which knows whether it is the first refusal for this account
+        """
+        place = network_of(address)
+        of_address, guesses = _windows(_ADDRESS, "address", place), _guesses(account, place)
+        windows = [*of_address, *guesses, *_windows(_ACCOUNT, "account", account)]
+        count = self._counter.count(windows)
+        if count.excess > 0:
+            is_new = count.excess == 1 and count.window not in of_address
+            refusal = N_("Too many attempts to sign in. Wait, or ask an administrator to unlock.")
+            raise TooMany(refusal, _quota("sign-in", count), is_new_lock=is_new)
+        return [window.key for window in guesses]
 
+    def forgive(self, guesses: Sequence[str]) -> None:
+        """Forget the failures of an account from an address: its password was known."""
+        self._counter.forget(guesses)
 
-def unlock(account: str, addresses: Iterable[str]) -> None:
-    """Let an account in again, also from the addresses that failed. Raises: Unavailable"""
-    windows = _lockouts(account, addresses)
-    if not _limiter().forget([window.key for window in windows]):
-        raise Unavailable(N_("Redis is away, so the wrong passwords that it counts could not be forgotten."))
+    def forgive_here(self, guesses: Sequence[str]) -> None:
+        """Forget them in this process only: who begins a session has Redis drop these keys in the same round trip."""
+        self._counter.forget_here(guesses)
 
+    def unlock(self, account: str, addresses: Iterable[str]) -> None:
+        """Let an account in again, also from the addresses that failed. Raises: Unavailable"""
+        windows = _lockouts(account, addresses)
+        if not self._counter.forget([window.key for window in windows]):
+            raise Unavailable(N_("Redis is away, so the wrong passwords that it counts could not be forgotten."))
 
-def is_locked(account: str, addresses: Iterable[str]) -> bool:
-    """Whether the next attempt on an account would be refused, from anywhere or from one of these addresses."""
-    windows = _lockouts(account, addresses)
-    counts = _limiter().counted([window.key for window in windows])
-    return any(count >= window.amount for window, count in zip(windows, counts, strict=True))
+    def is_locked(self, account: str, addresses: Iterable[str]) -> bool:
+        """Whether the next attempt on an account would be refused, from anywhere or from one of these addresses."""
+        windows = _lockouts(account, addresses)
+        counts = self._counter.counted([window.key for window in windows])
+        return any(count >= window.amount for window, count in zip(windows, counts, strict=True))
 
-
-def count_write(credential_id: str) -> Quota | None:
-    """Count a write of a credential. Returns what is left; None: there is no limit. Raises: TooMany"""
-    limit = resources().settings.write_limit
-    if not limit:
-        return None
-    (window,) = _windows([(limit, _MINUTE_S)], "writes", credential_id)
-    count = _limiter().count_in_steps(window._replace(step=max(1, limit // _STEPS)))
-    quota = _quota("writes", count)
-    if count.excess > 0:
-        raise TooMany(N_("This credential may make %(limit)s writes a minute.", limit=limit), quota)
-    return quota
-
-
-def _limiter() -> Limiter:
-    return resources().part(Limiter)
+    def count_write(self, credential_id: str) -> Quota | None:
+        """Count a write of a credential. Returns what is left; None: there is no limit. Raises: TooMany"""
+        limit = self._write_limit
+        if not limit:
+            return None
+        (window,) = _windows([(limit, _MINUTE_S)], "writes", credential_id)
+        count = self._counter.count_in_steps(window._replace(step=max(1, limit // _STEPS)))
+        quota = _quota("writes", count)
+        if count.excess > 0:
+            raise TooMany(N_("This credential may make %(limit)s writes a minute.", limit=limit), quota)
+        return quota
 
 
 def _quota(name: str, count: Count) -> Quota:

@@ -122,7 +122,7 @@ class SessionStore:
             pipe.execute()
             return len(ids)
 
-    def how_many(self) -> int:
+    def count(self) -> int:
         """How many sessions are not over by the clock."""
         with self._redis() as redis:
             return redis.zcount(_ENDS, time.time(), "+inf")

@@ -6,6 +6,7 @@ Redis was not told of, because it was away, keeps anybody signed in.
 """
 
 import base64
+import functools
 import hashlib
 import re
 import secrets
@@ -24,10 +25,12 @@ from app.auth import audit_log
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.session_store import SessionStore
-from app.auth.sql import STANDING
+from app.auth.sql import ACCOUNT_STATUS
 from app.cache.keys import user_key
+from app.cache.local import LocalCache
+from app.config import Settings
+from app.db.database import Database
 from app.errors import N_, NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, asked, local_cache, reading, resources
 from app.models import users
 from app.types import Role, format_timestamp
 
@@ -43,7 +46,10 @@ _ENDED = N_("This session has ended. Sign in again.")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie."""
+    """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie.
+
+    idle_s, max_s: how long it lasts without use, and in all, in seconds.
+    """
 
     id: str
     user_id: uuid.UUID
@@ -53,15 +59,17 @@ class Session:
     seen: float
     address: str | None
     agent: str | None
+    idle_s: float
+    max_s: float
 
-    def ends_at(self) -> float:
-        """When it is over, if it is not used again."""
-        settings = resources().settings
-        return min(self.seen + 3600 * settings.session_idle_h, self.created + 86400 * settings.session_max_days)
+    @property
+    def expires_at(self) -> float:
+        """When the session ends if it is not used again."""
+        return min(self.seen + self.idle_s, self.created + self.max_s)
 
-    def is_over(self) -> bool:
-        """Whether its time has come."""
-        return time.time() >= self.ends_at()
+    def is_expired(self) -> bool:
+        """Whether the session has ended by the clock."""
+        return time.time() >= self.expires_at
 
     @property
     def actor(self) -> Actor:
@@ -70,15 +78,15 @@ class Session:
 
     def fields(self) -> dict[str, Any]:
         """What is shown of it."""
-        moments = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.ends_at()}
+        moments = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.expires_at}
         shown = {name: format_timestamp(datetime.fromtimestamp(value, UTC)) for name, value in moments.items()}
         return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **shown}
 
 
-_KEPT = tuple(field.name for field in fields(Session) if field.name != "id")
+_KEPT = tuple(field.name for field in fields(Session) if field.name not in ("id", "idle_s", "max_s"))
 
 
-class Standing(NamedTuple):
+class AccountStatus(NamedTuple):
     """What a user may do now. `role` is None when it is not there."""
 
     role: Role | None
@@ -86,177 +94,165 @@ class Standing(NamedTuple):
     epoch: int
 
 
-def begin(
-    user_id: uuid.UUID,
-    role: Role,
-    epoch: int,
-    caller: AuditContext,
-    created: float | None = None,
-    *,
-    forgiven: Sequence[str] = (),
-) -> tuple[str, Session]:
-    """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable
+class Sessions:
+    """Begins, resumes and ends sessions. All methods raise Unavailable while Redis is away."""
 
-    Redis drops the keys of what is `forgiven` with it.
-    """
-    secret, now = secrets.token_urlsafe(32), time.time()
-    session = Session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
-    ends_at = session.ends_at()
-    _store().begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven)
-    return f"{secret}.{user_id.hex}", session
+    def __init__(self, database: Database, store: SessionStore, local_cache: LocalCache, settings: Settings) -> None:
+        self._database, self._store, self._cache = database, store, local_cache
+        idle_s, max_s = 3600 * settings.session_idle_h, 86400 * settings.session_max_days
+        self._session = functools.partial(Session, idle_s=idle_s, max_s=max_s)
 
+    def begin(
+        self,
+        user_id: uuid.UUID,
+        role: Role,
+        epoch: int,
+        caller: AuditContext,
+        created: float | None = None,
+        *,
+        forgiven: Sequence[str] = (),
+    ) -> tuple[str, Session]:
+        """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable
 
-def require_store() -> None:
-    """Refuse while sessions can't be kept. Raises: Unavailable"""
-    _store().require_up()
+        Redis drops the keys of what is `forgiven` with it.
+        """
+        secret, now = secrets.token_urlsafe(32), time.time()
+        session = self._session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
+        ends_at = session.expires_at
+        self._store.begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven)
+        return f"{secret}.{user_id.hex}", session
 
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._store.close()
 
-def renewed(user_id: uuid.UUID, caller: AuditContext) -> tuple[str, Session]:
-    """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
-    standing = _standing(user_id)
-    return begin(user_id, standing.role or "member", standing.epoch, caller)
+    def require_store(self) -> None:
+        """Refuse while sessions can't be kept. Raises: Unavailable"""
+        self._store.require_up()
 
+    def begin_after_reset(self, user_id: uuid.UUID, caller: AuditContext) -> tuple[str, Session]:
+        """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
+        status = self._status(user_id)
+        return self.begin(user_id, status.role or "member", status.epoch, caller)
 
-def resume(cookie: str, caller: Callable[[], AuditContext], *, afresh: bool = False) -> tuple[Session, str | None]:
-    """The session that a cookie stands for, and another cookie when its role has changed.
+    def resume(
+        self, cookie: str, caller: Callable[[], AuditContext], *, afresh: bool = False
+    ) -> tuple[Session, str | None]:
+        """The session that a cookie stands for, and another cookie when its role has changed.
 
-    With `afresh` PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable
-    """
-    session, cookie_now = _read(cookie)
-    standing = _looked_up(session.user_id) if afresh else _standing(session.user_id)
-    if standing.role is None or not standing.active or standing.epoch != session.epoch or session.is_over():
-        _end(session.id, session.user_id)
+        With `afresh` PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable
+        """
+        session, cookie_now = self._read(cookie)
+        status = self._query_status(session.user_id) if afresh else self._status(session.user_id)
+        if status.role is None or not status.active or status.epoch != session.epoch or session.is_expired():
+            self._end(session.id, session.user_id)
+            raise Unauthorized(_ENDED)
+        if status.role != session.role:
+            session, cookie_now = self._renew(cookie_now, replace(session, role=status.role), caller())
+        elif time.time() - session.seen > _SEEN_EVERY_S:
+            session = replace(session, seen=time.time())
+            self._store.touch(session.id, session.user_id.hex, _packed(session), session.expires_at)
+        return session, cookie_now if cookie_now != cookie else None
+
+    def count(self) -> int:
+        """How many sessions there are, about: some may be over and not swept out yet. Raises: Unavailable"""
+        return self._store.count()
+
+    def get_list(self, user_id: uuid.UUID) -> list[Session]:
+        """The sessions of a user that are not over, last seen first. Raises: NotFound, Unavailable"""
+        status = self._status(user_id)
+        if status.role is None:
+            raise NotFound(N_("There is no such user."))
+        found = [self._unpacked(session_id, record) for session_id, record in self._store.of_owner(user_id.hex)]
+        live = (one for one in found if one.epoch == status.epoch and not one.is_expired())
+        return sorted(live, key=lambda one: one.seen, reverse=True) if status.active else []
+
+    def end(self, user_id: uuid.UUID, session_id: str, caller: AuditContext, action: str = "session_ended") -> None:
+        """End one session of a user. Raises: NotFound, Unavailable"""
+        if not self._end(session_id, user_id):
+            raise NotFound(N_("There is no such session."))
+        self._record(user_id, caller, action)
+
+    def end_all(self, user_id: uuid.UUID, caller: AuditContext) -> None:
+        """End all sessions of a user. Raises: NotFound, Unavailable"""
+        if self._status(user_id).role is None:
+            raise NotFound(N_("There is no such user."))
+        if self._end_all(user_id):
+            self._record(user_id, caller, "sessions_ended")
+
+    def forget(self, user_id: uuid.UUID) -> None:
+        """Take from Redis, if it can be told, what it keeps of the sessions of a purged user: they are over already."""
+        with suppress(Unavailable):
+            self._end_all(user_id)
+
+    def drop(self, cookie: str) -> None:
+        """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
+        try:
+            session, _ = self._read(cookie)
+        except Unauthorized:
+            return
+        self._end(session.id, session.user_id)
+
+    def _end(self, session_id: str, user_id: uuid.UUID) -> bool:
+        """Whether there was such a session. Raises: Unavailable"""
+        return self._store.end(session_id, user_id.hex)
+
+    def _end_all(self, user_id: uuid.UUID) -> int:
+        """How many there were. Raises: Unavailable"""
+        return self._store.end_all(user_id.hex)
+
+    def _renew(self, cookie: str, session: Session, caller: AuditContext) -> tuple[Session, str]:
+        """Go on under another id: that of the first of several requests at once. Raises: Unauthorized, Unavailable"""
+        secret, random = cookie.partition(".")[0], secrets.token_bytes(32)
+        new_secret, now = _text(random), time.time()
+        new = replace(session, id=_id(new_secret), seen=now, address=caller.address, agent=caller.agent)
+        owner, following = session.user_id.hex, _masked(secret, random)
+        left = self._store.renew(session.id, new.id, owner, _packed(new), new.expires_at, following, _GRACE_S)
+        if left is None:
+            raise Unauthorized(_ENDED)
+        return (new, f"{new_secret}.{owner}") if left == following else self._read(cookie)
+
+    def _read(self, cookie: str) -> tuple[Session, str]:
+        """The session of a cookie, or the one that it goes on as, and the cookie of that."""
+        if not _COOKIE.fullmatch(cookie):
+            raise Unauthorized(_ENDED)
+        secret, _, owner = cookie.partition(".")
+        for _ in range(_MOST_RENEWALS):
+            record, following = self._store.read(_id(secret))
+            if record is not None:
+                session = self._unpacked(_id(secret), record)
+                if session.user_id.hex == owner:
+                    return session, f"{secret}.{owner}"
+            if following is None:
+                break
+            secret = _text(_masked(secret, following))
         raise Unauthorized(_ENDED)
-    if standing.role != session.role:
-        session, cookie_now = _renew(cookie_now, replace(session, role=standing.role), caller())
-    elif time.time() - session.seen > _SEEN_EVERY_S:
-        session = replace(session, seen=time.time())
-        _store().touch(session.id, session.user_id.hex, _packed(session), session.ends_at())
-    return session, cookie_now if cookie_now != cookie else None
 
+    def _unpacked(self, session_id: str, record: bytes) -> Session:
+        fields = orjson.loads(record)
+        fields["user_id"] = uuid.UUID(fields["user_id"])
+        return self._session(id=session_id, **fields)
 
-def how_many() -> int:
-    """How many sessions there are, about: some may be over and not swept out yet. Raises: Unavailable"""
-    return _store().how_many()
+    def _status(self, user_id: uuid.UUID) -> AccountStatus:
+        """What a user may do now: known already, or by one SELECT. Raises: Unavailable"""
+        key = user_key(user_id)
+        return self._cache.get_or_compute(("account status", user_id.hex), [key], lambda: self._query_status(user_id))
 
+    def _query_status(self, user_id: uuid.UUID) -> AccountStatus:
+        found = self._database.execute_prepared(ACCOUNT_STATUS, user_id)
+        if not found.ntuples:
+            return AccountStatus(None, active=False, epoch=-1)
+        role, active, epoch = ((found.get_value(0, column) or b"").decode() for column in range(3))
+        return AccountStatus(cast("Role", role), active == "t", int(epoch))
 
-def of_user(user_id: uuid.UUID) -> list[Session]:
-    """The sessions of a user that are not over, last seen first. Raises: NotFound, Unavailable"""
-    standing = _standing(user_id)
-    if standing.role is None:
-        raise NotFound(N_("There is no such user."))
-    found = [_unpacked(session_id, record) for session_id, record in _store().of_owner(user_id.hex)]
-    live = (one for one in found if one.epoch == standing.epoch and not one.is_over())
-    return sorted(live, key=lambda one: one.seen, reverse=True) if standing.active else []
-
-
-def end(user_id: uuid.UUID, session_id: str, caller: AuditContext, action: str = "session_ended") -> None:
-    """End one session of a user. Raises: NotFound, Unavailable"""
-    if not _end(session_id, user_id):
-        raise NotFound(N_("There is no such session."))
-    _note(user_id, caller, action)
-
-
-def end_all(user_id: uuid.UUID, caller: AuditContext) -> None:
-    """End all sessions of a user. Raises: NotFound, Unavailable"""
-    if _standing(user_id).role is None:
-        raise NotFound(N_("There is no such user."))
-    if _end_all(user_id):
-        _note(user_id, caller, "sessions_ended")
-
-
-def forget(user_id: uuid.UUID) -> None:
-    """Take from Redis, if it can be told, what it keeps of the sessions of a purged user: they are over already."""
-    with suppress(Unavailable):
-        _end_all(user_id)
-
-
-def drop(cookie: str) -> None:
-    """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
-    try:
-        session, _ = _read(cookie)
-    except Unauthorized:
-        return
-    _end(session.id, session.user_id)
-
-
-def _store() -> SessionStore:
-    return resources().part(_opened)
-
-
-def _opened(held: Resources) -> SessionStore:
-    store = SessionStore(held.settings.redis_address)
-    held.at_close(store.close)
-    return store
-
-
-def _end(session_id: str, user_id: uuid.UUID) -> bool:
-    """Whether there was such a session. Raises: Unavailable"""
-    return _store().end(session_id, user_id.hex)
-
-
-def _end_all(user_id: uuid.UUID) -> int:
-    """How many there were. Raises: Unavailable"""
-    return _store().end_all(user_id.hex)
-
-
-def _renew(cookie: str, session: Session, caller: AuditContext) -> tuple[Session, str]:
-    """Go on under another id: that of the first of several requests at once. Raises: Unauthorized, Unavailable"""
-    secret, random = cookie.partition(".")[0], secrets.token_bytes(32)
-    new_secret, now = _text(random), time.time()
-    new = replace(session, id=_id(new_secret), seen=now, address=caller.address, agent=caller.agent)
-    owner, following = session.user_id.hex, _masked(secret, random)
-    left = _store().renew(session.id, new.id, owner, _packed(new), new.ends_at(), following, _GRACE_S)
-    if left is None:
-        raise Unauthorized(_ENDED)
-    return (new, f"{new_secret}.{owner}") if left == following else _read(cookie)
-
-
-def _read(cookie: str) -> tuple[Session, str]:
-    """The session of a cookie, or the one that it goes on as, and the cookie of that."""
-    if not _COOKIE.fullmatch(cookie):
-        raise Unauthorized(_ENDED)
-    secret, _, owner = cookie.partition(".")
-    for _ in range(_MOST_RENEWALS):
-        record, following = _store().read(_id(secret))
-        if record is not None:
-            session = _unpacked(_id(secret), record)
-            if session.user_id.hex == owner:
-                return session, f"{secret}.{owner}"
-        if following is None:
-            break
-        secret = _text(_masked(secret, following))
-    raise Unauthorized(_ENDED)
-
-
-def _standing(user_id: uuid.UUID) -> Standing:
-    """What a user may do now: known already, or by one SELECT. Raises: Unavailable"""
-    key = user_key(user_id)
-    return local_cache().get_or_compute(("standing", user_id.hex), [key], lambda: _looked_up(user_id))
-
-
-def _looked_up(user_id: uuid.UUID) -> Standing:
-    found = asked(STANDING, user_id)
-    if not found.ntuples:
-        return Standing(None, active=False, epoch=-1)
-    role, active, epoch = ((found.get_value(0, column) or b"").decode() for column in range(3))
-    return Standing(cast("Role", role), active == "t", int(epoch))
-
-
-def _note(user_id: uuid.UUID, caller: AuditContext, action: str) -> None:
-    with reading() as connection:
-        version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
-    audit_log.note(caller, user_id, version or 1, action)
+    def _record(self, user_id: uuid.UUID, caller: AuditContext, action: str) -> None:
+        with self._database.connection() as connection:
+            version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
+        audit_log.record_event_now(self._database, caller, user_id, version or 1, action)
 
 
 def _packed(session: Session) -> bytes:
     return orjson.dumps({name: getattr(session, name) for name in _KEPT})
-
-
-def _unpacked(session_id: str, record: bytes) -> Session:
-    fields = orjson.loads(record)
-    fields["user_id"] = uuid.UUID(fields["user_id"])
-    return Session(id=session_id, **fields)
 
 
 def _id(secret: str) -> str:

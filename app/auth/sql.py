@@ -27,7 +27,9 @@ TOKEN_USED = Statement(
 )
 """Of an id: note that the token was used, at most once a minute."""
 
-STANDING = Statement("SELECT role, active, session_epoch FROM users WHERE id = $1 AND deleted_at IS NULL", "standing")
+ACCOUNT_STATUS = Statement(
+    "SELECT role, active, session_epoch FROM users WHERE id = $1 AND deleted_at IS NULL", "account_status"
+)
 """Of an id: what a user may do."""
 
 _WHO = "SELECT id, role, active, version, session_epoch, password_hash FROM users WHERE deleted_at IS NULL AND"

@@ -20,12 +20,13 @@ from app.auth import audit_log
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor, lower
 from app.auth.sql import TOKEN, TOKEN_NOW, TOKEN_USED
-from app.cache.generations import clock_ns
+from app.cache.generations import Generations, clock_ns
 from app.cache.keys import user_key
+from app.cache.local import LocalCache
 from app.db.connection import bytea_text
+from app.db.database import Database
 from app.db.expressions import is_any_of
 from app.errors import N_, Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
-from app.extensions import Resources, asked, generations, reading, resources, writing
 from app.models import Token, table_of, users
 from app.schemas import TokenDraft
 from app.types import ROLE_NAMES, Role, format_timestamp
@@ -35,21 +36,21 @@ PREFIX = "fsa_"
 
 _DIGITS = string.digits + string.ascii_letters
 _SECRET, _CHECK = 43, 6  # characters: 256 bits and a CRC-32 in base 62
-_NOTED_EVERY_S = 60.0
-_NOTED_AT_MOST = 10_000
+_USE_RECORDED_EVERY_S = 60.0
+_MAX_TRACKED = 10_000
 _LIVE = users.c.deleted_at.is_(None)
 _tokens = table_of(Token)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CreatedToken:
     """A new token: all that there is to show, and the secret, now and never again."""
 
     fields: dict[str, Any]
     secret: str
 
 
-class Known(NamedTuple):
+class TokenInfo(NamedTuple):
     """Whom a token stands for, and until when, in seconds since 1970."""
 
     actor: Actor
@@ -65,135 +66,143 @@ class Known(NamedTuple):
         return time.time() >= self.ends_at
 
 
-class KnownTokens:
-    """The tokens that this process has looked up, and when each was last noted as used."""
+class LastUsedTracker:
+    """When the use of each token is next due to be recorded: at most once a minute in each process."""
 
-    def __init__(self, held: Resources) -> None:
-        self._cache = held.local_cache
+    def __init__(self) -> None:
         self._due: dict[str, float] = {}
 
-    def get(self, secret: str) -> Known | None:
-        """What is cached of a token and still valid."""
-        found: Known | None = self._cache.get(hashlib.sha256(secret.encode()).digest())
-        return found
-
-    def look_up(self, secret: str) -> Known:
-        """Whom a token stands for, that may be over. Raises: Unauthorized, Unavailable"""
-        began_ns, digest = clock_ns(), _digest(secret)
-        found = _looked_up(digest)
-        self._cache.put(digest, found, [user_key(cast("uuid.UUID", found.actor.user_id))], began_ns)
-        return found
-
-    def cached_actor(self, secret: str) -> Actor | None:
-        """Whom a token stands for, if that is cached, it has not expired, and its use need not be noted."""
-        found = self.get(secret)
-        return found.actor if found is not None and not (found.is_over() or self._is_due(found.id)) else None
-
-    def must_note_use(self, token_id: str) -> bool:
-        """Whether a minute has passed since the last note; then the next one is due a minute from now."""
-        if not self._is_due(token_id):
-            return False
-        if len(self._due) >= _NOTED_AT_MOST:
-            self._due.clear()
-        self._due[token_id] = time.monotonic() + _NOTED_EVERY_S
-        return True
-
-    def _is_due(self, token_id: str) -> bool:
+    def is_due(self, token_id: str) -> bool:
+        """Whether a minute has passed since the last record."""
         return time.monotonic() >= self._due.get(token_id, 0.0)
 
-
-def actor_of(secret: str, *, afresh: bool = False) -> Actor:
-    """Whom a token stands for; `afresh`: PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable"""
-    known_tokens = resources().part(KnownTokens)
-    found = _looked_up(_digest(secret)) if afresh else known_tokens.get(secret) or known_tokens.look_up(secret)
-    if found.is_over():
-        raise Unauthorized(N_("This API token has expired."))
-    if known_tokens.must_note_use(found.id):
-        _note_use(found.id)
-    return found.actor
+    def take(self, token_id: str) -> bool:
+        """The same; if so, the next record is due a minute from now."""
+        if not self.is_due(token_id):
+            return False
+        if len(self._due) >= _MAX_TRACKED:
+            self._due.clear()
+        self._due[token_id] = time.monotonic() + _USE_RECORDED_EVERY_S
+        return True
 
 
-def claim(actor: Actor) -> dict[str, object]:
+def token_guard(actor: Actor) -> dict[str, object]:
     """What statements that write take of who writes: they write nothing when a token is not good for it any more."""
     is_token = actor.kind == "token"
     return {"token": actor.credential_id if is_token else None, "token_role": actor.role, "token_whole": actor.whole}
 
 
-def confirm(actor: Actor) -> None:
-    """Ask PostgreSQL whether a token is still what memory knew. Raises: Unauthorized, Unavailable"""
-    if actor.kind != "token":
-        return
-    found = asked(TOKEN_NOW, actor.credential_id)
-    if not found.ntuples:
-        raise _unknown()
-    role, user_role = (cast("Role", cast("bytes", found.get_value(0, column)).decode()) for column in range(2))
-    least = lower(role, user_role)
-    if (least, least == user_role) != (actor.role, actor.whole):
-        raise Unavailable(N_("The role of this API token was changed just now. Try again shortly."))
+class Tokens:
+    """API tokens: authentication, and their creation and revocation."""
 
+    def __init__(self, database: Database, local_cache: LocalCache, generations: Generations) -> None:
+        self._database, self._cache, self._generations = database, local_cache, generations
+        self.last_used = LastUsedTracker()
 
-def listed(user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
-    """All tokens, or those of one user, newest first, without their secrets. Raises: Unavailable"""
-    columns = (_tokens, users.c.username)
-    statement = select(*columns).join(users, users.c.id == _tokens.c.user_id).order_by(_tokens.c.id.desc())
-    if user_id is not None:
-        statement = statement.where(_tokens.c.user_id == user_id)
-    with reading() as connection:
-        return [_fields(row) for row in connection.execute(statement)]
+    def authenticate(self, secret: str, *, afresh: bool = False) -> Actor:
+        """The actor of a token. afresh: ask PostgreSQL, not the cache. Raises: Unauthorized, Unavailable"""
+        found = self._query(_digest(secret)) if afresh else self._cached(secret) or self._look_up(secret)
+        if found.is_over():
+            raise Unauthorized(N_("This API token has expired."))
+        if self.last_used.take(found.id):
+            self._touch_last_used(found.id)
+        return found.actor
 
+    def cached_actor(self, secret: str) -> Actor | None:
+        """The actor of a token, if it is cached, has not expired, and its use need not be recorded now."""
+        found = self._cached(secret)
+        return None if found is None or found.is_over() or self.last_used.is_due(found.id) else found.actor
 
-def make(draft: TokenDraft, caller: AuditContext) -> Made:
-    """Make a token for `draft.user_id`, or for who asks. Raises: Invalid, Forbidden, Unavailable"""
-    user_id = draft.user_id or caller.actor.user_id
-    if user_id is None:
-        raise Invalid([Fault("user_id", N_("is needed while nobody is signed in"))])
-    if draft.expires_at is not None and draft.expires_at <= datetime.now(UTC):
-        raise Invalid([Fault("expires_at", N_("must lie in the future"))])
-    if not caller.actor.may(draft.role):
-        raise Forbidden(
-            N_(
-                "The role %(role)s may not hand out the role %(other)s.",
-                role=ROLE_NAMES[caller.actor.role],
-                other=ROLE_NAMES[draft.role],
-            )
+    def _cached(self, secret: str) -> TokenInfo | None:
+        found: TokenInfo | None = self._cache.get(hashlib.sha256(secret.encode()).digest())
+        return found
+
+    def _look_up(self, secret: str) -> TokenInfo:
+        """Raises: Unauthorized, Unavailable"""
+        began_ns, digest = clock_ns(), _digest(secret)
+        found = self._query(digest)
+        self._cache.put(digest, found, [user_key(cast("uuid.UUID", found.actor.user_id))], began_ns)
+        return found
+
+    def recheck(self, actor: Actor) -> None:
+        """Ask PostgreSQL whether a token is still what memory knew. Raises: Unauthorized, Unavailable"""
+        if actor.kind != "token":
+            return
+        found = self._database.execute_prepared(TOKEN_NOW, actor.credential_id)
+        if not found.ntuples:
+            raise _unknown()
+        role, user_role = (cast("Role", cast("bytes", found.get_value(0, column)).decode()) for column in range(2))
+        least = lower(role, user_role)
+        if (least, least == user_role) != (actor.role, actor.whole):
+            raise Unavailable(N_("The role of this API token was changed just now. Try again shortly."))
+
+    def get_list(self, user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
+        """All tokens, or those of one user, newest first, without their secrets. Raises: Unavailable"""
+        columns = (_tokens, users.c.username)
+        statement = select(*columns).join(users, users.c.id == _tokens.c.user_id).order_by(_tokens.c.id.desc())
+        if user_id is not None:
+            statement = statement.where(_tokens.c.user_id == user_id)
+        with self._database.connection() as connection:
+            return [_fields(row) for row in connection.execute(statement)]
+
+    def create(self, draft: TokenDraft, caller: AuditContext) -> CreatedToken:
+        """Make a token for `draft.user_id`, or for who asks. Raises: Invalid, Forbidden, Unavailable"""
+        user_id = _require_valid(draft, caller.actor)
+        secret = _new_secret()
+        with self._database.transaction(user_id) as connection:
+            found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
+            user = connection.execute(found.where(users.c.id == user_id, _LIVE).with_for_update()).one_or_none()
+            if user is None or not user.active:
+                raise Invalid([Fault("user_id", N_("is of no active user"))])
+            highest = cast("Role", user.role)
+            if lower(draft.role, highest) != draft.role:
+                too_high = N_("must not be above the user's own, %(role)s", role=ROLE_NAMES[highest])
+                raise Invalid([Fault("role", too_high)])
+            values = {
+                "id": uuid7(),
+                "user_id": user_id,
+                "name": draft.name,
+                "role": draft.role,
+                "digest": _digest(secret),
+                "expires_at": draft.expires_at,
+            }
+            row = connection.execute(insert(_tokens).values(values).returning(_tokens)).one()
+            audit_log.record(connection, caller, user_id, user.version, "token_created", [_change(None, row)])
+        return CreatedToken({**_fields(row), "username": user.username}, secret)
+
+    def revoke(self, token_id: uuid.UUID, caller: AuditContext) -> None:
+        """End a token. Raises: NotFound, Unavailable"""
+        owner = None
+        try:
+            with self._database.transaction(token_id) as connection:
+                row = connection.execute(
+                    delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)
+                ).one_or_none()
+                if row is None:
+                    raise NotFound(N_("There is no such token."))
+                owner = row.user_id
+                version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
+                audit_log.record(connection, caller, row.user_id, version or 1, "token_revoked", [_change(row, None)])
+        finally:
+            # Also when the answer to the commit was lost.
+            if owner is not None:
+                self._generations.invalidate([user_key(owner)])
+
+    def _query(self, digest: bytes) -> TokenInfo:
+        found = self._database.execute_prepared(TOKEN, bytea_text(digest))
+        if not found.ntuples:
+            raise _unknown()
+        token_id, role, expires, user_id, user_role = (
+            value.decode() if (value := found.get_value(0, column)) is not None else "" for column in range(5)
         )
-    secret = _new_secret()
-    with writing(user_id) as connection:
-        found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
-        user = connection.execute(found.where(users.c.id == user_id, _LIVE).with_for_update()).one_or_none()
-        if user is None or not user.active:
-            raise Invalid([Fault("user_id", N_("is of no active user"))])
-        highest = cast("Role", user.role)
-        if lower(draft.role, highest) != draft.role:
-            raise Invalid([Fault("role", N_("must not be above the user's own, %(role)s", role=ROLE_NAMES[highest]))])
-        values = {
-            "id": uuid7(),
-            "user_id": user_id,
-            "name": draft.name,
-            "role": draft.role,
-            "digest": _digest(secret),
-            "expires_at": draft.expires_at,
-        }
-        row = connection.execute(insert(_tokens).values(values).returning(_tokens)).one()
-        audit_log.record(connection, caller, user_id, user.version, "token_created", [_change(None, row)])
-    return Made({**_fields(row), "username": user.username}, secret)
+        least = lower(cast("Role", role), cast("Role", user_role))
+        actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
+        return TokenInfo(actor, float(expires) if expires else math.inf)
 
-
-def revoke(token_id: uuid.UUID, caller: AuditContext) -> None:
-    """End a token. Raises: NotFound, Unavailable"""
-    owner = None
-    try:
-        with writing(token_id) as connection:
-            row = connection.execute(delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)).one_or_none()
-            if row is None:
-                raise NotFound(N_("There is no such token."))
-            owner = row.user_id
-            version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
-            audit_log.record(connection, caller, row.user_id, version or 1, "token_revoked", [_change(row, None)])
-    finally:
-        # Also when the answer to the commit was lost.
-        if owner is not None:
-            generations().invalidate([user_key(owner)])
+    def _touch_last_used(self, token_id: str) -> None:
+        # Nobody is refused for want of a note.
+        with suppress(Unavailable):
+            self._database.execute_prepared(TOKEN_USED, token_id)
 
 
 def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: AuditContext) -> None:
@@ -204,26 +213,21 @@ def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: Audit
     audit_log.record_all(connection, caller, "token_revoked", entries)
 
 
-def _looked_up(digest: bytes) -> Known:
-    found = asked(TOKEN, bytea_text(digest))
-    if not found.ntuples:
-        raise _unknown()
-    token_id, role, expires, user_id, user_role = (
-        value.decode() if (value := found.get_value(0, column)) is not None else "" for column in range(5)
-    )
-    least = lower(cast("Role", role), cast("Role", user_role))
-    actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
-    return Known(actor, float(expires) if expires else math.inf)
+def _require_valid(draft: TokenDraft, actor: Actor) -> uuid.UUID:
+    """The id of the user that the token is for. Raises: Invalid, Forbidden"""
+    user_id = draft.user_id or actor.user_id
+    if user_id is None:
+        raise Invalid([Fault("user_id", N_("is needed while nobody is signed in"))])
+    if draft.expires_at is not None and draft.expires_at <= datetime.now(UTC):
+        raise Invalid([Fault("expires_at", N_("must lie in the future"))])
+    if not actor.may(draft.role):
+        names = {"role": ROLE_NAMES[actor.role], "other": ROLE_NAMES[draft.role]}
+        raise Forbidden(N_("The role %(role)s may not hand out the role %(other)s.", **names))
+    return user_id
 
 
 def _unknown() -> Unauthorized:
     return Unauthorized(N_("This API token is not known. It may have been revoked."))
-
-
-def _note_use(token_id: str) -> None:
-    # Nobody is refused for want of a note.
-    with suppress(Unavailable):
-        asked(TOKEN_USED, token_id)
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.retry import Retry
 
+__all__ = ["Redis", "connected", "open_client", "run_script"]
+
 
 def open_client(url: str, timeout_s: float) -> Redis:
     """A client that gives up after `timeout_s`. Connects when it is first used."""

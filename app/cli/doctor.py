@@ -7,13 +7,12 @@ import click
 import psycopg
 from flask.cli import with_appcontext
 
-from app.auth import admins
 from app.config import Settings
 from app.connection_urls import without_password
 from app.db import database_role
 from app.db.migrate import revisions
 from app.errors import StartError, Unavailable
-from app.extensions import reading, resources
+from app.http.services import services
 
 Finding = tuple[str, str, str]
 """What was looked at, ok, warning or failed, and a sentence."""
@@ -28,7 +27,7 @@ def doctor() -> None:
 
     Exits with 1 when something does not work. Example: docker compose exec web flask doctor
     """
-    settings = resources().settings
+    settings = services().settings
     findings = [*_services(settings), _migrations(settings), _role(settings), _access(settings), *_settings(settings)]
     width = max(len(name) for name, _, _ in findings)
     for name, verdict, sentence in findings:
@@ -37,7 +36,7 @@ def doctor() -> None:
 
 
 def _services(settings: Settings) -> list[Finding]:
-    checks = resources().health.diagnosis()
+    checks = services().infrastructure.health.diagnosis()
     places = {"database": settings.database_place, "cache": without_password(settings.redis_address)}
     return [
         (name, "ok", f"{places[name]} answers in {check.latency_ms} ms")
@@ -60,7 +59,7 @@ def _migrations(settings: Settings) -> Finding:
 def _role(settings: Settings) -> Finding:
     """Whether the service has no more rights in PostgreSQL than it needs."""
     try:
-        with reading() as connection:
+        with services().infrastructure.database.connection() as connection:
             name, is_superuser, is_owner = database_role.current(connection)
     except Unavailable as error:
         return "role", "failed", f"what the service may do in PostgreSQL is not known: {error}"
@@ -75,7 +74,7 @@ def _access(settings: Settings) -> Finding:
     """Whether the service is open, and whether anybody can sign in."""
     place = settings.bind_address or settings.listen_address
     try:
-        found = admins.count()
+        found = services().admins.count()
     except Unavailable as error:
         return "access", "failed", f"whether anybody has to sign in is not known: {error}"
     if found:

@@ -11,10 +11,9 @@ import orjson
 from flask.cli import AppGroup
 
 from app.errors import DomainError, NotFound
-from app.extensions import resources
 from app.http.parsing import user_id_of, validated
+from app.http.services import services
 from app.schemas import ListQuery
-from app.users import commands
 
 
 class Group(AppGroup):
@@ -61,6 +60,6 @@ password_option = click.option("--password-stdin", is_flag=True, help="Read the 
 
 def _candidates(login: str) -> Iterator[dict[str, Any]]:
     for field in ("username", "email"):
-        yield from orjson.loads(resources().user_pages.page(validated(ListQuery, {field: login})).body)
+        yield from orjson.loads(services().user_pages.page(validated(ListQuery, {field: login})).body)
     with suppress(NotFound):
-        yield orjson.loads(commands.fetch(user_id_of(login)).body)
+        yield orjson.loads(services().user_reads.get(user_id_of(login)).body)

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from app.auth import tokens
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import command
 from app.cli.prompts import Group, user_named
 from app.http.parsing import token_id_of, validated
+from app.http.services import services
 from app.models import ROLES
 from app.schemas import TokenDraft
 
@@ -46,7 +46,7 @@ def create(name: str, role: str, login: str, expires_in: timedelta | None) -> No
     user_id, username = user_named(login)
     expires_at = datetime.now(UTC) + expires_in if expires_in else None
     fields = {"name": name, "role": role, "user_id": user_id, "expires_at": expires_at}
-    made = tokens.make(validated(TokenDraft, fields), AuditContext(command("flask tokens create")))
+    made = services().tokens.create(validated(TokenDraft, fields), AuditContext(command("flask tokens create")))
     until = f"until {made.fields['expires_at']}" if expires_at else "until it is revoked"
     click.echo(f"Token {made.fields['id']} acts for {username} as {role}, {until}. Its secret:", err=True)
     click.echo(made.secret)
@@ -58,7 +58,7 @@ def show_all() -> None:
 
     Example: flask tokens list
     """
-    rows = [_COLUMNS, *([str(token[name] or "never") for name in _COLUMNS] for token in tokens.listed())]
+    rows = [_COLUMNS, *([str(token[name] or "never") for name in _COLUMNS] for token in services().tokens.get_list())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:
         click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
@@ -71,5 +71,5 @@ def revoke(token_id: str) -> None:
 
     Example: flask tokens revoke 01a20492-380f-7431-a721-d959a64c201b
     """
-    tokens.revoke(token_id_of(token_id), AuditContext(command("flask tokens revoke")))
+    services().tokens.revoke(token_id_of(token_id), AuditContext(command("flask tokens revoke")))
     click.echo("Revoked.")

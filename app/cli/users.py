@@ -6,18 +6,16 @@ from typing import Any
 import click
 import orjson
 
-from app.auth import admins
-from app.auth import login as auth_login
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import command
 from app.cli.prompts import Group, new_password, password_option, user_named
 from app.errors import Taken
 from app.http.parsing import validated
+from app.http.services import services
 from app.models import ROLES
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import Role
-from app.users import commands
 
 try:
     from faker import Faker
@@ -54,9 +52,9 @@ def create(*, password_stdin: bool, **given: str | None) -> None:
         raise click.UsageError("Give --email or --username.")
     # Before anybody types a password for nothing.
     validated(UserDraft, fields)
-    was_open = not admins.door().has_administrator()
+    was_open = not services().admins.has_admin()
     draft = validated(UserDraft, {**fields, "password": new_password(from_stdin=password_stdin)})
-    made = orjson.loads(commands.register(draft, AuditContext(command("flask users create")))[0].body)
+    made = orjson.loads(services().users.create(draft, AuditContext(command("flask users create")))[0].body)
     click.echo(f"Made {made['username']}, {made['role']}, with the id {made['id']}.")
     if was_open and made["role"] == "admin":
         click.echo("The service is closed now: all but health, docs and signing in needs a credential.")
@@ -73,9 +71,9 @@ def password(login: str, *, password_stdin: bool) -> None:
     caller = AuditContext(command("flask users password"))
     user_id, username = user_named(login)
     patch = validated(UserPatch, {"password": new_password(from_stdin=password_stdin)})
-    commands.change(user_id, patch, lambda _: True, caller)
+    services().users.update(user_id, patch, lambda _: True, caller)
     click.echo(f"{username} has a new password, and is signed out everywhere.")
-    auth_login.unlock(user_id, caller)
+    services().login.unlock(user_id, caller)
 
 
 @group.command("unlock")
@@ -86,7 +84,7 @@ def unlock(login: str) -> None:
     Example: flask users unlock ada@example.com
     """
     user_id, username = user_named(login)
-    auth_login.unlock(user_id, AuditContext(command("flask users unlock")))
+    services().login.unlock(user_id, AuditContext(command("flask users unlock")))
     click.echo(f"{username} may sign in again.")
 
 
@@ -129,7 +127,7 @@ def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
             attributes={"locale": locale.replace("_", "-"), "plan": chance.choice(_PLANS), "city": maker.city()},
         )
         try:
-            commands.register(draft, AuditContext(command("flask users demo")))
+            services().users.create(draft, AuditContext(command("flask users demo")))
         except Taken:
             continue
         return

@@ -7,7 +7,6 @@ from flask_babel import gettext
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.auth import sessions
 from app.console.blueprints import console_blueprint
 from app.console.drafts import DRAFT, is_own_form
 from app.console.i18n import translate
@@ -19,8 +18,8 @@ from app.http.auth import actor, caller, drop_cookie, keep_cookie, session
 from app.http.auth import enter as begin_session
 from app.http.parsing import validated
 from app.http.problems import STATUSES
+from app.http.services import services
 from app.schemas import PasswordChange, SignIn
-from app.users import commands
 
 blueprint = console_blueprint("console_account")
 
@@ -59,7 +58,7 @@ def sign_out() -> WerkzeugResponse:
     """End the current session."""
     current = session()
     if current is not None:
-        sessions.end(current.user_id, current.id, caller(), "signed_out")
+        services().sessions.end(current.user_id, current.id, caller(), "signed_out")
     drop_cookie()
     return redirect(url_for(".sign_in_form"), HTTPStatus.SEE_OTHER)
 
@@ -87,8 +86,8 @@ def change_password() -> WerkzeugResponse:
         raise Forbidden(N_("You have no password to change because you are not signed in."))
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
-        commands.set_own_password(user_id, change, caller())
+        services().users.set_own_password(user_id, change, caller())
     except (Invalid, Forbidden, Stale, TooMany) as error:
         return render("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_by_field(error))
-    keep_cookie(sessions.renewed(user_id, caller())[0])
+    keep_cookie(services().sessions.begin_after_reset(user_id, caller())[0])
     return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

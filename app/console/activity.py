@@ -6,14 +6,14 @@ from typing import Any
 import orjson
 from flask import request
 
-from app.users import history
+from app.http.services import services
 
 _PAGE_SIZE = 20
 
 
 def activity(user_id: uuid.UUID) -> dict[str, Any]:
     """The values of `_activity.html`. Raises: NotFound, Malformed (invalid cursor)"""
-    page = history.page(user_id, _PAGE_SIZE, request.args.get("before"))
+    page = services().history.page(user_id, _PAGE_SIZE, request.args.get("before"))
     entries = orjson.loads(page.body)
-    authors = history.authors(entry["actor"] for entry in entries)
+    authors = services().history.author_names(entry["actor"] for entry in entries)
     return {"entries": entries, "older": page.next_cursor, "authors": authors}

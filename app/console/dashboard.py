@@ -8,9 +8,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.blueprints import console_blueprint
 from app.console.rendering import render
-from app.extensions import resources
 from app.http.auth import actor
-from app.users.dashboard import overview
+from app.http.services import services
 
 blueprint = console_blueprint("console_dashboard")
 
@@ -23,7 +22,7 @@ def show() -> WerkzeugResponse:
     """The dashboard. Members may not see it and are redirected to their profile."""
     if not actor().may("viewer"):
         return redirect(url_for("console_account.profile"))
-    figures = overview()
+    figures = services().dashboard.figures()
     total = sum(count for _, count in figures.sign_ups)
     return render("dashboard.html", figures=figures, total=total, **_chart(figures.sign_ups), **_health())
 
@@ -53,5 +52,5 @@ def _chart(sign_ups: list[tuple[date, int]]) -> dict[str, Any]:
 
 
 def _health() -> dict[str, Any]:
-    status, checks = resources().health.report()
-    return {"health": status, "checks": checks, "phase": resources().state.phase.name.lower()}
+    status, checks = services().infrastructure.health.report()
+    return {"health": status, "checks": checks, "phase": services().infrastructure.state.phase.name.lower()}

@@ -6,20 +6,18 @@ from typing import Any, cast
 import orjson
 from flask import Response, render_template, request
 
-from app.auth import admins
 from app.auth.permissions import NOBODY, OPEN
 from app.console.assets import asset_url
 from app.console.i18n import LANGUAGES, language
 from app.errors import DomainError
-from app.extensions import resources
 from app.http.auth import actor
+from app.http.services import services
 from app.models import ROLES
-from app.users import commands
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
-    current_actor = NOBODY if actor() == OPEN and admins.door().was_closed else actor()
+    current_actor = NOBODY if actor() == OPEN and services().admins.is_known_secured else actor()
     body = render_template(
         template,
         actor=current_actor,
@@ -30,7 +28,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         languages=LANGUAGES,
         roles=ROLES,
         is_fragment=is_fragment(),
-        adminer_url=resources().settings.adminer_url,
+        adminer_url=services().settings.adminer_url,
         **values,
     )
     response = Response(body, status, content_type="text/html; charset=utf-8")
@@ -48,5 +46,5 @@ def _actor_name() -> str | None:
     current_actor = actor()
     with suppress(DomainError):
         if current_actor.user_id is not None and current_actor.owns(current_actor.user_id):
-            return cast("str", orjson.loads(commands.fetch(current_actor.user_id).body)["name"])
+            return cast("str", orjson.loads(services().user_reads.get(current_actor.user_id).body)["name"])
     return None

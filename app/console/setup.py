@@ -5,7 +5,6 @@ from http import HTTPStatus
 from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.auth import admins
 from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.rendering import render
@@ -13,8 +12,8 @@ from app.errors import N_, Conflict, Fault, Invalid, NotFound, Taken
 from app.http.auth import caller
 from app.http.auth import enter as begin_session
 from app.http.parsing import validated
+from app.http.services import services
 from app.schemas import SignIn, UserDraft
-from app.users import bootstrap_admin
 
 blueprint = console_blueprint("console_setup")
 
@@ -24,7 +23,7 @@ _FIELDS = ("name", "email", "password")
 @blueprint.get("/")
 def show() -> WerkzeugResponse:
     """The form for the first administrator. Redirects to the dashboard once there is an administrator."""
-    if admins.door().is_closed():
+    if services().admins.is_secured():
         return redirect(url_for("console_dashboard.show"))
     return _render_form({}, [], HTTPStatus.OK)
 
@@ -32,17 +31,17 @@ def show() -> WerkzeugResponse:
 @blueprint.post("/first")
 def create_first_admin() -> WerkzeugResponse:
     """Create the first administrator and sign them in."""
-    if admins.door().is_closed():
+    if services().admins.is_secured():
         raise NotFound(N_("An administrator already exists."))
     form = {field: request.form.get(field, "") for field in _FIELDS}
     try:
         draft = _validate(form)
-        bootstrap_admin.found(draft, caller())
+        services().bootstrap_admin.create(draft, caller())
     except (Invalid, Taken) as error:
         return _render_form(form, error.faults, HTTPStatus.UNPROCESSABLE_ENTITY)
     except Conflict:
         # Another process created one, and this process has not noticed yet.
-        admins.door().look()
+        services().admins.check()
         return redirect(url_for(".show"), HTTPStatus.SEE_OTHER)
     begin_session(SignIn(email=form["email"], password=form["password"]))
     return redirect(url_for("console_dashboard.show"), HTTPStatus.SEE_OTHER)

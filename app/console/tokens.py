@@ -10,7 +10,7 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.auth import tokens
+from app.auth.tokens import CreatedToken
 from app.console.blueprints import console_blueprint
 from app.console.drafts import accept_drafts, sent_draft
 from app.console.messages import errors_by_field
@@ -19,8 +19,8 @@ from app.console.safe_redirect import local
 from app.errors import N_, Fault, Forbidden, Invalid
 from app.http.auth import actor, caller
 from app.http.parsing import token_id_of, user_id_of, validated
+from app.http.services import services
 from app.schemas import TokenDraft
-from app.users import commands
 
 blueprint = console_blueprint("console_tokens")
 accept_drafts("console_tokens.create")
@@ -50,7 +50,7 @@ def create() -> Response:
         if _is_duplicate(new_token, form["newest_id"]):
             error = gettext("This form was sent twice. The token was created once and is in the list.")
             return _render_tokens(form, {"form": error}, HTTPStatus.CONFLICT)
-        created = tokens.make(new_token, caller())
+        created = services().tokens.create(new_token, caller())
     except (Invalid, Forbidden) as error:
         return _render_tokens(form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     return _render_tokens(_empty_form(form["user_id"]), {}, HTTPStatus.CREATED, created)
@@ -59,12 +59,12 @@ def create() -> Response:
 @blueprint.post("/api-tokens/<token_id>/revoke")
 def revoke(token_id: str) -> WerkzeugResponse:
     """Revoke a token, and redirect to the page that sent the form."""
-    tokens.revoke(token_id_of(token_id), caller())
+    services().tokens.revoke(token_id_of(token_id), caller())
     return redirect(local(request.form.get("next", url_for(".index"))), HTTPStatus.SEE_OTHER)
 
 
 def _render_tokens(
-    form: dict[str, str], errors: Mapping[str, str], status: int, created: tokens.Made | None = None
+    form: dict[str, str], errors: Mapping[str, str], status: int, created: CreatedToken | None = None
 ) -> Response:
     lifetimes = {
         "30": gettext("30 days"),
@@ -72,16 +72,21 @@ def _render_tokens(
         "365": gettext("1 year"),
         "": gettext("Never expires"),
     }
-    values: dict[str, Any] = {"tokens": tokens.listed(), "form": form, "errors": errors, "created": created}
+    values: dict[str, Any] = {
+        "tokens": services().tokens.get_list(),
+        "form": form,
+        "errors": errors,
+        "created": created,
+    }
     user_id = user_id_of(form["user_id"]) if form["user_id"] else None
     is_other_user = user_id is not None and user_id != actor().user_id
-    user = orjson.loads(commands.fetch(user_id).body) if user_id and is_other_user else None
+    user = orjson.loads(services().user_reads.get(user_id).body) if user_id and is_other_user else None
     return render("tokens.html", status, lifetimes=lifetimes, user=user, **values)
 
 
 def _empty_form(user_id: str) -> dict[str, str]:
     # The newest token that the page shows: a form that is sent twice has the same one.
-    newest_id = max((str(token["id"]) for token in tokens.listed()), default="")
+    newest_id = max((str(token["id"]) for token in services().tokens.get_list()), default="")
     return {"name": "", "role": "viewer", "days": "90", "user_id": user_id, "newest_id": newest_id}
 
 
@@ -92,7 +97,7 @@ def _is_duplicate(new_token: TokenDraft, newest_id: str) -> bool:
     wanted = (new_token.name, new_token.role, new_token.user_id or actor().user_id)
     return any(
         (token["name"], token["role"], token["user_id"]) == wanted and str(token["id"]) > newest_id
-        for token in tokens.listed()
+        for token in services().tokens.get_list()
     )
 
 

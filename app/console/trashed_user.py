@@ -9,15 +9,15 @@ from flask import Response
 from app.console.activity import activity
 from app.console.rendering import render
 from app.http.auth import actor
-from app.users import commands, history
+from app.http.services import services
 
 
 def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Response:
     """The page. `error`: why the last request changed nothing; the status is then 409. Raises: NotFound"""
-    user = orjson.loads(commands.fetch_deleted(user_id).body)
-    deletion = history.latest(user_id, "deleted")
+    user = orjson.loads(services().user_reads.get_deleted(user_id).body)
+    deletion = services().history.latest(user_id, "deleted")
     current_actor, values = actor(), activity(user_id)
-    values["authors"] |= history.authors([deletion["actor"]] if deletion else [])
+    values["authors"] |= services().history.author_names([deletion["actor"]] if deletion else [])
     return render(
         "trashed_user.html",
         HTTPStatus.CONFLICT if error else HTTPStatus.OK,

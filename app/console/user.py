@@ -11,7 +11,6 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.auth import login, sessions
 from app.console.activity import activity
 from app.console.blueprints import console_blueprint
 from app.console.drafts import accept_drafts
@@ -32,13 +31,12 @@ from app.console.user_form import (
 )
 from app.console.user_page import render_new_user, render_user
 from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, TooMany
-from app.extensions import resources
 from app.http.auth import actor, caller
 from app.http.parsing import user_id_of
 from app.http.problems import STATUSES
+from app.http.services import services
 from app.types import Precondition
-from app.users import commands, reads
-from app.users.idempotency import Attempt
+from app.users.idempotency import IdempotentRequest
 
 _MAX_ATTEMPTS = 3
 """Attempts to save a form while other requests change other fields of the same user."""
@@ -64,9 +62,9 @@ def create() -> WerkzeugResponse:
     form = {**empty_form(), "key": "", **sent_form()}
     try:
         user = new_user(form)
-        ttl = timedelta(hours=resources().settings.idempotency_ttl_h)
-        attempt = Attempt(f"console:{form['key']}", user, ttl, actor().principal) if form["key"] else None
-        _, user_id, _ = commands.register(user, caller(), attempt)
+        ttl = timedelta(hours=services().settings.idempotency_ttl_h)
+        attempt = IdempotentRequest(f"console:{form['key']}", user, ttl, actor().principal) if form["key"] else None
+        _, user_id, _ = services().users.create(user, caller(), attempt)
     except KeyReused:
         error = gettext("This form already created a user. To create another user, review the form and send it again.")
         form = {**form, "key": str(uuid.uuid4())}
@@ -83,7 +81,7 @@ def show(user_id: str) -> Response:
     if is_fragment() and actor().may("viewer"):
         return render("_activity.html", **activity(found_id), user_id=found_id)
     try:
-        user = orjson.loads(commands.fetch(found_id).body)
+        user = orjson.loads(services().user_reads.get(found_id).body)
     except NotFound:
         if not actor().may("viewer"):
             raise
@@ -124,7 +122,7 @@ def delete(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     # The form may have been sent twice. If there never was such a user, the undo fails.
     with suppress(NotFound):
-        commands.remove(found_id, lambda _: True, caller())
+        services().users.delete(found_id, lambda _: True, caller())
     return redirect(url_for("console_users.index", done="deleted", undo=found_id), HTTPStatus.SEE_OTHER)
 
 
@@ -133,7 +131,7 @@ def restore(user_id: str) -> WerkzeugResponse:
     """Restore a user from the trash."""
     found_id = user_id_of(user_id)
     try:
-        commands.restore(found_id, lambda _: True, caller())
+        services().users.restore(found_id, lambda _: True, caller())
     except Taken as error:
         return render_trashed_user(found_id, translate(error.message))
     return redirect(url_for(".show", user_id=found_id, done="restored"), HTTPStatus.SEE_OTHER)
@@ -145,7 +143,7 @@ def purge(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     if "confirmed" not in request.form:
         return render("confirm_purge.html", user=_active_or_deleted(found_id))
-    commands.purge(found_id, lambda _: True, caller())
+    services().users.purge(found_id, lambda _: True, caller())
     return redirect(url_for("console_users.index", deleted="true", done="purged"), HTTPStatus.SEE_OTHER)
 
 
@@ -153,7 +151,7 @@ def purge(user_id: str) -> WerkzeugResponse:
 def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
     """End a session of a user."""
     found_id = user_id_of(user_id)
-    sessions.end(found_id, session_id, caller())
+    services().sessions.end(found_id, session_id, caller())
     return redirect(url_for(".show", user_id=found_id, done="ended"), HTTPStatus.SEE_OTHER)
 
 
@@ -161,7 +159,7 @@ def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
 def unlock(user_id: str) -> WerkzeugResponse:
     """Reset the counter of failed sign-ins, which locks the account."""
     found_id = user_id_of(user_id)
-    login.unlock(found_id, caller())
+    services().login.unlock(found_id, caller())
     return redirect(url_for(".show", user_id=found_id, done="unlocked"), HTTPStatus.SEE_OTHER)
 
 
@@ -175,7 +173,7 @@ def _save(
     conflicts: dict[str, tuple[str, str]] = {}
     for _ in range(_MAX_ATTEMPTS):
         try:
-            commands.replace(user_id, edited_user(form, user), _matches_version(form, user), caller())
+            services().users.replace(user_id, edited_user(form, user), _matches_version(form, user), caller())
         except Stale:
             user = _current(user_id)
             form, conflicts = merge_conflict(form, form_of_user(user))
@@ -190,7 +188,7 @@ def _save(
 def _active_or_deleted(user_id: uuid.UUID) -> dict[str, Any]:
     """A user, in the trash or not. Raises: NotFound"""
     try:
-        user: dict[str, Any] = orjson.loads(commands.fetch_deleted(user_id).body)
+        user: dict[str, Any] = orjson.loads(services().user_reads.get_deleted(user_id).body)
     except NotFound:
         return _current(user_id)
     return user
@@ -198,7 +196,7 @@ def _active_or_deleted(user_id: uuid.UUID) -> dict[str, Any]:
 
 def _current(user_id: uuid.UUID) -> dict[str, Any]:
     """A user as stored in PostgreSQL, because the caches may lag behind other hosts. Raises: NotFound"""
-    user: dict[str, Any] = orjson.loads(reads.look(user_id).body)
+    user: dict[str, Any] = orjson.loads(services().user_reads.get_snapshot(user_id).body)
     return user
 
 

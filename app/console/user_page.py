@@ -7,13 +7,12 @@ from typing import Any
 
 from flask import Response, request
 
-from app.auth import login, sessions, tokens
 from app.console.activity import activity
 from app.console.rendering import render
 from app.console.user_form import Form
 from app.errors import Unavailable
-from app.extensions import resources
 from app.http.auth import actor, session
+from app.http.services import services
 
 
 def render_new_user(
@@ -49,10 +48,10 @@ def render_user(
         needs_password=current_actor.owns(user_id)
         and current_actor.kind == "session"
         and current_actor.must_give_password(),
-        self_editable=sorted(resources().settings.self_editable_keys),
+        self_editable=sorted(services().settings.self_editable_keys),
         may_change=current_actor.may_change(user_id, user["role"]),
-        is_locked=current_actor.may("admin") and login.is_locked(user_id),
-        tokens=tokens.listed(user_id) if current_actor.may("admin") else [],
+        is_locked=current_actor.may("admin") and services().login.is_locked(user_id),
+        tokens=services().tokens.get_list(user_id) if current_actor.may("admin") else [],
         done=request.args.get("done"),
         **_sessions(user_id),
         **(activity(user_id) if current_actor.may("viewer") else {"entries": [], "older": None, "authors": {}}),
@@ -64,7 +63,7 @@ def _sessions(user_id: uuid.UUID) -> dict[str, Any]:
     current = session()
     may_see = actor().may("admin") or actor().owns(user_id)
     try:
-        found = [entry.fields() for entry in sessions.of_user(user_id)] if may_see else []
+        found = [entry.fields() for entry in services().sessions.get_list(user_id)] if may_see else []
     except Unavailable:
         found = None
     return {"may_see_sessions": may_see, "sessions": found, "current_id": current.id if current else None}

@@ -14,13 +14,13 @@ from app.console.list_url import DEFAULT_SORT, FILTERS, NOTICE_PARAMETERS, ListU
 from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
 from app.errors import N_, Fault, Invalid, Malformed
-from app.extensions import resources
 from app.http.auth import caller
 from app.http.parsing import user_id_of, validated
+from app.http.services import services
 from app.schemas import ListQuery
 from app.types import Role, Timestamp
 from app.users import bulk
-from app.users.bulk import Action, Chosen
+from app.users.bulk import Action, BulkTarget
 
 blueprint = console_blueprint("console_users")
 
@@ -59,11 +59,11 @@ def bulk_update() -> WerkzeugResponse:
     if not undo and "expected" not in request.form:
         return _render_confirmation(action, role, url)
     if undo:
-        chosen = Chosen(deleted_at=validated(_Undo, {"deleted_at": undo}).deleted_at)
+        chosen = BulkTarget(deleted_at=validated(_Undo, {"deleted_at": undo}).deleted_at)
     else:
-        chosen = Chosen(query=url.query()) if "all" in request.form else Chosen(ids=_selected_ids())
+        chosen = BulkTarget(query=url.query()) if "all" in request.form else BulkTarget(ids=_selected_ids())
     expected = None if undo else _whole_number("expected")
-    outcome = bulk.apply(action, chosen, caller(), role=role, expected=expected)
+    outcome = services().bulk.apply(action, chosen, caller(), role=role, expected=expected)
     notice = {"done": "undone" if undo else action, "n": str(outcome.changed)}
     if outcome.deleted_at:
         notice["undo"] = outcome.deleted_at.isoformat()
@@ -72,7 +72,7 @@ def bulk_update() -> WerkzeugResponse:
 
 def _list_values(url: ListUrl, query: ListQuery) -> dict[str, Any]:
     """The users of a page, the number of all matching users, and the addresses of the pages next to it."""
-    user_pages = resources().user_pages
+    user_pages = services().user_pages
     page = user_pages.page(query)
     users = orjson.loads(page.body)
     is_only_page = query.cursor is None and page.next_cursor is None
@@ -88,7 +88,7 @@ def _list_values(url: ListUrl, query: ListQuery) -> dict[str, Any]:
 def _render_confirmation(action: Action, role: Role | None, url: ListUrl) -> Response:
     """The confirmation page of a bulk action, with the number of users."""
     ids = () if "all" in request.form else _selected_ids()
-    count, is_exact = (len(ids), True) if ids else resources().user_pages.count_up_to(url.query(), bulk.MOST)
+    count, is_exact = (len(ids), True) if ids else services().user_pages.count_up_to(url.query(), bulk.MOST)
     values = {"count": count, "is_exact": is_exact, "limit": bulk.MOST}
     return render("confirm_bulk.html", action=action, role=role, url=url, ids=ids, **values)
 

@@ -10,17 +10,16 @@ from http import HTTPStatus
 
 from flask import Flask, Response, request
 
-from app.auth import admins, login, rate_limits, sessions, tokens
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import OPEN, Actor
 from app.auth.sessions import Session
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
-from app.extensions import resources
 from app.http.context import context, current_request
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
 from app.http.headers import cookie_values
 from app.http.parsing import user_id_of
 from app.http.problems import quota_headers
+from app.http.services import services
 from app.schemas import SignIn
 from app.types import ROLE_NAMES, Role
 
@@ -145,9 +144,9 @@ def enter(offered: SignIn) -> Session:
 
     Raises: Unauthorized, TooMany, Unavailable
     """
-    secret, begun = login.sign_in(offered, caller())
+    secret, begun = services().login.sign_in(offered, caller())
     for earlier in _session_cookies():
-        sessions.drop(earlier)
+        services().sessions.drop(earlier)
     keep_cookie(secret)
     return begun
 
@@ -158,14 +157,14 @@ def drop_cookie() -> None:
 
 
 def _check() -> None:
-    door, asked = admins.door(), current_request()
+    admins, asked = services().admins, current_request()
     host = asked.environ.get("HTTP_HOST", "")
     rule = RULES.get((asked.endpoint or "").removeprefix("root_"), GUEST)
     needs_nobody = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
     # Health must answer without PostgreSQL, so what needs nobody asks only for what is known already.
-    is_open = not (door.was_closed if needs_nobody else door.is_closed())
+    is_open = not (admins.is_known_secured if needs_nobody else admins.is_secured())
     if is_open:
-        check_host(host, resources().settings.host_names)
+        check_host(host, services().settings.host_names)
     if not needs_nobody:
         _identify(rule, is_open=is_open)
     unsafe = asked.method not in SAFE
@@ -178,7 +177,7 @@ def _check() -> None:
         _require(rule)
         who = actor()
         if unsafe and not who.unbound:
-            context().quota = rate_limits.count_write(who.credential_id or "")
+            context().quota = services().rate_limits.count_write(who.credential_id or "")
 
 
 def _identify(rule: Rule, *, is_open: bool) -> None:
@@ -187,7 +186,7 @@ def _identify(rule: Rule, *, is_open: bool) -> None:
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
     if token is not None:
-        context().actor = tokens.actor_of(token, afresh=_changes_something() and not rule.confirms)
+        context().actor = services().tokens.authenticate(token, afresh=_changes_something() and not rule.confirms)
     elif cookies:
         _resume(cookies, is_open=is_open)
     elif not is_open:
@@ -228,8 +227,8 @@ def _first_session(cookies: list[str]) -> tuple[Session, str | None]:
     *others, last = ((cookie, lambda: _caller_as(OPEN)) for cookie in cookies)
     for offered in others:
         with suppress(Unauthorized):
-            return sessions.resume(*offered, afresh=_changes_something())
-    return sessions.resume(*last, afresh=_changes_something())
+            return services().sessions.resume(*offered, afresh=_changes_something())
+    return services().sessions.resume(*last, afresh=_changes_something())
 
 
 def _changes_something() -> bool:
@@ -267,7 +266,7 @@ def _caller_as(who: Actor) -> AuditContext:
 def _finish(response: Response) -> Response:
     secret, quota = context().cookie, context().quota
     if secret is not None:
-        days = resources().settings.session_max_days
+        days = services().settings.session_max_days
         response.set_cookie(
             COOKIE,
             secret,

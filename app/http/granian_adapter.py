@@ -27,19 +27,21 @@ from werkzeug.exceptions import (
 )
 
 from app.auth.rate_limits import network_of
+from app.config import Settings
 from app.errors import Unavailable
-from app.extensions import Resources
 from app.http.headers import environ_headers
 from app.http.problems import REFUSAL
 from app.http.proxies import ForwardedHeaders
 from app.http.request_bodies import LATE_S, Receive, RequestBodies
 from app.http.response_cache import CACHED, ResponseCache
+from app.http.services import services_of
 from app.ops.thread_pool import ThreadPool
 
 log = structlog.get_logger(__name__)
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+WsgiApp = Callable[..., Iterable[bytes]]
 Answer = tuple[int, Iterable[tuple[str, str]], bytes]
 """Status, headers and body."""
 
@@ -71,9 +73,10 @@ def serve(app: Flask) -> None:
 
 
 async def _serve(app: Flask) -> None:
-    settings = app.extensions["fullstack"].settings
+    services = services_of(app)
+    settings = services.settings
     server = Server(
-        AsgiApp(app),
+        AsgiApp(app.wsgi_app, services.response_cache, settings),
         address=settings.listen_address,
         port=settings.port,
         interface=Interfaces.ASGINL,
@@ -91,15 +94,18 @@ async def _serve(app: Flask) -> None:
 
 
 class AsgiApp:
-    """`app` as ASGI 3.0 calls it. Each process makes its own; `late_s` is how long a body may take."""
+    """A WSGI application as ASGI 3.0 calls it. Each process makes its own.
 
-    def __init__(self, app: Flask, late_s: float = LATE_S) -> None:
-        held: Resources = app.extensions["fullstack"]
-        self._wsgi_app: Callable[..., Iterable[bytes]] = app.wsgi_app
-        self._response_cache: ResponseCache = app.extensions["response_cache"]
-        self._forwarded = ForwardedHeaders(held.settings.proxy_networks)
-        self._bodies = RequestBodies(held.settings.max_body_bytes, late_s)
-        self._threads = ThreadPool(held.settings.threads)
+    late_s: how long a client may take to send a body.
+    """
+
+    def __init__(
+        self, wsgi_app: WsgiApp, response_cache: ResponseCache, settings: Settings, late_s: float = LATE_S
+    ) -> None:
+        self._wsgi_app, self._response_cache = wsgi_app, response_cache
+        self._forwarded = ForwardedHeaders(settings.proxy_networks)
+        self._bodies = RequestBodies(settings.max_body_bytes, late_s)
+        self._threads = ThreadPool(settings.threads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: a cached response at once, all else in a thread."""

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from flask import Response
 
-from app.auth.permissions import Actor
+from app.auth.admins import Admins
+from app.auth.tokens import Tokens
 from app.cache.generations import clock_ns
 from app.cache.local import LocalCache
 from app.http.context import CachePolicy, RequestContext, context, context_of
@@ -55,12 +56,10 @@ def cacheable(response: Response, *keys: str, by_actor: bool = False) -> Respons
 
 
 class ResponseCache:
-    """`actor_of`: whom the secret of a token stands for, if that is known and nothing is to be done for it."""
+    """Stands before `app`. Nothing is cached for requests while the service is open."""
 
-    def __init__(
-        self, app: Callable[..., Iterable[bytes]], cache: LocalCache, actor_of: Callable[[str], Actor | None]
-    ) -> None:
-        self._app, self._cache, self._actor_of = app, cache, actor_of
+    def __init__(self, app: Callable[..., Iterable[bytes]], cache: LocalCache, admins: Admins, tokens: Tokens) -> None:
+        self._app, self._cache, self._admins, self._tokens = app, cache, admins, tokens
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         """As WSGI has it (PEP 3333)."""
@@ -73,9 +72,9 @@ class ResponseCache:
 
     def get(self, environ: dict[str, Any]) -> CachedResponse | None:
         """The response to a request, if it is cached and valid."""
-        if not _is_usual(environ):
+        if not _is_usual(environ) or not self._admins.is_known_secured:
             return None
-        actor = self._actor_of(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
+        actor = self._tokens.cached_actor(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
         if actor is None:
             return None
         address = _address(environ)

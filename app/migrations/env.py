@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
 from app.db import change_log, database_role
-from app.extensions import resources
+from app.http.services import services
 from app.models import Base
 
 # Any number, as long as it is ours: replicas that start at once take turns by it.
@@ -25,7 +25,7 @@ def _conninfo() -> str:
         return str(given)
     if not has_app_context():
         raise RuntimeError("run migrations with `flask db` or through app.db.migrate")
-    return resources().settings.database_conninfo
+    return services().settings.database_conninfo
 
 
 def _run() -> None:
@@ -42,7 +42,7 @@ def _run() -> None:
             context.run_migrations()
     if "conninfo" not in context.config.attributes:
         # `flask db`: the start does so itself.
-        resources().state.as_role = database_role.set_up(resources().settings)
+        services().infrastructure.state.as_role = database_role.set_up(services().settings)
         # Not by the start, which would wait for it.
         change_log.reset_future_xids(_conninfo())
 

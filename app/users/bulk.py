@@ -20,7 +20,7 @@ from app.search.query_builder import UserQuery
 from app.types import ROLE_NAMES, Role
 from app.users import history
 from app.users.columns import ENDED, MOVED, marked, restored, trashed
-from app.users.unit_of_work import Work, changing
+from app.users.unit_of_work import UnitOfWork, UserTransactions
 
 MOST = 10_000
 """Users that are changed at once, at the most: it takes seconds, and others wait for their rows as long."""
@@ -33,7 +33,7 @@ _COLUMNS = "id, username, username_key, email_key, role, active, password_hash, 
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class BulkTarget:
     """Who is to be changed, by exactly one of three. Raises: Invalid
 
     ids: these. query: all that fit, whatever its page and order. deleted_at: all that one bulk delete put into
@@ -55,7 +55,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BulkResult:
     """What became of the chosen.
 
     unchanged: they were so already, or were not there any more. deleted_at: of a delete that found somebody, the
@@ -68,7 +68,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Deed:
+class _BulkAction:
     """An action: its name in the history, what it sets, and what `role` and `active` are afterwards."""
 
     entry: str
@@ -87,51 +87,63 @@ class _Deed:
         return history.differences({name: getattr(row, name) for name in self.after}, self.after)
 
 
-def apply(
-    action: Action, chosen: Chosen, caller: AuditContext, *, role: Role | None = None, expected: int | None = None
-) -> Outcome:
-    """Do `action` to all chosen: to none of them when one may not be touched. `role`: the one that they get.
+class BulkCommands:
+    """Commands on many users in one transaction."""
 
-    Who is so already gets no new version. `expected`: how many the caller was told that they are.
+    def __init__(self, transactions: UserTransactions) -> None:
+        self._transactions = transactions
 
-    Raises: Invalid, Forbidden, Taken (a username or email of who is restored is used now), Unavailable,
-    Conflict (they are too many, or others than expected; one is the caller, or the last administrator; restoring
-    who is not in the trash, anything else with who is)
-    """
-    deed = _deed(action, role)
-    _require_rank(caller.actor, action)
-    _require_half(action, chosen)
-    with changing() as work:
-        rows = _locked(work.connection, action, chosen)
-        _require_number(rows, expected)
-        due = [row for row in rows if not deed.after or deed.changes(row)]
-        _require_allowed(caller.actor, deed, rows, due)
-        admins.require_another(work.connection, due, deed.after or None)
-        after = {"deleted_at": None} if action == "restore" else deed.after
-        if action != "delete":
-            admins.admit(work.connection, caller.actor, [row._asdict() for row in due], after)
-        if action == "restore":
-            _require_free(work.connection, due)
-        _carry_out(work, action, deed, caller, due)
-        moment = work.connection.scalar(select(func.now())) if action == "delete" and due else None
-    return Outcome(len(due), len(set(chosen.ids) or rows) - len(due), moment)
+    def apply(
+        self,
+        action: Action,
+        chosen: BulkTarget,
+        caller: AuditContext,
+        *,
+        role: Role | None = None,
+        expected: int | None = None,
+    ) -> BulkResult:
+        """Do `action` to all chosen: to none of them when one may not be touched. `role`: the one that they get.
+
+        Who is so already gets no new version. `expected`: how many the caller was told that they are.
+
+        Raises: Invalid, Forbidden, Taken (a username or email of who is restored is used now), Unavailable,
+        Conflict (they are too many, or others than expected; one is the caller, or the last administrator; restoring
+        who is not in the trash, anything else with who is)
+        """
+        deed = _bulk_action(action, role)
+        _require_rank(caller.actor, action)
+        _require_half(action, chosen)
+        with self._transactions.unit_of_work() as work:
+            rows = _locked(work.connection, action, chosen)
+            _require_number(rows, expected)
+            due = [row for row in rows if not deed.after or deed.changes(row)]
+            _require_allowed(caller.actor, deed, rows, due)
+            admins.require_another(work.connection, due, deed.after or None)
+            after = {"deleted_at": None} if action == "restore" else deed.after
+            if action != "delete":
+                admins.admit(work.connection, caller.actor, [row._asdict() for row in due], after)
+            if action == "restore":
+                _require_free(work.connection, due)
+            _carry_out(work, action, deed, caller, due)
+            moment = work.connection.scalar(select(func.now())) if action == "delete" and due else None
+        return BulkResult(len(due), len(set(chosen.ids) or rows) - len(due), moment)
 
 
-def _deed(action: Action, role: Role | None) -> _Deed:
+def _bulk_action(action: Action, role: Role | None) -> _BulkAction:
     """Raises: Invalid"""
     if action == "delete":
-        return _Deed("deleted", {**trashed(), **ENDED})
+        return _BulkAction("deleted", {**trashed(), **ENDED})
     if action == "restore":
-        return _Deed("restored", restored())
+        return _BulkAction("restored", restored())
     if action == "role":
         if role is None:
             raise Invalid([Fault("role", N_("must be given"))])
         marks = marked(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
-        return _Deed("changed", {"role": role, "words": marks}, {"role": role})
+        return _BulkAction("changed", {"role": role, "words": marks}, {"role": role})
     active = action == "activate"
     marks = marked([search_text.active_tag(not active)], [search_text.active_tag(active)])
     sets = {"active": active, "words": marks, **({} if active else ENDED)}
-    return _Deed("changed", sets, {"active": active})
+    return _BulkAction("changed", sets, {"active": active})
 
 
 def _require_rank(actor: Actor, action: Action) -> None:
@@ -144,7 +156,7 @@ def _require_rank(actor: Actor, action: Action) -> None:
     raise Forbidden(N_("Changing others needs the role %(role)s.", role=ROLE_NAMES[least]))
 
 
-def _require_half(action: Action, chosen: Chosen) -> None:
+def _require_half(action: Action, chosen: BulkTarget) -> None:
     """Raises: Conflict"""
     if chosen.trashed and action != "restore":
         raise Conflict(N_("These users are in the trash. Restore them first."))
@@ -152,7 +164,7 @@ def _require_half(action: Action, chosen: Chosen) -> None:
         raise Conflict(N_("These users are not in the trash."))
 
 
-def _locked(connection: Connection, action: Action, chosen: Chosen) -> Sequence[Row[Any]]:
+def _locked(connection: Connection, action: Action, chosen: BulkTarget) -> Sequence[Row[Any]]:
     """The chosen who are where the action takes them from, locked in the order of their ids. Raises: Conflict
 
     One statement, so that all wait in one order, and whoever was changed meanwhile is taken as they are now,
@@ -176,7 +188,7 @@ def _locked(connection: Connection, action: Action, chosen: Chosen) -> Sequence[
     return rows
 
 
-def _fitting(action: Action, chosen: Chosen) -> tuple[str, dict[str, Any]]:
+def _fitting(action: Action, chosen: BulkTarget) -> tuple[str, dict[str, Any]]:
     """The chosen as a condition in SQL, and its parameters."""
     if chosen.query is not None:
         query = UserQuery(chosen.query.model_copy(update={"cursor": None}))
@@ -200,7 +212,7 @@ def _require_number(rows: Sequence[Row[Any]], expected: int | None) -> None:
         )
 
 
-def _require_allowed(actor: Actor, deed: _Deed, rows: Sequence[Row[Any]], due: Sequence[Row[Any]]) -> None:
+def _require_allowed(actor: Actor, deed: _BulkAction, rows: Sequence[Row[Any]], due: Sequence[Row[Any]]) -> None:
     """Raises: Conflict, Forbidden"""
     if any(row.id == actor.user_id for row in due):
         raise Conflict(N_("You are one of these users yourself. Leave yourself out."))
@@ -245,7 +257,9 @@ def _identifiers(row: Row[Any]) -> dict[str, str]:
     return {name: key for name, key in keys.items() if key is not None}
 
 
-def _carry_out(work: Work, action: Action, deed: _Deed, caller: AuditContext, due: Sequence[Row[Any]]) -> None:
+def _carry_out(
+    work: UnitOfWork, action: Action, deed: _BulkAction, caller: AuditContext, due: Sequence[Row[Any]]
+) -> None:
     """In the order of the single commands, for the history shows it."""
     work.add_invalidation(row.id for row in due)
     if action == "delete":

@@ -1,4 +1,4 @@
-"""Users: each command is one transaction with its history entry, told to the cache after its commit."""
+"""Commands on single users: create, replace, update, delete, restore, purge."""
 
 import uuid
 from functools import partial
@@ -8,204 +8,227 @@ import orjson
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
-from app.auth import admins, audit_log, login, passwords, sessions, tokens
+from app.auth import admins, audit_log, passwords, tokens
 from app.auth.audit_log import AuditContext
-from app.cache.keys import USERS_KEY, user_key
+from app.auth.login import Login
+from app.auth.sessions import Sessions
+from app.auth.tokens import Tokens
+from app.config import Settings
 from app.errors import N_, Conflict, NotFound, Stale, Unavailable
-from app.extensions import generations, reading, resources
 from app.models import HistoryEntry, table_of, users
 from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
-from app.users import history, idempotency, reads, writes
+from app.users import history, idempotency
 from app.users.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
-from app.users.idempotency import Attempt
-from app.users.reads import Seen
+from app.users.idempotency import IdempotentRequest
+from app.users.reads import UserReads, UserSnapshot
 from app.users.serialization import PUBLIC, Document, document
-from app.users.unit_of_work import Work, changing
+from app.users.unit_of_work import UnitOfWork, UserTransactions
+from app.users.writes import UserWrites
 
 _TRIES = 3
 _GRAVE = frozenset({"role", "active", "password"})
 """What ends sessions and tokens, or the last administrator: to be thought about while nobody else changes anything."""
 
 
-def fetch(user_id: uuid.UUID) -> Document:
-    """A living user. Raises: NotFound, Unavailable"""
-    return reads.find(user_id)
+class Users:
+    """Commands on single users. Each is one transaction with its history entry; caches are invalidated after it."""
 
+    def __init__(
+        self,
+        reads: UserReads,
+        writes: UserWrites,
+        transactions: UserTransactions,
+        *,
+        login: Login,
+        tokens: Tokens,
+        sessions: Sessions,
+        settings: Settings,
+    ) -> None:
+        self._reads, self._writes, self._transactions = reads, writes, transactions
+        self._login, self._tokens, self._sessions = login, tokens, sessions
+        self._self_editable_keys = settings.self_editable_keys
 
-def fetch_deleted(user_id: uuid.UUID) -> Document:
-    """A user in the trash. Raises: NotFound, Unavailable"""
-    with reading() as connection:
-        found = select(*PUBLIC).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
-        row = connection.execute(found).one_or_none()
-    if row is None:
-        raise NotFound(N_("There is no such user."))
-    return document(row)
+    def create(
+        self, draft: UserDraft, caller: AuditContext, attempt: IdempotentRequest | None = None
+    ) -> tuple[Document, uuid.UUID, bool]:
+        """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
 
-
-def register(
-    draft: UserDraft, caller: AuditContext, attempt: Attempt | None = None
-) -> tuple[Document, uuid.UUID, bool]:
-    """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
-
-    Whether a token is still good for it is found out with the write.
-    Raises: Invalid, Forbidden, Unauthorized, Taken, KeyReused, Unavailable
-    """
-    values = values_of(draft)
-    caller.actor.require_make(draft.role)
-    passwords.require_unlike(draft.password, values)
-    values["password_hash"] = passwords.hashed(draft.password)
-    user_id = uuid7()
-    made = writes.make(user_id, values, caller, attempt)
-    if made is not None:
-        return made, user_id, False
-    tokens.confirm(caller.actor)
-    # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
-    answer = idempotency.earlier_answer(attempt) if attempt is not None else None
-    if answer is None:
-        raise Unavailable(N_("Another request was under way that this one depends on. Try again shortly."))
-    return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
-
-
-def replace(
-    user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, caller: AuditContext
-) -> tuple[Document, bool]:
-    """Replace a user whole, or make it under this id. A password that is left out stays. Returns it, and if it is new.
-
-    Raises: Invalid, Forbidden, TooMany, Taken, Stale, Conflict (it is in the trash, or the last administrator),
-    Unavailable
-    """
-    return login.with_password(draft.current_password, allowed, caller, partial(_replace, user_id, draft))
-
-
-def _replace(
-    user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: AuditContext
-) -> tuple[Document, bool]:
-    values = values_of(draft)
-    passwords.require_unlike(draft.password, values)
-    secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
-    with changing(user_id) as work:
-        # Two may make the same id at once: the second waits here and then replaces.
-        work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
-        row = _locked(work.connection, user_id)
-        if row is not None and row.deleted_at is not None:
-            raise Conflict(N_("This user is in the trash. Restore or purge it first."))
-        if row is None:
-            caller.actor.require_make(draft.role)
-        _require(allowed, row.version if row else None)
-        if row is None:
-            admins.admit(work.connection, caller.actor, [{}], {**values, **secret})
-            version = _next_version(work.connection, user_id)
-            made = _insert(work.connection, caller, user_id, {**values, **secret}, version)
-        else:
-            made = _update(work, caller, row, {**values, **secret})
-    return made, row is None
-
-
-def change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
-    """Change the fields that `patch` sets. Changing nothing gives no new version.
-
-    Whether a token is still good for it is found out with the write, or before it.
-    Raises: NotFound, Invalid, Forbidden, TooMany, Unauthorized, Taken, Stale, Conflict (it is the last
-    administrator), Unavailable
-    """
-    return login.with_password(patch.current_password, allowed, caller, partial(_change, user_id, patch))
-
-
-def _change(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
-    is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
-    tokens.confirm(caller.actor)
-    for _ in range(0 if is_grave else _TRIES):
-        made = _change_seen(reads.look(user_id), patch, allowed, caller)
+        Whether a token is still good for it is found out with the write.
+        Raises: Invalid, Forbidden, Unauthorized, Taken, KeyReused, Unavailable
+        """
+        values = values_of(draft)
+        caller.actor.require_make(draft.role)
+        passwords.require_unlike(draft.password, values)
+        values["password_hash"] = passwords.hashed(draft.password)
+        user_id = uuid7()
+        made = self._writes.create(user_id, values, caller, attempt)
         if made is not None:
-            return made
-    return _change_alone(user_id, patch, allowed, caller)
+            return made, user_id, False
+        self._tokens.recheck(caller.actor)
+        # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
+        answer = self._writes.earlier_response(attempt) if attempt is not None else None
+        if answer is None:
+            raise Unavailable(N_("Another request was under way that this one depends on. Try again shortly."))
+        return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
 
+    def replace(
+        self, user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, caller: AuditContext
+    ) -> tuple[Document, bool]:
+        """Replace a user, or create it with this id. A password that is left out stays. Returns it, and if it is new.
 
-def _change_seen(seen: Seen, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document | None:
-    """Change a user as it was seen. None, when somebody else was faster."""
-    _require(allowed, seen.version)
-    draft = writes.drafted(seen, merged(seen, patch), caller)
-    if draft is not None:
-        return writes.change(draft)
-    # Another host may have changed it so. Who is told of that must not read here what was before.
-    generations().invalidate([USERS_KEY, user_key(seen.id)])
-    return Document(seen.version, seen.body)
+        Raises: Invalid, Forbidden, TooMany, Taken, Stale, Conflict (it is in the trash, or the last administrator),
+        Unavailable
+        """
+        return self._login.with_password(
+            draft.current_password, allowed, caller, partial(self._replace, user_id, draft)
+        )
 
+    def _replace(
+        self, user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: AuditContext
+    ) -> tuple[Document, bool]:
+        values = values_of(draft)
+        passwords.require_unlike(draft.password, values)
+        secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
+        with self._transactions.unit_of_work(user_id) as work:
+            # Two may make the same id at once: the second waits here and then replaces.
+            work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
+            row = _locked(work.connection, user_id)
+            if row is not None and row.deleted_at is not None:
+                raise Conflict(N_("This user is in the trash. Restore or purge it first."))
+            if row is None:
+                caller.actor.require_make(draft.role)
+            _require(allowed, row.version if row else None)
+            if row is None:
+                admins.admit(work.connection, caller.actor, [{}], {**values, **secret})
+                version = _next_version(work.connection, user_id)
+                made = _insert(work.connection, caller, user_id, {**values, **secret}, version)
+            else:
+                made = self._update_row(work, caller, row, {**values, **secret})
+        return made, row is None
 
-def _change_alone(user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
-    """Change a user while nobody else can: what ends sessions, or the last administrator, is thought about."""
-    secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
-    with changing(user_id) as work:
-        row = _living(_locked(work.connection, user_id))
-        _require(allowed, row.version)
-        values = values_of(merged(row, patch))
-        passwords.require_unlike(patch.password, values)
-        return _update(work, caller, row, {**values, **secret})
+    def update(self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
+        """Change the fields that `patch` sets. Changing nothing gives no new version.
 
+        Whether a token is still good for it is found out with the write, or before it.
+        Raises: NotFound, Invalid, Forbidden, TooMany, Unauthorized, Taken, Stale, Conflict (it is the last
+        administrator), Unavailable
+        """
+        return self._login.with_password(
+            patch.current_password, allowed, caller, partial(self._update_with_password, user_id, patch)
+        )
 
-def set_own_password(user_id: uuid.UUID, offered: PasswordChange, caller: AuditContext) -> None:
-    """Give the user of the caller a new password, for the current one: it ends all sessions.
+    def _update_with_password(
+        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext
+    ) -> Document:
+        is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
+        self._tokens.recheck(caller.actor)
+        for _ in range(0 if is_grave else _TRIES):
+            made = self._update_snapshot(self._reads.get_snapshot(user_id), patch, allowed, caller)
+            if made is not None:
+                return made
+        return self._update_locked(user_id, patch, allowed, caller)
 
-    Raises: NotFound, Invalid, Forbidden, TooMany, Stale, Unavailable
-    """
-    caller.actor.require_session(("password",))
-    allowed, caller = login.authenticated(user_id, offered.current_password, lambda _: True, caller)
-    change(user_id, UserPatch(password=offered.new_password), allowed, caller)
+    def _update_snapshot(
+        self, seen: UserSnapshot, patch: UserPatch, allowed: Precondition, caller: AuditContext
+    ) -> Document | None:
+        """Change a user as it was seen. None, when somebody else was faster."""
+        _require(allowed, seen.version)
+        draft = self._writes.pending_update(seen, merged(seen, patch), caller)
+        if draft is not None:
+            return self._writes.write(draft)
+        # Another host may have changed it so. Who is told of that must not read here what was before.
+        self._transactions.invalidate_user(seen.id)
+        return Document(seen.version, seen.body)
 
+    def _update_locked(
+        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext
+    ) -> Document:
+        """Change a user while nobody else can: what ends sessions, or the last administrator, is thought about."""
+        secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
+        with self._transactions.unit_of_work(user_id) as work:
+            row = _living(_locked(work.connection, user_id))
+            _require(allowed, row.version)
+            values = values_of(merged(row, patch))
+            passwords.require_unlike(patch.password, values)
+            return self._update_row(work, caller, row, {**values, **secret})
 
-def remove(user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
-    """Put a user into the trash; its username and email are free again, its sessions and tokens end.
+    def set_own_password(self, user_id: uuid.UUID, offered: PasswordChange, caller: AuditContext) -> None:
+        """Give the user of the caller a new password, for the current one: it ends all sessions.
 
-    Raises: NotFound, Forbidden, Stale, Conflict (it is the last administrator), Unavailable
-    """
-    with changing(user_id) as work:
-        row = _living(_locked(work.connection, user_id))
-        caller.actor.require_over(row.role)
-        _require(allowed, row.version)
-        admins.require_another(work.connection, [row])
-        tokens.revoke_all(work.connection, [row], caller)
-        made = _put(work.connection, row, {**trashed(), **ENDED})
-        audit_log.record(work.connection, caller, user_id, made.version, "deleted")
+        Raises: NotFound, Invalid, Forbidden, TooMany, Stale, Unavailable
+        """
+        caller.actor.require_session(("password",))
+        allowed, caller = self._login.authenticated(user_id, offered.current_password, lambda _: True, caller)
+        self.update(user_id, UserPatch(password=offered.new_password), allowed, caller)
 
+    def delete(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
+        """Put a user into the trash; its username and email are free again, its sessions and tokens end.
 
-def restore(user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> Document:
-    """Take a user out of the trash.
+        Raises: NotFound, Forbidden, Stale, Conflict (it is the last administrator), Unavailable
+        """
+        with self._transactions.unit_of_work(user_id) as work:
+            row = _living(_locked(work.connection, user_id))
+            caller.actor.require_over(row.role)
+            _require(allowed, row.version)
+            admins.require_another(work.connection, [row])
+            tokens.revoke_all(work.connection, [row], caller)
+            made = _put(work.connection, row, {**trashed(), **ENDED})
+            audit_log.record(work.connection, caller, user_id, made.version, "deleted")
 
-    Raises: NotFound, Forbidden, Conflict (it is not in the trash), Taken (its username or email is used now), Stale,
-    Unavailable
-    """
-    with changing(user_id) as work:
-        row = _locked(work.connection, user_id)
-        if row is None:
-            raise NotFound(N_("There is no such user."))
-        caller.actor.require_over(row.role)
-        _require(allowed, row.version)
-        if row.deleted_at is None:
-            raise Conflict(N_("This user is not in the trash."))
-        admins.admit(work.connection, caller.actor, [row._asdict()], {"deleted_at": None})
-        made = document(_put(work.connection, row, restored()))
-        audit_log.record(work.connection, caller, user_id, made.version, "restored")
-    return made
+    def restore(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> Document:
+        """Take a user out of the trash.
 
+        Raises: NotFound, Forbidden, Conflict (it is not in the trash), Taken (its username or email is used now),
+        Stale, Unavailable
+        """
+        with self._transactions.unit_of_work(user_id) as work:
+            row = _locked(work.connection, user_id)
+            if row is None:
+                raise NotFound(N_("There is no such user."))
+            caller.actor.require_over(row.role)
+            _require(allowed, row.version)
+            if row.deleted_at is None:
+                raise Conflict(N_("This user is not in the trash."))
+            admins.admit(work.connection, caller.actor, [row._asdict()], {"deleted_at": None})
+            made = document(_put(work.connection, row, restored()))
+            audit_log.record(work.connection, caller, user_id, made.version, "restored")
+        return made
 
-def purge(user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
-    """Remove a user, living or in the trash, for good, with all values in its history.
+    def purge(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
+        """Remove a user, living or in the trash, for good, with all values in its history.
 
-    Raises: NotFound, Stale, Conflict (it is the last administrator), Unavailable
-    """
-    with changing(user_id) as work:
-        row = _locked(work.connection, user_id)
-        if row is None:
-            raise NotFound(N_("There is no such user."))
-        _require(allowed, row.version)
-        admins.require_another(work.connection, [row])
-        tokens.revoke_all(work.connection, [row], caller)
-        work.connection.execute(delete(users).where(users.c.id == user_id))
-        history.erase(work.connection, user_id)
-        idempotency.erase(work.connection, user_id)
-        audit_log.record(work.connection, caller, user_id, row.version + 1, "purged")
-    sessions.forget(user_id)
+        Raises: NotFound, Stale, Conflict (it is the last administrator), Unavailable
+        """
+        with self._transactions.unit_of_work(user_id) as work:
+            row = _locked(work.connection, user_id)
+            if row is None:
+                raise NotFound(N_("There is no such user."))
+            _require(allowed, row.version)
+            admins.require_another(work.connection, [row])
+            tokens.revoke_all(work.connection, [row], caller)
+            work.connection.execute(delete(users).where(users.c.id == user_id))
+            history.erase(work.connection, user_id)
+            idempotency.erase(work.connection, user_id)
+            audit_log.record(work.connection, caller, user_id, row.version + 1, "purged")
+        self._sessions.forget(user_id)
+
+    def _update_row(self, work: UnitOfWork, caller: AuditContext, row: Row[Any], values: dict[str, Any]) -> Document:
+        before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
+        after = {"password_hash": row.password_hash, **values}
+        changes = history.differences(before, after)
+        fields = {change["field"] for change in changes}
+        caller.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
+        if not changes:
+            return document(row)
+        admins.require_another(work.connection, [row], after)
+        admins.admit(work.connection, caller.actor, [before], after)
+        ended = ENDED if not after["active"] or "password" in fields else {}
+        made = document(_put(work.connection, row, {**stored(values), **ended}))
+        audit_log.record(work.connection, caller, row.id, made.version, "changed", changes)
+        if not after["active"]:
+            tokens.revoke_all(work.connection, [row], caller)
+        return made
 
 
 def _insert(
@@ -216,24 +239,6 @@ def _insert(
     statement = insert(users).values(columns).returning(*PUBLIC)
     made = document(connection.execute(statement).one())
     audit_log.record(connection, caller, user_id, version, "created", history.differences({}, values))
-    return made
-
-
-def _update(work: Work, caller: AuditContext, row: Row[Any], values: dict[str, Any]) -> Document:
-    before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
-    after = {"password_hash": row.password_hash, **values}
-    changes = history.differences(before, after)
-    fields = {change["field"] for change in changes}
-    caller.actor.require_change(row.id, row.role, fields, resources().settings.self_editable_keys)
-    if not changes:
-        return document(row)
-    admins.require_another(work.connection, [row], after)
-    admins.admit(work.connection, caller.actor, [before], after)
-    ended = ENDED if not after["active"] or "password" in fields else {}
-    made = document(_put(work.connection, row, {**stored(values), **ended}))
-    audit_log.record(work.connection, caller, row.id, made.version, "changed", changes)
-    if not after["active"]:
-        tokens.revoke_all(work.connection, [row], caller)
     return made
 
 

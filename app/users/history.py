@@ -11,8 +11,8 @@ import orjson
 from sqlalchemy import Connection, Row, Text, exists, select, update
 from sqlalchemy import cast as sql_cast
 
+from app.db.database import Database
 from app.errors import N_, NotFound
-from app.extensions import reading
 from app.models import HistoryEntry, table_of, users
 from app.search import cursors
 from app.search.cursors import Keyset
@@ -62,44 +62,48 @@ def erase(connection: Connection, user_id: uuid.UUID) -> None:
     connection.execute(update(_history).where(_history.c.user_id == user_id).values(blank))
 
 
-def page(user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
-    """One page of the history of a user, who may be in the trash or purged. Raises: NotFound, Malformed"""
-    entries = (
-        select(_history, sql_cast(_history.c.changes, Text).label("changes_text"))
-        .where(_history.c.user_id == user_id)
-        .order_by(_history.c.id.desc())
-        .limit(limit + 1)
-    )
-    if cursor is not None:
-        entries = entries.where(_history.c.id < cursors.decode(_kind(user_id), cursor, _ID.pack).key)
-    with reading() as connection:
-        rows = connection.execute(entries).all()
-        if not rows and cursor is None and not connection.scalar(select(exists().where(users.c.id == user_id))):
-            raise NotFound(N_("There is no such user."))
-    more = len(rows) > limit
-    shown = rows[:limit]
-    next_cursor = cursors.encode(_kind(user_id), Keyset(shown[-1].id, str(user_id))) if more else None
-    return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
+class History:
+    """The history of users, read newest first."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-def latest(user_id: uuid.UUID, action: str) -> dict[str, Any] | None:
-    """The newest entry of this action, `changes` left out; None: there is none."""
-    columns = (_history.c.at, _history.c.action, _history.c.actor)
-    found = select(*columns).where(_history.c.user_id == user_id, _history.c.action == action)
-    with reading() as connection:
-        row = connection.execute(found.order_by(_history.c.id.desc()).limit(1)).one_or_none()
-    return {"at": format_timestamp(row.at), "action": row.action, "actor": row.actor} if row is not None else None
+    def page(self, user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
+        """One page of the history of a user, who may be in the trash or purged. Raises: NotFound, Malformed"""
+        entries = (
+            select(_history, sql_cast(_history.c.changes, Text).label("changes_text"))
+            .where(_history.c.user_id == user_id)
+            .order_by(_history.c.id.desc())
+            .limit(limit + 1)
+        )
+        if cursor is not None:
+            entries = entries.where(_history.c.id < cursors.decode(_kind(user_id), cursor, _ID.pack).key)
+        with self._database.connection() as connection:
+            rows = connection.execute(entries).all()
+            if not rows and cursor is None and not connection.scalar(select(exists().where(users.c.id == user_id))):
+                raise NotFound(N_("There is no such user."))
+        more = len(rows) > limit
+        shown = rows[:limit]
+        next_cursor = cursors.encode(_kind(user_id), Keyset(shown[-1].id, str(user_id))) if more else None
+        return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
 
+    def latest(self, user_id: uuid.UUID, action: str) -> dict[str, Any] | None:
+        """The newest entry of this action, `changes` left out; None: there is none."""
+        columns = (_history.c.at, _history.c.action, _history.c.actor)
+        found = select(*columns).where(_history.c.user_id == user_id, _history.c.action == action)
+        with self._database.connection() as connection:
+            row = connection.execute(found.order_by(_history.c.id.desc()).limit(1)).one_or_none()
+        return {"at": format_timestamp(row.at), "action": row.action, "actor": row.actor} if row is not None else None
 
-def authors(labels: Iterable[str | None]) -> dict[str, str]:
-    """The names of the users whom labels of actors mention, by label; of who was purged there is none."""
-    ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _AUTHOR.search(label))}
-    if not ids:
-        return {}
-    with reading() as connection:
-        rows = connection.execute(select(users.c.id, users.c.name).where(users.c.id.in_(set(ids.values()))))
-        names = {row.id: row.name for row in rows}
-    return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
+    def author_names(self, labels: Iterable[str | None]) -> dict[str, str]:
+        """The names of the users whom labels of actors mention, by label; of who was purged there is none."""
+        ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _AUTHOR.search(label))}
+        if not ids:
+            return {}
+        with self._database.connection() as connection:
+            rows = connection.execute(select(users.c.id, users.c.name).where(users.c.id.in_(set(ids.values()))))
+            names = {row.id: row.name for row in rows}
+        return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
 
 
 def _kind(user_id: uuid.UUID) -> str:

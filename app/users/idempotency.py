@@ -13,8 +13,8 @@ import orjson
 from sqlalchemy import Connection, delete, func, select
 
 from app.auth import passwords
+from app.db.database import Database
 from app.errors import N_, KeyReused
-from app.extensions import reading
 from app.models import IdempotencyKey, table_of
 from app.schemas import UserDraft
 from app.users.serialization import Document
@@ -23,7 +23,7 @@ _keys = table_of(IdempotencyKey)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class IdempotentRequest:
     """A request that carries an Idempotency-Key, and whose key that is (Actor.principal)."""
 
     key: str
@@ -43,14 +43,14 @@ class Attempt:
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def earlier_answer(attempt: Attempt) -> Document | None:
+def earlier_response(database: Database, request: IdempotentRequest) -> Document | None:
     """The answer that was given to this key before, or None. Raises: KeyReused, Unavailable"""
-    found = select(_keys).where(_keys.c.key == attempt.stored_key, _keys.c.created_at >= func.now() - attempt.ttl)
-    with reading() as connection:
+    found = select(_keys).where(_keys.c.key == request.stored_key, _keys.c.created_at >= func.now() - request.ttl)
+    with database.connection() as connection:
         kept = connection.execute(found).one_or_none()
     if kept is None:
         return None
-    if kept.fingerprint != attempt.fingerprint or not passwords.matches(attempt.draft.password, kept.password_hash):
+    if kept.fingerprint != request.fingerprint or not passwords.matches(request.draft.password, kept.password_hash):
         raise KeyReused(N_("This Idempotency-Key came before with another request. Use a new key for a new request."))
     return Document(1, kept.body)
 

@@ -5,25 +5,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
+from sqlalchemy import select
 
 from app.cache.single_flight import Batcher
+from app.db.database import Database
 from app.errors import N_, NotFound
-from app.extensions import Resources, asked, resources
+from app.models import users
 from app.types import Role
 from app.users import history
-from app.users.serialization import Document
+from app.users.serialization import PUBLIC, Document, document
 from app.users.sql import USERS
 
 
-def find(user_id: uuid.UUID) -> Document:
-    """A living user; who asks at the same moment shares the statement. Raises: NotFound, Unavailable"""
-    document = resources().part(_Reader).get(str(user_id))
-    if document is None:
-        raise NotFound(N_("There is no such user."))
-    return document
-
-
-class Seen(NamedTuple):
+class UserSnapshot(NamedTuple):
     """A living user as a change finds it; `attributes` as JSON, `body` as all of it."""
 
     id: uuid.UUID
@@ -37,38 +31,43 @@ class Seen(NamedTuple):
     body: bytes
 
 
-def look(user_id: uuid.UUID) -> Seen:
-    """A living user as it is now, unlocked; who looks at the same moment shares the statement.
+class UserReads:
+    """Reads single users. Concurrent reads share one statement."""
 
-    Raises: NotFound, Unavailable
-    """
-    document = resources().part(_Reader).get(str(user_id))
-    if document is None:
-        raise NotFound(N_("There is no such user."))
-    return _seen(user_id, document)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batcher = Batcher(self._query)
+
+    def get(self, user_id: uuid.UUID) -> Document:
+        """An active user. Raises: NotFound, Unavailable"""
+        found = self._batcher.get(str(user_id))
+        if found is None:
+            raise NotFound(N_("There is no such user."))
+        return found
+
+    def get_snapshot(self, user_id: uuid.UUID) -> UserSnapshot:
+        """An active user as a change finds it, without a lock. Raises: NotFound, Unavailable"""
+        return _snapshot(user_id, self.get(user_id))
+
+    def get_deleted(self, user_id: uuid.UUID) -> Document:
+        """A user in the trash. Raises: NotFound, Unavailable"""
+        with self._database.connection() as connection:
+            found = select(*PUBLIC).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
+            row = connection.execute(found).one_or_none()
+        if row is None:
+            raise NotFound(N_("There is no such user."))
+        return document(row)
+
+    def _query(self, wanted: Sequence[str]) -> dict[str, Document]:
+        found, documents = self._database.execute_prepared(USERS, list(dict.fromkeys(wanted))), {}
+        for row in range(found.ntuples):
+            user_id, version, body = (found.get_value(row, column) or b"" for column in range(3))
+            documents[user_id.decode()] = Document(int(version), body)
+        return documents
 
 
-class _Reader:
-    """Looks users up for all who ask at once."""
-
-    def __init__(self, _: Resources) -> None:
-        self._batcher = Batcher(_read)
-
-    def get(self, user_id: str) -> Document | None:
-        """An active user by its id in canonical form; None: there is no such."""
-        return self._batcher.get(user_id)
-
-
-def _read(wanted: Sequence[str]) -> dict[str, Document]:
-    found, documents = asked(USERS, list(dict.fromkeys(wanted))), {}
-    for row in range(found.ntuples):
-        user_id, version, body = (found.get_value(row, column) or b"" for column in range(3))
-        documents[user_id.decode()] = Document(int(version), body)
-    return documents
-
-
-def _seen(user_id: uuid.UUID, document: Document) -> Seen:
+def _snapshot(user_id: uuid.UUID, document: Document) -> UserSnapshot:
     fields = orjson.loads(document.body)
     username, email, name, role, active = (fields[field] for field in history.FIELDS)
     attributes = orjson.dumps(fields["attributes"])
-    return Seen(user_id, document.version, username, email, name, role, active, attributes, document.body)
+    return UserSnapshot(user_id, document.version, username, email, name, role, active, attributes, document.body)

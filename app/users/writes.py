@@ -1,7 +1,4 @@
-"""Users by the hot statements: made and changed, with their history, in one round trip for all who write at once.
-
-Who waits for a lock, or breaks a rule, is not to hold up or undo the others: then each of them writes alone.
-"""
+"""Creates and changes users by prepared statements: one round trip and one commit for concurrent writes."""
 
 import functools
 import uuid
@@ -16,19 +13,19 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.cache.keys import user_key
 from app.cache.single_flight import Batcher
+from app.config import Settings
 from app.db.connection import LOCK_WAIT_MS, Statement, bytea_text, json_text
-from app.db.database import execute_prepared_in
+from app.db.database import Database, execute_prepared_in
 from app.errors import Busy, Unavailable
-from app.extensions import Resources, asked, resources, writing
 from app.schemas import UserDraft
 from app.search.text import lexemes
-from app.users import history
+from app.users import history, idempotency
 from app.users.columns import named, values_of
-from app.users.idempotency import Attempt
-from app.users.reads import Seen
+from app.users.idempotency import IdempotentRequest
+from app.users.reads import UserSnapshot
 from app.users.serialization import Document
 from app.users.sql import MADE_ONCE, WRITTEN
-from app.users.unit_of_work import invalidating
+from app.users.unit_of_work import UserTransactions
 
 _PATIENCE = "25ms"
 """How long several wait for a lock together: a commit takes a few milliseconds."""
@@ -37,14 +34,14 @@ _ALONE = f"{LOCK_WAIT_MS}ms"
 _Ask = Callable[..., PGresult]
 
 
-class Draft:
+class PendingWrite:
     """What is to be written of one user: the columns of a hot statement, as JSON. Raises: Malformed"""
 
     def __init__(
         self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: AuditContext
     ) -> None:
         self.user_id = user_id
-        told = {**audit_log.origin(caller), **tokens.claim(caller.actor)}
+        told = {**audit_log.origin(caller), **tokens.token_guard(caller.actor)}
         keys = named(values)
         self.row = json_text({"id": user_id, **fields, **keys, "lexemes": lexemes(values), **told})
         self.is_change = "was" in fields
@@ -53,101 +50,113 @@ class Draft:
         self.is_alone = False
 
 
-def make(user_id: uuid.UUID, values: dict[str, Any], caller: AuditContext, attempt: Attempt | None) -> Document | None:
-    """A new user, with its history and the answer to `attempt`, in one statement.
+class UserWrites:
+    """Creates and changes users, with their history. Concurrent writes share one statement and one commit.
 
-    None: the key was used before, or the token of the caller is not what it was.
-
-    Raises: Taken, Conflict (only the first administrator may be made, and there is one), Unavailable
+    A write that waits for a lock, or breaks a rule, must not delay or undo the others: then each is executed alone.
     """
-    draft = Draft(user_id, {"changes": history.differences({}, values), **values}, values, caller)
-    is_administrator = admins.is_one(values)
-    if attempt is None and not is_administrator:
-        return resources().part(_Writer).write(draft)
-    key = attempt.stored_key if attempt is not None else user_id
-    ask = functools.partial(_admitted, caller.actor, values) if is_administrator else functools.partial(_in_turn, key)
-    if attempt is None:
-        return _written(WRITTEN, [draft], _ALONE, ask=ask).get(user_id)
-    kept = (attempt.stored_key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
-    return _written(MADE_ONCE, [draft], _ALONE, *kept, ask=ask).get(user_id)
 
+    def __init__(self, database: Database, transactions: UserTransactions, settings: Settings) -> None:
+        self._database, self._transactions = database, transactions
+        self._self_editable_keys = settings.self_editable_keys
+        self._batcher = Batcher(self._write_batch)
 
-def drafted(before: Seen, after: UserDraft, caller: AuditContext) -> Draft | None:
-    """What makes `after` of `before`; None: nothing. Raises: Invalid, Forbidden"""
-    values = values_of(after)
-    changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
-    fields = [change["field"] for change in changes]
-    caller.actor.require_change(before.id, before.role, fields, resources().settings.self_editable_keys)
-    if not changes:
-        return None
-    kept = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
-    return Draft(before.id, kept, values, caller)
+    def create(
+        self, user_id: uuid.UUID, values: dict[str, Any], caller: AuditContext, attempt: IdempotentRequest | None
+    ) -> Document | None:
+        """A new user, with its history and the answer to `attempt`, in one statement.
 
+        None: the key was used before, or the token of the caller is not what it was.
 
-def change(draft: Draft) -> Document | None:
-    """What a user became by `draft`; None: it is not as it was seen, or the token of the caller is not what it was.
+        Raises: Taken, Conflict (only the first administrator may be made, and there is one), Unavailable
+        """
+        draft = PendingWrite(user_id, {"changes": history.differences({}, values), **values}, values, caller)
+        is_administrator = admins.is_admin(values)
+        if attempt is None and not is_administrator:
+            return self.write(draft)
+        key = attempt.stored_key if attempt is not None else user_id
+        ask = (
+            functools.partial(self._create_admin, caller.actor, values)
+            if is_administrator
+            else functools.partial(self._in_turn, key)
+        )
+        if attempt is None:
+            return self._execute(WRITTEN, [draft], _ALONE, ask=ask).get(user_id)
+        kept = (attempt.stored_key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
+        return self._execute(MADE_ONCE, [draft], _ALONE, *kept, ask=ask).get(user_id)
 
-    Raises: Taken, Unavailable
-    """
-    return resources().part(_Writer).write(draft)
+    def pending_update(self, before: UserSnapshot, after: UserDraft, caller: AuditContext) -> PendingWrite | None:
+        """What makes `after` of `before`; None: nothing. Raises: Invalid, Forbidden"""
+        values = values_of(after)
+        changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
+        fields = [change["field"] for change in changes]
+        caller.actor.require_change(before.id, before.role, fields, self._self_editable_keys)
+        if not changes:
+            return None
+        kept = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
+        return PendingWrite(before.id, kept, values, caller)
 
+    def write(self, pending: PendingWrite) -> Document | None:
+        """Execute a write. Returns the user; None: nothing was written.
 
-class _Writer:
-    """Writes what several threads want written at once."""
+        None means that the user is not as the snapshot has it, or the token of the caller is not what it was.
+        Raises: Taken, Unavailable
+        """
+        written = self._batcher.get(pending)
+        if not pending.is_alone:
+            return written
+        alone = functools.partial(self._in_turn, pending.waits_for)
+        return self._execute(WRITTEN, [pending], _ALONE, ask=alone).get(pending.user_id)
 
-    def __init__(self, _: Resources) -> None:
-        self._together = Batcher(self._write_together)
+    def earlier_response(self, request: IdempotentRequest) -> Document | None:
+        """The response that was given to this key before, or None. Raises: KeyReused, Unavailable"""
+        return idempotency.earlier_response(self._database, request)
 
-    def write(self, draft: Draft) -> Document | None:
-        """What was made of it; None: nothing. Raises: Taken, Unavailable"""
-        made = self._together.get(draft)
-        if not draft.is_alone:
-            return made
-        alone = functools.partial(_in_turn, draft.waits_for)
-        return _written(WRITTEN, [draft], _ALONE, ask=alone).get(draft.user_id)
-
-    def _write_together(self, drafts: Sequence[Draft]) -> Mapping[Draft, Document]:
+    def _write_batch(self, pending: Sequence[PendingWrite]) -> Mapping[PendingWrite, Document]:
         # Of two changes of one user the second has not seen the first. All lock users in the same order.
-        first: dict[uuid.UUID, Draft] = {}
-        for draft in sorted(drafts, key=lambda draft: draft.user_id):
-            first.setdefault(draft.user_id, draft)
+        first: dict[uuid.UUID, PendingWrite] = {}
+        for write in sorted(pending, key=lambda write: write.user_id):
+            first.setdefault(write.user_id, write)
         try:
-            made = _written(WRITTEN, list(first.values()), _PATIENCE)
+            written = self._execute(WRITTEN, list(first.values()), _PATIENCE)
         except Exception as error:
             is_locked_out = isinstance(error, Busy)
-            # Of what else is Unavailable nobody knows whether it was written.
-            if not is_locked_out and (isinstance(error, Unavailable) or len(drafts) == 1):
+            # After any other Unavailable it is unknown whether the batch was written.
+            if not is_locked_out and (isinstance(error, Unavailable) or len(pending) == 1):
                 raise
-            # It was undone. Whose fault it was, each finds out alone.
-            for draft in drafts:
-                draft.is_alone = True
+            # The batch was rolled back. Each write is executed alone, to find the one that failed.
+            for write in pending:
+                write.is_alone = True
             return {}
-        return {first[user_id]: document for user_id, document in made.items()}
+        return {first[user_id]: document for user_id, document in written.items()}
 
+    def _in_turn(self, key: Hashable, statement: Statement, *given: object) -> PGresult:
+        """What a statement gives that may wait for others who change `key`. Raises: Busy, and as `asked`"""
+        with self._database.write_slot(key):
+            return self._database.execute_prepared(statement, *given)
 
-def _in_turn(key: Hashable, statement: Statement, *given: object) -> PGresult:
-    """What a statement gives that may wait for others who change `key`. Raises: Busy, and as `asked`"""
-    with resources().database.write_slot(key):
-        return asked(statement, *given)
+    def _create_admin(self, actor: Actor, values: Mapping[str, Any], statement: Statement, *given: object) -> PGresult:
+        """What a statement gives that makes an administrator of `values`. Raises: Conflict, and as `asked`"""
+        with self._database.transaction() as connection:
+            admins.admit(connection, actor, [{}], values)
+            return execute_prepared_in(connection, statement, *given)
 
+    def _execute(
+        self,
+        statement: Statement,
+        drafts: Sequence[PendingWrite],
+        patience: str,
+        *more: object,
+        ask: _Ask | None = None,
+    ) -> dict[uuid.UUID, Document]:
+        """Execute one statement for all `drafts`. Returns the written users by id.
 
-def _admitted(actor: Actor, values: Mapping[str, Any], statement: Statement, *given: object) -> PGresult:
-    """What a statement gives that makes an administrator of `values`. Raises: Conflict, and as `asked`"""
-    with writing() as connection:
-        admins.admit(connection, actor, [{}], values)
-        return execute_prepared_in(connection, statement, *given)
-
-
-def _written(
-    statement: Statement, drafts: Sequence[Draft], patience: str, *more: object, ask: _Ask | None = None
-) -> dict[uuid.UUID, Document]:
-    """Write all by one statement, whose locks are waited for as long as `patience`. What was made of each, by its id.
-
-    `ask`: what sends it, if not `asked`. Raises: Taken, Unavailable, and what `ask` raises
-    """
-    rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
-    with invalidating(user_key(draft.user_id) for draft in drafts):
-        return _read((ask or asked)(statement, rows, patience, *more))
+        patience: how long it waits for locks, as PostgreSQL's lock_timeout. ask: executes it; None is
+        Database.execute_prepared. Raises: Taken, Unavailable, and what `ask` raises
+        """
+        rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
+        with self._transactions.invalidating(user_key(draft.user_id) for draft in drafts):
+            return _read((ask or self._database.execute_prepared)(statement, rows, patience, *more))
 
 
 def _read(found: PGresult) -> dict[uuid.UUID, Document]:

@@ -10,9 +10,9 @@ import psycopg
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
 
 from app import create_app
-from app.auth import sessions
 from app.auth.audit_log import AuditContext
 from app.http.auth import COOKIE
+from app.http.services import services, services_of
 from embedded.ports import HOST
 from rig.subjects import Subject
 
@@ -76,10 +76,10 @@ def sign_in(subject: Subject, redis_url: str) -> str:
     if found is None:
         raise NotThere("None of so few users is an administrator: take more of them.")
     app = create_app(database_url=subject.database_url, redis_url=redis_url, log_level="warning")
-    held = app.extensions["fullstack"]
+    held = services_of(app).infrastructure
     held.state.is_secured = True
     with app.app_context():
-        cookie, _ = sessions.renewed(uuid.UUID(str(found[0])), AuditContext(agent="bench"))
+        cookie, _ = services().sessions.begin_after_reset(uuid.UUID(str(found[0])), AuditContext(agent="bench"))
     held.close()
     return cookie
 

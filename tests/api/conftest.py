@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from redis.connection import AbstractConnection
 
 from app.db.connection import DeadlineConnection, Statement
+from app.http.services import services_of
 from app.ops.service_state import Phase
 from embedded import Stack
 from tests.support.api_client import ApiClient
@@ -114,7 +115,7 @@ def without_caches(make_app: Callable[..., Flask]) -> Flask:
 @pytest.fixture
 def people(own: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """A closed service on an application of its own."""
-    held = own.extensions["fullstack"]
+    held = services_of(own).infrastructure
     lend(own)
     held.state.is_secured, held.state.phase = False, Phase.UNMANAGED
     held.generations.invalidate_all()
@@ -125,7 +126,7 @@ def people(own: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001
 def pair(people: SecuredApp, without_caches: Flask) -> Iterator[CachePair]:
     """The application of `people`, and one without caches."""
     # It would find out at the first request that needs somebody.
-    without_caches.extensions["fullstack"].state.is_secured = True
+    services_of(without_caches).infrastructure.state.is_secured = True
     made = CachePair(people.app, without_caches)
     yield made
     made.close()
@@ -136,5 +137,5 @@ def crowd(people: SecuredApp, database: psycopg.Connection[Any]) -> Crowd:
     """One user of each kind, with tokens of each kind."""
     made = gathered(people, database)
     # One token was made to expire by SQL, which nobody tells this application.
-    people.app.extensions["fullstack"].generations.invalidate_all()
+    services_of(people.app).infrastructure.generations.invalidate_all()
     return made

@@ -12,8 +12,8 @@ import pytest
 from flask import Flask
 from werkzeug.wrappers import Response
 
-from app.auth import admins, passwords
-from app.auth.admins import Door
+from app.auth import passwords
+from app.auth.admins import Admins
 from app.config import load_settings
 from app.db.migrate import wait_for_database
 from app.errors import SettingsError
@@ -97,17 +97,15 @@ def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_aga
     api: ApiClient, monkeypatch: Any
 ) -> None:
     app = api._client.application
-    look, other = Door.has_administrator, ApiClient(app)
+    look, other = Admins.has_admin, ApiClient(app)
 
-    def slow() -> bool:
-        monkeypatch.setattr(Door, "has_administrator", staticmethod(look))
-        found = look()
+    def slow(admins: Admins) -> bool:
+        monkeypatch.setattr(Admins, "has_admin", look)
+        found = look(admins)
         other.make(username="root", role="admin", password=PASSWORD)
         return found
 
-    monkeypatch.setattr(Door, "has_administrator", staticmethod(slow))
-    with app.app_context():
-        admins.door()._looked_at = float("-inf")
+    monkeypatch.setattr(Admins, "has_admin", slow)
     api.get("/users")
     assert api.get("/users").status_code == 401
 

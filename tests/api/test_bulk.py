@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 from app.auth.audit_log import AuditContext
 from app.errors import Unavailable
-from app.users import bulk
-from app.users.bulk import Action, Chosen, Outcome
+from app.http.services import services, services_of
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import (
     ACTIONS,
@@ -27,6 +27,7 @@ from tests.support.bulk_calls import (
     require_sound,
     these,
 )
+from tests.support.engines import engine_of
 from tests.support.pollers import polling
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 from tests.support.waiting import BOUND_S, wait_until
@@ -100,7 +101,7 @@ def test_who_is_so_already_gets_no_new_version(
     second = do(house, action, these(users))
     assert (second.changed, second.unchanged) == (2, 1)
     before = everything(database)
-    assert do(house, action, these(users)) == Outcome(0, 3, None)
+    assert do(house, action, these(users)) == BulkResult(0, 3, None)
     assert everything(database) == before
     require_sound(database)
 
@@ -110,7 +111,7 @@ def test_who_is_gone_meanwhile_counts_as_unchanged(house: SecuredApp) -> None:
     house.admin.delete(f"/users/{trashed['id']}")
     house.admin.delete(f"/users/{purged['id']}?purge=true")
     twice = these([*users, *users])
-    assert do(house, "deactivate", twice) == Outcome(1, 2, None)
+    assert do(house, "deactivate", twice) == BulkResult(1, 2, None)
     assert house.admin.get(f"/users/{here['id']}").json["version"] == 2
 
 
@@ -126,13 +127,13 @@ def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(
     assert first.deleted_at != second.deleted_at
     shown = house.admin.get("/users?deleted=true&q=crowd&sort=-updated_at&limit=6").json
     assert {datetime.fromisoformat(user["deleted_at"]) for user in shown} == {first.deleted_at, second.deleted_at}
-    undo = Chosen(deleted_at=first.deleted_at)
-    assert do(house, "restore", undo, expected=3) == Outcome(3, 0, None)
+    undo = BulkTarget(deleted_at=first.deleted_at)
+    assert do(house, "restore", undo, expected=3) == BulkResult(3, 0, None)
     for user in users:
         back = house.admin.get(f"/users/{user['id']}").json
         assert back == {**user, "version": 3, "updated_at": back["updated_at"]}
     assert len(house.admin.listed(deleted="true")) == 4
-    assert do(house, "restore", undo) == Outcome(0, 0, None)
+    assert do(house, "restore", undo) == BulkResult(0, 0, None)
     require_sound(database)
 
 
@@ -141,7 +142,7 @@ def test_all_that_match_are_meant_whatever_page_they_were_seen_on(house: Secured
     pages = house.admin.pages(q="crowd", limit="2", sort="-name")
     assert len(pages) == 4
     chosen = all_like(q="crowd", limit=2, sort="-name", cursor="of another list")
-    assert do(house, "deactivate", chosen, expected=7) == Outcome(7, 0, None)
+    assert do(house, "deactivate", chosen, expected=7) == BulkResult(7, 0, None)
     assert {user["id"] for user in house.admin.listed(q="crowd", active="false")} == {user["id"] for user in users}
 
 
@@ -203,7 +204,7 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(house: Secu
     house.admin.get(path)
     member = house.by_token(users[0])
     assert member.get("/me").status_code == 200
-    engine = house.app.extensions["fullstack"].engine
+    engine = engine_of(house.app)
 
     @event.listens_for(engine, "commit", once=True)
     def lose(connection: Any) -> None:
@@ -212,7 +213,7 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(house: Secu
         connection.connection.dbapi_connection.close()
 
     with house.app.app_context(), pytest.raises(Unavailable):
-        bulk.apply("deactivate", these(users), as_user(house.admin.user))
+        services().bulk.apply("deactivate", these(users), as_user(house.admin.user))
     # Until PostgreSQL is known to be back.
     wait_until(lambda: house.nobody.get("/health").json["status"] == "ok")
     assert house.admin.get(path).json["active"] is False
@@ -251,6 +252,6 @@ def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) 
     users = [api.make(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():
-        bulk.apply("role", these(users), AuditContext(), role="admin")
-        assert app.extensions["fullstack"].state.is_secured
+        services().bulk.apply("role", these(users), AuditContext(), role="admin")
+        assert services_of(app).infrastructure.state.is_secured
     assert api.get("/users").status_code == 401

@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from app.errors import Conflict, Unavailable
+from app.http.services import services
 from app.models import ADMINISTRATOR
-from app.users import bulk
-from app.users.bulk import Action, Chosen, Outcome
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.bulk_calls import (
     all_like,
     as_user,
@@ -57,7 +57,7 @@ def test_two_opposite_calls_at_once_end_one_after_the_other(
     house: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     users = crowd(house, 40)
-    calls: list[tuple[Action, Chosen]] = [
+    calls: list[tuple[Action, BulkTarget]] = [
         ("activate", these(users)),
         ("deactivate", these(users[::-1])),
         ("activate", all_like(q="crowd", sort="-username")),
@@ -66,7 +66,7 @@ def test_two_opposite_calls_at_once_end_one_after_the_other(
     for _ in range(6):
         start = threading.Barrier(len(calls))
 
-        def run(call: tuple[Action, Chosen], start: Any = start) -> Outcome:
+        def run(call: tuple[Action, BulkTarget], start: Any = start) -> BulkResult:
             start.wait()
             return do(house, *call)
 
@@ -84,7 +84,7 @@ def test_deleting_and_restoring_at_once_end_one_after_the_other(
     for _ in range(6):
         start = threading.Barrier(2)
 
-        def run(action: Action, start: Any = start) -> Outcome:
+        def run(action: Action, start: Any = start) -> BulkResult:
             start.wait()
             return do(house, action, these(users))
 
@@ -136,7 +136,7 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
             lock = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH hits%'"
             wait_until(lambda: database.execute(lock).fetchone())
             other.commit()
-            assert waiting.result() == Outcome(2, 0, None)
+            assert waiting.result() == BulkResult(2, 0, None)
     found = {str(row[0]): row[1:] for row in database.execute("SELECT id, name, role, active, version FROM users")}
     assert found[raised["id"]][1:] == ("admin", True, 2)
     assert found[renamed["id"]] == ("Other", "member", False, 3)
@@ -152,5 +152,5 @@ def test_a_call_that_waits_for_a_row_too_long_changes_nothing(
     with psycopg.connect(servers.postgres.url) as other, make_app(database_timeout_s=0.5).app_context():
         other.execute("SELECT 1 FROM users WHERE id = %s FOR UPDATE", [users[1]["id"]])
         with pytest.raises(Unavailable):
-            bulk.apply("delete", these(users), as_user(house.admin.user))
+            services().bulk.apply("delete", these(users), as_user(house.admin.user))
     assert everything(database) == before

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from app.errors import Conflict, Forbidden, Invalid, Taken
+from app.http.services import services
 from app.schemas import ListQuery
 from app.users import bulk
-from app.users.bulk import Action, Chosen, Outcome
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.bulk_calls import ACTIONS, SYSTEM, all_like, crowd, do, entries, everything, prepared, refused, these
 from tests.support.secured_app import PASSWORD, SecuredApp
 
@@ -62,7 +63,7 @@ def test_who_acts_is_never_among_them(house: SecuredApp, database: psycopg.Conne
         assert "yourself" in refused(Conflict, house, action, all_like(), by=by)
     assert everything(database) == before
     if action == "role":
-        assert do(house, "role", these([house.admin.user, other]), role="admin") == Outcome(0, 2, None)
+        assert do(house, "role", these([house.admin.user, other]), role="admin") == BulkResult(0, 2, None)
     assert do(house, "activate", all_like()).changed == 0
 
 
@@ -76,9 +77,9 @@ def test_the_last_administrators_are_not_taken_away(
     with house.app.app_context():
         for chosen in (everybody, all_like()):
             with pytest.raises(Conflict, match="administrator"):
-                bulk.apply(action, chosen, SYSTEM, role="viewer")
+                services().bulk.apply(action, chosen, SYSTEM, role="viewer")
         assert everything(database) == before
-        assert bulk.apply(action, these(users), SYSTEM, role="viewer").changed == 5
+        assert services().bulk.apply(action, these(users), SYSTEM, role="viewer").changed == 5
 
 
 def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
@@ -93,16 +94,16 @@ def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
     )
     before = everything(database)
     ids = tuple(user_id for (user_id,) in database.execute("SELECT id FROM users WHERE name = 'Mass'"))
-    for chosen in (all_like(q="mass"), all_like(role="member"), all_like(), Chosen(ids=ids)):
+    for chosen in (all_like(q="mass"), all_like(role="member"), all_like(), BulkTarget(ids=ids)):
         sentence = refused(Conflict, house, "deactivate", chosen)
         assert "more than 10,000" in sentence
         assert "arrow the search" in sentence
     assert everything(database) == before
     house.token({"id": str(ids[0]), "role": "member"})
-    outcome = do(house, "delete", Chosen(ids=ids[:-1]), expected=10_000)
+    outcome = do(house, "delete", BulkTarget(ids=ids[:-1]), expected=10_000)
     assert (outcome.changed, outcome.unchanged) == (10_000, 0)
-    assert do(house, "restore", Chosen(deleted_at=outcome.deleted_at), expected=10_000).changed == 10_000
-    assert do(house, "deactivate", Chosen(ids=ids[1:])).changed == 10_000
+    assert do(house, "restore", BulkTarget(deleted_at=outcome.deleted_at), expected=10_000).changed == 10_000
+    assert do(house, "deactivate", BulkTarget(ids=ids[1:])).changed == 10_000
     assert len(house.admin.listed(q="mass", active="true")) == 1
     assert house.admin.get(f"/users/{ids[1]}").json["version"] == 4
     assert database.execute("SELECT count(*) FROM history WHERE action = 'changed'").fetchone() == (10_000,)
@@ -131,14 +132,14 @@ def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
     moment = do(house, "delete", these(users)).deleted_at
     other = house.make(**{"username": "other", field: users[1][field].upper()})
     before = everything(database)
-    for chosen in (these(users), all_like(q="crowd", deleted=True), Chosen(deleted_at=moment)):
+    for chosen in (these(users), all_like(q="crowd", deleted=True), BulkTarget(deleted_at=moment)):
         with pytest.raises(Taken) as caught:
             do(house, "restore", chosen)
         assert str(caught.value) == f"Another user has the {field} of '{users[1]['username']}'."
         assert [fault.field for fault in caught.value.faults] == [field]
     assert everything(database) == before
     house.admin.delete(f"/users/{other['id']}?purge=true")
-    assert do(house, "restore", Chosen(deleted_at=moment)).changed == 3
+    assert do(house, "restore", BulkTarget(deleted_at=moment)).changed == 3
 
 
 def test_two_in_the_trash_who_share_a_name_are_not_restored_both(house: SecuredApp) -> None:
@@ -155,7 +156,7 @@ def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(house: SecuredApp, 
     users = prepared(house, action)
     assert "trash" in refused(Conflict, house, action, all_like(q="crowd", deleted=action != "restore"))
     if action != "restore":
-        assert "trash" in refused(Conflict, house, action, Chosen(deleted_at=datetime.now(UTC)))
+        assert "trash" in refused(Conflict, house, action, BulkTarget(deleted_at=datetime.now(UTC)))
     assert do(house, action, these(users)).changed == 3
 
 
@@ -169,7 +170,7 @@ def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(house: SecuredApp, 
 )
 def test_users_are_chosen_in_exactly_one_way(given: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
-        Chosen(**given)
+        BulkTarget(**given)
 
 
 def test_a_role_has_to_be_given(house: SecuredApp) -> None:

@@ -13,6 +13,7 @@ from flask import Flask
 
 from app.auth import tokens
 from app.http.auth import COOKIE
+from app.http.services import services_of
 from tests.support.cache_pair import CachePair, Given
 from tests.support.leases import lend
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
@@ -119,8 +120,8 @@ def behind_proxy(make_app: Callable[..., Flask]) -> list[Flask]:
 @pytest.fixture
 def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[CachePair]:  # noqa: ARG001 - for its effect
     for app in behind_proxy:
-        app.extensions["fullstack"].generations.invalidate_all()
-        app.extensions["fullstack"].state.is_secured = False
+        services_of(app).infrastructure.generations.invalidate_all()
+        services_of(app).infrastructure.state.is_secured = False
     lend(behind_proxy[0])
     made = CachePair(*behind_proxy)
     yield made
@@ -130,7 +131,7 @@ def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[Cache
 @pytest.fixture
 def walk(pair: CachePair, behind_proxy: list[Flask]) -> Walk:
     house = SecuredApp(pair.app)
-    behind_proxy[1].extensions["fullstack"].state.is_secured = True
+    services_of(behind_proxy[1]).infrastructure.state.is_secured = True
     return Walk(house, pair)
 
 

@@ -11,8 +11,8 @@ from flask import Flask
 
 from app.auth.audit_log import AuditContext
 from app.http.auth import COOKIE
-from app.users import bulk
-from app.users.bulk import Chosen
+from app.http.services import services
+from app.users.bulk import BulkTarget
 from tests.support.cache_pair import CachePair, Crowd, require_same
 from tests.support.console_client import form_of
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
@@ -29,7 +29,7 @@ def _save(house: SecuredApp, user: dict[str, Any]) -> Any:
 
 def _many(house: SecuredApp, user: dict[str, Any]) -> None:
     with house.app.app_context():
-        bulk.apply("deactivate", Chosen(ids=[uuid.UUID(user["id"])]), AuditContext())
+        services().bulk.apply("deactivate", BulkTarget(ids=[uuid.UUID(user["id"])]), AuditContext())
 
 
 def _command(house: SecuredApp, user: dict[str, Any]) -> None:

@@ -9,10 +9,11 @@ import pytest
 from flask import Flask
 
 from app.db.connection import Statement
-from app.users import commands, reads
+from app.users.reads import UserReads
 from app.users.sql import WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.concurrency import at_once
+from tests.support.engines import statements_of
 from tests.support.rows import history, plainly
 
 
@@ -82,8 +83,7 @@ def test_who_loses_again_and_again_gets_a_lock(
 ) -> None:
     """Somebody else is faster after each look, so many times."""
     user_id = uuid.UUID(api.make()["id"])
-    alone, left = commands._change_alone, [losses]
-    locked = []
+    left = [losses]
 
     def meanwhile() -> None:
         if left[0]:
@@ -91,12 +91,12 @@ def test_who_loses_again_and_again_gets_a_lock(
             database.execute("UPDATE users SET version = version + 1, email = %s", [f"e{left[0]}@example.org"])
 
     after_each_look(monkeypatch, meanwhile)
-    monkeypatch.setattr(commands, "_change_alone", lambda *given: locked.append(given) or alone(*given))
     spied.clear()
-    answer = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
+    with statements_of(app) as statements:
+        answer = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
     assert (answer.status_code, answer.json["version"]) == (200, 2 + min(losses, 3))
     assert spied.count(WRITTEN) == min(losses + 1, 3)
-    assert len(locked) == (losses >= 3)
+    assert len([one for one in statements if "FOR UPDATE" in one]) == (losses >= 3)
     with app.app_context():
         assert answer.data == plainly(user_id)
     last = {"email": None} if not losses else {"email": f"e{left[0]}@example.org"}
@@ -130,11 +130,11 @@ def test_who_goes_between_look_and_change_is_not_there(
 
 def after_each_look(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Let something happen whenever a change has looked at its user, and has not written yet."""
-    seen = reads.look
+    seen = UserReads.get_snapshot
 
-    def look(wanted: uuid.UUID) -> Any:
-        found = seen(wanted)
+    def look(reads: UserReads, wanted: uuid.UUID) -> Any:
+        found = seen(reads, wanted)
         happen()
         return found
 
-    monkeypatch.setattr(reads, "look", look)
+    monkeypatch.setattr(UserReads, "get_snapshot", look)

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.http.services import services_of
 from app.ops.service_state import Phase
 from app.search.pages import UserPages
 from tests.support.api_client import ApiClient
@@ -131,7 +132,7 @@ def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, m
 
 def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiClient, app: Flask) -> None:
     """Fault 11: 503, whose pages had no Retry-After."""
-    state = app.extensions["fullstack"].state
+    state = services_of(app).infrastructure.state
     earlier, state.phase = state.phase, Phase.STARTING
     try:
         for path in ("/people", "/nowhere", "/users"):

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.users.bootstrap_admin import found_from_settings
+from app.http.services import services
 from tests.support.api_client import ApiClient
 from tests.support.console_client import OWN, PASSWORD
 from tests.support.service_process import Service
@@ -51,7 +51,7 @@ def form(action: str, user: str, **more: str) -> Way:
 
 def settings(app: Flask, _: dict[str, str]) -> bool:
     with app.app_context():
-        found_from_settings()
+        services().bootstrap_admin.create_from_settings()
     return True
 
 

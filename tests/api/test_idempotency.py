@@ -10,7 +10,7 @@ from flask import Flask
 from app.auth import passwords
 from app.auth.permissions import OPEN
 from app.schemas import UserDraft
-from app.users.idempotency import Attempt
+from app.users.idempotency import IdempotentRequest
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import SecuredApp
 
@@ -80,7 +80,7 @@ def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
     first = api.post("/users", body, headers={"Idempotency-Key": "k"})
     row = database.execute("SELECT key, fingerprint, password_hash, user_id, body FROM idempotency_keys").fetchone()
     key, fingerprint, kept_hash, user_id, kept = row
-    attempt = Attempt("k", UserDraft.model_validate(body), timedelta(days=1), OPEN.principal)
+    attempt = IdempotentRequest("k", UserDraft.model_validate(body), timedelta(days=1), OPEN.principal)
     assert (key, str(user_id), kept) == ("open k", first.json["id"], first.data)
     assert fingerprint == attempt.fingerprint
     assert database.execute("SELECT password_hash FROM users").fetchone() == (kept_hash,)

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.errors import Taken
-from app.users.bootstrap_admin import found_from_settings
+from app.http.services import services
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import do, refused, these
 from tests.support.console_client import send
@@ -127,6 +127,6 @@ def test_the_administrator_of_the_settings_is_the_user_who_has_the_mailbox(
     """Fault 2: ADMIN_EMAIL in another spelling makes nobody new."""
     anna = api.make(email=ANNA, username="anna")
     with make_app(admin_email=spelling, admin_password=PASSWORD).app_context():
-        found_from_settings()
+        services().bootstrap_admin.create_from_settings()
     who = api.post("/session", {"email": ANNA, "password": PASSWORD}).json
     assert (who["role"], who["user"]["id"]) == ("admin", anna["id"])

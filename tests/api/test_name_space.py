@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from app.errors import StartError, Taken
-from app.users.bootstrap_admin import found_from_settings
+from app.http.services import services
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import do, refused, these
 from tests.support.concurrency import at_once
@@ -30,7 +30,7 @@ def test_the_settings_name_no_administrator_by_another_users_username(
         make_app(admin_email=SPELLINGS[0], admin_password=PASSWORD).app_context(),
         pytest.raises(StartError, match=r"ADMIN_EMAIL: Another user has this (email|username)\."),
     ):
-        found_from_settings()
+        services().bootstrap_admin.create_from_settings()
 
 
 @WRITES

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.http.services import services_of
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
 from tests.support.empty_tables import empty_tables
@@ -39,7 +40,7 @@ def crowd(servers: Stack, app: Flask, door: ApiClient) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         empty_tables(database)
-        held = app.extensions["fullstack"]
+        held = services_of(app).infrastructure
         held.generations.invalidate_all()
         held.state.is_secured = False
         return make(door, database)

@@ -12,10 +12,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
+from app.http.services import services_of
 from app.schemas import ListQuery
 from app.search import text as search_text
 from app.users import bulk, dashboard
 from tests.support.console_client import OWN
+from tests.support.engines import engine_of
 from tests.support.leases import lend
 
 MANY, INACTIVE, TRASHED = 24_000, 6_000, 40
@@ -61,7 +63,7 @@ def rows_read(app: Flask) -> Iterator[list[float]]:
     """How many rows of the table, or of an index of it, each statement of SQLAlchemy in the block reads."""
     sent: list[tuple[str, Any]] = []
     read: list[float] = []
-    engine = app.extensions["fullstack"].engine
+    engine = engine_of(app)
 
     def note(*args: Any) -> None:
         sent.append((args[2], args[3]))
@@ -136,7 +138,7 @@ def test_statistics_that_know_nothing_of_the_users_let_nobody_count_them_all(
     assert found["all"].startswith("~")
     assert found["trash"] == str(TRASHED)
     with app.app_context(), rows_read(app) as read:
-        assert app.extensions["fullstack"].user_pages.count_or_estimate(ListQuery(active=True, q="u"), 100)[1] is False
+        assert services_of(app).user_pages.count_or_estimate(ListQuery(active=True, q="u"), 100)[1] is False
     assert max(read, default=0) <= 101
 
 
@@ -154,7 +156,7 @@ def test_what_is_counted_is_exact_up_to_the_bound(
     assert number(found["all"]) >= 362
     assert found["inactive"] == "100"
     with app.app_context():
-        assert app.extensions["fullstack"].user_pages.count(ListQuery()) == 362, "who asks for an exact count gets one"
+        assert services_of(app).user_pages.count(ListQuery()) == 362, "who asks for an exact count gets one"
 
 
 def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
@@ -177,5 +179,4 @@ def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
 def test_the_figures_are_the_same_as_those_of_exact_counts(app: Flask, many: FlaskClient) -> None:
     answer = many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
     assert int(answer.headers["X-Total-Count"]) == len(orjson.loads(answer.data)) == TRASHED
-    with app.app_context():
-        assert dashboard.overview().trashed == (TRASHED, True)
+    assert services_of(app).dashboard.figures().trashed == (TRASHED, True)

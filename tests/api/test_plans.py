@@ -14,9 +14,11 @@ import pytest
 from flask import Flask
 
 from app.db.connection import DeadlineConnection, Statement
+from app.http.services import services_of
 from app.models import SORT_KEYS
 from app.search import bounds, cursors
 from app.search.cursors import Keyset
+from app.search.planner_stats import PlannerStats
 from app.search.text import Term
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
@@ -78,7 +80,7 @@ def big(make_app: Callable[..., Flask], seeded: str) -> Flask:
 @pytest.fixture(scope="module")
 def explainer(big: Flask) -> Iterator[psycopg.Connection[Any]]:
     """A connection with the session settings of the service, on which plans are what the service gets."""
-    with big.extensions["fullstack"].database.connection() as connection:
+    with services_of(big).infrastructure.database.connection() as connection:
         yield connection.connection.driver_connection
 
 
@@ -213,14 +215,14 @@ def test_how_many_were_created_in_a_time_is_known_without_counting(
         " AND created_at < coalesce(%s, 'infinity'::timestamptz)",
         [after, before],
     ).fetchone()
-    known = big.extensions["fullstack"].planner_stats.snapshot()
+    known = PlannerStats(services_of(big).infrastructure.database).snapshot()
     assert known.created_share(after, before) * COUNT == pytest.approx(counted, abs=COUNT / 100)
 
 
 def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_any_size(
     big: Flask,
 ) -> None:
-    known = replace(big.extensions["fullstack"].planner_stats.snapshot(), total=1_000 * COUNT)
+    known = replace(PlannerStats(services_of(big).infrastructure.database).snapshot(), total=1_000 * COUNT)
     assert known.rows(Term("zzzz", is_prefix=True)) <= bounds.MAX_ROWS_WITHOUT_PROBE
     assert known.rows(Term("maria")) > bounds.MAX_ESTIMATED_ROWS
 

@@ -17,8 +17,10 @@ from app.auth import tokens
 from app.cache.generations import clock_ns
 from app.db.connection import DeadlineConnection, Statement
 from app.http import request_log
+from app.http.services import services_of
 from app.ops.service_state import Phase
 from tests.support.cache_pair import CachePair, Crowd, require_same
+from tests.support.engines import engine_of
 from tests.support.leases import lend
 from tests.support.secured_app import SecuredApp
 
@@ -26,7 +28,7 @@ from tests.support.secured_app import SecuredApp
 @pytest.fixture
 def asked(own: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What PostgreSQL and Redis are asked from now on."""
-    engine, send = own.extensions["fullstack"].engine, DeadlineConnection.ask
+    engine, send = engine_of(own), DeadlineConnection.ask
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         commands.append(statement.sql)
@@ -113,12 +115,12 @@ def test_requests_without_a_token_are_not_answered_from_the_cache(pair: CachePai
 def test_while_nothing_may_be_cached_flask_answers_all(
     pair: CachePair, crowd: Crowd, make_app: Callable[..., Flask], without_caches: Flask, what: str
 ) -> None:
-    held, path = crowd.house.app.extensions["fullstack"], f"/api/users/{crowd.ids['bob']}"
+    held, path = services_of(crowd.house.app).infrastructure, f"/api/users/{crowd.ids['bob']}"
     assert pair.is_hit(path, crowd.tokens["ada"])
     if what == "starting":
         # The change poller, who has the lease, waits until the database is migrated.
         held.generations.prolong_lease(0)
-        held.state.phase = without_caches.extensions["fullstack"].state.phase = Phase.STARTING
+        held.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.STARTING
     elif what.startswith("lease"):
         held.generations.prolong_lease(0 if what == "lease" else clock_ns() - 1)
     else:
@@ -128,7 +130,7 @@ def test_while_nothing_may_be_cached_flask_answers_all(
     for each in (path, "/api/me", "/api/users"):
         assert not pair.is_hit(each, crowd.tokens["ada"])
         assert require_same(pair, each, crowd.tokens["ada"]).status[:3] == ("503" if what == "starting" else "200")
-    held.state.phase = without_caches.extensions["fullstack"].state.phase = Phase.UNMANAGED
+    held.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.UNMANAGED
     lend(crowd.house.app)
     assert crowd.house.by_session(crowd.house.admin.user).get("/users").status_code == 200
 
@@ -136,7 +138,7 @@ def test_while_nothing_may_be_cached_flask_answers_all(
 def test_no_secret_lies_in_memory(pair: CachePair, crowd: Crowd) -> None:
     secret = crowd.tokens["root"]
     assert pair.is_hit("/api/me", secret)
-    cache = crowd.house.app.extensions["fullstack"].local_cache
+    cache = services_of(crowd.house.app).infrastructure.local_cache
     found = cache.get(hashlib.sha256(secret.encode()).digest())
     assert found is not None, "it is kept under another key, and this test shows nothing"
     assert secret not in repr(found)

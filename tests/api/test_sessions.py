@@ -9,7 +9,10 @@ import pytest
 import redis
 from flask import Flask
 
-from app.auth import sessions
+from app.auth.audit_log import AuditContext
+from app.auth.session_store import SessionStore
+from app.errors import Unauthorized
+from app.http.services import services
 from embedded import Stack
 from tests.support.api_client import is_moment
 from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
@@ -32,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(sessions, "time", clock)
+    monkeypatch.setattr("app.auth.sessions.time", clock)
     return clock
 
 
@@ -163,11 +166,11 @@ def test_a_new_id_at_a_change_of_role_does_not_make_a_session_last_longer(house:
 def test_limits_are_settings(make_app: Callable[..., Flask], house: SecuredApp, clock: Clock) -> None:
     user = house.make()
     with make_app(session_idle_h=0.5, session_max_days=1 / 24).app_context():
-        secret, session = sessions.renewed(uuid.UUID(user["id"]), sessions.Caller())
-        assert session.ends_at() == session.seen + 1800
+        secret, session = services().sessions.begin_after_reset(uuid.UUID(user["id"]), AuditContext())
+        assert session.expires_at == session.seen + 1800
         clock.ahead_s = 1900
-        with pytest.raises(sessions.Unauthorized):
-            sessions.resume(secret, sessions.Caller)
+        with pytest.raises(Unauthorized):
+            services().sessions.resume(secret, AuditContext)
 
 
 def test_being_seen_is_written_at_most_once_a_minute(house: SecuredApp, clock: Clock) -> None:
@@ -205,13 +208,11 @@ def test_redis_forgets_a_purged_user(house: SecuredApp, servers: Stack) -> None:
 
 
 @pytest.fixture(params=["told", "not told"])
-def untold(request: pytest.FixtureRequest, house: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def untold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is told that sessions end, or can't be."""
     if request.param == "not told":
-        with house.app.app_context():
-            store = sessions._store()
         for name in ("end", "end_all"):
-            monkeypatch.setattr(store, name, lambda *_: False)
+            monkeypatch.setattr(SessionStore, name, lambda *_: False)
 
 
 @pytest.mark.usefixtures("untold")

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from hypothesis import example, given
 
-from app.extensions import asked, resources
+from app.http.services import services, services_of
 from app.schemas import ListQuery
 from app.users.sql import USERS
 from tests.support.api_client import ApiClient
@@ -31,7 +31,7 @@ def test_json_made_by_postgresql_is_ours_to_the_byte(
 ) -> None:
     inside()
     with app.app_context():
-        app.extensions["fullstack"].generations.invalidate_all()
+        services_of(app).infrastructure.generations.invalidate_all()
         require_same_json(put(**row), trashed=row.get("deleted_at") is not None)
 
 
@@ -58,7 +58,7 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
     user_id = uuid.UUID(api.make()["id"])
     database.execute("UPDATE users SET attributes = %s::json WHERE id = %s", [text, user_id])
     with app.app_context():
-        app.extensions["fullstack"].generations.invalidate_all()
+        services_of(app).infrastructure.generations.invalidate_all()
         require_same_json(user_id, trashed=False)
         assert text.encode() in plainly(user_id)
 
@@ -66,8 +66,8 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
 def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
     plain = plainly(user_id)
-    assert resources().user_pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
-    found = asked(USERS, [str(user_id)])
+    assert services().user_pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
+    found = services().infrastructure.database.execute_prepared(USERS, [str(user_id)])
     if trashed:
         assert found.ntuples == 0
         return

@@ -16,9 +16,9 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import OPEN
 from app.db.connection import Statement
 from app.errors import Taken
+from app.http.services import services
 from app.schemas import UserDraft, UserPatch, UserReplacement
-from app.users import commands
-from app.users.idempotency import Attempt
+from app.users.idempotency import IdempotentRequest
 from app.users.sql import MADE_ONCE, USERS, WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.rows import USERS_TABLE, columns, history, plainly, put
@@ -63,11 +63,11 @@ def test_a_new_user_of_any_kind_leaves_the_same_rows_either_way(
 def require_made_alike(
     app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft
 ) -> None:
-    """By WRITTEN, by MADE_ONCE and by commands.replace, which makes a row in SQLAlchemy."""
+    """By WRITTEN, by MADE_ONCE and by Users.replace, which makes a row in SQLAlchemy."""
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
-        lambda: commands.register(draft, CALLER)[:2],
-        lambda: commands.register(draft, CALLER, Attempt("key", draft, DAY, "open"))[:2],
-        lambda: (commands.replace(plain_id, replacement, anything, CALLER)[0], plain_id),
+        lambda: services().users.create(draft, CALLER)[:2],
+        lambda: services().users.create(draft, CALLER, IdempotentRequest("key", draft, DAY, "open"))[:2],
+        lambda: (services().users.replace(plain_id, replacement, anything, CALLER)[0], plain_id),
     ]
     plain_id, found = uuid.uuid4(), []
     replacement = UserReplacement.model_construct(**dict(draft))
@@ -124,13 +124,15 @@ def require_changed_alike(
     """By WRITTEN and by the plain way under a lock: now, and when the clock was set back."""
     found = []
     with app.app_context():
-        for way in (commands.change, commands._change_alone):
+        # With a role, though the same, it is changed under a lock.
+        under_lock = UserPatch.model_validate({"role": draft.role, **patch.model_dump(exclude_unset=True)})
+        for given in (patch, under_lock):
             for later in (None, datetime(2999, 1, 1, tzinfo=UTC)):
                 clear()
-                user_id = commands.register(draft, CALLER)[1]
+                user_id = services().users.create(draft, CALLER)[1]
                 if later is not None:
                     database.execute("UPDATE users SET updated_at = %s", [later])
-                made = way(user_id, patch, anything, CALLER)
+                made = services().users.update(user_id, given, anything, CALLER)
                 assert made.body == plainly(user_id)
                 (moved,) = database.execute("SELECT updated_at FROM users").fetchone()
                 assert later is None or moved == later
@@ -190,8 +192,8 @@ def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
     api.make(username="ada")
     other = uuid.UUID(api.make(username="bob")["id"])
     ways = [
-        lambda: commands.register(UserDraft(username="Ada"), CALLER),
-        lambda: commands.change(other, UserPatch(username="Ada"), anything, CALLER),
+        lambda: services().users.create(UserDraft(username="Ada"), CALLER),
+        lambda: services().users.update(other, UserPatch(username="Ada"), anything, CALLER),
     ]
     for way in ways:
         with app.app_context(), pytest.raises(Taken) as refused:

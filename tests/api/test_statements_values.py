@@ -12,7 +12,7 @@ from hypothesis import assume, example, given
 
 from app.db.connection import Statement, json_text
 from app.errors import Malformed
-from app.extensions import asked
+from app.http.services import services
 from app.users.sql import WRITTEN
 from tests.support.api_client import ApiClient
 from tests.support.strategies import UNHURRIED
@@ -23,7 +23,9 @@ from tests.support.strategies import UNHURRIED
 @UNHURRIED
 def test_a_list_arrives_as_it_was_given(app: Flask, values: list[str]) -> None:
     with app.app_context():
-        found = asked(Statement("SELECT array_to_json($1::text[])::text"), values)
+        found = services().infrastructure.database.execute_prepared(
+            Statement("SELECT array_to_json($1::text[])::text"), values
+        )
     assert orjson.loads(found.get_value(0, 0)) == values
 
 
@@ -41,7 +43,7 @@ def test_a_list_arrives_as_it_was_given(app: Flask, values: list[str]) -> None:
 @pytest.mark.parametrize("name", ["", "nul"])
 def test_u0000_is_refused_and_never_cut(app: Flask, spied: list[Statement], sql: str, value: object, name: str) -> None:
     with app.app_context(), pytest.raises(Malformed, match=r"U\+0000"):
-        asked(Statement(sql, name), value)
+        services().infrastructure.database.execute_prepared(Statement(sql, name), value)
     assert spied == []
 
 
@@ -65,7 +67,9 @@ def test_u0000_anywhere_in_json_is_refused(value: object) -> None:
 @pytest.mark.parametrize("value", NO_NUL)
 def test_what_only_looks_like_u0000_arrives(app: Flask, value: object) -> None:
     with app.app_context():
-        found = asked(Statement("SELECT ($1::json->>'value')"), json_text({"value": value}))
+        found = services().infrastructure.database.execute_prepared(
+            Statement("SELECT ($1::json->>'value')"), json_text({"value": value})
+        )
     text = (found.get_value(0, 0) or b"").decode()
     assert (orjson.loads(text) if isinstance(value, dict) else text) == value
 
@@ -99,7 +103,7 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
     }  # fmt: skip
     row[column] = {"lexemes": ["ada", "\0"], "attributes": {"a": "\0"}, "changes": [{"new": "\0"}]}.get(column, "a\0")
     with app.app_context(), pytest.raises(Malformed):
-        asked(WRITTEN, json_text([row]), "0")
+        services().infrastructure.database.execute_prepared(WRITTEN, json_text([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.make(username="ada")["version"] == 1
 

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from flask import Flask
 
+from app.http.services import services_of
 from app.search.planner_stats import PlannerStats
 from app.search.text import Term
 
@@ -35,7 +36,7 @@ def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
 ) -> None:
     """Fault 16: the statistics were replaced in place, so a thread could find the lexemes of one and the shares of
     another."""
-    planner_stats = PlannerStats(app.extensions["fullstack"].database, ttl_s=0)
+    planner_stats = PlannerStats(services_of(app).infrastructure.database, ttl_s=0)
     filled(200)
     held = planner_stats.snapshot()
     assert (held.total, round(held.rows(_COMMON))) == (200, 200)

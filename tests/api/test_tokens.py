@@ -13,9 +13,13 @@ from flask import Flask
 from sqlalchemy import event
 
 from app.auth import tokens
-from app.auth.tokens import KnownTokens
+from app.auth.sql import TOKEN_USED
 from app.db.connection import DeadlineConnection, Statement
+from app.db.database import Database
+from app.errors import N_, Unavailable
+from app.http.services import services_of
 from tests.support.api_client import ApiClient
+from tests.support.engines import engine_of
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.service_process import Service
 
@@ -25,7 +29,7 @@ FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
 @contextmanager
 def counted(app: Flask) -> Iterator[list[str]]:
     """The SQL statements that are executed inside, by SQLAlchemy and beside it."""
-    engine, found = app.extensions["fullstack"].engine, []
+    engine, found = engine_of(app), []
     ask = DeadlineConnection.ask
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
@@ -273,7 +277,7 @@ def test_last_use_is_written_at_most_once_a_minute(
     first = last_used()
     assert first is not None
     # Another process, which has noted nothing yet, does not write within the minute either.
-    uses = house.app.extensions["fullstack"].part(KnownTokens)
+    uses = services_of(house.app).tokens.last_used
     uses._due.clear()
     program.get("/me")
     assert last_used() == first
@@ -292,13 +296,17 @@ def test_last_use_is_written_at_most_once_a_minute(
 def test_a_use_that_can_not_be_noted_is_no_failure(house: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
     program = house.by_token(house.make())
 
-    @contextmanager
-    def away() -> Iterator[Any]:
-        raise tokens.Unavailable("away")
-        yield
+    execute, refused = Database.execute_prepared, []
 
-    monkeypatch.setattr(tokens, "writing", away)
+    def away(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
+        if statement is TOKEN_USED:
+            refused.append(values)
+            raise Unavailable(N_("The database is away. Try again shortly."))
+        return execute(database, statement, *values, **options)
+
+    monkeypatch.setattr(Database, "execute_prepared", away)
     assert program.get("/me").status_code == 200
+    assert len(refused) == 1
 
 
 def test_a_password_change_leaves_tokens(house: SecuredApp) -> None:

@@ -13,12 +13,13 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.auth.tokens import KnownTokens
 from app.cache.single_flight import Batcher
 from app.db.connection import Statement
+from app.db.database import Database
 from app.errors import N_, Unavailable
-from app.users import writes
+from app.http.services import services_of
 from app.users.sql import WRITTEN
+from app.users.writes import PendingWrite
 from tests.support.api_client import ApiClient
 from tests.support.rows import history
 from tests.support.secured_app import SecuredApp
@@ -31,24 +32,24 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
 
     They come while a write of `writer` is under way, which in the end fails and writes nothing.
     """
-    ask, get = writes.asked, Batcher.get
+    ask, get = Database.execute_prepared, Batcher.get
     is_under_way, go_on, waiting = threading.Event(), threading.Event(), list[object]()
 
-    def asking(statement: Statement, *values: object) -> Any:
+    def asking(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
         if statement is WRITTEN and not is_under_way.is_set():
             is_under_way.set()
             assert go_on.wait(10)
             raise Unavailable(N_("The service is too busy. Try again shortly."))
-        return ask(statement, *values)
+        return ask(database, statement, *values, **options)
 
     def getting(batcher: Batcher[Any, Any], key: object) -> Any:
-        if isinstance(key, writes.Draft):
+        if isinstance(key, PendingWrite):
             waiting.append(key)
         return get(batcher, key)
 
     with (
         ThreadPoolExecutor(1) as pool,
-        patch.object(writes, "asked", asking),
+        patch.object(Database, "execute_prepared", asking),
         patch.object(Batcher, "get", getting),
     ):
         first = pool.submit(writer.post, "/users", {"username": "first"})
@@ -197,15 +198,15 @@ def test_a_connection_that_is_lost_loses_nobody_silently(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
 ) -> None:
     """Nobody knows whether it was written: all hear that, and none is written twice."""
-    ask = writes.asked
+    ask = Database.execute_prepared
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
 
-    def losing(statement: Statement, *values: object) -> Any:
+    def losing(pool: Database, statement: Statement, *values: object, **options: Any) -> Any:
         if statement is WRITTEN:
             database.execute(f"{end} AND state = 'idle'")
-        return ask(statement, *values)
+        return ask(pool, statement, *values, **options)
 
-    monkeypatch.setattr(writes, "asked", losing)
+    monkeypatch.setattr(Database, "execute_prepared", losing)
     answers = posts(app, [{"username": f"u{n}"} for n in range(5)], begin)
     statuses = [one.status_code for one in answers]
     assert set(statuses) <= {201, 503}
@@ -284,18 +285,18 @@ def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
 ) -> None:
     """One is slow to say what it changed: by then another has changed the same user, and has said so."""
     user = people.make(username="bob")
-    path, ask = f"/users/{user['id']}", writes.asked
+    path, ask = f"/users/{user['id']}", Database.execute_prepared
     people.admin.get(path)
     changed, go_on = threading.Event(), threading.Event()
 
-    def slowly(statement: Statement, *values: object) -> Any:
-        found = ask(statement, *values)
+    def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
+        found = ask(database, statement, *values, **options)
         if statement is WRITTEN:
             changed.set()
             assert go_on.wait(10)
         return found
 
-    monkeypatch.setattr(writes, "asked", slowly)
+    monkeypatch.setattr(Database, "execute_prepared", slowly)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(people.admin.patch, path, {"name": "First"})
         assert changed.wait(10)
@@ -320,5 +321,5 @@ def test_uses_are_noted_though_memory_lets_in(people: SecuredApp, database: psyc
     assert program.post("/users", {"username": "new"}).status_code == 201
     (used,) = database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()
     assert used is not None
-    assert not people.app.extensions["fullstack"].part(KnownTokens).must_note_use(token["id"])
+    assert not services_of(people.app).tokens.last_used.take(token["id"])
     assert time.time() - used.timestamp() < 60

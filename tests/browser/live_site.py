@@ -10,6 +10,7 @@ import redis
 from flask import Flask
 
 from app import create_app
+from app.http.services import services_of
 from embedded import Stack
 from embedded.ports import HOST, free_port
 from tests.support.api_client import ApiClient
@@ -51,7 +52,7 @@ class Site:
             empty_tables(connection)
         with redis.Redis.from_url(self._redis_url) as client:
             client.flushdb()
-        self.app.extensions["fullstack"].state.is_secured = False
+        services_of(self.app).infrastructure.state.is_secured = False
         return ApiClient(self.app)
 
 
@@ -82,4 +83,4 @@ def site(servers: Stack, folder: Path) -> Iterator[Site]:
         yield running
     finally:
         running.service.kill()
-        app.extensions["fullstack"].close()
+        services_of(app).close()

@@ -16,8 +16,8 @@ from live_site import Site, site
 from playwright.sync_api import Page
 from visitors import Visitors
 
-from app.auth import sessions
 from app.auth.audit_log import AuditContext
+from app.http.services import services
 from embedded import chromium, stack
 from tests.support.secured_app import SecuredApp
 
@@ -128,7 +128,9 @@ def _create_busy_user(live_site: Site, secured: SecuredApp) -> str:
     secured.admin.patch(path, {"role": "editor", "attributes": {"plan": "pro", "city": "Arlington", "locale": "en-US"}})
     with live_site.app.app_context():
         for number, agent in enumerate(_AGENTS, 17):
-            sessions.renewed(uuid.UUID(user["id"]), AuditContext(address=f"192.0.2.{number}", agent=agent))
+            services().sessions.begin_after_reset(
+                uuid.UUID(user["id"]), AuditContext(address=f"192.0.2.{number}", agent=agent)
+            )
     return str(user["id"])
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.db.connection import Statement
 from app.db.database import ConstraintViolation
 from app.errors import DomainError, Malformed, Unavailable
-from app.extensions import asked, reading, writing
+from app.http.services import services, services_of
 from embedded import Stack
 from tests.support.waiting import wait_until
 
@@ -41,43 +41,44 @@ def raised(sqlstate: str) -> str:
     return f"DO $$ BEGIN RAISE EXCEPTION SQLSTATE '{sqlstate}'; END $$"
 
 
-def failure(app: Flask, sql: str, *values: str, way: str = "asked") -> BaseException:
+def failure(app: Flask, sql: str, *values: str, way: str = "prepared") -> BaseException:
     """What a statement raises."""
     with app.app_context(), pytest.raises(Exception) as caught:  # noqa: PT011, PT012 - it is looked at by the tests
-        if way == "asked":
-            asked(Statement(sql), *values)
-        with (reading if way == "reading" else writing)() as connection:
+        database = services().infrastructure.database
+        if way == "prepared":
+            database.execute_prepared(Statement(sql), *values)
+        with (database.connection if way == "connection" else database.transaction)() as connection:
             connection.execute(text(sql))
     return caught.value
 
 
 def is_up(app: Flask) -> bool:
-    return app.extensions["fullstack"].database.breaker.up
+    return services_of(app).infrastructure.database.breaker.up
 
 
 def works(app: Flask) -> bool:
-    with app.app_context(), reading() as connection:
+    with services_of(app).infrastructure.database.connection() as connection:
         return connection.scalar(text("SELECT 1")) == 1
 
 
-@pytest.mark.parametrize("way", ["asked", "reading", "writing"])
+@pytest.mark.parametrize("way", ["prepared", "connection", "transaction"])
 @pytest.mark.parametrize("sqlstate", LOST)
 def test_a_lost_connection_opens_the_breaker(
     own: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(own.extensions["fullstack"].database.breaker, "failed", opened.append)
+    monkeypatch.setattr(services_of(own).infrastructure.database.breaker, "failed", opened.append)
     assert isinstance(failure(own, raised(sqlstate), way=way), Unavailable)
     assert len(opened) == 1
 
 
-@pytest.mark.parametrize("way", ["asked", "reading", "writing"])
+@pytest.mark.parametrize("way", ["prepared", "connection", "transaction"])
 @pytest.mark.parametrize("sqlstate", [*BAD_DATA, *BUSY, *OURS, "23502", "23503", "23505", "23514"])
 def test_what_one_request_caused_stops_no_other(
     own: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(own.extensions["fullstack"].database.breaker, "failed", opened.append)
+    monkeypatch.setattr(services_of(own).infrastructure.database.breaker, "failed", opened.append)
     error = failure(own, raised(sqlstate), way=way)
     assert opened == []
     if sqlstate in BAD_DATA:
@@ -103,7 +104,7 @@ def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own: Flask, sql
 @pytest.mark.parametrize("sql", ["SELECT 'infinity'::timestamptz", "SELECT '20000-01-01'::timestamptz"])
 def test_a_value_that_psycopg_refuses_is_no_lost_connection(own: Flask, sql: str) -> None:
     """It has no SQLSTATE, as what libpq says of a connection has none."""
-    with own.app_context(), pytest.raises(Malformed), reading() as connection:
+    with pytest.raises(Malformed), services_of(own).infrastructure.database.connection() as connection:
         connection.execute(text(sql)).all()
     assert is_up(own)
     assert works(own)

@@ -11,12 +11,13 @@ import pytest
 import redis
 from flask import Flask
 
-from app.auth.counters import SharedCounts, Window
+from app.auth.counters import RedisCounters, Window
 from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
 from app.cache.known_changes import Snapshot, View
 from app.cache.redis_answers import RedisAnswers
 from app.errors import Unavailable
+from app.http.services import services_of
 from embedded import Redis
 from tests.support.leases import lend
 from tests.support.secured_app import PASSWORD, SecuredApp
@@ -67,7 +68,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     user = house.make(username="ada", password=PASSWORD)
     people = [house.by_session(house.make()) for _ in range(30)]
     assert [_guess(house) for _ in range(4)] == [401] * 4
-    held = house.app.extensions["fullstack"]
+    held = services_of(house.app).infrastructure
     pages = RedisAnswers(small.url, 0.5, ttl_s, generations=held.generations, known_changes=held.known_changes)
     lend(house.app)
     held.known_changes.publish(View(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
@@ -77,7 +78,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
             pages.get_or_compute(f"page:{number}", lambda: secrets.token_bytes(20_000))
             number += 1
         # Counts of many others, too, whose windows end later.
-        counts = SharedCounts(client)
+        counts = RedisCounters(client)
         for other in range(2000):
             counts.count([Window(f"fsa:limit:other:{other}:86400", 5, 86400)])
             pages.get_or_compute(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
@@ -114,7 +115,7 @@ def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house
 def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) -> None:
     """Fault 18: without a TTL, too."""
     with redis.Redis.from_url(small.url) as client:
-        counts = SharedCounts(client)
+        counts = RedisCounters(client)
         for number in range(50):
             counts.count([Window(f"fsa:limit:{number}:1", 5, 1)])
         assert counts.count([Window("fsa:limit:0:1", 5, 1)]).counted == 2
@@ -129,7 +130,7 @@ def test_of_too_many_counts_those_that_end_first_go(small: Redis, monkeypatch: p
     """Fault 18: so that a flood of guesses can't fill Redis."""
     monkeypatch.setattr("app.auth.counters._MOST_SHARED", 100)
     with redis.Redis.from_url(small.url) as client:
-        counts = SharedCounts(client)
+        counts = RedisCounters(client)
         counts.count([Window("fsa:limit:long:86400", 5, 86400)])
         for number in range(1000):
             counts.count([Window(f"fsa:limit:{number}:60", 5, 60)])

@@ -8,6 +8,7 @@ import psycopg
 from flask import Flask
 
 from app.cache.index_cleaner import IndexCleaner
+from app.http.services import services_of
 from tests.support.api_client import ApiClient
 from tests.support.service_process import Service, first_administrator
 from tests.support.waiting import wait_until
@@ -26,7 +27,7 @@ def test_words_wait_until_somebody_cleans(api: ApiClient, database: psycopg.Conn
 
 
 def test_words_that_wait_go_into_their_index(app: Flask, api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    cleaner = IndexCleaner(app.extensions["fullstack"].database.connect_autocommit)
+    cleaner = IndexCleaner(services_of(app).infrastructure.database.connect_autocommit)
     cleaner.start()
     api.make(username="bob")
     cleaner.request()
@@ -45,7 +46,7 @@ def test_what_fails_is_tried_again_and_ends_nothing(
         tries.append(1)
         if len(tries) == 1:
             raise psycopg.OperationalError
-        return app.extensions["fullstack"].database.connect_autocommit()
+        return services_of(app).infrastructure.database.connect_autocommit()
 
     cleaner = IndexCleaner(connect)
     cleaner.start()

@@ -17,7 +17,7 @@ from flask import Flask
 
 from app.auth.permissions import Actor
 from app.auth.sessions import Session
-from app.auth.tokens import Known
+from app.auth.tokens import TokenInfo
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
 from tests.support.leases import FOR_EVER, lend
@@ -41,7 +41,16 @@ def _short(number: int) -> tuple[Any, Any]:
 
 def _session(number: int) -> tuple[Any, Any]:
     made = Session(
-        f"{number:064}", uuid.uuid4(), "member", 0, float(number), float(number), f"192.0.2.{number}", "x" * 99
+        f"{number:064}",
+        uuid.uuid4(),
+        "member",
+        0,
+        float(number),
+        float(number),
+        f"192.0.2.{number}",
+        "x" * 99,
+        idle_s=1.0,
+        max_s=1.0,
     )
     return f"session:{made.id}", made
 
@@ -52,7 +61,7 @@ def _actor(number: int) -> tuple[Any, Any]:
 
 def _known(number: int) -> tuple[Any, Any]:
     digest = hashlib.sha256(b"%d" % number).digest()
-    return digest, Known(Actor("token", uuid.uuid4(), "admin", str(uuid.uuid4())), float(number))
+    return digest, TokenInfo(Actor("token", uuid.uuid4(), "admin", str(uuid.uuid4())), float(number))
 
 
 def _room(generations: Generations, kind: Callable[[int], tuple[Any, Any]]) -> int:

@@ -13,6 +13,7 @@ from app.db.migrate import prepare
 from embedded import FAST, Postgres
 from tests.support.api_client import ApiClient
 from tests.support.empty_tables import empty_tables
+from tests.support.engines import engine_of
 from tests.support.service_process import Service
 from tests.support.waiting import wait_until
 
@@ -217,7 +218,7 @@ def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[...,
     app = make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, database_pool_size=1, cache_ttl_s=0)
     door = ApiClient(app)
     user = door.make()
-    with app.extensions["fullstack"].engine.connect():
+    with engine_of(app).connect():
         began = time.monotonic()
         assert door.get(f"/users/{user['id']}").status_code == 503
         assert time.monotonic() - began < BOUND_S

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app.auth.admins import Door
+from app.http.services import services_of
 from embedded import Redis
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.waiting import wait_until
@@ -53,8 +53,8 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, ow
 def test_without_redis_nothing_turns_open(fragile: SecuredApp, own_redis: Redis) -> None:
     stranger = fragile.by_cookie("x" * 43 + "." + "0" * 32)
     own_redis.kill()
-    front = fragile.app.extensions["fullstack"].part(Door)
-    assert front.is_closed()
+    front = services_of(fragile.app).admins
+    assert front.is_secured()
     for _ in range(3):
         assert fragile.nobody.get("/users").status_code == 401
         assert fragile.nobody.post("/users", {"username": "new"}).status_code == 401

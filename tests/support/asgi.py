@@ -10,6 +10,7 @@ from flask import Flask
 from werkzeug.wrappers import Response
 
 from app.http.granian_adapter import AsgiApp
+from app.http.services import services_of
 
 T = TypeVar("T")
 Part = bytes | Callable[[], object]
@@ -71,8 +72,10 @@ async def exchanging(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bo
 def ask(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: Part) -> Response:
     """One request to an application of its own for it."""
     length = str(sum(len(part) for part in parts if isinstance(part, bytes)))
+    services = services_of(app)
+    asgi_app = AsgiApp(app.wsgi_app, services.response_cache, services.settings)
     answer = exchange(
-        AsgiApp(app), scope_of(method, path, {"Host": "localhost", "Content-Length": length, **headers}), *parts
+        asgi_app, scope_of(method, path, {"Host": "localhost", "Content-Length": length, **headers}), *parts
     )
     assert answer is not None
     return answer

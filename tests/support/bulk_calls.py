@@ -11,10 +11,10 @@ import pytest
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor, command
 from app.errors import DomainError
+from app.http.services import services
 from app.schemas import ListQuery
 from app.search import text as search_text
-from app.users import bulk
-from app.users.bulk import Action, Chosen, Outcome
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.secured_app import SecuredApp
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -25,24 +25,26 @@ def crowd(house: SecuredApp, count: int = 3, role: str = "member", **fields: Any
     return [house.make(role, email=f"crowd-{uuid.uuid4().hex[:8]}@example.org", **fields) for _ in range(count)]
 
 
-def these(users: Iterable[dict[str, Any]]) -> Chosen:
-    return Chosen(ids=tuple(uuid.UUID(user["id"]) for user in users))
+def these(users: Iterable[dict[str, Any]]) -> BulkTarget:
+    return BulkTarget(ids=tuple(uuid.UUID(user["id"]) for user in users))
 
 
-def all_like(**query: Any) -> Chosen:
-    return Chosen(query=ListQuery(**query))
+def all_like(**query: Any) -> BulkTarget:
+    return BulkTarget(query=ListQuery(**query))
 
 
 def as_user(user: dict[str, Any]) -> AuditContext:
     return AuditContext(Actor("session", uuid.UUID(user["id"]), user["role"]), "192.0.2.7", "Console/1", "bulk-1")
 
 
-def do(house: SecuredApp, action: Action, chosen: Chosen, by: dict[str, Any] | None = None, **more: Any) -> Outcome:
+def do(
+    house: SecuredApp, action: Action, chosen: BulkTarget, by: dict[str, Any] | None = None, **more: Any
+) -> BulkResult:
     """A bulk call, by the administrator unless told otherwise."""
     if action == "role":
         more = {"role": "viewer", **more}
     with house.app.app_context():
-        return bulk.apply(action, chosen, as_user(by or house.admin.user), **more)
+        return services().bulk.apply(action, chosen, as_user(by or house.admin.user), **more)
 
 
 def refused(kind: type[DomainError], house: SecuredApp, *args: Any, **kwargs: Any) -> str:
@@ -61,7 +63,7 @@ def prepared(house: SecuredApp, action: Action, count: int = 3) -> list[dict[str
     return users
 
 
-def query_of(action: Action) -> Chosen:
+def query_of(action: Action) -> BulkTarget:
     return all_like(q="crowd", deleted=action == "restore")
 
 

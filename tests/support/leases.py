@@ -2,9 +2,11 @@
 
 from flask import Flask
 
+from app.http.services import services_of
+
 FOR_EVER = 1 << 62
 
 
 def lend(app: Flask) -> None:
     """Let the application use its caches for good, as the change poller does from moment to moment."""
-    app.extensions["fullstack"].generations.prolong_lease(FOR_EVER)
+    services_of(app).infrastructure.generations.prolong_lease(FOR_EVER)

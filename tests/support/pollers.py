@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from flask import Flask
 
 from app.cache.change_poller import ChangePoller
-from app.extensions import Resources
+from app.http.services import Infrastructure, services_of
 from tests.support.waiting import wait_until
 
 
 @contextmanager
 def polling(app: Flask) -> Iterator[None]:
     """Let an application hear of changes, as `python -m app` does; its caches may be used."""
-    held: Resources = app.extensions["fullstack"]
+    held: Infrastructure = services_of(app).infrastructure
     held.generations.prolong_lease(0)
     poller = ChangePoller(held.database.connect_autocommit, held.generations, held.known_changes, lambda: None)
     thread = threading.Thread(target=poller.run, daemon=True)

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import insert, select
 
-from app.extensions import reading, writing
+from app.http.services import services
 from app.models import User as UserRow
 from app.models import table_of
 from app.users.serialization import PUBLIC, document
@@ -19,14 +19,14 @@ def put(**fields: Any) -> uuid.UUID:
     user_id = uuid.uuid4()
     row = {"username": "u", "name": "n", **fields, "id": user_id, "words": ""}
     keys = {"username_key": user_id.hex, "name_key": row["name"], "email_key": row.get("email") and user_id.hex}
-    with writing() as connection:
+    with services().infrastructure.database.transaction() as connection:
         connection.execute(insert(USERS_TABLE).values({**row, **keys}))
     return user_id
 
 
 def plainly(user_id: uuid.UUID) -> bytes:
     """A user as documents.document writes it."""
-    with reading() as connection:
+    with services().infrastructure.database.connection() as connection:
         return document(connection.execute(select(*PUBLIC).where(USERS_TABLE.c.id == user_id)).one()).body
 
 

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from app.auth import sessions
 from app.auth.audit_log import AuditContext
 from app.http.auth import COOKIE
+from app.http.services import services
 from tests.support.api_client import ApiClient
 
 PASSWORD = "correct horse battery"
@@ -58,7 +59,9 @@ class SecuredApp:
         now: Any = sessions.time  # the clock of a test, if it has set one
         clock = SimpleNamespace(time=lambda: now.time() - age_s, monotonic=time.monotonic, sleep=time.sleep)
         with self.app.app_context(), patch.object(sessions, "time", clock):
-            return sessions.renewed(uuid.UUID(user["id"]), AuditContext(address="192.0.2.1", agent="Browser/1"))[0]
+            return services().sessions.begin_after_reset(
+                uuid.UUID(user["id"]), AuditContext(address="192.0.2.1", agent="Browser/1")
+            )[0]
 
     def by_session(self, user: Mapping[str, Any], age_s: float = 0.0) -> UserClient:
         """Somebody who signed in a while ago."""

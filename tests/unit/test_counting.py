@@ -3,7 +3,7 @@
 import pytest
 
 from app.auth import counters
-from app.auth.counters import Allowance, OwnCounts, Window
+from app.auth.counters import InMemoryCounters, ReservedQuota, Window
 
 MINUTE, HOUR = Window("minute", 2, 60), Window("hour", 3, 3600)
 
@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_what_a_window_refuses_does_not_count_in_those_after_it(clock: Clock) -> None:
-    counts = OwnCounts()
+    counts = InMemoryCounters()
     seen = [counts.count([MINUTE, HOUR]) for _ in range(4)]
     assert [(count.window, count.counted, count.excess) for count in seen] == [
         (HOUR, 1, -2),
@@ -40,7 +40,7 @@ def test_what_a_window_refuses_does_not_count_in_those_after_it(clock: Clock) ->
 
 
 def test_a_window_begins_with_the_first_and_ends_whatever_comes(clock: Clock) -> None:
-    counts, resets = OwnCounts(), []
+    counts, resets = InMemoryCounters(), []
     for _ in range(4):
         resets.append(counts.count([MINUTE]).reset_s)
         clock.now_s += 25.5
@@ -48,7 +48,7 @@ def test_a_window_begins_with_the_first_and_ends_whatever_comes(clock: Clock) ->
 
 
 def test_what_is_forgotten_begins_anew(clock: Clock) -> None:
-    counts = OwnCounts()
+    counts = InMemoryCounters()
     for _ in range(3):
         counts.count([MINUTE, HOUR])
     counts.forget(["minute", "nobody's"])
@@ -59,7 +59,7 @@ def test_what_is_forgotten_begins_anew(clock: Clock) -> None:
 
 def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "_MOST", 3)
-    counts, windows = OwnCounts(), [Window(name, 9, 60) for name in "abcd"]
+    counts, windows = InMemoryCounters(), [Window(name, 9, 60) for name in "abcd"]
     for window in windows[:3]:
         counts.count([window])
     clock.now_s += 60
@@ -70,20 +70,20 @@ def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, mo
 
 
 def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted() -> None:
-    counts, window = OwnCounts(), Window("writes", 10, 60, step=4)
+    counts, window = InMemoryCounters(), Window("writes", 10, 60, step=4)
     given = []
     for _ in range(3):
-        allowance = Allowance(counts.count([window]))
+        allowance = ReservedQuota(counts.count([window]))
         while (count := allowance.take()) is not None:
             given.append((count.counted, count.excess))
     assert given == [(number, number - 10) for number in range(1, 11)], "of the last step only what fits"
     count = counts.count([window])
     assert count.excess > 0
-    assert Allowance(count).take() is None
+    assert ReservedQuota(count).take() is None
 
 
 def test_a_step_ends_with_its_window(clock: Clock) -> None:
-    allowance = Allowance(OwnCounts().count([Window("writes", 10, 60, step=4)]))
+    allowance = ReservedQuota(InMemoryCounters().count([Window("writes", 10, 60, step=4)]))
     assert allowance.take() == (Window("writes", 10, 60, step=4), 1, 60)
     clock.now_s += 59.5
     assert allowance.take() is not None, "in its last second as in its first"
@@ -92,8 +92,8 @@ def test_a_step_ends_with_its_window(clock: Clock) -> None:
 
 
 def test_the_last_second_of_a_window_does_not_cost_a_step_for_each(clock: Clock) -> None:
-    counts, window = OwnCounts(), Window("writes", 100, 60, step=2)
+    counts, window = InMemoryCounters(), Window("writes", 100, 60, step=2)
     counts.count([window])
     clock.now_s += 59.7
-    allowance = Allowance(counts.count([window]))
+    allowance = ReservedQuota(counts.count([window]))
     assert [count.counted for count in (allowance.take(), allowance.take()) if count] == [3, 4]

@@ -8,6 +8,7 @@ from flask import Flask
 
 from app import create_app
 from app.config import Settings
+from app.http.services import services_of
 from app.schemas import ListQuery, User
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -20,7 +21,7 @@ DOCUMENTED_ROUTES = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?]*)`", A
 def app():
     made = create_app(database_url="postgresql://nobody@localhost/x")
     yield made
-    made.extensions["fullstack"].close()
+    services_of(made).close()
 
 
 def cell(text: str, name: str) -> list[str]:

@@ -2,28 +2,24 @@
 
 import asyncio
 from collections.abc import Iterable
-from types import SimpleNamespace
 from typing import Any, cast
 from wsgiref.validate import validator
 
 import pytest
-from flask import Flask
 from werkzeug.wrappers import Response
 
 from app.config import load_settings
 from app.http import request_bodies
 from app.http.granian_adapter import AsgiApp
 from app.http.problems import REFUSAL
-from app.http.response_cache import CACHED, CachedResponse
+from app.http.response_cache import CACHED, CachedResponse, ResponseCache
 from tests.support.asgi import Part, exchange, exchanging, run, scope_of
 
 PLAIN = {"Host": "localhost"}
 
 
 def serving(wsgi_app: Any, late_s: float = 10, **settings: str) -> AsgiApp:
-    held = SimpleNamespace(settings=load_settings(settings))
-    extensions = {"fullstack": held, "response_cache": Remembered()}
-    return AsgiApp(cast("Flask", SimpleNamespace(wsgi_app=wsgi_app, extensions=extensions)), late_s)
+    return AsgiApp(wsgi_app, cast("ResponseCache", Remembered()), load_settings(settings), late_s)
 
 
 class Remembered:
