@@ -24,7 +24,7 @@ def N_(template: str, /, **values: object) -> Message:  # noqa: N802 - the name 
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One bad field: its dotted name and the rule that it breaks."""
 
     field: str
@@ -39,46 +39,46 @@ class DomainError(Exception):
         self.message = message
 
 
-class Malformed(DomainError):
+class BadRequest(DomainError):
     """The request can't be read at all: bad JSON, bad encoding, an unknown query parameter."""
 
     def __init__(self, message: Message, field: str | None = None) -> None:
         super().__init__(message)
-        self.faults = [Fault(field, message)] if field else []
+        self.field_errors = [FieldError(field, message)] if field else []
 
 
-class Invalid(DomainError):
+class ValidationFailed(DomainError):
     """The request can be read but breaks rules; every broken rule is named."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, field_errors: list[FieldError]) -> None:
         super().__init__(N_("Some fields are not right."))
-        self.faults = faults
+        self.field_errors = field_errors
 
     def __str__(self) -> str:
-        return "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults)
+        return "; ".join(f"{field_error.field}: {field_error.message}" for field_error in self.field_errors)
 
 
 class NotFound(DomainError):
     """There is no such thing, or it is in the trash."""
 
 
-class Taken(DomainError):
+class AlreadyTaken(DomainError):
     """Another user has this username or email. `owner`: the username of who wants it, where there are several."""
 
     def __init__(self, field: str, owner: str | None = None) -> None:
         super().__init__(_taken(field, owner))
-        self.faults = [Fault(field, N_("is taken by another user"))]
+        self.field_errors = [FieldError(field, N_("is taken by another user"))]
 
 
 class Conflict(DomainError):
     """The thing is in a state that does not allow this."""
 
 
-class Stale(DomainError):
+class VersionConflict(DomainError):
     """A precondition failed: somebody changed the thing since the client read it."""
 
 
-class KeyReused(DomainError):
+class IdempotencyKeyReused(DomainError):
     """An Idempotency-Key came again with another request."""
 
 
@@ -97,7 +97,7 @@ class Quota:
     reset_s: int
 
 
-class TooMany(DomainError):
+class RateLimited(DomainError):
     """Too many requests of one kind. `is_new_lock`: the first that is refused to somebody's account."""
 
     def __init__(self, message: Message, quota: Quota, *, is_new_lock: bool = False) -> None:
@@ -108,9 +108,9 @@ class TooMany(DomainError):
 class Forbidden(DomainError):
     """The caller may not do this, because of `faults` if there are any."""
 
-    def __init__(self, message: Message, faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, message: Message, field_errors: Iterable[FieldError] = ()) -> None:
         super().__init__(message)
-        self.faults = list(faults)
+        self.field_errors = list(field_errors)
 
 
 class PasswordRequired(Forbidden):
@@ -122,7 +122,7 @@ class PasswordRequired(Forbidden):
                 "To change how you sign in, give your current password,"
                 " unless you signed in less than five minutes ago."
             ),
-            [Fault("current_password", N_("must be given to change your own username, email or password"))],
+            [FieldError("current_password", N_("must be given to change your own username, email or password"))],
         )
 
 

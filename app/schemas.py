@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator, model_validator
 
-from app.errors import N_, Fault, Invalid
+from app.errors import N_, FieldError, ValidationFailed
 from app.types import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
 from app.validation_messages import rule
 
@@ -82,11 +82,11 @@ class UserDraft(BaseModel):
     password: Password | None = None
 
     def completed(self) -> "UserDraft":
-        """The draft with its username and name filled in. Raises: Invalid, when both names are missing."""
+        """The draft with its username and name filled in. Raises: ValidationFailed, when both names are missing."""
         username = self.username or self.email
         if not username:
             missing = N_("email or username has to be there")
-            raise Invalid([Fault("email", missing), Fault("username", missing)])
+            raise ValidationFailed([FieldError("email", missing), FieldError("username", missing)])
         return self.model_copy(update={"username": username, "name": self.name or username[:200]})
 
 

@@ -17,7 +17,7 @@ from app.api.declarations import (
 )
 from app.api.sessions import SessionList, sessions_response
 from app.cache.keys import user_key
-from app.errors import N_, Fault, Forbidden, Invalid
+from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.http.auth import actor, caller, keep_cookie, session
 from app.http.response_cache import cacheable
 from app.http.services import services
@@ -67,8 +67,10 @@ def change_password(body: PasswordChange) -> Response:
     user_id = _me()
     try:
         services().users.set_own_password(user_id, body, caller())
-    except Invalid as error:
-        raise Invalid([Fault(f"new_{fault.field}", fault.message) for fault in error.faults]) from None
+    except ValidationFailed as error:
+        raise ValidationFailed(
+            [FieldError(f"new_{field_error.field}", field_error.message) for field_error in error.field_errors]
+        ) from None
     if session() is not None:
         keep_cookie(services().sessions.begin_after_reset(user_id, caller())[0])
     return Response(status=204)

@@ -18,7 +18,7 @@ from app.api.declarations import (
     user_response,
 )
 from app.cache.keys import USERS_KEY, user_key
-from app.errors import N_, Forbidden, Malformed
+from app.errors import N_, BadRequest, Forbidden
 from app.http.auth import actor, caller
 from app.http.links import page_links
 from app.http.minimal_response import Plain
@@ -200,5 +200,5 @@ def _attempt(draft: UserDraft, key: str | None) -> IdempotentRequest | None:
     if key is None:
         return None
     if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
-        raise Malformed(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
+        raise BadRequest(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
     return IdempotentRequest(key, draft, timedelta(hours=services().settings.idempotency_ttl_h), actor().principal)

@@ -16,7 +16,7 @@ from app.auth.rate_limits import RateLimits
 from app.auth.sessions import Session, Sessions
 from app.auth.sql import WHO, WHO_BY_EMAIL
 from app.db.database import Database
-from app.errors import N_, Busy, Fault, Forbidden, NotFound, PasswordRequired, TooMany, Unauthorized
+from app.errors import N_, Busy, FieldError, Forbidden, NotFound, PasswordRequired, RateLimited, Unauthorized
 from app.identifiers import canonical
 from app.models import users
 from app.schemas import SignIn
@@ -50,7 +50,7 @@ class Login:
         """Begin a session for who knows the password. Returns its cookie, and the session.
 
         It takes the same time, and says the same, for an unknown user, a wrong password and
-        an inactive user. Raises: Unauthorized, TooMany, Unavailable
+        an inactive user. Raises: Unauthorized, RateLimited, Unavailable
         """
         began = time.monotonic()
         # Before anything is counted: nobody could be let in.
@@ -59,7 +59,7 @@ class Login:
         try:
             guesses = self._count(found, offered, caller)
             user = self._require_user(found, offered, caller)
-        except (Unauthorized, TooMany) as error:
+        except (Unauthorized, RateLimited) as error:
             if isinstance(error, Unauthorized) or error.is_new_lock:
                 # What is noted of those who are there takes some ms more than nothing.
                 time.sleep(max(0.0, began + _REFUSAL_S - time.monotonic()))
@@ -81,8 +81,8 @@ class Login:
     ) -> Result:
         """Run `command`. If it needs the password of the signed-in user, check `offered` and run it again.
 
-        Raises: PasswordRequired (none was offered), Forbidden (it is wrong), TooMany, Unavailable, and what `command`
-        raises
+        Raises: PasswordRequired (none was offered), Forbidden (it is wrong), RateLimited, Unavailable, and what
+        `command` raises
         """
         who = caller.actor
         # A password that is given has to be right, however short ago the sign-in was.
@@ -108,7 +108,7 @@ class Login:
     def require_password(self, user_id: uuid.UUID, offered: str, caller: AuditContext) -> int:
         """Ask for the password of who is signed in, counted like a sign-in. Returns the version of the user who has it.
 
-        Raises: Forbidden, TooMany, Unavailable
+        Raises: Forbidden, RateLimited, Unavailable
         """
         guesses = self._rate_limits.count_sign_in(user_id.hex, caller.address)
         with self._database.connection() as connection:
@@ -118,7 +118,9 @@ class Login:
         if user is None or not passwords.verified(offered, user.password_hash):
             if user is not None:
                 audit_log.record_event_now(self._database, caller, user.id, user.version, "sign_in_failed")
-            raise Forbidden(N_("The current password is not right."), [Fault("current_password", N_("is not right"))])
+            raise Forbidden(
+                N_("The current password is not right."), [FieldError("current_password", N_("is not right"))]
+            )
         self._rate_limits.forgive(guesses)
         return int(user.version)
 
@@ -138,14 +140,14 @@ class Login:
             audit_log.record_event(connection, caller, user_id, version, "unlocked")
 
     def _count(self, user: _Known | None, offered: SignIn, caller: AuditContext) -> list[str]:
-        """What is to be forgiven when this attempt succeeds. Raises: TooMany
+        """What is to be forgiven when this attempt succeeds. Raises: RateLimited
 
         The attempts on an account count together, whether they name its username or its email.
         """
         account = user.id.hex if user is not None else f"unknown {canonical(offered.login)}"
         try:
             return self._rate_limits.count_sign_in(account, caller.address)
-        except TooMany as error:
+        except RateLimited as error:
             if error.is_new_lock and user is not None:
                 audit_log.record_event_now(self._database, caller, user.id, user.version, "sign_in_locked")
             raise

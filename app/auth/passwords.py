@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id, verify
 
-from app.errors import N_, Fault, Invalid, Unavailable
+from app.errors import N_, FieldError, Unavailable, ValidationFailed
 from app.identifiers import canonical
 
 Result = TypeVar("Result")
@@ -68,10 +68,10 @@ def is_outdated(kept: str) -> bool:
 
 
 def require_unlike(password: str | None, user: Mapping[str, Any]) -> None:
-    """Refuse a password that is the user's own name or address. Raises: Invalid"""
+    """Refuse a password that is the user's own name or address. Raises: ValidationFailed"""
     own = {user["username"], user["email"] or "", (user["email"] or "").partition("@")[0], user["name"]}
     if password and canonical(password) in {canonical(text) for text in own if text}:
-        raise Invalid([Fault("password", N_("must not be the user's own name or address"))])
+        raise ValidationFailed([FieldError("password", N_("must not be the user's own name or address"))])
 
 
 def _in_turn(work: Callable[..., Result], *given: str) -> Result:

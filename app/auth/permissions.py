@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from app.errors import N_, Fault, Forbidden, PasswordRequired
+from app.errors import N_, FieldError, Forbidden, PasswordRequired
 from app.models import ROLES
 from app.types import ROLE_NAMES, Role
 
@@ -26,7 +26,7 @@ OWN_FIELDS = frozenset({"name", "email", "password"})
 SIGN_IN_FIELDS = frozenset({"username", "email", "password"})
 """What a user signs in with: a stolen session or token is not enough to change it."""
 RECENT_SIGN_IN_S = 300.0
-_OTHERS_ROLE = Fault("role", N_("may be changed by administrators only"))
+_OTHERS_ROLE = FieldError("role", N_("may be changed by administrators only"))
 
 Kind = Literal["open", "system", "session", "token"]
 
@@ -123,7 +123,7 @@ class Actor:
         if self.kind == "token" and not self.unbound:
             raise Forbidden(
                 N_("A token may not change how its own user signs in. Sign in with the password, then change it."),
-                [Fault(field, N_("may not be changed by a token of this user")) for field in sorted(changed)],
+                [FieldError(field, N_("may not be changed by a token of this user")) for field in sorted(changed)],
             )
 
     def must_give_password(self) -> bool:
@@ -150,7 +150,10 @@ class Actor:
                     role=ROLE_NAMES[self.role],
                     fields=", ".join(refused),
                 ),
-                [Fault(field, N_("'%(field)s' may not be changed by its own user", field=field)) for field in refused],
+                [
+                    FieldError(field, N_("'%(field)s' may not be changed by its own user", field=field))
+                    for field in refused
+                ],
             )
 
 

@@ -10,7 +10,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from app.auth.counters import Count, InMemoryCounters, RedisCounters, ReservedQuota, Window
 from app.cache.redis_client import open_client
 from app.config import Settings
-from app.errors import N_, Quota, TooMany, Unavailable
+from app.errors import N_, Quota, RateLimited, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
@@ -116,7 +116,7 @@ class RateLimits:
     def count_sign_in(self, account: str, address: str | None) -> list[str]:
         """Count an attempt to sign in. Returns the keys of what is to be forgiven if its password is right.
 
-        Raises: TooMany, which knows whether it is the first refusal for this account
+        Raises: RateLimited, which knows whether it is the first refusal for this account
         """
         place = network_of(address)
         of_address, guesses = _windows(_ADDRESS, "address", place), _guesses(account, place)
@@ -125,7 +125,7 @@ class RateLimits:
         if count.excess > 0:
             is_new = count.excess == 1 and count.window not in of_address
             refusal = N_("Too many attempts to sign in. Wait, or ask an administrator to unlock.")
-            raise TooMany(refusal, _quota("sign-in", count), is_new_lock=is_new)
+            raise RateLimited(refusal, _quota("sign-in", count), is_new_lock=is_new)
         return [window.key for window in guesses]
 
     def forgive(self, guesses: Sequence[str]) -> None:
@@ -149,7 +149,7 @@ class RateLimits:
         return any(count >= window.amount for window, count in zip(windows, counts, strict=True))
 
     def count_write(self, credential_id: str) -> Quota | None:
-        """Count a write of a credential. Returns what is left; None: there is no limit. Raises: TooMany"""
+        """Count a write of a credential. Returns what is left; None: there is no limit. Raises: RateLimited"""
         limit = self._write_limit
         if not limit:
             return None
@@ -157,7 +157,7 @@ class RateLimits:
         count = self._counter.count_in_steps(window._replace(step=max(1, limit // _STEPS)))
         quota = _quota("writes", count)
         if count.excess > 0:
-            raise TooMany(N_("This credential may make %(limit)s writes a minute.", limit=limit), quota)
+            raise RateLimited(N_("This credential may make %(limit)s writes a minute.", limit=limit), quota)
         return quota
 
 

@@ -26,7 +26,7 @@ from app.cache.local import LocalCache
 from app.db.connection import bytea_text
 from app.db.database import Database
 from app.db.expressions import is_any_of
-from app.errors import N_, Fault, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
+from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavailable, ValidationFailed
 from app.models import Token, table_of, users
 from app.schemas import TokenDraft
 from app.types import ROLE_NAMES, Role, format_timestamp
@@ -146,18 +146,18 @@ class Tokens:
             return [_fields(row) for row in connection.execute(statement)]
 
     def create(self, draft: TokenDraft, caller: AuditContext) -> CreatedToken:
-        """Make a token for `draft.user_id`, or for who asks. Raises: Invalid, Forbidden, Unavailable"""
+        """Make a token for `draft.user_id`, or for who asks. Raises: ValidationFailed, Forbidden, Unavailable"""
         user_id = _require_valid(draft, caller.actor)
         secret = _new_secret()
         with self._database.transaction(user_id) as connection:
             found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
             user = connection.execute(found.where(users.c.id == user_id, _LIVE).with_for_update()).one_or_none()
             if user is None or not user.active:
-                raise Invalid([Fault("user_id", N_("is of no active user"))])
+                raise ValidationFailed([FieldError("user_id", N_("is of no active user"))])
             highest = cast("Role", user.role)
             if lower(draft.role, highest) != draft.role:
                 too_high = N_("must not be above the user's own, %(role)s", role=ROLE_NAMES[highest])
-                raise Invalid([Fault("role", too_high)])
+                raise ValidationFailed([FieldError("role", too_high)])
             values = {
                 "id": uuid7(),
                 "user_id": user_id,
@@ -214,12 +214,12 @@ def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: Audit
 
 
 def _require_valid(draft: TokenDraft, actor: Actor) -> uuid.UUID:
-    """The id of the user that the token is for. Raises: Invalid, Forbidden"""
+    """The id of the user that the token is for. Raises: ValidationFailed, Forbidden"""
     user_id = draft.user_id or actor.user_id
     if user_id is None:
-        raise Invalid([Fault("user_id", N_("is needed while nobody is signed in"))])
+        raise ValidationFailed([FieldError("user_id", N_("is needed while nobody is signed in"))])
     if draft.expires_at is not None and draft.expires_at <= datetime.now(UTC):
-        raise Invalid([Fault("expires_at", N_("must lie in the future"))])
+        raise ValidationFailed([FieldError("expires_at", N_("must lie in the future"))])
     if not actor.may(draft.role):
         names = {"role": ROLE_NAMES[actor.role], "other": ROLE_NAMES[draft.role]}
         raise Forbidden(N_("The role %(role)s may not hand out the role %(other)s.", **names))

@@ -30,7 +30,7 @@ class Group(AppGroup):
 def user_named(login: str) -> tuple[uuid.UUID, str]:
     """Id and username of the one user whose username, email or id is `login`.
 
-    Raises: ClickException (no user, or several, which it lists), Invalid, Unavailable
+    Raises: ClickException (no user, or several, which it lists), ValidationFailed, Unavailable
     """
     found = {user["id"]: user for user in _candidates(login)}
     if not found:

@@ -9,7 +9,7 @@ import orjson
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import command
 from app.cli.prompts import Group, new_password, password_option, user_named
-from app.errors import Taken
+from app.errors import AlreadyTaken
 from app.http.parsing import validated
 from app.http.services import services
 from app.models import ROLES
@@ -128,6 +128,6 @@ def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
         )
         try:
             services().users.create(draft, AuditContext(command("flask users demo")))
-        except Taken:
+        except AlreadyTaken:
             continue
         return

@@ -13,7 +13,7 @@ from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.console.safe_redirect import local
-from app.errors import N_, Forbidden, Invalid, Stale, TooMany, Unauthorized, Unavailable
+from app.errors import N_, Forbidden, RateLimited, Unauthorized, Unavailable, ValidationFailed, VersionConflict
 from app.http.auth import actor, caller, drop_cookie, keep_cookie, session
 from app.http.auth import enter as begin_session
 from app.http.parsing import validated
@@ -40,7 +40,7 @@ def sign_in() -> WerkzeugResponse:
     except ValidationError:
         errors = {"form": gettext("Enter your username or email and your password.")}
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-    except (Unauthorized, TooMany, Unavailable) as error:
+    except (Unauthorized, RateLimited, Unavailable) as error:
         errors, status = {"form": translate(error.message)}, STATUSES[type(error)]
     else:
         # A redirect with 307 would send the password to the form's address too.
@@ -87,7 +87,7 @@ def change_password() -> WerkzeugResponse:
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
         services().users.set_own_password(user_id, change, caller())
-    except (Invalid, Forbidden, Stale, TooMany) as error:
+    except (ValidationFailed, Forbidden, VersionConflict, RateLimited) as error:
         return render("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_by_field(error))
     keep_cookie(services().sessions.begin_after_reset(user_id, caller())[0])
     return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

@@ -12,7 +12,7 @@ _PAGE_SIZE = 20
 
 
 def activity(user_id: uuid.UUID) -> dict[str, Any]:
-    """The values of `_activity.html`. Raises: NotFound, Malformed (invalid cursor)"""
+    """The values of `_activity.html`. Raises: NotFound, BadRequest (invalid cursor)"""
     page = services().history.page(user_id, _PAGE_SIZE, request.args.get("before"))
     entries = orjson.loads(page.body)
     authors = services().history.author_names(entry["actor"] for entry in entries)

@@ -24,14 +24,14 @@ class ListUrl:
 
     @classmethod
     def parse(cls, query: bytes) -> "ListUrl":
-        """Raises: Malformed"""
+        """Raises: BadRequest"""
         pairs: list[tuple[str, str]] = []
         for name, value in query_pairs(query):
             pairs += query_pairs(value.encode()) if name == FILTERS else [(name, value)]
         return cls(tuple(pair for pair in pairs if _has_effect(*pair) and pair[0] not in NOTICE_PARAMETERS))
 
     def query(self) -> ListQuery:
-        """The list query, sorted by DEFAULT_SORT unless there is a sort. Raises: Malformed, Invalid"""
+        """The list query, sorted by DEFAULT_SORT unless there is a sort. Raises: BadRequest, ValidationFailed"""
         is_sorted = any(name == "sort" for name, _ in self.pairs)
         return read_pairs(self.pairs if is_sorted else (*self.pairs, ("sort", DEFAULT_SORT)), ListQuery)
 

@@ -6,7 +6,7 @@ from flask import request
 from flask_babel import gettext
 
 from app.console.i18n import translate
-from app.errors import DomainError, Forbidden, Invalid, Malformed
+from app.errors import BadRequest, DomainError, Forbidden, ValidationFailed
 from app.http.csrf import SAFE
 
 _MAX_NAME_CHARACTERS = 50
@@ -15,8 +15,8 @@ _MAX_NAME_CHARACTERS = 50
 def errors_by_field(error: DomainError) -> Mapping[str, str]:
     """The messages of an error by field. `form` holds a message about the whole form."""
     messages: dict[str, list[str]] = {}
-    for fault in getattr(error, "faults", []):
-        messages.setdefault(fault.field.partition(".")[0], []).append(translate(fault.message))
+    for field_error in getattr(error, "field_errors", []):
+        messages.setdefault(field_error.field.partition(".")[0], []).append(translate(field_error.message))
     by_field = {field: "; ".join(texts) for field, texts in messages.items()}
     # The form may not show the field that is forbidden.
     needs_summary = not by_field or isinstance(error, Forbidden)
@@ -25,12 +25,16 @@ def errors_by_field(error: DomainError) -> Mapping[str, str]:
 
 def summarize(error: DomainError) -> str:
     """One sentence about an error, for a page that does not show the fields of the request."""
-    if not isinstance(error, Invalid | Malformed):
+    if not isinstance(error, ValidationFailed | BadRequest):
         return translate(error.message)
-    form_messages = [translate(fault.message) for fault in error.faults if fault.field == "form"]
+    form_messages = [
+        translate(field_error.message) for field_error in error.field_errors if field_error.field == "form"
+    ]
     if form_messages:
         return " ".join(form_messages)
-    fields = dict.fromkeys(fault.field[:_MAX_NAME_CHARACTERS].replace("'", "") for fault in error.faults)
+    fields = dict.fromkeys(
+        field_error.field[:_MAX_NAME_CHARACTERS].replace("'", "") for field_error in error.field_errors
+    )
     names = ", ".join(fields)
     if request.method in SAFE:
         if not names:

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.rendering import render
-from app.errors import N_, Conflict, Fault, Invalid, NotFound, Taken
+from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed
 from app.http.auth import caller
 from app.http.auth import enter as begin_session
 from app.http.parsing import validated
@@ -37,8 +37,8 @@ def create_first_admin() -> WerkzeugResponse:
     try:
         draft = _validate(form)
         services().bootstrap_admin.create(draft, caller())
-    except (Invalid, Taken) as error:
-        return _render_form(form, error.faults, HTTPStatus.UNPROCESSABLE_ENTITY)
+    except (ValidationFailed, AlreadyTaken) as error:
+        return _render_form(form, error.field_errors, HTTPStatus.UNPROCESSABLE_ENTITY)
     except Conflict:
         # Another process created one, and this process has not noticed yet.
         services().admins.check()
@@ -48,13 +48,13 @@ def create_first_admin() -> WerkzeugResponse:
 
 
 def _validate(form: dict[str, str]) -> UserDraft:
-    """The administrator that the form describes. Raises: Invalid"""
-    missing = [Fault(field, N_("is required")) for field in ("email", "password") if not form[field]]
+    """The administrator that the form describes. Raises: ValidationFailed"""
+    missing = [FieldError(field, N_("is required")) for field in ("email", "password") if not form[field]]
     if missing:
-        raise Invalid(missing)
+        raise ValidationFailed(missing)
     return validated(UserDraft, {**{field: value for field, value in form.items() if value}, "role": "admin"})
 
 
-def _render_form(form: dict[str, str], faults: list[Fault], status: int) -> Response:
-    errors = {fault.field: translate(fault.message) for fault in faults}
+def _render_form(form: dict[str, str], field_errors: list[FieldError], status: int) -> Response:
+    errors = {field_error.field: translate(field_error.message) for field_error in field_errors}
     return render("setup.html", status, form=form, errors=errors)

@@ -16,7 +16,7 @@ from app.console.drafts import accept_drafts, sent_draft
 from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.console.safe_redirect import local
-from app.errors import N_, Fault, Forbidden, Invalid
+from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.http.auth import actor, caller
 from app.http.parsing import token_id_of, user_id_of, validated
 from app.http.services import services
@@ -51,7 +51,7 @@ def create() -> Response:
             error = gettext("This form was sent twice. The token was created once and is in the list.")
             return _render_tokens(form, {"form": error}, HTTPStatus.CONFLICT)
         created = services().tokens.create(new_token, caller())
-    except (Invalid, Forbidden) as error:
+    except (ValidationFailed, Forbidden) as error:
         return _render_tokens(form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     return _render_tokens(_empty_form(form["user_id"]), {}, HTTPStatus.CREATED, created)
 
@@ -102,7 +102,7 @@ def _is_duplicate(new_token: TokenDraft, newest_id: str) -> bool:
 
 
 def _expires_at(days: str) -> datetime | None:
-    """The end of a lifetime that starts now. None: never. Raises: Invalid"""
+    """The end of a lifetime that starts now. None: never. Raises: ValidationFailed"""
     if days not in _LIFETIMES_DAYS:
-        raise Invalid([Fault("days", N_("is not a valid choice"))])
+        raise ValidationFailed([FieldError("days", N_("is not a valid choice"))])
     return datetime.now(UTC) + timedelta(days=int(days)) if days else None

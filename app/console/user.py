@@ -30,7 +30,17 @@ from app.console.user_form import (
     sent_form,
 )
 from app.console.user_page import render_new_user, render_user
-from app.errors import Conflict, Forbidden, Invalid, KeyReused, Malformed, NotFound, Stale, Taken, TooMany
+from app.errors import (
+    AlreadyTaken,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    IdempotencyKeyReused,
+    NotFound,
+    RateLimited,
+    ValidationFailed,
+    VersionConflict,
+)
 from app.http.auth import actor, caller
 from app.http.parsing import user_id_of
 from app.http.problems import STATUSES
@@ -40,7 +50,7 @@ from app.users.idempotency import IdempotentRequest
 
 _MAX_ATTEMPTS = 3
 """Attempts to save a form while other requests change other fields of the same user."""
-_FORM_ERRORS = (Invalid, Malformed, Taken, Forbidden, Conflict)
+_FORM_ERRORS = (ValidationFailed, BadRequest, AlreadyTaken, Forbidden, Conflict)
 
 blueprint = console_blueprint("console_user")
 accept_drafts("console_user.create")
@@ -65,7 +75,7 @@ def create() -> WerkzeugResponse:
         ttl = timedelta(hours=services().settings.idempotency_ttl_h)
         attempt = IdempotentRequest(f"console:{form['key']}", user, ttl, actor().principal) if form["key"] else None
         _, user_id, _ = services().users.create(user, caller(), attempt)
-    except KeyReused:
+    except IdempotencyKeyReused:
         error = gettext("This form already created a user. To create another user, review the form and send it again.")
         form = {**form, "key": str(uuid.uuid4())}
         return render_new_user(form, {"form": error}, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -106,7 +116,7 @@ def update(user_id: str) -> WerkzeugResponse:
     form = apply_choices({**form_of_user(user), "version": "", "original": "{}", **sent_form()})
     try:
         conflict = _save(found_id, user, form)
-    except (Forbidden, TooMany) as error:
+    except (Forbidden, RateLimited) as error:
         return render_user(found_id, user, form, errors_by_field(error), STATUSES[type(error)])
     except _FORM_ERRORS as error:
         return render_user(found_id, user, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -132,7 +142,7 @@ def restore(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     try:
         services().users.restore(found_id, lambda _: True, caller())
-    except Taken as error:
+    except AlreadyTaken as error:
         return render_trashed_user(found_id, translate(error.message))
     return redirect(url_for(".show", user_id=found_id, done="restored"), HTTPStatus.SEE_OTHER)
 
@@ -174,7 +184,7 @@ def _save(
     for _ in range(_MAX_ATTEMPTS):
         try:
             services().users.replace(user_id, edited_user(form, user), _matches_version(form, user), caller())
-        except Stale:
+        except VersionConflict:
             user = _current(user_id)
             form, conflicts = merge_conflict(form, form_of_user(user))
             # A concurrent change of the password cannot be detected.

@@ -9,7 +9,7 @@ import orjson
 from flask import request
 
 from app.console.drafts import sent_draft
-from app.errors import N_, Fault, Invalid, Malformed
+from app.errors import N_, BadRequest, FieldError, ValidationFailed
 from app.http.parsing import validated
 from app.http.strict_json import parse_json
 from app.schemas import UserDraft, UserReplacement
@@ -70,12 +70,15 @@ def merge_conflict(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str,
 
 
 def new_user(form: Form) -> UserDraft:
-    """The new user that the form describes. Raises: Invalid"""
+    """The new user that the form describes. Raises: ValidationFailed"""
     return _validated(UserDraft, form, FIELDS)
 
 
 def edited_user(form: Form, user: dict[str, Any]) -> UserReplacement:
-    """`user` with the fields that were edited in the form. Other fields keep their exact value. Raises: Invalid"""
+    """`user` with the fields that were edited in the form. Other fields keep their exact value.
+
+    Raises: ValidationFailed
+    """
     original = _original(form)
     edited = [name for name in FIELDS if not _equal(name, form[name], original.get(name))]
     draft = _validated(UserReplacement, form, edited)
@@ -84,24 +87,27 @@ def edited_user(form: Form, user: dict[str, Any]) -> UserReplacement:
 
 
 def _validated(model: type[Model], form: Form, names: Iterable[str]) -> Model:
-    """A model of these fields of the form and its passwords. Other fields have their defaults. Raises: Invalid"""
+    """A model of these fields of the form and its passwords. Other fields have their defaults.
+
+    Raises: ValidationFailed
+    """
     texts = {name: form[name] for name in names if name not in ("active", "attributes") and form[name].strip()}
     passwords = {name: form[name] for name in ("password", "current_password") if form.get(name)}
     values: dict[str, Any] = {name: text for name, text in (texts | passwords).items() if name in model.model_fields}
-    faults = []
+    field_errors = []
     if "active" in names:
         values["active"] = bool(form["active"])
     if "attributes" in names:
         try:
             values["attributes"] = parse_json((form["attributes"].strip() or "{}").encode(), N_("The value"))
-        except Malformed as error:
-            faults = [Fault("attributes", error.message)]
+        except BadRequest as error:
+            field_errors = [FieldError("attributes", error.message)]
     try:
         draft = validated(model, values)
-    except Invalid as error:
-        raise Invalid([*error.faults, *faults]) from None
-    if faults:
-        raise Invalid(faults)
+    except ValidationFailed as error:
+        raise ValidationFailed([*error.field_errors, *field_errors]) from None
+    if field_errors:
+        raise ValidationFailed(field_errors)
     return draft
 
 
@@ -129,7 +135,7 @@ def _equal(name: str, one: str, other: Any) -> bool:
         return bool(one == other)
     try:
         return _canonical(one) == _canonical(str(other))
-    except Malformed:
+    except BadRequest:
         return bool(one == other)
 
 

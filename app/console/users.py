@@ -13,7 +13,7 @@ from app.console.blueprints import console_blueprint
 from app.console.list_url import DEFAULT_SORT, FILTERS, NOTICE_PARAMETERS, ListUrl
 from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
-from app.errors import N_, Fault, Invalid, Malformed
+from app.errors import N_, BadRequest, FieldError, ValidationFailed
 from app.http.auth import caller
 from app.http.parsing import user_id_of, validated
 from app.http.services import services
@@ -34,7 +34,7 @@ def index() -> WerkzeugResponse:
         if FILTERS in request.args and not is_fragment():
             return redirect(url.url())
         values = _list_values(url, url.query())
-    except (Invalid, Malformed) as error:
+    except (ValidationFailed, BadRequest) as error:
         values = {"users": [], "total": (0, True), "next": None, "previous": None, "error": summarize(error)}
     response = render(
         "_user_list.html" if is_fragment() else "users.html",
@@ -96,21 +96,21 @@ def _render_confirmation(action: Action, role: Role | None, url: ListUrl) -> Res
 def _whole_number(field: str) -> int:
     text = request.form.get(field, "")
     if not (text.isascii() and text.isdigit()):
-        raise Invalid([Fault(field, N_("must be a whole number"))])
+        raise ValidationFailed([FieldError(field, N_("must be a whole number"))])
     return int(text[:18])
 
 
 def _choice(field: str, choices: tuple[str, ...]) -> str:
     value = request.form.get(field, "")
     if value not in choices:
-        raise Invalid([Fault(field, N_("is not a valid choice"))])
+        raise ValidationFailed([FieldError(field, N_("is not a valid choice"))])
     return value
 
 
 def _selected_ids() -> tuple[uuid.UUID, ...]:
     ids = tuple(dict.fromkeys(user_id_of(text) for text in request.form.getlist("id")))
     if not ids:
-        raise Invalid([Fault("form", N_("No users are selected."))])
+        raise ValidationFailed([FieldError("form", N_("No users are selected."))])
     return ids
 
 

@@ -18,7 +18,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.types.json import set_json_dumps
 from sqlalchemy.exc import InvalidatePoolError
 
-from app.errors import N_, Malformed
+from app.errors import N_, BadRequest
 
 LOCK_WAIT_MS = 1500
 """How long a statement waits for a lock. A change of one user takes milliseconds; only SQL of others takes longer."""
@@ -160,7 +160,7 @@ def statement_of(sql: str, *, prepared: bool) -> tuple[Statement, tuple[str, ...
 
 
 def as_texts(values: Iterable[object]) -> list[bytes | None]:
-    """Values in the form in which PostgreSQL reads their types; bytes are that already. Raises: Malformed"""
+    """Values in the form in which PostgreSQL reads their types; bytes are that already. Raises: BadRequest"""
     texts = [_as_text(value) for value in values]
     if any(text is not None and b"\0" in text for text in texts):
         # It would end there, and be somebody else's name.
@@ -175,7 +175,7 @@ def array_text(items: Iterable[str]) -> bytes:
 
 
 def json_text(value: object) -> bytes:
-    """JSON as PostgreSQL reads it. Raises: Malformed"""
+    """JSON as PostgreSQL reads it. Raises: BadRequest"""
     text = orjson.dumps(value)
     if rb"\u0000" in text and _NUL.search(text):
         raise _no_nul()
@@ -243,8 +243,8 @@ def replace_if_ended(connection: DeadlineConnection, *_: object) -> None:
         raise InvalidatePoolError("PostgreSQL has ended this connection")
 
 
-def _no_nul() -> Malformed:
-    return Malformed(N_("U+0000 is no part of any text here."))
+def _no_nul() -> BadRequest:
+    return BadRequest(N_("U+0000 is no part of any text here."))
 
 
 def _as_text(value: object) -> bytes | None:

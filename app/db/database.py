@@ -24,7 +24,7 @@ from app.db.connection import (
     replace_if_ended,
 )
 from app.db.write_slots import WriteSlots
-from app.errors import N_, Busy, Malformed, Unavailable
+from app.errors import N_, BadRequest, Busy, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
 from app.ops.service_state import Phase, ServiceState
 
@@ -87,7 +87,7 @@ class Database:
         """Execute one prepared statement in a transaction of its own.
 
         timeout_s: None is DATABASE_TIMEOUT_S.
-        Raises: Unavailable, ConstraintViolation, Busy, Malformed (a text contains U+0000)
+        Raises: Unavailable, ConstraintViolation, Busy, BadRequest (a text contains U+0000)
         """
         texts = as_texts(values)
         with self._translating_errors():
@@ -153,7 +153,7 @@ class Database:
 
 
 def execute_prepared_in(connection: Connection, statement: Statement, *values: object) -> PGresult:
-    """Execute one prepared statement in the transaction of `connection`. Raises: psycopg.Error, Malformed"""
+    """Execute one prepared statement in the transaction of `connection`. Raises: psycopg.Error, BadRequest"""
     driver_connection = cast("DeadlineConnection", connection.connection.driver_connection)
     return driver_connection.ask(statement, as_texts(values))
 
@@ -191,7 +191,7 @@ def _translated(cause: psycopg.Error) -> Exception | None:
         return Busy(N_("Somebody else is changing the same right now. Try again shortly."))
     if is_bad_data(cause):
         log.warning("refused by the database", sqlstate=cause.sqlstate, error=cause.__class__.__name__)
-        return Malformed(N_("A value of this request is out of the range that can be stored or searched."))
+        return BadRequest(N_("A value of this request is out of the range that can be stored or searched."))
     if cause.sqlstate in _NOT_MIGRATED:
         return Unavailable(N_("The database is not migrated yet. `flask db upgrade` does it."))
     if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):

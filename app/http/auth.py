@@ -142,7 +142,7 @@ def keep_cookie(secret: str) -> None:
 def enter(offered: SignIn) -> Session:
     """Sign in with the current request: it gets a cookie, and the session that it came with ends.
 
-    Raises: Unauthorized, TooMany, Unavailable
+    Raises: Unauthorized, RateLimited, Unavailable
     """
     secret, begun = services().login.sign_in(offered, caller())
     for earlier in _session_cookies():

@@ -10,7 +10,7 @@ from flask import Request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from app.errors import N_, Fault, Invalid, Malformed, Message, NotFound
+from app.errors import N_, BadRequest, FieldError, Message, NotFound, ValidationFailed
 from app.http.strict_json import parse_json
 from app.schemas import READ_ONLY, UserDraft, UserPatch, UserReplacement
 from app.validation_messages import message_of
@@ -27,14 +27,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_body(request: Request, model: type[Model]) -> Model:
-    """The body as `model`. Raises: Malformed, Invalid, UnsupportedMediaType, RequestEntityTooLarge"""
+    """The body as `model`. Raises: BadRequest, ValidationFailed, UnsupportedMediaType, RequestEntityTooLarge"""
     return as_model(read_json(request, PATCH_TYPES if request.method == "PATCH" else JSON_TYPES), model)
 
 
 def as_model(document: Any, model: type[Model]) -> Model:
-    """A body as `model`. Raises: Invalid"""
+    """A body as `model`. Raises: ValidationFailed"""
     if not isinstance(document, dict):
-        raise Invalid([Fault("body", N_("must be a JSON object"))])
+        raise ValidationFailed([FieldError("body", N_("must be a JSON object"))])
     return validated(model, {key: value for key, value in document.items() if key not in _ignored(model)})
 
 
@@ -61,12 +61,15 @@ def _read(request: Request, most_bytes: int) -> bytes:
 
 
 def read_query(request: Request, model: type[Model]) -> Model:
-    """The query string as `model`. Raises: Malformed (unknown or repeated names, bad encoding), Invalid"""
+    """The query string as `model`. Raises: BadRequest (unknown or repeated names, bad encoding), ValidationFailed"""
     return read_pairs(query_pairs(request.query_string), model)
 
 
 def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
-    """Names and values of a query string as `model`. Raises: Malformed (unknown or repeated names), Invalid"""
+    """Names and values of a query string as `model`.
+
+    Raises: BadRequest (unknown or repeated names), ValidationFailed
+    """
     known = [f"{_ATTRIBUTE}<key>" if name == "attributes" else name for name in model.model_fields]
     takes_attributes = "attributes" in model.model_fields
     values: dict[str, Any] = {}
@@ -78,24 +81,24 @@ def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
         if takes_attributes and name.startswith(_ATTRIBUTE) and len(name) > len(_ATTRIBUTE):
             target, key = attributes, name.removeprefix(_ATTRIBUTE)
         elif name not in known:
-            raise Malformed(_unknown(name, known), name)
+            raise BadRequest(_unknown(name, known), name)
         if key in target:
-            raise Malformed(N_("The query parameter %(name)s is given twice.", name=repr(_shown(name))), name)
+            raise BadRequest(N_("The query parameter %(name)s is given twice.", name=repr(_shown(name))), name)
         target[key] = value
     return validated(model, {**values, "attributes": attributes} if attributes else values)
 
 
 def query_pairs(query: bytes) -> list[tuple[str, str]]:
-    """A query string in order, as application/x-www-form-urlencoded. Raises: Malformed"""
+    """A query string in order, as application/x-www-form-urlencoded. Raises: BadRequest"""
     pairs = []
     for part in filter(None, query.split(b"&")):
         name, _, value = part.partition(b"=")
         try:
             pair = tuple(unquote_to_bytes(piece.replace(b"+", b" ")).decode("utf-8") for piece in (name, value))
         except UnicodeDecodeError:
-            raise Malformed(N_("The query string is not UTF-8.")) from None
+            raise BadRequest(N_("The query string is not UTF-8.")) from None
         if "\x00" in pair[0] or "\x00" in pair[1]:
-            raise Malformed(N_("The query string must not hold U+0000."))
+            raise BadRequest(N_("The query string must not hold U+0000."))
         pairs.append((pair[0], pair[1]))
     return pairs
 
@@ -121,14 +124,14 @@ def _id_of(text: str, message: Message) -> uuid.UUID:
 
 
 def validated(model: type[Model], values: object) -> Model:
-    """`values` as `model`. Raises: Invalid, with every bad field at once."""
+    """`values` as `model`. Raises: ValidationFailed, with every bad field at once."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise Invalid(
+        raise ValidationFailed(
             [
-                Fault(".".join(str(part) for part in fault["loc"]) or "body", message_of(fault))
-                for fault in error.errors(include_url=False, include_input=False)
+                FieldError(".".join(str(part) for part in field_error["loc"]) or "body", message_of(field_error))
+                for field_error in error.errors(include_url=False, include_input=False)
             ]
         ) from None
 

@@ -9,21 +9,21 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app.errors import (
+    AlreadyTaken,
+    BadRequest,
     Busy,
     Conflict,
     DomainError,
     Forbidden,
-    Invalid,
-    KeyReused,
-    Malformed,
+    IdempotencyKeyReused,
     NotFound,
     PasswordRequired,
     Quota,
-    Stale,
-    Taken,
-    TooMany,
+    RateLimited,
     Unauthorized,
     Unavailable,
+    ValidationFailed,
+    VersionConflict,
 )
 from app.http.context import context, current_request
 from app.http.minimal_response import Plain
@@ -34,17 +34,17 @@ REFUSAL = "app.refusal"
 """Of an environ: the error that a request ends with, since it was too large or its body came too slowly."""
 
 STATUSES: dict[type[DomainError], HTTPStatus] = {
-    Malformed: HTTPStatus.BAD_REQUEST,
+    BadRequest: HTTPStatus.BAD_REQUEST,
     Forbidden: HTTPStatus.FORBIDDEN,
     PasswordRequired: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
-    Taken: HTTPStatus.CONFLICT,
+    AlreadyTaken: HTTPStatus.CONFLICT,
     Conflict: HTTPStatus.CONFLICT,
-    Stale: HTTPStatus.PRECONDITION_FAILED,
-    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    VersionConflict: HTTPStatus.PRECONDITION_FAILED,
+    ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
-    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -79,7 +79,7 @@ def install_problems(app: Flask) -> None:
 
 
 def problem(
-    status: int, detail: str, faults: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
+    status: int, detail: str, field_errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
     """A response of type application/problem+json."""
     body: dict[str, Any] = {
@@ -89,8 +89,8 @@ def problem(
         "detail": detail,
         "instance": context().request_id,
     }
-    if faults:
-        body["errors"] = faults
+    if field_errors:
+        body["errors"] = field_errors
     response = Plain(orjson.dumps(body), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -113,15 +113,18 @@ def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
     """What a response to an error says beside its body: when to try again, which methods there are."""
     if isinstance(error, HTTPException):
         return {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    if isinstance(error, TooMany):
+    if isinstance(error, RateLimited):
         return {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
     return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
 
 
 def domain_problem(error: DomainError) -> Response:
     """What a service refuses."""
-    faults = [{"field": fault.field, "message": str(fault.message)} for fault in getattr(error, "faults", [])]
-    return problem(STATUSES[type(error)], str(error.message), faults, headers_of(error))
+    field_errors = [
+        {"field": field_error.field, "message": str(field_error.message)}
+        for field_error in getattr(error, "field_errors", [])
+    ]
+    return problem(STATUSES[type(error)], str(error.message), field_errors, headers_of(error))
 
 
 def http_problem(error: HTTPException) -> Response:

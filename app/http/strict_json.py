@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from app.errors import N_, Malformed, Message
+from app.errors import N_, BadRequest, Message
 from app.validation_messages import library_text
 
 _BODY = N_("The body")
@@ -14,25 +14,25 @@ _MAX_DEPTH = 64
 
 
 def parse_json(body: bytes, subject: Message = _BODY) -> Any:
-    """`body` as strict JSON. `subject`: what an error calls it. Raises: Malformed, with the place of the fault."""
+    """`body` as strict JSON. `subject`: what an error calls it. Raises: BadRequest, with the place of the fault."""
     try:
         text = body.decode("utf-8")
         if "\x00" in text:
-            raise Malformed(N_("%(subject)s must not hold U+0000.", subject=subject))
+            raise BadRequest(N_("%(subject)s must not hold U+0000.", subject=subject))
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
-        raise Malformed(
+        raise BadRequest(
             N_("%(subject)s is not UTF-8: byte %(byte)s is wrong.", subject=subject, byte=error.start)
         ) from None
     except json.JSONDecodeError as error:
-        raise Malformed(_syntax_error(error, subject)) from None
+        raise BadRequest(_syntax_error(error, subject)) from None
     except RecursionError:
-        raise Malformed(N_("%(subject)s is nested too deeply.", subject=subject)) from None
+        raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject)) from None
     except ValueError:
-        raise Malformed(N_("%(subject)s holds a number of too many digits.", subject=subject)) from None
+        raise BadRequest(N_("%(subject)s holds a number of too many digits.", subject=subject)) from None
     # Far deeper than any rule allows, and far from the end of any stack.
     if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
-        raise Malformed(N_("%(subject)s is nested too deeply.", subject=subject))
+        raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
     # Only an escape can bring these in, and most bodies have none.
     if "\\u" in text:
         _check_escapes(document, subject)
@@ -54,18 +54,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(N_("The name %(name)s stands twice in one JSON object.", name=repr(twice[:50])))
+        raise BadRequest(N_("The name %(name)s stands twice in one JSON object.", name=repr(twice[:50])))
     return document
 
 
 def _no_constant(name: str) -> None:
-    raise Malformed(N_("%(name)s is not JSON.", name=name))
+    raise BadRequest(N_("%(name)s is not JSON.", name=name))
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise Malformed(N_("The number %(number)s is too large.", number=text[:50]))
+        raise BadRequest(N_("The number %(number)s is too large.", number=text[:50]))
     return number
 
 
@@ -96,6 +96,6 @@ def _check_escapes(document: Any, subject: Message) -> None:
 
 def _check_text(text: str, subject: Message) -> None:
     if "\x00" in text:
-        raise Malformed(N_("%(subject)s must not hold U+0000.", subject=subject))
+        raise BadRequest(N_("%(subject)s must not hold U+0000.", subject=subject))
     if _SURROGATE.search(text):
-        raise Malformed(N_("%(subject)s must not hold half of a surrogate pair.", subject=subject))
+        raise BadRequest(N_("%(subject)s must not hold half of a surrogate pair.", subject=subject))

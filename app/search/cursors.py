@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import N_, Malformed
+from app.errors import N_, BadRequest
 
 _CHECKSUM_BYTES = 8
 _FLAGS = (False, True)
@@ -45,28 +45,28 @@ def decode(kind: str, cursor: str, read_key: Callable[[Any], object]) -> Keyset:
     """The keyset in `cursor`.
 
     read_key: raises TypeError or ValueError for a value that is no sort key.
-    Raises: Malformed, also for a cursor of another kind of list
+    Raises: BadRequest, also for a cursor of another kind of list
     """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise Malformed(N_("The cursor is damaged."), "cursor") from None
+        raise BadRequest(N_("The cursor is damaged."), "cursor") from None
     checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
     # Base64 has several spellings of the same bytes. Only the spelling of `encode` is accepted.
     if checksum != _checksum(kind, payload) or _base64(raw) != cursor:
-        raise Malformed(N_("The cursor is damaged, or of another list or sort."), "cursor")
+        raise BadRequest(N_("The cursor is damaged, or of another list or sort."), "cursor")
     return _parse(payload, read_key)
 
 
 def _parse(payload: bytes, read_key: Callable[[Any], object]) -> Keyset:
-    """The checksum is not secret, so `payload` may hold anything. Raises: Malformed"""
+    """The checksum is not secret, so `payload` may hold anything. Raises: BadRequest"""
     try:
         key, row_id, *flags = orjson.loads(payload)
         read_key(key)
         known_id = str(uuid.UUID(row_id))
         backwards, inclusive = map(_FLAGS.index, flags)
     except (ValueError, TypeError, AttributeError, struct.error):
-        raise Malformed(N_("The cursor is damaged."), "cursor") from None
+        raise BadRequest(N_("The cursor is damaged."), "cursor") from None
     return Keyset(key, known_id, bool(backwards), bool(inclusive))
 
 

@@ -50,7 +50,7 @@ class UserPages:
         self._database, self._answers, self._planner_stats = database, answers, planner_stats
 
     def page(self, list_query: ListQuery) -> Page:
-        """One page, from the cache unless PostgreSQL is as fast. Raises: Malformed (the cursor), Unavailable"""
+        """One page, from the cache unless PostgreSQL is as fast. Raises: BadRequest (the cursor), Unavailable"""
         query = UserQuery(list_query)
         if self._is_cheap(query) or not _is_cacheable(list_query):
             return self._read_page(query)

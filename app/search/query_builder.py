@@ -26,7 +26,7 @@ class UserQuery:
     limit: users of a page. sort_column: the expression of the sort index. partition: the condition for active (or
     deleted) users. key_conditions: on username and email, which are unique. created_range: conditions on `created_at`.
     terms: words and tags that a user must have. privileged_role: a role that has its own sort indexes; not set for
-    deleted users. keyset: where the page begins; None is the first page. Raises: Malformed (the cursor)
+    deleted users. keyset: where the page begins; None is the first page. Raises: BadRequest (the cursor)
     """
 
     def __init__(self, query: ListQuery) -> None:

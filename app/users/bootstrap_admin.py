@@ -10,7 +10,7 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import command
 from app.config import Settings
 from app.db.database import Database
-from app.errors import N_, Conflict, Invalid, StartError, Taken
+from app.errors import N_, AlreadyTaken, Conflict, StartError, ValidationFailed
 from app.identifiers import canonical
 from app.models import users as table
 from app.schemas import UserDraft, UserPatch
@@ -26,7 +26,7 @@ class BootstrapAdmin:
     def create(self, draft: UserDraft, caller: AuditContext) -> uuid.UUID:
         """Make the first administrator, or an administrator of the user who has this email already. Returns its id.
 
-        Raises: Invalid, Taken, Conflict (there is one), Unavailable
+        Raises: ValidationFailed, AlreadyTaken, Conflict (there is one), Unavailable
         """
         if self._admins.has_admin():
             # Whoever comes after this look is told so by auth.admins.admit, inside of the transaction.
@@ -53,9 +53,9 @@ class BootstrapAdmin:
                     f"ADMIN_{str(f['loc'][0]).upper()} {f['msg']}" for f in error.errors(include_input=False)
                 )
                 raise StartError(f"The first administrator can't be made: {faults}.") from None
-            except Invalid as error:
+            except ValidationFailed as error:
                 raise StartError(f"The first administrator can't be made: {error}.") from None
-            except (Conflict, Taken) as error:
+            except (Conflict, AlreadyTaken) as error:
                 # Another replica was quicker, if there is an administrator now.
                 if self._admins.has_admin():
                     return

@@ -12,7 +12,7 @@ from app.auth import admins, audit_log, tokens
 from app.auth.audit_log import AuditContext, Entry
 from app.auth.permissions import Actor
 from app.db.expressions import is_any_of
-from app.errors import N_, Conflict, Fault, Forbidden, Invalid, Taken
+from app.errors import N_, AlreadyTaken, Conflict, FieldError, Forbidden, ValidationFailed
 from app.models import ROLES, users
 from app.schemas import ListQuery
 from app.search import text as search_text
@@ -34,7 +34,7 @@ _COLUMNS = "id, username, username_key, email_key, role, active, password_hash, 
 
 @dataclass(frozen=True, slots=True)
 class BulkTarget:
-    """Who is to be changed, by exactly one of three. Raises: Invalid
+    """Who is to be changed, by exactly one of three. Raises: ValidationFailed
 
     ids: these. query: all that fit, whatever its page and order. deleted_at: all that one bulk delete put into
     the trash, for its undo.
@@ -46,7 +46,7 @@ class BulkTarget:
 
     def __post_init__(self) -> None:
         if bool(self.ids) + (self.query is not None) + (self.deleted_at is not None) != 1:
-            raise Invalid([Fault("chosen", N_("must be ids, or a query, or when they were deleted"))])
+            raise ValidationFailed([FieldError("chosen", N_("must be ids, or a query, or when they were deleted"))])
 
     @property
     def trashed(self) -> bool | None:
@@ -106,9 +106,9 @@ class BulkCommands:
 
         Who is so already gets no new version. `expected`: how many the caller was told that they are.
 
-        Raises: Invalid, Forbidden, Taken (a username or email of who is restored is used now), Unavailable,
-        Conflict (they are too many, or others than expected; one is the caller, or the last administrator; restoring
-        who is not in the trash, anything else with who is)
+        Raises: ValidationFailed, Forbidden, AlreadyTaken (a username or email of who is restored is used now),
+        Unavailable, Conflict (they are too many, or others than expected; one is the caller, or the last administrator;
+        restoring who is not in the trash, anything else with who is)
         """
         deed = _bulk_action(action, role)
         _require_rank(caller.actor, action)
@@ -130,14 +130,14 @@ class BulkCommands:
 
 
 def _bulk_action(action: Action, role: Role | None) -> _BulkAction:
-    """Raises: Invalid"""
+    """Raises: ValidationFailed"""
     if action == "delete":
         return _BulkAction("deleted", {**trashed(), **ENDED})
     if action == "restore":
         return _BulkAction("restored", restored())
     if action == "role":
         if role is None:
-            raise Invalid([Fault("role", N_("must be given"))])
+            raise ValidationFailed([FieldError("role", N_("must be given"))])
         marks = marked(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
         return _BulkAction("changed", {"role": role, "words": marks}, {"role": role})
     active = action == "activate"
@@ -237,18 +237,21 @@ def _require_allowed(actor: Actor, deed: _BulkAction, rows: Sequence[Row[Any]], 
 
 
 def _require_free(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Identifiers that another writer takes meanwhile are left to the constraints. Raises: Taken, saying whose"""
+    """Identifiers that another writer takes meanwhile are left to the constraints.
+
+    Raises: AlreadyTaken, saying whose
+    """
     wanted: dict[str, Row[Any]] = {}
     for row in rows:
         for name, key in _identifiers(row).items():
             if wanted.setdefault(key, row) is not row:
-                raise Taken(name, row.username)
+                raise AlreadyTaken(name, row.username)
     for theirs in ("username", "email"):
         column = users.c[f"{theirs}_key"]
         used = connection.scalar(select(column).where(users.c.deleted_at.is_(None), is_any_of(column, wanted)).limit(1))
         if used is not None:
             own = [name for name, key in _identifiers(wanted[used]).items() if key == used]
-            raise Taken(theirs if theirs in own else own[0], wanted[used].username)
+            raise AlreadyTaken(theirs if theirs in own else own[0], wanted[used].username)
 
 
 def _identifiers(row: Row[Any]) -> dict[str, str]:

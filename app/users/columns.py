@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.db.expressions import text_array
-from app.errors import Fault, Invalid
+from app.errors import FieldError, ValidationFailed
 from app.identifiers import canonical
 from app.models import users
 from app.schemas import UserDraft, UserPatch
@@ -29,7 +29,7 @@ ENDED: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
 
 
 def values_of(draft: UserDraft) -> dict[str, Any]:
-    """The columns of a draft, completed. Raises: Invalid"""
+    """The columns of a draft, completed. Raises: ValidationFailed"""
     return draft.completed().model_dump(exclude={"password", "current_password"})
 
 
@@ -72,7 +72,7 @@ def marked(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
 def merged(row: Any, patch: UserPatch) -> UserDraft:
     """RFC 7396 on the user in `row`, which has its fields, the attributes as JSON.
 
-    Raises: Invalid, when the attributes break a rule after merging
+    Raises: ValidationFailed, when the attributes break a rule after merging
     """
     fields = {name: getattr(row, name) for name in history.FIELDS}
     attributes = orjson.loads(row.attributes)
@@ -84,7 +84,7 @@ def merged(row: Any, patch: UserPatch) -> UserDraft:
         try:
             check_attributes(attributes)
         except PydanticCustomError as error:
-            raise Invalid([Fault("attributes", message_of_rule(error))]) from None
+            raise ValidationFailed([FieldError("attributes", message_of_rule(error))]) from None
     return UserDraft.model_construct(**fields, attributes=attributes)
 
 

@@ -14,7 +14,7 @@ from app.auth.login import Login
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.config import Settings
-from app.errors import N_, Conflict, NotFound, Stale, Unavailable
+from app.errors import N_, Conflict, NotFound, Unavailable, VersionConflict
 from app.models import HistoryEntry, table_of, users
 from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
@@ -55,7 +55,7 @@ class Users:
         """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
 
         Whether a token is still good for it is found out with the write.
-        Raises: Invalid, Forbidden, Unauthorized, Taken, KeyReused, Unavailable
+        Raises: ValidationFailed, Forbidden, Unauthorized, AlreadyTaken, IdempotencyKeyReused, Unavailable
         """
         values = values_of(draft)
         caller.actor.require_make(draft.role)
@@ -77,7 +77,8 @@ class Users:
     ) -> tuple[Document, bool]:
         """Replace a user, or create it with this id. A password that is left out stays. Returns it, and if it is new.
 
-        Raises: Invalid, Forbidden, TooMany, Taken, Stale, Conflict (it is in the trash, or the last administrator),
+        Raises: ValidationFailed, Forbidden, RateLimited, AlreadyTaken, VersionConflict,
+        Conflict (it is in the trash, or the last administrator),
         Unavailable
         """
         return self._login.with_password(
@@ -111,8 +112,8 @@ class Users:
         """Change the fields that `patch` sets. Changing nothing gives no new version.
 
         Whether a token is still good for it is found out with the write, or before it.
-        Raises: NotFound, Invalid, Forbidden, TooMany, Unauthorized, Taken, Stale, Conflict (it is the last
-        administrator), Unavailable
+        Raises: NotFound, ValidationFailed, Forbidden, RateLimited, Unauthorized, AlreadyTaken,
+        VersionConflict, Conflict (it is the last administrator), Unavailable
         """
         return self._login.with_password(
             patch.current_password, allowed, caller, partial(self._update_with_password, user_id, patch)
@@ -156,7 +157,7 @@ class Users:
     def set_own_password(self, user_id: uuid.UUID, offered: PasswordChange, caller: AuditContext) -> None:
         """Give the user of the caller a new password, for the current one: it ends all sessions.
 
-        Raises: NotFound, Invalid, Forbidden, TooMany, Stale, Unavailable
+        Raises: NotFound, ValidationFailed, Forbidden, RateLimited, VersionConflict, Unavailable
         """
         caller.actor.require_session(("password",))
         allowed, caller = self._login.authenticated(user_id, offered.current_password, lambda _: True, caller)
@@ -165,7 +166,7 @@ class Users:
     def delete(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
         """Put a user into the trash; its username and email are free again, its sessions and tokens end.
 
-        Raises: NotFound, Forbidden, Stale, Conflict (it is the last administrator), Unavailable
+        Raises: NotFound, Forbidden, VersionConflict, Conflict (it is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
             row = _living(_locked(work.connection, user_id))
@@ -179,8 +180,8 @@ class Users:
     def restore(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> Document:
         """Take a user out of the trash.
 
-        Raises: NotFound, Forbidden, Conflict (it is not in the trash), Taken (its username or email is used now),
-        Stale, Unavailable
+        Raises: NotFound, Forbidden, Conflict (it is not in the trash), AlreadyTaken (its username or email is used
+        now), VersionConflict, Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
             row = _locked(work.connection, user_id)
@@ -198,7 +199,7 @@ class Users:
     def purge(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
         """Remove a user, living or in the trash, for good, with all values in its history.
 
-        Raises: NotFound, Stale, Conflict (it is the last administrator), Unavailable
+        Raises: NotFound, VersionConflict, Conflict (it is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
             row = _locked(work.connection, user_id)
@@ -261,7 +262,7 @@ def _living(row: Row[Any] | None) -> Row[Any]:
 
 def _require(allowed: Precondition, version: int | None) -> None:
     if not allowed(version):
-        raise Stale(N_("The user changed since you read it. Read it again, then decide."))
+        raise VersionConflict(N_("The user changed since you read it. Read it again, then decide."))
 
 
 def _next_version(connection: Connection, user_id: uuid.UUID) -> int:

@@ -69,7 +69,7 @@ class History:
         self._database = database
 
     def page(self, user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
-        """One page of the history of a user, who may be in the trash or purged. Raises: NotFound, Malformed"""
+        """One page of the history of a user, who may be in the trash or purged. Raises: NotFound, BadRequest"""
         entries = (
             select(_history, sql_cast(_history.c.changes, Text).label("changes_text"))
             .where(_history.c.user_id == user_id)

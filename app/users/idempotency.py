@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from app.auth import passwords
 from app.db.database import Database
-from app.errors import N_, KeyReused
+from app.errors import N_, IdempotencyKeyReused
 from app.models import IdempotencyKey, table_of
 from app.schemas import UserDraft
 from app.users.serialization import Document
@@ -44,14 +44,16 @@ class IdempotentRequest:
 
 
 def earlier_response(database: Database, request: IdempotentRequest) -> Document | None:
-    """The answer that was given to this key before, or None. Raises: KeyReused, Unavailable"""
+    """The answer that was given to this key before, or None. Raises: IdempotencyKeyReused, Unavailable"""
     found = select(_keys).where(_keys.c.key == request.stored_key, _keys.c.created_at >= func.now() - request.ttl)
     with database.connection() as connection:
         kept = connection.execute(found).one_or_none()
     if kept is None:
         return None
     if kept.fingerprint != request.fingerprint or not passwords.matches(request.draft.password, kept.password_hash):
-        raise KeyReused(N_("This Idempotency-Key came before with another request. Use a new key for a new request."))
+        raise IdempotencyKeyReused(
+            N_("This Idempotency-Key came before with another request. Use a new key for a new request.")
+        )
     return Document(1, kept.body)
 
 

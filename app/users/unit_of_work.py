@@ -11,7 +11,7 @@ from app.auth.admins import Admins
 from app.cache.generations import Generations
 from app.cache.keys import USERS_KEY, user_key
 from app.db.database import ConstraintViolation, Database
-from app.errors import Busy, Taken, Unavailable
+from app.errors import AlreadyTaken, Busy, Unavailable
 
 _TAKEN = {
     "users_username_key": "username",
@@ -43,7 +43,7 @@ class UserTransactions:
     def unit_of_work(self, *user_ids: uuid.UUID) -> Iterator[UnitOfWork]:
         """A transaction on these users and those that `add_invalidation` names, whom it invalidates at its end.
 
-        Raises: Taken, when a unique constraint broke; Unavailable
+        Raises: AlreadyTaken, when a unique constraint broke; Unavailable
         """
         keys = [user_key(user_id) for user_id in user_ids]
         with self.invalidating(keys), self._database.transaction(key=user_ids[0] if user_ids else None) as connection:
@@ -53,14 +53,14 @@ class UserTransactions:
     def invalidating(self, keys: Iterable[str]) -> Iterator[None]:
         """Write inside the block; at its end `keys`, and all lists, are invalidated.
 
-        Raises: Taken, when a unique constraint broke; Unavailable
+        Raises: AlreadyTaken, when a unique constraint broke; Unavailable
         """
         try:
             yield
         except ConstraintViolation as error:
             if error.name not in _TAKEN:
                 raise
-            raise Taken(_TAKEN[error.name]) from None
+            raise AlreadyTaken(_TAKEN[error.name]) from None
         except Busy:
             # Nothing was written.
             raise

@@ -35,7 +35,7 @@ _Ask = Callable[..., PGresult]
 
 
 class PendingWrite:
-    """What is to be written of one user: the columns of a hot statement, as JSON. Raises: Malformed"""
+    """What is to be written of one user: the columns of a hot statement, as JSON. Raises: BadRequest"""
 
     def __init__(
         self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: AuditContext
@@ -68,7 +68,7 @@ class UserWrites:
 
         None: the key was used before, or the token of the caller is not what it was.
 
-        Raises: Taken, Conflict (only the first administrator may be made, and there is one), Unavailable
+        Raises: AlreadyTaken, Conflict (only the first administrator may be made, and there is one), Unavailable
         """
         draft = PendingWrite(user_id, {"changes": history.differences({}, values), **values}, values, caller)
         is_administrator = admins.is_admin(values)
@@ -86,7 +86,7 @@ class UserWrites:
         return self._execute(MADE_ONCE, [draft], _ALONE, *kept, ask=ask).get(user_id)
 
     def pending_update(self, before: UserSnapshot, after: UserDraft, caller: AuditContext) -> PendingWrite | None:
-        """What makes `after` of `before`; None: nothing. Raises: Invalid, Forbidden"""
+        """What makes `after` of `before`; None: nothing. Raises: ValidationFailed, Forbidden"""
         values = values_of(after)
         changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
         fields = [change["field"] for change in changes]
@@ -100,7 +100,7 @@ class UserWrites:
         """Execute a write. Returns the user; None: nothing was written.
 
         None means that the user is not as the snapshot has it, or the token of the caller is not what it was.
-        Raises: Taken, Unavailable
+        Raises: AlreadyTaken, Unavailable
         """
         written = self._batcher.get(pending)
         if not pending.is_alone:
@@ -109,7 +109,7 @@ class UserWrites:
         return self._execute(WRITTEN, [pending], _ALONE, ask=alone).get(pending.user_id)
 
     def earlier_response(self, request: IdempotentRequest) -> Document | None:
-        """The response that was given to this key before, or None. Raises: KeyReused, Unavailable"""
+        """The response that was given to this key before, or None. Raises: IdempotencyKeyReused, Unavailable"""
         return idempotency.earlier_response(self._database, request)
 
     def _write_batch(self, pending: Sequence[PendingWrite]) -> Mapping[PendingWrite, Document]:
@@ -152,7 +152,7 @@ class UserWrites:
         """Execute one statement for all `drafts`. Returns the written users by id.
 
         patience: how long it waits for locks, as PostgreSQL's lock_timeout. ask: executes it; None is
-        Database.execute_prepared. Raises: Taken, Unavailable, and what `ask` raises
+        Database.execute_prepared. Raises: AlreadyTaken, Unavailable, and what `ask` raises
         """
         rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
         with self._transactions.invalidating(user_key(draft.user_id) for draft in drafts):

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.errors import Conflict, Forbidden, Invalid, Taken
+from app.errors import AlreadyTaken, Conflict, Forbidden, ValidationFailed
 from app.http.services import services
 from app.schemas import ListQuery
 from app.users import bulk
@@ -133,10 +133,10 @@ def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
     other = house.make(**{"username": "other", field: users[1][field].upper()})
     before = everything(database)
     for chosen in (these(users), all_like(q="crowd", deleted=True), BulkTarget(deleted_at=moment)):
-        with pytest.raises(Taken) as caught:
+        with pytest.raises(AlreadyTaken) as caught:
             do(house, "restore", chosen)
         assert str(caught.value) == f"Another user has the {field} of '{users[1]['username']}'."
-        assert [fault.field for fault in caught.value.faults] == [field]
+        assert [field_error.field for field_error in caught.value.field_errors] == [field]
     assert everything(database) == before
     house.admin.delete(f"/users/{other['id']}?purge=true")
     assert do(house, "restore", BulkTarget(deleted_at=moment)).changed == 3
@@ -147,7 +147,7 @@ def test_two_in_the_trash_who_share_a_name_are_not_restored_both(house: SecuredA
     for _ in range(2):
         users.append(house.make(username="ada"))
         house.admin.delete(f"/users/{users[-1]['id']}")
-    assert "the username of 'ada'" in refused(Taken, house, "restore", these(users))
+    assert "the username of 'ada'" in refused(AlreadyTaken, house, "restore", these(users))
     assert do(house, "restore", these(users[:1])).changed == 1
 
 
@@ -169,10 +169,10 @@ def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(house: SecuredApp, 
     ],
 )
 def test_users_are_chosen_in_exactly_one_way(given: dict[str, Any]) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(ValidationFailed):
         BulkTarget(**given)
 
 
 def test_a_role_has_to_be_given(house: SecuredApp) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(ValidationFailed):
         do(house, "role", all_like(), role=None)

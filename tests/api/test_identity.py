@@ -10,7 +10,7 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.errors import Taken
+from app.errors import AlreadyTaken
 from app.http.services import services
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import do, refused, these
@@ -108,9 +108,9 @@ def test_a_bulk_restore_gives_no_two_users_one_identifier(house: SecuredApp, fie
     for number, spelling in enumerate((one, other)):
         users.append(house.make(**{"username": f"user{number}", field: spelling}))
         do(house, "delete", these(users[-1:]))
-    assert f"the {field} of" in refused(Taken, house, "restore", these(users))
+    assert f"the {field} of" in refused(AlreadyTaken, house, "restore", these(users))
     do(house, "restore", these(users[:1]))
-    assert f"the {field} of" in refused(Taken, house, "restore", these(users[1:]))
+    assert f"the {field} of" in refused(AlreadyTaken, house, "restore", these(users[1:]))
 
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])

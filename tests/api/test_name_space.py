@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.errors import StartError, Taken
+from app.errors import AlreadyTaken, StartError
 from app.http.services import services
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import do, refused, these
@@ -75,12 +75,12 @@ def test_a_bulk_restore_holds_usernames_against_emails(house: SecuredApp) -> Non
     do(house, "delete", these(users))
     users.append(house.make(username=SPELLINGS[0], email="b@corp.example"))
     do(house, "delete", these(users[1:]))
-    refused(Taken, house, "restore", these(users))
+    refused(AlreadyTaken, house, "restore", these(users))
     assert do(house, "restore", these(users[1:])).changed == 1
-    assert "the email of 'a'" in refused(Taken, house, "restore", these(users[:1]))
+    assert "the email of 'a'" in refused(AlreadyTaken, house, "restore", these(users[:1]))
     do(house, "delete", these(users[1:]))
     assert do(house, "restore", these(users[:1])).changed == 1
-    assert "the username of" in refused(Taken, house, "restore", these(users[1:]))
+    assert "the username of" in refused(AlreadyTaken, house, "restore", these(users[1:]))
 
 
 @pytest.mark.usefixtures("impatient")

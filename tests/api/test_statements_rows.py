@@ -15,7 +15,7 @@ from app.auth import passwords
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import OPEN
 from app.db.connection import Statement
-from app.errors import Taken
+from app.errors import AlreadyTaken
 from app.http.services import services
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.users.idempotency import IdempotentRequest
@@ -196,9 +196,9 @@ def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
         lambda: services().users.update(other, UserPatch(username="Ada"), anything, CALLER),
     ]
     for way in ways:
-        with app.app_context(), pytest.raises(Taken) as refused:
+        with app.app_context(), pytest.raises(AlreadyTaken) as refused:
             way()
-        assert [fault.field for fault in refused.value.faults] == ["username"]
+        assert [field_error.field for field_error in refused.value.field_errors] == ["username"]
 
 
 def test_the_hot_statements_are_what_requests_use(api: ApiClient, spied: list[Statement]) -> None:

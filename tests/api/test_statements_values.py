@@ -11,7 +11,7 @@ from flask import Flask
 from hypothesis import assume, example, given
 
 from app.db.connection import Statement, json_text
-from app.errors import Malformed
+from app.errors import BadRequest
 from app.http.services import services
 from app.users.sql import WRITTEN
 from tests.support.api_client import ApiClient
@@ -42,7 +42,7 @@ def test_a_list_arrives_as_it_was_given(app: Flask, values: list[str]) -> None:
 )
 @pytest.mark.parametrize("name", ["", "nul"])
 def test_u0000_is_refused_and_never_cut(app: Flask, spied: list[Statement], sql: str, value: object, name: str) -> None:
-    with app.app_context(), pytest.raises(Malformed, match=r"U\+0000"):
+    with app.app_context(), pytest.raises(BadRequest, match=r"U\+0000"):
         services().infrastructure.database.execute_prepared(Statement(sql, name), value)
     assert spied == []
 
@@ -60,7 +60,7 @@ NO_NUL = ["", "\\u0000", "\\\\u0000", {"a\\u0000": ["\\u0000"]}, "u0000", "0"]
 
 @pytest.mark.parametrize("value", NUL)
 def test_u0000_anywhere_in_json_is_refused(value: object) -> None:
-    with pytest.raises(Malformed, match=r"U\+0000"):
+    with pytest.raises(BadRequest, match=r"U\+0000"):
         json_text([{"id": 1, "value": value}])
 
 
@@ -88,7 +88,7 @@ def test_json_is_refused_if_and_only_if_it_holds_u0000(value: object) -> None:
     refused = False
     try:
         assert orjson.loads(json_text(value)) == value
-    except Malformed:
+    except BadRequest:
         refused = True
     assert refused == any("\0" in text for text in found)
 
@@ -102,7 +102,7 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
         "role": "member", "active": True, "attributes": {}, "lexemes": ["ada"], "changes": [],
     }  # fmt: skip
     row[column] = {"lexemes": ["ada", "\0"], "attributes": {"a": "\0"}, "changes": [{"new": "\0"}]}.get(column, "a\0")
-    with app.app_context(), pytest.raises(Malformed):
+    with app.app_context(), pytest.raises(BadRequest):
         services().infrastructure.database.execute_prepared(WRITTEN, json_text([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.make(username="ada")["version"] == 1

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.db.connection import Statement
 from app.db.database import ConstraintViolation
-from app.errors import DomainError, Malformed, Unavailable
+from app.errors import BadRequest, DomainError, Unavailable
 from app.http.services import services, services_of
 from embedded import Stack
 from tests.support.waiting import wait_until
@@ -82,7 +82,7 @@ def test_what_one_request_caused_stops_no_other(
     error = failure(own, raised(sqlstate), way=way)
     assert opened == []
     if sqlstate in BAD_DATA:
-        assert isinstance(error, Malformed)
+        assert isinstance(error, BadRequest)
     elif sqlstate.startswith("23"):
         assert isinstance(error, ConstraintViolation)
     elif sqlstate in OURS:
@@ -95,7 +95,7 @@ def test_what_one_request_caused_stops_no_other(
 @pytest.mark.parametrize(("sql", "value"), STATEMENTS.values(), ids=STATEMENTS)
 def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own: Flask, sql: str, value: str) -> None:
     error = failure(own, sql, value)
-    assert isinstance(error, Malformed)
+    assert isinstance(error, BadRequest)
     assert "range" in str(error)
     assert is_up(own)
     assert works(own)
@@ -104,7 +104,7 @@ def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own: Flask, sql
 @pytest.mark.parametrize("sql", ["SELECT 'infinity'::timestamptz", "SELECT '20000-01-01'::timestamptz"])
 def test_a_value_that_psycopg_refuses_is_no_lost_connection(own: Flask, sql: str) -> None:
     """It has no SQLSTATE, as what libpq says of a connection has none."""
-    with pytest.raises(Malformed), services_of(own).infrastructure.database.connection() as connection:
+    with pytest.raises(BadRequest), services_of(own).infrastructure.database.connection() as connection:
         connection.execute(text(sql)).all()
     assert is_up(own)
     assert works(own)

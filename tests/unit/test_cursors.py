@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import Malformed
+from app.errors import BadRequest
 from app.search.cursors import Keyset, decode, encode
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=100) | st.integers(0, 2**53)
@@ -22,7 +22,7 @@ def test_a_keyset_comes_back_as_it_was(key: str | int, row_id: str, backwards: b
 
 def test_every_truncation_is_refused() -> None:
     for length in range(len(CURSOR)):
-        with pytest.raises(Malformed):
+        with pytest.raises(BadRequest):
             decode("users:name:live", CURSOR[:length], repr)
 
 
@@ -35,7 +35,7 @@ def test_every_change_of_a_single_character_is_refused() -> None:
             changed = CURSOR[:place] + character + CURSOR[place + 1 :]
             try:
                 decode("users:name:live", changed, repr)
-            except Malformed:
+            except BadRequest:
                 continue
             accepted.append(changed)
     assert accepted == []
@@ -47,7 +47,7 @@ def test_every_added_character_is_refused() -> None:
         for character in ALPHABET + "= \n":
             try:
                 decode("users:name:live", CURSOR[:place] + character + CURSOR[place:], repr)
-            except Malformed:
+            except BadRequest:
                 continue
             accepted.append((place, character))
     assert accepted == []
@@ -56,11 +56,11 @@ def test_every_added_character_is_refused() -> None:
 @given(st.text(max_size=200))
 @settings(max_examples=300)
 def test_a_made_up_cursor_is_refused(text: str) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(BadRequest):
         decode("users:name:live", text, repr)
 
 
 @pytest.mark.parametrize("kind", ["users:-name:live", "users:name:trash", "users:email:live", "history:x", ""])
 def test_a_cursor_of_another_list_is_refused(kind: str) -> None:
-    with pytest.raises(Malformed, match="another list or sort"):
+    with pytest.raises(BadRequest, match="another list or sort"):
         decode(kind, CURSOR, repr)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Malformed
+from app.errors import BadRequest
 from app.http.strict_json import parse_json
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -27,7 +27,7 @@ def test_json_comes_through_unchanged(document: object, ascii_only: bool) -> Non
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_json_or_malformed_and_nothing_else(body: bytes) -> None:
-    with contextlib.suppress(Malformed):
+    with contextlib.suppress(BadRequest):
         json.dumps(parse_json(body))
 
 
@@ -70,7 +70,7 @@ def test_any_bytes_are_json_or_malformed_and_nothing_else(body: bytes) -> None:
     ids=lambda value: repr(value[:24]),
 )
 def test_what_is_no_strict_json_is_refused_with_its_reason(body: bytes, word: str) -> None:
-    with pytest.raises(Malformed, match=word.replace("+", r"\+")) as raised:
+    with pytest.raises(BadRequest, match=word.replace("+", r"\+")) as raised:
         parse_json(body)
     assert len(str(raised.value)) < 200
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from app import errors
 from app.auth.permissions import Actor
 from app.console.i18n import translate
-from app.errors import N_, DomainError, Fault, Invalid, Malformed, Message, OperatorError
+from app.errors import N_, BadRequest, DomainError, FieldError, Message, OperatorError, ValidationFailed
 from app.http.parsing import validated
 from app.http.strict_json import parse_json
 from app.schemas import (
@@ -39,7 +39,7 @@ FOLDER = ROOT / "app" / "console" / "translations"
 FRENCH = FOLDER / "fr" / "LC_MESSAGES" / "messages.po"
 MARKERS = {"N_": 1, "gettext": 1, "ngettext": 2}
 """What Babel looks for, and how many of its arguments are texts."""
-FIELDS = {"Fault": 0, "Malformed": 1, "Taken": 0}
+FIELDS = {"FieldError": 0, "BadRequest": 1, "AlreadyTaken": 0}
 """Which argument is the name of a field, and no sentence."""
 MODELS = (
     UserDraft, UserReplacement, UserPatch, SignIn, PasswordChange, TokenDraft, ListQuery, HistoryQuery, DeleteQuery,
@@ -116,7 +116,7 @@ def refusals() -> set[str]:
     """What is raised or named with a sentence for clients."""
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, DomainError)}
     operators = {name for name in kinds if issubclass(getattr(errors, name), OperatorError)}
-    return {*kinds - operators, "Fault", "rule"}
+    return {*kinds - operators, "FieldError", "rule"}
 
 
 def test_what_translators_get_is_a_literal_with_the_values_that_are_given() -> None:
@@ -150,31 +150,31 @@ def messages_of(message: Message) -> Iterator[Message]:
             yield from messages_of(value)
 
 
-def wrong(model: type[BaseModel], values: dict[str, Any]) -> list[Fault]:
+def wrong(model: type[BaseModel], values: dict[str, Any]) -> list[FieldError]:
     try:
         validated(model, values)
-    except Invalid as error:
-        return error.faults
+    except ValidationFailed as error:
+        return error.field_errors
     return []
 
 
 def test_every_fault_of_a_value_is_known_to_the_translators(french: Catalog) -> None:
-    faults = [
-        fault
+    field_errors = [
+        field_error
         for model in MODELS
         for field in [*model.model_fields, "unknown"]
         for value in WRONG
-        for fault in wrong(model, {field: value})
+        for field_error in wrong(model, {field: value})
     ]
-    assert len({fault.message.template for fault in faults}) > 25
-    for fault in faults:
-        assert "%(" not in str(fault.message)
-        assert {message.template for message in messages_of(fault.message)} <= ids(french)
+    assert len({field_error.message.template for field_error in field_errors}) > 25
+    for field_error in field_errors:
+        assert "%(" not in str(field_error.message)
+        assert {message.template for message in messages_of(field_error.message)} <= ids(french)
 
 
 @pytest.mark.parametrize("body", NO_JSON)
 def test_every_fault_of_json_is_known_to_the_translators(french: Catalog, body: bytes) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(BadRequest) as caught:
         parse_json(body)
     assert {message.template for message in messages_of(caught.value.message)} <= ids(french)
 
@@ -183,7 +183,7 @@ def refused(do: Any, *values: Any) -> Message:
     with pytest.raises(DomainError) as caught:
         do(*values)
     error = caught.value
-    return error.faults[0].message if isinstance(error, Invalid) else error.message
+    return error.field_errors[0].message if isinstance(error, ValidationFailed) else error.message
 
 
 @pytest.mark.parametrize(
