@@ -10,7 +10,7 @@ from tests.support.console_client import OWN, PASSWORD, make, send
 
 pytestmark = pytest.mark.usefixtures("impatient")
 WRONG = "something else"
-LOCKED = "Locked: too many wrong passwords."
+LOCKED = "This account is temporarily locked after too many failed sign-ins."
 
 
 @pytest.fixture
