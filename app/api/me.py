@@ -18,7 +18,7 @@ from app.api.declarations import (
 from app.api.sessions import SessionList, sessions_response
 from app.cache.keys import user_key
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
-from app.http.auth import actor, caller, keep_cookie, session
+from app.http.auth import actor, audit_context, keep_cookie, session
 from app.http.response_cache import cacheable
 from app.http.services import services
 from app.schemas import PasswordChange, User, UserPatch
@@ -56,7 +56,7 @@ def change(body: UserPatch, header: WriteHeader) -> Response:
     Another email or password needs `current_password`, or a sign-in less than five minutes old; a token may change
     neither. A new password ends all your sessions.
     """
-    return user_response(services().users.update(_me(), body, precondition(header), caller()))
+    return user_response(services().users.update(_me(), body, precondition(header), audit_context()))
 
 
 @blueprint.put(
@@ -66,13 +66,13 @@ def change_password(body: PasswordChange) -> Response:
     """Ends all your sessions but this one, which gets a new id. Not for tokens."""
     user_id = _me()
     try:
-        services().users.set_own_password(user_id, body, caller())
+        services().users.set_own_password(user_id, body, audit_context())
     except ValidationFailed as error:
         raise ValidationFailed(
             [FieldError(f"new_{field_error.field}", field_error.message) for field_error in error.field_errors]
         ) from None
     if session() is not None:
-        keep_cookie(services().sessions.begin_after_reset(user_id, caller())[0])
+        keep_cookie(services().sessions.begin_after_reset(user_id, audit_context())[0])
     return Response(status=204)
 
 
@@ -87,7 +87,7 @@ def own_sessions() -> Response:
 @blueprint.delete("/me/sessions", operation_id="endMySessions", summary="End all your sessions", responses={204: None})
 def end_sessions() -> Response:
     """This one too."""
-    services().sessions.end_all(_me(), caller())
+    services().sessions.end_all(_me(), audit_context())
     return Response(status=204)
 
 
@@ -96,7 +96,7 @@ def end_sessions() -> Response:
 )
 def end_session(path: OwnSessionPath) -> Response:
     """At once: its next request is 401."""
-    services().sessions.end(_me(), path.session_id, caller())
+    services().sessions.end(_me(), path.session_id, audit_context())
     return Response(status=204)
 
 
@@ -104,6 +104,6 @@ def _me() -> uuid.UUID:
     who = actor()
     if who.user_id is None:
         raise Forbidden(N_("Nobody is signed in, so there is no `me`."))
-    if not who.whole:
+    if not who.full_scope:
         raise Forbidden(N_("This token has a lower role than its user, so it may not act as the user."))
     return who.user_id

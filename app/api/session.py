@@ -7,7 +7,7 @@ from flask_openapi3 import Tag
 from app.api.declarations import JSON, StrictBlueprint, problems
 from app.auth.permissions import Actor
 from app.auth.sessions import Session
-from app.http.auth import actor, caller, drop_cookie, enter, session
+from app.http.auth import actor, audit_context, drop_cookie, session, sign_in
 from app.http.minimal_response import Plain
 from app.http.services import services
 from app.schemas import Identity, SignIn
@@ -27,7 +27,7 @@ def begin(body: SignIn) -> Response:
     """With a username or email and a password. The session is a cookie that no script can read; it always gets a new
     id, and ends the one that the request came with.
     """
-    begun = enter(body)
+    begun = sign_in(body)
     return _identity(begun.actor, begun, 201)
 
 
@@ -42,14 +42,14 @@ def end() -> Response:
     """Ends the session of the cookie. A token is not ended so: see /api/tokens."""
     current = session()
     if current is not None:
-        services().sessions.end(current.user_id, current.id, caller(), "signed_out")
+        services().sessions.end(current.user_id, current.id, audit_context(), "signed_out")
         drop_cookie()
     return Response(status=204)
 
 
 def _identity(who: Actor, current: Session | None, status: int = 200) -> Response:
     # What a lowered token may not read at /api/me, it does not read here.
-    own_id = who.user_id if who.whole else None
+    own_id = who.user_id if who.full_scope else None
     fields = {
         "kind": who.kind,
         "role": who.role,

@@ -7,7 +7,7 @@ from pydantic import Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
 from app.auth import sessions
-from app.http.auth import caller, session
+from app.http.auth import audit_context, session
 from app.http.minimal_response import Plain
 from app.http.services import services
 from app.schemas import Session
@@ -55,7 +55,7 @@ def index(path: UserPath) -> Response:
 )
 def end_all(path: UserPath) -> Response:
     """Tokens stay: see /api/tokens."""
-    services().sessions.end_all(path.user_id, caller())
+    services().sessions.end_all(path.user_id, audit_context())
     return Response(status=204)
 
 
@@ -67,7 +67,7 @@ def end_all(path: UserPath) -> Response:
 )
 def end(path: SessionPath) -> Response:
     """At once: its next request is 401."""
-    services().sessions.end(path.user_id, path.session_id, caller())
+    services().sessions.end(path.user_id, path.session_id, audit_context())
     return Response(status=204)
 
 
@@ -76,7 +76,7 @@ def end(path: SessionPath) -> Response:
 )
 def unlock(path: UserPath) -> Response:
     """After too many wrong passwords: forgets them, whichever address they came from."""
-    services().login.unlock(path.user_id, caller())
+    services().login.unlock(path.user_id, audit_context())
     return Response(status=204)
 
 

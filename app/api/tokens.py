@@ -8,7 +8,7 @@ from flask_openapi3 import Tag
 from pydantic import BaseModel, Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, problems
-from app.http.auth import caller
+from app.http.auth import audit_context
 from app.http.minimal_response import Plain
 from app.http.services import services
 from app.schemas import NewToken, Token, TokenDraft
@@ -48,7 +48,7 @@ def create(body: TokenDraft) -> Response:
     """Its secret is in this answer and nowhere else. It stops working when it is revoked or expires, and when its user
     is deactivated or deleted; when its user's role is lowered, so is the token's.
     """
-    made = services().tokens.create(body, caller())
+    made = services().tokens.create(body, audit_context())
     response = _answer({**made.fields, "token": made.secret}, 201)
     response.headers["Location"] = f"{url_for('.index')}/{made.fields['id']}"
     return response
@@ -62,7 +62,7 @@ def create(body: TokenDraft) -> Response:
 )
 def remove(path: TokenPath) -> Response:
     """At once: its next request is 401."""
-    services().tokens.revoke(path.token_id, caller())
+    services().tokens.revoke(path.token_id, audit_context())
     return Response(status=204)
 
 

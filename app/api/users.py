@@ -19,7 +19,7 @@ from app.api.declarations import (
 )
 from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, BadRequest, Forbidden
-from app.http.auth import actor, caller
+from app.http.auth import actor, audit_context
 from app.http.links import page_links
 from app.http.minimal_response import Plain
 from app.http.parsing import query_pairs
@@ -98,7 +98,9 @@ def index(query: ListQuery, header: ListHeader) -> Response:
 @blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
     """`email` or `username` has to be there; all else has defaults."""
-    document, user_id, repeated = services().users.create(body, caller(), _attempt(body, header.idempotency_key))
+    document, user_id, repeated = services().users.create(
+        body, audit_context(), _idempotent_request(body, header.idempotency_key)
+    )
     response = user_response(document, 201)
     response.headers["Location"] = url_for(".show", user_id=user_id)
     if repeated:
@@ -122,7 +124,7 @@ def show(path: UserPath, header: ReadHeader) -> Response:
 )
 def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
     """Full replacement: what is left out takes its default. A password that is left out stays."""
-    document, new = services().users.replace(path.user_id, body, precondition(header), caller())
+    document, new = services().users.replace(path.user_id, body, precondition(header), audit_context())
     response = user_response(document, 201 if new else 200)
     if new:
         response.headers["Location"] = url_for(".show", user_id=path.user_id)
@@ -137,7 +139,7 @@ def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Respo
 )
 def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
     """JSON merge patch (RFC 7396): what is left out stays, null gives the default back."""
-    return user_response(services().users.update(path.user_id, body, precondition(header), caller()))
+    return user_response(services().users.update(path.user_id, body, precondition(header), audit_context()))
 
 
 @blueprint.delete(
@@ -152,7 +154,7 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
         raise Forbidden(N_("Purging needs the role admin."))
     users = services().users
     command = users.purge if query.purge else users.delete
-    command(path.user_id, precondition(header), caller())
+    command(path.user_id, precondition(header), audit_context())
     return Response(status=204)
 
 
@@ -164,7 +166,7 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
 )
 def restore(path: UserPath, header: WriteHeader) -> Response:
     """409 when its username or email was taken meanwhile."""
-    return user_response(services().users.restore(path.user_id, precondition(header), caller()))
+    return user_response(services().users.restore(path.user_id, precondition(header), audit_context()))
 
 
 @blueprint.get(
@@ -196,7 +198,7 @@ def _count_preference(prefer: str | None) -> str | None:
     return None
 
 
-def _attempt(draft: UserDraft, key: str | None) -> IdempotentRequest | None:
+def _idempotent_request(draft: UserDraft, key: str | None) -> IdempotentRequest | None:
     if key is None:
         return None
     if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):

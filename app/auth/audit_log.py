@@ -30,32 +30,36 @@ class AuditContext:
 
 def record(
     connection: Connection,
-    caller: AuditContext,
+    audit_context: AuditContext,
     user_id: uuid.UUID,
     version: int,
     action: str,
     changes: list[dict[str, Any]] | None = None,
 ) -> None:
     """Write one entry in the transaction of the change."""
-    connection.execute(insert(_history), _values(caller, action, (user_id, version, changes or [])))
+    connection.execute(insert(_history), _values(audit_context, action, (user_id, version, changes or [])))
 
 
-def record_event(connection: Connection, caller: AuditContext, user_id: uuid.UUID, version: int, action: str) -> None:
+def record_event(
+    connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
+) -> None:
     """Write one entry of something that changes nothing, in the transaction of `connection`."""
-    connection.execute(insert(_history), {**_values(caller, action, (user_id, version, [])), "xid": NO_XID})
+    connection.execute(insert(_history), {**_values(audit_context, action, (user_id, version, [])), "xid": NO_XID})
 
 
-def record_event_now(database: Database, caller: AuditContext, user_id: uuid.UUID, version: int, action: str) -> None:
+def record_event_now(
+    database: Database, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
+) -> None:
     """Write one entry of something that changes nothing, in one round trip and a transaction of its own.
 
     Raises: Unavailable
     """
-    database.execute_prepared(NOTED, user_id, version, action, *origin(caller).values())
+    database.execute_prepared(NOTED, user_id, version, action, *origin(audit_context).values())
 
 
-def record_all(connection: Connection, caller: AuditContext, action: str, entries: Iterable[Entry]) -> None:
+def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:
     """Write one entry for each of many users, in the transaction of the change."""
-    rows = [_values(caller, action, entry) for entry in entries]
+    rows = [_values(audit_context, action, entry) for entry in entries]
     for start in range(0, len(rows), _AT_ONCE):
         connection.execute(insert(_history), rows[start : start + _AT_ONCE])
 
@@ -68,22 +72,22 @@ def origins_of_failures(connection: Connection, user_id: uuid.UUID) -> list[str]
     return [row.address or "-" for row in connection.execute(statement)]
 
 
-def origin(caller: AuditContext) -> dict[str, str | None]:
+def origin(audit_context: AuditContext) -> dict[str, str | None]:
     """Who makes a change, and from where, as an entry says it."""
     return {
-        "actor": caller.actor.label,
-        "address": caller.address,
-        "agent": caller.agent,
-        "request_id": caller.request_id,
+        "actor": audit_context.actor.label,
+        "address": audit_context.address,
+        "agent": audit_context.agent,
+        "request_id": audit_context.request_id,
     }
 
 
-def _values(caller: AuditContext, action: str, entry: Entry) -> dict[str, Any]:
+def _values(audit_context: AuditContext, action: str, entry: Entry) -> dict[str, Any]:
     user_id, version, changes = entry
     return {
         "user_id": user_id,
         "version": version,
         "action": action,
-        **origin(caller),
+        **origin(audit_context),
         "changes": changes,
     }

@@ -1,4 +1,4 @@
-"""Passwords: argon2id, a bounded number of hashings at a time."""
+"""Hashes and verifies passwords with argon2id. At most two threads of a process hash at the same time."""
 
 import secrets
 import threading
@@ -6,8 +6,9 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from nacl import pwhash
 from nacl.exceptions import CryptoError
-from nacl.pwhash import argon2id, verify
+from nacl.pwhash import argon2id
 
 from app.errors import N_, FieldError, Unavailable, ValidationFailed
 from app.identifiers import canonical
@@ -16,11 +17,11 @@ Result = TypeVar("Result")
 
 # OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, 2 iterations, 1 lane.
 _ITERATIONS, _MEMORY_KIB = 2, 19_456
-_TODAYS = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p=1$"
+_CURRENT_PARAMETERS = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p=1$"
 
-# A hashing takes a core and 19 MiB for some tens of milliseconds; more at a time would starve all else.
-_TURNS = threading.BoundedSemaphore(2)
-# Who waits holds a thread of the server: a crowd of sign-ins must leave most of them to others.
+# One hash takes a core and 19 MiB for tens of milliseconds. More at a time would starve other requests.
+_HASHING_SLOTS = threading.BoundedSemaphore(2)
+# A waiting sign-in holds a thread of the server. Most threads must stay free for other requests.
 _QUEUE = threading.BoundedSemaphore(16)
 
 
@@ -28,58 +29,63 @@ def _hash(password: str) -> str:
     return argon2id.str(password.encode(), opslimit=_ITERATIONS, memlimit=1024 * _MEMORY_KIB).decode()
 
 
-def _fits(kept: str, password: str) -> bool:
+def _verify_hash(password_hash: str, password: str) -> bool:
     try:
-        return verify(kept.encode(), password.encode())
+        return pwhash.verify(password_hash.encode(), password.encode())
     except (CryptoError, ValueError):
         return False
 
 
-# A hash that no password fits, for users who are not there: its salt and tag are random.
-_NOBODYS = _hash(secrets.token_hex())
+# The hash of a random password, which stands in for the hash of an unknown user.
+_DUMMY_HASH = _hash(secrets.token_hex())
 
 
-def hashed(password: str | None) -> str | None:
-    """The argon2id hash to keep, in PHC format; None stays None."""
-    return None if password is None else _in_turn(_hash, password)
+def hash_password(password: str | None) -> str | None:
+    """The argon2id hash of a normalized password in PHC format. None stays None. Raises: Unavailable"""
+    return None if password is None else _run_queued(_hash, password)
 
 
-def matches(password: str | None, kept: str | None) -> bool:
-    """Whether `password` is the one that `kept` was made from; None only matches None."""
-    if password is None or kept is None:
-        return password is None and kept is None
-    return _in_turn(_fits, kept, password)
+def verify_nullable(password: str | None, password_hash: str | None) -> bool:
+    """Whether `password_hash` is the hash of `password`. No password matches no hash. Raises: Unavailable"""
+    if password is None or password_hash is None:
+        return password is None and password_hash is None
+    return _run_queued(_verify_hash, password_hash, password)
 
 
-def verified(offered: str, kept: str | None) -> bool:
-    """Whether `offered` (as typed) is the password that `kept` was made from. Takes the same time without `kept`."""
-    right = matches(normal(offered), kept or _NOBODYS)
-    return right and kept is not None
+def verify(password: str, password_hash: str | None) -> bool:
+    """Whether `password_hash` is the hash of a typed password. Takes the same time if it is None.
+
+    Raises: Unavailable
+    """
+    is_right = verify_nullable(normalize(password), password_hash or _DUMMY_HASH)
+    return is_right and password_hash is not None
 
 
-def normal(offered: str) -> str:
-    """A password as it is hashed, however it was typed."""
-    return unicodedata.normalize("NFKC", offered)
+def normalize(password: str) -> str:
+    """A typed password in the Unicode form NFKC, which is hashed: keyboards differ in how they compose characters."""
+    return unicodedata.normalize("NFKC", password)
 
 
-def is_outdated(kept: str) -> bool:
-    """Whether `kept` was made with other parameters than today's."""
-    return not kept.startswith(_TODAYS)
+def is_outdated(password_hash: str) -> bool:
+    """Whether the hash has other parameters than new hashes."""
+    return not password_hash.startswith(_CURRENT_PARAMETERS)
 
 
-def require_unlike(password: str | None, user: Mapping[str, Any]) -> None:
-    """Refuse a password that is the user's own name or address. Raises: ValidationFailed"""
-    own = {user["username"], user["email"] or "", (user["email"] or "").partition("@")[0], user["name"]}
-    if password and canonical(password) in {canonical(text) for text in own if text}:
-        raise ValidationFailed([FieldError("password", N_("must not be the user's own name or address"))])
+def reject_own_name(password: str | None, user: Mapping[str, Any]) -> None:
+    """Reject a password that equals the user's username, email or name. Raises: ValidationFailed"""
+    email = user["email"] or ""
+    own_names = {user["username"], email, email.partition("@")[0], user["name"]}
+    if password and canonical(password) in {canonical(name) for name in own_names if name}:
+        message = N_("must not be the username, email or name of the user")
+        raise ValidationFailed([FieldError("password", message)])
 
 
-def _in_turn(work: Callable[..., Result], *given: str) -> Result:
-    """What `work` gives, when it is its turn. Raises: Unavailable, when too many wait already"""
+def _run_queued(function: Callable[..., Result], *arguments: str) -> Result:
+    """Call `function` in a free slot. Raises: Unavailable, if too many threads wait for a slot"""
     if not _QUEUE.acquire(blocking=False):
         raise Unavailable(N_("Too many passwords are being checked. Try again shortly."))
     try:
-        with _TURNS:
-            return work(*given)
+        with _HASHING_SLOTS:
+            return function(*arguments)
     finally:
         _QUEUE.release()

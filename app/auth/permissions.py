@@ -47,8 +47,8 @@ class Actor:
     user_id: uuid.UUID | None = None
     role: Role = "admin"
     credential_id: str | None = None
-    whole: bool = True
-    unbound: bool = False
+    full_scope: bool = True
+    unrestricted: bool = False
     authenticated_at: float = 0.0
     only_first: bool = False
 
@@ -70,11 +70,11 @@ class Actor:
 
     def may(self, least: Role) -> bool:
         """Whether the actor has the role `least` or a higher one."""
-        return self.unbound or _rank(self.role) >= _rank(least)
+        return self.unrestricted or _rank(self.role) >= _rank(least)
 
     def owns(self, user_id: uuid.UUID) -> bool:
         """Whether this is the actor's own record."""
-        return self.user_id == user_id and self.whole
+        return self.user_id == user_id and self.full_scope
 
     def may_change(self, user_id: uuid.UUID, role: Role) -> bool:
         """Whether the actor may change anything of the user `user_id` of this role."""
@@ -92,7 +92,7 @@ class Actor:
 
     def require_over(self, role: Role) -> None:
         """Refuse to touch a user of this role, or to make one. Raises: Forbidden"""
-        if not self.unbound and self.role != "admin" and _rank(role) >= _rank(self.role):
+        if not self.unrestricted and self.role != "admin" and _rank(role) >= _rank(self.role):
             raise Forbidden(
                 N_(
                     "The role %(role)s may not touch a user with the role %(other)s.",
@@ -108,7 +108,7 @@ class Actor:
 
         `self_editable`: keys of the attributes that users may change of their own record.
         """
-        if self.unbound:
+        if self.unrestricted:
             return
         changed = set(fields)
         if self.role != "admin":
@@ -120,7 +120,7 @@ class Actor:
 
     def require_session(self, changed: Iterable[str]) -> None:
         """Refuse a token to change SIGN_IN_FIELDS of its own user. Raises: Forbidden, which names the fields"""
-        if self.kind == "token" and not self.unbound:
+        if self.kind == "token" and not self.unrestricted:
             raise Forbidden(
                 N_("A token may not change how its own user signs in. Sign in with the password, then change it."),
                 [FieldError(field, N_("may not be changed by a token of this user")) for field in sorted(changed)],
@@ -128,7 +128,7 @@ class Actor:
 
     def must_give_password(self) -> bool:
         """Whether the password is needed to change SIGN_IN_FIELDS of the actor's own record."""
-        return not self.unbound and time.time() - self.authenticated_at >= RECENT_SIGN_IN_S
+        return not self.unrestricted and time.time() - self.authenticated_at >= RECENT_SIGN_IN_S
 
     def _require_role_for(
         self, user_id: uuid.UUID, role: Role, changed: set[str], self_editable: Collection[str]
@@ -157,14 +157,14 @@ class Actor:
             )
 
 
-OPEN = Actor("open", unbound=True, only_first=True)
+OPEN = Actor("open", unrestricted=True, only_first=True)
 NOBODY = Actor("open", role="member")
 """Who is not known in a closed service: there they only see the pages that are for everybody."""
 
 
 def command(name: str, *, only_first: bool = False) -> Actor:
     """A command on the machine itself."""
-    return Actor("system", credential_id=name, unbound=True, only_first=only_first)
+    return Actor("system", credential_id=name, unrestricted=True, only_first=only_first)
 
 
 def lower(one: Role, other: Role) -> Role:

@@ -107,7 +107,7 @@ class Sessions:
         user_id: uuid.UUID,
         role: Role,
         epoch: int,
-        caller: AuditContext,
+        audit_context: AuditContext,
         created: float | None = None,
         *,
         forgiven: Sequence[str] = (),
@@ -117,7 +117,9 @@ class Sessions:
         Redis drops the keys of what is `forgiven` with it.
         """
         secret, now = secrets.token_urlsafe(32), time.time()
-        session = self._session(_id(secret), user_id, role, epoch, created or now, now, caller.address, caller.agent)
+        session = self._session(
+            _id(secret), user_id, role, epoch, created or now, now, audit_context.address, audit_context.agent
+        )
         ends_at = session.expires_at
         self._store.begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven)
         return f"{secret}.{user_id.hex}", session
@@ -130,13 +132,13 @@ class Sessions:
         """Refuse while sessions can't be kept. Raises: Unavailable"""
         self._store.require_up()
 
-    def begin_after_reset(self, user_id: uuid.UUID, caller: AuditContext) -> tuple[str, Session]:
+    def begin_after_reset(self, user_id: uuid.UUID, audit_context: AuditContext) -> tuple[str, Session]:
         """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
         status = self._status(user_id)
-        return self.begin(user_id, status.role or "member", status.epoch, caller)
+        return self.begin(user_id, status.role or "member", status.epoch, audit_context)
 
     def resume(
-        self, cookie: str, caller: Callable[[], AuditContext], *, afresh: bool = False
+        self, cookie: str, audit_context: Callable[[], AuditContext], *, afresh: bool = False
     ) -> tuple[Session, str | None]:
         """The session that a cookie stands for, and another cookie when its role has changed.
 
@@ -148,7 +150,7 @@ class Sessions:
             self._end(session.id, session.user_id)
             raise Unauthorized(_ENDED)
         if status.role != session.role:
-            session, cookie_now = self._renew(cookie_now, replace(session, role=status.role), caller())
+            session, cookie_now = self._renew(cookie_now, replace(session, role=status.role), audit_context())
         elif time.time() - session.seen > _SEEN_EVERY_S:
             session = replace(session, seen=time.time())
             self._store.touch(session.id, session.user_id.hex, _packed(session), session.expires_at)
@@ -167,18 +169,20 @@ class Sessions:
         live = (one for one in found if one.epoch == status.epoch and not one.is_expired())
         return sorted(live, key=lambda one: one.seen, reverse=True) if status.active else []
 
-    def end(self, user_id: uuid.UUID, session_id: str, caller: AuditContext, action: str = "session_ended") -> None:
+    def end(
+        self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
+    ) -> None:
         """End one session of a user. Raises: NotFound, Unavailable"""
         if not self._end(session_id, user_id):
             raise NotFound(N_("There is no such session."))
-        self._record(user_id, caller, action)
+        self._record(user_id, audit_context, action)
 
-    def end_all(self, user_id: uuid.UUID, caller: AuditContext) -> None:
+    def end_all(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
         if self._status(user_id).role is None:
             raise NotFound(N_("There is no such user."))
         if self._end_all(user_id):
-            self._record(user_id, caller, "sessions_ended")
+            self._record(user_id, audit_context, "sessions_ended")
 
     def forget(self, user_id: uuid.UUID) -> None:
         """Take from Redis, if it can be told, what it keeps of the sessions of a purged user: they are over already."""
@@ -201,11 +205,11 @@ class Sessions:
         """How many there were. Raises: Unavailable"""
         return self._store.end_all(user_id.hex)
 
-    def _renew(self, cookie: str, session: Session, caller: AuditContext) -> tuple[Session, str]:
+    def _renew(self, cookie: str, session: Session, audit_context: AuditContext) -> tuple[Session, str]:
         """Go on under another id: that of the first of several requests at once. Raises: Unauthorized, Unavailable"""
         secret, random = cookie.partition(".")[0], secrets.token_bytes(32)
         new_secret, now = _text(random), time.time()
-        new = replace(session, id=_id(new_secret), seen=now, address=caller.address, agent=caller.agent)
+        new = replace(session, id=_id(new_secret), seen=now, address=audit_context.address, agent=audit_context.agent)
         owner, following = session.user_id.hex, _masked(secret, random)
         left = self._store.renew(session.id, new.id, owner, _packed(new), new.expires_at, following, _GRACE_S)
         if left is None:
@@ -245,10 +249,10 @@ class Sessions:
         role, active, epoch = ((found.get_value(0, column) or b"").decode() for column in range(3))
         return AccountStatus(cast("Role", role), active == "t", int(epoch))
 
-    def _record(self, user_id: uuid.UUID, caller: AuditContext, action: str) -> None:
+    def _record(self, user_id: uuid.UUID, audit_context: AuditContext, action: str) -> None:
         with self._database.connection() as connection:
             version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
-        audit_log.record_event_now(self._database, caller, user_id, version or 1, action)
+        audit_log.record_event_now(self._database, audit_context, user_id, version or 1, action)
 
 
 def _packed(session: Session) -> bytes:

@@ -89,7 +89,11 @@ class LastUsedTracker:
 def token_guard(actor: Actor) -> dict[str, object]:
     """What statements that write take of who writes: they write nothing when a token is not good for it any more."""
     is_token = actor.kind == "token"
-    return {"token": actor.credential_id if is_token else None, "token_role": actor.role, "token_whole": actor.whole}
+    return {
+        "token": actor.credential_id if is_token else None,
+        "token_role": actor.role,
+        "token_full_scope": actor.full_scope,
+    }
 
 
 class Tokens:
@@ -133,7 +137,7 @@ class Tokens:
             raise _unknown()
         role, user_role = (cast("Role", cast("bytes", found.get_value(0, column)).decode()) for column in range(2))
         least = lower(role, user_role)
-        if (least, least == user_role) != (actor.role, actor.whole):
+        if (least, least == user_role) != (actor.role, actor.full_scope):
             raise Unavailable(N_("The role of this API token was changed just now. Try again shortly."))
 
     def get_list(self, user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
@@ -145,9 +149,9 @@ class Tokens:
         with self._database.connection() as connection:
             return [_fields(row) for row in connection.execute(statement)]
 
-    def create(self, draft: TokenDraft, caller: AuditContext) -> CreatedToken:
+    def create(self, draft: TokenDraft, audit_context: AuditContext) -> CreatedToken:
         """Make a token for `draft.user_id`, or for who asks. Raises: ValidationFailed, Forbidden, Unavailable"""
-        user_id = _require_valid(draft, caller.actor)
+        user_id = _require_valid(draft, audit_context.actor)
         secret = _new_secret()
         with self._database.transaction(user_id) as connection:
             found = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
@@ -167,10 +171,10 @@ class Tokens:
                 "expires_at": draft.expires_at,
             }
             row = connection.execute(insert(_tokens).values(values).returning(_tokens)).one()
-            audit_log.record(connection, caller, user_id, user.version, "token_created", [_change(None, row)])
+            audit_log.record(connection, audit_context, user_id, user.version, "token_created", [_change(None, row)])
         return CreatedToken({**_fields(row), "username": user.username}, secret)
 
-    def revoke(self, token_id: uuid.UUID, caller: AuditContext) -> None:
+    def revoke(self, token_id: uuid.UUID, audit_context: AuditContext) -> None:
         """End a token. Raises: NotFound, Unavailable"""
         owner = None
         try:
@@ -182,7 +186,9 @@ class Tokens:
                     raise NotFound(N_("There is no such token."))
                 owner = row.user_id
                 version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
-                audit_log.record(connection, caller, row.user_id, version or 1, "token_revoked", [_change(row, None)])
+                audit_log.record(
+                    connection, audit_context, row.user_id, version or 1, "token_revoked", [_change(row, None)]
+                )
         finally:
             # Also when the answer to the commit was lost.
             if owner is not None:
@@ -196,7 +202,7 @@ class Tokens:
             value.decode() if (value := found.get_value(0, column)) is not None else "" for column in range(5)
         )
         least = lower(cast("Role", role), cast("Role", user_role))
-        actor = Actor("token", uuid.UUID(user_id), least, token_id, whole=least == user_role)
+        actor = Actor("token", uuid.UUID(user_id), least, token_id, full_scope=least == user_role)
         return TokenInfo(actor, float(expires) if expires else math.inf)
 
     def _touch_last_used(self, token_id: str) -> None:
@@ -205,12 +211,12 @@ class Tokens:
             self._database.execute_prepared(TOKEN_USED, token_id)
 
 
-def revoke_all(connection: Connection, owners: Iterable[Row[Any]], caller: AuditContext) -> None:
+def revoke_all(connection: Connection, owners: Iterable[Row[Any]], audit_context: AuditContext) -> None:
     """End all tokens of the users in the rows `owners`, in the transaction of the change."""
     versions = {owner.id: owner.version for owner in owners}
     rows = connection.execute(delete(_tokens).where(is_any_of(_tokens.c.user_id, versions)).returning(_tokens)).all()
     entries = [(row.user_id, versions[row.user_id], [_change(row, None)]) for row in rows]
-    audit_log.record_all(connection, caller, "token_revoked", entries)
+    audit_log.record_all(connection, audit_context, "token_revoked", entries)
 
 
 def _require_valid(draft: TokenDraft, actor: Actor) -> uuid.UUID:

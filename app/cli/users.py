@@ -68,12 +68,12 @@ def password(login: str, *, password_stdin: bool) -> None:
 
     Example: flask users password ada@example.com
     """
-    caller = AuditContext(command("flask users password"))
+    audit_context = AuditContext(command("flask users password"))
     user_id, username = user_named(login)
     patch = validated(UserPatch, {"password": new_password(from_stdin=password_stdin)})
-    services().users.update(user_id, patch, lambda _: True, caller)
+    services().users.update(user_id, patch, lambda _: True, audit_context)
     click.echo(f"{username} has a new password, and is signed out everywhere.")
-    services().login.unlock(user_id, caller)
+    services().login.unlock(user_id, audit_context)
 
 
 @group.command("unlock")

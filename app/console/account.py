@@ -14,8 +14,8 @@ from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.console.safe_redirect import local
 from app.errors import N_, Forbidden, RateLimited, Unauthorized, Unavailable, ValidationFailed, VersionConflict
-from app.http.auth import actor, caller, drop_cookie, keep_cookie, session
-from app.http.auth import enter as begin_session
+from app.http.auth import actor, audit_context, drop_cookie, keep_cookie, session
+from app.http.auth import sign_in as begin_session
 from app.http.parsing import validated
 from app.http.problems import STATUSES
 from app.http.services import services
@@ -58,7 +58,7 @@ def sign_out() -> WerkzeugResponse:
     """End the current session."""
     current = session()
     if current is not None:
-        services().sessions.end(current.user_id, current.id, caller(), "signed_out")
+        services().sessions.end(current.user_id, current.id, audit_context(), "signed_out")
     drop_cookie()
     return redirect(url_for(".sign_in_form"), HTTPStatus.SEE_OTHER)
 
@@ -86,8 +86,8 @@ def change_password() -> WerkzeugResponse:
         raise Forbidden(N_("You have no password to change because you are not signed in."))
     try:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
-        services().users.set_own_password(user_id, change, caller())
+        services().users.set_own_password(user_id, change, audit_context())
     except (ValidationFailed, Forbidden, VersionConflict, RateLimited) as error:
         return render("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_by_field(error))
-    keep_cookie(services().sessions.begin_after_reset(user_id, caller())[0])
+    keep_cookie(services().sessions.begin_after_reset(user_id, audit_context())[0])
     return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

@@ -9,8 +9,8 @@ from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.rendering import render
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed
-from app.http.auth import caller
-from app.http.auth import enter as begin_session
+from app.http.auth import audit_context
+from app.http.auth import sign_in as begin_session
 from app.http.parsing import validated
 from app.http.services import services
 from app.schemas import SignIn, UserDraft
@@ -36,7 +36,7 @@ def create_first_admin() -> WerkzeugResponse:
     form = {field: request.form.get(field, "") for field in _FIELDS}
     try:
         draft = _validate(form)
-        services().bootstrap_admin.create(draft, caller())
+        services().bootstrap_admin.create(draft, audit_context())
     except (ValidationFailed, AlreadyTaken) as error:
         return _render_form(form, error.field_errors, HTTPStatus.UNPROCESSABLE_ENTITY)
     except Conflict:

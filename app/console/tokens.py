@@ -17,7 +17,7 @@ from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.console.safe_redirect import local
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
-from app.http.auth import actor, caller
+from app.http.auth import actor, audit_context
 from app.http.parsing import token_id_of, user_id_of, validated
 from app.http.services import services
 from app.schemas import TokenDraft
@@ -50,7 +50,7 @@ def create() -> Response:
         if _is_duplicate(new_token, form["newest_id"]):
             error = gettext("This form was sent twice. The token was created once and is in the list.")
             return _render_tokens(form, {"form": error}, HTTPStatus.CONFLICT)
-        created = services().tokens.create(new_token, caller())
+        created = services().tokens.create(new_token, audit_context())
     except (ValidationFailed, Forbidden) as error:
         return _render_tokens(form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
     return _render_tokens(_empty_form(form["user_id"]), {}, HTTPStatus.CREATED, created)
@@ -59,7 +59,7 @@ def create() -> Response:
 @blueprint.post("/api-tokens/<token_id>/revoke")
 def revoke(token_id: str) -> WerkzeugResponse:
     """Revoke a token, and redirect to the page that sent the form."""
-    services().tokens.revoke(token_id_of(token_id), caller())
+    services().tokens.revoke(token_id_of(token_id), audit_context())
     return redirect(local(request.form.get("next", url_for(".index"))), HTTPStatus.SEE_OTHER)
 
 

@@ -41,7 +41,7 @@ from app.errors import (
     ValidationFailed,
     VersionConflict,
 )
-from app.http.auth import actor, caller
+from app.http.auth import actor, audit_context
 from app.http.parsing import user_id_of
 from app.http.problems import STATUSES
 from app.http.services import services
@@ -73,8 +73,10 @@ def create() -> WerkzeugResponse:
     try:
         user = new_user(form)
         ttl = timedelta(hours=services().settings.idempotency_ttl_h)
-        attempt = IdempotentRequest(f"console:{form['key']}", user, ttl, actor().principal) if form["key"] else None
-        _, user_id, _ = services().users.create(user, caller(), attempt)
+        idempotent_request = (
+            IdempotentRequest(f"console:{form['key']}", user, ttl, actor().principal) if form["key"] else None
+        )
+        _, user_id, _ = services().users.create(user, audit_context(), idempotent_request)
     except IdempotencyKeyReused:
         error = gettext("This form already created a user. To create another user, review the form and send it again.")
         form = {**form, "key": str(uuid.uuid4())}
@@ -132,7 +134,7 @@ def delete(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     # The form may have been sent twice. If there never was such a user, the undo fails.
     with suppress(NotFound):
-        services().users.delete(found_id, lambda _: True, caller())
+        services().users.delete(found_id, lambda _: True, audit_context())
     return redirect(url_for("console_users.index", done="deleted", undo=found_id), HTTPStatus.SEE_OTHER)
 
 
@@ -141,7 +143,7 @@ def restore(user_id: str) -> WerkzeugResponse:
     """Restore a user from the trash."""
     found_id = user_id_of(user_id)
     try:
-        services().users.restore(found_id, lambda _: True, caller())
+        services().users.restore(found_id, lambda _: True, audit_context())
     except AlreadyTaken as error:
         return render_trashed_user(found_id, translate(error.message))
     return redirect(url_for(".show", user_id=found_id, done="restored"), HTTPStatus.SEE_OTHER)
@@ -153,7 +155,7 @@ def purge(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     if "confirmed" not in request.form:
         return render("confirm_purge.html", user=_active_or_deleted(found_id))
-    services().users.purge(found_id, lambda _: True, caller())
+    services().users.purge(found_id, lambda _: True, audit_context())
     return redirect(url_for("console_users.index", deleted="true", done="purged"), HTTPStatus.SEE_OTHER)
 
 
@@ -161,7 +163,7 @@ def purge(user_id: str) -> WerkzeugResponse:
 def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
     """End a session of a user."""
     found_id = user_id_of(user_id)
-    services().sessions.end(found_id, session_id, caller())
+    services().sessions.end(found_id, session_id, audit_context())
     return redirect(url_for(".show", user_id=found_id, done="ended"), HTTPStatus.SEE_OTHER)
 
 
@@ -169,7 +171,7 @@ def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
 def unlock(user_id: str) -> WerkzeugResponse:
     """Reset the counter of failed sign-ins, which locks the account."""
     found_id = user_id_of(user_id)
-    services().login.unlock(found_id, caller())
+    services().login.unlock(found_id, audit_context())
     return redirect(url_for(".show", user_id=found_id, done="unlocked"), HTTPStatus.SEE_OTHER)
 
 
@@ -183,7 +185,7 @@ def _save(
     conflicts: dict[str, tuple[str, str]] = {}
     for _ in range(_MAX_ATTEMPTS):
         try:
-            services().users.replace(user_id, edited_user(form, user), _matches_version(form, user), caller())
+            services().users.replace(user_id, edited_user(form, user), _matches_version(form, user), audit_context())
         except VersionConflict:
             user = _current(user_id)
             form, conflicts = merge_conflict(form, form_of_user(user))

@@ -14,7 +14,7 @@ from app.console.list_url import DEFAULT_SORT, FILTERS, NOTICE_PARAMETERS, ListU
 from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
-from app.http.auth import caller
+from app.http.auth import audit_context
 from app.http.parsing import user_id_of, validated
 from app.http.services import services
 from app.schemas import ListQuery
@@ -63,7 +63,7 @@ def bulk_update() -> WerkzeugResponse:
     else:
         chosen = BulkTarget(query=url.query()) if "all" in request.form else BulkTarget(ids=_selected_ids())
     expected = None if undo else _whole_number("expected")
-    outcome = services().bulk.apply(action, chosen, caller(), role=role, expected=expected)
+    outcome = services().bulk.apply(action, chosen, audit_context(), role=role, expected=expected)
     notice = {"done": "undone" if undo else action, "n": str(outcome.changed)}
     if outcome.deleted_at:
         notice["undo"] = outcome.deleted_at.isoformat()

@@ -34,21 +34,23 @@ _MOST_COOKIES = 8
 class Rule:
     """Whom a route lets in: everybody, everybody who is known, the owner of the record, or a role and all above it.
 
-    `confirms`: it writes nothing for a token that is not what memory knows (auth.tokens.claim and confirm).
+    min_role: the lowest role that is allowed. allow_owner: the owner of the record is allowed, too.
+    rechecked_on_write: the statement that writes checks the token again (auth.tokens.token_guard), so a cached
+    authentication is enough before it.
     """
 
-    least: Role | None = None
-    own: bool = False
+    min_role: Role | None = None
+    allow_owner: bool = False
     public: bool = False
-    confirms: bool = False
+    rechecked_on_write: bool = False
 
-    def lets(self, who: Actor) -> bool:
+    def allows(self, who: Actor) -> bool:
         """Whether the role of `who` is enough, whosever record it is."""
-        return who.unbound or (self.least is not None and who.may(self.least))
+        return who.unrestricted or (self.min_role is not None and who.may(self.min_role))
 
 
 PUBLIC = Rule(public=True)
-KNOWN = Rule(least="member")
+KNOWN = Rule(min_role="member")
 GUEST = Rule()
 """For routes that are not ours (the exercise has one): anybody while the service is open, then nobody."""
 
@@ -78,33 +80,33 @@ RULES: dict[str, Rule] = {
     "console_users.bulk_update": Rule("editor"),
     "console_user.new": Rule("editor"),
     "console_user.create": Rule("editor"),
-    "console_user.show": Rule("viewer", own=True),
-    "console_user.update": Rule("editor", own=True),
+    "console_user.show": Rule("viewer", allow_owner=True),
+    "console_user.update": Rule("editor", allow_owner=True),
     "console_user.delete": Rule("editor"),
     "console_user.restore": Rule("editor"),
     "console_user.purge": Rule("admin"),
     "console_user.unlock": Rule("admin"),
-    "console_user.end_session": Rule("admin", own=True),
+    "console_user.end_session": Rule("admin", allow_owner=True),
     "session.begin": PUBLIC,
     "session.show": KNOWN,
     "session.end": KNOWN,
     "me.show": KNOWN,
-    "me.change": Rule("member", confirms=True),
+    "me.change": Rule("member", rechecked_on_write=True),
     "me.change_password": KNOWN,
     "me.own_sessions": KNOWN,
     "me.end_sessions": KNOWN,
     "me.end_session": KNOWN,
     "users.index": Rule("viewer"),
-    "users.create": Rule("editor", confirms=True),
-    "users.show": Rule("viewer", own=True),
-    "users.replace": Rule("editor", own=True),
-    "users.change": Rule("editor", own=True, confirms=True),
+    "users.create": Rule("editor", rechecked_on_write=True),
+    "users.show": Rule("viewer", allow_owner=True),
+    "users.replace": Rule("editor", allow_owner=True),
+    "users.change": Rule("editor", allow_owner=True, rechecked_on_write=True),
     "users.remove": Rule("editor"),
     "users.restore": Rule("editor"),
     "users.changes": Rule("viewer"),
-    "sessions.index": Rule("admin", own=True),
-    "sessions.end_all": Rule("admin", own=True),
-    "sessions.end": Rule("admin", own=True),
+    "sessions.index": Rule("admin", allow_owner=True),
+    "sessions.end_all": Rule("admin", allow_owner=True),
+    "sessions.end": Rule("admin", allow_owner=True),
     "sessions.unlock": Rule("admin"),
     "tokens.index": Rule("admin"),
     "tokens.create": Rule("admin"),
@@ -124,9 +126,9 @@ def actor() -> Actor:
     return context().actor
 
 
-def caller() -> AuditContext:
+def audit_context() -> AuditContext:
     """Who makes the current request, and from where."""
-    return _caller_as(actor())
+    return _audit_context_for(actor())
 
 
 def session() -> Session | None:
@@ -139,12 +141,12 @@ def keep_cookie(secret: str) -> None:
     context().cookie = secret
 
 
-def enter(offered: SignIn) -> Session:
+def sign_in(offered: SignIn) -> Session:
     """Sign in with the current request: it gets a cookie, and the session that it came with ends.
 
     Raises: Unauthorized, RateLimited, Unavailable
     """
-    secret, begun = services().login.sign_in(offered, caller())
+    secret, begun = services().login.sign_in(offered, audit_context())
     for earlier in _session_cookies():
         services().sessions.drop(earlier)
     keep_cookie(secret)
@@ -176,7 +178,7 @@ def _check() -> None:
     if not needs_nobody:
         _require(rule)
         who = actor()
-        if unsafe and not who.unbound:
+        if unsafe and not who.unrestricted:
             context().quota = services().rate_limits.count_write(who.credential_id or "")
 
 
@@ -186,13 +188,14 @@ def _identify(rule: Rule, *, is_open: bool) -> None:
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
     if token is not None:
-        context().actor = services().tokens.authenticate(token, afresh=_changes_something() and not rule.confirms)
+        afresh = _changes_something() and not rule.rechecked_on_write
+        context().actor = services().tokens.authenticate(token, afresh=afresh)
     elif cookies:
         _resume(cookies, is_open=is_open)
     elif not is_open:
         raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
     if is_open:
-        context().actor = replace(actor(), unbound=True, only_first=True)
+        context().actor = replace(actor(), unrestricted=True, only_first=True)
 
 
 def _bearer_token() -> str | None:
@@ -224,7 +227,7 @@ def _resume(cookies: list[str], *, is_open: bool) -> None:
 
 def _first_session(cookies: list[str]) -> tuple[Session, str | None]:
     """The session of the first cookie that is good for one. Raises: Unauthorized, Unavailable"""
-    *others, last = ((cookie, lambda: _caller_as(OPEN)) for cookie in cookies)
+    *others, last = ((cookie, lambda: _audit_context_for(OPEN)) for cookie in cookies)
     for offered in others:
         with suppress(Unauthorized):
             return services().sessions.resume(*offered, afresh=_changes_something())
@@ -238,20 +241,20 @@ def _changes_something() -> bool:
 
 def _require(rule: Rule) -> None:
     who = actor()
-    if rule.lets(who):
+    if rule.allows(who):
         return
-    if rule.own and who.owns(user_id_of((request.view_args or {})["user_id"])):
+    if rule.allow_owner and who.owns(user_id_of((request.view_args or {})["user_id"])):
         context().is_owner = True
         return
-    if rule.least is None:
+    if rule.min_role is None:
         raise Forbidden(N_("Nobody may do this."))
-    least = ROLE_NAMES[rule.least]
-    if rule.own:
+    least = ROLE_NAMES[rule.min_role]
+    if rule.allow_owner:
         raise Forbidden(N_("This needs the role %(role)s, or to be your own record.", role=least))
     raise Forbidden(N_("This needs the role %(role)s.", role=least))
 
 
-def _caller_as(who: Actor) -> AuditContext:
+def _audit_context_for(who: Actor) -> AuditContext:
     """`who`, and where the current request comes from."""
     environ = current_request().environ
     agent = environ.get("HTTP_USER_AGENT")

@@ -95,7 +95,7 @@ class ResponseCache:
         request_context = context_of(environ)
         policy = request_context.cache_policy
         # While nobody has to sign in, roles decide nothing.
-        may_keep = policy is not None and not request_context.actor.unbound
+        may_keep = policy is not None and not request_context.actor.unrestricted
         if policy and may_keep and started and started[0][0].startswith("200") and isinstance(body, list):
             response = CachedResponse(tuple(started[0][1]), b"".join(body), request_context.route)
             self._cache.put((*_variant(request_context, policy), *address), response, policy.keys, began_ns)

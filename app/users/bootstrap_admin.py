@@ -23,7 +23,7 @@ class BootstrapAdmin:
     def __init__(self, database: Database, admins: Admins, users: Users, settings: Settings) -> None:
         self._database, self._admins, self._users, self._settings = database, admins, users, settings
 
-    def create(self, draft: UserDraft, caller: AuditContext) -> uuid.UUID:
+    def create(self, draft: UserDraft, audit_context: AuditContext) -> uuid.UUID:
         """Make the first administrator, or an administrator of the user who has this email already. Returns its id.
 
         Raises: ValidationFailed, AlreadyTaken, Conflict (there is one), Unavailable
@@ -33,9 +33,9 @@ class BootstrapAdmin:
             raise Conflict(N_("There is an administrator already. Sign in, or ask them."))
         known = self._find(draft.email)
         if known is None:
-            return self._users.create(draft, caller)[1]
+            return self._users.create(draft, audit_context)[1]
         patch = UserPatch(role="admin", active=True, password=draft.password)
-        self._users.update(known, patch, lambda _: True, caller)
+        self._users.update(known, patch, lambda _: True, audit_context)
         return known
 
     def create_from_settings(self) -> None:

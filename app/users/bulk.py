@@ -97,7 +97,7 @@ class BulkCommands:
         self,
         action: Action,
         chosen: BulkTarget,
-        caller: AuditContext,
+        audit_context: AuditContext,
         *,
         role: Role | None = None,
         expected: int | None = None,
@@ -111,20 +111,20 @@ class BulkCommands:
         restoring who is not in the trash, anything else with who is)
         """
         deed = _bulk_action(action, role)
-        _require_rank(caller.actor, action)
+        _require_rank(audit_context.actor, action)
         _require_half(action, chosen)
         with self._transactions.unit_of_work() as work:
             rows = _locked(work.connection, action, chosen)
             _require_number(rows, expected)
             due = [row for row in rows if not deed.after or deed.changes(row)]
-            _require_allowed(caller.actor, deed, rows, due)
+            _require_allowed(audit_context.actor, deed, rows, due)
             admins.require_another(work.connection, due, deed.after or None)
             after = {"deleted_at": None} if action == "restore" else deed.after
             if action != "delete":
-                admins.admit(work.connection, caller.actor, [row._asdict() for row in due], after)
+                admins.admit(work.connection, audit_context.actor, [row._asdict() for row in due], after)
             if action == "restore":
                 _require_free(work.connection, due)
-            _carry_out(work, action, deed, caller, due)
+            _carry_out(work, action, deed, audit_context, due)
             moment = work.connection.scalar(select(func.now())) if action == "delete" and due else None
         return BulkResult(len(due), len(set(chosen.ids) or rows) - len(due), moment)
 
@@ -261,19 +261,19 @@ def _identifiers(row: Row[Any]) -> dict[str, str]:
 
 
 def _carry_out(
-    work: UnitOfWork, action: Action, deed: _BulkAction, caller: AuditContext, due: Sequence[Row[Any]]
+    work: UnitOfWork, action: Action, deed: _BulkAction, audit_context: AuditContext, due: Sequence[Row[Any]]
 ) -> None:
     """In the order of the single commands, for the history shows it."""
     work.add_invalidation(row.id for row in due)
     if action == "delete":
-        tokens.revoke_all(work.connection, due, caller)
+        tokens.revoke_all(work.connection, due, audit_context)
     for rows in _batches(due):
         statement = update(users).where(is_any_of(users.c.id, [row.id for row in rows])).values({**deed.sets, **MOVED})
         work.connection.execute(statement)
         entries: list[Entry] = [(row.id, row.version + 1, deed.changes(row)) for row in rows]
-        audit_log.record_all(work.connection, caller, deed.entry, entries)
+        audit_log.record_all(work.connection, audit_context, deed.entry, entries)
     if action == "deactivate":
-        tokens.revoke_all(work.connection, due, caller)
+        tokens.revoke_all(work.connection, due, audit_context)
 
 
 def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:

@@ -50,7 +50,7 @@ class Users:
         self._self_editable_keys = settings.self_editable_keys
 
     def create(
-        self, draft: UserDraft, caller: AuditContext, attempt: IdempotentRequest | None = None
+        self, draft: UserDraft, audit_context: AuditContext, idempotent_request: IdempotentRequest | None = None
     ) -> tuple[Document, uuid.UUID, bool]:
         """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
 
@@ -58,22 +58,22 @@ class Users:
         Raises: ValidationFailed, Forbidden, Unauthorized, AlreadyTaken, IdempotencyKeyReused, Unavailable
         """
         values = values_of(draft)
-        caller.actor.require_make(draft.role)
-        passwords.require_unlike(draft.password, values)
-        values["password_hash"] = passwords.hashed(draft.password)
+        audit_context.actor.require_make(draft.role)
+        passwords.reject_own_name(draft.password, values)
+        values["password_hash"] = passwords.hash_password(draft.password)
         user_id = uuid7()
-        made = self._writes.create(user_id, values, caller, attempt)
+        made = self._writes.create(user_id, values, audit_context, idempotent_request)
         if made is not None:
             return made, user_id, False
-        self._tokens.recheck(caller.actor)
+        self._tokens.recheck(audit_context.actor)
         # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
-        answer = self._writes.earlier_response(attempt) if attempt is not None else None
+        answer = self._writes.earlier_response(idempotent_request) if idempotent_request is not None else None
         if answer is None:
             raise Unavailable(N_("Another request was under way that this one depends on. Try again shortly."))
         return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
 
     def replace(
-        self, user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, caller: AuditContext
+        self, user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, audit_context: AuditContext
     ) -> tuple[Document, bool]:
         """Replace a user, or create it with this id. A password that is left out stays. Returns it, and if it is new.
 
@@ -82,15 +82,15 @@ class Users:
         Unavailable
         """
         return self._login.with_password(
-            draft.current_password, allowed, caller, partial(self._replace, user_id, draft)
+            draft.current_password, allowed, audit_context, partial(self._replace, user_id, draft)
         )
 
     def _replace(
-        self, user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, caller: AuditContext
+        self, user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, audit_context: AuditContext
     ) -> tuple[Document, bool]:
         values = values_of(draft)
-        passwords.require_unlike(draft.password, values)
-        secret = {"password_hash": passwords.hashed(draft.password)} if draft.password is not None else {}
+        passwords.reject_own_name(draft.password, values)
+        secret = {"password_hash": passwords.hash_password(draft.password)} if draft.password is not None else {}
         with self._transactions.unit_of_work(user_id) as work:
             # Two may make the same id at once: the second waits here and then replaces.
             work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
@@ -98,17 +98,19 @@ class Users:
             if row is not None and row.deleted_at is not None:
                 raise Conflict(N_("This user is in the trash. Restore or purge it first."))
             if row is None:
-                caller.actor.require_make(draft.role)
+                audit_context.actor.require_make(draft.role)
             _require(allowed, row.version if row else None)
             if row is None:
-                admins.admit(work.connection, caller.actor, [{}], {**values, **secret})
+                admins.admit(work.connection, audit_context.actor, [{}], {**values, **secret})
                 version = _next_version(work.connection, user_id)
-                made = _insert(work.connection, caller, user_id, {**values, **secret}, version)
+                made = _insert(work.connection, audit_context, user_id, {**values, **secret}, version)
             else:
-                made = self._update_row(work, caller, row, {**values, **secret})
+                made = self._update_row(work, audit_context, row, {**values, **secret})
         return made, row is None
 
-    def update(self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext) -> Document:
+    def update(
+        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
+    ) -> Document:
         """Change the fields that `patch` sets. Changing nothing gives no new version.
 
         Whether a token is still good for it is found out with the write, or before it.
@@ -116,26 +118,26 @@ class Users:
         VersionConflict, Conflict (it is the last administrator), Unavailable
         """
         return self._login.with_password(
-            patch.current_password, allowed, caller, partial(self._update_with_password, user_id, patch)
+            patch.current_password, allowed, audit_context, partial(self._update_with_password, user_id, patch)
         )
 
     def _update_with_password(
-        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext
+        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
     ) -> Document:
         is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
-        self._tokens.recheck(caller.actor)
+        self._tokens.recheck(audit_context.actor)
         for _ in range(0 if is_grave else _TRIES):
-            made = self._update_snapshot(self._reads.get_snapshot(user_id), patch, allowed, caller)
+            made = self._update_snapshot(self._reads.get_snapshot(user_id), patch, allowed, audit_context)
             if made is not None:
                 return made
-        return self._update_locked(user_id, patch, allowed, caller)
+        return self._update_locked(user_id, patch, allowed, audit_context)
 
     def _update_snapshot(
-        self, seen: UserSnapshot, patch: UserPatch, allowed: Precondition, caller: AuditContext
+        self, seen: UserSnapshot, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
     ) -> Document | None:
         """Change a user as it was seen. None, when somebody else was faster."""
         _require(allowed, seen.version)
-        draft = self._writes.pending_update(seen, merged(seen, patch), caller)
+        draft = self._writes.pending_update(seen, merged(seen, patch), audit_context)
         if draft is not None:
             return self._writes.write(draft)
         # Another host may have changed it so. Who is told of that must not read here what was before.
@@ -143,41 +145,45 @@ class Users:
         return Document(seen.version, seen.body)
 
     def _update_locked(
-        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, caller: AuditContext
+        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
     ) -> Document:
         """Change a user while nobody else can: what ends sessions, or the last administrator, is thought about."""
-        secret = {"password_hash": passwords.hashed(patch.password)} if "password" in patch.model_fields_set else {}
+        secret = (
+            {"password_hash": passwords.hash_password(patch.password)} if "password" in patch.model_fields_set else {}
+        )
         with self._transactions.unit_of_work(user_id) as work:
             row = _living(_locked(work.connection, user_id))
             _require(allowed, row.version)
             values = values_of(merged(row, patch))
-            passwords.require_unlike(patch.password, values)
-            return self._update_row(work, caller, row, {**values, **secret})
+            passwords.reject_own_name(patch.password, values)
+            return self._update_row(work, audit_context, row, {**values, **secret})
 
-    def set_own_password(self, user_id: uuid.UUID, offered: PasswordChange, caller: AuditContext) -> None:
+    def set_own_password(self, user_id: uuid.UUID, offered: PasswordChange, audit_context: AuditContext) -> None:
         """Give the user of the caller a new password, for the current one: it ends all sessions.
 
         Raises: NotFound, ValidationFailed, Forbidden, RateLimited, VersionConflict, Unavailable
         """
-        caller.actor.require_session(("password",))
-        allowed, caller = self._login.authenticated(user_id, offered.current_password, lambda _: True, caller)
-        self.update(user_id, UserPatch(password=offered.new_password), allowed, caller)
+        audit_context.actor.require_session(("password",))
+        allowed, audit_context = self._login.authenticated(
+            user_id, offered.current_password, lambda _: True, audit_context
+        )
+        self.update(user_id, UserPatch(password=offered.new_password), allowed, audit_context)
 
-    def delete(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
+    def delete(self, user_id: uuid.UUID, allowed: Precondition, audit_context: AuditContext) -> None:
         """Put a user into the trash; its username and email are free again, its sessions and tokens end.
 
         Raises: NotFound, Forbidden, VersionConflict, Conflict (it is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
             row = _living(_locked(work.connection, user_id))
-            caller.actor.require_over(row.role)
+            audit_context.actor.require_over(row.role)
             _require(allowed, row.version)
             admins.require_another(work.connection, [row])
-            tokens.revoke_all(work.connection, [row], caller)
+            tokens.revoke_all(work.connection, [row], audit_context)
             made = _put(work.connection, row, {**trashed(), **ENDED})
-            audit_log.record(work.connection, caller, user_id, made.version, "deleted")
+            audit_log.record(work.connection, audit_context, user_id, made.version, "deleted")
 
-    def restore(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> Document:
+    def restore(self, user_id: uuid.UUID, allowed: Precondition, audit_context: AuditContext) -> Document:
         """Take a user out of the trash.
 
         Raises: NotFound, Forbidden, Conflict (it is not in the trash), AlreadyTaken (its username or email is used
@@ -187,16 +193,16 @@ class Users:
             row = _locked(work.connection, user_id)
             if row is None:
                 raise NotFound(N_("There is no such user."))
-            caller.actor.require_over(row.role)
+            audit_context.actor.require_over(row.role)
             _require(allowed, row.version)
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
-            admins.admit(work.connection, caller.actor, [row._asdict()], {"deleted_at": None})
+            admins.admit(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
             made = document(_put(work.connection, row, restored()))
-            audit_log.record(work.connection, caller, user_id, made.version, "restored")
+            audit_log.record(work.connection, audit_context, user_id, made.version, "restored")
         return made
 
-    def purge(self, user_id: uuid.UUID, allowed: Precondition, caller: AuditContext) -> None:
+    def purge(self, user_id: uuid.UUID, allowed: Precondition, audit_context: AuditContext) -> None:
         """Remove a user, living or in the trash, for good, with all values in its history.
 
         Raises: NotFound, VersionConflict, Conflict (it is the last administrator), Unavailable
@@ -207,39 +213,41 @@ class Users:
                 raise NotFound(N_("There is no such user."))
             _require(allowed, row.version)
             admins.require_another(work.connection, [row])
-            tokens.revoke_all(work.connection, [row], caller)
+            tokens.revoke_all(work.connection, [row], audit_context)
             work.connection.execute(delete(users).where(users.c.id == user_id))
             history.erase(work.connection, user_id)
             idempotency.erase(work.connection, user_id)
-            audit_log.record(work.connection, caller, user_id, row.version + 1, "purged")
+            audit_log.record(work.connection, audit_context, user_id, row.version + 1, "purged")
         self._sessions.forget(user_id)
 
-    def _update_row(self, work: UnitOfWork, caller: AuditContext, row: Row[Any], values: dict[str, Any]) -> Document:
+    def _update_row(
+        self, work: UnitOfWork, audit_context: AuditContext, row: Row[Any], values: dict[str, Any]
+    ) -> Document:
         before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
         after = {"password_hash": row.password_hash, **values}
         changes = history.differences(before, after)
         fields = {change["field"] for change in changes}
-        caller.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
+        audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
         if not changes:
             return document(row)
         admins.require_another(work.connection, [row], after)
-        admins.admit(work.connection, caller.actor, [before], after)
+        admins.admit(work.connection, audit_context.actor, [before], after)
         ended = ENDED if not after["active"] or "password" in fields else {}
         made = document(_put(work.connection, row, {**stored(values), **ended}))
-        audit_log.record(work.connection, caller, row.id, made.version, "changed", changes)
+        audit_log.record(work.connection, audit_context, row.id, made.version, "changed", changes)
         if not after["active"]:
-            tokens.revoke_all(work.connection, [row], caller)
+            tokens.revoke_all(work.connection, [row], audit_context)
         return made
 
 
 def _insert(
-    connection: Connection, caller: AuditContext, user_id: uuid.UUID, values: dict[str, Any], version: int
+    connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, values: dict[str, Any], version: int
 ) -> Document:
     # No epoch is above its version, so no session of a purged user of this id comes to life again.
     columns = {"id": user_id, "version": version, "session_epoch": version, **stored(values)}
     statement = insert(users).values(columns).returning(*PUBLIC)
     made = document(connection.execute(statement).one())
-    audit_log.record(connection, caller, user_id, version, "created", history.differences({}, values))
+    audit_log.record(connection, audit_context, user_id, version, "created", history.differences({}, values))
     return made
 
 

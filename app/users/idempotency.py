@@ -50,7 +50,9 @@ def earlier_response(database: Database, request: IdempotentRequest) -> Document
         kept = connection.execute(found).one_or_none()
     if kept is None:
         return None
-    if kept.fingerprint != request.fingerprint or not passwords.matches(request.draft.password, kept.password_hash):
+    if kept.fingerprint != request.fingerprint or not passwords.verify_nullable(
+        request.draft.password, kept.password_hash
+    ):
         raise IdempotencyKeyReused(
             N_("This Idempotency-Key came before with another request. Use a new key for a new request.")
         )

@@ -16,7 +16,7 @@ _ORIGIN = "actor text, address text, agent text, request_id text, changes json"
 _FIELDS = "username text, username_key text, email text, email_key text, name text, name_key text, attributes json"
 
 
-_CLAIM = "token uuid, token_role text, token_whole boolean"
+_CLAIM = "token uuid, token_role text, token_full_scope boolean"
 
 
 def _rank(role: str) -> str:
@@ -27,7 +27,7 @@ def _rank(role: str) -> str:
 _STILL_GOOD = f"""
     SELECT FROM tokens AS t JOIN users AS o ON o.id = t.user_id
     WHERE t.id = d.token AND o.deleted_at IS NULL AND o.active AND (t.expires_at > now() OR t.expires_at IS NULL)
-      AND CASE WHEN d.token_whole THEN o.role = d.token_role AND {_rank("t.role")} >= {_rank("o.role")}
+      AND CASE WHEN d.token_full_scope THEN o.role = d.token_role AND {_rank("t.role")} >= {_rank("o.role")}
         ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
 
 

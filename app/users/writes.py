@@ -38,10 +38,10 @@ class PendingWrite:
     """What is to be written of one user: the columns of a hot statement, as JSON. Raises: BadRequest"""
 
     def __init__(
-        self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], caller: AuditContext
+        self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], audit_context: AuditContext
     ) -> None:
         self.user_id = user_id
-        told = {**audit_log.origin(caller), **tokens.token_guard(caller.actor)}
+        told = {**audit_log.origin(audit_context), **tokens.token_guard(audit_context.actor)}
         keys = named(values)
         self.row = json_text({"id": user_id, **fields, **keys, "lexemes": lexemes(values), **told})
         self.is_change = "was" in fields
@@ -62,7 +62,11 @@ class UserWrites:
         self._batcher = Batcher(self._write_batch)
 
     def create(
-        self, user_id: uuid.UUID, values: dict[str, Any], caller: AuditContext, attempt: IdempotentRequest | None
+        self,
+        user_id: uuid.UUID,
+        values: dict[str, Any],
+        audit_context: AuditContext,
+        idempotent_request: IdempotentRequest | None,
     ) -> Document | None:
         """A new user, with its history and the answer to `attempt`, in one statement.
 
@@ -70,31 +74,37 @@ class UserWrites:
 
         Raises: AlreadyTaken, Conflict (only the first administrator may be made, and there is one), Unavailable
         """
-        draft = PendingWrite(user_id, {"changes": history.differences({}, values), **values}, values, caller)
+        draft = PendingWrite(user_id, {"changes": history.differences({}, values), **values}, values, audit_context)
         is_administrator = admins.is_admin(values)
-        if attempt is None and not is_administrator:
+        if idempotent_request is None and not is_administrator:
             return self.write(draft)
-        key = attempt.stored_key if attempt is not None else user_id
+        key = idempotent_request.stored_key if idempotent_request is not None else user_id
         ask = (
-            functools.partial(self._create_admin, caller.actor, values)
+            functools.partial(self._create_admin, audit_context.actor, values)
             if is_administrator
             else functools.partial(self._in_turn, key)
         )
-        if attempt is None:
+        if idempotent_request is None:
             return self._execute(WRITTEN, [draft], _ALONE, ask=ask).get(user_id)
-        kept = (attempt.stored_key, bytea_text(attempt.fingerprint), f"{attempt.ttl.total_seconds()} seconds")
+        kept = (
+            idempotent_request.stored_key,
+            bytea_text(idempotent_request.fingerprint),
+            f"{idempotent_request.ttl.total_seconds()} seconds",
+        )
         return self._execute(MADE_ONCE, [draft], _ALONE, *kept, ask=ask).get(user_id)
 
-    def pending_update(self, before: UserSnapshot, after: UserDraft, caller: AuditContext) -> PendingWrite | None:
+    def pending_update(
+        self, before: UserSnapshot, after: UserDraft, audit_context: AuditContext
+    ) -> PendingWrite | None:
         """What makes `after` of `before`; None: nothing. Raises: ValidationFailed, Forbidden"""
         values = values_of(after)
         changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
         fields = [change["field"] for change in changes]
-        caller.actor.require_change(before.id, before.role, fields, self._self_editable_keys)
+        audit_context.actor.require_change(before.id, before.role, fields, self._self_editable_keys)
         if not changes:
             return None
         kept = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
-        return PendingWrite(before.id, kept, values, caller)
+        return PendingWrite(before.id, kept, values, audit_context)
 
     def write(self, pending: PendingWrite) -> Document | None:
         """Execute a write. Returns the user; None: nothing was written.

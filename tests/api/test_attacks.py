@@ -153,16 +153,16 @@ def test_a_network_of_ipv6_can_not_lock_an_account_out(house: SecuredApp) -> Non
 
 def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: SecuredApp, monkeypatch: Any) -> None:
     """Trying again and again, they would be between the check and the change when it happens."""
-    vic, hashed = house.make(username="vic", password=PASSWORD), passwords.hashed
+    vic, hashed = house.make(username="vic", password=PASSWORD), passwords.hash_password
     thief = house.by_session(vic)
     reset = {"password": "the password of the victim"}
 
     def slow(password: str | None) -> str | None:
-        monkeypatch.setattr(passwords, "hashed", hashed)
+        monkeypatch.setattr(passwords, "hash_password", hashed)
         house.admin.patch(f"/users/{vic['id']}", reset)
         return hashed(password)
 
-    monkeypatch.setattr(passwords, "hashed", slow)
+    monkeypatch.setattr(passwords, "hash_password", slow)
     body = {"current_password": PASSWORD, "new_password": "the password of the thief"}
     assert thief.put("/me/password", body).status_code == 412
     assert house.sign_in({"username": "vic", **reset}).status_code == 201

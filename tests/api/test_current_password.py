@@ -150,15 +150,15 @@ def test_a_token_changes_how_others_sign_in(house: SecuredApp) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: SecuredApp, monkeypatch: Any, way: str) -> None:
-    user, verified = ada(house), passwords.verified
+    user, verified = ada(house), passwords.verify
     thief = house.by_session(user, OLD_S)
 
     def overtaken(offered: str, kept: str | None) -> bool:
-        monkeypatch.setattr(passwords, "verified", verified)
+        monkeypatch.setattr(passwords, "verify", verified)
         house.admin.patch(f"/users/{user['id']}", {"password": NEW})
         return verified(offered, kept)
 
-    monkeypatch.setattr(passwords, "verified", overtaken)
+    monkeypatch.setattr(passwords, "verify", overtaken)
     fields = {"email": "thief@example.org", "current_password": PASSWORD}
     assert change(thief, way, fields).status_code == 412
     assert house.admin.get(f"/users/{user['id']}").json["email"] == "ada@example.org"

@@ -68,16 +68,16 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
     house.admin.delete(f"/users/{gone['id']}")
     verified, waited = [], []
 
-    fits = passwords._fits
+    verify = passwords.pwhash.verify
 
-    def noted(kept: str, offered: str) -> bool:
-        verified.append(passwords.is_outdated(kept))
-        return fits(kept, offered)
+    def noted(kept: bytes, offered: bytes) -> bool:
+        verified.append(passwords.is_outdated(kept.decode()))
+        return verify(kept, offered)
 
     class Clock:
         time, monotonic, sleep = login.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
 
-    monkeypatch.setattr(passwords, "_fits", noted)
+    monkeypatch.setattr(passwords.pwhash, "verify", noted)
     monkeypatch.setattr(login, "_REFUSAL_S", 0.15)
     monkeypatch.setattr(login, "time", Clock)
     refused = [
@@ -102,9 +102,19 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
     assert waited == [pytest.approx(0.15)] * 8
 
 
-def test_nobody_has_a_password_of_todays_parameters_that_none_fits() -> None:
-    assert passwords.is_outdated(passwords._NOBODYS) is False
-    assert passwords.verified(PASSWORD, None) is False
+def test_the_password_of_an_unknown_user_is_compared_with_a_hash_of_todays_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+
+    def noted(kept: bytes, offered: bytes) -> bool:
+        compared.append(kept.decode())
+        return verify(kept, offered)
+
+    verify = passwords.pwhash.verify
+    monkeypatch.setattr(passwords.pwhash, "verify", noted)
+    assert passwords.verify(PASSWORD, None) is False
+    assert [passwords.is_outdated(kept) for kept in compared] == [False]
 
 
 @pytest.mark.parametrize("username", ["ada\0", "ada\0x", "ada@example.org\0", "\0"])

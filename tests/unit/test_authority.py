@@ -75,9 +75,9 @@ def test_how_one_signs_in_is_changed_only_soon_after_giving_the_password(role: s
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_token_does_not_change_how_its_user_signs_in(role: str, *, whole: bool) -> None:
+def test_a_token_does_not_change_how_its_user_signs_in(role: str, *, full_scope: bool) -> None:
     """Fault 5."""
-    token = Actor("token", SELF, role, "t", whole=whole, authenticated_at=time.time())
+    token = Actor("token", SELF, role, "t", full_scope=full_scope, authenticated_at=time.time())
     assert not any(may(token.require_change, SELF, role, [field]) for field in ("username", "email", "password"))
     assert may(token.require_change, OTHER, "member", ["email", "password"]) == (role in ("editor", "admin"))
 
@@ -107,7 +107,7 @@ def test_a_refusal_names_every_field_that_it_is_about() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_token_of_a_lower_role_does_not_act_as_its_user(role: str) -> None:
-    token = Actor("token", SELF, role, "t", whole=False)
+    token = Actor("token", SELF, role, "t", full_scope=False)
     assert not token.owns(SELF)
     assert not may(token.require_change, SELF, "admin", ["name"]) or role == "admin"
     assert Actor("token", SELF, role, "t").owns(SELF)
