@@ -74,7 +74,7 @@ def test_how_one_signs_in_is_changed_only_soon_after_giving_the_password(role: s
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("full_scope", [True, False])
 def test_a_token_does_not_change_how_its_user_signs_in(role: str, *, full_scope: bool) -> None:
     """Fault 5."""
     token = Actor("token", SELF, role, "t", full_scope=full_scope, authenticated_at=time.time())
