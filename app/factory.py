@@ -24,12 +24,11 @@ from app.console.template_filters import install_template_filters
 from app.db.database import Database, engine_options, engine_url
 from app.extensions import cache, db
 from app.http.auth import install_access
-from app.http.context import install_context
 from app.http.minimal_response import PlainApp
 from app.http.problems import install_problems
 from app.http.proxies import install_proxies
 from app.http.readiness import install_readiness
-from app.http.request_log import RequestLog
+from app.http.request_log import install_request_log
 from app.http.response_cache import ResponseCache
 from app.http.security_headers import install_security_headers
 from app.http.services import Infrastructure, Services, install_services
@@ -67,10 +66,10 @@ def create_app(**overrides: Any) -> OpenAPI:
     with app.app_context():
         services = _build_services(settings, _build_infrastructure(settings, db.engine), app)
     install_services(app, services)
-    app.wsgi_app = RequestLog(services.response_cache)  # type: ignore[method-assign]
+    app.wsgi_app = services.response_cache  # type: ignore[method-assign]
+    install_request_log(app)
     install_proxies(app, settings.proxy_networks)
     install_security_headers(app)
-    install_context(app)
     install_problems(app)
     install_error_pages(app)
     install_readiness(app)

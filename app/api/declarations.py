@@ -90,9 +90,10 @@ class StrictBlueprint(APIBlueprint):
             if path is not None:
                 found = {name: _PATHS.get(name, str)(text) for name, text in parameters.items()}
                 parameters = {"path": path.model_construct(**found)}
-            asked = read_query(request, query or NoQuery)
             if query is not None:
-                parameters["query"] = asked
+                parameters["query"] = read_query(request, query)
+            elif request.query_string:
+                read_query(request, NoQuery)
             if header is not None:
                 parameters["header"] = _read_header(header)
             if body is not None:

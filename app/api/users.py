@@ -1,6 +1,7 @@
 """/api/users: list, create, read, replace, change, delete, restore, history."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 from flask import Response, request, url_for
 from flask_openapi3 import Tag
@@ -185,8 +186,13 @@ def changes(path: UserPath, query: HistoryQuery) -> Response:
 
 
 def _link(response: Response, cursors: dict[str, str | None]) -> None:
-    for link in page_links(request.base_url, query_pairs(request.query_string), cursors):
+    for link in page_links(_url(), query_pairs(request.query_string), cursors):
         response.headers.add("Link", link)
+
+
+def _url() -> str:
+    """The URL of the request without its query. Cheaper than `request.base_url`, which decodes and encodes it again."""
+    return f"{request.scheme}://{request.host}{quote(request.root_path + request.path)}"
 
 
 def _count_preference(prefer: str | None) -> str | None:

@@ -6,15 +6,17 @@ What depends on the user concerned (an editor may not touch an administrator) is
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response
+from flask.globals import request_ctx
 
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import OPEN, Actor
 from app.auth.sessions import Session
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
-from app.http.context import context, current_request
+from app.http.context import context
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
 from app.http.headers import cookie_values
 from app.http.parsing import user_id_of
@@ -26,7 +28,7 @@ from app.types import ROLE_NAMES, Role
 COOKIE = "fsa_session"
 _AGENT_CHARACTERS = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MOST_COOKIES = 8
+_MAX_COOKIES = 8
 """Of one name; each costs a look into Redis."""
 
 
@@ -116,135 +118,136 @@ RULES: dict[str, Rule] = {
 
 
 def install_access(app: Flask) -> None:
-    """Let in who may, before anything else is done with a request of `app`."""
-    app.before_request(_check)
-    app.after_request(_finish)
+    """Authenticate and authorize each request of `app` before its view runs."""
+    app.before_request(_authorize)
+    app.after_request(_add_headers)
 
 
 def actor() -> Actor:
-    """Who makes the current request."""
+    """The actor of the current request."""
     return context().actor
 
 
 def audit_context() -> AuditContext:
-    """Who makes the current request, and from where."""
-    return _audit_context_for(actor())
+    """The actor of the current request, and where the request comes from."""
+    return _audit_context_of(request_ctx.request, actor())
 
 
 def session() -> Session | None:
-    """The session of the current request, when it came with one."""
+    """The session of the current request, if it came with one."""
     return context().session
 
 
 def keep_cookie(secret: str) -> None:
-    """Send the cookie of a new session with the response of the current request."""
+    """Set the session cookie in the response of the current request."""
     context().cookie = secret
 
 
 def sign_in(offered: SignIn) -> Session:
-    """Sign in with the current request: it gets a cookie, and the session that it came with ends.
+    """Sign in: the response of the current request sets a cookie, and the session of the request ends.
 
     Raises: Unauthorized, RateLimited, Unavailable
     """
     secret, begun = services().login.sign_in(offered, audit_context())
-    for earlier in _session_cookies():
+    for earlier in _session_cookies(request_ctx.request):
         services().sessions.drop(earlier)
     keep_cookie(secret)
     return begun
 
 
 def drop_cookie() -> None:
-    """Make the browser forget its session."""
+    """Delete the session cookie in the response of the current request."""
     context().cookie = ""
 
 
-def _check() -> None:
-    admins, asked = services().admins, current_request()
-    host = asked.environ.get("HTTP_HOST", "")
+def _authorize() -> None:
+    asked, admins, current = request_ctx.request, services().admins, context()
+    host: str = asked.environ.get("HTTP_HOST", "")
     rule = RULES.get((asked.endpoint or "").removeprefix("root_"), GUEST)
-    needs_nobody = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
-    # Health must answer without PostgreSQL, so what needs nobody asks only for what is known already.
-    is_open = not (admins.is_known_secured if needs_nobody else admins.is_secured())
+    is_public = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
+    # Health checks work without PostgreSQL: a public route only uses what is known already.
+    is_open = not (admins.is_known_secured if is_public else admins.is_secured())
     if is_open:
         check_host(host, services().settings.host_names)
-    if not needs_nobody:
-        _identify(rule, is_open=is_open)
-    unsafe = asked.method not in SAFE
+    token = _bearer_token(asked)
+    if not is_public:
+        _authenticate(asked, token, rule, is_open=is_open)
+    is_unsafe = asked.method not in SAFE
     # A browser sends Basic and the like by itself, whichever page asks it to; never a token.
-    if unsafe and (needs_nobody or _bearer_token() is None):
+    if is_unsafe and (is_public or token is None):
         check_origin(asked.scheme, host, asked.headers)
-        if session() is not None and not is_same_origin(asked.scheme, host, asked.headers):
+        if current.session is not None and not is_same_origin(asked.scheme, host, asked.headers):
             raise Forbidden(N_("A change by a signed-in browser needs Sec-Fetch-Site or Origin."))
-    if not needs_nobody:
-        _require(rule)
-        who = actor()
-        if unsafe and not who.unrestricted:
-            context().quota = services().rate_limits.count_write(who.credential_id or "")
+    if not is_public:
+        _require(asked, rule)
+        if is_unsafe and not current.actor.unrestricted:
+            current.quota = services().rate_limits.count_write(current.actor.credential_id or "")
 
 
-def _identify(rule: Rule, *, is_open: bool) -> None:
-    """Set the actor from the credential. Raises: Unauthorized, Unavailable"""
-    token, cookies = _bearer_token(), _session_cookies()
+def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: bool) -> None:
+    """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
+    current, cookies = context(), _session_cookies(asked)
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
+    # A request that may change something asks PostgreSQL: a right that was lost counts as lost, whoever lost Redis.
+    is_unsafe = asked.method not in SAFE
     if token is not None:
-        afresh = _changes_something() and not rule.rechecked_on_write
-        context().actor = services().tokens.authenticate(token, afresh=afresh)
+        current.actor = services().tokens.authenticate(token, afresh=is_unsafe and not rule.rechecked_on_write)
     elif cookies:
-        _resume(cookies, is_open=is_open)
+        _resume(asked, cookies, is_open=is_open)
     elif not is_open:
         raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
     if is_open:
-        context().actor = replace(actor(), unrestricted=True, only_first=True)
+        current.actor = replace(current.actor, unrestricted=True, only_first=True)
 
 
-def _bearer_token() -> str | None:
-    """The API token of the request. Another scheme is for somebody else, such as a proxy in front, and ignored."""
-    scheme, _, secret = current_request().environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+def _bearer_token(asked: Request) -> str | None:
+    """The API token of the request. Another scheme is for something else, such as a proxy in front, and ignored."""
+    scheme, _, secret = asked.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-def _session_cookies() -> list[str]:
-    """What may be the session: a host beside this one can set cookies of the same name for both."""
-    distinct = dict.fromkeys(cookie_values(current_request().environ, COOKIE))
-    return list(distinct)[:_MOST_COOKIES]
+def _session_cookies(asked: Request) -> list[str]:
+    """All values of the session cookie: another host of the same site can set cookies of this name as well."""
+    return list(dict.fromkeys(cookie_values(asked.environ, COOKIE)))[:_MAX_COOKIES]
 
 
-def _resume(cookies: list[str], *, is_open: bool) -> None:
-    """Set the session from the cookies. In an open service bad ones are nobody's."""
+def _resume(asked: Request, cookies: list[str], *, is_open: bool) -> None:
+    """Set the session from the cookies. An open service ignores bad ones. Raises: Unauthorized, Unavailable"""
+    current = context()
     try:
-        found, new_secret = _first_session(cookies)
+        found, new_secret = _first_session(asked, cookies)
     except (Unauthorized, Unavailable) as error:
         if isinstance(error, Unauthorized):
             drop_cookie()
         if not is_open:
             raise
     else:
-        context().session, context().actor = found, found.actor
+        current.session, current.actor = found, found.actor
         if new_secret is not None:
             keep_cookie(new_secret)
 
 
-def _first_session(cookies: list[str]) -> tuple[Session, str | None]:
-    """The session of the first cookie that is good for one. Raises: Unauthorized, Unavailable"""
-    *others, last = ((cookie, lambda: _audit_context_for(OPEN)) for cookie in cookies)
-    for offered in others:
+def _first_session(asked: Request, cookies: list[str]) -> tuple[Session, str | None]:
+    """The session of the first good cookie, and its new secret, if it has one. Raises: Unauthorized, Unavailable"""
+    resume = partial(
+        services().sessions.resume,
+        audit_context=lambda: _audit_context_of(asked, OPEN),
+        afresh=asked.method not in SAFE,
+    )
+    for offered in cookies[:-1]:
         with suppress(Unauthorized):
-            return services().sessions.resume(*offered, afresh=_changes_something())
-    return services().sessions.resume(*last, afresh=_changes_something())
+            return resume(offered)
+    return resume(cookies[-1])
 
 
-def _changes_something() -> bool:
-    """Whether the request may change something: then a right that was lost counts as lost, whoever lost Redis."""
-    return request.method not in SAFE
-
-
-def _require(rule: Rule) -> None:
-    who = actor()
-    if rule.allows(who):
+def _require(asked: Request, rule: Rule) -> None:
+    """Raises: Forbidden, NotFound (the id is malformed)"""
+    current = context()
+    if rule.allows(current.actor):
         return
-    if rule.allow_owner and who.owns(user_id_of((request.view_args or {})["user_id"])):
-        context().is_owner = True
+    if rule.allow_owner and current.actor.owns(user_id_of((asked.view_args or {})["user_id"])):
+        current.is_owner = True
         return
     if rule.min_role is None:
         raise Forbidden(N_("Nobody may do this."))
@@ -254,9 +257,8 @@ def _require(rule: Rule) -> None:
     raise Forbidden(N_("This needs the role %(role)s.", role=least))
 
 
-def _audit_context_for(who: Actor) -> AuditContext:
-    """`who`, and where the current request comes from."""
-    environ = current_request().environ
+def _audit_context_of(asked: Request, who: Actor) -> AuditContext:
+    environ = asked.environ
     agent = environ.get("HTTP_USER_AGENT")
     return AuditContext(
         actor=who,
@@ -266,7 +268,7 @@ def _audit_context_for(who: Actor) -> AuditContext:
     )
 
 
-def _finish(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     secret, quota = context().cookie, context().quota
     if secret is not None:
         days = services().settings.session_max_days
@@ -276,7 +278,7 @@ def _finish(response: Response) -> Response:
             max_age=round(86400 * days) if secret else 0,
             httponly=True,
             samesite="Lax",
-            secure=request.is_secure,
+            secure=request_ctx.request.is_secure,
             path="/",
         )
     if quota is not None:

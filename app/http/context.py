@@ -1,16 +1,12 @@
-"""What is known of the current request: shared by the middleware and the views, through the environ of WSGI."""
+"""The context of the current request, which middleware, hooks and views share."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from flask import Flask, Request
-from flask.globals import request_ctx
+from typing import NamedTuple
 
 from app.auth.permissions import OPEN, Actor
 from app.auth.sessions import Session
 from app.errors import Quota
-
-_CONTEXT = "app.context"
 
 
 class CachePolicy(NamedTuple):
@@ -25,11 +21,11 @@ class CachePolicy(NamedTuple):
 
 @dataclass(slots=True)
 class RequestContext:
-    """Of one request.
+    """One request.
 
-    session: if it came with one. cookie: the secret of a session cookie to set, "" to delete it. quota: what is left
-    of the limit that the request was counted for. is_owner: only ownership of the record lets the actor in.
-    cache_policy: set by a view whose response may be cached.
+    actor: who makes the request. session: of the actor, if there is one. cookie: the secret of a session cookie to set;
+    "" deletes the cookie. quota: the rate limit that the request counts against. route: the URL rule. is_owner: the
+    actor is let in as the owner of the record, not by role. cache_policy: set by a view whose response may be cached.
     """
 
     request_id: str
@@ -42,33 +38,16 @@ class RequestContext:
     cache_policy: CachePolicy | None = None
 
 
-def install_context(app: Flask) -> None:
-    """Let the context of each request of `app` name its route."""
-    app.before_request(_note_route)
+_current: ContextVar[RequestContext] = ContextVar("request context")
 
 
-def begin(environ: dict[str, Any], request_id: str) -> RequestContext:
-    """A new context for the request of an environ."""
-    context = environ[_CONTEXT] = RequestContext(request_id)
-    return context
-
-
-def context_of(environ: dict[str, Any]) -> RequestContext:
-    """The context that `begin` made."""
-    context: RequestContext = environ[_CONTEXT]
-    return context
-
-
-def current_request() -> Request:
-    """Flask's `request` itself: each use of the proxy for it looks it up again."""
-    return request_ctx.request
+def begin_request(request_id: str) -> RequestContext:
+    """Make a new context the current one."""
+    started = RequestContext(request_id)
+    _current.set(started)
+    return started
 
 
 def context() -> RequestContext:
-    """The context of the current request."""
-    return context_of(current_request().environ)
-
-
-def _note_route() -> None:
-    rule = current_request().url_rule
-    context().route = rule.rule if rule is not None else None
+    """The context of the current request. Raises: LookupError, outside of a request"""
+    return _current.get()

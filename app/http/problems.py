@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from app.errors import (
@@ -25,7 +25,7 @@ from app.errors import (
     ValidationFailed,
     VersionConflict,
 )
-from app.http.context import context, current_request
+from app.http.context import context
 from app.http.minimal_response import Plain
 
 log = structlog.get_logger(__name__)
@@ -142,6 +142,6 @@ def unforeseen_problem(error: Exception) -> Response:
 
 
 def _refuse() -> None:
-    error: Exception | None = current_request().environ.get(REFUSAL)
+    error: Exception | None = request.environ.get(REFUSAL)
     if error is not None:
         raise error

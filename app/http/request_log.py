@@ -1,4 +1,4 @@
-"""Request ids, and the one line that is logged of each request: WSGI middleware."""
+"""Request ids, and one log line for each request."""
 
 import logging
 import random
@@ -9,8 +9,9 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from flask import Flask, request
 
-from app.http.context import begin
+from app.http.context import begin_request, context
 from app.ops.logging_config import is_written
 
 log = structlog.get_logger("app.request")
@@ -19,8 +20,14 @@ _FAILURE = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
 
 
-class RequestLog:
-    """Gives each request a context with an id: the client's, if it is sane, else a new one."""
+def install_request_log(app: Flask) -> None:
+    """Log each request of `app`, whether Flask or the response cache answers it."""
+    app.wsgi_app = _RequestLog(app.wsgi_app)  # type: ignore[method-assign]
+    app.before_request(_set_route)
+
+
+class _RequestLog:
+    """WSGI middleware. It begins the context of each request; the id is the client's, if that is sane, else new."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
@@ -28,13 +35,17 @@ class RequestLog:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """As WSGI has it (PEP 3333)."""
         began = time.perf_counter()
-        context = begin(environ, _id_for(environ.get("HTTP_X_REQUEST_ID", "")))
+        current = begin_request(_id_for(environ.get("HTTP_X_REQUEST_ID", "")))
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            _log_request(environ["REQUEST_METHOD"], context.route, int(status[:3]), began, context.request_id)
-            return start_response(status, [*headers, ("X-Request-ID", context.request_id)], *exc_info)
+            _log_request(environ["REQUEST_METHOD"], current.route, int(status[:3]), began, current.request_id)
+            return start_response(status, [*headers, ("X-Request-ID", current.request_id)], *exc_info)
 
         return self._app(environ, start)
+
+
+def _set_route() -> None:
+    context().route = request.url_rule.rule if request.url_rule is not None else None
 
 
 def _id_for(offered: str) -> str:

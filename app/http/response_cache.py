@@ -13,7 +13,7 @@ from app.auth.admins import Admins
 from app.auth.tokens import Tokens
 from app.cache.generations import clock_ns
 from app.cache.local import LocalCache
-from app.http.context import CachePolicy, RequestContext, context, context_of
+from app.http.context import CachePolicy, RequestContext, context
 from app.http.problems import REFUSAL
 
 CACHED = "app.cached_response"
@@ -66,7 +66,7 @@ class ResponseCache:
         found: CachedResponse | None = environ[CACHED] if CACHED in environ else self.get(environ)
         if found is None:
             return self._fetch(environ, start_response) if _is_usual(environ) else self._app(environ, start_response)
-        context_of(environ).route = found.route
+        context().route = found.route
         start_response("200 OK", list(found.headers))
         return [found.body]
 
@@ -92,7 +92,7 @@ class ResponseCache:
 
         began_ns, address = clock_ns(), _address(environ)
         body = self._app(environ, start)
-        request_context = context_of(environ)
+        request_context = context()
         policy = request_context.cache_policy
         # While nobody has to sign in, roles decide nothing.
         may_keep = policy is not None and not request_context.actor.unrestricted
