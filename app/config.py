@@ -21,6 +21,12 @@ _SECRETS = frozenset({"admin_password", "postgres_password", "redis_password"})
 """Settings whose blanks count. All others lose those around them, a carriage return among them."""
 _LINE_END = re.compile(r"\r?\n\Z")
 _SERVICE_LINK = re.compile(r"\s*(?:tcp|udp)://\S+:(\d+)/?\s*", re.ASCII)
+_RENAMED = {
+    "WRITE_LIMIT": "WRITE_RATE_PER_MINUTE",
+    "START_TIMEOUT_S": "DATABASE_WAIT_S",
+    "BIND_ADDRESS": "PUBLISHED_ADDRESS",
+}
+"""Variables of earlier releases, and their names now."""
 _MEMORY_SHARE, _MOST_MEMORY_MIB = 16, 65536
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container's limit stands (cgroups 2 and 1)."""
@@ -80,7 +86,7 @@ class Settings(BaseModel):
 
     listen_address: Annotated[str, Field(description="address that the server listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="port that the server listens on")] = 5000
-    bind_address: Annotated[
+    published_address: Annotated[
         str, Field(description="address that the service is published on; must be given when it listens wider")
     ] = ""
     allowed_hosts: Annotated[
@@ -99,7 +105,7 @@ class Settings(BaseModel):
         12.0
     )
     session_max_days: Annotated[float, Field(gt=0, le=3650, description="how long any session lasts, in days")] = 14.0
-    write_limit: Annotated[
+    write_rate_per_minute: Annotated[
         int, Field(ge=0, le=10**9, description="writes a minute that one credential may make; 0: no limit")
     ] = 600
 
@@ -110,7 +116,7 @@ class Settings(BaseModel):
     idempotency_ttl_h: Annotated[
         int, Field(ge=1, le=720, description="how long the answer to an Idempotency-Key is kept, in hours")
     ] = 24
-    start_timeout_s: Annotated[
+    database_wait_s: Annotated[
         float, Field(gt=0, le=3600, description="how long a start waits for PostgreSQL, in seconds")
     ] = 60.0
     drain_delay_s: Annotated[
@@ -177,7 +183,7 @@ class Settings(BaseModel):
     @property
     def is_public(self) -> bool:
         """Whether other machines reach the service, so that it must never be open (as with Redis's protected mode)."""
-        return not is_loopback(self.bind_address or self.listen_address)
+        return not is_loopback(self.published_address or self.listen_address)
 
     @property
     def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
@@ -263,6 +269,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     """
     values: dict[str, object] = {}
     source = os.environ if environ is None else environ
+    _refuse_renamed(source)
     for name in Settings.model_fields:
         value = _read(source, name.upper())
         if value is not None:
@@ -296,6 +303,14 @@ def _memory_bytes() -> int:
             # "max", where there is no limit.
             found.append(int(path.read_text(encoding="ascii")))
     return min(found)
+
+
+def _refuse_renamed(environ: Mapping[str, str]) -> None:
+    """Raise SettingsError if a variable has its name of an earlier release. An empty variable counts as not set."""
+    suffixed = ((f"{old}{suffix}", f"{new}{suffix}") for old, new in _RENAMED.items() for suffix in ("", "_FILE"))
+    found = [f"{old} is now {new}" for old, new in suffixed if environ.get(old)]
+    if found:
+        raise SettingsError(f"{'; '.join(found)}. Rename the variable.")
 
 
 def _read(environ: Mapping[str, str], name: str) -> str | None:

@@ -99,7 +99,7 @@ def _served(services: ExitStack, url: str, redis_url: str, *, admin: bool) -> tu
         "PORT": str(port),
         "LOG_LEVEL": "warning",
         "WORKERS": "1",
-        "WRITE_LIMIT": "0",
+        "WRITE_RATE_PER_MINUTE": "0",
         "TRUSTED_PROXIES": "127.0.0.0/8",
     }
     if admin:

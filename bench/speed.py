@@ -92,7 +92,7 @@ def settings_of(running: Servers, common: Ground) -> dict[str, str]:
         "REDIS_HOST": HOST,
         "LOG_LEVEL": "warning",
         # Writes are counted as ever, but none is refused.
-        "WRITE_LIMIT": str(10**9),
+        "WRITE_RATE_PER_MINUTE": str(10**9),
         "ADMIN_EMAIL": ADMIN["email"],
         "ADMIN_PASSWORD": ADMIN["password"],
     }

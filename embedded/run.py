@@ -204,7 +204,7 @@ def _running_or_own(state: State, version: int) -> Iterator[Addresses]:
 def _environment(addresses: Addresses, port: int | None) -> Mapping[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env |= {"DATABASE_URL": addresses.database_url, "REDIS_URL": addresses.redis_url}
-    env |= {"BIND_ADDRESS": HOST, "LISTEN_ADDRESS": HOST, "FLASK_APP": "app"}
+    env |= {"PUBLISHED_ADDRESS": HOST, "LISTEN_ADDRESS": HOST, "FLASK_APP": "app"}
     return env if port is None else env | {"PORT": str(port)}
 
 

@@ -106,7 +106,7 @@ class RateLimits:
     """
 
     def __init__(self, settings: Settings, breaker: CircuitBreaker) -> None:
-        self._write_limit = settings.write_limit
+        self._write_rate_per_minute = settings.write_rate_per_minute
         self._counter = _Counter(settings.redis_address, breaker)
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class RateLimits:
 
     def count_write(self, credential_id: str) -> Quota | None:
         """Count a write of a credential. Returns what is left; None: there is no limit. Raises: RateLimited"""
-        limit = self._write_limit
+        limit = self._write_rate_per_minute
         if not limit:
             return None
         (window,) = _windows([(limit, _MINUTE_S)], "writes", credential_id)

@@ -72,7 +72,7 @@ def _role(settings: Settings) -> Finding:
 
 def _access(settings: Settings) -> Finding:
     """Whether the service is open, and whether anybody can sign in."""
-    place = settings.bind_address or settings.listen_address
+    place = settings.published_address or settings.listen_address
     try:
         found = services().admins.count()
     except Unavailable as error:
@@ -92,7 +92,7 @@ def _settings(settings: Settings) -> list[Finding]:
         ),
         "CACHE_TTL_S=0 turns the cache off": not settings.cache_ttl_s,
         "LOG_LEVEL=debug says more than production should keep": settings.log_level == "debug",
-        "WRITE_LIMIT=0 lets a credential write as fast as it can": not settings.write_limit,
+        "WRITE_RATE_PER_MINUTE=0 lets a credential write as fast as it can": not settings.write_rate_per_minute,
         "ADMIN_PASSWORD stands in the environment, where `docker inspect` shows it: use ADMIN_PASSWORD_FILE, or take"
         " it out once there is an administrator": bool(os.environ.get("ADMIN_PASSWORD")),
         "TRUSTED_PROXIES holds every address, so anybody can pretend to come from anywhere": any(

@@ -23,7 +23,7 @@ _CONNECT_TIMEOUT_S = 3
 
 
 def prepare(settings: Settings) -> bool:
-    """Bring the database of `settings` up to date, waiting up to START_TIMEOUT_S for it.
+    """Bring the database of `settings` up to date, waiting up to DATABASE_WAIT_S for it.
 
     Several processes may do this at once: one migrates, the others wait. Returns whether the service can work as
     DATABASE_ROLE. Raises: StartError
@@ -36,7 +36,7 @@ def prepare(settings: Settings) -> bool:
 
 def wait_for_database(settings: Settings) -> None:
     """Return when PostgreSQL takes connections, saying every few seconds why not. Raises: StartError"""
-    deadline, say_at = time.monotonic() + settings.start_timeout_s, 0.0
+    deadline, say_at = time.monotonic() + settings.database_wait_s, 0.0
     while True:
         try:
             psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
@@ -45,7 +45,7 @@ def wait_for_database(settings: Settings) -> None:
             if now > deadline:
                 place = settings.database_place
                 raise StartError(
-                    f"PostgreSQL at {place} did not answer within {settings.start_timeout_s:g} s: {cause}."
+                    f"PostgreSQL at {place} did not answer within {settings.database_wait_s:g} s: {cause}."
                     " Is it running, and are DATABASE_URL, and POSTGRES_PASSWORD where it is set, right?"
                 ) from None
             if now > say_at:

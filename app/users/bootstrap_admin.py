@@ -63,10 +63,11 @@ class BootstrapAdmin:
         self._admins.check()
         if settings.is_public and not self._admins.has_admin():
             raise StartError(
-                f"The service can be reached from other machines (BIND_ADDRESS={settings.bind_address or '-'},"
-                f" LISTEN_ADDRESS={settings.listen_address}), and there is no administrator: anybody could do anything."
+                "The service can be reached from other machines"
+                f" (PUBLISHED_ADDRESS={settings.published_address or '-'}, LISTEN_ADDRESS={settings.listen_address}),"
+                " and there is no administrator: anybody could do anything."
                 " Set ADMIN_EMAIL and ADMIN_PASSWORD (or ADMIN_PASSWORD_FILE), or publish on loopback with"
-                " BIND_ADDRESS=127.0.0.1."
+                " PUBLISHED_ADDRESS=127.0.0.1."
             )
 
     def _find(self, email: str | None) -> uuid.UUID | None:

@@ -164,7 +164,7 @@ def test_in_a_service_without_administrator_cached_responses_are_the_same(
     user, viewer = nobody.make(username="bob"), nobody.make(username="vera", role="viewer")
     body = {"name": "t", "user_id": viewer["id"], "role": "viewer"}
     token = nobody.post("/tokens", body).json["token"]
-    address = {"bind_address": "0.0.0.0"} if public else {}  # noqa: S104 - nothing listens
+    address = {"published_address": "0.0.0.0"} if public else {}  # noqa: S104 - nothing listens
     app = make_app(**address)
     lend(app)
     pair = CachePair(app, make_app(**address, cache_ttl_s=0))

@@ -321,7 +321,7 @@ def test_the_doctor_says_whether_the_service_is_open(flask: Callable[..., Result
 def test_the_doctor_fails_a_public_service_without_an_administrator(
     make_app: Callable[..., Flask], flask: Callable[..., Result]
 ) -> None:
-    public = make_app(bind_address="0.0.0.0").test_cli_runner()  # noqa: S104 - nothing listens
+    public = make_app(published_address="0.0.0.0").test_cli_runner()  # noqa: S104 - nothing listens
     done = public.invoke(args=["doctor"])
     assert done.exit_code == 1
     assert "failed   published on 0.0.0.0 without an administrator" in done.output
@@ -334,9 +334,9 @@ def test_the_doctor_fails_a_public_service_without_an_administrator(
 def test_the_doctor_warns_of_unsafe_settings(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMIN_EMAIL", "ada@example.org")
     monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
-    doubtful = make_app(trusted_proxies="0.0.0.0/0", write_limit=0, cache_ttl_s=0, log_level="debug")
+    doubtful = make_app(trusted_proxies="0.0.0.0/0", write_rate_per_minute=0, cache_ttl_s=0, log_level="debug")
     output = doubtful.test_cli_runner().invoke(args=["doctor"]).output
-    for name in ("TRUSTED_PROXIES", "WRITE_LIMIT", "CACHE_TTL_S", "LOG_LEVEL", "ADMIN_PASSWORD"):
+    for name in ("TRUSTED_PROXIES", "WRITE_RATE_PER_MINUTE", "CACHE_TTL_S", "LOG_LEVEL", "ADMIN_PASSWORD"):
         assert re.search(rf"^settings +warning  {name}", output, re.MULTILINE), output
     assert PASSWORD not in output
 

@@ -220,7 +220,7 @@ def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
 
 def test_too_many_writes_are_told_with_the_time_to_wait(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     """Fault 11: pages had no Retry-After."""
-    app = make_app(write_limit=1)
+    app = make_app(write_rate_per_minute=1)
     person = house.by_session(house.make("admin"))
     browser = app.test_client(use_cookies=False)
     answers = [browser.post("/people/new", headers={**person.headers, **BROWSER}, data={"name": ""}) for _ in range(3)]

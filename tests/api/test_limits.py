@@ -216,7 +216,7 @@ def test_processes_that_count_in_steps_let_in_as_many_as_may_and_never_one_more(
     make_app: Callable[..., Flask], house: SecuredApp
 ) -> None:
     headers = house.by_token(house.make()).headers
-    doors = [ApiClient(make_app(write_limit=100, log_level="error")) for _ in range(2)]
+    doors = [ApiClient(make_app(write_rate_per_minute=100, log_level="error")) for _ in range(2)]
     statuses = Counter(
         doors[number % 3 == 0].patch("/me", {"name": f"N {number}"}, headers=headers).status_code
         for number in range(160)
@@ -228,7 +228,7 @@ def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask]
     """Nobody can sign in then, but a token can still write; it can't change a password, nor guess one."""
     user = house.make(**ADA)
     headers = house.by_token(user).headers
-    app = make_app(redis_url=f"redis://127.0.0.1:{free_port()}/0", write_limit=20, log_level="error")
+    app = make_app(redis_url=f"redis://127.0.0.1:{free_port()}/0", write_rate_per_minute=20, log_level="error")
     program = ApiClient(app)
     guess = {"current_password": "wrong", "new_password": "another horse battery"}
     assert [program.put("/me/password", guess, headers=headers).status_code for _ in range(7)] == [403] * 7
@@ -238,7 +238,7 @@ def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask]
 
 
 def test_zero_is_no_limit_for_writes(make_app: Callable[..., Flask], house: SecuredApp) -> None:
-    headers, door = house.by_token(house.make()).headers, ApiClient(make_app(write_limit=0))
+    headers, door = house.by_token(house.make()).headers, ApiClient(make_app(write_rate_per_minute=0))
     for number in range(30):
         answer = door.patch("/me", {"name": f"N {number}"}, headers=headers)
         assert answer.status_code == 200
@@ -327,7 +327,7 @@ def test_a_thousand_who_sign_in_at_once_leave_the_api_answering(served: Service)
 
 
 def test_writes_of_a_credential_are_limited_and_say_so(make_app: Callable[..., Flask], house: SecuredApp) -> None:
-    app = make_app(write_limit=3)
+    app = make_app(write_rate_per_minute=3)
     user = house.make()
     one, other = (house.bearing(house.token(user)["token"]) for _ in range(2))
     for who in (one, other):

@@ -25,7 +25,7 @@ def test_the_service_keeps_every_promise_of_its_openapi(
 ) -> None:
     """With an administrator's token, since the contract is that of a closed service."""
     admin = {f"ADMIN_{name.upper()}": value for name, value in ADMIN.items()}
-    service = serve(DATABASE_URL=new_database, LOG_LEVEL="warning", WORKERS="1", WRITE_LIMIT="0", **admin)
+    service = serve(DATABASE_URL=new_database, LOG_LEVEL="warning", WORKERS="1", WRITE_RATE_PER_MINUTE="0", **admin)
     token = token_of(service)
     run = subprocess.run(
         [

@@ -16,7 +16,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 def house(make_app: Callable[..., Flask], empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - for its effect
-    return SecuredApp(make_app(write_limit=20))
+    return SecuredApp(make_app(write_rate_per_minute=20))
 
 
 def remaining(who: UserClient, method: str, path: str, kind: str, body: bytes) -> int:

@@ -27,7 +27,7 @@ def end(*_):
     print("drained", flush=True)
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
-assert os.environ["FLASK_APP"] == "app" and os.environ["BIND_ADDRESS"] == "127.0.0.1"
+assert os.environ["FLASK_APP"] == "app" and os.environ["PUBLISHED_ADDRESS"] == "127.0.0.1"
 assert "REDIS_HOST" not in os.environ
 print("given", os.environ["DATABASE_URL"], os.environ["REDIS_URL"], flush=True)
 address = os.environ["LISTEN_ADDRESS"], int(os.environ["PORT"])

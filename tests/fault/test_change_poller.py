@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 TRIES = 8
 """How often each path is asked, on a connection of its own: both workers should be met."""
 TABLES = ("users", "tokens")
-QUIET = {"WORKERS": "2", "LOG_LEVEL": "warning", "WRITE_LIMIT": "0", "REDIS_TIMEOUT_MS": "500"}
+QUIET = {"WORKERS": "2", "LOG_LEVEL": "warning", "WRITE_RATE_PER_MINUTE": "0", "REDIS_TIMEOUT_MS": "500"}
 
 
 @pytest.fixture(scope="module")

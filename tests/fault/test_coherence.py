@@ -38,7 +38,7 @@ def found(
     """Start two services, so two hosts: each has memory of its own."""
 
     def start(**env: str) -> SecuredApp:
-        own = {"WORKERS": "2", "REDIS_URL": own_redis.url, "WRITE_LIMIT": "0", "LOG_LEVEL": "warning", **env}
+        own = {"WORKERS": "2", "REDIS_URL": own_redis.url, "WRITE_RATE_PER_MINUTE": "0", "LOG_LEVEL": "warning", **env}
         made = SecuredApp([serve(**own) for _ in range(2)])
         made.found()
         return made

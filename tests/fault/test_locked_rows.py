@@ -22,7 +22,7 @@ REFUSED_WITHIN_S = 4.5
 @pytest.fixture
 def service(serve: Callable[..., Service], empty: Callable[[], None]) -> Service:  # noqa: ARG001
     """An open service of one worker, whose pool has ten connections."""
-    return serve(WORKERS="1", CACHE_TTL_S="0", WRITE_LIMIT="0")
+    return serve(WORKERS="1", CACHE_TTL_S="0", WRITE_RATE_PER_MINUTE="0")
 
 
 @pytest.fixture

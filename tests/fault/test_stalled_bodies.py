@@ -60,7 +60,7 @@ class Guarded:
 @pytest.fixture(scope="module")
 def guarded(serve_all: Callable[..., Service]) -> Iterator[Guarded]:
     admin = {"ADMIN_EMAIL": ADMIN["email"], "ADMIN_PASSWORD": ADMIN["password"]}
-    service = serve_all(WORKERS="1", THREADS="8", WRITE_LIMIT="0", **admin)
+    service = serve_all(WORKERS="1", THREADS="8", WRITE_RATE_PER_MINUTE="0", **admin)
     cookie = service.post("/api/session", ADMIN).headers["Set-Cookie"].partition(";")[0]
     browser = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
     token = service.post("/api/tokens", {"name": "t", "role": "admin"}, headers=browser).json["token"]

@@ -29,7 +29,7 @@ def ask(url: str, statement: str) -> list[tuple]:
 
 def test_without_a_database_it_waits_says_so_and_gives_up_with_the_cause(serve: Callable[..., Service]) -> None:
     url = f"postgresql://ada:hunter2@127.0.0.1:{free_port()}/usersdb"
-    service = serve(ready=False, DATABASE_URL=url, START_TIMEOUT_S="2")
+    service = serve(ready=False, DATABASE_URL=url, DATABASE_WAIT_S="2")
     service.wait_for(lambda: service.get("/api/health/live").status == 200)
     assert service.get("/api/health/ready").status == 503
     assert service.get("/api/health").status == 503
@@ -51,7 +51,7 @@ def test_a_database_that_comes_late_is_waited_for(
     with Proxy(servers.postgres.port) as proxy:
         proxy.refuse = True
         url = new_database.replace(f":{servers.postgres.port}/", f":{proxy.port}/")
-        service = serve(ready=False, DATABASE_URL=url, START_TIMEOUT_S="20")
+        service = serve(ready=False, DATABASE_URL=url, DATABASE_WAIT_S="20")
         service.wait_for(lambda: "waiting_for_database" in service.text)
         service.wait_for(lambda: service.get("/api/health/live").status == 200)
         answer = service.get("/api/users")
@@ -131,14 +131,14 @@ def test_a_database_user_who_may_not_make_tables_is_told_so(new_database: str, s
     assert "hunter2" not in service.text
 
 
-@pytest.mark.parametrize("name", ["LISTEN_ADDRESS", "BIND_ADDRESS"])
+@pytest.mark.parametrize("name", ["LISTEN_ADDRESS", "PUBLISHED_ADDRESS"])
 def test_published_wider_without_an_administrator_it_refuses_to_start(
     new_database: str, serve: Callable[..., Service], name: str
 ) -> None:
     service = serve(ready=False, DATABASE_URL=new_database, **{name: "0.0.0.0"})
     assert service.process.wait(20) == 1
     (refused,) = [event for event in service.events if event["event"] == "start_refused"]
-    for word in ("ADMIN_EMAIL", "ADMIN_PASSWORD", "BIND_ADDRESS=127.0.0.1", f"{name}=0.0.0.0"):
+    for word in ("ADMIN_EMAIL", "ADMIN_PASSWORD", "PUBLISHED_ADDRESS=127.0.0.1", f"{name}=0.0.0.0"):
         assert word in refused["cause"]
 
 
@@ -146,7 +146,7 @@ def test_with_an_administrator_from_settings_it_starts_and_is_closed(
     new_database: str, serve: Callable[..., Service]
 ) -> None:
     admin = {"ADMIN_EMAIL": "ada@example.org", "ADMIN_PASSWORD": "correct horse battery"}
-    service = serve(DATABASE_URL=new_database, BIND_ADDRESS="0.0.0.0", **admin)
+    service = serve(DATABASE_URL=new_database, PUBLISHED_ADDRESS="0.0.0.0", **admin)
     assert service.get("/api/users").status == 401
     signed_in = service.post("/api/session", {"email": "ada@example.org", "password": "correct horse battery"})
     assert signed_in.status == 201

@@ -31,7 +31,7 @@ def closed(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
     """A stack that other machines reach, with an administrator from its settings, signed in."""
     quoted = _PASSWORD.replace("'", "\\'")
     settings = {"ADMIN_EMAIL": _EMAIL, "ADMIN_PASSWORD": f"'{quoted}'"}
-    stack = make_stack("closed", BIND_ADDRESS="0.0.0.0", **settings)  # noqa: S104 - that is what is tested
+    stack = make_stack("closed", PUBLISHED_ADDRESS="0.0.0.0", **settings)  # noqa: S104 - that is what is tested
     stack.up("web")
     stack.sign_in(_EMAIL, _PASSWORD)
     yield stack

@@ -45,9 +45,9 @@ def test_two_replicas_that_start_at_once_migrate_once_and_both_serve(new_stack: 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "[::]"])  # noqa: S104 - nothing listens there
 def test_published_wider_without_an_administrator_it_refuses_to_start_and_says_how(stack: Stack, address: str) -> None:
-    refused = stack.beside(BIND_ADDRESS=address)("run", "--rm", "--no-deps", "-T", "web", check=False, timeout=60)
+    refused = stack.beside(PUBLISHED_ADDRESS=address)("run", "--rm", "--no-deps", "-T", "web", check=False, timeout=60)
     assert refused.returncode != 0
-    for name in (f"BIND_ADDRESS={address}", "ADMIN_EMAIL", "ADMIN_PASSWORD"):
+    for name in (f"PUBLISHED_ADDRESS={address}", "ADMIN_EMAIL", "ADMIN_PASSWORD"):
         assert name in refused.stderr
     assert "Traceback" not in refused.stderr
 
@@ -63,7 +63,7 @@ def test_the_image_alone_does_not_serve_before_it_is_told_where_it_is_published(
     image, network = stack.inspect("web")["Image"], f"{stack.name}_database"
     refused = run("docker", "run", "--rm", "--network", network, image, check=False, timeout=60)
     assert refused.returncode != 0
-    assert "BIND_ADDRESS" in refused.stderr
+    assert "PUBLISHED_ADDRESS" in refused.stderr
 
 
 def test_a_wrong_setting_is_named_at_start(stack: Stack) -> None:
@@ -73,7 +73,7 @@ def test_a_wrong_setting_is_named_at_start(stack: Stack) -> None:
 
 
 def test_a_database_that_never_comes_ends_the_start_with_the_cause(stack: Stack) -> None:
-    nowhere = stack.beside(START_TIMEOUT_S="3", DATABASE_URL="postgresql://me:secret@192.0.2.1/none")
+    nowhere = stack.beside(DATABASE_WAIT_S="3", DATABASE_URL="postgresql://me:secret@192.0.2.1/none")
     ended = nowhere("run", "--rm", "--no-deps", "-T", "web", check=False, timeout=90)
     assert ended.returncode != 0
     assert "192.0.2.1" in ended.stderr

@@ -126,7 +126,7 @@ def clean_environment() -> dict[str, str]:
 
 def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program of the virtual environment."""
-    own = {"FLASK_APP": "app", "START_TIMEOUT_S": "1", "LOG_FORMAT": "text"}
+    own = {"FLASK_APP": "app", "DATABASE_WAIT_S": "1", "LOG_FORMAT": "text"}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,

@@ -25,7 +25,7 @@ WRONG = {
     "THREADS": ["0", "1025", "x"],
     "MAX_BODY_BYTES": ["0", "1023", "1MiB"],
     "IDEMPOTENCY_TTL_H": ["0", "721", "a day"],
-    "START_TIMEOUT_S": ["0", "3601", "inf", "nan"],
+    "DATABASE_WAIT_S": ["0", "3601", "inf", "nan"],
     "DRAIN_DELAY_S": ["-1", "9", "x"],
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
@@ -35,7 +35,7 @@ WRONG = {
     "ADMIN_PASSWORD": ["a password that stands alone"],
     "SESSION_IDLE_H": ["0", "-1", "8761", "a day"],
     "SESSION_MAX_DAYS": ["0", "3651", "for ever"],
-    "WRITE_LIMIT": ["-1", "many"],
+    "WRITE_RATE_PER_MINUTE": ["-1", "many"],
 }
 
 
@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_named_and_refused(name: str, value: str) -> None:
 
 
 def test_every_setting_with_a_rule_is_among_the_wrong_ones() -> None:
-    without_rule = {"redis_host", "redis_password", "allowed_hosts", "bind_address", "listen_address"}
+    without_rule = {"redis_host", "redis_password", "allowed_hosts", "published_address", "listen_address"}
     without_rule |= {"postgres_user", "postgres_password", "postgres_db", "self_editable_attributes"}
     assert {name.lower() for name in WRONG} == Settings.model_fields.keys() - without_rule
 
@@ -74,7 +74,7 @@ def test_every_setting_is_also_read_from_a_file(name: str, tmp_path: Path) -> No
         "DATABASE_URL": "postgres://u:secret@h/d",
         "REDIS_URL": "redis://h",
         "LISTEN_ADDRESS": "127.0.0.2",
-        "BIND_ADDRESS": "127.0.0.1",
+        "PUBLISHED_ADDRESS": "127.0.0.1",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "text",
         "TRUSTED_PROXIES": "10.0.0.0/8",
@@ -105,7 +105,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
-    assert load_settings({"PORT": "", "DATABASE_URL": "", "BIND_ADDRESS": "", "REDIS_URL": ""}) == load_settings({})
+    assert load_settings({"PORT": "", "DATABASE_URL": "", "PUBLISHED_ADDRESS": "", "REDIS_URL": ""}) == load_settings(
+        {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("WRITE_LIMIT", "WRITE_RATE_PER_MINUTE"),
+        ("START_TIMEOUT_S", "DATABASE_WAIT_S"),
+        ("BIND_ADDRESS", "PUBLISHED_ADDRESS"),
+    ],
+)
+def test_the_old_name_of_a_setting_is_refused_with_the_new_one(old: str, new: str) -> None:
+    for suffix in ("", "_FILE"):
+        with pytest.raises(SettingsError, match=f"{old}{suffix} is now {new}{suffix}"):
+            load_settings({f"{old}{suffix}": "7"})
+    assert load_settings({old: ""}) == load_settings({})
 
 
 def test_a_value_that_is_only_white_space_does_not_end_in_nonsense() -> None:
@@ -152,8 +169,8 @@ def test_redis_is_found_by_its_parts_or_by_its_url(environ: dict[str, str], addr
 
 def test_listening_wide_is_public_unless_it_is_published_on_loopback() -> None:
     assert load_settings({"LISTEN_ADDRESS": "0.0.0.0"}).is_public
-    assert load_settings({"BIND_ADDRESS": "192.168.1.2"}).is_public
-    assert not load_settings({"LISTEN_ADDRESS": "0.0.0.0", "BIND_ADDRESS": "127.0.0.1"}).is_public
+    assert load_settings({"PUBLISHED_ADDRESS": "192.168.1.2"}).is_public
+    assert not load_settings({"LISTEN_ADDRESS": "0.0.0.0", "PUBLISHED_ADDRESS": "127.0.0.1"}).is_public
     assert not load_settings({}).is_public
 
 

@@ -57,7 +57,7 @@ def test_all_other_settings_lose_what_is_around_them(name: str, around: str, tmp
         "DATABASE_URL": "postgresql://u:p@h/d",
         "REDIS_URL": "redis://h",
         "LISTEN_ADDRESS": "127.0.0.2",
-        "BIND_ADDRESS": "127.0.0.1",
+        "PUBLISHED_ADDRESS": "127.0.0.1",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "text",
         "TRUSTED_PROXIES": "10.0.0.0/8",
