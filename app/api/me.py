@@ -72,7 +72,7 @@ def change_password(body: PasswordChange) -> Response:
             [FieldError(f"new_{field_error.field}", field_error.message) for field_error in error.field_errors]
         ) from None
     if session() is not None:
-        keep_cookie(services().sessions.begin_after_reset(user_id, audit_context())[0])
+        keep_cookie(services().sessions.create_after_reset(user_id, audit_context())[0])
     return Response(status=204)
 
 
@@ -87,7 +87,7 @@ def own_sessions() -> Response:
 @blueprint.delete("/me/sessions", operation_id="endMySessions", summary="End all your sessions", responses={204: None})
 def end_sessions() -> Response:
     """This one too."""
-    services().sessions.end_all(_me(), audit_context())
+    services().sessions.revoke_all(_me(), audit_context())
     return Response(status=204)
 
 
@@ -96,7 +96,7 @@ def end_sessions() -> Response:
 )
 def end_session(path: OwnSessionPath) -> Response:
     """At once: its next request is 401."""
-    services().sessions.end(_me(), path.session_id, audit_context())
+    services().sessions.revoke(_me(), path.session_id, audit_context())
     return Response(status=204)
 
 

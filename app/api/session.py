@@ -42,7 +42,7 @@ def end() -> Response:
     """Ends the session of the cookie. A token is not ended so: see /api/tokens."""
     current = session()
     if current is not None:
-        services().sessions.end(current.user_id, current.id, audit_context(), "signed_out")
+        services().sessions.revoke(current.user_id, current.id, audit_context(), "signed_out")
         drop_cookie()
     return Response(status=204)
 
@@ -54,7 +54,7 @@ def _identity(who: Actor, current: Session | None, status: int = 200) -> Respons
         "kind": who.kind,
         "role": who.role,
         "user": orjson.Fragment(services().user_reads.get(own_id).body) if own_id else None,
-        "session": {**current.fields(), "current": True} if current else None,
+        "session": {**current.public_fields(), "current": True} if current else None,
     }
     response = Plain(orjson.dumps(fields), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"

@@ -55,7 +55,7 @@ def index(path: UserPath) -> Response:
 )
 def end_all(path: UserPath) -> Response:
     """Tokens stay: see /api/tokens."""
-    services().sessions.end_all(path.user_id, audit_context())
+    services().sessions.revoke_all(path.user_id, audit_context())
     return Response(status=204)
 
 
@@ -67,7 +67,7 @@ def end_all(path: UserPath) -> Response:
 )
 def end(path: SessionPath) -> Response:
     """At once: its next request is 401."""
-    services().sessions.end(path.user_id, path.session_id, audit_context())
+    services().sessions.revoke(path.user_id, path.session_id, audit_context())
     return Response(status=204)
 
 
@@ -83,7 +83,7 @@ def unlock(path: UserPath) -> Response:
 def sessions_response(found: list[sessions.Session]) -> Response:
     """Sessions as JSON; which one is that of this request is said."""
     current = session()
-    body = [{**one.fields(), "current": current is not None and one.id == current.id} for one in found]
+    body = [{**one.public_fields(), "current": current is not None and one.id == current.id} for one in found]
     response = Plain(orjson.dumps(body), content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

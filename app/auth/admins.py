@@ -1,4 +1,4 @@
-"""Administrators: whether there is one, that there always stays one, and the first."""
+"""Administrators: whether one exists, that the last one stays, and that only one becomes the first."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,15 +14,16 @@ from app.models import ADMINISTRATOR, users
 from app.ops.service_state import ServiceState
 
 _LOCK = 5002
+"""The advisory lock of transactions that add or remove administrators."""
 IS_ADMIN = text(ADMINISTRATOR)
-"""The condition that a row of users is an administrator who can sign in."""
+"""The SQL condition that a row of users is an administrator who can sign in."""
 
 
 class Admins:
-    """Whether the service is secured: it is, as soon as there is an administrator who can sign in.
+    """Whether the service is secured. It is secured as soon as an administrator exists who can sign in.
 
-    Until then each request that needs a credential looks for one. A service that other machines can reach starts
-    secured.
+    In setup mode each request that needs a credential looks for an administrator. A service that other machines can
+    reach starts secured.
     """
 
     def __init__(self, database: Database, state: ServiceState, settings: Settings) -> None:
@@ -30,72 +31,76 @@ class Admins:
 
     @property
     def is_known_secured(self) -> bool:
-        """Whether the service is secured, as far as is known without asking PostgreSQL."""
+        """Whether the service is known to be secured, without a query."""
         return self._state.is_secured or self._is_public
 
     def is_secured(self) -> bool:
-        """Whether requests need a credential. Raises: Unavailable, when that is not known"""
+        """Whether requests need a credential. Raises: Unavailable"""
         if self.is_known_secured:
             return True
         self.check()
         return self._state.is_secured
 
     def check(self) -> None:
-        """Look for an administrator now, unless the service is secured. Raises: Unavailable"""
-        # Only ever set: another process may have set it during this look.
+        """Look for an administrator, unless the service is known to be secured. Raises: Unavailable"""
+        # The flag is only ever set, never cleared: another process may set it during this query.
         if not self._state.is_secured and self.has_admin():
             self._state.is_secured = True
 
     def has_admin(self) -> bool:
-        """Whether there is an administrator who can sign in. Raises: Unavailable"""
+        """Whether an administrator exists who can sign in. Raises: Unavailable"""
         with self._database.connection() as connection:
             return _has_admin(connection)
 
     def count(self) -> int:
-        """How many administrators can sign in. Raises: Unavailable"""
+        """The number of administrators who can sign in. Raises: Unavailable"""
         with self._database.connection() as connection:
             return connection.scalar(select(func.count()).select_from(users).where(IS_ADMIN)) or 0
 
 
-def require_another(connection: Connection, rows: Iterable[Row[Any]], after: Mapping[str, Any] | None = None) -> None:
-    """Refuse to take away the last administrator, who is among the locked `rows`: they will be as in `after`.
+def require_remaining_admin(
+    connection: Connection, rows: Iterable[Row[Any]], after: Mapping[str, Any] | None = None
+) -> None:
+    """Reject a change that leaves no administrator. `rows` are the locked users that change.
 
-    None: gone. Raises: Conflict
+    after: the new values of their columns; None if they are deleted. Raises: Conflict
     """
-    lost = [row.id for row in rows if _ends(row._asdict(), after)]
-    if not lost:
+    removed_ids = [row.id for row in rows if _loses_admin(row._asdict(), after)]
+    if not removed_ids:
         return
-    # Two administrators who remove each other: the second waits here.
+    # Two administrators may remove each other at the same time: the second transaction waits here.
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    others = exists().select_from(users).where(IS_ADMIN, ~is_any_of(users.c.id, lost))
+    others = exists().select_from(users).where(IS_ADMIN, ~is_any_of(users.c.id, removed_ids))
     if not connection.scalar(select(others)):
-        if len(lost) == 1:
-            raise Conflict(N_("This is the last active administrator. Make another one first."))
-        raise Conflict(N_("No active administrator would be left. Make another one first."))
+        if len(removed_ids) == 1:
+            raise Conflict(N_("This user is the last active administrator. Create another administrator first."))
+        raise Conflict(N_("No active administrator would remain. Create another administrator first."))
 
 
-def admit(connection: Connection, actor: Actor, befores: Iterable[Mapping[str, Any]], after: Mapping[str, Any]) -> None:
-    """Let `actor` make users, who are as in `befores` ({}: new), be as in `after`.
+def check_promotion(
+    connection: Connection, actor: Actor, befores: Iterable[Mapping[str, Any]], after: Mapping[str, Any]
+) -> None:
+    """Reject a second "first" administrator. `befores` are the columns of the changed users, {} for a new user.
 
-    Who makes an administrator waits for all others who do, until this transaction ends. Raises: Conflict, when only
-    the first may be made and there is one
+    Transactions that create administrators run one after the other. Raises: Conflict, if the actor may only create
+    the first administrator and one exists
     """
     if not any(is_admin({**before, **after}) and not is_admin(before) for before in befores):
         return
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    if actor.only_first and _has_admin(connection):
-        raise Conflict(N_("There is an administrator already. Sign in, or ask them."))
+    if actor.first_admin_only and _has_admin(connection):
+        raise Conflict(N_("An administrator already exists. Sign in, or ask an administrator."))
 
 
 def is_admin(user: Mapping[str, Any]) -> bool:
-    """Whether a user with these columns is an administrator who can sign in. A column that is not there is NULL."""
-    is_able = user.get("active") and user.get("deleted_at") is None and user.get("password_hash") is not None
-    return bool(user.get("role") == "admin" and is_able)
+    """Whether a user with these columns is an administrator who can sign in. A missing column is NULL."""
+    can_sign_in = user.get("active") and user.get("deleted_at") is None and user.get("password_hash") is not None
+    return bool(user.get("role") == "admin" and can_sign_in)
 
 
 def _has_admin(connection: Connection) -> bool:
     return bool(connection.scalar(select(exists().select_from(users).where(IS_ADMIN))))
 
 
-def _ends(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> bool:
+def _loses_admin(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> bool:
     return is_admin(before) and (after is None or not is_admin({**before, **after}))

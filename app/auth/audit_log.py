@@ -1,4 +1,4 @@
-"""The audit log: entries of the history, written in the transaction of the change."""
+"""Writes the audit log: entries of the history, in the transaction of the change."""
 
 import uuid
 from collections.abc import Iterable
@@ -7,22 +7,23 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, text
 
-from app.auth.permissions import OPEN, Actor
-from app.auth.sql import NOTED
+from app.auth.permissions import SETUP_ACTOR, Actor
+from app.auth.sql import WRITE_AUDIT_EVENT
 from app.db.database import Database
 from app.models import NO_XID, HistoryEntry, table_of
 
 _history = table_of(HistoryEntry)
-_AT_ONCE = 1_000  # entries, about 30 ms: the whole of one call has to end in time
+_BATCH_SIZE = 1_000
+"""Entries of one statement, about 30 ms. More could exceed the statement timeout."""
 Entry = tuple[uuid.UUID, int, list[dict[str, Any]]]
-"""A user, its version after the change, and what changed."""
+"""Id of the user, its version after the change, and the changed fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditContext:
-    """Who makes a change, and from where."""
+    """The actor of a change and the origin of the request. None: unknown, or not a request."""
 
-    actor: Actor = OPEN
+    actor: Actor = SETUP_ACTOR
     address: str | None = None
     agent: str | None = None
     request_id: str | None = None
@@ -36,44 +37,44 @@ def record(
     action: str,
     changes: list[dict[str, Any]] | None = None,
 ) -> None:
-    """Write one entry in the transaction of the change."""
+    """Write the entry of a change of one user, in the transaction of `connection`."""
     connection.execute(insert(_history), _values(audit_context, action, (user_id, version, changes or [])))
 
 
 def record_event(
     connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
 ) -> None:
-    """Write one entry of something that changes nothing, in the transaction of `connection`."""
+    """Write the entry of an event that changes no user, in the transaction of `connection`."""
     connection.execute(insert(_history), {**_values(audit_context, action, (user_id, version, [])), "xid": NO_XID})
 
 
 def record_event_now(
     database: Database, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
 ) -> None:
-    """Write one entry of something that changes nothing, in one round trip and a transaction of its own.
+    """Write the entry of an event that changes no user, in one round trip and its own transaction.
 
     Raises: Unavailable
     """
-    database.execute_prepared(NOTED, user_id, version, action, *origin(audit_context).values())
+    database.execute_prepared(WRITE_AUDIT_EVENT, user_id, version, action, *origin_columns(audit_context).values())
 
 
 def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:
-    """Write one entry for each of many users, in the transaction of the change."""
+    """Write one entry for each of many users, in the transaction of `connection`."""
     rows = [_values(audit_context, action, entry) for entry in entries]
-    for start in range(0, len(rows), _AT_ONCE):
-        connection.execute(insert(_history), rows[start : start + _AT_ONCE])
+    for start in range(0, len(rows), _BATCH_SIZE):
+        connection.execute(insert(_history), rows[start : start + _BATCH_SIZE])
 
 
-def origins_of_failures(connection: Connection, user_id: uuid.UUID) -> list[str]:
-    """The addresses from which signing in as this user failed within the last day."""
+def addresses_of_failed_sign_ins(connection: Connection, user_id: uuid.UUID) -> list[str]:
+    """The addresses from which sign-ins of a user failed within the last day. "-" is an unknown address."""
     recent = _history.c.at > func.now() - text("interval '1 day'")
     failed = _history.c.action.in_(("sign_in_failed", "sign_in_locked"))
     statement = select(_history.c.address).distinct().where(_history.c.user_id == user_id, failed, recent)
     return [row.address or "-" for row in connection.execute(statement)]
 
 
-def origin(audit_context: AuditContext) -> dict[str, str | None]:
-    """Who makes a change, and from where, as an entry says it."""
+def origin_columns(audit_context: AuditContext) -> dict[str, str | None]:
+    """The columns of an entry that name the actor and the origin of the request."""
     return {
         "actor": audit_context.actor.label,
         "address": audit_context.address,
@@ -88,6 +89,6 @@ def _values(audit_context: AuditContext, action: str, entry: Entry) -> dict[str,
         "user_id": user_id,
         "version": version,
         "action": action,
-        **origin(audit_context),
+        **origin_columns(audit_context),
         "changes": changes,
     }

@@ -1,4 +1,4 @@
-"""Signing in: who knows the password, counted, noted, and at the same price whoever it is."""
+"""Sign-in and password checks. Every attempt is counted and recorded, and refusals take the same time for any user."""
 
 import time
 import uuid
@@ -14,7 +14,7 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.rate_limits import RateLimits
 from app.auth.sessions import Session, Sessions
-from app.auth.sql import WHO, WHO_BY_EMAIL
+from app.auth.sql import FIND_LOGIN, FIND_LOGIN_BY_EMAIL
 from app.db.database import Database
 from app.errors import N_, Busy, FieldError, Forbidden, NotFound, PasswordRequired, RateLimited, Unauthorized
 from app.identifiers import canonical
@@ -24,13 +24,13 @@ from app.types import Precondition, Role
 
 Result = TypeVar("Result")
 
-_LIVE = users.c.deleted_at.is_(None)
+_ACTIVE = users.c.deleted_at.is_(None)
 _REFUSAL_S = 0.15
-_WRONG = N_("The username or email, or the password, is not right.")
+_WRONG = N_("The username, email or password is incorrect.")
 
 
-class _Known(NamedTuple):
-    """What is known of who signs in."""
+class _LoginUser(NamedTuple):
+    """The columns of a user that sign-in needs."""
 
     id: uuid.UUID
     role: Role
@@ -41,112 +41,112 @@ class _Known(NamedTuple):
 
 
 class Login:
-    """Checks passwords, and begins sessions. Every check is counted."""
+    """Checks passwords and creates sessions. Counts every check."""
 
     def __init__(self, database: Database, sessions: Sessions, rate_limits: RateLimits) -> None:
         self._database, self._sessions, self._rate_limits = database, sessions, rate_limits
 
-    def sign_in(self, offered: SignIn, audit_context: AuditContext) -> tuple[str, Session]:
-        """Begin a session for who knows the password. Returns its cookie, and the session.
+    def sign_in(self, credentials: SignIn, audit_context: AuditContext) -> tuple[str, Session]:
+        """Create a session for the user of these credentials. Returns its cookie and the session.
 
-        It takes the same time, and says the same, for an unknown user, a wrong password and
-        an inactive user. Raises: Unauthorized, RateLimited, Unavailable
+        Time and message are the same for an unknown user, a wrong password and an inactive user.
+        Raises: Unauthorized, RateLimited, Unavailable
         """
-        began = time.monotonic()
-        # Before anything is counted: nobody could be let in.
+        started = time.monotonic()
+        # First, because an attempt must not be counted if no session could be stored.
         self._sessions.require_store()
-        found = self._find(offered)
+        found = self._find(credentials)
         try:
-            guesses = self._count(found, offered, audit_context)
-            user = self._require_user(found, offered, audit_context)
+            failure_keys = self._count_attempt(found, credentials, audit_context)
+            user = self._authenticate(found, credentials, audit_context)
         except (Unauthorized, RateLimited) as error:
             if isinstance(error, Unauthorized) or error.is_new_lock:
-                # What is noted of those who are there takes some ms more than nothing.
-                time.sleep(max(0.0, began + _REFUSAL_S - time.monotonic()))
+                # Recording the failure of an existing user takes some ms, so every refusal waits for a fixed time.
+                time.sleep(max(0.0, started + _REFUSAL_S - time.monotonic()))
             raise
         if user.password_hash and passwords.is_outdated(user.password_hash):
-            self._rehash(user, offered.password)
-        self._rate_limits.forgive_here(guesses)
-        own = replace(audit_context, actor=Actor("session", user.id, user.role))
-        begun = self._sessions.begin(user.id, user.role, user.session_epoch, audit_context, forgiven=guesses)
-        audit_log.record_event_now(self._database, own, user.id, user.version, "signed_in")
-        return begun
+            self._rehash(user, credentials.password)
+        self._rate_limits.reset_local_failures(failure_keys)
+        cookie_and_session = self._sessions.create(
+            user.id, user.role, user.session_epoch, audit_context, delete_keys=failure_keys
+        )
+        own_context = replace(audit_context, actor=Actor("session", user.id, user.role))
+        audit_log.record_event_now(self._database, own_context, user.id, user.version, "signed_in")
+        return cookie_and_session
 
     def with_password(
         self,
-        offered: str | None,
-        allowed: Precondition,
+        password: str | None,
+        precondition: Precondition,
         audit_context: AuditContext,
         command: Callable[[Precondition, AuditContext], Result],
     ) -> Result:
-        """Run `command`. If it needs the password of the signed-in user, check `offered` and run it again.
+        """Run `command`. If it requires the password of the signed-in user, verify `password` and run it again.
 
-        Raises: PasswordRequired (none was offered), Forbidden (it is wrong), RateLimited, Unavailable, and what
+        Raises: PasswordRequired (`password` is None), Forbidden (it is wrong), RateLimited, Unavailable, and what
         `command` raises
         """
-        who = audit_context.actor
-        # A password that is given has to be right, however short ago the sign-in was.
-        asked_again = (
-            audit_context if offered is None else replace(audit_context, actor=replace(who, authenticated_at=0.0))
-        )
+        actor = audit_context.actor
+        # A given password must be right even soon after the sign-in, so `command` is made to require it.
+        unverified = replace(audit_context, actor=replace(actor, authenticated_at=0.0))
         try:
-            return command(allowed, asked_again)
+            return command(precondition, audit_context if password is None else unverified)
         except PasswordRequired:
-            if offered is None or who.user_id is None:
+            if password is None or actor.user_id is None:
                 raise
-        return command(*self.authenticated(who.user_id, offered, allowed, audit_context))
+        return command(*self.reauthenticate(actor.user_id, password, precondition, audit_context))
 
-    def authenticated(
-        self, user_id: uuid.UUID, offered: str, allowed: Precondition, audit_context: AuditContext
+    def reauthenticate(
+        self, user_id: uuid.UUID, password: str, precondition: Precondition, audit_context: AuditContext
     ) -> tuple[Precondition, AuditContext]:
-        """`allowed`, as long as nobody changes the user meanwhile, and `caller`, who has just given the right password.
+        """Verify the password of the signed-in user.
 
-        Raises: as require_password
+        Returns `precondition`, which now also requires the verified version, and `audit_context` with a recent
+        authentication. Raises: Forbidden, RateLimited, Unavailable
         """
-        checked = self.require_password(user_id, offered, audit_context)
+        verified_version = self._verify_password(user_id, password, audit_context)
         now = replace(audit_context, actor=replace(audit_context.actor, authenticated_at=time.time()))
-        return lambda version: version == checked and allowed(version), now
+        return lambda version: version == verified_version and precondition(version), now
 
-    def require_password(self, user_id: uuid.UUID, offered: str, audit_context: AuditContext) -> int:
-        """Ask for the password of who is signed in, counted like a sign-in. Returns the version of the user who has it.
+    def _verify_password(self, user_id: uuid.UUID, password: str, audit_context: AuditContext) -> int:
+        """Verify the password of a user, counted like a sign-in. Returns the version of the user.
 
         Raises: Forbidden, RateLimited, Unavailable
         """
-        guesses = self._rate_limits.count_sign_in(user_id.hex, audit_context.address)
+        failure_keys = self._rate_limits.count_sign_in(user_id.hex, audit_context.address)
         with self._database.connection() as connection:
             columns = (users.c.id, users.c.version, users.c.password_hash)
-            statement = select(*columns).where(users.c.id == user_id, _LIVE)
+            statement = select(*columns).where(users.c.id == user_id, _ACTIVE)
             user: Any = connection.execute(statement).one_or_none()
-        if user is None or not passwords.verify(offered, user.password_hash):
+        if user is None or not passwords.verify(password, user.password_hash):
             if user is not None:
                 audit_log.record_event_now(self._database, audit_context, user.id, user.version, "sign_in_failed")
-            raise Forbidden(
-                N_("The current password is not right."), [FieldError("current_password", N_("is not right"))]
-            )
-        self._rate_limits.forgive(guesses)
+            field_error = FieldError("current_password", N_("is incorrect"))
+            raise Forbidden(N_("The current password is incorrect."), [field_error])
+        self._rate_limits.reset_failures(failure_keys)
         return int(user.version)
 
     def is_locked(self, user_id: uuid.UUID) -> bool:
-        """Whether wrong passwords keep a user from signing in now, at least from one address. Raises: Unavailable"""
+        """Whether failed attempts lock a user out now, from at least one address. Raises: Unavailable"""
         with self._database.connection() as connection:
-            origins = audit_log.origins_of_failures(connection, user_id)
-        return self._rate_limits.is_locked(user_id.hex, origins)
+            addresses = audit_log.addresses_of_failed_sign_ins(connection, user_id)
+        return self._rate_limits.is_locked(user_id.hex, addresses)
 
     def unlock(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
-        """Let a user sign in again at once, from wherever it failed. Raises: NotFound, Unavailable"""
+        """Reset the failed attempts of a user, from every address. Raises: NotFound, Unavailable"""
         with self._database.transaction() as connection:
-            version = connection.scalar(select(users.c.version).where(users.c.id == user_id, _LIVE))
+            version = connection.scalar(select(users.c.version).where(users.c.id == user_id, _ACTIVE))
             if version is None:
                 raise NotFound(N_("There is no such user."))
-            self._rate_limits.unlock(user_id.hex, audit_log.origins_of_failures(connection, user_id))
+            self._rate_limits.unlock(user_id.hex, audit_log.addresses_of_failed_sign_ins(connection, user_id))
             audit_log.record_event(connection, audit_context, user_id, version, "unlocked")
 
-    def _count(self, user: _Known | None, offered: SignIn, audit_context: AuditContext) -> list[str]:
-        """What is to be forgiven when this attempt succeeds. Raises: RateLimited
+    def _count_attempt(self, user: _LoginUser | None, credentials: SignIn, audit_context: AuditContext) -> list[str]:
+        """Count an attempt. Returns the counters to reset if it succeeds. Raises: RateLimited
 
-        The attempts on an account count together, whether they name its username or its email.
+        Attempts by username and by email of one user count together.
         """
-        account = user.id.hex if user is not None else f"unknown {canonical(offered.login)}"
+        account = user.id.hex if user is not None else f"unknown {canonical(credentials.login)}"
         try:
             return self._rate_limits.count_sign_in(account, audit_context.address)
         except RateLimited as error:
@@ -154,36 +154,37 @@ class Login:
                 audit_log.record_event_now(self._database, audit_context, user.id, user.version, "sign_in_locked")
             raise
 
-    def _require_user(self, user: _Known | None, offered: SignIn, audit_context: AuditContext) -> _Known:
-        """The user who may sign in so. Raises: Unauthorized"""
-        is_right = passwords.verify(offered.password, user.password_hash if user else None)
+    def _authenticate(self, user: _LoginUser | None, credentials: SignIn, audit_context: AuditContext) -> _LoginUser:
+        """The user, if the password is right and the user is active. Raises: Unauthorized"""
+        is_right = passwords.verify(credentials.password, user.password_hash if user else None)
         if user is not None and is_right and user.active:
             return user
         if user is not None:
             audit_log.record_event_now(self._database, audit_context, user.id, user.version, "sign_in_failed")
         raise Unauthorized(_WRONG)
 
-    def _find(self, offered: SignIn) -> _Known | None:
-        """The user of this email or, where a username is given, of this username or email. Raises: Unavailable"""
-        key = canonical(offered.login)
+    def _find(self, credentials: SignIn) -> _LoginUser | None:
+        """The user with this email. A given username is looked up as username and as email. Raises: Unavailable"""
+        key = canonical(credentials.login)
         if "\0" in key:
-            # PostgreSQL would read no further, and so try on one name what is counted for another.
+            # libpq would cut the key there, and the attempt would count for one name and look up another.
             return None
-        found = self._database.execute_prepared(WHO_BY_EMAIL if offered.username is None else WHO, key)
-        if not found.ntuples:
+        statement = FIND_LOGIN_BY_EMAIL if credentials.username is None else FIND_LOGIN
+        result = self._database.execute_prepared(statement, key)
+        if not result.ntuples:
             return None
-        user_id, role, active, version, epoch = (_text(found.get_value(0, column)) for column in range(5))
-        kept = found.get_value(0, 5)
-        known = (uuid.UUID(user_id), cast("Role", role), active == "t", int(version), int(epoch))
-        return _Known(*known, _text(kept) if kept is not None else None)
+        user_id, role, active, version, epoch = (_text(result.get_value(0, column)) for column in range(5))
+        password_hash = result.get_value(0, 5)
+        columns = (uuid.UUID(user_id), cast("Role", role), active == "t", int(version), int(epoch))
+        return _LoginUser(*columns, _text(password_hash) if password_hash is not None else None)
 
-    def _rehash(self, user: _Known, password: str) -> None:
-        """Keep the same password with today's parameters; a change at the same moment wins."""
-        fresh = passwords.hash_password(passwords.normalize(password))
-        # When somebody holds the user's row, the next sign-in does it.
+    def _rehash(self, user: _LoginUser, password: str) -> None:
+        """Store the hash of the same password with current parameters. No effect if the password changed meanwhile."""
+        password_hash = passwords.hash_password(passwords.normalize(password))
+        # If the row is locked, the next sign-in rehashes.
         with suppress(Busy), self._database.transaction(user.id) as connection:
             unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
-            connection.execute(update(users).where(*unchanged).values(password_hash=fresh))
+            connection.execute(update(users).where(*unchanged).values(password_hash=password_hash))
 
 
 def _text(value: bytes | None) -> str:

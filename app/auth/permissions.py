@@ -1,14 +1,14 @@
-"""Who acts, and what they may do to whom: the rules of sign-in, without HTTP.
+"""Actors and their permissions, without HTTP.
 
 | | member | viewer | editor | admin |
 |---|---|---|---|---|
-| own record: read; change name, email, password, the attributes that a setting names | x | x | x | x |
-| read everyone, history | | x | x | x |
-| create, change, delete, restore users of a lower role | | | x | x |
-| roles, tokens, others' sessions, purge | | | | x |
+| own record: read; change name, email, password, self-editable attributes | x | x | x | x |
+| read all users and their history | | x | x | x |
+| create, update, delete, restore users with a lower role | | | x | x |
+| roles, tokens, sessions of other users, purge | | | | x |
 
-Email and password of the own record: not by token, and only soon after the password was given.
-Which role a route needs at least is said in http.auth; here is what depends on the user concerned.
+A token may not change the email or password of its own user. A session may, soon after its user gave the password.
+http.auth holds the minimum role of each route. This module holds the rules that depend on the user concerned.
 """
 
 import time
@@ -22,11 +22,10 @@ from app.models import ROLES
 from app.types import ROLE_NAMES, Role
 
 OWN_FIELDS = frozenset({"name", "email", "password"})
-"""What everybody may change of their own record, beside the attributes that a setting names."""
+"""Fields of the own record that every user may change, besides the self-editable attributes."""
 SIGN_IN_FIELDS = frozenset({"username", "email", "password"})
-"""What a user signs in with: a stolen session or token is not enough to change it."""
+"""Fields that identify a user at sign-in. A stolen session or token must not be enough to change them."""
 RECENT_SIGN_IN_S = 300.0
-_OTHERS_ROLE = FieldError("role", N_("may be changed by administrators only"))
 
 Kind = Literal["open", "system", "session", "token"]
 
@@ -35,12 +34,11 @@ Kind = Literal["open", "system", "session", "token"]
 class Actor:
     """Who makes a request or a change.
 
-    `open`: anybody, while there is no administrator; `system`: a command on the machine itself. No rule
-    about roles is for them (`unbound`), nor for who is known while the service is open. A token acts for
-    the user `user_id`, but has a role of its own, never above the user's. `whole` is false when it is
-    below: then it may not act as its user either. `authenticated_at`: when the user of a session last gave its
-    password, in seconds since 1970. `only_first`: nobody in particular vouches for the actor, who may become, or
-    make, the first administrator but no other.
+    kind: `open` is anyone in setup mode or signed out; `system` is a command on the machine of the service.
+    user_id: the user of a session or token. credential_id: id of the session or token, or the name of a command.
+    full_scope: False for a token whose role is lower than its user's; it may not act as its user.
+    unrestricted: no rule about roles applies. authenticated_at: when the user of a session last gave the password, in
+    seconds since 1970. first_admin_only: the actor may create the first administrator, but no other.
     """
 
     kind: Kind
@@ -50,11 +48,11 @@ class Actor:
     full_scope: bool = True
     unrestricted: bool = False
     authenticated_at: float = 0.0
-    only_first: bool = False
+    first_admin_only: bool = False
 
     @property
     def label(self) -> str | None:
-        """How the history names the actor: ids only, so that a purge of the actor leaves nothing personal."""
+        """The actor in the history: ids only, so a purged user leaves no personal data there. None in setup mode."""
         if self.kind == "open":
             return None
         if self.kind == "system":
@@ -63,39 +61,39 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """Whose the Idempotency-Keys are: a token's, or a user's in all their sessions. All guests are one."""
+        """The owner of Idempotency-Keys: one token, or one user with all their sessions. Anonymous actors are one."""
         if self.kind == "session":
             return f"user:{self.user_id}"
         return f"token:{self.credential_id}" if self.kind == "token" else self.kind
 
-    def may(self, least: Role) -> bool:
-        """Whether the actor has the role `least` or a higher one."""
-        return self.unrestricted or _rank(self.role) >= _rank(least)
+    def may(self, min_role: Role) -> bool:
+        """Whether the actor has the role `min_role` or a higher role."""
+        return self.unrestricted or _rank(self.role) >= _rank(min_role)
 
     def owns(self, user_id: uuid.UUID) -> bool:
-        """Whether this is the actor's own record."""
+        """Whether the actor may act as this user."""
         return self.user_id == user_id and self.full_scope
 
     def may_change(self, user_id: uuid.UUID, role: Role) -> bool:
-        """Whether the actor may change anything of the user `user_id` of this role."""
+        """Whether the actor may change any field of a user with this id and role."""
         try:
             self.require_change(user_id, role, ())
         except Forbidden:
             return False
         return True
 
-    def require_make(self, role: Role) -> None:
-        """Refuse to make a user of this role. Raises: Forbidden"""
+    def require_create(self, role: Role) -> None:
+        """Require that the actor may create a user with this role. Raises: Forbidden"""
         if not self.may("editor"):
-            raise Forbidden(N_("Making users needs the role %(role)s.", role=ROLE_NAMES["editor"]))
-        self.require_over(role)
+            raise Forbidden(N_("Creating users requires the role %(role)s.", role=ROLE_NAMES["editor"]))
+        self.require_role_above(role)
 
-    def require_over(self, role: Role) -> None:
-        """Refuse to touch a user of this role, or to make one. Raises: Forbidden"""
+    def require_role_above(self, role: Role) -> None:
+        """Require that the actor's role is above `role`, or admin. Raises: Forbidden"""
         if not self.unrestricted and self.role != "admin" and _rank(role) >= _rank(self.role):
             raise Forbidden(
                 N_(
-                    "The role %(role)s may not touch a user with the role %(other)s.",
+                    "The role %(role)s may not create or change a user with the role %(other)s.",
                     role=ROLE_NAMES[self.role],
                     other=ROLE_NAMES[role],
                 )
@@ -104,70 +102,70 @@ class Actor:
     def require_change(
         self, user_id: uuid.UUID, role: Role, fields: Iterable[str], self_editable: Collection[str] = ()
     ) -> None:
-        """Refuse to change `fields` of the user `user_id` of this role. Raises: Forbidden, which names the fields
+        """Require that the actor may change `fields` of a user with this id and role.
 
-        `self_editable`: keys of the attributes that users may change of their own record.
+        self_editable: keys of attributes that users may change in their own record.
+        Raises: Forbidden (it names the fields), PasswordRequired
         """
         if self.unrestricted:
             return
         changed = set(fields)
         if self.role != "admin":
-            self._require_role_for(user_id, role, changed, self_editable)
+            if self.owns(user_id):
+                self._require_own_fields(changed, self_editable)
+            else:
+                self._require_role_over_other(role, changed)
         if self.user_id == user_id and changed & SIGN_IN_FIELDS:
             self.require_session(changed & SIGN_IN_FIELDS)
             if self.must_give_password():
                 raise PasswordRequired
 
     def require_session(self, changed: Iterable[str]) -> None:
-        """Refuse a token to change SIGN_IN_FIELDS of its own user. Raises: Forbidden, which names the fields"""
+        """Reject a token that changes SIGN_IN_FIELDS of its own user. Raises: Forbidden, which names the fields"""
         if self.kind == "token" and not self.unrestricted:
             raise Forbidden(
-                N_("A token may not change how its own user signs in. Sign in with the password, then change it."),
+                N_("A token may not change the username, email or password of its own user. Sign in to change them."),
                 [FieldError(field, N_("may not be changed by a token of this user")) for field in sorted(changed)],
             )
 
     def must_give_password(self) -> bool:
-        """Whether the password is needed to change SIGN_IN_FIELDS of the actor's own record."""
+        """Whether a change of SIGN_IN_FIELDS of the own record requires the current password."""
         return not self.unrestricted and time.time() - self.authenticated_at >= RECENT_SIGN_IN_S
 
-    def _require_role_for(
-        self, user_id: uuid.UUID, role: Role, changed: set[str], self_editable: Collection[str]
-    ) -> None:
-        if not self.owns(user_id):
-            if not self.may("editor"):
-                raise Forbidden(N_("Changing others needs the role %(role)s.", role=ROLE_NAMES["editor"]))
-            self.require_over(role)
-            if "role" in changed:
-                refusal = N_("The role %(role)s may not change the role of a user.", role=ROLE_NAMES[self.role])
-                raise Forbidden(refusal, [_OTHERS_ROLE])
-            return
+    def _require_own_fields(self, changed: set[str], self_editable: Collection[str]) -> None:
         allowed = OWN_FIELDS.union(f"attributes.{key}" for key in self_editable)
-        refused = sorted(changed - allowed)
-        if refused:
-            raise Forbidden(
-                N_(
-                    "The role %(role)s may not change this of its own record: '%(fields)s'",
-                    role=ROLE_NAMES[self.role],
-                    fields=", ".join(refused),
-                ),
-                [
-                    FieldError(field, N_("'%(field)s' may not be changed by its own user", field=field))
-                    for field in refused
-                ],
-            )
+        forbidden = sorted(changed - allowed)
+        if not forbidden:
+            return
+        message = N_(
+            "The role %(role)s may not change these fields of its own record: '%(fields)s'",
+            role=ROLE_NAMES[self.role],
+            fields=", ".join(forbidden),
+        )
+        refusals = (N_("'%(field)s' may not be changed by its own user", field=field) for field in forbidden)
+        raise Forbidden(message, map(FieldError, forbidden, refusals))
+
+    def _require_role_over_other(self, role: Role, changed: set[str]) -> None:
+        if not self.may("editor"):
+            raise Forbidden(N_("Changing other users requires the role %(role)s.", role=ROLE_NAMES["editor"]))
+        self.require_role_above(role)
+        if "role" in changed:
+            message = N_("The role %(role)s may not change the role of a user.", role=ROLE_NAMES[self.role])
+            raise Forbidden(message, [FieldError("role", N_("may only be changed by administrators"))])
 
 
-OPEN = Actor("open", unrestricted=True, only_first=True)
-NOBODY = Actor("open", role="member")
-"""Who is not known in a closed service: there they only see the pages that are for everybody."""
+SETUP_ACTOR = Actor("open", unrestricted=True, first_admin_only=True)
+"""Anyone, as long as no administrator exists."""
+SIGNED_OUT_ACTOR = Actor("open", role="member")
+"""Anyone without a credential, once the service is secured. Only public pages are shown to this actor."""
 
 
-def command(name: str, *, only_first: bool = False) -> Actor:
-    """A command on the machine itself."""
-    return Actor("system", credential_id=name, unrestricted=True, only_first=only_first)
+def system_actor(name: str, *, first_admin_only: bool = False) -> Actor:
+    """A command on the machine of the service. The history shows its name."""
+    return Actor("system", credential_id=name, unrestricted=True, first_admin_only=first_admin_only)
 
 
-def lower(one: Role, other: Role) -> Role:
+def lower_role(one: Role, other: Role) -> Role:
     """The lower of two roles."""
     return min(one, other, key=_rank)
 

@@ -1,8 +1,8 @@
-"""Sessions: who is signed in, and the end of it. Whether a session still counts, PostgreSQL decides.
+"""Sessions of signed-in users: created, resumed and revoked.
 
-Redis keeps what a session is; each use compares it with its user: inactive, deleted or of a
-new epoch (the password changed) ends it, another role gives it a new id. So nothing that
-Redis was not told of, because it was away, keeps anybody signed in.
+Redis holds the records, PostgreSQL decides about their validity. Each use compares a session with its user. The session
+ends if the user is inactive, deleted or has a newer session epoch (the password was changed). It gets a new id if the
+role has changed. So a change ends sessions even if Redis was unavailable at that time.
 """
 
 import base64
@@ -25,7 +25,7 @@ from app.auth import audit_log
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.session_store import SessionStore
-from app.auth.sql import ACCOUNT_STATUS
+from app.auth.sql import GET_ACCOUNT_STATUS
 from app.cache.keys import user_key
 from app.cache.local import LocalCache
 from app.config import Settings
@@ -34,13 +34,13 @@ from app.errors import N_, NotFound, Unauthorized, Unavailable
 from app.models import users
 from app.types import Role, format_timestamp
 
-# 256 random bits, and whose they are.
+# The secret (256 random bits) and the id of the user.
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
-_SEEN_EVERY_S = 60.0
+_TOUCH_INTERVAL_S = 60.0
 _GRACE_S = 60
-"""How long requests that were sent with the id of before a renewal are still answered."""
-_MOST_RENEWALS = 10
-"""Of one session within that time; more are followed no further."""
+"""How long a renewed session accepts requests with its previous secret."""
+_MAX_RENEWALS = 10
+"""Renewals that a cookie is followed through, within _GRACE_S."""
 _ENDED = N_("This session has ended. Sign in again.")
 
 
@@ -48,7 +48,7 @@ _ENDED = N_("This session has ended. Sign in again.")
 class Session:
     """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie.
 
-    idle_s, max_s: how long it lasts without use, and in all, in seconds.
+    idle_s, max_s: how long the session lasts without use, and in total, in seconds.
     """
 
     id: str
@@ -68,26 +68,26 @@ class Session:
         return min(self.seen + self.idle_s, self.created + self.max_s)
 
     def is_expired(self) -> bool:
-        """Whether the session has ended by the clock."""
+        """Whether the session has expired by the clock."""
         return time.time() >= self.expires_at
 
     @property
     def actor(self) -> Actor:
-        """Whom it stands for."""
+        """The user of the session as an actor."""
         return Actor("session", self.user_id, self.role, self.id, authenticated_at=self.created)
 
-    def fields(self) -> dict[str, Any]:
-        """What is shown of it."""
-        moments = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.expires_at}
-        shown = {name: format_timestamp(datetime.fromtimestamp(value, UTC)) for name, value in moments.items()}
-        return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **shown}
+    def public_fields(self) -> dict[str, Any]:
+        """The fields that clients see, with times as RFC 3339."""
+        times = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.expires_at}
+        formatted = {name: format_timestamp(datetime.fromtimestamp(value, UTC)) for name, value in times.items()}
+        return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **formatted}
 
 
-_KEPT = tuple(field.name for field in fields(Session) if field.name not in ("id", "idle_s", "max_s"))
+_STORED_FIELDS = tuple(field.name for field in fields(Session) if field.name not in ("id", "idle_s", "max_s"))
 
 
 class AccountStatus(NamedTuple):
-    """What a user may do now. `role` is None when it is not there."""
+    """The current state of a user. role: None if the user does not exist or is deleted."""
 
     role: Role | None
     active: bool
@@ -95,158 +95,163 @@ class AccountStatus(NamedTuple):
 
 
 class Sessions:
-    """Begins, resumes and ends sessions. All methods raise Unavailable while Redis is away."""
+    """Creates, resumes and revokes sessions. All methods raise Unavailable while Redis is unavailable."""
 
     def __init__(self, database: Database, store: SessionStore, local_cache: LocalCache, settings: Settings) -> None:
         self._database, self._store, self._cache = database, store, local_cache
         idle_s, max_s = 3600 * settings.session_idle_h, 86400 * settings.session_max_days
         self._session = functools.partial(Session, idle_s=idle_s, max_s=max_s)
 
-    def begin(
-        self,
-        user_id: uuid.UUID,
-        role: Role,
-        epoch: int,
-        audit_context: AuditContext,
-        created: float | None = None,
-        *,
-        forgiven: Sequence[str] = (),
-    ) -> tuple[str, Session]:
-        """A new session of a user at this role and epoch, its cookie first. Raises: Unavailable
-
-        Redis drops the keys of what is `forgiven` with it.
-        """
-        secret, now = secrets.token_urlsafe(32), time.time()
-        session = self._session(
-            _id(secret), user_id, role, epoch, created or now, now, audit_context.address, audit_context.agent
-        )
-        ends_at = session.expires_at
-        self._store.begin(session.id, user_id.hex, _packed(session), ends_at, forgiven=forgiven)
-        return f"{secret}.{user_id.hex}", session
-
     def close(self) -> None:
         """Close the connections to Redis."""
         self._store.close()
 
     def require_store(self) -> None:
-        """Refuse while sessions can't be kept. Raises: Unavailable"""
+        """Require that Redis is not known to be unavailable, without a request to it. Raises: Unavailable"""
         self._store.require_up()
 
-    def begin_after_reset(self, user_id: uuid.UUID, audit_context: AuditContext) -> tuple[str, Session]:
-        """A new session for a user whose sessions were all ended by what they did themselves. Raises: Unavailable"""
+    def create(
+        self,
+        user_id: uuid.UUID,
+        role: Role,
+        epoch: int,
+        audit_context: AuditContext,
+        *,
+        delete_keys: Sequence[str] = (),
+    ) -> tuple[str, Session]:
+        """Create a session of a user with this role and epoch. Returns its cookie and the session.
+
+        delete_keys: keys that Redis deletes in the same round trip. Raises: Unavailable
+        """
+        secret, now = secrets.token_urlsafe(32), time.time()
+        address, agent = audit_context.address, audit_context.agent
+        session = self._session(_session_id(secret), user_id, role, epoch, now, now, address, agent)
+        record, ends_at = _serialize(session), session.expires_at
+        self._store.create(session.id, user_id.hex, record, ends_at, delete_keys=delete_keys)
+        return f"{secret}.{user_id.hex}", session
+
+    def create_after_reset(self, user_id: uuid.UUID, audit_context: AuditContext) -> tuple[str, Session]:
+        """Create a session for a user whose own change ended all their sessions. Raises: Unavailable"""
         status = self._status(user_id)
-        return self.begin(user_id, status.role or "member", status.epoch, audit_context)
+        return self.create(user_id, status.role or "member", status.epoch, audit_context)
 
     def resume(
-        self, cookie: str, audit_context: Callable[[], AuditContext], *, afresh: bool = False
+        self, cookie: str, audit_context: Callable[[], AuditContext], *, uncached: bool = False
     ) -> tuple[Session, str | None]:
-        """The session that a cookie stands for, and another cookie when its role has changed.
+        """The session of a cookie, and a new cookie if the session was renewed (its user has another role).
 
-        With `afresh` PostgreSQL is asked, not memory. Raises: Unauthorized, Unavailable
+        uncached: read the state of the user from PostgreSQL. Raises: Unauthorized, Unavailable
         """
-        session, cookie_now = self._read(cookie)
-        status = self._query_status(session.user_id) if afresh else self._status(session.user_id)
+        session, current_cookie = self._read(cookie)
+        status = self._query_status(session.user_id) if uncached else self._status(session.user_id)
         if status.role is None or not status.active or status.epoch != session.epoch or session.is_expired():
-            self._end(session.id, session.user_id)
+            self._delete(session.id, session.user_id)
             raise Unauthorized(_ENDED)
         if status.role != session.role:
-            session, cookie_now = self._renew(cookie_now, replace(session, role=status.role), audit_context())
-        elif time.time() - session.seen > _SEEN_EVERY_S:
+            session, current_cookie = self._renew(current_cookie, replace(session, role=status.role), audit_context())
+        elif time.time() - session.seen > _TOUCH_INTERVAL_S:
             session = replace(session, seen=time.time())
-            self._store.touch(session.id, session.user_id.hex, _packed(session), session.expires_at)
-        return session, cookie_now if cookie_now != cookie else None
+            self._store.touch(session.id, session.user_id.hex, _serialize(session), session.expires_at)
+        return session, current_cookie if current_cookie != cookie else None
 
     def count(self) -> int:
-        """How many sessions there are, about: some may be over and not swept out yet. Raises: Unavailable"""
+        """The approximate number of sessions. Sessions that a change of their user ended may count.
+
+        Raises: Unavailable
+        """
         return self._store.count()
 
     def get_list(self, user_id: uuid.UUID) -> list[Session]:
-        """The sessions of a user that are not over, last seen first. Raises: NotFound, Unavailable"""
+        """The valid sessions of a user, last seen first. Raises: NotFound, Unavailable"""
         status = self._status(user_id)
         if status.role is None:
             raise NotFound(N_("There is no such user."))
-        found = [self._unpacked(session_id, record) for session_id, record in self._store.of_owner(user_id.hex)]
-        live = (one for one in found if one.epoch == status.epoch and not one.is_expired())
-        return sorted(live, key=lambda one: one.seen, reverse=True) if status.active else []
+        stored = [
+            self._deserialize(session_id, record) for session_id, record in self._store.list_by_owner(user_id.hex)
+        ]
+        valid = (session for session in stored if session.epoch == status.epoch and not session.is_expired())
+        return sorted(valid, key=lambda session: session.seen, reverse=True) if status.active else []
 
-    def end(
+    def revoke(
         self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
     ) -> None:
-        """End one session of a user. Raises: NotFound, Unavailable"""
-        if not self._end(session_id, user_id):
+        """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
+        if not self._delete(session_id, user_id):
             raise NotFound(N_("There is no such session."))
         self._record(user_id, audit_context, action)
 
-    def end_all(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
+    def revoke_all(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
         if self._status(user_id).role is None:
             raise NotFound(N_("There is no such user."))
-        if self._end_all(user_id):
+        if self._store.delete_all(user_id.hex):
             self._record(user_id, audit_context, "sessions_ended")
 
-    def forget(self, user_id: uuid.UUID) -> None:
-        """Take from Redis, if it can be told, what it keeps of the sessions of a purged user: they are over already."""
+    def delete_of_purged_user(self, user_id: uuid.UUID) -> None:
+        """Delete the records of a purged user from Redis. They are invalid already, so an unavailable Redis is fine."""
         with suppress(Unavailable):
-            self._end_all(user_id)
+            self._store.delete_all(user_id.hex)
 
-    def drop(self, cookie: str) -> None:
-        """End the session of a cookie that is being replaced, if there is one. Raises: Unavailable"""
+    def discard(self, cookie: str) -> None:
+        """Delete the session of a cookie that is being replaced. No effect on an invalid cookie. Raises: Unavailable"""
         try:
             session, _ = self._read(cookie)
         except Unauthorized:
             return
-        self._end(session.id, session.user_id)
+        self._delete(session.id, session.user_id)
 
-    def _end(self, session_id: str, user_id: uuid.UUID) -> bool:
-        """Whether there was such a session. Raises: Unavailable"""
-        return self._store.end(session_id, user_id.hex)
-
-    def _end_all(self, user_id: uuid.UUID) -> int:
-        """How many there were. Raises: Unavailable"""
-        return self._store.end_all(user_id.hex)
+    def _delete(self, session_id: str, user_id: uuid.UUID) -> bool:
+        return self._store.delete(session_id, user_id.hex)
 
     def _renew(self, cookie: str, session: Session, audit_context: AuditContext) -> tuple[Session, str]:
-        """Go on under another id: that of the first of several requests at once. Raises: Unauthorized, Unavailable"""
+        """Replace the secret of a session. Of concurrent requests, all get the secret of the first.
+
+        Raises: Unauthorized, Unavailable
+        """
         secret, random = cookie.partition(".")[0], secrets.token_bytes(32)
-        new_secret, now = _text(random), time.time()
-        new = replace(session, id=_id(new_secret), seen=now, address=audit_context.address, agent=audit_context.agent)
-        owner, following = session.user_id.hex, _masked(secret, random)
-        left = self._store.renew(session.id, new.id, owner, _packed(new), new.expires_at, following, _GRACE_S)
-        if left is None:
+        new_secret, now = _encode(random), time.time()
+        new_id, address, agent = _session_id(new_secret), audit_context.address, audit_context.agent
+        new = replace(session, id=new_id, seen=now, address=address, agent=agent)
+        owner, following = session.user_id.hex, _mask(secret, random)
+        stored = self._store.renew(session.id, new.id, owner, _serialize(new), new.expires_at, following, _GRACE_S)
+        if stored is None:
             raise Unauthorized(_ENDED)
-        return (new, f"{new_secret}.{owner}") if left == following else self._read(cookie)
+        return (new, f"{new_secret}.{owner}") if stored == following else self._read(cookie)
 
     def _read(self, cookie: str) -> tuple[Session, str]:
-        """The session of a cookie, or the one that it goes on as, and the cookie of that."""
+        """The session of a cookie and its current cookie, which differs if the session was renewed.
+
+        Raises: Unauthorized, Unavailable
+        """
         if not _COOKIE.fullmatch(cookie):
             raise Unauthorized(_ENDED)
         secret, _, owner = cookie.partition(".")
-        for _ in range(_MOST_RENEWALS):
-            record, following = self._store.read(_id(secret))
+        for _ in range(_MAX_RENEWALS):
+            record, following = self._store.get(_session_id(secret))
             if record is not None:
-                session = self._unpacked(_id(secret), record)
+                session = self._deserialize(_session_id(secret), record)
                 if session.user_id.hex == owner:
                     return session, f"{secret}.{owner}"
             if following is None:
                 break
-            secret = _text(_masked(secret, following))
+            secret = _encode(_mask(secret, following))
         raise Unauthorized(_ENDED)
 
-    def _unpacked(self, session_id: str, record: bytes) -> Session:
-        fields = orjson.loads(record)
-        fields["user_id"] = uuid.UUID(fields["user_id"])
-        return self._session(id=session_id, **fields)
+    def _deserialize(self, session_id: str, record: bytes) -> Session:
+        stored = orjson.loads(record)
+        stored["user_id"] = uuid.UUID(stored["user_id"])
+        return self._session(id=session_id, **stored)
 
     def _status(self, user_id: uuid.UUID) -> AccountStatus:
-        """What a user may do now: known already, or by one SELECT. Raises: Unavailable"""
+        """The state of a user, cached. Raises: Unavailable"""
         key = user_key(user_id)
         return self._cache.get_or_compute(("account status", user_id.hex), [key], lambda: self._query_status(user_id))
 
     def _query_status(self, user_id: uuid.UUID) -> AccountStatus:
-        found = self._database.execute_prepared(ACCOUNT_STATUS, user_id)
-        if not found.ntuples:
+        result = self._database.execute_prepared(GET_ACCOUNT_STATUS, user_id)
+        if not result.ntuples:
             return AccountStatus(None, active=False, epoch=-1)
-        role, active, epoch = ((found.get_value(0, column) or b"").decode() for column in range(3))
+        role, active, epoch = ((result.get_value(0, column) or b"").decode() for column in range(3))
         return AccountStatus(cast("Role", role), active == "t", int(epoch))
 
     def _record(self, user_id: uuid.UUID, audit_context: AuditContext, action: str) -> None:
@@ -255,20 +260,20 @@ class Sessions:
         audit_log.record_event_now(self._database, audit_context, user_id, version or 1, action)
 
 
-def _packed(session: Session) -> bytes:
-    return orjson.dumps({name: getattr(session, name) for name in _KEPT})
+def _serialize(session: Session) -> bytes:
+    return orjson.dumps({name: getattr(session, name) for name in _STORED_FIELDS})
 
 
-def _id(secret: str) -> str:
+def _session_id(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _text(random: bytes) -> str:
-    """As secrets.token_urlsafe writes it."""
+def _encode(random: bytes) -> str:
+    """Random bytes in the encoding of secrets.token_urlsafe."""
     return base64.urlsafe_b64encode(random).rstrip(b"=").decode()
 
 
-def _masked(secret: str, random: bytes) -> bytes:
-    """The bytes of the next secret so that only who has this one can read them, and the other way round."""
+def _mask(secret: str, random: bytes) -> bytes:
+    """Mask the next secret with a digest of the current one, so Redis does not reveal it. Masking again unmasks it."""
     mask = hashlib.sha256(b"next:" + secret.encode()).digest()
     return bytes(one ^ other for one, other in zip(random, mask, strict=True))

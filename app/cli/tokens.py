@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import command
+from app.auth.permissions import system_actor
 from app.cli.prompts import Group, user_named
 from app.http.parsing import token_id_of, validated
 from app.http.services import services
@@ -46,7 +46,7 @@ def create(name: str, role: str, login: str, expires_in: timedelta | None) -> No
     user_id, username = user_named(login)
     expires_at = datetime.now(UTC) + expires_in if expires_in else None
     fields = {"name": name, "role": role, "user_id": user_id, "expires_at": expires_at}
-    made = services().tokens.create(validated(TokenDraft, fields), AuditContext(command("flask tokens create")))
+    made = services().tokens.create(validated(TokenDraft, fields), AuditContext(system_actor("flask tokens create")))
     until = f"until {made.fields['expires_at']}" if expires_at else "until it is revoked"
     click.echo(f"Token {made.fields['id']} acts for {username} as {role}, {until}. Its secret:", err=True)
     click.echo(made.secret)
@@ -71,5 +71,5 @@ def revoke(token_id: str) -> None:
 
     Example: flask tokens revoke 01a20492-380f-7431-a721-d959a64c201b
     """
-    services().tokens.revoke(token_id_of(token_id), AuditContext(command("flask tokens revoke")))
+    services().tokens.revoke(token_id_of(token_id), AuditContext(system_actor("flask tokens revoke")))
     click.echo("Revoked.")

@@ -7,7 +7,7 @@ import click
 import orjson
 
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import command
+from app.auth.permissions import system_actor
 from app.cli.prompts import Group, new_password, password_option, user_named
 from app.errors import AlreadyTaken
 from app.http.parsing import validated
@@ -54,7 +54,7 @@ def create(*, password_stdin: bool, **given: str | None) -> None:
     validated(UserDraft, fields)
     was_open = not services().admins.has_admin()
     draft = validated(UserDraft, {**fields, "password": new_password(from_stdin=password_stdin)})
-    made = orjson.loads(services().users.create(draft, AuditContext(command("flask users create")))[0].body)
+    made = orjson.loads(services().users.create(draft, AuditContext(system_actor("flask users create")))[0].body)
     click.echo(f"Made {made['username']}, {made['role']}, with the id {made['id']}.")
     if was_open and made["role"] == "admin":
         click.echo("The service is closed now: all but health, docs and signing in needs a credential.")
@@ -68,7 +68,7 @@ def password(login: str, *, password_stdin: bool) -> None:
 
     Example: flask users password ada@example.com
     """
-    audit_context = AuditContext(command("flask users password"))
+    audit_context = AuditContext(system_actor("flask users password"))
     user_id, username = user_named(login)
     patch = validated(UserPatch, {"password": new_password(from_stdin=password_stdin)})
     services().users.update(user_id, patch, lambda _: True, audit_context)
@@ -84,7 +84,7 @@ def unlock(login: str) -> None:
     Example: flask users unlock ada@example.com
     """
     user_id, username = user_named(login)
-    services().login.unlock(user_id, AuditContext(command("flask users unlock")))
+    services().login.unlock(user_id, AuditContext(system_actor("flask users unlock")))
     click.echo(f"{username} may sign in again.")
 
 
@@ -127,7 +127,7 @@ def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
             attributes={"locale": locale.replace("_", "-"), "plan": chance.choice(_PLANS), "city": maker.city()},
         )
         try:
-            services().users.create(draft, AuditContext(command("flask users demo")))
+            services().users.create(draft, AuditContext(system_actor("flask users demo")))
         except AlreadyTaken:
             continue
         return

@@ -58,7 +58,7 @@ def sign_out() -> WerkzeugResponse:
     """End the current session."""
     current = session()
     if current is not None:
-        services().sessions.end(current.user_id, current.id, audit_context(), "signed_out")
+        services().sessions.revoke(current.user_id, current.id, audit_context(), "signed_out")
     drop_cookie()
     return redirect(url_for(".sign_in_form"), HTTPStatus.SEE_OTHER)
 
@@ -89,5 +89,5 @@ def change_password() -> WerkzeugResponse:
         services().users.set_own_password(user_id, change, audit_context())
     except (ValidationFailed, Forbidden, VersionConflict, RateLimited) as error:
         return render("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_by_field(error))
-    keep_cookie(services().sessions.begin_after_reset(user_id, audit_context())[0])
+    keep_cookie(services().sessions.create_after_reset(user_id, audit_context())[0])
     return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import orjson
 from flask import Response, render_template, request
 
-from app.auth.permissions import NOBODY, OPEN
+from app.auth.permissions import SETUP_ACTOR, SIGNED_OUT_ACTOR
 from app.console.assets import asset_url
 from app.console.i18n import LANGUAGES, language
 from app.errors import DomainError
@@ -17,12 +17,12 @@ from app.models import ROLES
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
-    current_actor = NOBODY if actor() == OPEN and services().admins.is_known_secured else actor()
+    current_actor = SIGNED_OUT_ACTOR if actor() == SETUP_ACTOR and services().admins.is_known_secured else actor()
     body = render_template(
         template,
         actor=current_actor,
         actor_name=_actor_name(),
-        in_setup_mode=current_actor == OPEN,
+        in_setup_mode=current_actor == SETUP_ACTOR,
         asset=asset_url,
         language=language(),
         languages=LANGUAGES,

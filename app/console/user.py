@@ -163,7 +163,7 @@ def purge(user_id: str) -> WerkzeugResponse:
 def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
     """End a session of a user."""
     found_id = user_id_of(user_id)
-    services().sessions.end(found_id, session_id, audit_context())
+    services().sessions.revoke(found_id, session_id, audit_context())
     return redirect(url_for(".show", user_id=found_id, done="ended"), HTTPStatus.SEE_OTHER)
 
 

@@ -63,7 +63,7 @@ def _sessions(user_id: uuid.UUID) -> dict[str, Any]:
     current = session()
     may_see = actor().may("admin") or actor().owns(user_id)
     try:
-        found = [entry.fields() for entry in services().sessions.get_list(user_id)] if may_see else []
+        found = [entry.public_fields() for entry in services().sessions.get_list(user_id)] if may_see else []
     except Unavailable:
         found = None
     return {"may_see_sessions": may_see, "sessions": found, "current_id": current.id if current else None}

@@ -13,7 +13,7 @@ from flask import Flask, Request, Response
 from flask.globals import request_ctx
 
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import OPEN, Actor
+from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.sessions import Session
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.http.context import context
@@ -150,7 +150,7 @@ def sign_in(offered: SignIn) -> Session:
     """
     secret, begun = services().login.sign_in(offered, audit_context())
     for earlier in _session_cookies(request_ctx.request):
-        services().sessions.drop(earlier)
+        services().sessions.discard(earlier)
     keep_cookie(secret)
     return begun
 
@@ -192,13 +192,13 @@ def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: boo
     # A request that may change something asks PostgreSQL: a right that was lost counts as lost, whoever lost Redis.
     is_unsafe = asked.method not in SAFE
     if token is not None:
-        current.actor = services().tokens.authenticate(token, afresh=is_unsafe and not rule.rechecked_on_write)
+        current.actor = services().tokens.authenticate(token, uncached=is_unsafe and not rule.rechecked_on_write)
     elif cookies:
         _resume(asked, cookies, is_open=is_open)
     elif not is_open:
         raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
     if is_open:
-        current.actor = replace(current.actor, unrestricted=True, only_first=True)
+        current.actor = replace(current.actor, unrestricted=True, first_admin_only=True)
 
 
 def _bearer_token(asked: Request) -> str | None:
@@ -232,8 +232,8 @@ def _first_session(asked: Request, cookies: list[str]) -> tuple[Session, str | N
     """The session of the first good cookie, and its new secret, if it has one. Raises: Unauthorized, Unavailable"""
     resume = partial(
         services().sessions.resume,
-        audit_context=lambda: _audit_context_of(asked, OPEN),
-        afresh=asked.method not in SAFE,
+        audit_context=lambda: _audit_context_of(asked, SETUP_ACTOR),
+        uncached=asked.method not in SAFE,
     )
     for offered in cookies[:-1]:
         with suppress(Unauthorized):

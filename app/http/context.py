@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.auth.permissions import OPEN, Actor
+from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.sessions import Session
 from app.errors import Quota
 
@@ -29,7 +29,7 @@ class RequestContext:
     """
 
     request_id: str
-    actor: Actor = OPEN
+    actor: Actor = SETUP_ACTOR
     session: Session | None = None
     cookie: str | None = None
     quota: Quota | None = None

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from app.auth.admins import Admins
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import command
+from app.auth.permissions import system_actor
 from app.config import Settings
 from app.db.database import Database
 from app.errors import N_, AlreadyTaken, Conflict, StartError, ValidationFailed
@@ -30,7 +30,7 @@ class BootstrapAdmin:
         """
         if self._admins.has_admin():
             # Whoever comes after this look is told so by auth.admins.admit, inside of the transaction.
-            raise Conflict(N_("There is an administrator already. Sign in, or ask them."))
+            raise Conflict(N_("An administrator already exists. Sign in, or ask an administrator."))
         known = self._find(draft.email)
         if known is None:
             return self._users.create(draft, audit_context)[1]
@@ -47,7 +47,7 @@ class BootstrapAdmin:
         if not self._admins.has_admin() and settings.admin_email:
             try:
                 draft = UserDraft(email=settings.admin_email, password=settings.admin_password, role="admin")
-                self.create(draft, AuditContext(command("ADMIN_EMAIL", only_first=True)))
+                self.create(draft, AuditContext(system_actor("ADMIN_EMAIL", first_admin_only=True)))
             except ValidationError as error:
                 faults = "; ".join(
                     f"ADMIN_{str(f['loc'][0]).upper()} {f['msg']}" for f in error.errors(include_input=False)

@@ -80,7 +80,7 @@ class _BulkAction:
         if self.after:
             actor.require_change(row.id, row.role, [change["field"] for change in self.changes(row)])
         else:
-            actor.require_over(row.role)
+            actor.require_role_above(row.role)
 
     def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
         """What the history says of the user in `row`."""
@@ -118,10 +118,10 @@ class BulkCommands:
             _require_number(rows, expected)
             due = [row for row in rows if not deed.after or deed.changes(row)]
             _require_allowed(audit_context.actor, deed, rows, due)
-            admins.require_another(work.connection, due, deed.after or None)
+            admins.require_remaining_admin(work.connection, due, deed.after or None)
             after = {"deleted_at": None} if action == "restore" else deed.after
             if action != "delete":
-                admins.admit(work.connection, audit_context.actor, [row._asdict() for row in due], after)
+                admins.check_promotion(work.connection, audit_context.actor, [row._asdict() for row in due], after)
             if action == "restore":
                 _require_free(work.connection, due)
             _carry_out(work, action, deed, audit_context, due)

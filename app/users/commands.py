@@ -58,7 +58,7 @@ class Users:
         Raises: ValidationFailed, Forbidden, Unauthorized, AlreadyTaken, IdempotencyKeyReused, Unavailable
         """
         values = values_of(draft)
-        audit_context.actor.require_make(draft.role)
+        audit_context.actor.require_create(draft.role)
         passwords.reject_own_name(draft.password, values)
         values["password_hash"] = passwords.hash_password(draft.password)
         user_id = uuid7()
@@ -98,10 +98,10 @@ class Users:
             if row is not None and row.deleted_at is not None:
                 raise Conflict(N_("This user is in the trash. Restore or purge it first."))
             if row is None:
-                audit_context.actor.require_make(draft.role)
+                audit_context.actor.require_create(draft.role)
             _require(allowed, row.version if row else None)
             if row is None:
-                admins.admit(work.connection, audit_context.actor, [{}], {**values, **secret})
+                admins.check_promotion(work.connection, audit_context.actor, [{}], {**values, **secret})
                 version = _next_version(work.connection, user_id)
                 made = _insert(work.connection, audit_context, user_id, {**values, **secret}, version)
             else:
@@ -164,7 +164,7 @@ class Users:
         Raises: NotFound, ValidationFailed, Forbidden, RateLimited, VersionConflict, Unavailable
         """
         audit_context.actor.require_session(("password",))
-        allowed, audit_context = self._login.authenticated(
+        allowed, audit_context = self._login.reauthenticate(
             user_id, offered.current_password, lambda _: True, audit_context
         )
         self.update(user_id, UserPatch(password=offered.new_password), allowed, audit_context)
@@ -176,9 +176,9 @@ class Users:
         """
         with self._transactions.unit_of_work(user_id) as work:
             row = _living(_locked(work.connection, user_id))
-            audit_context.actor.require_over(row.role)
+            audit_context.actor.require_role_above(row.role)
             _require(allowed, row.version)
-            admins.require_another(work.connection, [row])
+            admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
             made = _put(work.connection, row, {**trashed(), **ENDED})
             audit_log.record(work.connection, audit_context, user_id, made.version, "deleted")
@@ -193,11 +193,11 @@ class Users:
             row = _locked(work.connection, user_id)
             if row is None:
                 raise NotFound(N_("There is no such user."))
-            audit_context.actor.require_over(row.role)
+            audit_context.actor.require_role_above(row.role)
             _require(allowed, row.version)
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
-            admins.admit(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
+            admins.check_promotion(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
             made = document(_put(work.connection, row, restored()))
             audit_log.record(work.connection, audit_context, user_id, made.version, "restored")
         return made
@@ -212,13 +212,13 @@ class Users:
             if row is None:
                 raise NotFound(N_("There is no such user."))
             _require(allowed, row.version)
-            admins.require_another(work.connection, [row])
+            admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
             work.connection.execute(delete(users).where(users.c.id == user_id))
             history.erase(work.connection, user_id)
             idempotency.erase(work.connection, user_id)
             audit_log.record(work.connection, audit_context, user_id, row.version + 1, "purged")
-        self._sessions.forget(user_id)
+        self._sessions.delete_of_purged_user(user_id)
 
     def _update_row(
         self, work: UnitOfWork, audit_context: AuditContext, row: Row[Any], values: dict[str, Any]
@@ -230,8 +230,8 @@ class Users:
         audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
         if not changes:
             return document(row)
-        admins.require_another(work.connection, [row], after)
-        admins.admit(work.connection, audit_context.actor, [before], after)
+        admins.require_remaining_admin(work.connection, [row], after)
+        admins.check_promotion(work.connection, audit_context.actor, [before], after)
         ended = ENDED if not after["active"] or "password" in fields else {}
         made = document(_put(work.connection, row, {**stored(values), **ended}))
         audit_log.record(work.connection, audit_context, row.id, made.version, "changed", changes)

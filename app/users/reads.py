@@ -14,7 +14,7 @@ from app.models import users
 from app.types import Role
 from app.users import history
 from app.users.serialization import PUBLIC, Document, document
-from app.users.sql import USERS
+from app.users.sql import GET_USERS
 
 
 class UserSnapshot(NamedTuple):
@@ -59,7 +59,7 @@ class UserReads:
         return document(row)
 
     def _query(self, wanted: Sequence[str]) -> dict[str, Document]:
-        found, documents = self._database.execute_prepared(USERS, list(dict.fromkeys(wanted))), {}
+        found, documents = self._database.execute_prepared(GET_USERS, list(dict.fromkeys(wanted))), {}
         for row in range(found.ntuples):
             user_id, version, body = (found.get_value(row, column) or b"" for column in range(3))
             documents[user_id.decode()] = Document(int(version), body)

@@ -9,7 +9,7 @@ from app.models import ROLES, user_json
 
 _LIVING = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
 # A planner that saw how few ids there are would plan for them each time, which takes as long as to find them.
-USERS = Statement(f"{_LIVING} u.id = ANY((SELECT $1::uuid[])::uuid[])", "users")
+GET_USERS = Statement(f"{_LIVING} u.id = ANY((SELECT $1::uuid[])::uuid[])", "users")
 """Of some ids, those who live: id, version, JSON."""
 
 _ORIGIN = "actor text, address text, agent text, request_id text, changes json"
@@ -72,7 +72,7 @@ noted AS (
 )
 SELECT u.id, u.version, {user_json()} FROM written AS u"""
 
-WRITTEN = Statement(
+WRITE_USERS = Statement(
     f"""{_DRAFTS}, {_made("was IS NULL")}, {_CHANGED},
 written AS (SELECT *, true AS is_new FROM made UNION ALL SELECT *, false FROM changed), {_NOTED}""",
     "written",
@@ -84,7 +84,7 @@ Of each: id, version, JSON. Not of who changed whose JSON is not what it `was` a
 
 # Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
 # somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
-MADE_ONCE = Statement(
+CREATE_USER_IDEMPOTENTLY = Statement(
     f"""{_DRAFTS},
 kept AS (
   INSERT INTO idempotency_keys AS k (key, fingerprint, password_hash, user_id, body, created_at)

@@ -24,7 +24,7 @@ from app.users.columns import named, values_of
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserSnapshot
 from app.users.serialization import Document
-from app.users.sql import MADE_ONCE, WRITTEN
+from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
 from app.users.unit_of_work import UserTransactions
 
 _PATIENCE = "25ms"
@@ -41,7 +41,7 @@ class PendingWrite:
         self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], audit_context: AuditContext
     ) -> None:
         self.user_id = user_id
-        told = {**audit_log.origin(audit_context), **tokens.token_guard(audit_context.actor)}
+        told = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
         keys = named(values)
         self.row = json_text({"id": user_id, **fields, **keys, "lexemes": lexemes(values), **told})
         self.is_change = "was" in fields
@@ -85,13 +85,13 @@ class UserWrites:
             else functools.partial(self._in_turn, key)
         )
         if idempotent_request is None:
-            return self._execute(WRITTEN, [draft], _ALONE, ask=ask).get(user_id)
+            return self._execute(WRITE_USERS, [draft], _ALONE, ask=ask).get(user_id)
         kept = (
             idempotent_request.stored_key,
             bytea_text(idempotent_request.fingerprint),
             f"{idempotent_request.ttl.total_seconds()} seconds",
         )
-        return self._execute(MADE_ONCE, [draft], _ALONE, *kept, ask=ask).get(user_id)
+        return self._execute(CREATE_USER_IDEMPOTENTLY, [draft], _ALONE, *kept, ask=ask).get(user_id)
 
     def pending_update(
         self, before: UserSnapshot, after: UserDraft, audit_context: AuditContext
@@ -116,7 +116,7 @@ class UserWrites:
         if not pending.is_alone:
             return written
         alone = functools.partial(self._in_turn, pending.waits_for)
-        return self._execute(WRITTEN, [pending], _ALONE, ask=alone).get(pending.user_id)
+        return self._execute(WRITE_USERS, [pending], _ALONE, ask=alone).get(pending.user_id)
 
     def earlier_response(self, request: IdempotentRequest) -> Document | None:
         """The response that was given to this key before, or None. Raises: IdempotencyKeyReused, Unavailable"""
@@ -128,7 +128,7 @@ class UserWrites:
         for write in sorted(pending, key=lambda write: write.user_id):
             first.setdefault(write.user_id, write)
         try:
-            written = self._execute(WRITTEN, list(first.values()), _PATIENCE)
+            written = self._execute(WRITE_USERS, list(first.values()), _PATIENCE)
         except Exception as error:
             is_locked_out = isinstance(error, Busy)
             # After any other Unavailable it is unknown whether the batch was written.
@@ -148,7 +148,7 @@ class UserWrites:
     def _create_admin(self, actor: Actor, values: Mapping[str, Any], statement: Statement, *given: object) -> PGresult:
         """What a statement gives that makes an administrator of `values`. Raises: Conflict, and as `asked`"""
         with self._database.transaction() as connection:
-            admins.admit(connection, actor, [{}], values)
+            admins.check_promotion(connection, actor, [{}], values)
             return execute_prepared_in(connection, statement, *given)
 
     def _execute(

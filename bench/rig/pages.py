@@ -79,7 +79,7 @@ def sign_in(subject: Subject, redis_url: str) -> str:
     held = services_of(app).infrastructure
     held.state.is_secured = True
     with app.app_context():
-        cookie, _ = services().sessions.begin_after_reset(uuid.UUID(str(found[0])), AuditContext(agent="bench"))
+        cookie, _ = services().sessions.create_after_reset(uuid.UUID(str(found[0])), AuditContext(agent="bench"))
     held.close()
     return cookie
 

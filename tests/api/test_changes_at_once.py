@@ -10,7 +10,7 @@ from flask import Flask
 
 from app.db.connection import Statement
 from app.users.reads import UserReads
-from app.users.sql import WRITTEN
+from app.users.sql import WRITE_USERS
 from tests.support.api_client import ApiClient
 from tests.support.concurrency import at_once
 from tests.support.engines import statements_of
@@ -95,7 +95,7 @@ def test_who_loses_again_and_again_gets_a_lock(
     with statements_of(app) as statements:
         answer = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
     assert (answer.status_code, answer.json["version"]) == (200, 2 + min(losses, 3))
-    assert spied.count(WRITTEN) == min(losses + 1, 3)
+    assert spied.count(WRITE_USERS) == min(losses + 1, 3)
     assert len([one for one in statements if "FOR UPDATE" in one]) == (losses >= 3)
     with app.app_context():
         assert answer.data == plainly(user_id)

@@ -33,7 +33,7 @@ def request(method: str, path: str, **body: Any) -> Way:
         answer = ApiClient(app)(method, path.format(**ids), json=body or None)
         assert answer.status_code in (200, 201, 409), answer.text
         if answer.status_code == 409:
-            assert "There is an administrator already" in answer.json["detail"]
+            assert "An administrator already exists" in answer.json["detail"]
         return answer.status_code != 409
 
     return send

@@ -11,11 +11,11 @@ def test_a_refusal_with_values_is_english_in_json_and_french_in_a_page(house: Se
     editor = house.by_session(house.make("editor", username="eve"))
     problem = editor.delete(f"/users/{house.admin.id}", headers=FRENCH)
     assert problem.status_code == 403
-    assert problem.json["detail"] == "The role editor may not touch a user with the role admin."
+    assert problem.json["detail"] == "The role editor may not create or change a user with the role admin."
     headers = {**editor.headers, **FRENCH}
     page = editor._client.post(f"/people/{house.admin.id}/delete", headers=headers)
     assert page.status_code == 403
-    assert "Le rôle éditeur ne peut pas modifier un utilisateur de rôle administrateur." in page.text
+    assert "Le rôle éditeur ne peut ni créer ni modifier un utilisateur de rôle administrateur." in page.text
 
 
 def test_a_refusal_that_holds_another_is_french_as_a_whole(house: SecuredApp) -> None:

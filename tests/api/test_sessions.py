@@ -166,7 +166,7 @@ def test_a_new_id_at_a_change_of_role_does_not_make_a_session_last_longer(house:
 def test_limits_are_settings(make_app: Callable[..., Flask], house: SecuredApp, clock: Clock) -> None:
     user = house.make()
     with make_app(session_idle_h=0.5, session_max_days=1 / 24).app_context():
-        secret, session = services().sessions.begin_after_reset(uuid.UUID(user["id"]), AuditContext())
+        secret, session = services().sessions.create_after_reset(uuid.UUID(user["id"]), AuditContext())
         assert session.expires_at == session.seen + 1800
         clock.ahead_s = 1900
         with pytest.raises(Unauthorized):
@@ -211,7 +211,7 @@ def test_redis_forgets_a_purged_user(house: SecuredApp, servers: Stack) -> None:
 def untold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is told that sessions end, or can't be."""
     if request.param == "not told":
-        for name in ("end", "end_all"):
+        for name in ("delete", "delete_all"):
             monkeypatch.setattr(SessionStore, name, lambda *_: False)
 
 

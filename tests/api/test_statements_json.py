@@ -13,7 +13,7 @@ from hypothesis import example, given
 
 from app.http.services import services, services_of
 from app.schemas import ListQuery
-from app.users.sql import USERS
+from app.users.sql import GET_USERS
 from tests.support.api_client import ApiClient
 from tests.support.rows import plainly, put
 from tests.support.strategies import NASTY, ROW, UNHURRIED
@@ -67,7 +67,7 @@ def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
     plain = plainly(user_id)
     assert services().user_pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
-    found = services().infrastructure.database.execute_prepared(USERS, [str(user_id)])
+    found = services().infrastructure.database.execute_prepared(GET_USERS, [str(user_id)])
     if trashed:
         assert found.ntuples == 0
         return

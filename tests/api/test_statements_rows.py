@@ -13,18 +13,18 @@ from pydantic import ValidationError
 
 from app.auth import passwords
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import OPEN
+from app.auth.permissions import SETUP_ACTOR
 from app.db.connection import Statement
 from app.errors import AlreadyTaken
 from app.http.services import services
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.users.idempotency import IdempotentRequest
-from app.users.sql import MADE_ONCE, USERS, WRITTEN
+from app.users.sql import CREATE_USER_IDEMPOTENTLY, GET_USERS, WRITE_USERS
 from tests.support.api_client import ApiClient
 from tests.support.rows import USERS_TABLE, columns, history, plainly, put
 from tests.support.strategies import NASTY, PATCHES, UNHURRIED, WHOLE
 
-CALLER = AuditContext(OPEN, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
+CALLER = AuditContext(SETUP_ACTOR, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
 DAY = timedelta(days=1)
 
 
@@ -163,7 +163,7 @@ def test_what_changes_nothing_gives_no_version_and_no_entry(
     spied.clear()
     again = api.patch(f"/users/{user_id}", body)
     assert (again.data, again.headers["ETag"]) == (answer.data, '"1"')
-    assert WRITTEN not in spied
+    assert WRITE_USERS not in spied
     assert len(history(database, user_id)) == 1
     with app.app_context():
         assert again.data == plainly(user_id)
@@ -206,8 +206,8 @@ def test_the_hot_statements_are_what_requests_use(api: ApiClient, spied: list[St
     made = api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"}).json
     api.patch(f"/users/{user['id']}", {"name": "Ada"})
     api.get(f"/users/{made['id']}")
-    found = [one for one in spied if one in (MADE_ONCE, WRITTEN, USERS)]
-    assert found == [WRITTEN, MADE_ONCE, USERS, WRITTEN, USERS]
+    found = [one for one in spied if one in (CREATE_USER_IDEMPOTENTLY, WRITE_USERS, GET_USERS)]
+    assert found == [WRITE_USERS, CREATE_USER_IDEMPOTENTLY, GET_USERS, WRITE_USERS, GET_USERS]
 
 
 def parsed(model: type[Any], fields: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from app.db.connection import Statement, json_text
 from app.errors import BadRequest
 from app.http.services import services
-from app.users.sql import WRITTEN
+from app.users.sql import WRITE_USERS
 from tests.support.api_client import ApiClient
 from tests.support.strategies import UNHURRIED
 
@@ -103,7 +103,7 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
     }  # fmt: skip
     row[column] = {"lexemes": ["ada", "\0"], "attributes": {"a": "\0"}, "changes": [{"new": "\0"}]}.get(column, "a\0")
     with app.app_context(), pytest.raises(BadRequest):
-        services().infrastructure.database.execute_prepared(WRITTEN, json_text([row]), "0")
+        services().infrastructure.database.execute_prepared(WRITE_USERS, json_text([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.make(username="ada")["version"] == 1
 

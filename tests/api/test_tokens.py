@@ -12,8 +12,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from app.auth import tokens
-from app.auth.sql import TOKEN_USED
+from app.auth import token_secrets, tokens
+from app.auth.sql import TOUCH_TOKEN
 from app.db.connection import DeadlineConnection, Statement
 from app.db.database import Database
 from app.errors import N_, Unavailable
@@ -148,7 +148,7 @@ def test_a_damaged_token_is_refused_without_a_look_up(house: SecuredApp) -> None
 
 
 def test_a_whole_token_that_was_never_made_is_refused(house: SecuredApp) -> None:
-    assert house.bearing(tokens._new_secret()).get("/me").status_code == 401
+    assert house.bearing(token_secrets.create_secret()).get("/me").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,7 @@ def test_last_use_is_written_at_most_once_a_minute(
     first = last_used()
     assert first is not None
     # Another process, which has noted nothing yet, does not write within the minute either.
-    uses = services_of(house.app).tokens.last_used
-    uses._due.clear()
+    services_of(house.app).tokens.last_used = tokens.LastUsedTracker()
     program.get("/me")
     assert last_used() == first
     database.execute("UPDATE tokens SET last_used_at = now() - interval '61 seconds'")
@@ -299,7 +298,7 @@ def test_a_use_that_can_not_be_noted_is_no_failure(house: SecuredApp, monkeypatc
     execute, refused = Database.execute_prepared, []
 
     def away(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
-        if statement is TOKEN_USED:
+        if statement is TOUCH_TOKEN:
             refused.append(values)
             raise Unavailable(N_("The database is away. Try again shortly."))
         return execute(database, statement, *values, **options)

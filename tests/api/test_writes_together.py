@@ -18,7 +18,7 @@ from app.db.connection import Statement
 from app.db.database import Database
 from app.errors import N_, Unavailable
 from app.http.services import services_of
-from app.users.sql import WRITTEN
+from app.users.sql import WRITE_USERS
 from app.users.writes import PendingWrite
 from tests.support.api_client import ApiClient
 from tests.support.rows import history
@@ -36,7 +36,7 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
     is_under_way, go_on, waiting = threading.Event(), threading.Event(), list[object]()
 
     def asking(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
-        if statement is WRITTEN and not is_under_way.is_set():
+        if statement is WRITE_USERS and not is_under_way.is_set():
             is_under_way.set()
             assert go_on.wait(10)
             raise Unavailable(N_("The service is too busy. Try again shortly."))
@@ -83,7 +83,7 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
 ) -> None:
     bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
     answers = posts(app, bodies, begin)
-    assert spied.count(WRITTEN) == 1
+    assert spied.count(WRITE_USERS) == 1
     assert [(one.status_code, one.json["username"], one.json["attributes"]["n"]) for one in answers] == [
         (201, f"u{n}", n) for n in range(20)
     ]
@@ -104,7 +104,7 @@ def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
         made = [begin(lambda n=n: ApiClient(app).post("/users", {"username": f"new{n}"})) for n in range(3)]
         changed = [begin(lambda who=who: ApiClient(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
     assert [one.result().status_code for one in (*made, *changed)] == [201] * 3 + [200] * 3
-    assert spied.count(WRITTEN) == 1
+    assert spied.count(WRITE_USERS) == 1
     for answer, version in (*((one.result(), 1) for one in made), *((one.result(), 2) for one in changed)):
         user_id = uuid.UUID(answer.json["id"])
         assert api.get(f"/users/{user_id}").data == answer.data
@@ -202,7 +202,7 @@ def test_a_connection_that_is_lost_loses_nobody_silently(
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
 
     def losing(pool: Database, statement: Statement, *values: object, **options: Any) -> Any:
-        if statement is WRITTEN:
+        if statement is WRITE_USERS:
             database.execute(f"{end} AND state = 'idle'")
         return ask(pool, statement, *values, **options)
 
@@ -291,7 +291,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
 
     def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
         found = ask(database, statement, *values, **options)
-        if statement is WRITTEN:
+        if statement is WRITE_USERS:
             changed.set()
             assert go_on.wait(10)
         return found

@@ -128,7 +128,7 @@ def _create_busy_user(live_site: Site, secured: SecuredApp) -> str:
     secured.admin.patch(path, {"role": "editor", "attributes": {"plan": "pro", "city": "Arlington", "locale": "en-US"}})
     with live_site.app.app_context():
         for number, agent in enumerate(_AGENTS, 17):
-            services().sessions.begin_after_reset(
+            services().sessions.create_after_reset(
                 uuid.UUID(user["id"]), AuditContext(address=f"192.0.2.{number}", agent=agent)
             )
     return str(user["id"])

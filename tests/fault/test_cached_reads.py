@@ -19,7 +19,7 @@ from app.search import bounds
 from app.search.pages import UserPages
 from app.search.planner_stats import PlannerStats, Statistics
 from app.users.reads import UserReads
-from app.users.sql import USERS
+from app.users.sql import GET_USERS
 from embedded import Stack
 from tests.support.cache_readers import never
 from tests.support.pollers import polling
@@ -133,7 +133,7 @@ def test_a_herd_of_requests_is_two_selects_at_most(
     user, calls, original = api.make(), [], Database.execute_prepared
 
     def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
-        if statement is USERS:
+        if statement is GET_USERS:
             calls.append(values)
             # All others have come by the end of it, on a busy machine too.
             time.sleep(1)

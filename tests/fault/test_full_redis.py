@@ -11,7 +11,7 @@ import pytest
 import redis
 from flask import Flask
 
-from app.auth.counters import RedisCounters, Window
+from app.auth.counters import FixedWindow, RedisCounters
 from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
 from app.cache.known_changes import Snapshot, View
@@ -80,7 +80,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
         # Counts of many others, too, whose windows end later.
         counts = RedisCounters(client)
         for other in range(2000):
-            counts.count([Window(f"fsa:limit:other:{other}:86400", 5, 86400)])
+            counts.increment([FixedWindow(f"fsa:limit:other:{other}:86400", 5, 86400)])
             pages.get_or_compute(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
     assert all(person.get("/me").status_code == 200 for person in people)
     assert all(person.patch("/me", {"name": "Bob"}).status_code == 200 for person in people)
@@ -96,9 +96,9 @@ def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house
 
     def fill() -> None:
         while True:
-            store.begin(secrets.token_hex(32), uuid.uuid4().hex, secrets.token_bytes(2000), time.time() + 3600)
+            store.create(secrets.token_hex(32), uuid.uuid4().hex, secrets.token_bytes(2000), time.time() + 3600)
 
-    with pytest.raises(Unavailable, match="no room"):
+    with pytest.raises(Unavailable, match="no memory"):
         fill()
     store.close()
     statuses = [_guess(house) for _ in range(12)]
@@ -117,22 +117,22 @@ def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) ->
     with redis.Redis.from_url(small.url) as client:
         counts = RedisCounters(client)
         for number in range(50):
-            counts.count([Window(f"fsa:limit:{number}:1", 5, 1)])
-        assert counts.count([Window("fsa:limit:0:1", 5, 1)]).counted == 2
+            counts.increment([FixedWindow(f"fsa:limit:{number}:1", 5, 1)])
+        assert counts.increment([FixedWindow("fsa:limit:0:1", 5, 1)]).value == 2
         time.sleep(1.1)
-        assert counts.count([Window("fsa:limit:0:1", 5, 1)]).counted == 1
+        assert counts.increment([FixedWindow("fsa:limit:0:1", 5, 1)]).value == 1
         for _ in range(5):
-            counts.count([Window("fsa:limit:last:60", 5, 60)])
+            counts.increment([FixedWindow("fsa:limit:last:60", 5, 60)])
         assert client.dbsize() <= 3
 
 
 def test_of_too_many_counts_those_that_end_first_go(small: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 18: so that a flood of guesses can't fill Redis."""
-    monkeypatch.setattr("app.auth.counters._MOST_SHARED", 100)
+    monkeypatch.setattr("app.auth.counters._MAX_REDIS_COUNTERS", 100)
     with redis.Redis.from_url(small.url) as client:
         counts = RedisCounters(client)
-        counts.count([Window("fsa:limit:long:86400", 5, 86400)])
+        counts.increment([FixedWindow("fsa:limit:long:86400", 5, 86400)])
         for number in range(1000):
-            counts.count([Window(f"fsa:limit:{number}:60", 5, 60)])
+            counts.increment([FixedWindow(f"fsa:limit:{number}:60", 5, 60)])
         assert client.dbsize() <= 105
-        assert counts.count([Window("fsa:limit:long:86400", 5, 86400)]).counted == 2
+        assert counts.increment([FixedWindow("fsa:limit:long:86400", 5, 86400)]).value == 2

@@ -36,7 +36,7 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, ow
         for path in ("/me", "/users", "/session", "/me/sessions"):
             answer = browser.get(path)
             assert answer.status_code == 503
-            assert "Sessions are out of reach" in answer.json["detail"]
+            assert "Sessions are unavailable" in answer.json["detail"]
         assert program.get("/me").status_code == 200
         assert program.patch("/me", {"name": "Ada"}).status_code == 200
         assert fresh.get("/users").status_code == 200

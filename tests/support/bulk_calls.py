@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor, command
+from app.auth.permissions import Actor, system_actor
 from app.errors import DomainError
 from app.http.services import services
 from app.schemas import ListQuery
@@ -18,7 +18,7 @@ from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.secured_app import SecuredApp
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
-SYSTEM = AuditContext(command("test"))
+SYSTEM = AuditContext(system_actor("test"))
 
 
 def crowd(house: SecuredApp, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:

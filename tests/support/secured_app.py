@@ -59,7 +59,7 @@ class SecuredApp:
         now: Any = sessions.time  # the clock of a test, if it has set one
         clock = SimpleNamespace(time=lambda: now.time() - age_s, monotonic=time.monotonic, sleep=time.sleep)
         with self.app.app_context(), patch.object(sessions, "time", clock):
-            return services().sessions.begin_after_reset(
+            return services().sessions.create_after_reset(
                 uuid.UUID(user["id"]), AuditContext(address="192.0.2.1", agent="Browser/1")
             )[0]
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from app.auth.permissions import OPEN, OWN_FIELDS, Actor, command, lower
+from app.auth.permissions import OWN_FIELDS, SETUP_ACTOR, Actor, lower_role, system_actor
 from app.errors import Forbidden
 from app.models import ROLES
 
@@ -35,9 +35,9 @@ def test_each_role_may_do_all_that_the_one_before_may(role: str) -> None:
 )
 def test_only_users_of_a_lower_role_are_made_and_touched(role: str, below: tuple[str, ...]) -> None:
     actor = signed_in(role)
-    assert tuple(other for other in ROLES if may(actor.require_make, other)) == below
+    assert tuple(other for other in ROLES if may(actor.require_create, other)) == below
     if role in ("editor", "admin"):
-        assert tuple(other for other in ROLES if may(actor.require_over, other)) == below
+        assert tuple(other for other in ROLES if may(actor.require_role_above, other)) == below
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -114,20 +114,20 @@ def test_a_token_of_a_lower_role_does_not_act_as_its_user(role: str) -> None:
 
 
 def test_nobody_owns_a_record_while_nobody_is_signed_in() -> None:
-    assert not OPEN.owns(SELF)
+    assert not SETUP_ACTOR.owns(SELF)
     assert not Actor("session", None, "member").owns(SELF)
 
 
-@pytest.mark.parametrize("actor", [OPEN, command("flask users create")])
+@pytest.mark.parametrize("actor", [SETUP_ACTOR, system_actor("flask users create")])
 def test_no_rule_is_for_the_open_service_and_for_commands(actor: Actor) -> None:
     assert all(actor.may(role) for role in ROLES)
-    assert all(may(actor.require_make, role) for role in ROLES)
+    assert all(may(actor.require_create, role) for role in ROLES)
     assert all(may(actor.require_change, OTHER, role, FIELDS) for role in ROLES)
 
 
 def test_the_history_names_an_actor_by_ids_alone() -> None:
-    assert OPEN.label is None
-    assert command("flask users create").label == "flask users create"
+    assert SETUP_ACTOR.label is None
+    assert system_actor("flask users create").label == "flask users create"
     assert Actor("session", SELF, "member", "digest-of-a-cookie").label == f"user:{SELF}"
     assert Actor("token", SELF, "member", "token-id").label == f"token:token-id user:{SELF}"
 
@@ -135,4 +135,4 @@ def test_the_history_names_an_actor_by_ids_alone() -> None:
 def test_the_lower_of_two_roles() -> None:
     for low, one in enumerate(ROLES):
         for high, other in enumerate(ROLES):
-            assert lower(one, other) == ROLES[min(low, high)]
+            assert lower_role(one, other) == ROLES[min(low, high)]

@@ -196,10 +196,10 @@ def refused(do: Any, *values: Any) -> Message:
             "doit avoir de 10 à 128 caractères",
         ),
         (
-            Actor("session", role="editor").require_over,
+            Actor("session", role="editor").require_role_above,
             ["admin"],
-            "The role editor may not touch a user with the role admin.",
-            "Le rôle éditeur ne peut pas modifier un utilisateur de rôle administrateur.",
+            "The role editor may not create or change a user with the role admin.",
+            "Le rôle éditeur ne peut ni créer ni modifier un utilisateur de rôle administrateur.",
         ),
         (
             parse_json,
