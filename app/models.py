@@ -31,8 +31,8 @@ SORT_KEYS = {
 ADMINISTRATOR = "role = 'admin' AND active AND deleted_at IS NULL AND password_hash IS NOT NULL"
 """Who keeps the service closed, as SQL: an administrator who can sign in."""
 
-ABOVE_MEMBER = "role <> 'member'"
-"""Roles that few users have, as SQL: of these, each sort has an index of its own for each role."""
+PRIVILEGED_ROLE = "role <> 'member'"
+"""The roles above member, as SQL. Few users have them, so each sort has an index that begins with the role."""
 
 NO_XID = "3"
 """The xid of entries that change no cached answer. No transaction has it."""
@@ -85,11 +85,11 @@ def _indexes() -> list[Index]:
     ]
     roles = [
         Index(
-            f"users_above_member_by_{sort}",
+            f"users_privileged_by_{sort}",
             "role",
             text(key),
             "id",
-            postgresql_where=text(f"deleted_at IS NULL AND {ABOVE_MEMBER}"),
+            postgresql_where=text(f"deleted_at IS NULL AND {PRIVILEGED_ROLE}"),
         )
         for sort, key in SORT_KEYS.items()
     ]
@@ -101,13 +101,13 @@ def _indexes() -> list[Index]:
     administrators = Index("users_administrators", "id", postgresql_where=text(ADMINISTRATOR))
     # Of all rows, since PostgreSQL never combines two partial indexes of the same condition. Words of who is written
     # wait in a list, by default of 4 MB, which each search reads whole: it is kept to the 64 kB that are the least.
-    words = Index(
-        "users_by_words",
-        "words",
+    search_vector = Index(
+        "users_by_search_vector",
+        "search_vector",
         postgresql_using="gin",
         postgresql_with={"fastupdate": "on", "gin_pending_list_limit": _PENDING_KB},
     )
-    return [*sorts, *roles, *unique, administrators, words]
+    return [*sorts, *roles, *unique, administrators, search_vector]
 
 
 class User(Base):
@@ -138,7 +138,7 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
-    words: Mapped[str] = mapped_column(TSVECTOR)
+    search_vector: Mapped[str] = mapped_column(TSVECTOR)
 
     def to_dict(self) -> dict[str, Any]:
         """What the exercise's snippet asks for: the public fields, ready for jsonify."""
@@ -175,7 +175,7 @@ class HistoryEntry(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     user_id: Mapped[uuid.UUID | None]
     version: Mapped[int]
-    at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
     action: Mapped[str] = mapped_column(Text)
     actor: Mapped[str | None] = mapped_column(Text)
     address: Mapped[str | None] = mapped_column(Text)

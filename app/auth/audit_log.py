@@ -67,7 +67,7 @@ def record_all(connection: Connection, audit_context: AuditContext, action: str,
 
 def addresses_of_failed_sign_ins(connection: Connection, user_id: uuid.UUID) -> list[str]:
     """The addresses from which sign-ins of a user failed within the last day. "-" is an unknown address."""
-    recent = _history.c.at > func.now() - text("interval '1 day'")
+    recent = _history.c.created_at > func.now() - text("interval '1 day'")
     failed = _history.c.action.in_(("sign_in_failed", "sign_in_locked"))
     statement = select(_history.c.address).distinct().where(_history.c.user_id == user_id, failed, recent)
     return [row.address or "-" for row in connection.execute(statement)]

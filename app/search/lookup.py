@@ -69,7 +69,7 @@ def _lookup_terms(terms: list[Term], statistics: Statistics) -> list[Term]:
 def _conditions(query: UserQuery, terms: list[Term], filters: list[Term], *, uses_range: bool) -> list[str]:
     """PostgreSQL uses no index for a condition with IS TRUE. It checks the condition on the rows."""
     return [
-        *(["words @@ %(lookup_tsquery)s::tsquery"] if terms else []),
-        *(["(words @@ %(filter_tsquery)s::tsquery) IS TRUE"] if filters else []),
+        *(["search_vector @@ %(lookup_tsquery)s::tsquery"] if terms else []),
+        *(["(search_vector @@ %(filter_tsquery)s::tsquery) IS TRUE"] if filters else []),
         *(query.created_range if uses_range else [f"({condition}) IS TRUE" for condition in query.created_range]),
     ]

@@ -21,7 +21,7 @@ _READ = text(
     " d.most_common_vals::text::timestamptz[] AS common_times, d.most_common_freqs AS time_shares"
     " FROM pg_class AS c"
     " LEFT JOIN pg_stats AS s"
-    " ON s.schemaname = c.relnamespace::regnamespace::text AND s.tablename = c.relname AND s.attname = 'words'"
+    " ON s.schemaname = c.relnamespace::regnamespace::text AND s.tablename = c.relname AND s.attname = 'search_vector'"
     " LEFT JOIN pg_stats AS d"
     " ON d.schemaname = c.relnamespace::regnamespace::text AND d.tablename = c.relname AND d.attname = 'created_at'"
     " WHERE c.oid = 'users'::regclass"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.identifiers import canonical
-from app.models import ABOVE_MEMBER, SORT_KEYS
+from app.models import PRIVILEGED_ROLE, SORT_KEYS
 from app.schemas import ListQuery
 from app.search import cursors
 from app.search import text as search_text
@@ -49,7 +49,7 @@ class UserQuery:
     @property
     def conditions(self) -> list[str]:
         """Every filter of the query, without the partition and the keyset."""
-        lexemes = ["words @@ %(tsquery)s::tsquery"] if self.terms else []
+        lexemes = ["search_vector @@ %(tsquery)s::tsquery"] if self.terms else []
         return [*self.key_conditions, *lexemes, *self.created_range]
 
     @property
@@ -61,7 +61,7 @@ class UserQuery:
     @property
     def index_conditions(self) -> list[str]:
         """The conditions that the sort index serves. `updated_at` is never before `created_at`."""
-        role = [] if self.privileged_role is None else ["role = %(role)s", ABOVE_MEMBER]
+        role = [] if self.privileged_role is None else ["role = %(role)s", PRIVILEGED_ROLE]
         if self.sort == "created_at":
             return [*role, *self.created_range]
         if self.sort == "updated_at" and self.created_after is not None:

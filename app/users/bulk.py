@@ -139,10 +139,10 @@ def _bulk_action(action: Action, role: Role | None) -> _BulkAction:
         if role is None:
             raise ValidationFailed([FieldError("role", N_("must be given"))])
         marks = marked(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
-        return _BulkAction("changed", {"role": role, "words": marks}, {"role": role})
+        return _BulkAction("changed", {"role": role, "search_vector": marks}, {"role": role})
     active = action == "activate"
     marks = marked([search_text.active_tag(not active)], [search_text.active_tag(active)])
-    sets = {"active": active, "words": marks, **({} if active else ENDED)}
+    sets = {"active": active, "search_vector": marks, **({} if active else ENDED)}
     return _BulkAction("changed", sets, {"active": active})
 
 

@@ -36,7 +36,7 @@ def values_of(draft: UserDraft) -> dict[str, Any]:
 def stored(values: dict[str, Any]) -> dict[str, Any]:
     """`values` with the columns that are derived from them."""
     found = search_text.lexemes(values)
-    return {**values, **_keys(values), "words": func.array_to_tsvector(text_array(found))}
+    return {**values, **_keys(values), "search_vector": func.array_to_tsvector(text_array(found))}
 
 
 def named(values: dict[str, Any]) -> dict[str, Any]:
@@ -55,17 +55,17 @@ def _keys(values: dict[str, Any]) -> dict[str, Any]:
 
 def trashed() -> dict[str, Any]:
     """What puts a user into the trash."""
-    return {"deleted_at": func.now(), "words": marked((), [search_text.DELETED_TAG])}
+    return {"deleted_at": func.now(), "search_vector": marked((), [search_text.DELETED_TAG])}
 
 
 def restored() -> dict[str, Any]:
     """What takes a user out of the trash."""
-    return {"deleted_at": None, "words": marked([search_text.DELETED_TAG], ())}
+    return {"deleted_at": None, "search_vector": marked([search_text.DELETED_TAG], ())}
 
 
 def marked(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
     """The words of a user with the marks `new` in place of `old`."""
-    left = func.ts_delete(users.c.words, text_array(old), type_=TSVECTOR)
+    left = func.ts_delete(users.c.search_vector, text_array(old), type_=TSVECTOR)
     return left.op("||")(func.array_to_tsvector(text_array(new)))
 
 

@@ -89,11 +89,15 @@ class History:
 
     def latest(self, user_id: uuid.UUID, action: str) -> dict[str, Any] | None:
         """The newest entry of this action, `changes` left out; None: there is none."""
-        columns = (_history.c.at, _history.c.action, _history.c.actor)
+        columns = (_history.c.created_at, _history.c.action, _history.c.actor)
         found = select(*columns).where(_history.c.user_id == user_id, _history.c.action == action)
         with self._database.connection() as connection:
             row = connection.execute(found.order_by(_history.c.id.desc()).limit(1)).one_or_none()
-        return {"at": format_timestamp(row.at), "action": row.action, "actor": row.actor} if row is not None else None
+        return (
+            {"at": format_timestamp(row.created_at), "action": row.action, "actor": row.actor}
+            if row is not None
+            else None
+        )
 
     def author_names(self, labels: Iterable[str | None]) -> dict[str, str]:
         """The names of the users whom labels of actors mention, by label; of who was purged there is none."""
@@ -114,7 +118,7 @@ def _entry(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id,
         "version": row.version,
-        "at": format_timestamp(row.at),
+        "at": format_timestamp(row.created_at),
         "action": row.action,
         "actor": row.actor,
         "address": row.address,

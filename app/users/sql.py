@@ -35,14 +35,15 @@ _STILL_GOOD = f"""
 # it is made of. Without what the token of its writer is not good for any more.
 _DRAFTS = f"""
 WITH draft AS MATERIALIZED (
-  SELECT d.*, array_to_tsvector(d.lexemes) AS words
+  SELECT d.*, array_to_tsvector(d.lexemes) AS search_vector
   FROM (SELECT set_config('lock_timeout', $2, true), {MARK}) AS patience,
     json_to_recordset($1::json) AS d(
       id uuid, {_FIELDS}, role text, active boolean, password_hash text, was text, lexemes text[], {_ORIGIN}, {_CLAIM})
   WHERE token IS NULL OR EXISTS ({_STILL_GOOD})
 )"""
 _COLUMNS = (
-    "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash, words"
+    "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash,"
+    " search_vector"
 )
 
 
@@ -57,8 +58,8 @@ made AS (
 _CHANGED = f"""
 changed AS (
   UPDATE users AS u SET username = d.username, username_key = d.username_key, email = d.email, email_key = d.email_key,
-    name = d.name, name_key = d.name_key, attributes = d.attributes, words = d.words, version = u.version + 1,
-    updated_at = greatest(now(), u.updated_at)
+    name = d.name, name_key = d.name_key, attributes = d.attributes, search_vector = d.search_vector,
+    version = u.version + 1, updated_at = greatest(now(), u.updated_at)
   FROM draft AS d
   WHERE u.id = ANY(ARRAY(SELECT id FROM draft WHERE was IS NOT NULL)) AND u.id = d.id AND deleted_at IS NULL
     AND {user_json()} = d.was

@@ -14,7 +14,7 @@ from app.search import text as search_text
 
 COLUMNS = (
     *("id", "username", "username_key", "email", "email_key", "name", "name_key", "role", "active"),
-    *("attributes", "version", "created_at", "updated_at", "deleted_at", "words"),
+    *("attributes", "version", "created_at", "updated_at", "deleted_at", "search_vector"),
 )
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 """When the last user is created; the others a minute apart before it."""

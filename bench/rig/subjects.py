@@ -15,7 +15,7 @@ from psycopg import sql
 
 from app.config import load_settings
 from app.db.migrate import MIGRATIONS, prepare
-from app.models import ABOVE_MEMBER, ROLES, SORT_KEYS
+from app.models import PRIVILEGED_ROLE, ROLES, SORT_KEYS
 from embedded import Postgres, Redis
 from embedded.ports import free_port
 from embedded.service import Service
@@ -109,7 +109,7 @@ def _warm(url: str) -> None:
                 connection.execute(f"SELECT sum(version) FROM ({rows}) AS users")
             for role in ROLES[1:]:
                 rows = (
-                    f"SELECT version FROM users WHERE deleted_at IS NULL AND {ABOVE_MEMBER} AND role = '{role}'"
+                    f"SELECT version FROM users WHERE deleted_at IS NULL AND {PRIVILEGED_ROLE} AND role = '{role}'"
                     f" ORDER BY {key}, id OFFSET 0"
                 )
                 connection.execute(f"SELECT sum(version) FROM ({rows}) AS users")
@@ -119,12 +119,12 @@ def _read_words(connection: psycopg.Connection) -> None:
     """Read the index of words: the lists of all that begin with each letter that is known."""
     letters = connection.execute(
         "SELECT DISTINCT left(word, 1) FROM pg_stats, unnest(most_common_elems::text::text[]) AS word"
-        " WHERE tablename = 'users' AND attname = 'words'"
+        " WHERE tablename = 'users' AND attname = 'search_vector'"
     ).fetchall()
     # For one row a planner would rather walk another index.
     connection.execute("SET enable_indexscan = off")
     for (letter,) in letters:
-        connection.execute("SELECT 1 FROM users WHERE words @@ %s::tsquery LIMIT 1", [f"'{letter}':*"])
+        connection.execute("SELECT 1 FROM users WHERE search_vector @@ %s::tsquery LIMIT 1", [f"'{letter}':*"])
     connection.execute("RESET enable_indexscan")
 
 

@@ -128,7 +128,9 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
     raised, renamed, purged, still = crowd(house, 4)
     change = "UPDATE users SET {} , version = version + 1 WHERE id = %s"
     with psycopg.connect(servers.postgres.url) as other:
-        other.execute(change.format("role = 'admin', words = ts_delete(words, '=role:member')"), [raised["id"]])
+        other.execute(
+            change.format("role = 'admin', search_vector = ts_delete(search_vector, '=role:member')"), [raised["id"]]
+        )
         other.execute(change.format("name = 'Other'"), [renamed["id"]])
         other.execute("DELETE FROM users WHERE id = %s", [purged["id"]])
         with ThreadPoolExecutor(1) as pool:

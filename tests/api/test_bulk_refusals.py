@@ -87,7 +87,7 @@ def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
 ) -> None:
     """With the statement timeout and the pool that are the defaults."""
     database.execute(
-        "INSERT INTO users (username, username_key, name, name_key, words)"
+        "INSERT INTO users (username, username_key, name, name_key, search_vector)"
         " SELECT 'mass' || n, 'mass' || n, 'Mass', 'mass', array_to_tsvector(ARRAY['m', 'ma', 'mas', 'mass',"
         " 'mass' || n, '=role:member', '=active:true']) FROM generate_series(0, %s) AS n",
         [bulk.MOST],

@@ -289,10 +289,10 @@ def test_a_backup_is_restored_where_the_role_is_not_there_yet(
 def test_what_only_an_owner_may_do_is_done_for_the_role(
     api: ApiClient, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
-    database.execute("SELECT gin_clean_pending_list('users_by_words')")
+    database.execute("SELECT gin_clean_pending_list('users_by_search_vector')")
     api.make(username="ada")
     assert as_role.execute("SELECT gin_clean_pending_list_of_users()").fetchone() == (1,)
-    assert database.execute("SELECT gin_clean_pending_list('users_by_words')").fetchone() == (0,)
+    assert database.execute("SELECT gin_clean_pending_list('users_by_search_vector')").fetchone() == (0,)
 
 
 def test_the_role_sees_the_statistics_by_which_searches_are_planned(

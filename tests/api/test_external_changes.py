@@ -81,7 +81,7 @@ def test_each_action_is_called_as_the_service_calls_it(api: ApiClient, analyst: 
         "UPDATE users SET deleted_at = NULL",
         "UPDATE users SET session_epoch = session_epoch + 1",
         "UPDATE users SET created_at = '2026-01-31T20:30:00Z'",
-        "UPDATE users SET words = '''a'''",
+        "UPDATE users SET search_vector = '''a'''",
         "DELETE FROM users",
     ):
         analyst.execute(statement.encode())

@@ -121,9 +121,9 @@ def test_users_who_swap_identifiers_at_once_get_no_server_error(app: Flask, api:
 SQL = {
     "username": "UPDATE users SET username_key = 'boss@corp.example' WHERE username = 'member'",
     "email": "UPDATE users SET email_key = 'boss' || '@corp.example' WHERE username = 'member'",
-    "a new username": "INSERT INTO users (username, username_key, name, name_key, words)"
+    "a new username": "INSERT INTO users (username, username_key, name, name_key, search_vector)"
     " VALUES ('x', 'boss@corp.example', '', '', '')",
-    "a copy": "INSERT INTO users (username, username_key, email_key, name, name_key, words)"
+    "a copy": "INSERT INTO users (username, username_key, email_key, name, name_key, search_vector)"
     " VALUES ('x', 'x', 'chief@corp.example', '', '', '')",
     "restored": "UPDATE users SET deleted_at = NULL WHERE username = 'gone'",
 }

@@ -36,7 +36,8 @@ def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
     """Add many users of the last days, of whom a quarter are inactive and some lie in the trash."""
     marks = [search_text.active_tag(active=True), search_text.active_tag(active=False), search_text.DELETED_TAG]
     database.execute(
-        "INSERT INTO users (id, username, username_key, name, name_key, role, active, created_at, deleted_at, words)"
+        "INSERT INTO users"
+        " (id, username, username_key, name, name_key, role, active, created_at, deleted_at, search_vector)"
         " SELECT gen_random_uuid(), 'u' || n, 'u' || n, 'U', 'u', 'member', n > %(inactive)s,"
         " now() - n %% 20 * interval '1 day', CASE WHEN n > %(living)s THEN now() END,"
         " array_to_tsvector(ARRAY['u', CASE WHEN n > %(inactive)s THEN %(on)s ELSE %(off)s END]"

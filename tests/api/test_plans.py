@@ -328,7 +328,7 @@ def _condition(query: dict[str, str]) -> tuple[str, list[str]]:
         "role": "role = %s",
         "active": "active = %s::boolean",
         "created_after": "created_at > %s::timestamptz",
-        "q": "EXISTS (SELECT FROM unnest(words) AS w WHERE w.lexeme ^@ %s)",
+        "q": "EXISTS (SELECT FROM unnest(search_vector) AS w WHERE w.lexeme ^@ %s)",
     }
     for name, value in query.items():
         if name == "deleted":

@@ -21,7 +21,7 @@ def filled(empty: Callable[[], None], database: psycopg.Connection[Any]) -> Call
     def fill(count: int) -> None:
         empty()
         database.execute(
-            "INSERT INTO users (id, username, username_key, name, name_key, role, words)"
+            "INSERT INTO users (id, username, username_key, name, name_key, role, search_vector)"
             " SELECT gen_random_uuid(), 'u' || n, 'u' || n, 'Zebedee', 'zebedee', 'member',"
             " array_to_tsvector(ARRAY['zebedee', 'u' || n]) FROM generate_series(1, %s) AS n",
             [count],

@@ -182,8 +182,8 @@ def test_who_waits_for_a_name_holds_up_nobody(
     like, names = api.make(username="like"), ("x", "Ada", "y")
     with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
         somebody.execute(
-            "INSERT INTO users (username, username_key, name, name_key, words)"
-            " SELECT 'ada', 'ada', name, name_key, words FROM users WHERE id = %s",
+            "INSERT INTO users (username, username_key, name, name_key, search_vector)"
+            " SELECT 'ada', 'ada', name, name_key, search_vector FROM users WHERE id = %s",
             [like["id"]],
         )
         with together(len(names), ApiClient(app)):

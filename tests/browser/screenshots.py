@@ -37,7 +37,7 @@ SET fullstack_app.internal = 'yes';
 WITH chosen AS (SELECT id, (hashtext(username)::bigint & 65535) / 65536.0 AS share FROM users)
 UPDATE users SET created_at = now() - interval '90 days' * share, updated_at = now() - interval '45 days' * share
 FROM chosen WHERE users.id = chosen.id;
-UPDATE history SET at = created_at + (now() - created_at) * (history.version - 1) / 3
+UPDATE history SET created_at = users.created_at + (now() - users.created_at) * (history.version - 1) / 3
 FROM users WHERE users.id = user_id;
 UPDATE tokens SET last_used_at = now() - interval '7 minutes' * length(name)
 """

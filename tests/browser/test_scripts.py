@@ -194,7 +194,7 @@ def test_timestamps_are_in_the_time_zone_and_language_of_the_browser(
     bob = secured.make(name="Bob", username="bob")
     with psycopg.connect(live_site.database_url, autocommit=True) as connection:
         connection.execute("UPDATE users SET created_at = '2026-01-31T20:30:00Z' WHERE id = %s", [bob["id"]])
-        connection.execute("UPDATE history SET at = now() - interval '3 minutes 5 seconds'")
+        connection.execute("UPDATE history SET created_at = now() - interval '3 minutes 5 seconds'")
     page = visit(secured.secret(secured.admin.user), locale=locale, timezone=timezone)
     page.goto(f"/people/{bob['id']}")
     # Intl takes the day and month of the region; English here is that of the page, not of a country.

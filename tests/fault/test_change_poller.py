@@ -125,7 +125,7 @@ SQL = {
     "a change by a function": "DO $$ BEGIN UPDATE users SET name = 'New' WHERE username = 'person0'; END $$",
     "a change in two steps": "BEGIN; UPDATE users SET name = 'Newer'; UPDATE users SET name = 'New'; COMMIT",
     "a change of over 1,000": (
-        "INSERT INTO users (username, username_key, name, name_key, words)"
+        "INSERT INTO users (username, username_key, name, name_key, search_vector)"
         " SELECT 'u' || n, 'u' || n, '', '', '' FROM generate_series(1, 1500) AS n;"
         " UPDATE users SET name = 'New'"
     ),

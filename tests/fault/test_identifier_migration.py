@@ -28,11 +28,18 @@ def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def put(old: psycopg.Connection[Any], username: str, email: str | None = None, *, trashed: bool = False) -> str:
-    """A user as the release before wrote it. Returns its id."""
+def put(
+    old: psycopg.Connection[Any],
+    username: str,
+    email: str | None = None,
+    *,
+    trashed: bool = False,
+    search_vector: str = "words",
+) -> str:
+    """A user as the release before wrote it. `search_vector`: the name of that column. Returns the user's id."""
     user_id = str(uuid.uuid4())
     old.execute(
-        "INSERT INTO users (id, username, username_key, email, email_key, name, name_key, words, deleted_at)"
+        f"INSERT INTO users (id, username, username_key, email, email_key, name, name_key, {search_vector}, deleted_at)"  # noqa: S608 - a constant
         " VALUES (%s, %s, %s, %s, %s, '', '', '', CASE WHEN %s THEN now() END)",
         [user_id, username, username.casefold(), email, email and email.casefold(), trashed],
     )
@@ -64,10 +71,10 @@ def test_identifiers_of_earlier_releases_become_canonical(old: psycopg.Connectio
     assert keys(old, trashed) == ("fiona", OTHER)
     assert [keys(old, user)[0] for user in chain] == ["leni@xn--strae-oqa.example", "leni@strasse.example"]
     with pytest.raises(psycopg.errors.UniqueViolation):
-        put(old, OTHER)
+        put(old, OTHER, search_vector="search_vector")
     with pytest.raises(psycopg.errors.UniqueViolation):
         old.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [trashed])
-    assert put(old, "ada@example.com", "ada@example.net")
+    assert put(old, "ada@example.com", "ada@example.net", search_vector="search_vector")
 
 
 def test_all_who_collide_are_listed_and_nothing_is_changed(

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 def _cleaned(database: psycopg.Connection[Any]) -> int:
     """How many pages of words had to be put into their index."""
-    row = database.execute("SELECT gin_clean_pending_list('users_by_words')").fetchone()
+    row = database.execute("SELECT gin_clean_pending_list('users_by_search_vector')").fetchone()
     return int(row[0]) if row else 0
 
 

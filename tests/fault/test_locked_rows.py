@@ -121,7 +121,7 @@ def test_many_who_repeat_one_idempotency_key_delay_nobody_else(
 ) -> None:
     sent = {"Idempotency-Key": "the same"}
     body = {"username": "taken-meanwhile"}
-    username = "INSERT INTO users (id, username, username_key, name, name_key, role, words)"
+    username = "INSERT INTO users (id, username, username_key, name, name_key, role, search_vector)"
     values = "VALUES (gen_random_uuid(), 'taken-meanwhile', 'taken-meanwhile', 'x', 'x', 'member', '')"
     with ThreadPoolExecutor(WRITERS) as pool, locked(servers.postgres.url, f"{username} {values}"):
         writers = [pool.submit(service.post, "/api/users", body, headers=sent) for _ in range(WRITERS)]
@@ -136,7 +136,7 @@ def test_many_who_want_one_identifier_delay_nobody_else(
     servers: Any, service: Service, users: list[dict[str, Any]]
 ) -> None:
     """Somebody inserts it by SQL, and has not committed yet."""
-    columns = "INSERT INTO users (username, username_key, email, email_key, name, name_key, words)"
+    columns = "INSERT INTO users (username, username_key, email, email_key, name, name_key, search_vector)"
     values = "VALUES ('x', 'x', 'x@corp.example', 'x@corp.example', 'x', 'x', '')"
     with ThreadPoolExecutor(WRITERS) as pool, locked(servers.postgres.url, f"{columns} {values}"):
         bodies = [{"username": f"w{number}", "email": "x@corp.example"} for number in range(WRITERS)]

@@ -102,7 +102,7 @@ def _change_by_sql(database_url: str, stop: threading.Event) -> None:
     """As another host that writes very much: each statement changes more users than are heard of one by one."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO users (username, username_key, name, name_key, words)"
+            "INSERT INTO users (username, username_key, name, name_key, search_vector)"
             " SELECT 'sql' || n, 'sql' || n, '', '', '' FROM generate_series(1, 1200) AS n ON CONFLICT DO NOTHING"
         )
         while not stop.wait(1 / 20):

@@ -82,7 +82,8 @@ def everything(database: psycopg.Connection[Any]) -> list[Any]:
 
 def require_sound(database: psycopg.Connection[Any]) -> None:
     """Every user is found by what she is, and has one history entry for each of her versions."""
-    columns = "id, username, email, name, role, active, attributes::text, version, deleted_at, tsvector_to_array(words)"
+    fields = "id, username, email, name, role, active, attributes::text, version, deleted_at"
+    columns = f"{fields}, tsvector_to_array(search_vector)"
     for row in database.execute(f"SELECT {columns} FROM users"):  # noqa: S608 - constants
         names = ("username", "email", "name", "role", "active")
         user = {**dict(zip(names, row[1:6], strict=True)), "attributes": orjson.loads(row[6])}

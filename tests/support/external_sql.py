@@ -14,7 +14,7 @@ from embedded import Stack
 from tests.support.api_client import ApiClient
 
 Row = tuple[str | None, str, str | None]
-COLUMNS = "(id, username, username_key, name, name_key, words)"
+COLUMNS = "(id, username, username_key, name, name_key, search_vector)"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ USERS_TABLE = table_of(UserRow)
 def put(**fields: Any) -> uuid.UUID:
     """A row as it is given, past all rules."""
     user_id = uuid.uuid4()
-    row = {"username": "u", "name": "n", **fields, "id": user_id, "words": ""}
+    row = {"username": "u", "name": "n", **fields, "id": user_id, "search_vector": ""}
     keys = {"username_key": user_id.hex, "name_key": row["name"], "email_key": row.get("email") and user_id.hex}
     with services().infrastructure.database.transaction() as connection:
         connection.execute(insert(USERS_TABLE).values({**row, **keys}))
@@ -33,7 +33,7 @@ def plainly(user_id: uuid.UUID) -> bytes:
 def columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
     """All columns of a row as text, but for its id and the moments of now; a password by whether there is one."""
     names = "username, username_key, email, email_key, name, name_key, role, active, attributes::text, version"
-    rest = "words::text, session_epoch, deleted_at, password_hash IS NOT NULL AS has_password"
+    rest = "search_vector::text, session_epoch, deleted_at, password_hash IS NOT NULL AS has_password"
     new = "created_at = updated_at AS is_new"
     cursor = database.execute(f"SELECT {names}, {rest}, {new} FROM users WHERE id = %s", [user_id])  # noqa: S608 - names of ours
     (row,) = cursor.fetchall()
