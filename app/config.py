@@ -72,7 +72,7 @@ class Settings(BaseModel):
     cache_ttl_s: Annotated[
         int,
         Field(ge=0, le=86400, description="how long an answer is kept, in Redis and in memory, in seconds; 0: not"),
-    ] = 60
+    ] = 3600
 
     cache_memory_mib: Annotated[
         int | None,

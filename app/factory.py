@@ -63,13 +63,14 @@ def create_app(**overrides: Any) -> OpenAPI:
     configure_logs(settings.log_level, settings.log_format)
     app = _flask_app(settings)
     db.init_app(app)
+    # Inside of the response cache, so that cached responses have them already.
+    install_security_headers(app)
     with app.app_context():
         services = _build_services(settings, _build_infrastructure(settings, db.engine), app)
     install_services(app, services)
     app.wsgi_app = services.response_cache  # type: ignore[method-assign]
     install_request_log(app)
     install_proxies(app, settings.proxy_networks)
-    install_security_headers(app)
     install_problems(app)
     install_error_pages(app)
     install_readiness(app)

@@ -23,7 +23,7 @@ _HTTPS = ("Strict-Transport-Security", "max-age=31536000")
 
 
 def install_security_headers(app: Flask) -> None:
-    """Add them to whatever `app` answers, in front of all else. A view may set a Content-Security-Policy of its own."""
+    """Add them to every response of `app`. A view may set a Content-Security-Policy of its own."""
     app.wsgi_app = _SecurityHeaders(app.wsgi_app)  # type: ignore[method-assign]
 
 

@@ -44,7 +44,7 @@ def test_the_defaults_are_those_of_the_exercise() -> None:
     assert settings.database_url == "postgresql://postgres:password@db:5432/usersdb"
     assert settings.redis_address == "redis://cache:6379/0"
     assert (settings.listen_address, settings.port) == ("127.0.0.1", 5000)
-    assert settings.cache_ttl_s == 60
+    assert settings.cache_ttl_s == 3600
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
