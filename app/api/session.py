@@ -6,11 +6,11 @@ from flask_openapi3 import Tag
 
 from app.api.declarations import JSON, StrictBlueprint, problems
 from app.auth.permissions import Actor
+from app.auth.schemas import Identity, SignIn
 from app.auth.sessions import Session
 from app.http.auth import actor, audit_context, drop_cookie, session, sign_in
 from app.http.minimal_response import Plain
 from app.http.services import services
-from app.schemas import Identity, SignIn
 
 blueprint = StrictBlueprint(
     "session",

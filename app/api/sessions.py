@@ -7,10 +7,10 @@ from pydantic import Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
 from app.auth import sessions
+from app.auth.schemas import Session
 from app.http.auth import audit_context, session
 from app.http.minimal_response import Plain
 from app.http.services import services
-from app.schemas import Session
 
 
 class SessionPath(UserPath):

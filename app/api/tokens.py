@@ -8,10 +8,10 @@ from flask_openapi3 import Tag
 from pydantic import BaseModel, Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, problems
+from app.auth.schemas import NewToken, Token, TokenDraft
 from app.http.auth import audit_context
 from app.http.minimal_response import Plain
 from app.http.services import services
-from app.schemas import NewToken, Token, TokenDraft
 
 
 class TokenPath(BaseModel):

@@ -13,13 +13,13 @@ from app.auth import audit_log, passwords
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.rate_limits import RateLimits
+from app.auth.schemas import SignIn
 from app.auth.sessions import Session, Sessions
 from app.auth.sql import FIND_LOGIN, FIND_LOGIN_BY_EMAIL
 from app.db.database import Database
 from app.errors import N_, Busy, FieldError, Forbidden, NotFound, PasswordRequired, RateLimited, Unauthorized
 from app.identifiers import canonical
 from app.models import users
-from app.schemas import SignIn
 from app.types import Precondition, Role
 
 Result = TypeVar("Result")

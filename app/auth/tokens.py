@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from app.auth import audit_log
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor, lower_role
+from app.auth.schemas import TokenDraft
 from app.auth.sql import FIND_TOKEN, RECHECK_TOKEN, TOUCH_TOKEN
 from app.auth.token_secrets import create_secret, secret_digest
 from app.cache.generations import Generations, clock_ns
@@ -26,7 +27,6 @@ from app.db.database import Database
 from app.db.expressions import is_any_of
 from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavailable, ValidationFailed
 from app.models import Token, table_of, users
-from app.schemas import TokenDraft
 from app.types import ROLE_NAMES, Role, format_timestamp
 
 _TOUCH_INTERVAL_S = 60.0

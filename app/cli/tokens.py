@@ -8,11 +8,11 @@ import click
 
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import system_actor
+from app.auth.schemas import TokenDraft
 from app.cli.prompts import Group, user_named
 from app.http.parsing import token_id_of, validated
 from app.http.services import services
 from app.models import ROLES
-from app.schemas import TokenDraft
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _COLUMNS = ("id", "name", "role", "username", "created_at", "expires_at", "last_used_at")

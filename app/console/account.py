@@ -7,6 +7,7 @@ from flask_babel import gettext
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.auth.schemas import PasswordChange, SignIn
 from app.console.blueprints import console_blueprint
 from app.console.drafts import DRAFT, is_own_form
 from app.console.i18n import translate
@@ -19,7 +20,6 @@ from app.http.auth import sign_in as begin_session
 from app.http.parsing import validated
 from app.http.problems import STATUSES
 from app.http.services import services
-from app.schemas import PasswordChange, SignIn
 
 blueprint = console_blueprint("console_account")
 

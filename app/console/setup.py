@@ -5,6 +5,7 @@ from http import HTTPStatus
 from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.auth.schemas import SignIn
 from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.rendering import render
@@ -13,7 +14,7 @@ from app.http.auth import audit_context
 from app.http.auth import sign_in as begin_session
 from app.http.parsing import validated
 from app.http.services import services
-from app.schemas import SignIn, UserDraft
+from app.schemas import UserDraft
 
 blueprint = console_blueprint("console_setup")
 

@@ -10,6 +10,7 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.auth.schemas import TokenDraft
 from app.auth.tokens import CreatedToken
 from app.console.blueprints import console_blueprint
 from app.console.drafts import accept_drafts, sent_draft
@@ -20,7 +21,6 @@ from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.http.auth import actor, audit_context
 from app.http.parsing import token_id_of, user_id_of, validated
 from app.http.services import services
-from app.schemas import TokenDraft
 
 blueprint = console_blueprint("console_tokens")
 accept_drafts("console_tokens.create")

@@ -14,6 +14,7 @@ from flask.globals import request_ctx
 
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import SETUP_ACTOR, Actor
+from app.auth.schemas import SignIn
 from app.auth.sessions import Session
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.http.context import context
@@ -22,7 +23,6 @@ from app.http.headers import cookie_values
 from app.http.parsing import user_id_of
 from app.http.problems import quota_headers
 from app.http.services import services
-from app.schemas import SignIn
 from app.types import ROLE_NAMES, Role
 
 COOKIE = "fsa_session"

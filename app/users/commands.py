@@ -11,12 +11,13 @@ from uuid_utils.compat import uuid7
 from app.auth import admins, audit_log, passwords, tokens
 from app.auth.audit_log import AuditContext
 from app.auth.login import Login
+from app.auth.schemas import PasswordChange
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.config import Settings
 from app.errors import N_, Conflict, NotFound, Unavailable, VersionConflict
 from app.models import HistoryEntry, table_of, users
-from app.schemas import PasswordChange, UserDraft, UserPatch, UserReplacement
+from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
 from app.users import history, idempotency
 from app.users.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from app.schemas import TokenDraft, UserDraft
+from app.auth.schemas import TokenDraft
+from app.schemas import UserDraft
 
 SEED = 16
 MANY = 100

@@ -18,21 +18,12 @@ from pydantic import BaseModel
 
 from app import errors
 from app.auth.permissions import Actor
+from app.auth.schemas import PasswordChange, SignIn, TokenDraft
 from app.console.i18n import translate
 from app.errors import N_, BadRequest, DomainError, FieldError, Message, OperatorError, ValidationFailed
 from app.http.parsing import validated
 from app.http.strict_json import parse_json
-from app.schemas import (
-    DeleteQuery,
-    HistoryQuery,
-    ListQuery,
-    PasswordChange,
-    SignIn,
-    TokenDraft,
-    UserDraft,
-    UserPatch,
-    UserReplacement,
-)
+from app.schemas import DeleteQuery, HistoryQuery, ListQuery, UserDraft, UserPatch, UserReplacement
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "app" / "console" / "translations"
