@@ -52,7 +52,7 @@ class Launcher:
             SupervisedProcess(f"worker-{place}", self._state, place, _work, app, place)
             for place in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
         ]
-        if self._settings.keeps_answers:
+        if self._settings.is_cache_enabled:
             processes.insert(
                 0, SupervisedProcess("change_poller", self._state, _POLLER, _poll, services.infrastructure)
             )

@@ -62,7 +62,7 @@ class UserDraft(BaseModel):
     password: Password | None = None
 
     def completed(self) -> "UserDraft":
-        """A copy in which username and name have their defaults. Raises: ValidationFailed, when both names are missing."""
+        """A copy with the defaults of username and name. Raises: ValidationFailed, if it has no email either."""
         username = self.username or self.email
         if not username:
             missing = N_("email or username has to be there")

@@ -37,7 +37,7 @@ def doctor() -> None:
 
 def _services(settings: Settings) -> list[Finding]:
     checks = services().infrastructure.health.diagnosis()
-    places = {"database": settings.database_place, "cache": without_password(settings.redis_address)}
+    places = {"database": settings.database_address, "cache": without_password(settings.redis_address)}
     return [
         (name, "ok", f"{places[name]} answers in {check.latency_ms} ms")
         if check.ok

@@ -43,7 +43,7 @@ def wait_for_database(settings: Settings) -> None:
         except psycopg.OperationalError as error:
             now, cause = time.monotonic(), _cause(error)
             if now > deadline:
-                place = settings.database_place
+                place = settings.database_address
                 raise StartError(
                     f"PostgreSQL at {place} did not answer within {settings.database_wait_s:g} s: {cause}."
                     " Is it running, and are DATABASE_URL, and POSTGRES_PASSWORD where it is set, right?"

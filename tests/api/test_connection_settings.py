@@ -133,7 +133,7 @@ def test_settings_show_no_secret_when_they_are_printed() -> None:
     secrets = {"POSTGRES_PASSWORD": "hunter2", "REDIS_PASSWORD": "hunter3", "ADMIN_PASSWORD": "hunter4"}
     urls = {"DATABASE_URL": "postgresql://u:hunter5@h/d", "REDIS_URL": "redis://:hunter6@h"}
     settings = load_settings({**secrets, **urls, "ADMIN_EMAIL": "ada@example.org"})
-    assert "hunter" not in f"{settings!r} {settings} {settings.database_place}"
+    assert "hunter" not in f"{settings!r} {settings} {settings.database_address}"
 
 
 def test_the_service_starts_with_an_administrator_whose_password_has_outer_blanks(
