@@ -1,9 +1,10 @@
-"""Measures what it costs to be let in: CPU time of a request with a token and with a session, against an open service.
+"""Measures the cost of authentication: CPU time of a request with a token, with a session, and in setup mode.
 
-    python bench/auth.py              CPU per request and ratios, then how long signing in takes
+    python bench/auth.py              CPU per request and ratios, then the time of a sign-in
 
-Three services on one PostgreSQL and one Redis, one worker each, asked in turns over one kept connection.
-The CPU time is that of the service's own processes. The goal is a ratio of at most 1.3.
+Two services, one in setup mode and one with an administrator, share one PostgreSQL and one Redis. Each has one
+worker, and requests take turns over kept connections. CPU time is that of the service's processes. The goal is a
+ratio of at most 1.3.
 """
 
 import argparse
@@ -39,7 +40,7 @@ _ACCOUNTS = 10  # that are signed in to in turn, since attempts on one are limit
 
 @dataclass(frozen=True)
 class Way:
-    """One way of asking: a service, what its processes are, and the headers that let one in."""
+    """One kind of access: a service, its process, and the headers that authenticate."""
 
     name: str
     client: http.client.HTTPConnection
@@ -48,7 +49,7 @@ class Way:
     ids: list[str]
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        """Status and body of the answer."""
+        """Send a request. Returns status and body."""
         headers = {**self.headers, "Content-Type": "application/json", "Origin": f"http://{HOST}:{self.client.port}"}
         self.client.request(method, path, orjson.dumps(body) if body is not None else None, headers)
         response = self.client.getresponse()
@@ -60,11 +61,11 @@ class Way:
 
 
 def main() -> None:
-    """Run what the command line asks for, and print its tables."""
+    """Parse the command line, measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="of each kind of request (default: 15)")
-    parser.add_argument("--requests", type=int, default=400, help="in a row, in each round (default: 400)")
-    parser.add_argument("--sign-ins", type=int, default=200, help="of each kind (default: 200)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each kind of request (default: 15)")
+    parser.add_argument("--requests", type=int, default=400, help="requests in each round (default: 400)")
+    parser.add_argument("--sign-ins", type=int, default=200, help="sign-ins of each kind (default: 200)")
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
     options = parser.parse_args()
     with (
@@ -111,7 +112,7 @@ def _served(services: ExitStack, url: str, redis_url: str, *, admin: bool) -> tu
 
 
 def _ways(opened: tuple[int, psutil.Process], closed: tuple[int, psutil.Process]) -> list[Way]:
-    """Open, by token and by session; the last two ask the same service."""
+    """Setup mode, by token and by session; the last two use the same service."""
     nobody = Way("closed", http.client.HTTPConnection(HOST, closed[0], timeout=30), closed[1], {}, [])
     nobody.client.request("POST", "/api/session", orjson.dumps(_ADMIN), {"Content-Type": "application/json"})
     answer = nobody.client.getresponse()
@@ -159,7 +160,7 @@ def _prices(ways: list[Way], rounds: int, requests: int) -> str:
 
 
 def _sign_ins(way: Way, times: int) -> str:
-    """How long an attempt takes, by what is wrong with it: nobody may learn from that who is there."""
+    """The time of a sign-in for each kind of error: it must not show whether a user exists."""
     right, wrong = _ADMIN["password"], "something else entirely"
     kinds = {
         "wrong password": ("known", wrong),
@@ -176,7 +177,7 @@ def _sign_ins(way: Way, times: int) -> str:
     for number in range(times):
         for kind in chance.sample(list(kinds), len(kinds)):
             name, password = kinds[kind]
-            # From another place each time: limits are not what is measured here.
+            # From another address each time, so that rate limits do not apply.
             way.headers["X-Forwarded-For"] = (
                 f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}"
             )

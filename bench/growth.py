@@ -1,9 +1,9 @@
-"""Measures whether requests take longer when the table grows: 10,000 users against 10,000,000, in one interleaved run.
+"""Measures whether requests become slower when the table grows from 10,000 to 10,000,000 users, in one interleaved run.
 
     python bench/growth.py            each kind of request, small and large, and the ratio
     python bench/growth.py --grid     every combination of search, filters and sort, on 1,000,000 users
 
-Both services have CACHE_TTL_S=0, so that PostgreSQL is measured and not the cache. Seeding is done once.
+Both services have CACHE_TTL_S=0, so that PostgreSQL is measured, not the cache. Databases are seeded only once.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _Times = dict[tuple[kinds.Kind, int], list[float]]
 
 
 def main() -> None:
-    """Run what the command line asks for, and print its table."""
+    """Parse the command line, measure, and print the table."""
     options = _completed(_parse())
     sizes = [options.large] if options.grid else [options.small, options.large]
     with servers(options.postgres, options.shared_buffers) as running, subjects(running, sizes) as found:
@@ -54,15 +54,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--large", type=int, help="users (default: 10,000,000; with --grid: 1,000,000)")
     parser.add_argument("--rounds", type=int, help="requests of each kind (default: 100; with --grid: 3)")
-    parser.add_argument("--seed", type=int, default=1, help="of the order of requests and of what is sampled")
-    parser.add_argument("--grid", action="store_true", help="combinations instead of growth")
-    parser.add_argument("--sample", type=int, default=6_000, help="how many combinations (default: 6000)")
-    parser.add_argument("--all", action="store_true", help="all combinations")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the order of requests and of the sample")
+    parser.add_argument("--grid", action="store_true", help="measure combinations instead of growth")
+    parser.add_argument("--sample", type=int, default=6_000, help="number of combinations (default: 6000)")
+    parser.add_argument("--all", action="store_true", help="measure all combinations")
     return parser.parse_args()
 
 
 def _completed(options: argparse.Namespace) -> argparse.Namespace:
-    """The options with their defaults: the memory is a third of a server's that such a table is kept on."""
+    """The options with their defaults. The memory is a third of that of a server for such a table."""
     options.large = options.large or (1_000_000 if options.grid else 10_000_000)
     options.shared_buffers = options.shared_buffers or ("1GB" if options.grid else "11GB")
     options.rounds = options.rounds or (3 if options.grid else 100)
@@ -102,7 +102,7 @@ def _line(kind: kinds.Kind, times: _Times, users: dict[tuple[kinds.Kind, int], i
 
 
 def _summary(asked: list[kinds.Kind], times: _Times) -> list[tuple[Any, ...]]:
-    """The medians over all requests of a group, and how many of its lines grow by more than the goal."""
+    """The medians over all requests of a group, and the number of its requests that grow by more than the goal."""
     groups: dict[str, list[kinds.Kind]] = defaultdict(list)
     for kind in asked:
         groups[kind.group].append(kind)

@@ -1,9 +1,9 @@
-"""Measures how soon after each key the rows that it asks for stand on the people page, and how heavy that page is.
+"""Measures the time from each key in the console's search to its rows, and the bytes of the user list.
 
-    python bench/keystrokes.py        bytes of a cold load, then ms from key to painted rows
+    python bench/keystrokes.py        bytes of a first visit, then ms from key to painted rows
 
-A real browser on a million users: Chromium without a screen, signed in as an administrator, over loopback. Words are
-typed letter by letter with the pauses of a human. CACHE_TTL_S=0, so that no search is one that was kept.
+Headless Chromium on a million users, signed in as an administrator, over loopback. Words are typed letter by letter
+with the pauses of a human. CACHE_TTL_S=0, so that no search is cached.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from rig.subjects import Subject, servers, subjects
 from embedded import chromium
 
 LEAST = 60
-"""Keys whose rows were painted: fewer say nothing of a 95th percentile."""
-# Few and many rows that fit; Latin, Cyrillic and Han; one and two words; an address; nobody.
+"""The least number of keys for a meaningful 95th percentile."""
+# Few and many matches; Latin, Cyrillic and Han; one and two words; an address; no match.
 _WORDS = (
     *("maria", "smith", "garcía", "иван", "王", "łukasz", "nguyen tran", "test user", "anna kowalski", "o'brien"),
     *("john.smith", "example", "zzyzx"),
@@ -32,7 +32,7 @@ _TITLES = ("typed so far", "keys", "median ms", "95 % ms", "slowest ms")
 
 
 def main() -> None:
-    """Run what the command line asks for, and print its tables."""
+    """Parse the command line, measure, and print the tables."""
     options = _parse()
     if chromium.program() is None:
         print(f"Not measured. {chromium.MISSING}.")
@@ -58,13 +58,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
     parser.add_argument("--shared-buffers", default="1GB", help="memory of PostgreSQL (default: 1GB)")
     parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=2, help="how often each word is typed (default: 2)")
-    parser.add_argument("--seed", type=int, default=1, help="of the order of words and the pauses between keys")
+    parser.add_argument("--rounds", type=int, default=2, help="number of times that each word is typed (default: 2)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the order of words and of the pauses between keys")
     return parser.parse_args()
 
 
 def _weights(browser: Browser, subject: Subject, cookie: str) -> str:
-    """What the page weighs for a browser that was never here, and for one that was."""
+    """The bytes of the page on the first visit and on a later visit."""
     with context_of(browser, subject, cookie) as context:
         cold, warm = (weigh(page) for page in (context.new_page(), context.new_page()))
     nothing = (0, 0)
@@ -79,7 +79,7 @@ def _typed(options: argparse.Namespace, browser: Browser, subject: Subject, cook
     words = [*_WORDS, *_rare_words(subject.database_url)]
     with context_of(browser, subject, cookie) as context:
         typist = Typist(context.new_page(), chance)
-        # One that does not count: the first search of a page compiles its script.
+        # Not counted: the first search of a page compiles its script.
         typist.type("warm")
         return [
             key for _ in range(options.rounds) for word in chance.sample(words, len(words)) for key in typist.type(word)
@@ -87,7 +87,7 @@ def _typed(options: argparse.Namespace, browser: Browser, subject: Subject, cook
 
 
 def _rare_words(url: str) -> list[str]:
-    """Words that hardly anybody else has in the name."""
+    """Words that few users have in their name."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT lower(split_part(name, ' ', 3)) FROM users"

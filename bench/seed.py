@@ -1,9 +1,9 @@
-"""Fills the users table of a migrated database with many believable, partly adversarial users.
+"""Inserts many realistic and some adversarial users into the users table of a migrated database.
 
     python bench/seed.py --count 1000000 postgresql://...
 
-A million takes about a minute and a half: COPY into the table without its triggers
-and indexes, which are then made anew.
+A million users take about 90 seconds. The script uses COPY without triggers and indexes, then creates the indexes
+again.
 """
 
 import argparse
@@ -16,13 +16,13 @@ import psycopg
 from rig.people import COLUMNS, People
 
 VERSION = 1
-"""To be raised when other users are made, or in another way: kept databases are then filled anew."""
+"""Increase this number when the users change: kept databases are then created again."""
 
 
 def fill(url: str, people: People, *, replace: bool = False) -> None:
-    """Put `people` into the users table, all or nothing, and bring its statistics up to date.
+    """Insert `people` into the users table in one transaction, and update its statistics.
 
-    Raises: SystemExit when there are users and they are not to be replaced; psycopg.Error.
+    Raises: SystemExit, when the table has users and they must not be replaced; psycopg.Error
     """
     with psycopg.connect(url, autocommit=True) as connection:
         with connection.transaction():
@@ -43,7 +43,7 @@ def _empty(connection: psycopg.Connection, *, replace: bool) -> None:
 
 @contextmanager
 def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
-    """Take away all indexes but the primary key, and put them back: far faster than to keep them up row by row."""
+    """Drop all indexes except the primary key, and create them again: much faster than to update them for each row."""
     kept = connection.execute(
         "SELECT indexname, indexdef FROM pg_indexes"
         " WHERE schemaname = current_schema AND tablename = 'users' AND indexname <> 'users_pkey'"
@@ -59,7 +59,7 @@ def _without_indexes(connection: psycopg.Connection) -> Iterator[None]:
 
 @contextmanager
 def _without_triggers(connection: psycopg.Connection) -> Iterator[None]:
-    """Keep the identifiers by one statement instead of row by row. The TRUNCATE has recorded that all users changed."""
+    """Fill the table of identifiers by one statement, not row by row. TRUNCATE has recorded a change of all."""
     connection.execute(
         "ALTER TABLE users DISABLE TRIGGER users_identifiers_added, DISABLE TRIGGER users_record_external_insert"
     )
@@ -88,12 +88,12 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Fill the database that the command line names."""
+    """Seed the database that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", help="a database that the service has migrated")
+    parser.add_argument("url", help="URL of a migrated database")
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=7, help="the same seed makes the same users (default: 7)")
-    parser.add_argument("--replace", action="store_true", help="delete the users that are there")
+    parser.add_argument("--seed", type=int, default=7, help="the same seed creates the same users (default: 7)")
+    parser.add_argument("--replace", action="store_true", help="delete existing users first")
     options = parser.parse_args()
     began = time.monotonic()
     fill(options.url, People(options.count, options.seed), replace=options.replace)

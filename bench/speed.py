@@ -1,13 +1,13 @@
-"""Measures our service against others over HTTP: requests/s, CPU per request, latencies, and the goals.
+"""Measures the service and its references over HTTP: requests/s, CPU per request, latencies, and the goals.
 
     python bench/speed.py                     all workloads, 1,000,000 users
-    python bench/speed.py --only one page     some of them; also `memory` and `sign-in`
-    python bench/speed.py --users 20000 --rounds 1 --seconds 1 --warm-up 5      to see that it works
+    python bench/speed.py --only one page     some workloads; also `memory` and `sign-in`
+    python bench/speed.py --users 20000 --rounds 1 --seconds 1 --warm-up 5      a short test run
     python bench/speed.py --keep --only once create --against Fastify --rounds 3 --seconds 2
-                                              before and after a change, in two minutes
+                                              to compare before and after a change, in two minutes
 
-All run side by side on one PostgreSQL and one Redis and are driven in turns, by wrk, over loopback.
-It is not called http.py: a file of that name would hide Python's own http from every script of this folder.
+All contenders share one PostgreSQL and one Redis, and wrk sends requests to them in turns, over loopback.
+The script is not called http.py, because a file of that name would hide Python's http from every script of this folder.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _MEMORY, _SIGN_IN = "memory", "sign-in"
 
 
 def main() -> None:
-    """Run what the command line asks for, print its tables and write the plot."""
+    """Parse the command line, measure, print the tables and write the plot."""
     options = _parse()
     require_tools()
     install_contenders()
@@ -67,31 +67,37 @@ def _parse() -> argparse.Namespace:
     keys = [*(workload.key for workload in WORKLOADS), _MEMORY, _SIGN_IN]
     parser.add_argument("--users", type=int, default=_ALL_USERS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of one turn (default: 3)")
-    parser.add_argument("--warm-up", type=int, default=LONG_WARM_UP_S, help="seconds at most (default: 120)")
-    parser.add_argument("--only", nargs="+", choices=keys, metavar="WORKLOAD", help=f"of {', '.join(keys)}")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds of one turn (default: 3)")
+    parser.add_argument("--warm-up", type=int, default=LONG_WARM_UP_S, help="longest warm-up in seconds (default: 120)")
+    parser.add_argument("--only", nargs="+", choices=keys, metavar="WORKLOAD", help=f"workloads: {', '.join(keys)}")
     names = [kind.name for kind in REFERENCES_TO]
-    parser.add_argument("--against", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--against", nargs="+", choices=names, metavar="NAME", help=f"contenders: {', '.join(names)}")
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="take the database of the last such run, and leave it; no comparison of answers",
+        help="use and keep the database of the last run with --keep; responses are not compared",
     )
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
-    parser.add_argument("--shared-buffers", default="3GB", help="memory of PostgreSQL: all fits (default: 3GB)")
-    parser.add_argument("--cache-ttl", help="CACHE_TTL_S of our service; 0: without its cache (default: its own)")
-    parser.add_argument("--svg", type=Path, help="where the plot goes (default: docs/images/http.svg, if all is run)")
+    parser.add_argument(
+        "--shared-buffers", default="3GB", help="memory of PostgreSQL: the whole database fits (default: 3GB)"
+    )
+    parser.add_argument(
+        "--cache-ttl", help="CACHE_TTL_S of the service; 0 disables its cache (default: the service's default)"
+    )
+    parser.add_argument(
+        "--svg", type=Path, help="file of the plot (default: docs/images/http.svg for a run of all workloads)"
+    )
     return parser.parse_args()
 
 
 def settings_of(running: Servers, common: Ground) -> dict[str, str]:
-    """What contenders are started with."""
+    """The settings of the contenders."""
     return {
         "DATABASE_URL": common.url,
         "REDIS_URL": running.redis.url,
         "REDIS_HOST": HOST,
         "LOG_LEVEL": "warning",
-        # Writes are counted as ever, but none is refused.
+        # Writes are counted, but none is refused.
         "WRITE_RATE_PER_MINUTE": str(10**9),
         "ADMIN_EMAIL": ADMIN["email"],
         "ADMIN_PASSWORD": ADMIN["password"],
@@ -121,7 +127,7 @@ def _is_wanted(key: str, options: argparse.Namespace) -> bool:
 
 
 def _kinds(workloads: list[Workload], options: argparse.Namespace) -> list[Contender]:
-    """Ours, and who else is needed."""
+    """Ours, and the other contenders that are needed."""
     weighed = [kind for kind in REFERENCES_TO if not options.against or kind.name in options.against]
     needed = [
         OURS,
@@ -132,7 +138,7 @@ def _kinds(workloads: list[Workload], options: argparse.Namespace) -> list[Conte
 
 
 def _memory_alone(kind: Contender, settings: dict[str, str], common: Ground) -> float:
-    """MiB at rest, after a few requests; alone, since services share what they have in common."""
+    """MiB at rest, after a few requests. One contender at a time, because several would share memory."""
     with serving(kind, settings, common.admin_id) as contender:
         for _ in range(_FIRST_REQUESTS):
             _ask_some(contender, common)

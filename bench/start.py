@@ -1,10 +1,10 @@
-"""Measures a start and the memory at rest, without Docker and (where there is an engine) with it.
+"""Measures the time of a start and the memory at rest, without Docker and (if an engine is running) with Docker.
 
     python bench/start.py                   both
-    python bench/start.py --only local      without Docker; --only docker: with it
+    python bench/start.py --only local      without Docker; --only docker: with Docker
 
-Cold is without data: the database is made, migrated and served. Warm is the next start. The reference is the
-least that any such stack needs: `import flask, flask_sqlalchemy`, then the same PostgreSQL, with nothing on top.
+A cold start has no data: the database is created and migrated. A warm start is the next one. The reference is the
+minimum of such a stack: `import flask, flask_sqlalchemy`, then the same PostgreSQL without a service.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _TITLES = ("s", "ours", "import Flask", "bare PostgreSQL", "reference", "ratio")
 
 
 def main() -> None:
-    """Run what the command line asks for, and print its tables."""
+    """Parse the command line, measure, and print the tables."""
     options = _parse()
     print(conditions(f"{options.rounds} rounds", f"PostgreSQL {options.postgres} without Docker"), flush=True)
     ways: list[Way] = [Local(options.postgres)] if options.only != "docker" else []
@@ -37,9 +37,11 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--postgres", type=int, choices=(16, 18), default=18, help="without Docker (default: 18)")
+    parser.add_argument(
+        "--postgres", type=int, choices=(16, 18), default=18, help="version of PostgreSQL without Docker (default: 18)"
+    )
     parser.add_argument("--only", choices=("local", "docker"))
-    parser.add_argument("--seed", type=int, default=1, help="of the order in each round")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the order in each round")
     return parser.parse_args()
 
 

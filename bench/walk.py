@@ -1,12 +1,12 @@
-"""Counts what a reader of app/ has to know: the files and functions that a request enters, and the size of the code.
+"""Counts what a reader of app/ must read: the files and functions that a request enters, and the size of the code.
 
     python bench/walk.py              the tables, and the order of the files for docs/architecture.md
-    python bench/walk.py --functions  each function that is entered as well
-    python bench/walk.py --check      fails when something is above its bound
+    python bench/walk.py --functions  also the names of the functions
+    python bench/walk.py --check      fails when a count is above its bound
 
-The service runs as `python -m app` with one worker, on a PostgreSQL and a Redis of its own; requests go over HTTP.
-All threads of the process that answers count, distinct code objects of Python files below app/. Caches are empty, and
-the process has answered such requests before. The code is asked for `create_app` and nothing else.
+The service runs as `python -m app` with one worker, on its own PostgreSQL and Redis. Requests are sent over HTTP.
+Counted are distinct code objects of Python files below app/, in all threads of the process that responds. Caches are
+empty, and the process has responded to such requests before. Of the code, the script uses only `create_app`.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from rig.report import conditions, table
 from rig.walking import Walk, walker
 
 _MOST_LINES = 7565
-"""85 % of the 8,900 lines that app/ had at commit a9430ac, before the architecture was redrawn."""
+"""85 % of the 8,900 lines that app/ had at commit a9430ac, before the architecture was changed."""
 _LONGEST_FUNCTION, _LONGEST_FILE = 40, 300
 _SHOWN = 5
 
 
 class Bound(NamedTuple):
-    """What may be counted at the most."""
+    """The largest allowed count."""
 
     files: int
     functions: int
@@ -34,7 +34,7 @@ _GET, _PATCH, _SEARCH = Bound(18, 50), Bound(26, 105), Bound(26, 95)
 
 
 def main() -> int:
-    """Print the counts. Returns 1 if one is to be checked and above its bound."""
+    """Print the counts. Returns 1 with --check, if a count is above its bound."""
     options = _parse()
     print(conditions(), flush=True)
     functions, files = longest_functions(_SHOWN), longest_files(_SHOWN)
@@ -60,7 +60,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
     parser.add_argument("--functions", action="store_true", help="list the functions below each file")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when something is above its bound")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a count is above its bound")
     return parser.parse_args()
 
 

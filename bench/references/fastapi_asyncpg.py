@@ -1,7 +1,7 @@
-"""FastAPI with asyncpg: async views, one pool for each worker, and JSON made by PostgreSQL, passed on as it is.
+"""FastAPI with asyncpg: async views, one pool for each worker, and JSON that PostgreSQL creates.
 
-A Response that is returned directly is not validated again, which FastAPI's docs give as the way for large answers;
-asyncpg prepares each statement once for each connection by itself.
+A Response that a view returns directly is not validated again: FastAPI's documentation recommends this for large
+responses. asyncpg prepares each statement once for each connection.
 """
 
 import os

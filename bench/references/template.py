@@ -1,8 +1,8 @@
-"""FastAPI with SQLModel, working as full-stack-fastapi-template does; written anew, for our fields.
+"""FastAPI with SQLModel, after full-stack-fastapi-template; written again for our fields.
 
-Taken from there is what a request does: synchronous views in the thread pool, a session each, a JWT whose user is
-read before anything else, the same statements (a list counts its table, a new address is looked up first, what was
-written is read again), and a model of what goes out. Its superuser is our role admin.
+A request does the same work: synchronous views in the thread pool, one session each, a JWT whose user is read first,
+the same statements (a list counts its table, a new address is looked up first, a written row is read again), and a
+model of the response. Its superuser is our role admin.
 """
 
 import os
@@ -42,7 +42,7 @@ class UserChange(SQLModel):
 class UserOut(SQLModel):
     id: uuid.UUID
     username: str
-    # EmailStr, which the template has here too, refuses the domain .test of the seeded users.
+    # EmailStr, which the template uses, refuses the domain .test of the seeded users.
     email: str | None
     name: str
     role: str

@@ -1,4 +1,4 @@
-"""What the measurements share. The scripts beside this folder are run by path: `python bench/growth.py`.
+"""Code that the benchmarks share. The scripts beside this folder are run by path: `python bench/growth.py`.
 
 Importing this package makes `app` and `embedded` importable as well.
 """
@@ -9,6 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BENCH_DATA") or ROOT / ".data" / "bench").resolve()
-"""Kept between runs: seeded databases, installed contenders, logs. BENCH_DATA: one folder for several checkouts."""
+"""Seeded databases, contenders and logs, kept between runs. BENCH_DATA names one folder for several checkouts."""
 
 sys.path.insert(0, str(ROOT))

@@ -1,4 +1,4 @@
-"""Before anything is measured: everybody gives the same answers, so that nobody is fast by being wrong."""
+"""Compares the responses of all contenders before a measurement, so that no contender is fast because it is wrong."""
 
 import random
 import sys
@@ -20,9 +20,9 @@ _User = dict[str, Any]
 
 
 def require_agreement(contenders: Sequence[Running], ground: Ground) -> int:
-    """Compare single users, a page and searches with ours, and read back what was written.
+    """Compare single users, a page and searches with ours, then write a user and read it.
 
-    Returns how many answers were compared. Raises: SystemExit
+    Returns the number of compared responses. Raises: SystemExit
     """
     ours = next(contender for contender in contenders if contender.kind.is_ours)
     chance = random.Random(1)
@@ -43,7 +43,7 @@ def require_agreement(contenders: Sequence[Running], ground: Ground) -> int:
 
 
 def _asked(contenders: Sequence[Running], kind: str) -> list[Running]:
-    """Those of whom `kind` is measured."""
+    """The contenders for which `kind` is measured."""
     asked = {contender for workload in WORKLOADS if kind in workload.kinds for contender in workload.contenders}
     return [contender for contender in contenders if contender.kind in asked]
 
@@ -58,7 +58,7 @@ def _require_same(contender: Running, kind: str, line: str, expected: list[_User
 
 
 def _require_writing(contender: Running) -> None:
-    """A user that was made, and then changed, is read back so."""
+    """Create a user, change it, and require that a read returns the change."""
     new = f"agreement-{contender.kind.name.replace(' ', '-').lower()}"
     made = _written(contender, "create", "", new, HTTPStatus.CREATED)
     wanted = {"username": new, "email": f"{new}@example.com", "name": "Some One"}
@@ -88,12 +88,12 @@ def _users(contender: Running, kind: str, line: str) -> list[_User]:
         sys.exit(f"Error: {contender.title} gave {status} to {method} {path}: {answer.decode()}")
     found = orjson.loads(answer)
     if isinstance(found, dict):
-        # Pages of the template and of PocketBase say more than their users.
+        # Pages of the template and of PocketBase contain more than users.
         found = found.get("data") or found.get("items") or [found]
     return [_comparable(user) for user in found]
 
 
 def _comparable(user: _User) -> _User:
-    """PocketBase keeps times to the millisecond, under other names, and an empty text for no email."""
+    """A user with the same names and formats for all. PocketBase has milliseconds, other names, and "" for no email."""
     moments = {name: datetime.fromisoformat(user[name]) for name in _MOMENTS if name in user}
     return {**user, **moments, "email": user["email"] or None}

@@ -1,4 +1,4 @@
-"""One keep-alive connection to a service, with a clock."""
+"""One keep-alive connection to a service, which measures times."""
 
 import http.client
 import time
@@ -11,7 +11,7 @@ from embedded.ports import HOST
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and how many ms it took from the first byte sent to the last one read."""
+    """A response, and the ms from the first byte sent to the last byte read."""
 
     ms: float
     status: int
@@ -20,24 +20,24 @@ class Answer:
 
     @property
     def rows(self) -> int:
-        """How many users it holds."""
+        """The number of users in it."""
         users = orjson.loads(self.body)
         return len(users) if isinstance(users, list) else 1
 
     @property
     def has_next(self) -> bool:
-        """Whether it links to a next page."""
+        """Whether it has a link to a next page."""
         return 'rel="next"' in self.links
 
 
 class Client:
-    """Asks one request after the other."""
+    """Sends one request after another."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=30)
 
     def get(self, path: str, prefer: str | None = None) -> Answer:
-        """The answer, whatever its status. Raises: OSError, http.client.HTTPException"""
+        """The response, with any status. Raises: OSError, http.client.HTTPException"""
         headers = {"Prefer": prefer} if prefer else {}
         began = time.perf_counter()
         self._connection.request("GET", path, headers=headers)

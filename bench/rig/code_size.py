@@ -1,4 +1,4 @@
-"""How large the code of app/ is: lines of code, the longest functions and the longest files. Migrations don't count."""
+"""The size of the code of app/: lines of code, the longest functions and files. Migrations are not counted."""
 
 import ast
 import io
@@ -18,7 +18,7 @@ _LAYOUT = {
 
 
 class Size(NamedTuple):
-    """A place and its number of lines."""
+    """A function or file, and its number of lines."""
 
     lines: int
     place: str
@@ -30,7 +30,7 @@ def code_lines() -> int:
 
 
 def longest_functions(count: int) -> list[Size]:
-    """From `def` to the last line; blank lines, comments and the docstring are counted."""
+    """Counted from `def` to the last line, with blank lines, comments and the docstring."""
     found = [
         Size((node.end_lineno or node.lineno) - node.lineno + 1, f"{path.relative_to(ROOT)}: {node.name}")
         for path in _sources()
@@ -41,7 +41,7 @@ def longest_functions(count: int) -> list[Size]:
 
 
 def longest_files(count: int) -> list[Size]:
-    """All lines of a Python file."""
+    """Counted with all lines of the file."""
     found = [
         Size(len(path.read_text(encoding="utf-8").splitlines()), str(path.relative_to(ROOT))) for path in _sources()
     ]
@@ -63,7 +63,7 @@ def _lines_of_code(source: str) -> set[int]:
 
 
 def _lines_of_docstrings(source: str) -> set[int]:
-    """Strings that stand alone: docstrings, and those below an attribute."""
+    """Docstrings, and strings below an attribute."""
     return {
         line
         for node in ast.walk(ast.parse(source))

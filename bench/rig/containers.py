@@ -1,4 +1,4 @@
-"""The start with Docker: the compose file as a project of its own, with its own ports, gone at the end."""
+"""Measures a start with Docker: the compose file as a separate project with its own ports, deleted at the end."""
 
 import json
 import re
@@ -28,13 +28,13 @@ class Containers:
 
     @property
     def title(self) -> str:
-        """With what the image of the database really holds: a machine may have a stand-in for it."""
+        """With the real version of the database image: a machine may have a substitute."""
         version = _docker("run", "--rm", "--network=none", "--entrypoint=postgres", self._database_image, "--version")
         return f"With Docker: `docker compose up -d --wait`, images there, {self._database_image} is {version.strip()}"
 
     @staticmethod
     def why_not() -> str:
-        """Why it can't be measured here; empty when it can."""
+        """Why it cannot be measured on this machine; empty if it can."""
         if shutil.which("docker") is None:
             return "there is no docker command"
         for words in (("docker", "compose", "version"), ("docker", "info", "--format", "{{.ServerVersion}}")):
@@ -50,7 +50,7 @@ class Containers:
         self._remove()
         try:
             self._compose("build", "--quiet", "web")
-            # Pulls what is not here, and makes containers without starting them.
+            # Pulls missing images, and creates containers without starting them.
             self._compose("create")
             self._compose("down", "--volumes")
             self._database_image = json.loads(self._compose("config", "--format", "json"))["services"]["db"]["image"]
@@ -66,7 +66,7 @@ class Containers:
         self._env_file.unlink()
 
     def ours(self) -> tuple[Figures, Figures]:
-        """As Way says."""
+        """See Way."""
         self._compose("down", "--volumes")
         cold = seconds(lambda: self._compose("up", "-d", "--wait"))
         self._compose("down")
@@ -77,7 +77,7 @@ class Containers:
         return {"cold": cold, "warm": warm}, memory
 
     def reference(self) -> Figures:
-        """As Way says, each in a container of the same image as ours."""
+        """See Way. Each part is a container of the same image as ours."""
         web = ("run", "--rm", "--network=none", "--entrypoint=python", f"{_PROJECT}-web", *IMPORT)
         importing = seconds(lambda: _docker(*web))
         _docker("volume", "rm", "--force", _BARE)
@@ -92,7 +92,7 @@ class Containers:
 
         def start() -> None:
             _docker(*run, "--name", _BARE, self._database_image)
-            # Over TCP: on the socket it would be ready in the middle of initdb.
+            # Over TCP: on the socket, PostgreSQL is ready during initdb.
             ask = ["docker", "exec", _BARE, "pg_isready", "-q", "-h", "127.0.0.1"]
             wait_until(lambda: subprocess.run(ask, check=False, capture_output=True).returncode == 0)
 
@@ -102,7 +102,7 @@ class Containers:
         return took
 
     def _memory(self, service: str) -> float:
-        """MiB, without what the kernel can drop of its file cache."""
+        """MiB, without the file cache that the kernel can release."""
         name = self._compose("ps", "--quiet", service).strip()
         used = _docker("stats", "--no-stream", "--format", "{{.MemUsage}}", name).split("/")[0]
         number, unit = re.fullmatch(r"([\d.]+)(\w+)", used.strip()).groups()
@@ -117,7 +117,7 @@ class Containers:
 
 
 def _docker(*words: str, check: bool = True) -> str:
-    """What `docker WORDS` printed. Raises: RuntimeError, with its own words"""
+    """The output of `docker WORDS`. Raises: RuntimeError, with the error output"""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, env=ENVIRON, cwd=ROOT)
     if check and done.returncode != 0:
         raise RuntimeError(f"docker {' '.join(words)}: {done.stderr or done.stdout}")

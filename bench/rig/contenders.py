@@ -1,4 +1,4 @@
-"""Who is measured against whom: our service and the references beside it, as commands that serve on a port."""
+"""The contenders: our service and the references, as commands that serve on a port."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ from rig.api import create_token, sign_in
 REFERENCES = ROOT / "bench" / "references"
 VENV = DATA / "references"
 OWN_VENV = DATA / "ours"
-"""What the service needs and nothing else, as in its image: some libraries load what they find beside them."""
+"""An environment with only the packages of the image, because some libraries load other packages that they find."""
 _SECRET = "of the template's tokens, as long as SHA-256 wants it"  # noqa: S105 - of this run, on loopback
 _MANY_WORKERS = 6
 _START_S = 30
@@ -31,7 +31,7 @@ _START_S = 30
 
 @dataclass(frozen=True)
 class Contender:
-    """`command` gets port and workers filled in; paths are those of one user (`items`/id), of a page, and of POST."""
+    """`command` has placeholders for port and workers. Paths: one user (`items`/id), a page, and POST."""
 
     name: str
     title: str
@@ -49,13 +49,13 @@ class Contender:
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """The file of its output."""
         return DATA / f"{self.name.replace(' ', '-')}.log"
 
 
 @dataclass(frozen=True)
 class Running:
-    """A contender that serves."""
+    """A running contender."""
 
     kind: Contender
     port: int
@@ -64,7 +64,7 @@ class Running:
 
     @property
     def title(self) -> str:
-        """What it is called in tables."""
+        """Its name in tables."""
         return self.kind.title
 
 
@@ -110,16 +110,16 @@ POCKETBASE = Contender(
 OURS_MANY, NAIVE_MANY, FASTIFY_MANY = (one.with_workers(_MANY_WORKERS) for one in (OURS, NAIVE, FASTIFY))
 
 REFERENCES_TO = (NAIVE, TEMPLATE, ASYNCPG, FASTIFY, POCKETBASE)
-"""Whom we are compared with."""
+"""The contenders that goals compare ours with."""
 
 
 @contextmanager
 def serving(
     contender: Contender, settings: dict[str, str], admin_id: str, headers: dict[str, str] | None = None
 ) -> Iterator[Running]:
-    """Run a contender until it is no longer wanted. `admin_id` is whom the template's token is of.
+    """Run a contender inside the block. `admin_id` is the user of the template's token.
 
-    `headers`: what admits its clients, if known from an earlier start. Raises: SystemExit, when it does not start
+    headers: those that authenticate, if known from an earlier start. Raises: SystemExit, when it does not start
     """
     port = free_port()
     own = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
@@ -137,7 +137,7 @@ def serving(
 
 
 def ask(contender: Running, method: str, path: str, body: str = "") -> tuple[int, bytes]:
-    """Status and body of the answer to one request."""
+    """Send one request. Returns status and body."""
     return _ask(contender.port, method, path, body, contender.headers)
 
 
@@ -152,7 +152,7 @@ def _ask(port: int, method: str, path: str, body: str, headers: dict[str, str]) 
 
 
 def _serves(contender: Contender, service: Service, port: int) -> bool:
-    """Wait until it does, which of ours is its own word, of the others any answer."""
+    """Wait until it serves: ours reports it, the others return any response."""
     deadline = time.monotonic() + _START_S
     while service.exit_code() is None and time.monotonic() < deadline:
         if service.is_ready() if contender.is_ours else _answers(contender, port):
@@ -170,7 +170,7 @@ def _answers(contender: Contender, port: int) -> bool:
 
 
 def _admission(contender: Contender, port: int, admin_id: str) -> dict[str, str]:
-    """The headers that let requests in. Most of the references ask for none."""
+    """The headers that authenticate. Most references need none."""
     if contender.is_ours:
         return create_token(port, sign_in(port), "bench")
     if contender is POCKETBASE:
@@ -179,7 +179,7 @@ def _admission(contender: Contender, port: int, admin_id: str) -> dict[str, str]
 
 
 def _jwt(subject: str) -> str:
-    """What the template's sign-in gives (RFC 7519, HS256)."""
+    """The token that the template's sign-in returns (RFC 7519, HS256)."""
     parts = [
         orjson.dumps({"alg": "HS256", "typ": "JWT"}),
         orjson.dumps({"sub": subject, "exp": int(time.time()) + 86400}),

@@ -1,4 +1,4 @@
-"""One turn: wrk drives one contender for some seconds, and what everybody used meanwhile is counted."""
+"""One turn: wrk sends requests to one contender for some seconds, and the CPU time of all processes is measured."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from rig.usage import cpu_s
 
 _SCRIPT = Path(__file__).with_name("load.lua")
 _THREADS = 1
-"""Of wrk: so it never takes more than one of the cores."""
+"""Threads of wrk. With one thread it uses at most one core."""
 _TIMEOUT_S = 60
 _QUIET_CPU_S = 0.01
 _LOOK_EVERY_S = 0.2
@@ -25,9 +25,9 @@ _LONGEST_WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class Draws:
-    """Lines of a file that requests are filled in with, over and over: `count` from the byte `offset` on.
+    """Lines of a file that fill in requests, repeatedly: `count` lines from the byte `offset` on.
 
-    The first one used is that after `start`.
+    The first line used is the one after `start`.
     """
 
     path: Path
@@ -38,9 +38,9 @@ class Draws:
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent in one turn, and for how long. `requests` are methods, paths and bodies, sent in turn.
+    """The requests of one turn, and its length. `requests` are methods, paths and bodies, sent in turn.
 
-    `tokens`: headers that admit; all requests are sent with each in turn. Empty: with those of the contender.
+    tokens: headers that authenticate; each request is sent with each in turn. Empty: those of the contender.
     """
 
     requests: tuple[tuple[str, str, str], ...]
@@ -53,7 +53,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Turn:
-    """What came of it; CPU in µs per request."""
+    """The results of one turn; CPU in µs per request."""
 
     per_s: float
     cpu_us: float
@@ -61,11 +61,11 @@ class Turn:
     p50_ms: float
     p99_ms: float
     lost: int
-    """Connections that broke and answers that did not come in time."""
+    """Broken connections, and responses that came too late."""
 
 
 def drive(contender: Running, load: Load, database_pids: Iterable[int]) -> Turn:
-    """Send `load`, then wait until all is quiet again. Raises: SystemExit, when an answer is an error"""
+    """Send `load`, then wait until all processes are idle. Raises: SystemExit, when a response is an error"""
     plan = DATA / "plan.txt"
     plan.write_text(_plan(contender, load), encoding="utf-8")
     command = ["wrk", f"-t{_THREADS}", f"-c{load.connections}", f"-d{load.seconds}s", f"--timeout={_TIMEOUT_S}s"]
@@ -112,7 +112,7 @@ def _plan(contender: Running, load: Load) -> str:
 
 
 def _await_quiet(pids: list[int]) -> None:
-    """Return when these processes rest: what was asked last may still be computed when nobody waits for it."""
+    """Wait until these processes are idle: the last requests may still be computed when wrk has ended."""
     deadline = time.monotonic() + _LONGEST_WAIT_S
     before = cpu_s(pids)
     while time.monotonic() < deadline:

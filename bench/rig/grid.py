@@ -1,4 +1,4 @@
-"""Every combination of search, filters, sort and depth, and how long each takes."""
+"""Measures combinations of search, filters, sort and position in the list."""
 
 import itertools
 import random
@@ -25,7 +25,7 @@ AGAIN = 8
 
 @dataclass
 class Cell:
-    """One combination, and what its rounds gave."""
+    """One combination, and the results of its rounds."""
 
     parameters: dict[str, str]
     deep: bool
@@ -35,7 +35,7 @@ class Cell:
 
     @property
     def path(self) -> str:
-        """What is asked."""
+        """The path of the request."""
         return f"/api/users?{urlencode(self.parameters)}"
 
     @property
@@ -45,23 +45,23 @@ class Cell:
 
     @property
     def question(self) -> str:
-        """Its search and filters, for people."""
+        """Its search and filters as text."""
         return " ".join(f"{key}={value}" for key, value in self.parameters.items() if key not in _ORDER) or "everything"
 
     @property
     def name(self) -> str:
-        """All of it, for people."""
+        """The whole combination as text."""
         return " ".join([self.question, f"sort={self.parameters['sort']}", *(["at 70 %"] if self.deep else [])])
 
     def note(self, answer: Answer) -> None:
-        """Take in one round. A page is short when it has room left and yet a next one."""
+        """Add one round. A page is short if it has fewer users than the limit and a next page."""
         self.ms.append(answer.ms)
         self.failed += answer.status != HTTPStatus.OK
         self.short = answer.status == HTTPStatus.OK and answer.has_next and answer.rows < _PAGE
 
 
 def cells(people: People, sample: Sample, wanted: int | None, seed: int) -> list[Cell]:
-    """All combinations, or `wanted` of them by chance. One in five is of the trash."""
+    """All combinations, or a random sample of `wanted`. One in five is of deleted users."""
     everything = [
         Cell({**search, **chosen, "sort": sort, **trash, **depth}, deep=bool(depth))
         for search, chosen, sort, trash in itertools.product(
@@ -79,8 +79,9 @@ def cells(people: People, sample: Sample, wanted: int | None, seed: int) -> list
 
 
 def run(client: Client, chosen: list[Cell], rounds: int, seed: int) -> None:
-    """Ask each combination once a round, in another order each round; then the slowest again, since of
-    thousands of medians of a few times each the greatest are those that met some other work of the machine.
+    """Send each combination once in each round, in another order, then the slowest again.
+
+    The greatest of thousands of medians of a few times would show other work of the machine.
     """
     chance = random.Random(seed)
     for number in range(1, rounds + 1):
@@ -97,7 +98,7 @@ def _ask(client: Client, cells: list[Cell], what: str) -> None:
 
 
 def summary(chosen: list[Cell]) -> str:
-    """The figures over all combinations, and the slowest."""
+    """The results over all combinations, and the slowest ones."""
     ordered = sorted(chosen, key=lambda cell: cell.median, reverse=True)
     medians = [cell.median for cell in ordered]
     over = sum(median > GOAL_MS for median in medians)
@@ -114,7 +115,7 @@ def summary(chosen: list[Cell]) -> str:
 
 
 def _slowest(ordered: list[Cell]) -> list[tuple[object, ...]]:
-    """The slowest combinations, one for each question: of how many orders and depths that were asked it is one."""
+    """The slowest combination of each search and filter, and how many of its sorts and positions are slow."""
     questions: dict[str, list[Cell]] = {}
     for cell in ordered:
         questions.setdefault(cell.question, []).append(cell)
@@ -131,7 +132,7 @@ def _searches(sample: Sample) -> list[dict[str, str]]:
 
 
 def _filters(people: People, sample: Sample) -> list[dict[str, str]]:
-    """One by one, then some that go together and some that contradict each other."""
+    """Single filters, then some that match together and some that contradict each other."""
     old, middle, new, newest = (people.created(share).isoformat() for share in (0.02, 0.4, 0.9, 0.999))
     legacy, pro = {"attributes.legacy": "true"}, {"attributes.plan": "pro"}
     cohort, rare = {"attributes.cohort": "3"}, {"attributes.n": "77"}

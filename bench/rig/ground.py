@@ -1,4 +1,4 @@
-"""The common ground: one database with everybody's tables, copied for each run, and the draws for requests."""
+"""One database with the tables of all contenders, copied for each run, and the random values for requests."""
 
 import hashlib
 import itertools
@@ -24,21 +24,21 @@ COMMON_WORDS = (
     *("ingrid", "thabo", "martin", "bernard", "dubois", "smith", "williams", "brown", "rossi", "ferrari", "silva"),
     *("santos", "kowalski", "tanaka", "nguyen", "kumar", "hansen", "virtanen"),
 )
-"""Names that a substring and the beginning of a word find in the same users: see rig.agreement."""
+"""Names that a substring search and a prefix search find in the same users: see rig.agreement."""
 
 _TABLES = REFERENCES / "tables.sql"
 _RARE = 20_000
 _FEW = 1_000
-"""Users that every cache holds."""
+"""The number of users that every cache can hold."""
 _USERNAMES = 300_000
-"""More than are asked for in all turns together."""
+"""More than all turns together request."""
 _SKEW = 0.99
 """Zipf's exponent, as in YCSB: of a million users the first gets 7 % of the requests, the first thousand half."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A database, and the draws by name. `ids` are all users that can be asked for, the most wanted first."""
+    """A database, and the draws by name. `ids` are all users that requests read, the most frequent first."""
 
     url: str
     ids: list[str]
@@ -47,11 +47,11 @@ class Ground:
     admin_id: str
 
     def ids_from(self, first: int, count: int) -> Draws:
-        """`count` ids, after the `first` ones of the file."""
+        """`count` ids, after the `first` ids of the file."""
         return Draws(_file("ids"), first * (len(self.ids[0]) + 1), count)
 
     def words(self, name: str, turn: int, turns: int) -> Draws:
-        """Words or a few ids for one of `turns` turns: all, from another on in each; of usernames others in each."""
+        """Words or a few ids for one of `turns` turns: all, with another first one; or other usernames."""
         if name == "usernames":
             count = len(self.usernames) // turns
             offset = sum(len(word) + 1 for word in self.usernames[: turn * count])
@@ -60,7 +60,7 @@ class Ground:
         return Draws(_file(name), 0, count, turn * count // turns)
 
     def write_draws(self, ids: int) -> None:
-        """Write the files that draws are taken from, `ids` of them zipf-like."""
+        """Write the files of draws; `ids` are zipf-like."""
         chance = random.Random(1)
         weights = itertools.accumulate((rank + 1) ** -_SKEW for rank in range(len(self.ids)))
         drawn = chance.choices(self.ids, cum_weights=list(weights), k=ids)
@@ -68,7 +68,7 @@ class Ground:
             _file(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def _lists(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """What is drawn by its place."""
+        """The lists from which a draw takes a line."""
         yield "few ids", self.ids[:_FEW]
         yield "common words", COMMON_WORDS
         yield "rare words", self.rare_words
@@ -79,7 +79,7 @@ class Ground:
 def ground(running: Servers, users: int, *, keep: bool) -> Iterator[Ground]:
     """Copy the seeded database, add the tables of the references, and drop the copy at the end.
 
-    `keep`: leave the copy there for the next run that is to keep it, with all that was written.
+    `keep`: do not drop the copy: the next run with `keep` uses it, with all users that were written.
     """
     name = f"speed_{users}"
     seeded = urlsplit(database(running.postgres, People(users)))
@@ -130,14 +130,14 @@ def _add_tables(url: str) -> None:
 
 def _drawn(url: str) -> Ground:
     with psycopg.connect(url, autocommit=True) as connection:
-        # By digest: who is wanted most has nothing to do with age.
+        # By digest, so that the frequency of a user does not depend on its time of creation.
         ids = connection.execute(
             "SELECT id::text FROM plain_users WHERE created_at <= %s ORDER BY md5(id::text)", [NOW]
         ).fetchall()
         rare = connection.execute(
             "SELECT DISTINCT lower(split_part(name, ' ', 3)) FROM plain_users"
             r" WHERE name ~ '^\w+ \w+ [A-Z][a-z]{7}$'"
-            # A substring would find these in the middle of a word, too, where the beginning of a word does not.
+            # A substring search would also find these inside a word, a prefix search would not.
             r" EXCEPT SELECT substring(username FROM '^u\d+([a-z]{8})') FROM plain_users LIMIT %s",
             [_RARE],
         ).fetchall()

@@ -1,4 +1,4 @@
-"""What the comparison needs beside .venv: wrk, Node.js, and the packages of each contender."""
+"""Installs the packages of each contender, and checks for wrk and Node.js."""
 
 import hashlib
 import shutil
@@ -19,13 +19,13 @@ _LOCK = _FASTIFY / "package-lock.json"
 
 
 def require_tools() -> None:
-    """Say all that is missing at once. Raises: SystemExit"""
+    """Require all programs. Raises: SystemExit, which names all missing ones"""
     if missing := [what for tool, what in _TOOLS.items() if shutil.which(tool) is None]:
         sys.exit("\n  ".join(["Error: this needs, and does not find on PATH:", *missing]))
 
 
 def install_contenders() -> None:
-    """Install exactly what is pinned, if that is not done yet. Raises: SystemExit"""
+    """Install the pinned packages, unless they are installed. Raises: SystemExit"""
     _install("the Python references", VENV, REFERENCES / "requirements.txt")
     _install("what the service needs", OWN_VENV, ROOT / "app" / "requirements.txt")
     if not _is_done(_FASTIFY / "node_modules" / "installed", _LOCK):

@@ -9,14 +9,14 @@ from rig.people import People
 from rig.sample import ORDERS, Sample
 
 PROMISED = ("get", "list", "deep", "search", "filter")
-"""The groups whose median is promised to stay the same. Of the others, combinations have a bound (--grid)."""
+"""The groups whose median must not grow. Combinations have a bound instead (--grid)."""
 
 _Path = Callable[[Sample, People, random.Random], str]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One line of the table."""
+    """One row of the table."""
 
     group: str
     name: str

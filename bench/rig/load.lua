@@ -1,12 +1,12 @@
--- What wrk sends: the requests of a plan in turn, each with the next line of a file of draws.
+-- The requests that wrk sends: those of a plan in turn, each with the next line of a file of draws.
 --
 -- The plan is a file of lines, fields separated by tabs:
 --   header NAME VALUE
---   draws FILE OFFSET COUNT START  that many lines from that byte on, over and over, but first the one after START
---   stem TEXT                      what @new begins with
+--   draws FILE OFFSET COUNT START  COUNT lines from the byte OFFSET on, repeatedly; the first one is that after START
+--   stem TEXT                      the beginning of @new
 --   request METHOD PATH BODY AUTHORIZATION
---                                  @line is the next draw, @new a text that never came before; AUTHORIZATION: the value
---                                  of that header, if it is not that of all requests
+--                                  @line is the next draw, @new a new text; AUTHORIZATION: the value of that header,
+--                                  if it differs from the header of all requests
 
 local headers, requests, draws = {}, {}, {}
 local stem, drawn, made, asked = "", 0, 0, 0

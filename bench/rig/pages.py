@@ -1,4 +1,4 @@
-"""A browser on the people page: signed in as an administrator, weighed, and typed into."""
+"""A browser on the user list of the console, signed in as an administrator: counts bytes, types searches."""
 
 import random
 import uuid
@@ -18,10 +18,10 @@ from rig.subjects import Subject
 
 PATH = "/people"
 _PAUSE_S = (0.12, 0.30)
-"""Between two keys of one who types well, and one who looks for them."""
+"""Pause between two keys of a fast and of a slow typist."""
 _ANSWER_MS = 5_000
-# A key is answered when #list says, in data-q, that it holds the rows for what the box held after that key (without
-# white space around it). The callbacks of a frame come before it is painted; a message that one posts comes after.
+# A key is complete when data-q of #list equals the trimmed text of the input after that key. Callbacks of a frame run
+# before the frame is painted; a message that such a callback posts arrives after.
 _WATCH = """() => {
     const keys = (window.keys = []);
     const paint = new MessageChannel();
@@ -50,14 +50,14 @@ _LAST_IS_PAINTED = "() => keys.at(-1).state === 'painted'"
 
 
 class NotThere(RuntimeError):
-    """The page is not as it has to be for this measurement; the message says what is missing."""
+    """The page does not have what this measurement needs; the message names it."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a word: the text in the box after it, and ms until its rows were painted.
+    """One key of a word: the text in the input after it, and the ms until its rows were painted.
 
-    None: they never were, since the rows of a later key came first.
+    None: the rows of a later key were painted first.
     """
 
     text: str
@@ -65,9 +65,9 @@ class Key:
 
 
 def sign_in(subject: Subject, redis_url: str) -> str:
-    """Close the service until its next start, and begin a session of one of its administrators. Returns its cookie.
+    """End setup mode until the next start, and begin a session of an administrator. Returns its cookie.
 
-    None of them has a password, so nothing in the database has to change for that.
+    No administrator has a password, so the database does not have to change.
     """
     with psycopg.connect(subject.database_url) as connection:
         found = connection.execute(
@@ -85,7 +85,7 @@ def sign_in(subject: Subject, redis_url: str) -> str:
 
 
 def context_of(browser: Browser, subject: Subject, cookie: str) -> BrowserContext:
-    """A browser without a cache, signed in."""
+    """A signed-in browser without a cache."""
     url = f"http://{HOST}:{subject.port}"
     context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
     context.add_cookies([{"name": COOKIE, "value": cookie, "url": url, "httpOnly": True}])
@@ -93,7 +93,7 @@ def context_of(browser: Browser, subject: Subject, cookie: str) -> BrowserContex
 
 
 def weigh(page: Page) -> dict[str, tuple[int, int]]:
-    """Load the page. Returns how many requests of each kind that took, and their bytes on the wire, headers too."""
+    """Load the page. Returns the number of requests of each kind, and their bytes with headers."""
     network = page.context.new_cdp_session(page)
     kinds: dict[str, str] = {}
     found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -111,10 +111,10 @@ def weigh(page: Page) -> dict[str, tuple[int, int]]:
 
 
 class Typist:
-    """Types words into the search box of the people page, key by key."""
+    """Types words into the search input of the user list, key by key."""
 
     def __init__(self, page: Page, chance: random.Random) -> None:
-        """Open the page. Raises: NotThere, when it does not search while one types"""
+        """Open the page. Raises: NotThere, when it does not search while typing"""
         self._page, self._chance = page, chance
         self._refused: list[str] = []
         page.on("response", self._note)
@@ -127,7 +127,7 @@ class Typist:
         page.evaluate(_WATCH)
 
     def type(self, word: str) -> list[Key]:
-        """Type a word into the empty box, wait until its rows stand, and empty the box. Raises: NotThere"""
+        """Type a word into the empty input, wait for its rows, and clear the input. Raises: NotThere"""
         self._box.focus()
         for letter in word:
             self._page.keyboard.type(letter)

@@ -1,4 +1,4 @@
-"""The users of the measurements: believable, and adversarial where a search or a sort could be surprised."""
+"""Generates the users of the benchmarks: realistic, and adversarial for searches and sorts."""
 
 import random
 import uuid
@@ -17,7 +17,7 @@ COLUMNS = (
     *("attributes", "version", "created_at", "updated_at", "deleted_at", "search_vector"),
 )
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-"""When the last user is created; the others a minute apart before it."""
+"""The time at which the last user is created; the others were created a minute apart before."""
 
 _APART = timedelta(minutes=1)
 _LEGACY_SHARE = 0.4
@@ -48,7 +48,7 @@ _OTHER_SCRIPTS = (
     (_each("さくら ゆうき たろう はなこ"), _each("さとう すずき たなか")),
     (_each("สมชาย สมหญิง"), _each("ใจดี ทองดี")),
 )
-# No words at all, one endless word, SQL and LIKE's own characters, right-to-left marks, one letter many times over.
+# No words, one very long word, characters of SQL and LIKE, right-to-left marks, one letter repeated.
 _ODD = ("🙂", "—", "Ng" * 100, r"%_\'; --", "O'Brien-Smith", "\u202bשרה לוי\u202c 1", "Ö", "a a a a", "ﬁ Ⅳ ①", "null")
 _SYLLABLES = _each(
     "ba be bi bo da de di do fa fe ga go ka ke ki ko la le li lo ma mi mo na ne no pa pe po ra re ro sa se so ta te to"
@@ -62,13 +62,13 @@ _ROLES = {"member": 90, "viewer": 8, "editor": 1.95, "admin": 0.05}
 
 @dataclass(frozen=True)
 class People:
-    """`count` users in the order of their creation: the same ones for the same count and seed."""
+    """`count` users in the order of their creation. The same count and seed give the same users."""
 
     count: int
     seed: int = 7
 
     def created(self, share: float) -> datetime:
-        """The moment before which about this share of all was created."""
+        """The time before which about this share of all users was created."""
         return NOW - self.count * (1 - share) * _APART
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -97,12 +97,12 @@ class People:
         )
 
     def _attributes(self, number: int, chance: random.Random) -> dict[str, Any]:
-        """Values of very different frequency. `cohort` and `legacy` go with time, which no statistics know of."""
+        """Values of very different frequency. `cohort` and `legacy` depend on the time; statistics do not."""
         attributes = {"plan": chance.choice(_PLANS), "n": number % 100_000, "cohort": number * 10 // self.count}
         return attributes | {"legacy": True} if number < self.count * _LEGACY_SHARE else attributes
 
     def _moments(self, number: int, chance: random.Random) -> tuple[datetime, datetime, datetime | None]:
-        """Created, updated (30 % later than created), and when put into the trash (2 %)."""
+        """The times of creation, of the last change (30 % changed later), and of deletion (2 %)."""
         created = NOW - (self.count - number) * _APART + timedelta(seconds=chance.random())
         later = created + min(timedelta(days=100), NOW - created) * chance.random()
         updated = later if _happens(chance, 0.3) else created
@@ -110,7 +110,7 @@ class People:
 
 
 def _names(number: int, chance: random.Random) -> tuple[str, str]:
-    """A name and a username. Ties are many: fifty first and forty last names, and a hundredth are called the same."""
+    """A name and a username. Many names are equal: fifty first and forty last names; 1 % of the users have one name."""
     kind = _one_of(_KINDS, chance)
     rare = "".join(chance.choices(_SYLLABLES, k=4))
     if kind == "Han":
@@ -136,7 +136,7 @@ def _happens(chance: random.Random, share: float) -> bool:
 
 
 def _id(created: datetime, chance: random.Random) -> str:
-    """A UUIDv7 (RFC 9562), as the service makes them."""
+    """A UUIDv7 (RFC 9562), as the service creates."""
     milliseconds = int(created.timestamp() * 1000)
     random_bits = (chance.getrandbits(12) << 64) | (2 << 62) | chance.getrandbits(62)
     return str(uuid.UUID(int=(milliseconds << 80) | (7 << 76) | random_bits))

@@ -1,4 +1,4 @@
-"""A plot of the results: bars as plain SVG, readable on light and on dark pages."""
+"""Draws a plot of the results: bars as SVG, readable on light and dark pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar and what is written after it."""
+    """One bar and its label."""
 
     label: str
     value: float
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Group:
-    """Bars on one scale of their own."""
+    """Bars with one scale."""
 
     title: str
     bars: Sequence[Bar]

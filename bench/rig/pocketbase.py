@@ -1,7 +1,7 @@
 """PocketBase as a contender: its data folder is filled once with the users of a database, and kept.
 
-Its users are records of its own collection for accounts, with our public fields; a superuser's token admits. It keeps
-no log of requests. Nothing is written to it, since creating an account hashes a password there.
+Its users are records of its collection for accounts, with our public fields. Requests use a superuser's token. It
+writes no request log. Nothing is written to it, because it hashes a password for each new account.
 """
 
 import shutil
@@ -26,7 +26,7 @@ _FOLDER = DATA / "pocketbase"
 SERVE = ("serve", "--dir", str(_FOLDER), "--hooksWatch=false", "--automigrate=false", "--http", f"{HOST}:{{port}}")
 _STAMP = _FOLDER / "filled"
 _RECIPE = 1
-"""To be raised when the folder is filled in another way."""
+"""Increase this number when the contents of the folder change."""
 _COLLECTION = "/api/collections/users"
 _START_S = 30
 _BATCH = 10_000
@@ -42,7 +42,7 @@ _INDEXES = (
     "CREATE UNIQUE INDEX users_username ON users (username)",
 )
 _COLUMNS = ("id", "username", "email", "name", "role", "active", "attributes", "version", "created", "updated")
-# As PocketBase writes times: to the millisecond.
+# PocketBase writes times in milliseconds.
 _TIME = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS\"Z\"')"
 _SELECT = (
     "SELECT id::text, username, coalesce(email, ''), name, role, active::int, attributes::text, version,"
@@ -52,7 +52,7 @@ _SELECT = (
 
 
 def prepare(program: str, url: str, count: int) -> None:
-    """Fill the data folder with the users of the table plain_users, unless it holds them. Raises: SystemExit"""
+    """Fill the data folder with the users of the table plain_users, unless it contains them. Raises: SystemExit"""
     recipe = f"{count} users, recipe {_RECIPE}"
     if _STAMP.exists() and _STAMP.read_text() == recipe:
         return
@@ -75,7 +75,7 @@ def superuser(port: int) -> dict[str, str]:
 
 
 def _configure(program: str) -> None:
-    """Give the collection our fields and indexes, by its API."""
+    """Add our fields and indexes to the collection by its API."""
     port = free_port()
     service = Service([program, *(part.format(port=port) for part in SERVE)], port, {}, _FOLDER)
     try:
@@ -91,7 +91,7 @@ def _configure(program: str) -> None:
 
 
 def _relaxed(field: dict[str, Any]) -> dict[str, Any]:
-    """Ids are UUIDs, and a user may have no email."""
+    """The fields with looser rules: ids are UUIDs, and a user may have no email."""
     if field["name"] == "id":
         return {**field, "min": 15, "max": 36, "pattern": "^[a-z0-9-]+$"}
     return {**field, "required": False} if field["name"] == "email" else field
@@ -113,7 +113,7 @@ def _await(port: int) -> None:
 def _fill(url: str) -> None:
     columns = ", ".join(_COLUMNS)
     places = ", ".join("?" for _ in _COLUMNS)
-    # Each account needs a key of its own for its tokens, which nobody uses here.
+    # Each account needs a key for its tokens, which the benchmark does not use.
     insert = f"INSERT INTO users ({columns}, tokenKey, verified) VALUES ({places}, lower(hex(randomblob(25))), 1)"
     with sqlite3.connect(Path(_FOLDER) / "data.db") as database:
         for rows in _rows(url):

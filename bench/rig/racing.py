@@ -1,4 +1,4 @@
-"""The race: for each workload all contenders in turns, in another order each round."""
+"""Runs the workloads: all contenders take turns, in another order in each round."""
 
 import itertools
 import random
@@ -16,9 +16,9 @@ from rig.transactions import transactions
 from rig.workloads import Workload, request
 
 _IDS_PER_S = 40_000
-"""Ids that are kept ready for a second of a turn: when they are used up, they come again."""
+"""Ids prepared for each second of a turn. After the last one, the first one follows."""
 _PIECE_S = 20
-"""The longest warming up in one piece: wrk keeps the ids of a turn in memory."""
+"""The longest piece of a warm-up, because wrk keeps the ids of a turn in memory."""
 _OTHERS_WARM_UP_S = 3
 _HIT_RATIO_S = 10
 
@@ -27,7 +27,7 @@ Results = dict[Workload, dict[Contender, Turn]]
 
 @dataclass(frozen=True)
 class Race:
-    """How it is run: `rounds` that count, of `seconds` each. `settings` are those that contenders were started with."""
+    """One run: `rounds` turns of `seconds` each are counted. `settings` are those of the contenders."""
 
     contenders: Sequence[Running]
     ground: Ground
@@ -36,7 +36,7 @@ class Race:
     rounds: int
     seconds: int
     hit_ratios: dict[Workload, float] = field(default_factory=dict)
-    """Filled by `run`: of the workloads that have one, the share of answers that took no transaction."""
+    """Filled by `run`: the share of responses without a transaction, by workload."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _chance: random.Random = field(default_factory=lambda: random.Random(1))
     _stem: str = field(default_factory=lambda: f"{int(time.time()):x}")
@@ -73,7 +73,7 @@ class Race:
         return {kind: _median(of) for kind, of in turns.items()}
 
     def _warm_up(self, draws: "_Draws", running: Sequence[Running], tokens: "_Tokens") -> None:
-        """Ours for as long as the workload says, in pieces; nobody else keeps answers."""
+        """Warm up ours for the time of the workload, in pieces. The other contenders cache nothing."""
         others = draws.take(_OTHERS_WARM_UP_S)
         for contender in running:
             if not contender.kind.is_ours:
@@ -96,7 +96,7 @@ class Race:
             return drive(started, load, self.database_pids)
 
     def _ids_of(self, workload: Workload) -> int:
-        """How many ids all turns of a workload take."""
+        """The number of ids that all turns of a workload use."""
         if workload.draws != "ids":
             return 0
         of_rounds = self.rounds * (workload.after_start_s or self.seconds)
@@ -108,16 +108,16 @@ _Tokens = dict[Contender, _Headers]
 
 
 class _Draws:
-    """What the turns of a workload are filled in with: the same for all contenders of a round, then others."""
+    """The draws of the turns of a workload: the same for all contenders of a round, others in the next round."""
 
     def __init__(self, race: Race, workload: Workload, first_id: int) -> None:
         self.workload = workload
         self._race, self._next_id, self._turn = race, first_id, 0
-        # One for the others' warming up.
+        # One more, for the warm-up of the others.
         self._turns = race.rounds + 1 + len(_pieces(workload.warm_up_s))
 
     def take(self, seconds: int) -> Draws | None:
-        """For one turn of so many seconds."""
+        """The draws for one turn of this length."""
         if self.workload.draws is None:
             return None
         if self.workload.draws != "ids":
@@ -134,7 +134,7 @@ def _pieces(seconds: int) -> list[int]:
 
 
 def _tokens(contender: Running, workload: Workload) -> _Headers:
-    """Empty: the one that the contender is always asked with."""
+    """Headers of each client. Empty: those of the contender."""
     if workload.tokens == 1 or not contender.kind.is_ours:
         return ()
     session = sign_in(contender.port)

@@ -1,4 +1,4 @@
-"""How results are printed: as Markdown, so that a table can be kept as it is."""
+"""Prints results as Markdown tables."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from rig import ROOT
 
 
 def conditions(*facts: str) -> str:
-    """One line that says when, on what and beside what else a run took place."""
+    """One line with the date, commit, machine and load of a run."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
     ).stdout.strip()
@@ -20,7 +20,7 @@ def conditions(*facts: str) -> str:
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, the first column to the left and the others to the right."""
+    """A Markdown table. The first column is aligned left, the others right."""
     cells = [[str(title) for title in titles], *[[_text(value) for value in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]

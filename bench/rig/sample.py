@@ -1,4 +1,4 @@
-"""What requests are made of: ids, words and cursors that exist in a database."""
+"""Ids, words and cursors of a database, for requests."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def draw(url: str) -> Sample:
 
 
 def _deep_cursor(connection: psycopg.Connection, sort: str, *, trash: bool) -> str:
-    """The cursor that a client has after walking 70 % of the list: made here, since walking takes minutes."""
+    """The cursor after 70 % of the list. It is computed, because reading all pages takes minutes."""
     query = UserQuery(ListQuery(sort=sort, deleted=trash))
     shown = query.sort_column
     if SORT_KEYS[query.sort] in ("created_at", "updated_at"):

@@ -1,4 +1,4 @@
-"""What the race and its companions come to: tables, goals, what is won and lost, and the plot."""
+"""The results of bench/speed.py: tables, goals, comparisons, and the plot."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from rig.signing_in import SigningIn
 from rig.workloads import Workload
 
 _MANY_TIMES = 100
-"""From here on a ratio is written in whole numbers, with commas."""
+"""Ratios from this value on are written as whole numbers with commas."""
 _MEMORY = 1.3
-"""How many times the memory of the exercise's code ours may take."""
+"""The largest allowed memory of ours, as a multiple of the exercise's code."""
 _TITLES = ("requests/s", "CPU µs", "database CPU µs", "p50 ms", "p99 ms", "ours to it")
 _GoalLine = tuple[str, str, float, str, float | None]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All that was measured in one run: ours is the first contender of each workload.
+    """All results of one run. Ours is the first contender of each workload.
 
-    `hit_ratios`: the share of our answers that took no transaction of PostgreSQL. `memory_mib` at rest.
+    hit_ratios: the share of our responses without a transaction of PostgreSQL. memory_mib: at rest.
     """
 
     results: Results
@@ -33,7 +33,7 @@ class Scores:
     signing_in: SigningIn | None
 
     def tables(self) -> str:
-        """One for each workload, then signing in and memory."""
+        """One table for each workload, then sign-in and memory."""
         tables = [_table(workload, turns) for workload, turns in self.results.items()]
         if self.hit_ratios:
             lines = [(workload.title, f"{100 * ratio:.1f} %") for workload, ratio in self.hit_ratios.items()]
@@ -50,7 +50,7 @@ class Scores:
         return "\n\n".join(tables)
 
     def goals(self) -> str:
-        """Each goal, what was measured, and whether it is met; then which are missed, and who is faster."""
+        """Each goal, its measured value and verdict; then the missed goals, and the faster contenders."""
         lines = [*self._of_workloads(), *self._of_the_rest()]
         missed = [
             f"{title}: {goal} ({measured:.2f})" for title, goal, measured, verdict, _ in lines if verdict == "FAIL"

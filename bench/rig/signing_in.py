@@ -1,4 +1,4 @@
-"""What signing in costs beside argon2: our service and the bare hashing, in turns."""
+"""Measures sign-in and argon2 alone, in turns."""
 
 import http.client
 import statistics
@@ -21,12 +21,12 @@ _PASSWORD = "correct horse battery staple"  # noqa: S105 - of accounts that live
 _RUN = int(time.time())
 _ACCOUNTS = 10
 _EACH = 8
-"""Attempts on an account: an hour allows it a hundred. Each comes from an address of its own, which is limited, too."""
+"""Sign-ins to one account (limit: a hundred an hour). Each comes from another address: addresses have limits, too."""
 
 
 @dataclass(frozen=True)
 class SigningIn:
-    """Medians of our sign-in and of argon2 alone, ms; and our CPU time for each, ms."""
+    """Medians of our sign-in and of argon2 alone, and our CPU time for each sign-in, in ms."""
 
     ours_ms: float
     argon2_ms: float
@@ -34,12 +34,12 @@ class SigningIn:
 
     @property
     def ratio(self) -> float:
-        """How many times as long as argon2."""
+        """The time of a sign-in as a multiple of argon2."""
         return self.ours_ms / self.argon2_ms
 
 
 def measure(ours: Running, url: str) -> SigningIn:
-    """Sign in and check the same hash here, one after the other. Raises: SystemExit"""
+    """Sign in, and verify the same hash in this process, in turns. Raises: SystemExit"""
     ids = [_made(ours, number) for number in range(_ACCOUNTS)]
     with psycopg.connect(url) as connection:
         kept = connection.execute("SELECT password_hash FROM users WHERE id = %s", [ids[0]]).fetchone()[0]

@@ -1,4 +1,4 @@
-"""What measurements of a start have in common, and the start without Docker: `python -m embedded.run`."""
+"""Measures a start without Docker (`python -m embedded.run`), and code that both kinds of starts share."""
 
 import http.client
 import os
@@ -20,38 +20,38 @@ from rig import DATA, ROOT
 from rig.usage import pss_mib
 
 IMPORT = ("-c", "import flask, flask_sqlalchemy")
-"""What any service of this kind does first, as arguments of Python."""
+"""Arguments of Python for the imports that any such service needs."""
 SETTLE_S = 3.0
 LONGEST_S = 120.0
 _STOP_S = 40
-# Nothing else from the shell: its settings are for another stack.
+# No other variables of the shell: its settings are for another stack.
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "DOCKER_HOST") if name in os.environ}
 
 Figures = dict[str, float]
 
 
 class Way(Protocol):
-    """One way to start. Seconds by name: ours has `cold` and `warm`; the reference `import`, `cold` and `warm`."""
+    """One kind of start. Seconds by name: ours has `cold` and `warm`; the reference has `import`, `cold` and `warm`."""
 
     @property
     def title(self) -> str:
-        """What is started, for the head of its tables."""
+        """The heading of its tables."""
 
     @property
     def memory_title(self) -> str:
-        """What is meant by memory."""
+        """The heading of the memory table."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
     def ours(self) -> tuple[Figures, Figures]:
-        """Start twice, first without data. Returns seconds, and the MiB of each part at rest."""
+        """Start twice, the first time without data. Returns seconds, and the MiB of each part at rest."""
 
     def reference(self) -> Figures:
-        """The least that any such stack needs: import Flask, and the same PostgreSQL twice, first without data."""
+        """The minimum of such a stack: import Flask, start the same PostgreSQL twice, first without data."""
 
 
 class Local:
-    """Without Docker, in a data folder of its own."""
+    """Without Docker, in a separate data folder."""
 
     title = "Without Docker: `python -m embedded.run`, which `make run` calls"
     memory_title = "memory at rest, PSS"
@@ -67,7 +67,7 @@ class Local:
         self._log.unlink(missing_ok=True)
 
     def ours(self) -> tuple[Figures, Figures]:
-        """As Way says."""
+        """See Way."""
         shutil.rmtree(self._folder, ignore_errors=True)
         DATA.mkdir(parents=True, exist_ok=True)
         cold, _ = self._start()
@@ -75,7 +75,7 @@ class Local:
         return {"cold": cold, "warm": warm}, memory
 
     def reference(self) -> Figures:
-        """As Way says."""
+        """See Way."""
         shutil.rmtree(self._folder, ignore_errors=True)
         importing = seconds(lambda: subprocess.run([sys.executable, *IMPORT], check=True, cwd=ROOT))
         server = Postgres(self._folder / "postgres", self._postgres)
@@ -108,14 +108,14 @@ class Local:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long it takes."""
+    """The seconds that a call takes."""
     began = time.monotonic()
     action()
     return time.monotonic() - began
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """Wait until it is so. Raises: TimeoutError"""
+    """Wait until a condition is true. Raises: TimeoutError"""
     deadline = time.monotonic() + LONGEST_S
     while not true():
         if time.monotonic() > deadline:
@@ -124,7 +124,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def is_ready(port: int) -> bool:
-    """Whether a service on this port says that it is."""
+    """Whether a service on this port reports that it is ready."""
     client = http.client.HTTPConnection(HOST, port, timeout=2)
     try:
         client.request("GET", "/api/health/ready")
@@ -136,7 +136,7 @@ def is_ready(port: int) -> bool:
 
 
 def rounds(way: Way, count: int, chance: random.Random) -> tuple[list[Figures], list[Figures], list[Figures]]:
-    """Seconds of ours, MiB of ours, and seconds of the reference: measured in turns, which first by chance."""
+    """Seconds of ours, MiB of ours, and seconds of the reference. They take turns in random order."""
     ours: list[Figures] = []
     memory: list[Figures] = []
     reference: list[Figures] = []
@@ -154,7 +154,7 @@ def rounds(way: Way, count: int, chance: random.Random) -> tuple[list[Figures], 
 
 
 def _memory(launcher: psutil.Process) -> Figures:
-    """MiB of each part: what its processes hold alone, and their share of what they hold together."""
+    """The PSS of each part of the stack, in MiB."""
     held: Figures = {}
     for process in family(launcher):
         part = _part(process, launcher)
@@ -163,7 +163,7 @@ def _memory(launcher: psutil.Process) -> Figures:
 
 
 def _part(process: psutil.Process, launcher: psutil.Process) -> str:
-    """Which part of the stack a process belongs to: its own child's name, since children rename themselves."""
+    """The part of the stack of a process: the name of its direct child, because children rename themselves."""
     if process == launcher:
         return "embedded.run itself"
     while (parent := process.parent()) is not None and parent != launcher:

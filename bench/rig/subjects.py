@@ -1,4 +1,4 @@
-"""What is measured: the service, once for each size of table, on one PostgreSQL. Seeded databases are kept."""
+"""Runs the service once for each size of the table, on one PostgreSQL. Seeded databases are kept."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ from rig import DATA, ROOT
 from rig.api import await_ready
 from rig.people import People
 
-# What rows are made of beside the seeder: when one of these changes, kept databases are old.
+# Files that rows depend on, besides the seeder. If one of them changes, kept databases are outdated.
 _SOURCES = (*sorted(MIGRATIONS.glob("versions/*.py")), ROOT / "app/search/text.py", ROOT / "bench/rig/people.py")
 
 
@@ -44,7 +44,7 @@ class Servers:
     redis: Redis
 
     def version(self) -> str:
-        """PostgreSQL's version, in full."""
+        """The full version of PostgreSQL."""
         with psycopg.connect(self.postgres.url) as connection:
             return str(connection.execute("SHOW server_version").fetchone()[0])
 
@@ -52,7 +52,7 @@ class Servers:
 @contextmanager
 def servers(version: int, shared_buffers: str) -> Iterator[Servers]:
     """Run a durable PostgreSQL and a Redis on the kept data."""
-    # The contenders of speed.py have nearly two hundred connections together.
+    # The contenders of speed.py have almost two hundred connections in total.
     settings = {"shared_buffers": shared_buffers, "max_wal_size": "4GB", "max_connections": "300"}
     postgres = Postgres(DATA / f"postgres-{version}", version, settings=settings)
     with postgres, Redis(DATA / "redis") as redis:
@@ -61,7 +61,7 @@ def servers(version: int, shared_buffers: str) -> Iterator[Servers]:
 
 @contextmanager
 def subjects(running: Servers, sizes: Sequence[int]) -> Iterator[list[Subject]]:
-    """Run one service for each size; databases that are missing or old are made first."""
+    """Run one service for each size. Missing or outdated databases are created first."""
     urls = [database(running.postgres, People(size)) for size in sizes]
     with ExitStack() as services:
         found = []
@@ -72,7 +72,7 @@ def subjects(running: Servers, sizes: Sequence[int]) -> Iterator[list[Subject]]:
 
 
 def database(postgres: Postgres, people: People) -> str:
-    """The address of a database with just these people. Its comment says what it was made from."""
+    """The URL of a database with exactly these users. Its comment tells what it was created from."""
     name, recipe = f"users_{people.count}", _recipe(people)
     url = urlsplit(postgres.url)._replace(path=f"/{name}").geturl()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
@@ -87,7 +87,7 @@ def database(postgres: Postgres, people: People) -> str:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         prepare(load_settings({}, database_url=url))
         seed.fill(url, people)
-        # Last, so that one that was cut short is made anew.
+        # The comment is written last, so that an incomplete database is created again.
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(recipe)))
         sys.stderr.write(f"Made in {time.monotonic() - began:.0f} s\n")
     return url
@@ -99,7 +99,7 @@ def _recipe(people: People) -> str:
 
 
 def _warm(url: str) -> None:
-    """Read the table and its indexes once, in every order: a database that has been in use for a while."""
+    """Read the table and its indexes once in each order, as in a database that has been used for some time."""
     with psycopg.connect(url, options="-c enable_seqscan=off -c enable_sort=off", autocommit=True) as connection:
         _read_words(connection)
         connection.execute("SELECT count(id) FROM (SELECT id FROM users ORDER BY id OFFSET 0) AS users")
@@ -116,12 +116,12 @@ def _warm(url: str) -> None:
 
 
 def _read_words(connection: psycopg.Connection) -> None:
-    """Read the index of words: the lists of all that begin with each letter that is known."""
+    """Read the index of lexemes: the posting lists of each first letter."""
     letters = connection.execute(
         "SELECT DISTINCT left(word, 1) FROM pg_stats, unnest(most_common_elems::text::text[]) AS word"
         " WHERE tablename = 'users' AND attname = 'search_vector'"
     ).fetchall()
-    # For one row a planner would rather walk another index.
+    # For one row, the planner would choose another index.
     connection.execute("SET enable_indexscan = off")
     for (letter,) in letters:
         connection.execute("SELECT 1 FROM users WHERE search_vector @@ %s::tsquery LIMIT 1", [f"'{letter}':*"])
@@ -132,11 +132,11 @@ def _serve(services: ExitStack, running: Servers, url: str) -> int:
     """Start a service and wait until it is ready. Returns its port."""
     port = free_port()
     settings = {
-        # Nothing else from the shell: its settings are for another service.
+        # No other variables of the shell: its settings are for another service.
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ},
         "DATABASE_URL": url,
         "REDIS_URL": running.redis.url,
-        # What is measured is PostgreSQL: a cached page costs the same at any size.
+        # PostgreSQL is measured: a cached page costs the same at any size.
         "CACHE_TTL_S": "0",
         "PORT": str(port),
         "LOG_LEVEL": "warning",

@@ -1,4 +1,4 @@
-"""Runs `python -m app` and notes which functions of app/ are entered while a window is open.
+"""Runs `python -m app` and records the functions of app/ that are entered while a window is open.
 
     python bench/rig/traced.py WINDOW NOTES
 
@@ -32,7 +32,7 @@ class Tracer:
         self._seen: set[tuple[int, int, int, CodeType]] = set()
 
     def profile(self, frame: FrameType, event: str, _: object) -> None:
-        """Note a function that this thread has not entered in this window. See sys.setprofile."""
+        """Record a function that this thread has not entered in this window. See sys.setprofile."""
         if event != "call" or not self._window[0]:
             return
         code = frame.f_code
@@ -44,7 +44,7 @@ class Tracer:
             self._note(code.co_filename.removeprefix(_APP), code.co_firstlineno, code.co_qualname)
 
     def served(self) -> None:
-        """Note that this process serves a request, in a thread that may be the server's own."""
+        """Record that this process serves a request, in a thread that may be the server's."""
         if sys.getprofile() is None:
             sys.setprofile(self.profile)
         if self._window[0]:
@@ -60,7 +60,7 @@ def main() -> None:
     tracer = Tracer(*map(Path, sys.argv[1:3]))
     sys.path[0] = str(ROOT)
     _wrap_factory(tracer)
-    # Both are inherited by processes that are forked.
+    # Forked processes inherit both.
     threading.setprofile(tracer.profile)
     sys.setprofile(tracer.profile)
     sys.argv[1:] = []
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _wrap_factory(tracer: Tracer) -> None:
-    """Let every application that is made tell the tracer of its requests."""
+    """Make every new application report its requests to the tracer."""
     from app import factory  # noqa: PLC0415 - importable only now
 
     create_app = factory.create_app

@@ -1,15 +1,15 @@
-"""How many transactions PostgreSQL ran: what a cache answers takes none."""
+"""Counts the transactions of PostgreSQL: a cached response needs none."""
 
 import time
 
 import psycopg
 
 _COUNTED_S = 11
-"""PostgreSQL counts what an idle session did after ten seconds at the latest."""
+"""PostgreSQL counts the transactions of an idle session at most ten seconds later."""
 
 
 def transactions(url: str) -> int:
-    """All that ended in the database so far, once they are counted."""
+    """The number of transactions that ended in the database so far."""
     time.sleep(_COUNTED_S)
     with psycopg.connect(url, autocommit=True) as connection:
         found = connection.execute(

@@ -1,4 +1,4 @@
-"""What processes use: CPU time and memory."""
+"""CPU time and memory of processes."""
 
 import time
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from embedded.processes import family
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU time, so far, of these processes and all that descend from them, ended ones included."""
+    """CPU time so far of these processes and their descendants, including ended ones."""
     spent = 0.0
     for pid in pids:
         for process in family(psutil.Process(pid)):
@@ -27,11 +27,11 @@ def _clock_of(pid: int) -> int:
 
 
 def memory_mib(pid: int) -> float:
-    """What this process and all that descend from it hold alone, and their share of what they hold together (PSS)."""
+    """PSS of this process and its descendants, in MiB."""
     return sum(pss_mib(process.pid) for process in family(psutil.Process(pid)))
 
 
 def pss_mib(pid: int) -> float:
-    """The same of one process."""
+    """PSS of one process, in MiB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

@@ -1,8 +1,8 @@
-"""Walks: which functions of app/ a request enters, on a running service with real servers.
+"""Records the functions of app/ that a request enters, on a running service with real servers.
 
-A walk is sent several times; a function counts if two of them entered it, so that work that is done now and then does
-not, and a request that a busy machine answered in another way does not hide one. Before each the caches are emptied as
-the service promises it: by SQL that changes the user and the owner of the credential.
+A request is sent several times. A function counts if two of them entered it: so occasional work does not count, and
+one unusual request on a busy machine hides nothing. Before each request, SQL changes the user and the owner of the
+credential, which invalidates the caches.
 """
 
 import tempfile
@@ -30,9 +30,9 @@ _REPEATS, _LEAST = 7, 2
 _WARM_UP = 10
 _IDLE_S = 2.0
 _INVALIDATED_S = 0.5
-"""Five times as long as a change by SQL may stay unknown."""
+"""Five times the longest time until a change by SQL is known."""
 _FINISHED_S = 0.15
-"""How long a window stays open after the answer: for what is done once it is sent."""
+"""How long a window stays open after the response, for work that follows the response."""
 
 
 class Function(NamedTuple):
@@ -45,7 +45,7 @@ class Function(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """What one kind of request enters, in the order in which it is entered."""
+    """The functions that one kind of request enters, in order."""
 
     title: str
     functions: tuple[Function, ...]
@@ -57,7 +57,7 @@ class Walk:
 
 
 class _Windows:
-    """What the processes of the service noted in numbered windows."""
+    """The functions that the processes of the service recorded in numbered windows."""
 
     def __init__(self, folder: Path) -> None:
         self.number, self.notes, self._last = folder / "window", folder / "notes", 0
@@ -66,7 +66,7 @@ class _Windows:
 
     @contextmanager
     def open(self) -> Iterator[int]:
-        """Let functions be noted; gives the number of this window."""
+        """Record functions inside the block. Yields the number of the window."""
         self._last += 1
         self._set(self._last)
         yield self._last
@@ -87,12 +87,12 @@ class _Windows:
 
 
 class Walker:
-    """Sends requests to a traced service that knows some users. Made by `walker`."""
+    """Sends requests to a traced service that has some users. Created by `walker`."""
 
     def __init__(self, port: int, database_url: str, windows: _Windows) -> None:
         self._port, self._database_url, self._windows = port, database_url, windows
         admin = sign_in(port)
-        # Requests of somebody else, between two windows, keep the service awake.
+        # Other requests between two windows keep the service active.
         self._other = create_token(port, admin, "keeps the service awake")
         self._ids = [self._create({"username": f"user-{number}"}, admin) for number in range(_USERS)]
         self._owner_id = self._create({**_OWNER, "role": "admin"}, admin)
@@ -133,7 +133,7 @@ class Walker:
         return Walk(title, tuple(function for function in order if found[function] >= _LEAST))
 
     def _entered(self, window: int) -> list[Function]:
-        """Of the process that served the request, without what its threads do when nobody asks."""
+        """The functions of the process that served the request, without those that its threads enter when idle."""
         noted, idle = self._windows.noted(window), set(self._windows.noted(self._idle_window))
         serving = {process for process, _, function in noted if function.file == SERVED}
         return list(
@@ -179,7 +179,7 @@ def walker(python: str, postgres: int) -> Iterator[Walker]:
             "PORT": str(port),
             "WORKERS": "1",
             "LOG_LEVEL": "warning",
-            # A busy machine is not to let the service believe that Redis is away.
+            # So that a busy machine does not open the circuit breaker of Redis.
             "REDIS_TIMEOUT_MS": "1000",
         }
         command = [python, str(ROOT / "bench/rig/traced.py"), str(windows.number), str(windows.notes)]

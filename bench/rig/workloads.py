@@ -1,4 +1,4 @@
-"""The workloads of bench/speed.py: what is asked, of whom, and the goals."""
+"""The workloads of bench/speed.py: requests, contenders and goals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,35 +26,35 @@ _SHORT_S = 3
 
 @dataclass(frozen=True)
 class Goal:
-    """Our requests/s are to be `times` those of another, in the same run."""
+    """Our requests/s must be at least `times` those of another contender in the same run."""
 
     times: float
     other: Contender
 
     def __str__(self) -> str:
-        """As the table of goals says it."""
+        """As in the table of goals."""
         return f"{self.times:.3g} x {self.other.name}"
 
 
 @dataclass(frozen=True)
 class CpuBound:
-    """The CPU time of our service for a request is at most `most_us`; `aim_us` is what it should be."""
+    """The CPU time of our service for a request is at most `most_us`; `aim_us` is the aim."""
 
     most_us: int
     aim_us: int
 
     def __str__(self) -> str:
-        """As the table of goals says it."""
+        """As in the table of goals."""
         return f"{self.most_us} CPU µs at most, aim {self.aim_us}"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`kinds` are asked in turn over `connections`; `draws` names what they are filled in with.
+    """`kinds` of requests are sent in turn over `connections`; `draws` names the values that fill them in.
 
-    `contenders`: ours first. `warm_up_s`: of ours, before the first round. `tokens`: how many clients of ours there
-    are. `after_start_s`: each turn is the first seconds of a service that was just started; 0: it has run for a while.
-    `has_hit_ratio`: how many of our answers took no transaction of PostgreSQL is measured as well.
+    contenders: ours is the first. warm_up_s: of ours, before the first round. tokens: the number of clients of ours.
+    after_start_s: each turn is the first seconds of a service that was just started; 0: the service has run before.
+    has_hit_ratio: the share of our responses without a transaction of PostgreSQL is measured, too.
     """
 
     key: str
@@ -73,7 +73,7 @@ class Workload:
 
 _WRITING = (OURS, NAIVE, TEMPLATE, ASYNCPG, FASTIFY)
 _ALL = (*_WRITING, POCKETBASE)
-# The template has no search, PocketBase none by an index.
+# The template has no search; the search of PocketBase uses no index.
 _SEARCHING = (OURS, NAIVE, ASYNCPG, FASTIFY)
 LONG_WARM_UP_S = 120
 
@@ -117,7 +117,7 @@ WORKLOADS = (
         _SEARCHING,
         (Goal(30, NAIVE), Goal(4, FASTIFY)),
     ),
-    # A search takes the exercise's code most of a second: more at once would only wait.
+    # A search takes the exercise's code almost a second: more connections would only wait.
     Workload(
         "rare",
         "search, first page, rare words",
@@ -161,7 +161,7 @@ WORKLOADS = (
 
 
 def chosen(keys: Sequence[str] | None, against: Sequence[str] | None, longest_warm_up_s: int) -> list[Workload]:
-    """The workloads of these keys, with ours and the contenders of these names. None: all."""
+    """The workloads with these keys, with ours and the contenders with these names. None: all."""
     return [
         replace(
             workload,
@@ -175,7 +175,7 @@ def chosen(keys: Sequence[str] | None, against: Sequence[str] | None, longest_wa
 
 
 def _name(contender: Contender) -> str:
-    """Without the number of workers."""
+    """The name without the number of workers."""
     return contender.name.partition(" ")[0]
 
 

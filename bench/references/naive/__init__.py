@@ -1,4 +1,4 @@
-"""The exercise's application, its few lines as they are printed there."""
+"""The application of the exercise, as printed there."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The model that the exercise imports and leaves to the reader."""
+"""The model that the exercise imports but does not print."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""The exercise's list, and the routes that it asks to add. `User.query.all()` got a limit: nobody sends a million."""
+"""The list of the exercise, and the routes that it asks for. `User.query.all()` has a limit here."""
 
 from flask import Blueprint, jsonify, request
 
