@@ -1,4 +1,4 @@
-"""What can go wrong, in the words of the domain. No HTTP numbers live here."""
+"""The errors of the domain. http.problems maps them to statuses."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A sentence: a template, which translators see, and its values by name. `str()` gives it in English.
+    """A translatable message: a template and its values by name. `str()` formats it in English.
 
-    The console translates the template and those values that are messages themselves.
+    The console translates the template, and the values that are messages themselves.
     """
 
     template: str
@@ -19,20 +19,20 @@ class Message:
 
 
 def N_(template: str, /, **values: object) -> Message:  # noqa: N802 - the name that Babel looks for
-    """A sentence that `make words` finds. `template`: a literal, with `%(name)s` for each value."""
+    """A message for the catalogs of `make words`. template: a literal with `%(name)s` for each value."""
     return Message(template, values)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field: its dotted name and the rule that it breaks."""
+    """A field that breaks a rule. field: its dotted name. message: the rule."""
 
     field: str
     message: Message
 
 
 class DomainError(Exception):
-    """Anything that the service refuses or can't do, with a sentence for the client."""
+    """A request that is refused or cannot be answered. message: for the client."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class DomainError(Exception):
 
 
 class BadRequest(DomainError):
-    """The request can't be read at all: bad JSON, bad encoding, an unknown query parameter."""
+    """The request cannot be parsed: invalid JSON, invalid encoding, an unknown query parameter."""
 
     def __init__(self, message: Message, field: str | None = None) -> None:
         super().__init__(message)
@@ -48,10 +48,10 @@ class BadRequest(DomainError):
 
 
 class ValidationFailed(DomainError):
-    """The request can be read but breaks rules; every broken rule is named."""
+    """The request can be parsed, but fields break rules. field_errors: all of them."""
 
     def __init__(self, field_errors: list[FieldError]) -> None:
-        super().__init__(N_("Some fields are not right."))
+        super().__init__(N_("Some fields are invalid."))
         self.field_errors = field_errors
 
     def __str__(self) -> str:
@@ -59,36 +59,36 @@ class ValidationFailed(DomainError):
 
 
 class NotFound(DomainError):
-    """There is no such thing, or it is in the trash."""
+    """The resource does not exist, or is in the trash."""
 
 
 class AlreadyTaken(DomainError):
-    """Another user has this username or email. `owner`: the username of who wants it, where there are several."""
+    """Another user has this username or email. owner: the username of the user to restore, in a bulk action."""
 
     def __init__(self, field: str, owner: str | None = None) -> None:
-        super().__init__(_taken(field, owner))
+        super().__init__(_already_taken(field, owner))
         self.field_errors = [FieldError(field, N_("is taken by another user"))]
 
 
 class Conflict(DomainError):
-    """The thing is in a state that does not allow this."""
+    """The state of the resource does not allow the request."""
 
 
 class VersionConflict(DomainError):
-    """A precondition failed: somebody changed the thing since the client read it."""
+    """A precondition failed: the resource has changed since the client read it."""
 
 
 class IdempotencyKeyReused(DomainError):
-    """An Idempotency-Key came again with another request."""
+    """An Idempotency-Key was used for a different request."""
 
 
 class Unauthorized(DomainError):
-    """There is no credential, or not a good one."""
+    """The credential is missing or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How much of a limit is left: `amount` in each window of `window_s`, which begins anew in `reset_s`."""
+    """The state of a rate limit: `remaining` of `amount` in a window of `window_s`, which ends in `reset_s`."""
 
     name: str
     amount: int
@@ -98,7 +98,7 @@ class Quota:
 
 
 class RateLimited(DomainError):
-    """Too many requests of one kind. `is_new_lock`: the first that is refused to somebody's account."""
+    """A rate limit is exceeded. is_new_lock: the first refusal that locks an account."""
 
     def __init__(self, message: Message, quota: Quota, *, is_new_lock: bool = False) -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ class RateLimited(DomainError):
 
 
 class Forbidden(DomainError):
-    """The caller may not do this, because of `faults` if there are any."""
+    """The actor lacks the permission. field_errors: the fields that it may not change, if any."""
 
     def __init__(self, message: Message, field_errors: Iterable[FieldError] = ()) -> None:
         super().__init__(message)
@@ -114,20 +114,20 @@ class Forbidden(DomainError):
 
 
 class PasswordRequired(Forbidden):
-    """The caller may do this only with the current password, or soon after signing in."""
+    """The change requires the current password, or a recent sign-in."""
 
     def __init__(self) -> None:
         super().__init__(
             N_(
-                "To change how you sign in, give your current password,"
+                "To change your username, email or password, give your current password,"
                 " unless you signed in less than five minutes ago."
             ),
-            [FieldError("current_password", N_("must be given to change your own username, email or password"))],
+            [FieldError("current_password", N_("is required to change your own username, email or password"))],
         )
 
 
 class Unavailable(DomainError):
-    """Something that the service needs is away; trying again later helps."""
+    """A service that the request depends on is unavailable. A later retry may succeed."""
 
     def __init__(self, message: Message, retry_after_s: int = 1) -> None:
         super().__init__(message)
@@ -135,25 +135,25 @@ class Unavailable(DomainError):
 
 
 class Busy(Unavailable):
-    """Others hold what a change needs, for longer than it waits; nothing was changed."""
+    """A lock was not released in time. Nothing was changed."""
 
 
 class OperatorError(DomainError):
-    """What only operators read, in a log or a terminal: English, and not for translators."""
+    """A message for operators, in a log or a terminal. It is not translated."""
 
     def __init__(self, text: str) -> None:
         super().__init__(Message(text))
 
 
 class SettingsError(OperatorError):
-    """The environment holds something that the service refuses to start with."""
+    """A setting is invalid, so the service does not start."""
 
 
 class StartError(OperatorError):
-    """The service can't start: the database is out of reach or of a newer release."""
+    """The service cannot start: the database is unavailable or of a newer release, or no administrator exists."""
 
 
-def _taken(field: str, owner: str | None) -> Message:
+def _already_taken(field: str, owner: str | None) -> Message:
     if field == "email":
         return (
             N_("Another user has the email of '%(owner)s'.", owner=owner)

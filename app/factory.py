@@ -41,7 +41,7 @@ from app.search.pages import UserPages
 from app.search.planner_stats import PlannerStats
 from app.users.bootstrap_admin import BootstrapAdmin
 from app.users.bulk import BulkCommands
-from app.users.commands import Users
+from app.users.commands import UserCommands
 from app.users.dashboard import Dashboard
 from app.users.history import History
 from app.users.reads import UserReads
@@ -147,7 +147,7 @@ def _build_services(settings: Settings, infrastructure: Infrastructure, app: Ope
     user_pages = UserPages(database, answers, planner_stats)
     transactions = UserTransactions(database, infrastructure.generations, admins)
     reads, writes = UserReads(database), UserWrites(database, transactions, settings)
-    users = Users(reads, writes, transactions, login=login, tokens=tokens, sessions=sessions, settings=settings)
+    users = UserCommands(reads, writes, transactions, login=login, tokens=tokens, sessions=sessions, settings=settings)
     return Services(
         settings=settings,
         infrastructure=infrastructure,

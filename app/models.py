@@ -4,7 +4,7 @@ search.text those that are sorted by.
 
 import uuid
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, MetaData, Table, func, text
 from sqlalchemy.dialects.postgresql import JSON, TSVECTOR
@@ -142,7 +142,7 @@ class User(Base):
 
     def to_dict(self) -> dict[str, Any]:
         """What the exercise's snippet asks for: the public fields, ready for jsonify."""
-        public = ("username", "email", "name", "role", "active", "attributes", "version")
+        public = (*(field.name for field in USER_FIELDS), "version")
         moments = {name: getattr(self, name).isoformat() for name in ("created_at", "updated_at")}
         return {"id": str(self.id), **{name: getattr(self, name) for name in public}, **moments}
 
@@ -225,11 +225,34 @@ class Token(Base):
 users = table_of(User)
 
 
+class UserField(NamedTuple):
+    """A field that clients set: its column, and the SQL type of the column.
+
+    fast_write: a prepared statement changes it without a lock. Other fields may end sessions or remove the last
+    administrator.
+    """
+
+    name: str
+    sql_type: str
+    fast_write: bool = True
+
+
+USER_FIELDS = (
+    UserField("username", "text"),
+    UserField("email", "text"),
+    UserField("name", "text"),
+    UserField("role", "text", fast_write=False),
+    UserField("active", "boolean", fast_write=False),
+    UserField("attributes", "json"),
+)
+"""The order of the fields in JSON. SQL, JSON and the history derive from it."""
+
+
 def user_json(*, trashed: bool = False) -> str:
-    """A row of `users AS u` as our JSON: byte for byte as users.serialization.document writes it."""
+    """A row of `users AS u` as our JSON: byte for byte as users.serialization.serialize writes it."""
     moments = ("created_at", "updated_at", *(["deleted_at"] if trashed else []))
     written = ", ".join(
         f"to_char(u.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in moments
     )
-    fields = "u.id, u.username, u.email, u.name, u.role, u.active, u.attributes, u.version"
+    fields = ", ".join(f"u.{name}" for name in ("id", *(field.name for field in USER_FIELDS), "version"))
     return f"(SELECT row_to_json(j)::text FROM (SELECT {fields}, {written}) AS j)"

@@ -44,7 +44,7 @@ class Problem(BaseModel):
                 "type": "about:blank",
                 "title": "Unprocessable Content",
                 "status": 422,
-                "detail": "Some fields are not right.",
+                "detail": "Some fields are invalid.",
                 "instance": "7c0e6f9d2b5a4e41",
                 "errors": [{"field": "email", "message": "is no email address"}],
             }

@@ -15,5 +15,5 @@ def activity(user_id: uuid.UUID) -> dict[str, Any]:
     """The values of `_activity.html`. Raises: NotFound, BadRequest (invalid cursor)"""
     page = services().history.page(user_id, _PAGE_SIZE, request.args.get("before"))
     entries = orjson.loads(page.body)
-    authors = services().history.author_names(entry["actor"] for entry in entries)
+    authors = services().history.names_of_actors(entry["actor"] for entry in entries)
     return {"entries": entries, "older": page.next_cursor, "authors": authors}

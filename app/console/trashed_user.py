@@ -17,7 +17,7 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
     user = orjson.loads(services().user_reads.get_deleted(user_id).body)
     deletion = services().history.latest(user_id, "deleted")
     current_actor, values = actor(), activity(user_id)
-    values["authors"] |= services().history.author_names([deletion["actor"]] if deletion else [])
+    values["authors"] |= services().history.names_of_actors([deletion["actor"]] if deletion else [])
     return render(
         "trashed_user.html",
         HTTPStatus.CONFLICT if error else HTTPStatus.OK,

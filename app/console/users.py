@@ -59,14 +59,14 @@ def bulk_update() -> WerkzeugResponse:
     if not undo and "expected" not in request.form:
         return _render_confirmation(action, role, url)
     if undo:
-        chosen = BulkTarget(deleted_at=validated(_Undo, {"deleted_at": undo}).deleted_at)
+        target = BulkTarget(deleted_at=validated(_Undo, {"deleted_at": undo}).deleted_at)
     else:
-        chosen = BulkTarget(query=url.query()) if "all" in request.form else BulkTarget(ids=_selected_ids())
+        target = BulkTarget(query=url.query()) if "all" in request.form else BulkTarget(ids=_selected_ids())
     expected = None if undo else _whole_number("expected")
-    outcome = services().bulk.apply(action, chosen, audit_context(), role=role, expected=expected)
-    notice = {"done": "undone" if undo else action, "n": str(outcome.changed)}
-    if outcome.deleted_at:
-        notice["undo"] = outcome.deleted_at.isoformat()
+    result = services().bulk.apply(action, target, audit_context(), role=role, expected=expected)
+    notice = {"done": "undone" if undo else action, "n": str(result.changed)}
+    if result.deleted_at:
+        notice["undo"] = result.deleted_at.isoformat()
     return redirect(url.url(**notice), HTTPStatus.SEE_OTHER)
 
 
@@ -88,8 +88,8 @@ def _list_values(url: ListUrl, query: ListQuery) -> dict[str, Any]:
 def _render_confirmation(action: Action, role: Role | None, url: ListUrl) -> Response:
     """The confirmation page of a bulk action, with the number of users."""
     ids = () if "all" in request.form else _selected_ids()
-    count, is_exact = (len(ids), True) if ids else services().user_pages.count_up_to(url.query(), bulk.MOST)
-    values = {"count": count, "is_exact": is_exact, "limit": bulk.MOST}
+    count, is_exact = (len(ids), True) if ids else services().user_pages.count_up_to(url.query(), bulk.MAX_USERS)
+    values = {"count": count, "is_exact": is_exact, "limit": bulk.MAX_USERS}
     return render("confirm_bulk.html", action=action, role=role, url=url, ids=ids, **values)
 
 

@@ -23,7 +23,7 @@ from app.ops.service_state import ServiceState
 from app.search.pages import UserPages
 from app.users.bootstrap_admin import BootstrapAdmin
 from app.users.bulk import BulkCommands
-from app.users.commands import Users
+from app.users.commands import UserCommands
 from app.users.dashboard import Dashboard
 from app.users.history import History
 from app.users.reads import UserReads
@@ -69,7 +69,7 @@ class Services:
     login: Login
     user_pages: UserPages
     user_reads: UserReads
-    users: Users
+    users: UserCommands
     bulk: BulkCommands
     history: History
     dashboard: Dashboard

@@ -1,4 +1,4 @@
-"""The first administrator: from settings, the command line or the first visit of a browser."""
+"""Creates the first administrator, from settings or from the setup page."""
 
 import uuid
 
@@ -14,61 +14,63 @@ from app.errors import N_, AlreadyTaken, Conflict, StartError, ValidationFailed
 from app.identifiers import canonical
 from app.models import users as table
 from app.schemas import UserDraft, UserPatch
-from app.users.commands import Users
+from app.users.commands import UserCommands
 
 
 class BootstrapAdmin:
     """Creates the first administrator, which secures the service."""
 
-    def __init__(self, database: Database, admins: Admins, users: Users, settings: Settings) -> None:
+    def __init__(self, database: Database, admins: Admins, users: UserCommands, settings: Settings) -> None:
         self._database, self._admins, self._users, self._settings = database, admins, users, settings
 
     def create(self, draft: UserDraft, audit_context: AuditContext) -> uuid.UUID:
-        """Make the first administrator, or an administrator of the user who has this email already. Returns its id.
+        """Create the first administrator, or promote the active user with this email. Returns the id of the user.
 
-        Raises: ValidationFailed, AlreadyTaken, Conflict (there is one), Unavailable
+        Raises: ValidationFailed, AlreadyTaken, Conflict (an administrator exists), Unavailable
         """
         if self._admins.has_admin():
-            # Whoever comes after this look is told so by auth.admins.admit, inside of the transaction.
+            # auth.admins.check_promotion checks this again inside the transaction.
             raise Conflict(N_("An administrator already exists. Sign in, or ask an administrator."))
-        known = self._find(draft.email)
-        if known is None:
+        user_id = self._find(draft.email)
+        if user_id is None:
             return self._users.create(draft, audit_context)[1]
         patch = UserPatch(role="admin", active=True, password=draft.password)
-        self._users.update(known, patch, lambda _: True, audit_context)
-        return known
+        self._users.update(user_id, patch, lambda _: True, audit_context)
+        return user_id
 
     def create_from_settings(self) -> None:
-        """Create the administrator of ADMIN_EMAIL and ADMIN_PASSWORD, unless there is one.
+        """Create the administrator of ADMIN_EMAIL and ADMIN_PASSWORD, unless an administrator exists.
 
         Raises: StartError, Unavailable
         """
         settings = self._settings
-        if not self._admins.has_admin() and settings.admin_email:
-            try:
-                draft = UserDraft(email=settings.admin_email, password=settings.admin_password, role="admin")
-                self.create(draft, AuditContext(system_actor("ADMIN_EMAIL", first_admin_only=True)))
-            except ValidationError as error:
-                faults = "; ".join(
-                    f"ADMIN_{str(f['loc'][0]).upper()} {f['msg']}" for f in error.errors(include_input=False)
-                )
-                raise StartError(f"The first administrator can't be made: {faults}.") from None
-            except ValidationFailed as error:
-                raise StartError(f"The first administrator can't be made: {error}.") from None
-            except (Conflict, AlreadyTaken) as error:
-                # Another replica was quicker, if there is an administrator now.
-                if self._admins.has_admin():
-                    return
-                raise StartError(f"The first administrator can't be made of ADMIN_EMAIL: {error}") from None
+        if settings.admin_email and not self._admins.has_admin():
+            self._create_from(settings.admin_email, settings.admin_password)
         self._admins.check()
         if settings.is_public and not self._admins.has_admin():
             raise StartError(
                 "The service can be reached from other machines"
                 f" (PUBLISHED_ADDRESS={settings.published_address or '-'}, LISTEN_ADDRESS={settings.listen_address}),"
-                " and there is no administrator: anybody could do anything."
+                " and there is no administrator: anyone could do anything."
                 " Set ADMIN_EMAIL and ADMIN_PASSWORD (or ADMIN_PASSWORD_FILE), or publish on loopback with"
                 " PUBLISHED_ADDRESS=127.0.0.1."
             )
+
+    def _create_from(self, email: str, password: str | None) -> None:
+        """Raises: StartError, Unavailable"""
+        try:
+            draft = UserDraft(email=email, password=password, role="admin")
+            self.create(draft, AuditContext(system_actor("ADMIN_EMAIL", first_admin_only=True)))
+        except ValidationError as error:
+            details = error.errors(include_input=False)
+            problems = "; ".join(f"ADMIN_{str(detail['loc'][0]).upper()} {detail['msg']}" for detail in details)
+            raise StartError(f"The first administrator cannot be created: {problems}.") from None
+        except ValidationFailed as error:
+            raise StartError(f"The first administrator cannot be created: {error}.") from None
+        except (Conflict, AlreadyTaken) as error:
+            # Another replica may have created the administrator at the same time.
+            if not self._admins.has_admin():
+                raise StartError(f"The first administrator cannot be created from ADMIN_EMAIL: {error}") from None
 
     def _find(self, email: str | None) -> uuid.UUID | None:
         if email is None:

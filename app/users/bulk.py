@@ -1,4 +1,4 @@
-"""Many users at once: one transaction, done whole or refused whole, that owes each what a single command owes it."""
+"""Bulk actions: change many users in one transaction, or none of them. Each user gets a history entry."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,25 +19,25 @@ from app.search import text as search_text
 from app.search.query_builder import UserQuery
 from app.types import ROLE_NAMES, Role
 from app.users import history
-from app.users.columns import ENDED, MOVED, marked, restored, trashed
+from app.users.columns import END_SESSIONS, NEXT_VERSION, replace_tags, restore_values, soft_delete_values
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 
-MOST = 10_000
-"""Users that are changed at once, at the most: it takes seconds, and others wait for their rows as long."""
+MAX_USERS = 10_000
+"""Users of one bulk action. It takes seconds, and other writes wait for its row locks."""
 
 Action = Literal["activate", "deactivate", "role", "delete", "restore"]
 
-_BATCH = 500
-"""Users in one statement, so that none comes near the statement timeout."""
+_BATCH_SIZE = 500
+"""Users of one statement. More could exceed the statement timeout."""
 _COLUMNS = "id, username, username_key, email_key, role, active, password_hash, version, deleted_at"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkTarget:
-    """Who is to be changed, by exactly one of three. Raises: ValidationFailed
+    """The users to change, by exactly one of three. Raises: ValidationFailed
 
-    ids: these. query: all that fit, whatever its page and order. deleted_at: all that one bulk delete put into
-    the trash, for its undo.
+    ids: users with these ids. query: all users that match; its page and order are ignored. deleted_at: all users that
+    one bulk delete moved to the trash; this undoes it.
     """
 
     ids: tuple[uuid.UUID, ...] = ()
@@ -46,20 +46,20 @@ class BulkTarget:
 
     def __post_init__(self) -> None:
         if bool(self.ids) + (self.query is not None) + (self.deleted_at is not None) != 1:
-            raise ValidationFailed([FieldError("chosen", N_("must be ids, or a query, or when they were deleted"))])
+            raise ValidationFailed([FieldError("target", N_("must have exactly one of ids, query or deleted_at"))])
 
     @property
-    def trashed(self) -> bool | None:
-        """Whether they are sought in the trash; None: wherever the action takes them from."""
+    def deleted(self) -> bool | None:
+        """Whether the users are in the trash. None: in the partition that the action changes."""
         return self.query.deleted if self.query is not None else True if self.deleted_at is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What became of the chosen.
+    """The numbers of changed and unchanged users.
 
-    unchanged: they were so already, or were not there any more. deleted_at: of a delete that found somebody, the
-    moment that its undo takes.
+    unchanged: users that had the new values already, or do not exist. deleted_at: of a delete that changed users,
+    its timestamp, which undoes it as a BulkTarget.
     """
 
     changed: int
@@ -69,22 +69,22 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True)
 class _BulkAction:
-    """An action: its name in the history, what it sets, and what `role` and `active` are afterwards."""
+    """entry: its name in the history. values: the columns that it sets. after: new values of `role` and `active`."""
 
     entry: str
-    sets: dict[str, Any]
+    values: dict[str, Any]
     after: dict[str, Any] = field(default_factory=dict)
 
     def require_allowed(self, actor: Actor, row: Row[Any]) -> None:
-        """Ask the actor as the single command would. Raises: Forbidden"""
+        """Apply the rules of the command on a single user. Raises: Forbidden"""
         if self.after:
             actor.require_change(row.id, row.role, [change["field"] for change in self.changes(row)])
         else:
             actor.require_role_above(row.role)
 
     def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
-        """What the history says of the user in `row`."""
-        return history.differences({name: getattr(row, name) for name in self.after}, self.after)
+        """The changed fields of a user, for the history."""
+        return history.diff({name: getattr(row, name) for name in self.after}, self.after)
 
 
 class BulkCommands:
@@ -96,138 +96,135 @@ class BulkCommands:
     def apply(
         self,
         action: Action,
-        chosen: BulkTarget,
+        target: BulkTarget,
         audit_context: AuditContext,
         *,
         role: Role | None = None,
         expected: int | None = None,
     ) -> BulkResult:
-        """Do `action` to all chosen: to none of them when one may not be touched. `role`: the one that they get.
+        """Apply `action` to all users of `target`, or to none. Users that would not change keep their version.
 
-        Who is so already gets no new version. `expected`: how many the caller was told that they are.
-
-        Raises: ValidationFailed, Forbidden, AlreadyTaken (a username or email of who is restored is used now),
-        Unavailable, Conflict (they are too many, or others than expected; one is the caller, or the last administrator;
-        restoring who is not in the trash, anything else with who is)
+        role: the new role, for the action `role`. expected: the number of users that the actor confirmed.
+        Raises: ValidationFailed, Forbidden, AlreadyTaken (the username or email of a restored user is in use),
+        Conflict (too many users, or not `expected`; the actor or the last administrator is one of them; they are not
+        in the partition that the action changes), Unavailable
         """
-        deed = _bulk_action(action, role)
-        _require_rank(audit_context.actor, action)
-        _require_half(action, chosen)
+        actor, bulk_action = audit_context.actor, _bulk_action(action, role)
+        _require_role(actor, action)
+        _require_partition(action, target)
         with self._transactions.unit_of_work() as work:
-            rows = _locked(work.connection, action, chosen)
-            _require_number(rows, expected)
-            due = [row for row in rows if not deed.after or deed.changes(row)]
-            _require_allowed(audit_context.actor, deed, rows, due)
-            admins.require_remaining_admin(work.connection, due, deed.after or None)
-            after = {"deleted_at": None} if action == "restore" else deed.after
+            rows = _lock(work.connection, action, target)
+            _require_expected(rows, expected)
+            changing = [row for row in rows if not bulk_action.after or bulk_action.changes(row)]
+            _require_allowed(actor, bulk_action, rows, changing)
+            admins.require_remaining_admin(work.connection, changing, bulk_action.after or None)
             if action != "delete":
-                admins.check_promotion(work.connection, audit_context.actor, [row._asdict() for row in due], after)
+                after = {"deleted_at": None} if action == "restore" else bulk_action.after
+                admins.check_promotion(work.connection, actor, [row._asdict() for row in changing], after)
             if action == "restore":
-                _require_free(work.connection, due)
-            _carry_out(work, action, deed, audit_context, due)
-            moment = work.connection.scalar(select(func.now())) if action == "delete" and due else None
-        return BulkResult(len(due), len(set(chosen.ids) or rows) - len(due), moment)
+                _require_free_identifiers(work.connection, changing)
+            _execute(work, action, bulk_action, audit_context, changing)
+            is_deleted = action == "delete" and changing
+            deleted_at = work.connection.scalar(select(func.now())) if is_deleted else None
+        return BulkResult(len(changing), len(set(target.ids) or rows) - len(changing), deleted_at)
 
 
 def _bulk_action(action: Action, role: Role | None) -> _BulkAction:
     """Raises: ValidationFailed"""
     if action == "delete":
-        return _BulkAction("deleted", {**trashed(), **ENDED})
+        return _BulkAction("deleted", {**soft_delete_values(), **END_SESSIONS})
     if action == "restore":
-        return _BulkAction("restored", restored())
+        return _BulkAction("restored", restore_values())
     if action == "role":
         if role is None:
-            raise ValidationFailed([FieldError("role", N_("must be given"))])
-        marks = marked(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
-        return _BulkAction("changed", {"role": role, "search_vector": marks}, {"role": role})
+            raise ValidationFailed([FieldError("role", N_("is required"))])
+        search_vector = replace_tags(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
+        return _BulkAction("changed", {"role": role, "search_vector": search_vector}, {"role": role})
     active = action == "activate"
-    marks = marked([search_text.active_tag(not active)], [search_text.active_tag(active)])
-    sets = {"active": active, "search_vector": marks, **({} if active else ENDED)}
-    return _BulkAction("changed", sets, {"active": active})
+    search_vector = replace_tags([search_text.active_tag(not active)], [search_text.active_tag(active)])
+    values = {"active": active, "search_vector": search_vector, **({} if active else END_SESSIONS)}
+    return _BulkAction("changed", values, {"active": active})
 
 
-def _require_rank(actor: Actor, action: Action) -> None:
+def _require_role(actor: Actor, action: Action) -> None:
     """Raises: Forbidden"""
-    least: Role = "admin" if action == "role" else "editor"
-    if actor.may(least):
-        return
     if action == "role":
-        raise Forbidden(N_("Giving roles needs the role %(role)s.", role=ROLE_NAMES[least]))
-    raise Forbidden(N_("Changing others needs the role %(role)s.", role=ROLE_NAMES[least]))
+        if not actor.may("admin"):
+            raise Forbidden(N_("Changing roles requires the role %(role)s.", role=ROLE_NAMES["admin"]))
+    elif not actor.may("editor"):
+        raise Forbidden(N_("Changing other users requires the role %(role)s.", role=ROLE_NAMES["editor"]))
 
 
-def _require_half(action: Action, chosen: BulkTarget) -> None:
+def _require_partition(action: Action, target: BulkTarget) -> None:
     """Raises: Conflict"""
-    if chosen.trashed and action != "restore":
+    if target.deleted and action != "restore":
         raise Conflict(N_("These users are in the trash. Restore them first."))
-    if chosen.trashed is False and action == "restore":
+    if target.deleted is False and action == "restore":
         raise Conflict(N_("These users are not in the trash."))
 
 
-def _locked(connection: Connection, action: Action, chosen: BulkTarget) -> Sequence[Row[Any]]:
-    """The chosen who are where the action takes them from, locked in the order of their ids. Raises: Conflict
+def _lock(connection: Connection, action: Action, target: BulkTarget) -> Sequence[Row[Any]]:
+    """Lock the users of `target` that are in the partition of the action, in the order of their ids. Raises: Conflict
 
-    One statement, so that all wait in one order, and whoever was changed meanwhile is taken as they are now,
-    if they still fit. The planner knows neither the limit, as in a list, nor who was deleted a moment ago, so
-    it is left no choice: rows are found by what they fit, then locked by their ids.
+    One statement, so that all transactions lock in one order and the conditions are checked again after a wait. The
+    CTE and the subqueries fix the plan: the condition finds the ids, the ids find the rows to lock. The planner does
+    not know the limit, or how many users were deleted a moment ago.
     """
-    fits, parameters = _fitting(action, chosen)
+    condition, parameters = _condition(action, target)
     rows = connection.exec_driver_sql(
-        f"WITH hits AS MATERIALIZED (SELECT id FROM users WHERE {fits} LIMIT (SELECT %(most)s::int))"
-        f" SELECT {_COLUMNS} FROM users WHERE id = ANY(ARRAY(SELECT id FROM hits)) AND ({fits}) IS TRUE"
+        f"WITH hits AS MATERIALIZED (SELECT id FROM users WHERE {condition} LIMIT (SELECT %(most)s::int))"
+        f" SELECT {_COLUMNS} FROM users WHERE id = ANY(ARRAY(SELECT id FROM hits)) AND ({condition}) IS TRUE"
         " ORDER BY id FOR UPDATE",
-        {**parameters, "most": MOST + 1},
+        {**parameters, "most": MAX_USERS + 1},
     ).all()
-    if max(len(rows), len(set(chosen.ids))) > MOST:
-        raise Conflict(
-            N_(
-                "These are more than %(most)s users, and no more are changed at once. Narrow the search.",
-                most=f"{MOST:,}",
-            )
-        )
+    if max(len(rows), len(set(target.ids))) > MAX_USERS:
+        message = N_("At most %(most)s users can be changed at once. Narrow the search.", most=f"{MAX_USERS:,}")
+        raise Conflict(message)
     return rows
 
 
-def _fitting(action: Action, chosen: BulkTarget) -> tuple[str, dict[str, Any]]:
-    """The chosen as a condition in SQL, and its parameters."""
-    if chosen.query is not None:
-        query = UserQuery(chosen.query.model_copy(update={"cursor": None}))
+def _condition(action: Action, target: BulkTarget) -> tuple[str, dict[str, Any]]:
+    """The target as a condition in SQL, and its parameters."""
+    if target.query is not None:
+        query = UserQuery(target.query.model_copy(update={"cursor": None}))
         return query.where(query.conditions), query.parameters
-    if chosen.deleted_at is not None:
-        # Nobody changes in the trash, so the index of last changes leads there.
-        return "deleted_at = %(then)s AND updated_at >= %(then)s", {"then": chosen.deleted_at}
-    half = "deleted_at IS NOT NULL" if action == "restore" else "deleted_at IS NULL"
-    return f"id = ANY(%(ids)s) AND {half}", {"ids": list(set(chosen.ids))}
+    if target.deleted_at is not None:
+        # Deleted users do not change, so the index of updated_at finds them.
+        return "deleted_at = %(then)s AND updated_at >= %(then)s", {"then": target.deleted_at}
+    partition = "deleted_at IS NOT NULL" if action == "restore" else "deleted_at IS NULL"
+    return f"id = ANY(%(ids)s) AND {partition}", {"ids": list(set(target.ids))}
 
 
-def _require_number(rows: Sequence[Row[Any]], expected: int | None) -> None:
+def _require_expected(rows: Sequence[Row[Any]], expected: int | None) -> None:
     """Raises: Conflict"""
     if expected is not None and len(rows) != expected:
         raise Conflict(
             N_(
-                "The number of users is %(number)s now, not %(expected)s. Look again, then decide.",
+                "The selection has %(number)s users now, not %(expected)s. Check it and confirm again.",
                 number=f"{len(rows):,}",
                 expected=f"{expected:,}",
             )
         )
 
 
-def _require_allowed(actor: Actor, deed: _BulkAction, rows: Sequence[Row[Any]], due: Sequence[Row[Any]]) -> None:
+def _require_allowed(
+    actor: Actor, bulk_action: _BulkAction, rows: Sequence[Row[Any]], changing: Sequence[Row[Any]]
+) -> None:
     """Raises: Conflict, Forbidden"""
-    if any(row.id == actor.user_id for row in due):
-        raise Conflict(N_("You are one of these users yourself. Leave yourself out."))
+    if any(row.id == actor.user_id for row in changing):
+        raise Conflict(N_("The selection contains your own user. Exclude your own user."))
     refused: list[tuple[str, Forbidden]] = []
     for row in rows:
         try:
-            deed.require_allowed(actor, row)
+            bulk_action.require_allowed(actor, row)
         except Forbidden as error:
             refused.append((row.username, error))
     if refused:
         username, reason = refused[0]
         raise Forbidden(
             N_(
-                "%(number)s of these %(all)s users may not be touched, '%(username)s' for one. %(reason)s"
-                " Filtering by role leaves them out.",
+                "You may not change %(number)s of these %(all)s users, for example '%(username)s'. %(reason)s"
+                " Filter by role to exclude them.",
                 number=f"{len(refused):,}",
                 all=f"{len(rows):,}",
                 username=username,
@@ -236,22 +233,22 @@ def _require_allowed(actor: Actor, deed: _BulkAction, rows: Sequence[Row[Any]], 
         )
 
 
-def _require_free(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Identifiers that another writer takes meanwhile are left to the constraints.
+def _require_free_identifiers(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+    """Require that no active user has a username or email of the users to restore. Raises: AlreadyTaken, with the user
 
-    Raises: AlreadyTaken, saying whose
+    Unique constraints reject identifiers that a concurrent transaction takes.
     """
     wanted: dict[str, Row[Any]] = {}
     for row in rows:
         for name, key in _identifiers(row).items():
             if wanted.setdefault(key, row) is not row:
                 raise AlreadyTaken(name, row.username)
-    for theirs in ("username", "email"):
-        column = users.c[f"{theirs}_key"]
+    for name in ("username", "email"):
+        column = users.c[f"{name}_key"]
         used = connection.scalar(select(column).where(users.c.deleted_at.is_(None), is_any_of(column, wanted)).limit(1))
         if used is not None:
-            own = [name for name, key in _identifiers(wanted[used]).items() if key == used]
-            raise AlreadyTaken(theirs if theirs in own else own[0], wanted[used].username)
+            own = [own_name for own_name, key in _identifiers(wanted[used]).items() if key == used]
+            raise AlreadyTaken(name if name in own else own[0], wanted[used].username)
 
 
 def _identifiers(row: Row[Any]) -> dict[str, str]:
@@ -260,21 +257,25 @@ def _identifiers(row: Row[Any]) -> dict[str, str]:
     return {name: key for name, key in keys.items() if key is not None}
 
 
-def _carry_out(
-    work: UnitOfWork, action: Action, deed: _BulkAction, audit_context: AuditContext, due: Sequence[Row[Any]]
+def _execute(
+    work: UnitOfWork,
+    action: Action,
+    bulk_action: _BulkAction,
+    audit_context: AuditContext,
+    changing: Sequence[Row[Any]],
 ) -> None:
-    """In the order of the single commands, for the history shows it."""
-    work.add_invalidation(row.id for row in due)
+    """Change the locked users, in the order of the commands on single users: the history shows the order."""
+    work.add_invalidation(row.id for row in changing)
     if action == "delete":
-        tokens.revoke_all(work.connection, due, audit_context)
-    for rows in _batches(due):
-        statement = update(users).where(is_any_of(users.c.id, [row.id for row in rows])).values({**deed.sets, **MOVED})
-        work.connection.execute(statement)
-        entries: list[Entry] = [(row.id, row.version + 1, deed.changes(row)) for row in rows]
-        audit_log.record_all(work.connection, audit_context, deed.entry, entries)
+        tokens.revoke_all(work.connection, changing, audit_context)
+    values = {**bulk_action.values, **NEXT_VERSION}
+    for rows in _batches(changing):
+        work.connection.execute(update(users).where(is_any_of(users.c.id, [row.id for row in rows])).values(values))
+        entries: list[Entry] = [(row.id, row.version + 1, bulk_action.changes(row)) for row in rows]
+        audit_log.record_all(work.connection, audit_context, bulk_action.entry, entries)
     if action == "deactivate":
-        tokens.revoke_all(work.connection, due, audit_context)
+        tokens.revoke_all(work.connection, changing, audit_context)
 
 
 def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
-    return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    return (rows[start : start + _BATCH_SIZE] for start in range(0, len(rows), _BATCH_SIZE))

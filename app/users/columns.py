@@ -1,50 +1,45 @@
-"""The columns of a user: from drafts and patches, and what commands set in SQL."""
+"""Maps drafts, patches and rows of users to values of columns, and holds the values that commands set."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 from pydantic_core import PydanticCustomError
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, Row, func
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.db.expressions import text_array
 from app.errors import FieldError, ValidationFailed
 from app.identifiers import canonical
-from app.models import users
+from app.models import USER_FIELDS, users
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import check_attributes
-from app.users import history
 from app.validation_messages import message_of_rule
 
-MOVED: dict[str, Any] = {
+NEXT_VERSION: dict[str, Any] = {
     "version": users.c.version + 1,
-    # The clock may have been set back; order may not.
+    # Never earlier than before, even if the clock was set back.
     "updated_at": func.greatest(func.now(), users.c.updated_at),
 }
-"""With every change."""
-ENDED: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
-"""Ends all sessions."""
+"""Set by every change."""
+END_SESSIONS: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
+"""Ends all sessions of the user."""
 
 
-def values_of(draft: UserDraft) -> dict[str, Any]:
-    """The columns of a draft, completed. Raises: ValidationFailed"""
+def draft_values(draft: UserDraft) -> dict[str, Any]:
+    """The fields of a draft, with defaults. Raises: ValidationFailed"""
     return draft.completed().model_dump(exclude={"password", "current_password"})
 
 
-def stored(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` with the columns that are derived from them."""
-    found = search_text.lexemes(values)
-    return {**values, **_keys(values), "search_vector": func.array_to_tsvector(text_array(found))}
+def row_values(row: Row[Any]) -> dict[str, Any]:
+    """The fields of a row that was selected with PUBLIC_COLUMNS."""
+    values = {field.name: getattr(row, field.name) for field in USER_FIELDS}
+    return {**values, "attributes": orjson.loads(row.attributes)}
 
 
-def named(values: dict[str, Any]) -> dict[str, Any]:
-    """Username, email and name, with their keys."""
-    return {**{name: values[name] for name in ("username", "email", "name")}, **_keys(values)}
-
-
-def _keys(values: dict[str, Any]) -> dict[str, Any]:
+def key_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The derived keys by which users are compared and sorted."""
     email = values["email"]
     return {
         "username_key": canonical(values["username"]),
@@ -53,43 +48,48 @@ def _keys(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def trashed() -> dict[str, Any]:
-    """What puts a user into the trash."""
-    return {"deleted_at": func.now(), "search_vector": marked((), [search_text.DELETED_TAG])}
+def with_derived_columns(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with all columns that derive from them."""
+    lexemes = search_text.lexemes(values)
+    return {**values, **key_columns(values), "search_vector": func.array_to_tsvector(text_array(lexemes))}
 
 
-def restored() -> dict[str, Any]:
-    """What takes a user out of the trash."""
-    return {"deleted_at": None, "search_vector": marked([search_text.DELETED_TAG], ())}
+def soft_delete_values() -> dict[str, Any]:
+    """Moves a user to the deleted partition."""
+    return {"deleted_at": func.now(), "search_vector": replace_tags((), [search_text.DELETED_TAG])}
 
 
-def marked(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
-    """The words of a user with the marks `new` in place of `old`."""
-    left = func.ts_delete(users.c.search_vector, text_array(old), type_=TSVECTOR)
-    return left.op("||")(func.array_to_tsvector(text_array(new)))
+def restore_values() -> dict[str, Any]:
+    """Moves a user back to the active partition."""
+    return {"deleted_at": None, "search_vector": replace_tags([search_text.DELETED_TAG], ())}
 
 
-def merged(row: Any, patch: UserPatch) -> UserDraft:
-    """RFC 7396 on the user in `row`, which has its fields, the attributes as JSON.
+def replace_tags(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
+    """The search vector of a user with the tags `new` instead of `old`."""
+    remaining = func.ts_delete(users.c.search_vector, text_array(old), type_=TSVECTOR)
+    return remaining.op("||")(func.array_to_tsvector(text_array(new)))
 
-    Raises: ValidationFailed, when the attributes break a rule after merging
+
+def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> UserDraft:
+    """Apply a JSON merge patch (RFC 7396) to the fields of a user. null sets the default.
+
+    Raises: ValidationFailed, if the merged attributes break a rule
     """
-    fields = {name: getattr(row, name) for name in history.FIELDS}
-    attributes = orjson.loads(row.attributes)
+    merged = dict(values)
     for name in patch.model_fields_set - {"password", "current_password", "attributes"}:
         value = getattr(patch, name)
-        fields[name] = UserDraft.model_fields[name].default if value is None else value
+        merged[name] = UserDraft.model_fields[name].default if value is None else value
     if "attributes" in patch.model_fields_set:
-        attributes = _merge(attributes, patch.attributes) if patch.attributes is not None else {}
+        attributes = {} if patch.attributes is None else _merge(merged["attributes"], patch.attributes)
         try:
-            check_attributes(attributes)
+            merged["attributes"] = check_attributes(attributes)
         except PydanticCustomError as error:
             raise ValidationFailed([FieldError("attributes", message_of_rule(error))]) from None
-    return UserDraft.model_construct(**fields, attributes=attributes)
+    return UserDraft.model_construct(**merged)
 
 
 def _merge(target: Any, patch: Any) -> Any:
-    """MergePatch of RFC 7396, section 2. Bounded by the depth that the body was read with."""
+    """MergePatch of RFC 7396, section 2. The parser of the body limits the depth."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}

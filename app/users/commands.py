@@ -1,11 +1,12 @@
 """Commands on single users: create, replace, update, delete, restore, purge."""
 
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from app.auth import admins, audit_log, passwords, tokens
@@ -20,20 +21,29 @@ from app.models import HistoryEntry, table_of, users
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
 from app.users import history, idempotency
-from app.users.columns import ENDED, MOVED, merged, restored, stored, trashed, values_of
+from app.users.columns import (
+    END_SESSIONS,
+    NEXT_VERSION,
+    apply_patch,
+    draft_values,
+    restore_values,
+    row_values,
+    soft_delete_values,
+    with_derived_columns,
+)
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserReads, UserSnapshot
-from app.users.serialization import PUBLIC, Document, document
+from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 from app.users.writes import UserWrites
 
-_TRIES = 3
-_GRAVE = frozenset({"role", "active", "password"})
-"""What ends sessions and tokens, or the last administrator: to be thought about while nobody else changes anything."""
+_MAX_OPTIMISTIC_ATTEMPTS = 3
+_SECURITY_SENSITIVE = frozenset({"role", "active", "password"})
+"""Fields whose change may end sessions and tokens, or remove the last administrator. The row is locked for it."""
 
 
-class Users:
-    """Commands on single users. Each is one transaction with its history entry; caches are invalidated after it."""
+class UserCommands:
+    """Commands on single users. Each is one transaction with its history entry. Caches are invalidated after it."""
 
     def __init__(
         self,
@@ -51,168 +61,159 @@ class Users:
         self._self_editable_keys = settings.self_editable_keys
 
     def create(
-        self, draft: UserDraft, audit_context: AuditContext, idempotent_request: IdempotentRequest | None = None
+        self, draft: UserDraft, audit_context: AuditContext, request: IdempotentRequest | None = None
     ) -> tuple[Document, uuid.UUID, bool]:
-        """Make a user. Returns it, its id, and whether this is the earlier answer to `attempt`.
+        """Create a user. Returns it, its id, and whether it is the stored response of an earlier `request`.
 
-        Whether a token is still good for it is found out with the write.
+        The token of the actor is checked with the write.
         Raises: ValidationFailed, Forbidden, Unauthorized, AlreadyTaken, IdempotencyKeyReused, Unavailable
         """
-        values = values_of(draft)
+        values = draft_values(draft)
         audit_context.actor.require_create(draft.role)
         passwords.reject_own_name(draft.password, values)
         values["password_hash"] = passwords.hash_password(draft.password)
         user_id = uuid7()
-        made = self._writes.create(user_id, values, audit_context, idempotent_request)
-        if made is not None:
-            return made, user_id, False
+        created = self._writes.create(user_id, values, audit_context, request)
+        if created is not None:
+            return created, user_id, False
         self._tokens.recheck(audit_context.actor)
-        # Nothing was made, so the key was used; unless that was undone or became too old a moment ago.
-        answer = self._writes.earlier_response(idempotent_request) if idempotent_request is not None else None
-        if answer is None:
-            raise Unavailable(N_("Another request was under way that this one depends on. Try again shortly."))
-        return answer, uuid.UUID(orjson.loads(answer.body)["id"]), True
+        # The token is valid, so the key was in use. The earlier request may have been rolled back since.
+        response = self._writes.earlier_response(request) if request is not None else None
+        if response is None:
+            raise Unavailable(N_("A concurrent request changed data that this request depends on. Try again shortly."))
+        return response, uuid.UUID(orjson.loads(response.body)["id"]), True
 
     def replace(
-        self, user_id: uuid.UUID, draft: UserReplacement, allowed: Precondition, audit_context: AuditContext
+        self, user_id: uuid.UUID, draft: UserReplacement, precondition: Precondition, audit_context: AuditContext
     ) -> tuple[Document, bool]:
-        """Replace a user, or create it with this id. A password that is left out stays. Returns it, and if it is new.
+        """Replace a user, or create it with this id. Without a password in `draft` the password stays.
 
-        Raises: ValidationFailed, Forbidden, RateLimited, AlreadyTaken, VersionConflict,
-        Conflict (it is in the trash, or the last administrator),
-        Unavailable
+        Returns the user, and whether it is new.
+        Raises: ValidationFailed, Forbidden, RateLimited, AlreadyTaken, VersionConflict, Conflict (the user is deleted,
+        or the last administrator), Unavailable
         """
-        return self._login.with_password(
-            draft.current_password, allowed, audit_context, partial(self._replace, user_id, draft)
-        )
+        command = partial(self._replace, user_id, draft)
+        return self._login.with_password(draft.current_password, precondition, audit_context, command)
 
     def _replace(
-        self, user_id: uuid.UUID, draft: UserDraft, allowed: Precondition, audit_context: AuditContext
+        self, user_id: uuid.UUID, draft: UserDraft, precondition: Precondition, audit_context: AuditContext
     ) -> tuple[Document, bool]:
-        values = values_of(draft)
+        values = draft_values(draft)
         passwords.reject_own_name(draft.password, values)
-        secret = {"password_hash": passwords.hash_password(draft.password)} if draft.password is not None else {}
+        if draft.password is not None:
+            values["password_hash"] = passwords.hash_password(draft.password)
         with self._transactions.unit_of_work(user_id) as work:
-            # Two may make the same id at once: the second waits here and then replaces.
+            # Two requests may create the same id: the second waits here, and then replaces.
             work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
-            row = _locked(work.connection, user_id)
+            row = _lock(work.connection, user_id)
             if row is not None and row.deleted_at is not None:
-                raise Conflict(N_("This user is in the trash. Restore or purge it first."))
+                raise Conflict(N_("This user is in the trash. Restore or purge the user first."))
             if row is None:
                 audit_context.actor.require_create(draft.role)
-            _require(allowed, row.version if row else None)
-            if row is None:
-                admins.check_promotion(work.connection, audit_context.actor, [{}], {**values, **secret})
-                version = _next_version(work.connection, user_id)
-                made = _insert(work.connection, audit_context, user_id, {**values, **secret}, version)
-            else:
-                made = self._update_row(work, audit_context, row, {**values, **secret})
-        return made, row is None
+            _require(precondition, row.version if row else None)
+            if row is not None:
+                return self._update_row(work, audit_context, row, values), False
+            admins.check_promotion(work.connection, audit_context.actor, [{}], values)
+            return _insert(work.connection, audit_context, user_id, values), True
 
     def update(
-        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
+        self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
     ) -> Document:
-        """Change the fields that `patch` sets. Changing nothing gives no new version.
+        """Change the fields that `patch` sets. Without a change the version stays.
 
-        Whether a token is still good for it is found out with the write, or before it.
-        Raises: NotFound, ValidationFailed, Forbidden, RateLimited, Unauthorized, AlreadyTaken,
-        VersionConflict, Conflict (it is the last administrator), Unavailable
+        The token of the actor is checked with the write, or before it.
+        Raises: NotFound, ValidationFailed, Forbidden, RateLimited, Unauthorized, AlreadyTaken, VersionConflict,
+        Conflict (the user is the last administrator), Unavailable
         """
-        return self._login.with_password(
-            patch.current_password, allowed, audit_context, partial(self._update_with_password, user_id, patch)
-        )
+        command = partial(self._update, user_id, patch)
+        return self._login.with_password(patch.current_password, precondition, audit_context, command)
 
-    def _update_with_password(
-        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
+    def _update(
+        self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
     ) -> Document:
-        is_grave = not patch.model_fields_set.isdisjoint(_GRAVE)
         self._tokens.recheck(audit_context.actor)
-        for _ in range(0 if is_grave else _TRIES):
-            made = self._update_snapshot(self._reads.get_snapshot(user_id), patch, allowed, audit_context)
-            if made is not None:
-                return made
-        return self._update_locked(user_id, patch, allowed, audit_context)
+        if patch.model_fields_set.isdisjoint(_SECURITY_SENSITIVE):
+            for _ in range(_MAX_OPTIMISTIC_ATTEMPTS):
+                snapshot = self._reads.get_snapshot(user_id)
+                updated = self._update_snapshot(snapshot, patch, precondition, audit_context)
+                if updated is not None:
+                    return updated
+        return self._update_locked(user_id, patch, precondition, audit_context)
 
     def _update_snapshot(
-        self, seen: UserSnapshot, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
+        self, snapshot: UserSnapshot, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
     ) -> Document | None:
-        """Change a user as it was seen. None, when somebody else was faster."""
-        _require(allowed, seen.version)
-        draft = self._writes.pending_update(seen, merged(seen, patch), audit_context)
-        if draft is not None:
-            return self._writes.write(draft)
-        # Another host may have changed it so. Who is told of that must not read here what was before.
-        self._transactions.invalidate_user(seen.id)
-        return Document(seen.version, seen.body)
+        """Change a user without a lock. None: the user is not as in the snapshot any more."""
+        _require(precondition, snapshot.version)
+        pending = self._writes.pending_update(snapshot, apply_patch(snapshot.values, patch), audit_context)
+        if pending is not None:
+            return self._writes.write(pending)
+        # Another host may have made this change. Reads after this response must not return an older version.
+        self._transactions.invalidate_user(snapshot.id)
+        return Document(snapshot.version, snapshot.body)
 
     def _update_locked(
-        self, user_id: uuid.UUID, patch: UserPatch, allowed: Precondition, audit_context: AuditContext
+        self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
     ) -> Document:
-        """Change a user while nobody else can: what ends sessions, or the last administrator, is thought about."""
-        secret = (
-            {"password_hash": passwords.hash_password(patch.password)} if "password" in patch.model_fields_set else {}
-        )
+        """Change a user under a row lock."""
+        password_columns = {}
+        if "password" in patch.model_fields_set:
+            password_columns["password_hash"] = passwords.hash_password(patch.password)
         with self._transactions.unit_of_work(user_id) as work:
-            row = _living(_locked(work.connection, user_id))
-            _require(allowed, row.version)
-            values = values_of(merged(row, patch))
+            row = _require_active(_lock(work.connection, user_id))
+            _require(precondition, row.version)
+            values = draft_values(apply_patch(row_values(row), patch))
             passwords.reject_own_name(patch.password, values)
-            return self._update_row(work, audit_context, row, {**values, **secret})
+            return self._update_row(work, audit_context, row, {**values, **password_columns})
 
-    def set_own_password(self, user_id: uuid.UUID, offered: PasswordChange, audit_context: AuditContext) -> None:
-        """Give the user of the caller a new password, for the current one: it ends all sessions.
+    def set_own_password(self, user_id: uuid.UUID, change: PasswordChange, audit_context: AuditContext) -> None:
+        """Change the password of the actor, who gives the current password. Ends all their sessions.
 
         Raises: NotFound, ValidationFailed, Forbidden, RateLimited, VersionConflict, Unavailable
         """
         audit_context.actor.require_session(("password",))
-        allowed, audit_context = self._login.reauthenticate(
-            user_id, offered.current_password, lambda _: True, audit_context
-        )
-        self.update(user_id, UserPatch(password=offered.new_password), allowed, audit_context)
+        verified = self._login.reauthenticate(user_id, change.current_password, lambda _: True, audit_context)
+        self.update(user_id, UserPatch(password=change.new_password), *verified)
 
-    def delete(self, user_id: uuid.UUID, allowed: Precondition, audit_context: AuditContext) -> None:
-        """Put a user into the trash; its username and email are free again, its sessions and tokens end.
+    def delete(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> None:
+        """Move a user to the trash. Frees its username and email, and ends its sessions and tokens.
 
-        Raises: NotFound, Forbidden, VersionConflict, Conflict (it is the last administrator), Unavailable
+        Raises: NotFound, Forbidden, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _living(_locked(work.connection, user_id))
+            row = _require_active(_lock(work.connection, user_id))
             audit_context.actor.require_role_above(row.role)
-            _require(allowed, row.version)
+            _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
-            made = _put(work.connection, row, {**trashed(), **ENDED})
-            audit_log.record(work.connection, audit_context, user_id, made.version, "deleted")
+            deleted = _update_columns(work.connection, row, {**soft_delete_values(), **END_SESSIONS})
+            audit_log.record(work.connection, audit_context, user_id, deleted.version, "deleted")
 
-    def restore(self, user_id: uuid.UUID, allowed: Precondition, audit_context: AuditContext) -> Document:
-        """Take a user out of the trash.
+    def restore(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> Document:
+        """Restore a user from the trash.
 
-        Raises: NotFound, Forbidden, Conflict (it is not in the trash), AlreadyTaken (its username or email is used
-        now), VersionConflict, Unavailable
+        Raises: NotFound, Forbidden, Conflict (the user is not in the trash), AlreadyTaken (its username or email is in
+        use), VersionConflict, Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _locked(work.connection, user_id)
-            if row is None:
-                raise NotFound(N_("There is no such user."))
+            row = _require_exists(_lock(work.connection, user_id))
             audit_context.actor.require_role_above(row.role)
-            _require(allowed, row.version)
+            _require(precondition, row.version)
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
             admins.check_promotion(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
-            made = document(_put(work.connection, row, restored()))
-            audit_log.record(work.connection, audit_context, user_id, made.version, "restored")
-        return made
+            restored = serialize(_update_columns(work.connection, row, restore_values()))
+            audit_log.record(work.connection, audit_context, user_id, restored.version, "restored")
+        return restored
 
-    def purge(self, user_id: uuid.UUID, allowed: Precondition, audit_context: AuditContext) -> None:
-        """Remove a user, living or in the trash, for good, with all values in its history.
+    def purge(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> None:
+        """Delete an active or deleted user permanently, with all values in its history.
 
-        Raises: NotFound, VersionConflict, Conflict (it is the last administrator), Unavailable
+        Raises: NotFound, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _locked(work.connection, user_id)
-            if row is None:
-                raise NotFound(N_("There is no such user."))
-            _require(allowed, row.version)
+            row = _require_exists(_lock(work.connection, user_id))
+            _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
             work.connection.execute(delete(users).where(users.c.id == user_id))
@@ -222,60 +223,70 @@ class Users:
         self._sessions.delete_of_purged_user(user_id)
 
     def _update_row(
-        self, work: UnitOfWork, audit_context: AuditContext, row: Row[Any], values: dict[str, Any]
+        self, work: UnitOfWork, audit_context: AuditContext, row: Row[Any], values: Mapping[str, Any]
     ) -> Document:
-        before = {**row._asdict(), "attributes": orjson.loads(row.attributes)}
+        """Change a locked user to `values`: its fields, and password_hash if the password changes."""
+        before = {**row._asdict(), **row_values(row)}
         after = {"password_hash": row.password_hash, **values}
-        changes = history.differences(before, after)
+        changes = history.diff(before, after)
         fields = {change["field"] for change in changes}
         audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
         if not changes:
-            return document(row)
+            return serialize(row)
         admins.require_remaining_admin(work.connection, [row], after)
         admins.check_promotion(work.connection, audit_context.actor, [before], after)
-        ended = ENDED if not after["active"] or "password" in fields else {}
-        made = document(_put(work.connection, row, {**stored(values), **ended}))
-        audit_log.record(work.connection, audit_context, row.id, made.version, "changed", changes)
+        end_sessions = END_SESSIONS if not after["active"] or "password" in fields else {}
+        columns = {**with_derived_columns(dict(values)), **end_sessions}
+        updated = serialize(_update_columns(work.connection, row, columns))
+        audit_log.record(work.connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
             tokens.revoke_all(work.connection, [row], audit_context)
-        return made
+        return updated
 
 
 def _insert(
-    connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, values: dict[str, Any], version: int
+    connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, values: dict[str, Any]
 ) -> Document:
-    # No epoch is above its version, so no session of a purged user of this id comes to life again.
-    columns = {"id": user_id, "version": version, "session_epoch": version, **stored(values)}
-    statement = insert(users).values(columns).returning(*PUBLIC)
-    made = document(connection.execute(statement).one())
-    audit_log.record(connection, audit_context, user_id, version, "created", history.differences({}, values))
-    return made
+    version = _first_version(connection, user_id)
+    # The epoch starts at the version, so no session of a purged user with this id becomes valid again.
+    columns = {"id": user_id, "version": version, "session_epoch": version, **with_derived_columns(values)}
+    created = serialize(connection.execute(insert(users).values(columns).returning(*PUBLIC_COLUMNS)).one())
+    audit_log.record(connection, audit_context, user_id, version, "created", history.diff({}, values))
+    return created
 
 
-def _put(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
-    """The row after setting `values`, with its next version."""
-    statement = update(users).where(users.c.id == row.id).values({**values, **MOVED}).returning(*PUBLIC)
-    return connection.execute(statement).one()
+def _first_version(connection: Connection, user_id: uuid.UUID) -> int:
+    """1, or the version after that of a purged user with this id, so no old ETag becomes valid again."""
+    entries = table_of(HistoryEntry)
+    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
+    return (last or 0) + 1
 
 
-def _locked(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
-    statement = select(*PUBLIC, users.c.password_hash).where(users.c.id == user_id)
+def _update_columns(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    """Set `values` and the next version of a locked row. Returns the new row."""
+    statement = update(users).where(users.c.id == row.id).values({**values, **NEXT_VERSION})
+    return connection.execute(statement.returning(*PUBLIC_COLUMNS)).one()
+
+
+def _lock(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
+    """Lock the row of a user. None: there is none."""
+    statement: Select[Any] = select(*PUBLIC_COLUMNS, users.c.password_hash).where(users.c.id == user_id)
     return connection.execute(statement.with_for_update()).one_or_none()
 
 
-def _living(row: Row[Any] | None) -> Row[Any]:
+def _require_exists(row: Row[Any] | None) -> Row[Any]:
+    if row is None:
+        raise NotFound(N_("There is no such user."))
+    return row
+
+
+def _require_active(row: Row[Any] | None) -> Row[Any]:
     if row is None or row.deleted_at is not None:
         raise NotFound(N_("There is no such user."))
     return row
 
 
-def _require(allowed: Precondition, version: int | None) -> None:
-    if not allowed(version):
-        raise VersionConflict(N_("The user changed since you read it. Read it again, then decide."))
-
-
-def _next_version(connection: Connection, user_id: uuid.UUID) -> int:
-    """1, or one more than a purged user of this id had, so that no old ETag comes to life again."""
-    entries = table_of(HistoryEntry)
-    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
-    return (last or 0) + 1
+def _require(precondition: Precondition, version: int | None) -> None:
+    """Raises: VersionConflict"""
+    if not precondition(version):
+        raise VersionConflict(N_("The user has changed since you read it. Read it again and retry."))

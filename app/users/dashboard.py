@@ -1,4 +1,4 @@
-"""Figures about all users, for the first page of the console: in bounded time, whatever the size of the table."""
+"""The figures of the console's dashboard, computed in bounded time whatever the size of the table."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -18,15 +18,15 @@ from app.search.planner_stats import PlannerStats
 
 DAYS = 30
 COUNTED = 5_000
-"""Users that are counted, about 1 ms; of more there is PostgreSQL's estimate, as of the last ANALYZE."""
+"""Users that are counted, about 1 ms. A larger number is PostgreSQL's estimate as of the last ANALYZE."""
 SCATTERED = 1_000
-"""The same of users who lie anywhere in a large table, about 3 ms."""
+"""The same limit for users that are scattered over a large table, about 3 ms."""
 _DAY = timedelta(days=1)
 _SIGN_UPS_KEY = "sign-ups-per-day"
 
 
 class Figure(NamedTuple):
-    """A number, and whether it is exact: else it is an estimate."""
+    """A number, exact or estimated."""
 
     number: int
     is_exact: bool = True
@@ -34,7 +34,7 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How many there are; None: not known now. `sign_ups` has each of the last days, today (UTC) last."""
+    """The figures. sessions: None while Redis is unavailable. sign_ups: new users of each day, today (UTC) last."""
 
     users: Figure
     inactive: Figure
@@ -45,7 +45,7 @@ class Figures:
 
 
 class Dashboard:
-    """The figures of the console's first page."""
+    """Computes the figures of the dashboard."""
 
     def __init__(
         self, database: Database, pages: UserPages, planner_stats: PlannerStats, sessions: Sessions, answers: Answers
@@ -54,46 +54,52 @@ class Dashboard:
         self._sessions, self._answers = sessions, answers
 
     def figures(self) -> Figures:
-        """The figures, from the cache, counted or estimated. Raises: Unavailable"""
-        everybody, trashed = (
+        """The figures, cached, counted or estimated. Raises: Unavailable"""
+        active_users, deleted_users = (
             Figure(*self._pages.count_or_estimate(ListQuery(deleted=deleted), COUNTED)) for deleted in (False, True)
         )
-        most = COUNTED if everybody.is_exact else SCATTERED
+        most = COUNTED if active_users.is_exact else SCATTERED
         inactive = Figure(*self._pages.count_or_estimate(ListQuery(active=False), most))
         try:
-            signed_in = Figure(self._sessions.count())
+            sessions = Figure(self._sessions.count())
         except Unavailable:
-            signed_in = None
-        is_exact, numbers = orjson.loads(self._answers.get_or_compute(_SIGN_UPS_KEY, lambda: self._sign_ups(everybody)))
+            sessions = None
+        is_exact, numbers = orjson.loads(
+            self._answers.get_or_compute(_SIGN_UPS_KEY, lambda: self._sign_ups(active_users))
+        )
         today = datetime.now(UTC).date()
         days = [today - ago * _DAY for ago in range(DAYS - 1, -1, -1)]
         shown = [(day, numbers.get(day.isoformat(), 0)) for day in days]
-        return Figures(everybody, inactive, trashed, signed_in, shown, is_exact)
+        return Figures(active_users, inactive, deleted_users, sessions, shown, is_exact)
 
-    def _sign_ups(self, everybody: Figure) -> bytes:
-        """Whether they are exact, and how many users were made on each day, by its date, as JSON."""
+    def _sign_ups(self, active_users: Figure) -> bytes:
+        """JSON: whether the numbers are exact, and the number of new users by date."""
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         first = midnight - (DAYS - 1) * _DAY
-        known = self._planner_stats.snapshot()
-        living = known.partition_rows(deleted=False)
-        if everybody.is_exact or known.created_share(first, None) * living <= COUNTED:
+        stats = self._planner_stats.snapshot()
+        active_rows = stats.partition_rows(deleted=False)
+        if active_users.is_exact or stats.created_share(first, None) * active_rows <= COUNTED:
             counted = self._count_per_day(first)
             is_exact = sum(counted.values()) <= COUNTED
-            if is_exact or not known.total:
-                # Before the first ANALYZE of a table nothing is known but what was counted.
+            if is_exact or not stats.total:
+                # Before the first ANALYZE there are no statistics to estimate from.
                 return orjson.dumps([is_exact, counted])
         days = [first + ahead * _DAY for ahead in range(DAYS)]
-        guessed = {day.date().isoformat(): round(known.created_share(day, day + _DAY) * living) for day in days}
-        return orjson.dumps([False, guessed])
+        estimated = {day.date().isoformat(): round(stats.created_share(day, day + _DAY) * active_rows) for day in days}
+        return orjson.dumps([False, estimated])
 
     def _count_per_day(self, since: datetime) -> dict[str, int]:
-        """How many of the newest users, at most COUNTED + 1, were made on each day."""
-        living = (users.c.deleted_at.is_(None), users.c.created_at >= since)
+        """The number of new users by date, counted among the COUNTED + 1 newest."""
+        conditions = (users.c.deleted_at.is_(None), users.c.created_at >= since)
         newest = (
-            select(users.c.created_at).where(*living).order_by(users.c.created_at.desc()).limit(COUNTED + 1).subquery()
+            select(users.c.created_at)
+            .where(*conditions)
+            .order_by(users.c.created_at.desc())
+            .limit(COUNTED + 1)
+            .subquery()
         )
         day = cast(newest.c.created_at, Date)
-        # SET LOCAL needs a transaction. Statistics of before an import would let PostgreSQL sort the whole table.
+        # SET LOCAL needs a transaction. With outdated statistics PostgreSQL would sort the whole table.
         with self._database.transaction() as connection:
             connection.execute(text("SET LOCAL enable_bitmapscan = off"))
             connection.execute(text("SET LOCAL enable_sort = off"))

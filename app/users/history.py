@@ -1,4 +1,4 @@
-"""The history of each user: written in the transaction of the change, read newest first."""
+"""The history of each user: what a change consists of, and pages of entries, newest first."""
 
 import re
 import struct
@@ -13,16 +13,16 @@ from sqlalchemy import cast as sql_cast
 
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import HistoryEntry, table_of, users
+from app.models import USER_FIELDS, HistoryEntry, table_of, users
 from app.search import cursors
 from app.search.cursors import Keyset
 from app.types import format_timestamp
 
-FIELDS = ("username", "email", "name", "role", "active")
+_SCALAR_FIELDS = tuple(field.name for field in USER_FIELDS if field.name != "attributes")
 _history = table_of(HistoryEntry)
-_KIND = "history"
+_CURSOR_KIND = "history"
 _ID = struct.Struct("q")
-_AUTHOR = re.compile(r"\buser:([0-9a-f-]{36})$")
+_ACTOR_USER = re.compile(r"\buser:([0-9a-f-]{36})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +33,34 @@ class HistoryPage:
     next_cursor: str | None
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What changed, field by field, attributes key by key. A password is only named."""
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The changed fields with old and new value, attributes by key. The values of a password are left out.
+
+    A field that is missing in both is unchanged; a field that is missing in one is null there.
+    """
     changes = [
-        {"field": field, "old": before.get(field), "new": after.get(field)}
-        for field in FIELDS
-        if before.get(field) != after.get(field)
+        {"field": name, "old": before.get(name), "new": after.get(name)}
+        for name in _SCALAR_FIELDS
+        if before.get(name) != after.get(name)
     ]
     old, new = before.get("attributes") or {}, after.get("attributes") or {}
     changes += [
         {"field": f"attributes.{key}", "old": old.get(key), "new": new.get(key)}
         for key in sorted(old.keys() | new.keys())
-        if key not in old or key not in new or _comparable(old[key]) != _comparable(new[key])
+        if key not in old or key not in new or _canonical_json(old[key]) != _canonical_json(new[key])
     ]
     if before.get("password_hash") != after.get("password_hash"):
         changes.append({"field": "password", "old": None, "new": None})
     return changes
 
 
-def _comparable(value: Any) -> bytes:
-    """The same for equal values alone. Python holds 1 and true for equal; in JSON the order of names says nothing."""
+def _canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys. Python's == would treat 1 and true as equal."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def erase(connection: Connection, user_id: uuid.UUID) -> None:
-    """Take all values and origins out of a user's entries; that something happened, and when, stays."""
+    """Remove values, actors and origins from the entries of a user. Action, version and time stay."""
     blank: dict[str, Any] = {"changes": [], "address": None, "agent": None, "actor": None, "request_id": None}
     connection.execute(update(_history).where(_history.c.user_id == user_id).values(blank))
 
@@ -69,7 +72,7 @@ class History:
         self._database = database
 
     def page(self, user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
-        """One page of the history of a user, who may be in the trash or purged. Raises: NotFound, BadRequest"""
+        """A page of the history of an active, deleted or purged user. Raises: NotFound, BadRequest, Unavailable"""
         entries = (
             select(_history, sql_cast(_history.c.changes, Text).label("changes_text"))
             .where(_history.c.user_id == user_id)
@@ -77,18 +80,18 @@ class History:
             .limit(limit + 1)
         )
         if cursor is not None:
-            entries = entries.where(_history.c.id < cursors.decode(_kind(user_id), cursor, _ID.pack).key)
+            entries = entries.where(_history.c.id < cursors.decode(_cursor_kind(user_id), cursor, _ID.pack).key)
         with self._database.connection() as connection:
             rows = connection.execute(entries).all()
             if not rows and cursor is None and not connection.scalar(select(exists().where(users.c.id == user_id))):
                 raise NotFound(N_("There is no such user."))
-        more = len(rows) > limit
         shown = rows[:limit]
-        next_cursor = cursors.encode(_kind(user_id), Keyset(shown[-1].id, str(user_id))) if more else None
+        has_more = len(rows) > limit
+        next_cursor = cursors.encode(_cursor_kind(user_id), Keyset(shown[-1].id, str(user_id))) if has_more else None
         return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
 
     def latest(self, user_id: uuid.UUID, action: str) -> dict[str, Any] | None:
-        """The newest entry of this action, `changes` left out; None: there is none."""
+        """Time, action and actor of the newest entry of this action. None: there is none."""
         columns = (_history.c.created_at, _history.c.action, _history.c.actor)
         found = select(*columns).where(_history.c.user_id == user_id, _history.c.action == action)
         with self._database.connection() as connection:
@@ -99,9 +102,9 @@ class History:
             else None
         )
 
-    def author_names(self, labels: Iterable[str | None]) -> dict[str, str]:
-        """The names of the users whom labels of actors mention, by label; of who was purged there is none."""
-        ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _AUTHOR.search(label))}
+    def names_of_actors(self, labels: Iterable[str | None]) -> dict[str, str]:
+        """The names of the users in these actors, by actor. Purged users and commands have none."""
+        ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _ACTOR_USER.search(label))}
         if not ids:
             return {}
         with self._database.connection() as connection:
@@ -110,8 +113,8 @@ class History:
         return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
 
 
-def _kind(user_id: uuid.UUID) -> str:
-    return f"{_KIND}:{user_id}"
+def _cursor_kind(user_id: uuid.UUID) -> str:
+    return f"{_CURSOR_KIND}:{user_id}"
 
 
 def _entry(row: Row[Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Idempotency keys: the same POST twice makes one user and gives one answer.
+"""Idempotency keys: a repeated POST creates one user and returns the response of the first.
 
-After https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/. The answer is kept by the
-statement that makes the user (statements.MADE_ONCE); what failed was rolled back and may be tried again.
+Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/. The statement that creates the user
+stores the response (CREATE_USER_IDEMPOTENTLY). A failed request stores nothing and can be repeated.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _keys = table_of(IdempotencyKey)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request that carries an Idempotency-Key, and whose key that is (Actor.principal)."""
+    """A POST with an Idempotency-Key. principal: the owner of the key (Actor.principal). ttl: how long it is stored."""
 
     key: str
     draft: UserDraft
@@ -33,32 +33,31 @@ class IdempotentRequest:
 
     @property
     def stored_key(self) -> str:
-        """Another one for each principal: two clients with the key `1` have nothing to do with each other."""
+        """The key with its owner, because two clients may use the same key."""
         return f"{self.principal} {self.key}"
 
     @property
     def fingerprint(self) -> bytes:
-        """What must be the same when the key comes again, but for the password."""
+        """SHA-256 of the request without its password. A repeated request must have the same."""
         fields = self.draft.model_dump(exclude={"password"})
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def earlier_response(database: Database, request: IdempotentRequest) -> Document | None:
-    """The answer that was given to this key before, or None. Raises: IdempotencyKeyReused, Unavailable"""
+    """The stored response of an earlier request with this key, or None. Raises: IdempotencyKeyReused, Unavailable"""
     found = select(_keys).where(_keys.c.key == request.stored_key, _keys.c.created_at >= func.now() - request.ttl)
     with database.connection() as connection:
-        kept = connection.execute(found).one_or_none()
-    if kept is None:
+        stored = connection.execute(found).one_or_none()
+    if stored is None:
         return None
-    if kept.fingerprint != request.fingerprint or not passwords.verify_nullable(
-        request.draft.password, kept.password_hash
-    ):
+    has_password = passwords.verify_nullable(request.draft.password, stored.password_hash)
+    if stored.fingerprint != request.fingerprint or not has_password:
         raise IdempotencyKeyReused(
-            N_("This Idempotency-Key came before with another request. Use a new key for a new request.")
+            N_("This Idempotency-Key was used for a different request. Use a new key for each request.")
         )
-    return Document(1, kept.body)
+    return Document(1, stored.body)
 
 
 def erase(connection: Connection, user_id: uuid.UUID) -> None:
-    """Forget the answers that hold a user's data."""
+    """Delete the stored responses with the data of a user."""
     connection.execute(delete(_keys).where(_keys.c.user_id == user_id))

@@ -1,8 +1,8 @@
-"""Users by the hot statements: found, and seen before a change, for all who ask at once."""
+"""Reads single users. One prepared statement reads all users that concurrent requests ask for."""
 
 import uuid
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import select
@@ -10,24 +10,17 @@ from sqlalchemy import select
 from app.cache.single_flight import Batcher
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import users
-from app.types import Role
-from app.users import history
-from app.users.serialization import PUBLIC, Document, document
+from app.models import USER_FIELDS, users
+from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
 from app.users.sql import GET_USERS
 
 
 class UserSnapshot(NamedTuple):
-    """A living user as a change finds it; `attributes` as JSON, `body` as all of it."""
+    """An active user as read before a change. values: its fields. body: all of it as JSON."""
 
     id: uuid.UUID
     version: int
-    username: str
-    email: str | None
-    name: str
-    role: Role
-    active: bool
-    attributes: bytes
+    values: dict[str, Any]
     body: bytes
 
 
@@ -40,34 +33,30 @@ class UserReads:
 
     def get(self, user_id: uuid.UUID) -> Document:
         """An active user. Raises: NotFound, Unavailable"""
-        found = self._batcher.get(str(user_id))
-        if found is None:
+        document = self._batcher.get(str(user_id))
+        if document is None:
             raise NotFound(N_("There is no such user."))
-        return found
+        return document
 
     def get_snapshot(self, user_id: uuid.UUID) -> UserSnapshot:
-        """An active user as a change finds it, without a lock. Raises: NotFound, Unavailable"""
-        return _snapshot(user_id, self.get(user_id))
+        """An active user to change, without a lock. Raises: NotFound, Unavailable"""
+        document = self.get(user_id)
+        fields = orjson.loads(document.body)
+        values = {field.name: fields[field.name] for field in USER_FIELDS}
+        return UserSnapshot(user_id, document.version, values, document.body)
 
     def get_deleted(self, user_id: uuid.UUID) -> Document:
         """A user in the trash. Raises: NotFound, Unavailable"""
+        statement = select(*PUBLIC_COLUMNS).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
         with self._database.connection() as connection:
-            found = select(*PUBLIC).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
-            row = connection.execute(found).one_or_none()
+            row = connection.execute(statement).one_or_none()
         if row is None:
             raise NotFound(N_("There is no such user."))
-        return document(row)
+        return serialize(row)
 
-    def _query(self, wanted: Sequence[str]) -> dict[str, Document]:
-        found, documents = self._database.execute_prepared(GET_USERS, list(dict.fromkeys(wanted))), {}
-        for row in range(found.ntuples):
-            user_id, version, body = (found.get_value(row, column) or b"" for column in range(3))
+    def _query(self, user_ids: Sequence[str]) -> dict[str, Document]:
+        result, documents = self._database.execute_prepared(GET_USERS, list(dict.fromkeys(user_ids))), {}
+        for row in range(result.ntuples):
+            user_id, version, body = (result.get_value(row, column) or b"" for column in range(3))
             documents[user_id.decode()] = Document(int(version), body)
         return documents
-
-
-def _snapshot(user_id: uuid.UUID, document: Document) -> UserSnapshot:
-    fields = orjson.loads(document.body)
-    username, email, name, role, active = (fields[field] for field in history.FIELDS)
-    attributes = orjson.dumps(fields["attributes"])
-    return UserSnapshot(user_id, document.version, username, email, name, role, active, attributes, document.body)

@@ -1,28 +1,22 @@
-"""How rows become what leaves the services: rendered JSON with its version."""
+"""Serializes users: JSON with the version of the user."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, Text
+from sqlalchemy import ColumnElement, Row, Text
 from sqlalchemy import cast as sql_cast
 
-from app.models import users
+from app.models import USER_FIELDS, users
 from app.types import format_timestamp
 
-PUBLIC = (
-    users.c.id,
-    users.c.username,
-    users.c.email,
-    users.c.name,
-    users.c.role,
-    users.c.active,
-    # As text: it is passed on as it is.
-    sql_cast(users.c.attributes, Text).label("attributes"),
-    users.c.version,
-    users.c.created_at,
-    users.c.updated_at,
-    users.c.deleted_at,
+_TIMES = ("created_at", "updated_at", "deleted_at")
+_FIELD_NAMES = tuple(field.name for field in USER_FIELDS)
+
+PUBLIC_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
+    # As text, because the JSON of attributes is passed on unchanged.
+    sql_cast(users.c[name], Text).label(name) if name == "attributes" else users.c[name]
+    for name in ("id", *_FIELD_NAMES, "version", *_TIMES)
 )
 
 
@@ -34,24 +28,9 @@ class Document:
     body: bytes
 
 
-def document(row: Row[Any]) -> Document:
-    """The user in `row`, which has the columns of PUBLIC."""
-    return Document(row.version, orjson.dumps(_fields(row)))
-
-
-def _fields(row: Row[Any]) -> dict[str, Any]:
-    fields = {
-        "id": str(row.id),
-        "username": row.username,
-        "email": row.email,
-        "name": row.name,
-        "role": row.role,
-        "active": row.active,
-        "attributes": orjson.Fragment(row.attributes),
-        "version": row.version,
-        "created_at": format_timestamp(row.created_at),
-        "updated_at": format_timestamp(row.updated_at),
-    }
-    if row.deleted_at is not None:
-        fields["deleted_at"] = format_timestamp(row.deleted_at)
-    return fields
+def serialize(row: Row[Any]) -> Document:
+    """The user in `row`, which was selected with PUBLIC_COLUMNS. deleted_at is left out if it is NULL."""
+    fields: dict[str, Any] = {"id": str(row.id), **{name: getattr(row, name) for name in _FIELD_NAMES}}
+    fields |= {"attributes": orjson.Fragment(row.attributes), "version": row.version}
+    fields |= {name: format_timestamp(value) for name in _TIMES if (value := getattr(row, name)) is not None}
+    return Document(row.version, orjson.dumps(fields))

@@ -1,72 +1,77 @@
-"""The hot statements: what most requests ask and write, prepared, in one round trip each, with JSON made by PostgreSQL.
+"""The prepared statements of users: each reads or writes in one round trip, and PostgreSQL serializes the JSON.
 
-Each has a plain version in SQLAlchemy, which all else uses: tests/api/test_statements_*.py hold one against the other.
+The same reads and writes exist in SQLAlchemy for rarer requests. tests/api/test_statements_*.py compare the two.
 """
 
 from app.auth.sql import ENTRY_COLUMNS
 from app.db.connection import MARK, Statement
-from app.models import ROLES, user_json
+from app.models import ROLES, USER_FIELDS, user_json
 
-_LIVING = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
-# A planner that saw how few ids there are would plan for them each time, which takes as long as to find them.
-GET_USERS = Statement(f"{_LIVING} u.id = ANY((SELECT $1::uuid[])::uuid[])", "users")
-"""Of some ids, those who live: id, version, JSON."""
+_SELECT_ACTIVE = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
+# The subquery hides the number of ids from the planner, which would plan anew for each number.
+GET_USERS = Statement(f"{_SELECT_ACTIVE} u.id = ANY((SELECT $1::uuid[])::uuid[])", "get_users")
+"""By ids: id, version and JSON of the active users."""
 
-_ORIGIN = "actor text, address text, agent text, request_id text, changes json"
-_FIELDS = "username text, username_key text, email text, email_key text, name text, name_key text, attributes json"
+_KEY_COLUMNS = ("username_key", "email_key", "name_key")
+_FIELDS = [field.name for field in USER_FIELDS]
+_FAST_FIELDS = [field.name for field in USER_FIELDS if field.fast_write]
 
-
-_CLAIM = "token uuid, token_role text, token_full_scope boolean"
+_DRAFT_COLUMNS = ", ".join(
+    [
+        "id uuid",
+        *(f"{field.name} {field.sql_type}" for field in USER_FIELDS),
+        *(f"{name} text" for name in _KEY_COLUMNS),
+        "password_hash text, lexemes text[], expected_json text",
+        "actor text, address text, agent text, request_id text, changes json",
+        "token uuid, token_role text, token_full_scope boolean",
+    ]
+)
 
 
 def _rank(role: str) -> str:
     return f"array_position('{{{','.join(ROLES)}}}', {role})"
 
 
-# Who writes was let in by what memory knows: the role that it knows is to be theirs still.
-_STILL_GOOD = f"""
+# The cached authentication of the writer must still hold: a valid token with the same effective role.
+_VALID_TOKEN = f"""
     SELECT FROM tokens AS t JOIN users AS o ON o.id = t.user_id
     WHERE t.id = d.token AND o.deleted_at IS NULL AND o.active AND (t.expires_at > now() OR t.expires_at IS NULL)
       AND CASE WHEN d.token_full_scope THEN o.role = d.token_role AND {_rank("t.role")} >= {_rank("o.role")}
         ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
 
 
-# What is to be written, a JSON array of objects ($1), and how long others are waited for ($2). `was`: of a change what
-# it is made of. Without what the token of its writer is not good for any more.
-_DRAFTS = f"""
+# $1: a JSON array of the users to write. $2: lock_timeout. expected_json: the JSON that an update is based on; NULL for
+# a new user. Users whose writer has an invalid token are left out.
+_DRAFT = f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS search_vector
-  FROM (SELECT set_config('lock_timeout', $2, true), {MARK}) AS patience,
-    json_to_recordset($1::json) AS d(
-      id uuid, {_FIELDS}, role text, active boolean, password_hash text, was text, lexemes text[], {_ORIGIN}, {_CLAIM})
-  WHERE token IS NULL OR EXISTS ({_STILL_GOOD})
+  FROM (SELECT set_config('lock_timeout', $2, true), {MARK}) AS transaction_settings,
+    json_to_recordset($1::json) AS d({_DRAFT_COLUMNS})
+  WHERE token IS NULL OR EXISTS ({_VALID_TOKEN})
 )"""
-_COLUMNS = (
-    "id, username, username_key, email, email_key, name, name_key, role, active, attributes, password_hash,"
-    " search_vector"
-)
+_INSERTED_COLUMNS = ", ".join(["id", *_FIELDS, *_KEY_COLUMNS, "password_hash", "search_vector"])
 
 
-def _made(where: str) -> str:
+def _created(where: str) -> str:
     return f"""
-made AS (
-  INSERT INTO users ({_COLUMNS}, session_epoch) SELECT {_COLUMNS}, 1 FROM draft WHERE {where} RETURNING *
+created AS (
+  INSERT INTO users ({_INSERTED_COLUMNS}, session_epoch) SELECT {_INSERTED_COLUMNS}, 1 FROM draft WHERE {where}
+  RETURNING *
 )"""
 
 
-# By an array of ids, so that the index of the key leads to them even where a plan was made while there were few users.
-_CHANGED = f"""
-changed AS (
-  UPDATE users AS u SET username = d.username, username_key = d.username_key, email = d.email, email_key = d.email_key,
-    name = d.name, name_key = d.name_key, attributes = d.attributes, search_vector = d.search_vector,
+# The array of ids makes the primary key lead, even in a plan that was made while the table was small.
+_UPDATED = f"""
+updated AS (
+  UPDATE users AS u SET {", ".join(f"{name} = d.{name}" for name in (*_FAST_FIELDS, *_KEY_COLUMNS, "search_vector"))},
     version = u.version + 1, updated_at = greatest(now(), u.updated_at)
   FROM draft AS d
-  WHERE u.id = ANY(ARRAY(SELECT id FROM draft WHERE was IS NOT NULL)) AND u.id = d.id AND deleted_at IS NULL
-    AND {user_json()} = d.was
+  WHERE u.id = ANY(ARRAY(SELECT id FROM draft WHERE expected_json IS NOT NULL)) AND u.id = d.id
+    AND deleted_at IS NULL AND {user_json()} = d.expected_json
   RETURNING u.*
 )"""
-_NOTED = f"""
-noted AS (
+_RECORD_AND_RETURN = f"""
+recorded AS (
   INSERT INTO history ({ENTRY_COLUMNS})
   SELECT u.id, u.version, CASE WHEN is_new THEN 'created' ELSE 'changed' END, actor, address, agent, request_id, changes
   FROM written AS u JOIN draft USING (id)
@@ -74,20 +79,21 @@ noted AS (
 SELECT u.id, u.version, {user_json()} FROM written AS u"""
 
 WRITE_USERS = Statement(
-    f"""{_DRAFTS}, {_made("was IS NULL")}, {_CHANGED},
-written AS (SELECT *, true AS is_new FROM made UNION ALL SELECT *, false FROM changed), {_NOTED}""",
-    "written",
+    f"""{_DRAFT}, {_created("expected_json IS NULL")}, {_UPDATED},
+written AS (SELECT *, true AS is_new FROM created UNION ALL SELECT *, false FROM updated), {_RECORD_AND_RETURN}""",
+    "write_users",
 )
-"""New users, and users changed in what needs no thought of others, with their entries in the history.
+"""Creates users, updates fields that are not security-sensitive, and writes the history.
 
-Of each: id, version, JSON. Not of who changed whose JSON is not what it `was` any more, nor by who may not any more.
+Returns id, version and JSON of each written user. Not written: users whose JSON is not `expected_json` any more, and
+users whose writer has an invalid token.
 """
 
-# Two who come with one key at once: the second waits for the first, finds its key, and makes nothing. Old keys that
-# somebody else takes anew or sweeps out just now are left to them: two who waited for each other's would never end.
+# Two requests with one key: the second waits for the first, finds its key and creates nothing. SKIP LOCKED: two
+# requests that sweep the same old keys must not wait for each other.
 CREATE_USER_IDEMPOTENTLY = Statement(
-    f"""{_DRAFTS},
-kept AS (
+    f"""{_DRAFT},
+stored AS (
   INSERT INTO idempotency_keys AS k (key, fingerprint, password_hash, user_id, body, created_at)
   SELECT $3, $4::bytea, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now()
   FROM (SELECT *, 1 AS version, now() AS created_at, now() AS updated_at FROM draft) AS u
@@ -101,8 +107,10 @@ swept AS (
     SELECT key FROM idempotency_keys WHERE created_at < now() - $5::interval AND key <> $3
     ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 ),
-{_made("EXISTS (SELECT FROM kept)")}, written AS (SELECT *, true AS is_new FROM made), {_NOTED}""",
-    "made_once",
+{_created("EXISTS (SELECT FROM stored)")}, written AS (SELECT *, true AS is_new FROM created), {_RECORD_AND_RETURN}""",
+    "create_user_idempotently",
 )
-"""The same of one who is new, with the answer to an Idempotency-Key, and a few old ones swept out; nothing, when it was
-used."""
+"""Creates one user, stores the response under its Idempotency-Key, and deletes some expired keys.
+
+$3: the key. $4: the fingerprint. $5: how long keys are kept. Creates nothing if the key is in use.
+"""

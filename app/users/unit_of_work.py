@@ -1,4 +1,4 @@
-"""One transaction that changes users: its errors in the words of the domain, and what it invalidates."""
+"""A transaction that changes users: maps its constraint errors, and invalidates caches after it."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from app.cache.keys import USERS_KEY, user_key
 from app.db.database import ConstraintViolation, Database
 from app.errors import AlreadyTaken, Busy, Unavailable
 
-_TAKEN = {
+_FIELD_BY_CONSTRAINT = {
     "users_username_key": "username",
     "users_email_key": "email",
     "users_username_identifier": "username",
@@ -23,13 +23,13 @@ _TAKEN = {
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """A transaction, and the keys that it invalidates."""
+    """A transaction, and the cache keys that are invalidated after it."""
 
     connection: Connection
     keys: list[str] = field(default_factory=list)
 
     def add_invalidation(self, user_ids: Iterable[uuid.UUID]) -> None:
-        """Invalidate what is cached of these users after the commit."""
+        """Also invalidate these users after the transaction."""
         self.keys += map(user_key, user_ids)
 
 
@@ -41,9 +41,8 @@ class UserTransactions:
 
     @contextmanager
     def unit_of_work(self, *user_ids: uuid.UUID) -> Iterator[UnitOfWork]:
-        """A transaction on these users and those that `add_invalidation` names, whom it invalidates at its end.
-
-        Raises: AlreadyTaken, when a unique constraint broke; Unavailable
+        """A transaction that changes these users, and those of `add_invalidation`. It invalidates them, and
+        all lists, at its end. Raises: AlreadyTaken (a unique constraint failed), Unavailable
         """
         keys = [user_key(user_id) for user_id in user_ids]
         with self.invalidating(keys), self._database.transaction(key=user_ids[0] if user_ids else None) as connection:
@@ -51,28 +50,28 @@ class UserTransactions:
 
     @contextmanager
     def invalidating(self, keys: Iterable[str]) -> Iterator[None]:
-        """Write inside the block; at its end `keys`, and all lists, are invalidated.
+        """Invalidate `keys` and all lists at the end of the block, which writes users.
 
-        Raises: AlreadyTaken, when a unique constraint broke; Unavailable
+        Raises: AlreadyTaken (a unique constraint failed), Unavailable
         """
         try:
             yield
         except ConstraintViolation as error:
-            if error.name not in _TAKEN:
+            if error.name not in _FIELD_BY_CONSTRAINT:
                 raise
-            raise AlreadyTaken(_TAKEN[error.name]) from None
+            raise AlreadyTaken(_FIELD_BY_CONSTRAINT[error.name]) from None
         except Busy:
             # Nothing was written.
             raise
         except Unavailable:
-            # The connection may have been lost after the commit.
+            # The commit may have succeeded before the connection was lost.
             self._generations.invalidate([USERS_KEY, *keys])
             raise
         self._generations.invalidate([USERS_KEY, *keys])
         with suppress(Unavailable):
-            # The first administrator secures the service before the answer is given.
+            # The first administrator secures the service before its creation is confirmed.
             self._admins.check()
 
     def invalidate_user(self, user_id: uuid.UUID) -> None:
-        """Invalidate what is cached of a user, and all lists."""
+        """Invalidate a user and all lists."""
         self._generations.invalidate([USERS_KEY, user_key(user_id)])

@@ -1,11 +1,10 @@
-"""Creates and changes users by prepared statements: one round trip and one commit for concurrent writes."""
+"""Creates and updates users by prepared statements. Concurrent writes share one round trip and one commit."""
 
 import functools
 import uuid
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
-import orjson
 from psycopg.pq.abc import PGresult
 
 from app.auth import admins, audit_log, tokens
@@ -20,38 +19,48 @@ from app.errors import Busy, Unavailable
 from app.schemas import UserDraft
 from app.search.text import lexemes
 from app.users import history, idempotency
-from app.users.columns import named, values_of
+from app.users.columns import draft_values, key_columns
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserSnapshot
 from app.users.serialization import Document
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
 from app.users.unit_of_work import UserTransactions
 
-_PATIENCE = "25ms"
-"""How long several wait for a lock together: a commit takes a few milliseconds."""
-_ALONE = f"{LOCK_WAIT_MS}ms"
-"""How long a writer waits alone."""
-_Ask = Callable[..., PGresult]
+_BATCH_LOCK_TIMEOUT = "25ms"
+"""How long a batch waits for a lock. A commit takes a few milliseconds."""
+_SINGLE_LOCK_TIMEOUT = f"{LOCK_WAIT_MS}ms"
+"""How long a single write waits for a lock."""
+_Execute = Callable[..., PGresult]
 
 
 class PendingWrite:
-    """What is to be written of one user: the columns of a hot statement, as JSON. Raises: BadRequest"""
+    """One user to create or update. row: the columns of _DRAFT as JSON.
+
+    changes: the history entry. expected_json: the JSON that an update is based on; None: the user is new.
+    Raises: BadRequest
+    """
 
     def __init__(
-        self, user_id: uuid.UUID, fields: dict[str, Any], values: dict[str, Any], audit_context: AuditContext
+        self,
+        user_id: uuid.UUID,
+        values: dict[str, Any],
+        changes: list[dict[str, Any]],
+        audit_context: AuditContext,
+        expected_json: str | None = None,
     ) -> None:
         self.user_id = user_id
-        told = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
-        keys = named(values)
-        self.row = json_text({"id": user_id, **fields, **keys, "lexemes": lexemes(values), **told})
-        self.is_change = "was" in fields
-        # Of several new users with one identifier, one may wait for a transaction that has taken it.
-        self.waits_for: Hashable = user_id if self.is_change else keys["email_key"] or keys["username_key"]
-        self.is_alone = False
+        keys = key_columns(values)
+        derived = {**keys, "lexemes": lexemes(values), "changes": changes, "expected_json": expected_json}
+        writer = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
+        self.row = json_text({"id": user_id, **values, **derived, **writer})
+        is_update = expected_json is not None
+        # A new user may wait for a transaction that took its identifier; an update, for one that locked its row.
+        self.contention_key: Hashable = user_id if is_update else keys["email_key"] or keys["username_key"]
+        self.must_run_alone = False
 
 
 class UserWrites:
-    """Creates and changes users, with their history. Concurrent writes share one statement and one commit.
+    """Creates and updates users, with their history. Concurrent writes share one statement and one commit.
 
     A write that waits for a lock, or breaks a rule, must not delay or undo the others: then each is executed alone.
     """
@@ -66,113 +75,110 @@ class UserWrites:
         user_id: uuid.UUID,
         values: dict[str, Any],
         audit_context: AuditContext,
-        idempotent_request: IdempotentRequest | None,
+        request: IdempotentRequest | None,
     ) -> Document | None:
-        """A new user, with its history and the answer to `attempt`, in one statement.
+        """Create a user, its history and the stored response of an idempotent request, in one statement.
 
-        None: the key was used before, or the token of the caller is not what it was.
-
-        Raises: AlreadyTaken, Conflict (only the first administrator may be made, and there is one), Unavailable
+        Returns None if the Idempotency-Key is in use, or the token of the actor is not what it was.
+        Raises: AlreadyTaken, Conflict (only the first administrator may be created, and one exists), Unavailable
         """
-        draft = PendingWrite(user_id, {"changes": history.differences({}, values), **values}, values, audit_context)
-        is_administrator = admins.is_admin(values)
-        if idempotent_request is None and not is_administrator:
-            return self.write(draft)
-        key = idempotent_request.stored_key if idempotent_request is not None else user_id
-        ask = (
-            functools.partial(self._create_admin, audit_context.actor, values)
-            if is_administrator
-            else functools.partial(self._in_turn, key)
+        pending = PendingWrite(user_id, values, history.diff({}, values), audit_context)
+        is_admin = admins.is_admin(values)
+        if request is None and not is_admin:
+            return self.write(pending)
+        execute = (
+            functools.partial(self._execute_with_promotion, audit_context.actor, values)
+            if is_admin
+            else functools.partial(self._execute_in_slot, user_id if request is None else request.stored_key)
         )
-        if idempotent_request is None:
-            return self._execute(WRITE_USERS, [draft], _ALONE, ask=ask).get(user_id)
-        kept = (
-            idempotent_request.stored_key,
-            bytea_text(idempotent_request.fingerprint),
-            f"{idempotent_request.ttl.total_seconds()} seconds",
-        )
-        return self._execute(CREATE_USER_IDEMPOTENTLY, [draft], _ALONE, *kept, ask=ask).get(user_id)
+        if request is None:
+            return self._write(WRITE_USERS, [pending], _SINGLE_LOCK_TIMEOUT, execute=execute).get(user_id)
+        stored = (request.stored_key, bytea_text(request.fingerprint), f"{request.ttl.total_seconds()} seconds")
+        statement = CREATE_USER_IDEMPOTENTLY
+        return self._write(statement, [pending], _SINGLE_LOCK_TIMEOUT, *stored, execute=execute).get(user_id)
 
     def pending_update(
         self, before: UserSnapshot, after: UserDraft, audit_context: AuditContext
     ) -> PendingWrite | None:
-        """What makes `after` of `before`; None: nothing. Raises: ValidationFailed, Forbidden"""
-        values = values_of(after)
-        changes = history.differences({**before._asdict(), "attributes": orjson.loads(before.attributes)}, values)
+        """The write that changes `before` to `after`. None: nothing changes. Raises: ValidationFailed, Forbidden"""
+        values = draft_values(after)
+        changes = history.diff(before.values, values)
         fields = [change["field"] for change in changes]
-        audit_context.actor.require_change(before.id, before.role, fields, self._self_editable_keys)
-        if not changes:
-            return None
-        kept = {"was": before.body.decode(), "attributes": values["attributes"], "changes": changes}
-        return PendingWrite(before.id, kept, values, audit_context)
+        audit_context.actor.require_change(before.id, before.values["role"], fields, self._self_editable_keys)
+        return PendingWrite(before.id, values, changes, audit_context, before.body.decode()) if changes else None
 
     def write(self, pending: PendingWrite) -> Document | None:
-        """Execute a write. Returns the user; None: nothing was written.
+        """Execute a write. Returns the written user.
 
-        None means that the user is not as the snapshot has it, or the token of the caller is not what it was.
+        Returns None if the user is not as in the snapshot any more, or the token of the actor is not what it was.
         Raises: AlreadyTaken, Unavailable
         """
         written = self._batcher.get(pending)
-        if not pending.is_alone:
+        if not pending.must_run_alone:
             return written
-        alone = functools.partial(self._in_turn, pending.waits_for)
-        return self._execute(WRITE_USERS, [pending], _ALONE, ask=alone).get(pending.user_id)
+        execute = functools.partial(self._execute_in_slot, pending.contention_key)
+        return self._write(WRITE_USERS, [pending], _SINGLE_LOCK_TIMEOUT, execute=execute).get(pending.user_id)
 
     def earlier_response(self, request: IdempotentRequest) -> Document | None:
-        """The response that was given to this key before, or None. Raises: IdempotencyKeyReused, Unavailable"""
+        """The stored response of an earlier request with this key, or None.
+
+        Raises: IdempotencyKeyReused, Unavailable
+        """
         return idempotency.earlier_response(self._database, request)
 
     def _write_batch(self, pending: Sequence[PendingWrite]) -> Mapping[PendingWrite, Document]:
-        # Of two changes of one user the second has not seen the first. All lock users in the same order.
+        # The second of two updates of one user is based on an old version. Sorted: all batches lock in one order.
         first: dict[uuid.UUID, PendingWrite] = {}
         for write in sorted(pending, key=lambda write: write.user_id):
             first.setdefault(write.user_id, write)
         try:
-            written = self._execute(WRITE_USERS, list(first.values()), _PATIENCE)
+            written = self._write(WRITE_USERS, list(first.values()), _BATCH_LOCK_TIMEOUT)
         except Exception as error:
-            is_locked_out = isinstance(error, Busy)
+            is_lock_timeout = isinstance(error, Busy)
             # After any other Unavailable it is unknown whether the batch was written.
-            if not is_locked_out and (isinstance(error, Unavailable) or len(pending) == 1):
+            if not is_lock_timeout and (isinstance(error, Unavailable) or len(pending) == 1):
                 raise
             # The batch was rolled back. Each write is executed alone, to find the one that failed.
             for write in pending:
-                write.is_alone = True
+                write.must_run_alone = True
             return {}
         return {first[user_id]: document for user_id, document in written.items()}
 
-    def _in_turn(self, key: Hashable, statement: Statement, *given: object) -> PGresult:
-        """What a statement gives that may wait for others who change `key`. Raises: Busy, and as `asked`"""
+    def _execute_in_slot(self, key: Hashable, statement: Statement, *parameters: object) -> PGresult:
+        """Execute a statement that may wait for other writers of `key`. Raises: Busy, and as execute_prepared"""
         with self._database.write_slot(key):
-            return self._database.execute_prepared(statement, *given)
+            return self._database.execute_prepared(statement, *parameters)
 
-    def _create_admin(self, actor: Actor, values: Mapping[str, Any], statement: Statement, *given: object) -> PGresult:
-        """What a statement gives that makes an administrator of `values`. Raises: Conflict, and as `asked`"""
+    def _execute_with_promotion(
+        self, actor: Actor, values: Mapping[str, Any], statement: Statement, *parameters: object
+    ) -> PGresult:
+        """Execute a statement that creates an administrator. Raises: Conflict, and as execute_prepared"""
         with self._database.transaction() as connection:
             admins.check_promotion(connection, actor, [{}], values)
-            return execute_prepared_in(connection, statement, *given)
+            return execute_prepared_in(connection, statement, *parameters)
 
-    def _execute(
+    def _write(
         self,
         statement: Statement,
-        drafts: Sequence[PendingWrite],
-        patience: str,
-        *more: object,
-        ask: _Ask | None = None,
+        pending: Sequence[PendingWrite],
+        lock_timeout: str,
+        *parameters: object,
+        execute: _Execute | None = None,
     ) -> dict[uuid.UUID, Document]:
-        """Execute one statement for all `drafts`. Returns the written users by id.
+        """Execute one statement for all pending writes. Returns the written users by id.
 
-        patience: how long it waits for locks, as PostgreSQL's lock_timeout. ask: executes it; None is
-        Database.execute_prepared. Raises: AlreadyTaken, Unavailable, and what `ask` raises
+        execute: executes the statement; None is Database.execute_prepared.
+        Raises: AlreadyTaken, Unavailable, and what `execute` raises
         """
-        rows = b"[" + b",".join(draft.row for draft in drafts) + b"]"
-        with self._transactions.invalidating(user_key(draft.user_id) for draft in drafts):
-            return _read((ask or self._database.execute_prepared)(statement, rows, patience, *more))
+        rows = b"[" + b",".join(write.row for write in pending) + b"]"
+        with self._transactions.invalidating(user_key(write.user_id) for write in pending):
+            return _documents((execute or self._database.execute_prepared)(statement, rows, lock_timeout, *parameters))
 
 
-def _read(found: PGresult) -> dict[uuid.UUID, Document]:
-    """What a hot statement wrote, by id."""
+def _documents(result: PGresult) -> dict[uuid.UUID, Document]:
+    """The rows of a write statement by user id."""
     written = {}
-    for row in range(found.ntuples):
-        user_id, version, body = (cast("bytes", found.get_value(row, column)) for column in range(3))
+    for row in range(result.ntuples):
+        user_id, version, body = (cast("bytes", result.get_value(row, column)) for column in range(3))
         written[uuid.UUID(user_id.decode())] = Document(int(version), body)
     return written

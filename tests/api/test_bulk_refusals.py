@@ -31,9 +31,9 @@ def test_an_editor_changes_only_who_is_below(
     sentence = refused(Forbidden, house, action, these([*below, *above]), by=editor)
     assert everything(database) == before
     if action == "role":
-        assert sentence == "Giving roles needs the role admin."
+        assert sentence == "Changing roles requires the role admin."
         return
-    assert sentence.startswith("2 of these 6 users may not be touched, ")
+    assert sentence.startswith("You may not change 2 of these 6 users, ")
     assert any(user["username"] in sentence for user in above)
     assert "role" in sentence.rpartition(".")[0]
     assert do(house, action, these(below), by=editor).changed == 4
@@ -44,7 +44,7 @@ def test_an_editor_changes_only_who_is_below(
 @pytest.mark.parametrize("role", ["member", "viewer"])
 def test_who_may_not_change_others_changes_nobody(house: SecuredApp, action: Action, role: str) -> None:
     users = prepared(house, action)
-    assert "needs the role" in refused(Forbidden, house, action, these(users), by=house.make(role))
+    assert "requires the role" in refused(Forbidden, house, action, these(users), by=house.make(role))
 
 
 def test_an_editor_may_not_touch_an_equal_who_is_so_already(house: SecuredApp) -> None:
@@ -59,8 +59,8 @@ def test_who_acts_is_never_among_them(house: SecuredApp, database: psycopg.Conne
     other = house.make("admin", password=PASSWORD)
     before = everything(database)
     for by in (house.admin.user, other):
-        assert "yourself" in refused(Conflict, house, action, these([*users, by]), by=by)
-        assert "yourself" in refused(Conflict, house, action, all_like(), by=by)
+        assert "your own user" in refused(Conflict, house, action, these([*users, by]), by=by)
+        assert "your own user" in refused(Conflict, house, action, all_like(), by=by)
     assert everything(database) == before
     if action == "role":
         assert do(house, "role", these([house.admin.user, other]), role="admin") == BulkResult(0, 2, None)
@@ -90,13 +90,13 @@ def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
         "INSERT INTO users (username, username_key, name, name_key, search_vector)"
         " SELECT 'mass' || n, 'mass' || n, 'Mass', 'mass', array_to_tsvector(ARRAY['m', 'ma', 'mas', 'mass',"
         " 'mass' || n, '=role:member', '=active:true']) FROM generate_series(0, %s) AS n",
-        [bulk.MOST],
+        [bulk.MAX_USERS],
     )
     before = everything(database)
     ids = tuple(user_id for (user_id,) in database.execute("SELECT id FROM users WHERE name = 'Mass'"))
     for chosen in (all_like(q="mass"), all_like(role="member"), all_like(), BulkTarget(ids=ids)):
         sentence = refused(Conflict, house, "deactivate", chosen)
-        assert "more than 10,000" in sentence
+        assert "At most 10,000" in sentence
         assert "arrow the search" in sentence
     assert everything(database) == before
     house.token({"id": str(ids[0]), "role": "member"})
@@ -118,8 +118,8 @@ def test_another_number_than_expected_is_refused(
     house.admin.delete(f"/users/{users[0]['id']}")
     before = everything(database)
     sentence = refused(Conflict, house, "deactivate", chosen, expected=3)
-    assert "2 now, not 3" in sentence
-    assert "Look again" in sentence
+    assert "2 users now, not 3" in sentence
+    assert "confirm again" in sentence
     assert everything(database) == before
     assert do(house, "deactivate", chosen, expected=2).changed == 2
 

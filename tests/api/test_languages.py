@@ -46,7 +46,7 @@ def test_a_fault_of_a_field_is_english_in_json_and_french_in_a_form(
     values = {"username": "ada", field: value}
     problem = house.admin.post("/users", values, headers=FRENCH)
     assert problem.status_code == 422
-    assert problem.json["detail"] == "Some fields are not right."
+    assert problem.json["detail"] == "Some fields are invalid."
     assert problem.json["errors"] == [{"field": field, "message": english}]
     page = house.admin._client.post("/people/new", data=values, headers={**house.admin.headers, **FRENCH})
     assert page.status_code == 422

@@ -85,7 +85,7 @@ def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskCl
     send(admin, f"/people/{users[0]}/delete")
     refused = many(admin, "deactivate", users[:3])
     assert refused.status_code == 409
-    assert "The number of users is 2 now, not 3." in refused.text
+    assert "The selection has 2 users now, not 3." in refused.text
 
 
 @pytest.mark.parametrize("chosen", ["picked", "all"])
@@ -118,7 +118,7 @@ def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: F
     make(admin, username="bob9", name="Bob 9")
     refused = many(admin, "delete", **fields)
     assert refused.status_code == 409
-    assert "Look again" in refused.text
+    assert "confirm again" in refused.text
     assert len(named(admin, "q=bob")) == len(users) + 1
 
 
@@ -129,7 +129,7 @@ def test_whom_one_may_not_touch_keeps_all_from_being_changed(
     (root,) = (user["id"] for user in admin.get("/api/users?role=admin").json)
     refused = many(editor, "deactivate", [*users, root])
     assert refused.status_code == 403
-    assert "Filtering by role leaves them out" in refused.text
+    assert "Filter by role to exclude them" in refused.text
     assert named(admin, "active=false") == []
     assert many(editor, "role", users, role="viewer").status_code == 403
 
@@ -139,7 +139,7 @@ def test_oneself_is_never_among_them(admin: FlaskClient, users: list[str]) -> No
     for action, form in (("delete", {}), ("deactivate", {}), ("role", {"role": "member"})):
         refused = many(admin, action, [*users, root], **form)
         assert refused.status_code == 409
-        assert "Leave yourself out" in refused.text
+        assert "Exclude your own user" in refused.text
     assert len(named(admin, "active=true")) == len(users) + 1
 
 

@@ -166,14 +166,14 @@ def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
     confirm: Callable[[], Any] = lambda: many.post(  # noqa: E731 - the same request twice
         "/people/bulk", data={"action": "deactivate", "all": "1", "query": "q=u"}, headers=OWN
     )
-    monkeypatch.setattr(bulk, "MOST", 1_000)
+    monkeypatch.setattr(bulk, "MAX_USERS", 1_000)
     with rows_read(app) as read:
         page = confirm()
     assert page.status_code == 200
     assert max(read) <= 1_001
     assert re.search(r"Deactivate ~[\d,]+ users\?", page.text)
     assert "At most 1,000 users can be changed at once" in page.text
-    monkeypatch.setattr(bulk, "MOST", 100_000)
+    monkeypatch.setattr(bulk, "MAX_USERS", 100_000)
     assert f"Deactivate {MANY - TRASHED:,} users?" in confirm().text
 
 

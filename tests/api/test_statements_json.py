@@ -1,4 +1,4 @@
-"""The JSON that PostgreSQL makes of a user is that of documents.document, to the byte."""
+"""The JSON that PostgreSQL makes of a user is that of serialization.serialize, to the byte."""
 
 import uuid
 from collections.abc import Callable

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select
 from app.http.services import services
 from app.models import User as UserRow
 from app.models import table_of
-from app.users.serialization import PUBLIC, document
+from app.users.serialization import PUBLIC_COLUMNS, serialize
 
 USERS_TABLE = table_of(UserRow)
 
@@ -25,9 +25,9 @@ def put(**fields: Any) -> uuid.UUID:
 
 
 def plainly(user_id: uuid.UUID) -> bytes:
-    """A user as documents.document writes it."""
+    """A user as serialization.serialize writes it."""
     with services().infrastructure.database.connection() as connection:
-        return document(connection.execute(select(*PUBLIC).where(USERS_TABLE.c.id == user_id)).one()).body
+        return serialize(connection.execute(select(*PUBLIC_COLUMNS).where(USERS_TABLE.c.id == user_id)).one()).body
 
 
 def columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
