@@ -1,6 +1,6 @@
 """The prepared statements of authentication and of the audit log."""
 
-from app.db.connection import MARK, Statement
+from app.db.statement import MARK_INTERNAL_CHANGE, Statement
 from app.models import NO_XID
 
 ENTRY_COLUMNS = "user_id, version, action, actor, address, agent, request_id, changes"
@@ -21,8 +21,9 @@ RECHECK_TOKEN = Statement(
 
 # SKIP LOCKED: no request waits for a locked token. Its next request records the use.
 TOUCH_TOKEN = Statement(
-    f"UPDATE tokens SET last_used_at = now() FROM (SELECT {MARK}) AS marked WHERE id = (SELECT id FROM tokens"
-    " WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED)",
+    f"UPDATE tokens SET last_used_at = now() FROM (SELECT {MARK_INTERNAL_CHANGE}) AS marked"
+    " WHERE id = (SELECT id FROM tokens WHERE id = $1 AND (last_used_at IS NULL"
+    " OR last_used_at < now() - interval '1 minute') FOR UPDATE SKIP LOCKED)",
     "touch_token",
 )
 """By id: sets last_used_at, at most once a minute."""

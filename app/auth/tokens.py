@@ -22,8 +22,8 @@ from app.auth.token_secrets import create_secret, secret_digest
 from app.cache.generations import Generations, clock_ns
 from app.cache.keys import user_key
 from app.cache.local import LocalCache
-from app.db.connection import bytea_text
 from app.db.database import Database
+from app.db.encoding import encode_bytea
 from app.db.expressions import is_any_of
 from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavailable, ValidationFailed
 from app.models import Token, table_of, users
@@ -189,7 +189,7 @@ class Tokens:
 
     def _query(self, digest: bytes) -> TokenInfo:
         """Raises: Unauthorized, Unavailable"""
-        result = self._database.execute_prepared(FIND_TOKEN, bytea_text(digest))
+        result = self._database.execute_prepared(FIND_TOKEN, encode_bytea(digest))
         if not result.ntuples:
             raise _unknown()
         token_id, role, expires, user_id, user_role = (

@@ -5,42 +5,22 @@ from collections.abc import Hashable, Iterator
 from typing import Any, cast
 
 import psycopg
-import structlog
 from psycopg.pq.abc import PGresult
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy import exc as sql_errors
 
 from app.config import Settings
-from app.db.connection import (
-    LOCK_WAIT_MS,
-    MARK,
-    DeadlineConnection,
-    Statement,
-    as_texts,
-    can_connect,
-    connect,
-    is_bad_data,
-    is_lost_connection,
-    replace_if_ended,
-)
+from app.db.connection import LOCK_TIMEOUT_MS, DeadlineConnection, can_connect, connect, invalidate_if_closed
+from app.db.encoding import encode_values
+from app.db.error_translation import is_connection_error, translate
+from app.db.statement import MARK_INTERNAL_CHANGE, Statement
 from app.db.write_slots import WriteSlots
-from app.errors import N_, BadRequest, Busy, Unavailable
+from app.errors import N_, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
 from app.ops.service_state import Phase, ServiceState
 
-log = structlog.get_logger(__name__)
-
-_NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
 _BACKGROUND_STATEMENT_S = 5.0
 _PROBE_S = 2.0
-
-
-class ConstraintViolation(Exception):
-    """A statement violated the constraint `name`; its transaction is rolled back."""
-
-    def __init__(self, name: str | None) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class Database:
@@ -53,10 +33,10 @@ class Database:
         self._settings, self._state, self._engine = settings, state, engine
         self._has_tried_role = False
         event.listen(engine, "do_connect", lambda *_: self.connect(settings.database_timeout_s))
-        event.listen(engine, "checkout", replace_if_ended)
+        event.listen(engine, "checkout", invalidate_if_closed)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         # Writers that wait for row locks use at most half of the pool; reads have the rest.
-        self._write_slots = WriteSlots(max(1, settings.database_pool_size // 2), LOCK_WAIT_MS / 1000)
+        self._write_slots = WriteSlots(max(1, settings.database_pool_size // 2), LOCK_TIMEOUT_MS / 1000)
         self.breaker = CircuitBreaker("database", self._probe)
 
     @contextlib.contextmanager
@@ -74,7 +54,7 @@ class Database:
         Raises: Busy, ConstraintViolation, Unavailable
         """
         with self.write_slot(key), self._translating_errors(), self._engine.begin() as connection:
-            connection.exec_driver_sql(f"SELECT {MARK}")
+            connection.exec_driver_sql(f"SELECT {MARK_INTERNAL_CHANGE}")
             yield connection
 
     @contextlib.contextmanager
@@ -89,11 +69,13 @@ class Database:
         timeout_s: None is DATABASE_TIMEOUT_S.
         Raises: Unavailable, ConstraintViolation, Busy, BadRequest (a text contains U+0000)
         """
-        texts = as_texts(values)
+        texts = encode_values(values)
         with self._translating_errors():
             pooled = self._engine.raw_connection()
             try:
-                return cast("DeadlineConnection", pooled.driver_connection).ask(statement, texts, timeout_s)
+                return cast("DeadlineConnection", pooled.driver_connection).execute_prepared(
+                    statement, texts, timeout_s
+                )
             finally:
                 pooled.close()
 
@@ -144,9 +126,9 @@ class Database:
             cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
             if not isinstance(cause, psycopg.Error):
                 raise
-            if is_lost_connection(cause):
+            if is_connection_error(cause):
                 self.breaker.failed(cause)
-            translated = _translated(cause)
+            translated = translate(cause)
             if translated is None:
                 raise
             raise translated from error
@@ -155,7 +137,7 @@ class Database:
 def execute_prepared_in(connection: Connection, statement: Statement, *values: object) -> PGresult:
     """Execute one prepared statement in the transaction of `connection`. Raises: psycopg.Error, BadRequest"""
     driver_connection = cast("DeadlineConnection", connection.connection.driver_connection)
-    return driver_connection.ask(statement, as_texts(values))
+    return driver_connection.execute_prepared(statement, encode_values(values))
 
 
 def conninfo_of(settings: Settings, state: ServiceState) -> str:
@@ -181,19 +163,3 @@ def engine_url(settings: Settings) -> URL:
     """The URL that SQLAlchemy shows. `Database.connect` has the rest, and the password."""
     found = settings.database_parameters
     return URL.create("postgresql+psycopg", found.get("user"), None, found.get("host"), database=found.get("dbname"))
-
-
-def _translated(cause: psycopg.Error) -> Exception | None:
-    """An error of PostgreSQL as a domain error. None: it is a bug."""
-    if isinstance(cause, psycopg.IntegrityError):
-        return ConstraintViolation(cause.diag.constraint_name)
-    if isinstance(cause, psycopg.errors.LockNotAvailable):
-        return Busy(N_("Somebody else is changing the same right now. Try again shortly."))
-    if is_bad_data(cause):
-        log.warning("refused by the database", sqlstate=cause.sqlstate, error=cause.__class__.__name__)
-        return BadRequest(N_("A value of this request is out of the range that can be stored or searched."))
-    if cause.sqlstate in _NOT_MIGRATED:
-        return Unavailable(N_("The database is not migrated yet. `flask db upgrade` does it."))
-    if isinstance(cause, (psycopg.OperationalError, psycopg.InternalError)):
-        return Unavailable(N_("The database is away or too busy. Try again shortly."))
-    return None

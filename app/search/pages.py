@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import orjson
 
 from app.cache.redis_answers import Answers
-from app.db.connection import statement_of
 from app.db.database import Database
+from app.db.statement import compile_statement
 from app.schemas import ListQuery
 from app.search import bounds, cursors, page_sql
 from app.search.cursors import Keyset
@@ -144,7 +144,7 @@ class UserPages:
         return [row for row in rows if row.id], stops[0] if stops else None
 
     def _rows(self, page: PageStatement) -> list[_Row]:
-        statement, names = statement_of(page.sql, prepared=page.is_prepared)
+        statement, names = compile_statement(page.sql, prepared=page.is_prepared)
         values = [page.parameters[name] for name in names]
         result = self._database.execute_prepared(statement, *values, timeout_s=bounds.STATEMENT_TIMEOUT_S)
         others = range(3, result.nfields)

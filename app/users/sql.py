@@ -4,7 +4,7 @@ The same reads and writes exist in SQLAlchemy for rarer requests. tests/api/test
 """
 
 from app.auth.sql import ENTRY_COLUMNS
-from app.db.connection import MARK, Statement
+from app.db.statement import MARK_INTERNAL_CHANGE, Statement
 from app.models import ROLES, USER_FIELDS, user_json
 
 _SELECT_ACTIVE = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
@@ -45,7 +45,7 @@ _VALID_TOKEN = f"""
 _DRAFT = f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS search_vector
-  FROM (SELECT set_config('lock_timeout', $2, true), {MARK}) AS transaction_settings,
+  FROM (SELECT set_config('lock_timeout', $2, true), {MARK_INTERNAL_CHANGE}) AS transaction_settings,
     json_to_recordset($1::json) AS d({_DRAFT_COLUMNS})
   WHERE token IS NULL OR EXISTS ({_VALID_TOKEN})
 )"""

@@ -13,8 +13,10 @@ from app.auth.permissions import Actor
 from app.cache.keys import user_key
 from app.cache.single_flight import Batcher
 from app.config import Settings
-from app.db.connection import LOCK_WAIT_MS, Statement, bytea_text, json_text
+from app.db.connection import LOCK_TIMEOUT_MS
 from app.db.database import Database, execute_prepared_in
+from app.db.encoding import encode_bytea, encode_json
+from app.db.statement import Statement
 from app.errors import Busy, Unavailable
 from app.schemas import UserDraft
 from app.search.text import lexemes
@@ -28,7 +30,7 @@ from app.users.unit_of_work import UserTransactions
 
 _BATCH_LOCK_TIMEOUT = "25ms"
 """How long a batch waits for a lock. A commit takes a few milliseconds."""
-_SINGLE_LOCK_TIMEOUT = f"{LOCK_WAIT_MS}ms"
+_SINGLE_LOCK_TIMEOUT = f"{LOCK_TIMEOUT_MS}ms"
 """How long a single write waits for a lock."""
 _Execute = Callable[..., PGresult]
 
@@ -52,7 +54,7 @@ class PendingWrite:
         keys = key_columns(values)
         derived = {**keys, "lexemes": lexemes(values), "changes": changes, "expected_json": expected_json}
         writer = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
-        self.row = json_text({"id": user_id, **values, **derived, **writer})
+        self.row = encode_json({"id": user_id, **values, **derived, **writer})
         is_update = expected_json is not None
         # A new user may wait for a transaction that took its identifier; an update, for one that locked its row.
         self.contention_key: Hashable = user_id if is_update else keys["email_key"] or keys["username_key"]
@@ -93,7 +95,7 @@ class UserWrites:
         )
         if request is None:
             return self._write(WRITE_USERS, [pending], _SINGLE_LOCK_TIMEOUT, execute=execute).get(user_id)
-        stored = (request.stored_key, bytea_text(request.fingerprint), f"{request.ttl.total_seconds()} seconds")
+        stored = (request.stored_key, encode_bytea(request.fingerprint), f"{request.ttl.total_seconds()} seconds")
         statement = CREATE_USER_IDEMPOTENTLY
         return self._write(statement, [pending], _SINGLE_LOCK_TIMEOUT, *stored, execute=execute).get(user_id)
 

@@ -9,7 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis.connection import AbstractConnection
 
-from app.db.connection import DeadlineConnection, Statement
+from app.db.connection import DeadlineConnection
+from app.db.statement import Statement
 from app.http.services import services_of
 from app.ops.service_state import Phase
 from embedded import Stack
@@ -45,13 +46,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """The hot statements that are asked from now on."""
-    ask, seen = DeadlineConnection.ask, []
+    ask, seen = DeadlineConnection.execute_prepared, []
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         seen.append(statement)
         return ask(connection, statement, *given)
 
-    monkeypatch.setattr(DeadlineConnection, "ask", asking)
+    monkeypatch.setattr(DeadlineConnection, "execute_prepared", asking)
     return seen
 
 

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.db.connection import DeadlineConnection, Statement
+from app.db.connection import DeadlineConnection
+from app.db.statement import Statement
 from app.http.services import services_of
 from app.models import SORT_KEYS
 from app.search import bounds, cursors
@@ -117,7 +118,7 @@ class Spy:
         if depth := asked.pop("depth", None):
             asked["cursor"] = self._cursor(asked["sort"], asked["deleted"], depth)
         issued: list[tuple[str, Any]] = []
-        ask = DeadlineConnection.ask
+        ask = DeadlineConnection.execute_prepared
 
         def noting(
             connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None], *more: Any
@@ -129,7 +130,7 @@ class Spy:
             return ask(connection, statement, values, *more)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DeadlineConnection, "ask", noting)
+            patch.setattr(DeadlineConnection, "execute_prepared", noting)
             answer = self.door.get("/users", query_string=asked, headers={"Prefer": "count=estimated"})
         assert answer.status_code == 200, answer.text
         assert issued

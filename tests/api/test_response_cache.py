@@ -15,7 +15,8 @@ from sqlalchemy import event
 
 from app.auth import tokens
 from app.cache.generations import clock_ns
-from app.db.connection import DeadlineConnection, Statement
+from app.db.connection import DeadlineConnection
+from app.db.statement import Statement
 from app.http import request_log
 from app.http.services import services_of
 from app.ops.service_state import Phase
@@ -28,7 +29,7 @@ from tests.support.secured_app import SecuredApp
 @pytest.fixture
 def asked(own: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What PostgreSQL and Redis are asked from now on."""
-    engine, send = engine_of(own), DeadlineConnection.ask
+    engine, send = engine_of(own), DeadlineConnection.execute_prepared
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         commands.append(statement.sql)
@@ -37,7 +38,7 @@ def asked(own: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> I
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         commands.append(statement)
 
-    monkeypatch.setattr(DeadlineConnection, "ask", asking)
+    monkeypatch.setattr(DeadlineConnection, "execute_prepared", asking)
     event.listen(engine, "before_cursor_execute", note)
     yield commands
     event.remove(engine, "before_cursor_execute", note)

@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from hypothesis import assume, example, given
 
-from app.db.connection import Statement, json_text
+from app.db.encoding import encode_json
+from app.db.statement import Statement
 from app.errors import BadRequest
 from app.http.services import services
 from app.users.sql import WRITE_USERS
@@ -61,14 +62,14 @@ NO_NUL = ["", "\\u0000", "\\\\u0000", {"a\\u0000": ["\\u0000"]}, "u0000", "0"]
 @pytest.mark.parametrize("value", NUL)
 def test_u0000_anywhere_in_json_is_refused(value: object) -> None:
     with pytest.raises(BadRequest, match=r"U\+0000"):
-        json_text([{"id": 1, "value": value}])
+        encode_json([{"id": 1, "value": value}])
 
 
 @pytest.mark.parametrize("value", NO_NUL)
 def test_what_only_looks_like_u0000_arrives(app: Flask, value: object) -> None:
     with app.app_context():
         found = services().infrastructure.database.execute_prepared(
-            Statement("SELECT ($1::json->>'value')"), json_text({"value": value})
+            Statement("SELECT ($1::json->>'value')"), encode_json({"value": value})
         )
     text = (found.get_value(0, 0) or b"").decode()
     assert (orjson.loads(text) if isinstance(value, dict) else text) == value
@@ -87,7 +88,7 @@ def test_json_is_refused_if_and_only_if_it_holds_u0000(value: object) -> None:
     assume(not any("\ud800" <= character <= "\udfff" for text in found for character in text))
     refused = False
     try:
-        assert orjson.loads(json_text(value)) == value
+        assert orjson.loads(encode_json(value)) == value
     except BadRequest:
         refused = True
     assert refused == any("\0" in text for text in found)
@@ -103,7 +104,7 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
     }  # fmt: skip
     row[column] = {"lexemes": ["ada", "\0"], "attributes": {"a": "\0"}, "changes": [{"new": "\0"}]}.get(column, "a\0")
     with app.app_context(), pytest.raises(BadRequest):
-        services().infrastructure.database.execute_prepared(WRITE_USERS, json_text([row]), "0")
+        services().infrastructure.database.execute_prepared(WRITE_USERS, encode_json([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.make(username="ada")["version"] == 1
 

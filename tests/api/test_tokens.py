@@ -14,8 +14,9 @@ from sqlalchemy import event
 
 from app.auth import token_secrets, tokens
 from app.auth.sql import TOUCH_TOKEN
-from app.db.connection import DeadlineConnection, Statement
+from app.db.connection import DeadlineConnection
 from app.db.database import Database
+from app.db.statement import Statement
 from app.errors import N_, Unavailable
 from app.http.services import services_of
 from tests.support.api_client import ApiClient
@@ -30,7 +31,7 @@ FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
 def counted(app: Flask) -> Iterator[list[str]]:
     """The SQL statements that are executed inside, by SQLAlchemy and beside it."""
     engine, found = engine_of(app), []
-    ask = DeadlineConnection.ask
+    ask = DeadlineConnection.execute_prepared
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         found.append(statement.sql)
@@ -42,7 +43,7 @@ def counted(app: Flask) -> Iterator[list[str]]:
     event.listen(engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DeadlineConnection, "ask", asking)
+            patch.setattr(DeadlineConnection, "execute_prepared", asking)
             yield found
     finally:
         event.remove(engine, "before_cursor_execute", note)

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from app.db.connection import Statement
-from app.db.database import ConstraintViolation
+from app.db.error_translation import ConstraintViolation
 from app.errors import BadRequest, DomainError, Unavailable
 from app.http.services import services, services_of
 from embedded import Stack

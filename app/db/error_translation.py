@@ -1,0 +1,68 @@
+"""Translates errors of PostgreSQL to domain errors."""
+
+import psycopg
+import structlog
+from psycopg import errors
+
+from app.errors import N_, BadRequest, Busy, Unavailable
+
+log = structlog.get_logger(__name__)
+
+_NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
+_CONNECTION_ERRORS = (
+    # Class 08 without 08P01 (protocol_violation): a single message causes it, and the connection stays open.
+    errors.ConnectionException,
+    errors.SqlclientUnableToEstablishSqlconnection,
+    errors.ConnectionDoesNotExist,
+    errors.SqlserverRejectedEstablishmentOfSqlconnection,
+    errors.ConnectionFailure,
+    errors.TransactionResolutionUnknown,
+    # 57P01 to 57P03: the server is shutting down, has crashed, or is starting.
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+)
+_DATA_ERRORS = (
+    # Class 22, and values that psycopg itself can't convert.
+    errors.DataError,
+    # Class 54: too large or too complex.
+    errors.ProgramLimitExceeded,
+    errors.StatementTooComplex,
+    errors.TooManyColumns,
+    errors.TooManyArguments,
+)
+
+
+class ConstraintViolation(Exception):
+    """A statement violated the constraint `name`; its transaction is rolled back."""
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def translate(error: psycopg.Error) -> Exception | None:
+    """The domain error for an error of PostgreSQL. None: the statement is wrong, which is a bug."""
+    if isinstance(error, psycopg.IntegrityError):
+        return ConstraintViolation(error.diag.constraint_name)
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return Busy(N_("Somebody else is changing the same right now. Try again shortly."))
+    if isinstance(error, _DATA_ERRORS):
+        log.warning("value_refused_by_database", sqlstate=error.sqlstate, error=error.__class__.__name__)
+        return BadRequest(N_("A value of this request is out of the range that can be stored or searched."))
+    if error.sqlstate in _NOT_MIGRATED:
+        return Unavailable(N_("The database is not migrated yet. `flask db upgrade` does it."))
+    if isinstance(error, (psycopg.OperationalError, psycopg.InternalError)):
+        return Unavailable(N_("The database is away or too busy. Try again shortly."))
+    return None
+
+
+def is_connection_error(error: psycopg.Error) -> bool:
+    """Whether the server can't be reached, so that all other requests fail as well.
+
+    Errors of libpq itself (it can't connect, send or receive) have no SQLSTATE. All other SQLSTATEs are about one
+    statement or one session.
+    """
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return isinstance(error, _CONNECTION_ERRORS)
