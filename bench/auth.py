@@ -130,7 +130,7 @@ def _ways(opened: tuple[int, psutil.Process], closed: tuple[int, psutil.Process]
         for number in range(_USERS):
             status, body = way.ask("POST", "/api/users", {"email": f"user{number}@example.org", "name": "Some One"})
             if status != http.HTTPStatus.CREATED:
-                sys.exit(f"Error: a user could not be made: {body.decode()}")
+                sys.exit(f"Error: a user could not be created: {body.decode()}")
             way.ids.append(orjson.loads(body)["id"])
     session.ids.extend(ways[1].ids)
     return ways
@@ -186,7 +186,7 @@ def _sign_ins(way: Way, times: int) -> str:
             status, body = way.ask("POST", "/api/session", {"email": email, "password": password})
             took[kind].append(1000 * (time.perf_counter() - began))
             if status != (http.HTTPStatus.CREATED if kind == "all is right" else http.HTTPStatus.UNAUTHORIZED):
-                sys.exit(f"Error: signing in ({kind}) gave {status}: {body.decode()}")
+                sys.exit(f"Error: sign-in ({kind}) gave {status}: {body.decode()}")
     reference = statistics.median(took["wrong password"])
     rows = []
     for kind, ms in took.items():

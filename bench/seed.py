@@ -29,7 +29,7 @@ def fill(url: str, people: People, *, replace: bool = False) -> None:
             _empty(connection, replace=replace)
             with _without_indexes(connection), _without_triggers(connection):
                 _copy(connection, people)
-        _say("bringing the statistics up to date")
+        _say("updating the statistics")
         connection.execute("VACUUM ANALYZE users")
         connection.execute("CHECKPOINT")
 
@@ -37,7 +37,7 @@ def fill(url: str, people: People, *, replace: bool = False) -> None:
 def _empty(connection: psycopg.Connection, *, replace: bool) -> None:
     connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
     if not replace and connection.execute("SELECT 1 FROM users LIMIT 1").fetchone():
-        sys.exit("Error: there are users in this database. With --replace they are deleted, and their history.")
+        sys.exit("Error: the database has users. --replace deletes them with their history.")
     connection.execute("TRUNCATE users, history, idempotency_keys, tokens")
 
 

@@ -51,7 +51,7 @@ def _asked(contenders: Sequence[Running], kind: str) -> list[Running]:
 def _require_same(contender: Running, kind: str, line: str, expected: list[_User]) -> None:
     found = _users(contender, kind, line)
     if [user["id"] for user in found] != [user["id"] for user in expected]:
-        sys.exit(f"Error: {contender.title} finds other users than we do ({kind} {line}).")
+        sys.exit(f"Error: {contender.title} finds other users than ours ({kind} {line}).")
     for theirs, ours in zip(found, expected, strict=True):
         if different := [name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name]]:
             sys.exit(f"Error: {contender.title} has another {', '.join(different)} of {ours['id']} than we do.")
@@ -70,7 +70,7 @@ def _require_writing(contender: Running) -> None:
 def _require_fields(contender: Running, user_id: str, wanted: _User) -> None:
     found = _users(contender, "one", user_id)[0]
     if any(found[name] != value for name, value in wanted.items()):
-        sys.exit(f"Error: {contender.title} gives back another user than was written.")
+        sys.exit(f"Error: {contender.title} returns another user than was written.")
 
 
 def _written(contender: Running, kind: str, line: str, new: str, wanted: HTTPStatus) -> _User:

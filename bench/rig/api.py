@@ -37,7 +37,7 @@ def await_ready(service: Service) -> None:
     deadline = time.monotonic() + _START_S
     while not service.is_ready():
         if service.exit_code() is not None or time.monotonic() > deadline:
-            sys.exit("Error: the service did not start; its own words are above.")
+            sys.exit("Error: the service did not start; its output is above.")
         time.sleep(0.05)
 
 

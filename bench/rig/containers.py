@@ -30,13 +30,13 @@ class Containers:
     def title(self) -> str:
         """With the real version of the database image: a machine may have a substitute."""
         version = _docker("run", "--rm", "--network=none", "--entrypoint=postgres", self._database_image, "--version")
-        return f"With Docker: `docker compose up -d --wait`, images there, {self._database_image} is {version.strip()}"
+        return f"With Docker: `docker compose up -d --wait`, images are present, {self._database_image} is {version.strip()}"
 
     @staticmethod
     def why_not() -> str:
         """Why it cannot be measured on this machine; empty if it can."""
         if shutil.which("docker") is None:
-            return "there is no docker command"
+            return "the docker command is missing"
         for words in (("docker", "compose", "version"), ("docker", "info", "--format", "{{.ServerVersion}}")):
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode != 0:

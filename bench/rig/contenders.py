@@ -24,7 +24,7 @@ REFERENCES = ROOT / "bench" / "references"
 VENV = DATA / "references"
 OWN_VENV = DATA / "ours"
 """An environment with only the packages of the image, because some libraries load other packages that they find."""
-_SECRET = "of the template's tokens, as long as SHA-256 wants it"  # noqa: S105 - of this run, on loopback
+_SECRET = "of the template's tokens, as long as SHA-256 needs"  # noqa: S105 - of this run, on loopback
 _MANY_WORKERS = 6
 _START_S = 30
 
@@ -130,7 +130,7 @@ def serving(
         service = Service(command, port, env, contender.cwd, log)
     try:
         if not _serves(contender, service, port):
-            sys.exit(f"Error: {contender.title} did not start; its own words are in {contender.log}")
+            sys.exit(f"Error: {contender.title} did not start; its output is in {contender.log}")
         yield Running(contender, port, service.pid, headers or _admission(contender, port, admin_id))
     finally:
         service.stop()

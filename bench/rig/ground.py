@@ -120,7 +120,7 @@ def _drop(connection: psycopg.Connection, name: str) -> None:
 
 
 def _add_tables(url: str) -> None:
-    sys.stderr.write("Making the tables of the references\n")
+    sys.stderr.write("Creating the tables of the references\n")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_TABLES.read_bytes())
         for name in ("plain_users", "searchable_users"):

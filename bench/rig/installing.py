@@ -10,7 +10,7 @@ from rig import ROOT
 from rig.contenders import OWN_VENV, REFERENCES, VENV
 
 _TOOLS = {
-    "wrk": "wrk, which drives the services (Debian: apt-get install wrk)",
+    "wrk": "wrk, which sends the requests (Debian: apt-get install wrk)",
     "node": "Node.js 20 or newer, for the reference in Fastify (Debian 13: apt-get install nodejs npm)",
     "npm": "npm, which installs that reference's packages (Debian: apt-get install npm)",
 }
@@ -21,7 +21,7 @@ _LOCK = _FASTIFY / "package-lock.json"
 def require_tools() -> None:
     """Require all programs. Raises: SystemExit, which names all missing ones"""
     if missing := [what for tool, what in _TOOLS.items() if shutil.which(tool) is None]:
-        sys.exit("\n  ".join(["Error: this needs, and does not find on PATH:", *missing]))
+        sys.exit("\n  ".join(["Error: these programs are not on PATH:", *missing]))
 
 
 def install_contenders() -> None:
@@ -54,7 +54,7 @@ def _digest(source: Path) -> str:
 
 def _run(*command: str) -> None:
     if subprocess.run(command, check=False).returncode != 0:
-        sys.exit(f"Error: {command[0]} failed; its own words are above.")
+        sys.exit(f"Error: {command[0]} failed; its output is above.")
 
 
 def _say(line: str) -> None:

@@ -74,7 +74,7 @@ def sign_in(subject: Subject, redis_url: str) -> str:
             "SELECT id FROM users WHERE role = 'admin' AND active AND deleted_at IS NULL ORDER BY id LIMIT 1"
         ).fetchone()
     if found is None:
-        raise NotThere("None of so few users is an administrator: take more of them.")
+        raise NotThere("No user is an administrator: use more users.")
     app = create_app(database_url=subject.database_url, redis_url=redis_url, log_level="warning")
     held = services_of(app).infrastructure
     held.state.is_secured = True
@@ -121,9 +121,7 @@ class Typist:
         page.goto(PATH, wait_until="networkidle")
         self._box = page.get_by_role("searchbox")
         if not page.locator("#list").count():
-            raise NotThere(
-                "The people page has no element #list into which rows could come: it searches on Enter only."
-            )
+            raise NotThere("The user list has no element #list for rows: it searches only on Enter.")
         page.evaluate(_WATCH)
 
     def type(self, word: str) -> list[Key]:

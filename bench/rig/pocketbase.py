@@ -104,7 +104,7 @@ def _await(port: int) -> None:
             send(port, "GET", "/api/health")
         except OSError:
             if time.monotonic() > deadline:
-                sys.exit("Error: PocketBase did not start; its own words are above.")
+                sys.exit("Error: PocketBase did not start; its output is above.")
             time.sleep(0.05)
         else:
             return

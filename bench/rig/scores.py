@@ -64,7 +64,7 @@ class Scores:
         return "\n\n".join(
             (
                 table(("workload", "goal", "measured", "", "by CPU"), lines),
-                _list("Goals that are missed", missed),
+                _list("Missed goals", missed),
                 _list("Faster than ours (ours to it)", slower),
             )
         )
@@ -116,7 +116,7 @@ def _table(workload: Workload, turns: dict[Contender, Turn]) -> str:
         for kind, turn in turns.items()
     ]
     lost = [f"{kind.title}: {turn.lost:g}" for kind, turn in turns.items() if turn.lost]
-    note = f"\n\nLost connections or answers in a turn: {', '.join(lost)}" if lost else ""
+    note = f"\n\nLost connections or responses in a turn: {', '.join(lost)}" if lost else ""
     return table((f"{workload.title} ({workload.connections} connections)", *_TITLES), lines) + note
 
 

@@ -72,7 +72,7 @@ def _made(ours: Running, number: int) -> str:
     user = {"email": _email(number), "password": _PASSWORD}
     status, answer = ask(ours, "POST", "/api/users", orjson.dumps(user).decode())
     if status != HTTPStatus.CREATED:
-        sys.exit(f"Error: an account could not be made: {answer.decode()}")
+        sys.exit(f"Error: an account could not be created: {answer.decode()}")
     return str(orjson.loads(answer)["id"])
 
 
@@ -82,7 +82,7 @@ def _sign_in(client: http.client.HTTPConnection, number: int) -> None:
     response = client.getresponse()
     answer = response.read()
     if response.status != HTTPStatus.CREATED:
-        sys.exit(f"Error: signing in gave {response.status}: {answer.decode()}")
+        sys.exit(f"Error: sign-in returned {response.status}: {answer.decode()}")
 
 
 def _email(number: int) -> str:

@@ -81,7 +81,7 @@ def database(postgres: Postgres, people: People) -> str:
         ).fetchone()
         if found == (recipe,):
             return url
-        sys.stderr.write(f"Making a database of {people.count:,} users (once)\n")
+        sys.stderr.write(f"Creating a database of {people.count:,} users (once)\n")
         began = time.monotonic()
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
