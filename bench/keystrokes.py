@@ -105,7 +105,7 @@ def _searches(keys: Sequence[Key]) -> str:
         )
     lengths = {"one letter": range(1, 2), "two or three": range(2, 4), "four and more": range(4, 1000)}
     rows = [_row(title, [key for key in painted if len(key.text) in span]) for title, span in lengths.items()]
-    overtaken = f"Not counted, because the rows of a later key were shown first: {len(keys) - len(painted)} of {len(keys)} keys."
+    overtaken = f"Not counted (rows of a later key came first): {len(keys) - len(painted)} of {len(keys)} keys."
     slowest = sorted(painted, key=lambda key: -(key.ms or 0))[:5]
     worst = table(("slowest", "ms"), [(key.text, key.ms) for key in slowest])
     return f"{table(_TITLES, [*rows, _row('all', painted)])}\n\n{overtaken}\n\n{worst}"

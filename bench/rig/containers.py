@@ -30,7 +30,9 @@ class Containers:
     def title(self) -> str:
         """With the real version of the database image: a machine may have a substitute."""
         version = _docker("run", "--rm", "--network=none", "--entrypoint=postgres", self._database_image, "--version")
-        return f"With Docker: `docker compose up -d --wait`, images are present, {self._database_image} is {version.strip()}"
+        return (
+            f"With Docker: `docker compose up -d --wait`, images present, {self._database_image} is {version.strip()}"
+        )
 
     @staticmethod
     def why_not() -> str:
