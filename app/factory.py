@@ -24,7 +24,7 @@ from app.console.template_filters import install_template_filters
 from app.db.database import Database, engine_options, engine_url
 from app.extensions import cache, db
 from app.http.auth import install_access
-from app.http.minimal_response import PlainApp
+from app.http.minimal_response import MinimalFlask
 from app.http.problems import install_problems
 from app.http.proxies import install_proxies
 from app.http.readiness import install_readiness
@@ -84,7 +84,7 @@ def create_app(**overrides: Any) -> OpenAPI:
 
 
 def _flask_app(settings: Settings) -> OpenAPI:
-    app = PlainApp(
+    app = MinimalFlask(
         "app",
         info=Info(
             title="fullstack-app",

@@ -1,7 +1,7 @@
-"""One declaration validates and documents: the blueprint whose views say by their annotations what they take.
+"""A blueprint whose views declare their parameters once, for validation and for OpenAPI.
 
-flask-openapi3 reads `path`, `query`, `header` and `body` off a view's signature for
-OpenAPI; what it would do at each request is replaced by our strict and cheaper reading.
+flask-openapi3 reads `path`, `query`, `header` and `body` from the signature of a view for the OpenAPI document.
+app.http.parsing validates requests in place of flask-openapi3, which accepts unknown and repeated names.
 """
 
 import functools
@@ -13,7 +13,7 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 from app.http.parsing import read_body, read_query, token_id_of, user_id_of
 from app.schemas import NoQuery
 from app.users.serialization import Document
@@ -78,11 +78,11 @@ class WriteHeader(BaseModel):
 
 
 class StrictBlueprint(APIBlueprint):
-    """A blueprint whose views get `query` and `body` read strictly, and ids as UUIDs."""
+    """A blueprint whose views get validated `query` and `body`, and ids as UUIDs."""
 
     @staticmethod
     def create_view_func(*declared: Any, **_: Any) -> Callable[..., Any]:
-        """The view that Flask calls. `declared`: what flask-openapi3 read off the signature, in its order."""
+        """The view that Flask calls. declared: the parameters in the order of flask-openapi3."""
         func, header, _cookie, path, query, _form, body, *_rest = declared
 
         @functools.wraps(func)
@@ -104,7 +104,7 @@ class StrictBlueprint(APIBlueprint):
 
 
 def _read_header(model: type[BaseModel]) -> BaseModel:
-    """The headers that `model` names, as they came; what they mean is for the view to say."""
+    """The headers of `model`, as text. The view interprets them."""
     values: dict[str, Any] = {
         name: request.headers.get(field.alias or name) for name, field in model.model_fields.items()
     }
@@ -112,7 +112,7 @@ def _read_header(model: type[BaseModel]) -> BaseModel:
 
 
 def precondition(header: WriteHeader) -> Callable[[int | None], bool]:
-    """If-Match and If-None-Match (RFC 9110, section 13) as a rule about the version that there is."""
+    """If-Match and If-None-Match (RFC 9110, section 13) as a condition on the current version (None: no user)."""
     wanted, unwanted = request.if_match, request.if_none_match
 
     def allowed(version: int | None) -> bool:
@@ -126,7 +126,7 @@ def precondition(header: WriteHeader) -> Callable[[int | None], bool]:
 
 
 def read_response(document: Document, header: ReadHeader) -> Response:
-    """One user, or 304 for who has this version (RFC 9110, section 13.1.2)."""
+    """One user, or 304 if the client has this version (RFC 9110, section 13.1.2)."""
     response = user_response(document)
     tags = request.if_none_match
     if header.if_none_match is not None and (tags.star_tag or tags.contains_weak(str(document.version))):
@@ -136,7 +136,7 @@ def read_response(document: Document, header: ReadHeader) -> Response:
 
 def user_response(document: Document, status: int = 200) -> Response:
     """One user with its ETag."""
-    response = Plain(document.body, status, content_type=JSON)
+    response = MinimalResponse(document.body, status, content_type=JSON)
     response.headers["ETag"] = f'"{document.version}"'
     response.headers["Cache-Control"] = "private, no-cache"
     return response

@@ -9,7 +9,7 @@ from flask_openapi3 import Tag
 from pydantic import BaseModel, ConfigDict
 
 from app.api.declarations import JSON, StrictBlueprint, problems
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 
@@ -90,7 +90,7 @@ def ready() -> Response:
 
 
 def _answer(body: dict[str, Any], status: int) -> Response:
-    response = Plain(orjson.dumps(body), status, content_type=JSON)
+    response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "1"

@@ -9,7 +9,7 @@ from app.auth.permissions import Actor
 from app.auth.schemas import Identity, SignIn
 from app.auth.sessions import Session
 from app.http.auth import actor, audit_context, drop_cookie, session, sign_in
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 blueprint = StrictBlueprint(
@@ -56,6 +56,6 @@ def _identity(who: Actor, current: Session | None, status: int = 200) -> Respons
         "user": orjson.Fragment(services().user_reads.get(own_id).body) if own_id else None,
         "session": {**current.public_fields(), "current": True} if current else None,
     }
-    response = Plain(orjson.dumps(fields), status, content_type=JSON)
+    response = MinimalResponse(orjson.dumps(fields), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

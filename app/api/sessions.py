@@ -9,7 +9,7 @@ from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
 from app.auth import sessions
 from app.auth.schemas import Session
 from app.http.auth import audit_context, session
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 
@@ -84,6 +84,6 @@ def sessions_response(found: list[sessions.Session]) -> Response:
     """Sessions as JSON; which one is that of this request is said."""
     current = session()
     body = [{**one.public_fields(), "current": current is not None and one.id == current.id} for one in found]
-    response = Plain(orjson.dumps(body), content_type=JSON)
+    response = MinimalResponse(orjson.dumps(body), content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

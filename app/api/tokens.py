@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, RootModel
 from app.api.declarations import JSON, StrictBlueprint, problems
 from app.auth.schemas import NewToken, Token, TokenDraft
 from app.http.auth import audit_context
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 
@@ -67,6 +67,6 @@ def remove(path: TokenPath) -> Response:
 
 
 def _answer(body: object, status: int) -> Response:
-    response = Plain(orjson.dumps(body), status, content_type=JSON)
+    response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

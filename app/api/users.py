@@ -22,7 +22,7 @@ from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, BadRequest, Forbidden
 from app.http.auth import actor, audit_context
 from app.http.links import page_links
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
 from app.http.services import services
@@ -84,7 +84,7 @@ def index(query: ListQuery, header: ListHeader) -> Response:
     and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
     """
     page = services().user_pages.page(query)
-    response = Plain(page.body, content_type=JSON)
+    response = MinimalResponse(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
     preferred = _count_preference(header.prefer)
@@ -179,7 +179,7 @@ def restore(path: UserPath, header: WriteHeader) -> Response:
 def changes(path: UserPath, query: HistoryQuery) -> Response:
     """Newest first; also of users in the trash, and (without values) of purged ones."""
     page = services().history.page(path.user_id, query.limit, query.cursor)
-    response = Plain(page.body, content_type=JSON)
+    response = MinimalResponse(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     _link(response, {"first": "", "next": page.next_cursor})
     return response

@@ -117,7 +117,7 @@ class RateLimits:
 
         Raises: RateLimited; its `is_new_lock` marks the first refusal for this account
         """
-        network = network_of(address)
+        network = network_key(address)
         of_address, of_failures = _windows(_ADDRESS, "address", network), _failure_windows(account, network)
         windows = [*of_address, *of_failures, *_windows(_ACCOUNT, "account", account)]
         count = self._counters.increment(windows)
@@ -173,7 +173,7 @@ def _failure_windows(account: str, network: str) -> list[FixedWindow]:
 def _lockout_windows(account: str, addresses: Iterable[str]) -> list[FixedWindow]:
     """All limits that may lock an account: from anywhere, and from each of these addresses."""
     windows = _windows(_ACCOUNT, "account", account)
-    for network in {network_of(address) for address in addresses}:
+    for network in {network_key(address) for address in addresses}:
         windows += _failure_windows(account, network)
     return windows
 
@@ -184,7 +184,7 @@ def _windows(limits: Iterable[tuple[int, int]], scope: str, *subject: str) -> li
     return [FixedWindow(f"{prefix}:{seconds}", limit, seconds) for limit, seconds in limits]
 
 
-def network_of(address: str | None) -> str:
+def network_key(address: str | None) -> str:
     """The network that counts as one address: IPv4 as it is; IPv6 its /64, since one machine may use all of it."""
     try:
         parsed = ipaddress.ip_address(address or "")

@@ -1,7 +1,7 @@
-"""Which pages may knock: in open mode under local names only, and never a page of another site.
+"""Protection against requests that pages of other sites send through a browser (CSRF, DNS rebinding).
 
-A page from elsewhere could use the reader's browser to reach the service, with the cookie of who is
-signed in, or without any while nobody has to sign in. As Redis's protected mode does for its port.
+Such a page could use the session cookie of a signed-in user, or an open service, which needs no credential. An open
+service also answers under local host names only, as Redis's protected mode does.
 """
 
 import re
@@ -19,7 +19,7 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?", re
 
 
 def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
-    """Refuse a Host that is no local name: a page may have rebound its own name to this machine.
+    """Refuse a Host that is not a local name: a page may have rebound its own name to this machine.
 
     Raises: Forbidden
     """
@@ -44,7 +44,7 @@ def check_origin(scheme: str, host: str, headers: Headers) -> None:
 
 
 def is_same_origin(scheme: str, host: str, headers: Headers) -> bool:
-    """Whether the request says that a page of this very origin makes it; saying nothing does not count."""
+    """Whether the headers say that a page of this origin sends the request. False without such headers."""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     if origin is not None:
         return _is_own(origin, scheme, host)
@@ -67,8 +67,8 @@ def parse_host(host: str) -> tuple[str, int | None] | None:
 def _is_own(origin: str, scheme: str, host: str) -> bool:
     """Whether `origin` is that of a request for `host` by `scheme`: same scheme, host and port (RFC 6454, section 5).
 
-    An https page may ask over what looks like http here: TLS may end at a proxy that does not say so. Browsers let no
-    such page ask over http in truth. The other way round would let who changes plain http act for the reader.
+    An https origin may come with an http scheme: TLS may end at a proxy that does not report it, and a browser never
+    lets an https page send a request over http. An http origin never fits https: plain http can be changed on its way.
     """
     page, _, authority = origin.partition("://")
     page = page.lower()

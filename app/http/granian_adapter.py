@@ -1,7 +1,7 @@
-"""The ASGI interface of the application: the event loop reads each request whole, then a thread answers it.
+"""Serves the WSGI application (PEP 3333) by granian's ASGI interface.
 
-A client that is slow to send, or to read its answer, costs a task of the event loop, and no thread. The application
-itself speaks WSGI (PEP 3333).
+The event loop reads each request completely, then a thread runs the application. A slow client occupies a task of the
+event loop, never a thread.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from werkzeug.exceptions import (
     RequestURITooLarge,
 )
 
-from app.auth.rate_limits import network_of
+from app.auth.rate_limits import network_key
 from app.config import Settings
 from app.errors import Unavailable
 from app.http.headers import environ_headers
-from app.http.problems import REFUSAL
+from app.http.problems import REQUEST_ERROR
 from app.http.proxies import ForwardedHeaders
-from app.http.request_bodies import LATE_S, Receive, RequestBodies
+from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
 from app.http.response_cache import CACHED, ResponseCache
 from app.http.services import services_of
 from app.ops.thread_pool import ThreadPool
@@ -42,17 +42,17 @@ log = structlog.get_logger(__name__)
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 WsgiApp = Callable[..., Iterable[bytes]]
-Answer = tuple[int, Iterable[tuple[str, str]], bytes]
+RawResponse = tuple[int, Iterable[tuple[str, str]], bytes]
 """Status, headers and body."""
 
 _BACKLOG = 2048
-_HEAD_LATE_MS = 30_000
-"""How long a connection may be without a whole request line and headers; also between two requests."""
-_HEAD_BYTES = 65_536
-"""A request line with its headers beyond this is refused by granian itself, with 431 and no body."""
-_REQUEST_LINE_BYTES, _HEADER_BYTES = 16_384, 32_768
+_HEADER_TIMEOUT_MS = 30_000
+"""Time-out for a complete request line and headers; also between two requests of a connection."""
+_MAX_HEAD_BYTES = 65_536
+"""granian refuses a longer request line with headers itself, with 431 and no body."""
+_MAX_REQUEST_LINE_BYTES, _MAX_HEADER_BYTES = 16_384, 32_768
 _HEADER_OVERHEAD_BYTES = 4
-"""Of each header: colon, blank and the end of its line."""
+"""Per header: the colon, a space and the end of the line."""
 _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 _ENVIRON: dict[str, Any] = {
@@ -68,7 +68,7 @@ _ENVIRON: dict[str, Any] = {
 
 
 def serve(app: Flask) -> None:
-    """Serve `app` from this process until SIGTERM, and let the requests under way end."""
+    """Serve `app` in this process until SIGTERM, then let current requests finish."""
     uvloop.run(_serve(app))
 
 
@@ -80,13 +80,13 @@ async def _serve(app: Flask) -> None:
         address=settings.listen_address,
         port=settings.port,
         interface=Interfaces.ASGINL,
-        # While granian waits to see which version of HTTP comes, no time-out applies.
+        # While granian detects the version of HTTP, no time-out applies.
         http=HTTPModes.http1,
         websockets=False,
         backlog=_BACKLOG,
-        # It bounds connections, not requests: idle keep-alive connections count.
+        # A bound on connections, not on requests: idle keep-alive connections count.
         backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEAD_LATE_MS, max_buffer_size=_HEAD_BYTES),
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_HEAD_BYTES),
         log_enabled=False,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
@@ -94,22 +94,26 @@ async def _serve(app: Flask) -> None:
 
 
 class AsgiApp:
-    """A WSGI application as ASGI 3.0 calls it. Each process makes its own.
+    """Adapts a WSGI application to ASGI 3.0. Each worker process creates its own.
 
-    late_s: how long a client may take to send a body.
+    body_timeout_s: how long a client may take to send a body.
     """
 
     def __init__(
-        self, wsgi_app: WsgiApp, response_cache: ResponseCache, settings: Settings, late_s: float = LATE_S
+        self,
+        wsgi_app: WsgiApp,
+        response_cache: ResponseCache,
+        settings: Settings,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._wsgi_app, self._response_cache = wsgi_app, response_cache
         self._forwarded = ForwardedHeaders(settings.proxy_networks)
-        self._bodies = RequestBodies(settings.max_body_bytes, late_s)
+        self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
         self._threads = ThreadPool(settings.threads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request: a cached response at once, all else in a thread."""
-        environ = environ_of(scope)
+        """Handle one request: a cached response at once, everything else in a thread."""
+        environ = wsgi_environ(scope)
         self._forwarded.apply(environ)
         try:
             _check_size(scope)
@@ -119,29 +123,29 @@ class AsgiApp:
         except ClientDisconnected:
             return
         except (HTTPException, Unavailable) as error:
-            environ[REFUSAL] = error
+            environ[REQUEST_ERROR] = error
         if environ.get(CACHED) is not None:
-            answer = _answer(self._wsgi_app, environ)
+            response = _run(self._wsgi_app, environ)
         else:
-            answer = await self._threads.run(_answer, self._wsgi_app, environ)
-        await _send(send, answer, closing=REFUSAL in environ)
+            response = await self._threads.run(_run, self._wsgi_app, environ)
+        await _send(send, response, closing=REQUEST_ERROR in environ)
 
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
-        """Raises: what RequestBodies.read does"""
+        """Raises: as RequestBodies.read"""
         length = environ.get("CONTENT_LENGTH")
         if environ["REQUEST_METHOD"] in _WITHOUT_BODY:
-            # They have no body that means anything (RFC 9110); what comes all the same ends the connection.
+            # A body of these methods has no meaning (RFC 9110). If one is sent, the connection is closed.
             return
         if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
             return
         expected = int(length) if length is not None and length.isdecimal() else None
-        body = await self._bodies.read(receive, expected, network_of(environ["REMOTE_ADDR"]))
+        body = await self._bodies.read(receive, expected, network_key(environ["REMOTE_ADDR"]))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
 
 
-def environ_of(scope: Scope) -> dict[str, Any]:
-    """The environ of WSGI, with an empty body."""
+def wsgi_environ(scope: Scope) -> dict[str, Any]:
+    """The WSGI environ of a request, with an empty body."""
     path: bytes = scope["raw_path"]
     return {
         **_ENVIRON,
@@ -161,25 +165,25 @@ def environ_of(scope: Scope) -> dict[str, Any]:
 def _check_size(scope: Scope) -> None:
     """Raises: RequestURITooLarge, RequestHeaderFieldsTooLarge"""
     line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + _LINE_OVERHEAD_BYTES
-    if line > _REQUEST_LINE_BYTES:
-        raise RequestURITooLarge(f"The request line is longer than {_REQUEST_LINE_BYTES} bytes.")
+    if line > _MAX_REQUEST_LINE_BYTES:
+        raise RequestURITooLarge(f"The request line is longer than {_MAX_REQUEST_LINE_BYTES} bytes.")
     headers = scope["headers"]
     total = sum([len(name) + len(value) for name, value in headers]) + _HEADER_OVERHEAD_BYTES * len(headers)
-    if total > _HEADER_BYTES:
-        raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_HEADER_BYTES} bytes in sum.")
+    if total > _MAX_HEADER_BYTES:
+        raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_MAX_HEADER_BYTES} bytes in sum.")
 
 
-def _answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
-    """What the WSGI application answers, whole."""
+def _run(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawResponse:
+    """Run the WSGI application. Returns the complete response."""
     try:
-        return _whole_answer(app, environ)
-    # An edge: Flask answers its own errors, but not those of what stands before it.
+        return _run_app(app, environ)
+    # A process edge: Flask handles its own errors, but not errors of the middleware before it.
     except Exception as error:
         log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
         return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
 
 
-def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answer:
+def _run_app(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawResponse:
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
@@ -195,11 +199,11 @@ def _whole_answer(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) 
             close()
 
 
-async def _send(send: Send, answer: Answer, *, closing: bool) -> None:
-    status, headers, body = answer
+async def _send(send: Send, response: RawResponse, *, closing: bool) -> None:
+    status, headers, body = response
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if closing:
-        # Of a body that was not read, the rest may still come.
+        # The rest of an unread body may still be sent.
         raw.append((b"Connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""Request headers between the bytes of a connection and the environ of WSGI, where names and bytes can be lost."""
+"""Request headers as WSGI variables, and cookies, without losing bytes or repeated values."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
 
 def environ_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Names and values as they were received, as variables of a WSGI environ (PEP 3333: each byte one character).
+    """Request headers as variables of a WSGI environ (PEP 3333: one character per byte).
 
     A name with an underscore is dropped: `X_Forwarded_For` of a client would be the same variable as `X-Forwarded-For`
-    of a proxy. Repeated headers become one (RFC 9110, section 5.3), cookies with their own separator (RFC 6265).
+    of a proxy. Repeated headers are joined (RFC 9110, section 5.3), Cookie with its own separator (RFC 6265).
     """
     found: dict[str, str] = {}
     for name, value in raw:
@@ -27,10 +27,10 @@ def environ_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def cookie_values(environ: Mapping[str, Any], name: str) -> list[str]:
-    """All values of the cookie `name`, in order; whatever other cookies hold makes no difference.
+    """All values of the cookie `name`, in order.
 
-    As browsers write the header (RFC 6265, section 4.2.1): a semicolon always ends a cookie, also inside quotes.
-    Werkzeug reads on to the end of the quotes, and raises for bytes that are not UTF-8.
+    A semicolon always ends a cookie (RFC 6265, section 4.2.1), also inside quotes. Werkzeug's parser reads on to the
+    closing quote, and raises for bytes that are not UTF-8: another cookie could hide this one.
     """
     header: str = environ.get("HTTP_COOKIE", "")
     pairs = (part.partition("=") for part in header.split(";"))

@@ -5,9 +5,10 @@ from urllib.parse import urlencode
 
 
 def page_links(url: str, asked: Iterable[tuple[str, str]], cursors: Mapping[str, str | None]) -> list[str]:
-    """What `Link` says: for each relation the same request with another cursor ("": without one; None: no such page).
+    """Values of the Link header: for each relation the same URL with another cursor.
 
-    `url` is that of the request without its query, and `asked` the names and values of that.
+    url: of the request, without its query. asked: names and values of the query. cursors: by relation; "" is the first
+    page, None is no page.
     """
     others = [pair for pair in asked if pair[0] != "cursor"]
     links = []

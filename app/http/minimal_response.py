@@ -1,4 +1,4 @@
-"""Flask without what nobody here uses: its price at each request is what an API pays for nothing."""
+"""Flask without features that cost time in every request and are not used here."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -15,37 +15,37 @@ _NO_SESSION = NullSession()
 
 
 class _NoSessions(SessionInterface):
-    """Sessions are records in Redis (auth.sessions); Flask's own would be made for each request."""
+    """Turns off Flask's own sessions: auth.sessions keeps sessions in Redis."""
 
     def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002
-        """The one that refuses to be written."""
+        """A session that can not be changed."""
         return _NO_SESSION
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
-        """Nothing was written."""
+        """Do nothing."""
 
 
-class PlainApp(OpenAPI):
-    """An application of plain functions."""
+class MinimalFlask(OpenAPI):
+    """Flask with synchronous views and without sessions of its own."""
 
     session_interface = _NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """`func`: none of ours is a coroutine, and Flask asks that of each function at each call."""
+        """Returns `func`: no view is a coroutine. Flask would check each function at each call."""
         return func
 
     def process_response(self, response: Response) -> Response:
-        """As Flask's; an empty response, such as 204 or that to OPTIONS, is no page of HTML."""
+        """As Flask's, without Content-Type for an empty response such as 204."""
         if response.mimetype == "text/html" and response.is_sequence and not response.get_data():
             del response.headers["Content-Type"]
         return super().process_response(response)
 
 
-class Plain(Response):
-    """Flask's, without the work that streams, relative redirects and answers without a body need at each answer."""
+class MinimalResponse(Response):
+    """A complete response. Flask's also prepares streams, relative redirects and empty bodies, at each response."""
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """As WSGI has it (PEP 3333); a list, which the server sends as one."""
+        """As a WSGI application (PEP 3333)."""
         body: Any = self.response
         if environ["REQUEST_METHOD"] == "HEAD" or self.status_code in _WITHOUT_BODY or not isinstance(body, list):
             return super().__call__(environ, start_response)

@@ -1,4 +1,4 @@
-"""How a request is read: strictly, so that nothing is guessed and nothing slips through."""
+"""Parses request bodies and query strings strictly: unknown and repeated names are errors."""
 
 import difflib
 import uuid
@@ -22,7 +22,7 @@ _ANY_LENGTH = 2**62
 _SHOWN_CHARACTERS = 50
 _ATTRIBUTE = "attributes."
 _DEEP_OBJECT = "attributes["
-"""How OpenAPI's style deepObject spells it: attributes[plan]=pro."""
+"""OpenAPI's style deepObject: attributes[plan]=pro."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -49,10 +49,10 @@ def read_json(request: Request, media_types: Iterable[str]) -> Any:
 
 
 def _read(request: Request, most_bytes: int) -> bytes:
-    """The body, unread when it says that it is too large. Raises: RequestEntityTooLarge"""
+    """The body. A body whose Content-Length is too large is not read. Raises: RequestEntityTooLarge"""
     if (request.content_length or 0) > most_bytes:
         raise RequestEntityTooLarge
-    # A body without Content-Length (chunked) werkzeug silently cuts at the limit: one byte more shows it.
+    # Werkzeug silently cuts a body without Content-Length at the limit: one byte more reveals that.
     request.max_content_length = most_bytes + 1
     body = request.get_data(cache=False)
     if len(body) > most_bytes:
@@ -104,12 +104,12 @@ def query_pairs(query: bytes) -> list[tuple[str, str]]:
 
 
 def user_id_of(text: str) -> uuid.UUID:
-    """The id of a user in its canonical form. Raises: NotFound, since nothing else can be the id of anybody"""
+    """A user id in canonical form. Raises: NotFound, if it is malformed"""
     return _id_of(text, N_("There is no such user."))
 
 
 def token_id_of(text: str) -> uuid.UUID:
-    """The same of a token. Raises: NotFound"""
+    """A token id in canonical form. Raises: NotFound, if it is malformed"""
     return _id_of(text, N_("There is no such token."))
 
 
@@ -137,7 +137,7 @@ def validated(model: type[Model], values: object) -> Model:
 
 
 def _ignored(model: type[BaseModel]) -> frozenset[str]:
-    """What GET gave and PUT does not take."""
+    """Fields that GET returns and writes ignore."""
     return frozenset(READ_ONLY) if model in (UserDraft, UserReplacement, UserPatch) else frozenset()
 
 

@@ -1,4 +1,4 @@
-"""The one place where errors become statuses, as RFC 9457 problems."""
+"""Translates errors to responses: problem details (RFC 9457)."""
 
 from http import HTTPStatus
 from typing import Any
@@ -26,12 +26,12 @@ from app.errors import (
     VersionConflict,
 )
 from app.http.context import context
-from app.http.minimal_response import Plain
+from app.http.minimal_response import MinimalResponse
 
 log = structlog.get_logger(__name__)
 
-REFUSAL = "app.refusal"
-"""Of an environ: the error that a request ends with, since it was too large or its body came too slowly."""
+REQUEST_ERROR = "app.refusal"
+"""Key of an environ: an error that was found before Flask, such as a body that is too large or too slow."""
 
 STATUSES: dict[type[DomainError], HTTPStatus] = {
     BadRequest: HTTPStatus.BAD_REQUEST,
@@ -67,12 +67,12 @@ _TITLES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-"""Of RFC 9110, section 15. Those of http.HTTPStatus are others in other releases of Python."""
+"""As in RFC 9110, section 15. The phrases of http.HTTPStatus differ between releases of Python."""
 
 
 def install_problems(app: Flask) -> None:
-    """Answer every error of `app` with a problem."""
-    app.before_request(_refuse)
+    """Answer every error of `app` with problem details."""
+    app.before_request(_raise_request_error)
     app.register_error_handler(DomainError, domain_problem)
     app.register_error_handler(HTTPException, http_problem)
     app.register_error_handler(Exception, unforeseen_problem)
@@ -91,13 +91,13 @@ def problem(
     }
     if field_errors:
         body["errors"] = field_errors
-    response = Plain(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    response = MinimalResponse(orjson.dumps(body), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def title_of(status: int) -> str:
-    """The same for each problem of a status, whatever serves (RFC 9457, section 4.2.1)."""
+    """The title of a status (RFC 9457, section 4.2.1)."""
     return _TITLES.get(status, "Error")
 
 
@@ -110,7 +110,7 @@ def quota_headers(quota: Quota) -> dict[str, str]:
 
 
 def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
-    """What a response to an error says beside its body: when to try again, which methods there are."""
+    """Headers of the response to an error: Retry-After, Allow, RateLimit."""
     if isinstance(error, HTTPException):
         return {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     if isinstance(error, RateLimited):
@@ -119,7 +119,7 @@ def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
 
 
 def domain_problem(error: DomainError) -> Response:
-    """What a service refuses."""
+    """The response to a domain error."""
     field_errors = [
         {"field": field_error.field, "message": str(field_error.message)}
         for field_error in getattr(error, "field_errors", [])
@@ -128,7 +128,7 @@ def domain_problem(error: DomainError) -> Response:
 
 
 def http_problem(error: HTTPException) -> Response:
-    """What Flask and werkzeug raise: 404, 405 with Allow, 413, 415 ..."""
+    """The response to an error of Flask or werkzeug: 404, 405 with Allow, 413, 415 ..."""
     status = error.code or 500
     if status < HTTPStatus.BAD_REQUEST:
         return Response(status=status, headers=error.get_headers())
@@ -136,12 +136,12 @@ def http_problem(error: HTTPException) -> Response:
 
 
 def unforeseen_problem(error: Exception) -> Response:
-    """A fault of ours, which is logged and not shown."""
+    """The response to an unexpected error. The error is logged and not shown."""
     log.error("unforeseen", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")
 
 
-def _refuse() -> None:
-    error: Exception | None = request.environ.get(REFUSAL)
+def _raise_request_error() -> None:
+    error: Exception | None = request.environ.get(REQUEST_ERROR)
     if error is not None:
         raise error

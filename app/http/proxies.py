@@ -1,7 +1,7 @@
-"""Behind a proxy: who really asks, and how. Only proxies that TRUSTED_PROXIES names are believed.
+"""Client address, scheme and host from the headers of trusted proxies (TRUSTED_PROXIES).
 
-They say it in X-Forwarded-For, -Proto and -Host, or in Forwarded (RFC 7239), which counts only when none of the three
-comes: most proxies set those, and pass on whatever Forwarded a client sends.
+They are read from X-Forwarded-For, -Proto and -Host. Forwarded (RFC 7239) is read only if none of the three is there:
+most proxies set the three, and pass on whatever Forwarded a client sends.
 """
 
 import ipaddress
@@ -22,7 +22,7 @@ _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~\w-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*
 
 
 class _Hops(NamedTuple):
-    """What proxies said, each behind the ones before it: from whom a request came to it, how, and under which host."""
+    """One value per proxy, the nearest proxy last: the address it received the request from, its scheme and host."""
 
     addresses: list[str]
     schemes: list[str]
@@ -30,7 +30,7 @@ class _Hops(NamedTuple):
 
 
 def install_proxies(app: Flask, trusted: tuple[Network, ...]) -> None:
-    """Take address, scheme and host of requests of `app` from their headers when a trusted proxy sends them."""
+    """Apply the headers of trusted proxies to the requests of `app`."""
     headers, wsgi_app = ForwardedHeaders(trusted), app.wsgi_app
 
     def forwarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -42,21 +42,21 @@ def install_proxies(app: Flask, trusted: tuple[Network, ...]) -> None:
 
 
 class ForwardedHeaders:
-    """What trusted proxies say of requests; the nearest address that is no trusted proxy is the client's."""
+    """Applies the headers of trusted proxies. The nearest address that is not a trusted proxy is the client's."""
 
     def __init__(self, trusted: tuple[Network, ...]) -> None:
         self._trusted = trusted
 
     def apply(self, environ: dict[str, Any]) -> None:
-        """Put it into an environ; to do so twice changes nothing more."""
+        """Set address, scheme and host of a WSGI environ. Applying them twice has no further effect."""
         if self._trusted and self._is_trusted(_address(environ.get("REMOTE_ADDR", ""))):
-            self._believe(environ, _x_forwarded(environ) or _forwarded(environ.get("HTTP_FORWARDED", "")))
+            self._apply_hops(environ, _x_forwarded(environ) or _forwarded(environ.get("HTTP_FORWARDED", "")))
 
-    def _believe(self, environ: dict[str, Any], hops: _Hops) -> None:
-        """Put what `hops` say into `environ`."""
+    def _apply_hops(self, environ: dict[str, Any], hops: _Hops) -> None:
+        """Set `environ` from `hops`."""
         first = len(hops.addresses)
         for hop in reversed(hops.addresses):
-            # Whoever said this is trusted, whatever it says.
+            # This hop was reported by a trusted proxy.
             first -= 1
             found = _address(hop)
             if found is None:
@@ -64,9 +64,9 @@ class ForwardedHeaders:
             environ["REMOTE_ADDR"] = str(found)
             if not self._is_trusted(found):
                 break
-        scheme, host = _said(hops.schemes, hops.addresses, first), _said(hops.hosts, hops.addresses, first)
+        scheme, host = _value_at(hops.schemes, hops.addresses, first), _value_at(hops.hosts, hops.addresses, first)
         if len(hops.schemes) != len(hops.addresses) and "https" in hops.schemes:
-            # No telling which proxy said what: with TLS anywhere, the browser's address begins with https.
+            # It is unknown which proxy sent which scheme. With TLS anywhere, the URL in the browser is https.
             scheme = "https"
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
@@ -77,8 +77,8 @@ class ForwardedHeaders:
         return address is not None and any(address in network for network in self._trusted)
 
 
-def _said(values: list[str], addresses: list[str], first: int) -> str:
-    """What the proxy of the hop `first` said, if each said something, else what the nearest did."""
+def _value_at(values: list[str], addresses: list[str], first: int) -> str:
+    """The value of the hop `first`, if there is one per hop, else the value of the nearest proxy."""
     if not values:
         return ""
     return values[first if len(values) == len(addresses) else -1]
@@ -91,12 +91,12 @@ def _address(node: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         found = ipaddress.ip_address(parts["v6"] or parts["v4"] or parts["bare"] or "" if parts else "")
     except ValueError:
         return None
-    # So it is written where one socket listens for both kinds.
+    # An IPv4 client of a dual-stack socket.
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
 
 
 def _x_forwarded(environ: dict[str, Any]) -> _Hops | None:
-    """None: no such header came."""
+    """None: there is none of these headers."""
     if not any(name in environ for name in _X_FORWARDED):
         return None
     addresses, schemes, hosts = (
@@ -106,7 +106,7 @@ def _x_forwarded(environ: dict[str, Any]) -> _Hops | None:
 
 
 def _forwarded(header: str) -> _Hops:
-    """`Forwarded: for=192.0.2.1;proto=https;host=users.example, for="[2001:db8::1]:4711"`. Nothing if it is damaged."""
+    """`Forwarded: for=192.0.2.1;proto=https;host=users.example, for="[2001:db8::1]:4711"`. Empty if it is malformed."""
     hops = []
     for element in parse_http_list(header):
         pairs = _pairs(element.strip())
@@ -117,7 +117,7 @@ def _forwarded(header: str) -> _Hops:
 
 
 def _pairs(element: str) -> dict[str, str] | None:
-    """The parameters of one proxy; None: they are damaged. Each is looked for only where the one before it ends."""
+    """The parameters of one proxy; None: they are malformed."""
     found, position = dict[str, str](), 0
     while position < len(element):
         pair = _PAIR.match(element, position)

@@ -1,4 +1,4 @@
-"""What a request meets while the service starts: a clear answer instead of a missing table."""
+"""Refuses requests until the database is migrated."""
 
 from flask import Flask, request
 
@@ -9,7 +9,7 @@ _ALWAYS = ("health.", "root_health.")
 
 
 def install_readiness(app: Flask) -> None:
-    """Answer 503 to everything but health until the database is migrated."""
+    """Answer 503 to every route of `app` but the health checks while the service starts."""
     app.before_request(_check)
 
 

@@ -1,6 +1,6 @@
-"""Headers that limit what a browser does with an answer, on every answer: the one place that sets them.
+"""Security headers of every response, as the OWASP Secure Headers Project recommends.
 
-See the OWASP Secure Headers Project. JSON and files have them too, since a browser may be led to open any address.
+JSON and files have them too: a browser may open any URL.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ PAGE_POLICY = (
     " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 SWAGGER_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
-"""Its style sheet holds its icons."""
+"""Swagger UI has icons in its style sheet."""
 _OTHER_POLICY = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 
 _ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"))
@@ -35,7 +35,7 @@ class _SecurityHeaders:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: _Headers, *exc_info: Any) -> Any:
-            # A proxy in front says what the scheme is, so it is known only now.
+            # A proxy may have set the scheme.
             is_secure = environ["wsgi.url_scheme"] == "https"
             return start_response(
                 status, [*headers, *_ALWAYS, *_policy(headers), *([_HTTPS] if is_secure else [])], *exc_info

@@ -1,4 +1,4 @@
-"""Strict JSON (RFC 8259): without duplicate names, U+0000, lone surrogates and what is no finite number."""
+"""Strict JSON (RFC 8259): no duplicate names, no U+0000, no lone surrogates, finite numbers only."""
 
 import json
 import math
@@ -14,7 +14,7 @@ _MAX_DEPTH = 64
 
 
 def parse_json(body: bytes, subject: Message = _BODY) -> Any:
-    """`body` as strict JSON. `subject`: what an error calls it. Raises: BadRequest, with the place of the fault."""
+    """Parse `body`. subject: the name of the body in error messages. Raises: BadRequest, with line and column"""
     try:
         text = body.decode("utf-8")
         if "\x00" in text:
@@ -30,10 +30,10 @@ def parse_json(body: bytes, subject: Message = _BODY) -> Any:
         raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject)) from None
     except ValueError:
         raise BadRequest(N_("%(subject)s holds a number of too many digits.", subject=subject)) from None
-    # Far deeper than any rule allows, and far from the end of any stack.
+    # Deeper than any rule allows, and far below the recursion limit.
     if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
         raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
-    # Only an escape can bring these in, and most bodies have none.
+    # Only escapes can contain U+0000 and surrogates, and most bodies have none.
     if "\\u" in text:
         _check_escapes(document, subject)
     return document

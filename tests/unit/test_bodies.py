@@ -46,7 +46,7 @@ def stalled(bodies: RequestBodies, count: int, address: str = "a") -> list[Await
     ],
 )
 def test_a_body_is_as_quick_as_agreed_or_too_late(parts: list[tuple[float, bytes]], arrives: bool) -> None:
-    bodies = RequestBodies(max_bytes=100_000, late_s=0.2)
+    bodies = RequestBodies(max_bytes=100_000, timeout_s=0.2)
     length = sum(len(part) for _, part in parts) or 10
     reading = bodies.read(Client(*parts), length if arrives else max(10, length), "a")
     if arrives:
@@ -70,7 +70,7 @@ def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
     monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.3)
 
     async def scene() -> None:
-        bodies = RequestBodies(max_bytes=100_000, late_s=1.5)
+        bodies = RequestBodies(max_bytes=100_000, timeout_s=1.5)
         waiting = stalled(bodies, 100)
         await asyncio.sleep(0)
         slow = [(0.6, b"12345"), (0, b"67890")]
@@ -90,7 +90,7 @@ def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.3)
 
     async def scene() -> None:
-        bodies = RequestBodies(max_bytes=100_000, late_s=1.5)
+        bodies = RequestBodies(max_bytes=100_000, timeout_s=1.5)
         waiting = [one for number in range(50) for one in stalled(bodies, 16, str(number))]
         await asyncio.sleep(0)
         assert await bodies.read(Client((0.01, b"1234567890")), 10, "b") == b"1234567890"

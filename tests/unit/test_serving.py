@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from app.config import load_settings
 from app.http import request_bodies
 from app.http.granian_adapter import AsgiApp
-from app.http.problems import REFUSAL
+from app.http.problems import REQUEST_ERROR
 from app.http.response_cache import CACHED, CachedResponse, ResponseCache
 from tests.support.asgi import Part, exchange, exchanging, run, scope_of
 
@@ -155,7 +155,7 @@ def test_behind_a_trusted_proxy_places_are_those_of_the_clients(monkeypatch: pyt
     monkeypatch.setattr(request_bodies, "_WITHOUT_PLACE_S", 0.05)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        start_response("503 LATE" if REFUSAL in environ else "200 OK", [])
+        start_response("503 LATE" if REQUEST_ERROR in environ else "200 OK", [])
         return []
 
     async def scene() -> list[int]:
