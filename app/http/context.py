@@ -1,5 +1,7 @@
 """The context of the current request, which middleware, hooks and views share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,11 +43,15 @@ class RequestContext:
 _current: ContextVar[RequestContext] = ContextVar("request context")
 
 
-def begin_request(request_id: str) -> RequestContext:
-    """Make a new context the current one."""
+@contextmanager
+def request_context(request_id: str) -> Iterator[RequestContext]:
+    """A new context, which is the current one inside of the block."""
     started = RequestContext(request_id)
-    _current.set(started)
-    return started
+    token = _current.set(started)
+    try:
+        yield started
+    finally:
+        _current.reset(token)
 
 
 def context() -> RequestContext:

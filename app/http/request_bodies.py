@@ -18,7 +18,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 BODY_TIMEOUT_S = 10.0
 """Time-out for the next part of a body, and for the whole body. Each part that arrives prolongs the latter."""
-_TIMEOUT_WITHOUT_SLOT_S = 1.0
+TIMEOUT_WITHOUT_SLOT_S = 1.0
 _MIN_BYTES_PER_S = 16_384
 _MAX_SLOTS, _MAX_SLOTS_PER_ADDRESS = 128, 16
 """Per process. A slot may use MAX_BODY_BYTES."""
@@ -60,7 +60,7 @@ class RequestBodies:
         parts: list[bytes] = []
         received, more, now = 0, True, asyncio.get_running_loop().time
         began_s = now()
-        async with asyncio.timeout(self._timeout_s if has_slot else _TIMEOUT_WITHOUT_SLOT_S) as deadline:
+        async with asyncio.timeout(self._timeout_s if has_slot else TIMEOUT_WITHOUT_SLOT_S) as deadline:
             while more and (length is None or received < length):
                 event = await receive()
                 if event["type"] == "http.disconnect":

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from flask import Flask, request
 
-from app.http.context import begin_request, context
+from app.http.context import context, request_context
 from app.ops.logging_config import is_written
 
 log = structlog.get_logger("app.request")
@@ -35,13 +35,13 @@ class _RequestLog:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """As WSGI has it (PEP 3333)."""
         began = time.perf_counter()
-        current = begin_request(_id_for(environ.get("HTTP_X_REQUEST_ID", "")))
+        with request_context(_id_for(environ.get("HTTP_X_REQUEST_ID", ""))) as current:
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            _log_request(environ["REQUEST_METHOD"], current.route, int(status[:3]), began, current.request_id)
-            return start_response(status, [*headers, ("X-Request-ID", current.request_id)], *exc_info)
+            def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+                _log_request(environ["REQUEST_METHOD"], current.route, int(status[:3]), began, current.request_id)
+                return start_response(status, [*headers, ("X-Request-ID", current.request_id)], *exc_info)
 
-        return self._app(environ, start)
+            return self._app(environ, start)
 
 
 def _set_route() -> None:

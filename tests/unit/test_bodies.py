@@ -67,7 +67,7 @@ def test_a_body_is_as_large_as_allowed(length: int | None) -> None:
 def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.3)
+    monkeypatch.setattr(module, "TIMEOUT_WITHOUT_SLOT_S", 0.3)
 
     async def scene() -> None:
         bodies = RequestBodies(max_bytes=100_000, timeout_s=1.5)
@@ -87,7 +87,7 @@ def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
 
 
 def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WITHOUT_PLACE_S", 0.3)
+    monkeypatch.setattr(module, "TIMEOUT_WITHOUT_SLOT_S", 0.3)
 
     async def scene() -> None:
         bodies = RequestBodies(max_bytes=100_000, timeout_s=1.5)

@@ -152,7 +152,7 @@ def runs_an_event_loop() -> bool:
 
 def test_behind_a_trusted_proxy_places_are_those_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 14: whoever fills the share of an address takes nothing from others who come through the same proxy."""
-    monkeypatch.setattr(request_bodies, "_WITHOUT_PLACE_S", 0.05)
+    monkeypatch.setattr(request_bodies, "TIMEOUT_WITHOUT_SLOT_S", 0.05)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("503 LATE" if REQUEST_ERROR in environ else "200 OK", [])
