@@ -1,1 +1,1 @@
-"""The JSON door: three-line views over the services."""
+"""The JSON API: thin views over the services."""

@@ -1,4 +1,4 @@
-"""/api/openapi.json and /api/docs: the contract, and a page to try it on. All assets are local."""
+"""/api/openapi.json and /api/docs: the OpenAPI document, and Swagger UI. All assets are local."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ blueprint = Blueprint("docs", __name__, template_folder="templates")
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """OpenAPI 3.1, generated from the declarations that validate."""
+    """The OpenAPI 3.1 document, generated from the declarations that validate requests."""
     return Response(orjson.dumps(openapi_document()), content_type="application/json")
 
 
 @blueprint.get("/docs")
 def page() -> Response:
-    """Swagger UI."""
+    """The page of Swagger UI."""
     response = Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = SWAGGER_POLICY
     return response
@@ -30,6 +30,6 @@ def page() -> Response:
 
 @blueprint.get("/docs/<path:name>")
 def asset(name: str) -> Response:
-    """A file of Swagger UI, or the script that starts it."""
+    """A static file of Swagger UI, or the script that starts it."""
     folder = Path(__file__).parent / "static" if name == "start.js" else _ASSETS
     return send_from_directory(folder, name, max_age=3600)

@@ -1,4 +1,4 @@
-"""/api/health: public, without secrets, in bounded time."""
+"""/api/health: health checks. They are public, show no secrets and answer in bounded time."""
 
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +14,7 @@ from app.http.services import services
 
 
 class CheckReport(BaseModel):
-    """One thing that the service stands on."""
+    """The state of a service that this service depends on."""
 
     status: str
     latency_ms: float | None = None
@@ -22,7 +22,7 @@ class CheckReport(BaseModel):
 
 
 class HealthReport(BaseModel):
-    """`ok`, `degraded` (without Redis) or `down` (without PostgreSQL)."""
+    """`ok`, `degraded` (Redis is unavailable) or `down` (PostgreSQL is unavailable)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -51,45 +51,51 @@ class ProcessStatus(BaseModel):
 blueprint = StrictBlueprint(
     "health",
     __name__,
-    abp_tags=[Tag(name="health", description="Is the service up, and may a load balancer send requests to it?")],
+    abp_tags=[Tag(name="health", description="Health, liveness and readiness of the service.")],
     abp_responses=problems(400, 403),
 )
 
 
 @blueprint.get(
-    "/health", operation_id="getHealth", summary="Does it work?", responses={200: HealthReport, 503: HealthReport}
+    "/health",
+    operation_id="getHealth",
+    summary="Get the health of the service",
+    responses={200: HealthReport, 503: HealthReport},
 )
 def report() -> Response:
-    """200 while PostgreSQL answers, else 503."""
+    """503 while PostgreSQL is unavailable."""
     status, checks = services().infrastructure.health.report()
     body = {"status": status, "checks": {name: check.as_json() for name, check in checks.items()}}
-    return _answer(body, 503 if status == "down" else 200)
+    return _json_response(body, 503 if status == "down" else 200)
 
 
 @blueprint.get(
-    "/health/live", operation_id="getLiveness", summary="Does the process serve?", responses={200: ProcessStatus}
+    "/health/live",
+    operation_id="getLiveness",
+    summary="Check that the process responds",
+    responses={200: ProcessStatus},
 )
 def live() -> Response:
-    """Touches nothing."""
-    return _answer({"status": "ok"}, 200)
+    """Uses neither PostgreSQL nor Redis."""
+    return _json_response({"status": "ok"}, 200)
 
 
 @blueprint.get(
     "/health/ready",
     operation_id="getReadiness",
-    summary="May requests be sent here?",
+    summary="Check that the service is ready for requests",
     responses={200: ProcessStatus, 503: ProcessStatus},
 )
 def ready() -> Response:
-    """503 while starting, migrating, draining, without PostgreSQL or where writes hang."""
+    """503 during start, migration and shutdown, while PostgreSQL is unavailable, and while writes do not finish."""
     return (
-        _answer({"status": "ok"}, 200)
+        _json_response({"status": "ok"}, 200)
         if services().infrastructure.health.ready()
-        else _answer({"status": "not ready"}, 503)
+        else _json_response({"status": "not ready"}, 503)
     )
 
 
-def _answer(body: dict[str, Any], status: int) -> Response:
+def _json_response(body: dict[str, Any], status: int) -> Response:
     response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -1,4 +1,4 @@
-"""/api/me: one's own record, sessions and password."""
+"""/api/me: the own record, password and sessions of the user who makes the request."""
 
 import uuid
 
@@ -26,7 +26,7 @@ from app.schemas import User, UserPatch
 
 
 class OwnSessionPath(BaseModel):
-    """The path of one of one's own sessions."""
+    """The path of an own session."""
 
     session_id: str = Field(description="id of the session", pattern="^[0-9a-f]{64}$")
 
@@ -34,38 +34,38 @@ class OwnSessionPath(BaseModel):
 blueprint = StrictBlueprint(
     "me",
     __name__,
-    abp_tags=[Tag(name="me", description="The user who makes the request: own record, password and sessions.")],
+    abp_tags=[Tag(name="me", description="The user who makes the request: record, password and sessions.")],
     abp_responses=problems(400, 401, 403, 404, 429, 503),
 )
 _WRITE = problems(409, 412, 413, 415, 422)
 
 
-@blueprint.get("/me", operation_id="getMe", summary="Read yourself", responses={200: User, 304: None})
-def show(header: ReadHeader) -> Response:
+@blueprint.get("/me", operation_id="getMe", summary="Get your own user", responses={200: User, 304: None})
+def get(header: ReadHeader) -> Response:
     """The user of the session, or of the token."""
-    user_id = _me()
+    user_id = _own_id()
     response = read_response(services().user_reads.get(user_id), header)
-    # An ETag is a version, and that of another user may be the same: who signs in next would be shown this one.
+    # The ETag is a version, and another user may have the same. A browser cache must not show it to the next user.
     response.headers["Cache-Control"] = "no-store"
     return cacheable(response, user_key(user_id), by_actor=True)
 
 
-@blueprint.patch("/me", operation_id="updateMe", summary="Change yourself", responses={200: User, **_WRITE})
-def change(body: UserPatch, header: WriteHeader) -> Response:
-    """JSON merge patch (RFC 7396) of name, email, password, or the attributes that a setting names.
+@blueprint.patch("/me", operation_id="updateMe", summary="Update your own user", responses={200: User, **_WRITE})
+def update(body: UserPatch, header: WriteHeader) -> Response:
+    """JSON merge patch (RFC 7396) of name, email, password and self-editable attributes.
 
-    Another email or password needs `current_password`, or a sign-in less than five minutes old; a token may change
+    A new email or password requires `current_password`, or a sign-in less than five minutes ago. A token may change
     neither. A new password ends all your sessions.
     """
-    return user_response(services().users.update(_me(), body, precondition(header), audit_context()))
+    return user_response(services().users.update(_own_id(), body, precondition(header), audit_context()))
 
 
 @blueprint.put(
     "/me/password", operation_id="changeMyPassword", summary="Change your password", responses={204: None, **_WRITE}
 )
 def change_password(body: PasswordChange) -> Response:
-    """Ends all your sessions but this one, which gets a new id. Not for tokens."""
-    user_id = _me()
+    """Ends your other sessions. The current session gets a new id. Tokens may not use this route."""
+    user_id = _own_id()
     try:
         services().users.set_own_password(user_id, body, audit_context())
     except ValidationFailed as error:
@@ -80,31 +80,31 @@ def change_password(body: PasswordChange) -> Response:
 @blueprint.get(
     "/me/sessions", operation_id="listMySessions", summary="List your sessions", responses={200: SessionList}
 )
-def own_sessions() -> Response:
-    """Where you are signed in."""
-    return sessions_response(services().sessions.get_list(_me()))
+def list_sessions() -> Response:
+    """Your sessions, last seen first."""
+    return sessions_response(services().sessions.get_list(_own_id()))
 
 
 @blueprint.delete("/me/sessions", operation_id="endMySessions", summary="End all your sessions", responses={204: None})
-def end_sessions() -> Response:
-    """This one too."""
-    services().sessions.revoke_all(_me(), audit_context())
+def revoke_sessions() -> Response:
+    """Also ends the current session."""
+    services().sessions.revoke_all(_own_id(), audit_context())
     return Response(status=204)
 
 
 @blueprint.delete(
     "/me/sessions/<session_id>", operation_id="endMySession", summary="End one of your sessions", responses={204: None}
 )
-def end_session(path: OwnSessionPath) -> Response:
-    """At once: its next request is 401."""
-    services().sessions.revoke(_me(), path.session_id, audit_context())
+def revoke_session(path: OwnSessionPath) -> Response:
+    """The next request of the session fails with 401."""
+    services().sessions.revoke(_own_id(), path.session_id, audit_context())
     return Response(status=204)
 
 
-def _me() -> uuid.UUID:
-    who = actor()
-    if who.user_id is None:
-        raise Forbidden(N_("Nobody is signed in, so there is no `me`."))
-    if not who.full_scope:
-        raise Forbidden(N_("This token has a lower role than its user, so it may not act as the user."))
-    return who.user_id
+def _own_id() -> uuid.UUID:
+    current_actor = actor()
+    if current_actor.user_id is None:
+        raise Forbidden(N_("This request has no user. Sign in, or send an API token."))
+    if not current_actor.full_scope:
+        raise Forbidden(N_("This token has a lower role than its user, so it may not act as its user."))
+    return current_actor.user_id

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what flask-openapi3 reads off the views, completed with what their signatures can't say."""
+"""The OpenAPI document: what flask-openapi3 reads from the views, completed by what signatures cannot express."""
 
 from http import HTTPStatus
 from typing import Any, cast
@@ -17,7 +17,7 @@ _CREDENTIALS = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API token. While there is no administrator, no credential is needed.",
+        "description": "An API token. In setup mode, before an administrator exists, no credential is needed.",
     },
     "session": {
         "type": "apiKey",
@@ -26,8 +26,8 @@ _CREDENTIALS = {
         "description": "Set by POST /api/session. Unsafe requests also need the Origin header that browsers send.",
     },
 }
-# Rules between fields. With `if` and `then`, which generators of clients ignore, each stays one class; with anyOf or
-# oneOf they would make one class of each branch. Redocly's linter asks for unevaluatedProperties in each branch.
+# Rules between fields. Client generators ignore `if` and `then` and make one class; with anyOf or oneOf they would make
+# a class for each branch. Redocly's linter requires unevaluatedProperties in each branch.
 _NEEDS_EMAIL = {"required": ["email"], "properties": {"email": {"type": "string"}}, "unevaluatedProperties": True}
 _WITHOUT_USERNAME = {"properties": {"username": False}, "unevaluatedProperties": True}
 _WITHOUT_EMAIL = {"properties": {"email": False}, "unevaluatedProperties": True}
@@ -39,13 +39,16 @@ _CONDITIONS: dict[str, dict[str, Any]] = {
 _HEADERS: dict[str, tuple[str, str]] = {
     "ETag": ("string", "The version of the user, for If-Match and If-None-Match."),
     "Link": ("string", 'Other pages (RFC 8288): rel="next" until the last page, rel="prev", rel="first".'),
-    "Location": ("string", "The path of what was created."),
-    "X-Total-Count": ("integer", "How many users match; only with Prefer: count=exact or count=estimated."),
+    "Location": ("string", "The path of the created resource."),
+    "X-Total-Count": ("integer", "The number of matching users; only with Prefer: count=exact or count=estimated."),
     "Preference-Applied": ("string", "The preference of X-Total-Count (RFC 7240)."),
-    "Idempotent-Replayed": ("string", "`true` when the Idempotency-Key was used before: this is its first answer."),
+    "Idempotent-Replayed": (
+        "string",
+        "`true` if this is the stored response of an earlier request with the same Idempotency-Key.",
+    ),
     "Retry-After": ("integer", "Seconds to wait before the next attempt."),
     "WWW-Authenticate": ("string", "The scheme of API tokens, Bearer."),
-    "RateLimit": ("string", "What is left of the quota (draft-ietf-httpapi-ratelimit-headers)."),
+    "RateLimit": ("string", "The remaining quota (draft-ietf-httpapi-ratelimit-headers)."),
     "RateLimit-Policy": ("string", "The quota."),
     "Set-Cookie": ("string", "The session cookie: HttpOnly, SameSite=Lax, and Secure under https."),
     "X-Request-ID": ("string", "The id of the request: the client's own if it sent a valid one."),
@@ -77,7 +80,7 @@ _HEADERS_BY_OPERATION = {
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document (OpenAPI 3.1), made once per application."""
+    """The document (OpenAPI 3.1), generated once per application."""
     app = cast("OpenAPI", current_app)
     if "openapi_document" not in app.extensions:
         app.extensions["openapi_document"] = _complete(orjson.loads(orjson.dumps(app.api_doc)))
@@ -138,7 +141,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
 
 
 def _public_operations() -> set[tuple[str, str]]:
-    """Methods and paths of what needs no credential."""
+    """Methods and paths of the operations that need no credential."""
     return {
         (method, rule.rule.replace("<", "{").replace(">", "}"))
         for rule in current_app.url_map.iter_rules()
@@ -159,7 +162,7 @@ def _with_shared_role(node: Any) -> Any:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter is given or not; none can be null."""
+    """A schema without null: a parameter is given or missing, never null."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
     rest = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
     return {**rest, **kinds[0]} if kinds else rest

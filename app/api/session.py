@@ -1,4 +1,4 @@
-"""/api/session: sign in, who am I, sign out."""
+"""/api/session: sign in, get the current identity, sign out."""
 
 import orjson
 from flask import Response
@@ -15,7 +15,7 @@ from app.http.services import services
 blueprint = StrictBlueprint(
     "session",
     __name__,
-    abp_tags=[Tag(name="session", description="Sign in, see who is signed in, sign out.")],
+    abp_tags=[Tag(name="session", description="Sign in, get the current identity, sign out.")],
     abp_responses=problems(400, 401, 403, 429, 503),
 )
 
@@ -23,23 +23,23 @@ blueprint = StrictBlueprint(
 @blueprint.post(
     "/session", operation_id="signIn", summary="Sign in", responses={201: Identity, **problems(413, 415, 422)}
 )
-def begin(body: SignIn) -> Response:
-    """With a username or email and a password. The session is a cookie that no script can read; it always gets a new
-    id, and ends the one that the request came with.
+def create(body: SignIn) -> Response:
+    """Takes a username or email, and a password. Sets a session cookie that scripts cannot read. The session always has
+    a new id. The session of the request ends.
     """
-    begun = sign_in(body)
-    return _identity(begun.actor, begun, 201)
+    new_session = sign_in(body)
+    return _identity_response(new_session.actor, new_session, 201)
 
 
-@blueprint.get("/session", operation_id="getSession", summary="Who am I?", responses={200: Identity})
-def show() -> Response:
-    """The role is that of the credential: a token's may be lower than its user's, and then no user is shown."""
-    return _identity(actor(), session())
+@blueprint.get("/session", operation_id="getSession", summary="Get the current identity", responses={200: Identity})
+def get() -> Response:
+    """`role` is the role of the credential. A token with a lower role than its user gets no `user`."""
+    return _identity_response(actor(), session())
 
 
 @blueprint.delete("/session", operation_id="signOut", summary="Sign out", responses={204: None})
-def end() -> Response:
-    """Ends the session of the cookie. A token is not ended so: see /api/tokens."""
+def delete() -> Response:
+    """Ends the session of the cookie. It does not revoke a token: see /api/tokens."""
     current = session()
     if current is not None:
         services().sessions.revoke(current.user_id, current.id, audit_context(), "signed_out")
@@ -47,12 +47,12 @@ def end() -> Response:
     return Response(status=204)
 
 
-def _identity(who: Actor, current: Session | None, status: int = 200) -> Response:
-    # What a lowered token may not read at /api/me, it does not read here.
-    own_id = who.user_id if who.full_scope else None
+def _identity_response(identity: Actor, current: Session | None, status: int = 200) -> Response:
+    # A token with a lower role may not read its user, here as at /api/me.
+    own_id = identity.user_id if identity.full_scope else None
     fields = {
-        "kind": who.kind,
-        "role": who.role,
+        "kind": identity.kind,
+        "role": identity.role,
         "user": orjson.Fragment(services().user_reads.get(own_id).body) if own_id else None,
         "session": {**current.public_fields(), "current": True} if current else None,
     }

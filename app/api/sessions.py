@@ -1,4 +1,4 @@
-"""/api/users/{id}/sessions: see and end a user's sessions, and let a user in again who is locked out."""
+"""/api/users/{id}/sessions: list and end the sessions of a user, and unlock a user."""
 
 import orjson
 from flask import Response
@@ -29,7 +29,7 @@ blueprint = StrictBlueprint(
     abp_tags=[
         Tag(
             name="sessions",
-            description="The sessions of a user: see and end them, and lift the lock after wrong passwords.",
+            description="List and end the sessions of a user; unlock a user after failed sign-ins.",
         )
     ],
     abp_responses=problems(400, 401, 403, 404, 429, 503),
@@ -42,8 +42,8 @@ blueprint = StrictBlueprint(
     summary="List a user's sessions",
     responses={200: SessionList},
 )
-def index(path: UserPath) -> Response:
-    """Where the user is signed in: address, browser, since when, last seen."""
+def list_sessions(path: UserPath) -> Response:
+    """Address, browser, start and last use of each session."""
     return sessions_response(services().sessions.get_list(path.user_id))
 
 
@@ -53,8 +53,8 @@ def index(path: UserPath) -> Response:
     summary="End all sessions of a user",
     responses={204: None},
 )
-def end_all(path: UserPath) -> Response:
-    """Tokens stay: see /api/tokens."""
+def revoke_all(path: UserPath) -> Response:
+    """Tokens stay valid: see /api/tokens."""
     services().sessions.revoke_all(path.user_id, audit_context())
     return Response(status=204)
 
@@ -65,25 +65,23 @@ def end_all(path: UserPath) -> Response:
     summary="End a session",
     responses={204: None},
 )
-def end(path: SessionPath) -> Response:
-    """At once: its next request is 401."""
+def revoke(path: SessionPath) -> Response:
+    """The next request of the session fails with 401."""
     services().sessions.revoke(path.user_id, path.session_id, audit_context())
     return Response(status=204)
 
 
-@blueprint.post(
-    "/users/<user_id>/unlock", operation_id="unlockUser", summary="Let a user sign in again", responses={204: None}
-)
+@blueprint.post("/users/<user_id>/unlock", operation_id="unlockUser", summary="Unlock a user", responses={204: None})
 def unlock(path: UserPath) -> Response:
-    """After too many wrong passwords: forgets them, whichever address they came from."""
+    """Resets the failed sign-ins of the user, from every address."""
     services().login.unlock(path.user_id, audit_context())
     return Response(status=204)
 
 
-def sessions_response(found: list[sessions.Session]) -> Response:
-    """Sessions as JSON; which one is that of this request is said."""
+def sessions_response(listed: list[sessions.Session]) -> Response:
+    """A JSON array of sessions. `current` marks the session of this request."""
     current = session()
-    body = [{**one.public_fields(), "current": current is not None and one.id == current.id} for one in found]
+    body = [{**one.public_fields(), "current": current is not None and one.id == current.id} for one in listed]
     response = MinimalResponse(orjson.dumps(body), content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""/api/tokens: see, make and revoke API tokens."""
+"""/api/tokens: list, create and revoke API tokens."""
 
 import uuid
 
@@ -27,30 +27,30 @@ class TokenList(RootModel[list[Token]]):
 blueprint = StrictBlueprint(
     "tokens",
     __name__,
-    abp_tags=[Tag(name="tokens", description="API tokens: the credentials of programs.")],
+    abp_tags=[Tag(name="tokens", description="API tokens, the credentials of programs.")],
     abp_responses=problems(400, 401, 403, 429, 503),
 )
 
 
 @blueprint.get("/tokens", operation_id="listTokens", summary="List all API tokens", responses={200: TokenList})
-def index() -> Response:
-    """Without their secrets, which are not kept."""
-    return _answer(services().tokens.get_list(), 200)
+def list_tokens() -> Response:
+    """The secrets are not stored, so they are not listed."""
+    return _json_response(services().tokens.get_list(), 200)
 
 
 @blueprint.post(
     "/tokens",
     operation_id="createToken",
-    summary="Make an API token",
+    summary="Create an API token",
     responses={201: NewToken, **problems(413, 415, 422)},
 )
 def create(body: TokenDraft) -> Response:
-    """Its secret is in this answer and nowhere else. It stops working when it is revoked or expires, and when its user
-    is deactivated or deleted; when its user's role is lowered, so is the token's.
+    """Only this response contains the secret. A token is valid until it is revoked or expires, or its user is
+    deactivated or deleted. If the role of its user becomes lower than that of the token, it also applies to the token.
     """
-    made = services().tokens.create(body, audit_context())
-    response = _answer({**made.fields, "token": made.secret}, 201)
-    response.headers["Location"] = f"{url_for('.index')}/{made.fields['id']}"
+    created = services().tokens.create(body, audit_context())
+    response = _json_response({**created.fields, "token": created.secret}, 201)
+    response.headers["Location"] = f"{url_for('.list_tokens')}/{created.fields['id']}"
     return response
 
 
@@ -60,13 +60,13 @@ def create(body: TokenDraft) -> Response:
     summary="Revoke an API token",
     responses={204: None, **problems(404)},
 )
-def remove(path: TokenPath) -> Response:
-    """At once: its next request is 401."""
+def revoke(path: TokenPath) -> Response:
+    """The next request with the token fails with 401."""
     services().tokens.revoke(path.token_id, audit_context())
     return Response(status=204)
 
 
-def _answer(body: object, status: int) -> Response:
+def _json_response(body: object, status: int) -> Response:
     response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""/api/users: list, create, read, replace, change, delete, restore, history."""
+"""/api/users: list, create, get, replace, update, delete, restore, history."""
 
 from datetime import timedelta
 from urllib.parse import quote
@@ -37,7 +37,7 @@ class UserList(RootModel[list[User]]):
 
 
 class HistoryList(RootModel[list[HistoryEntry]]):
-    """A page of a history, newest first."""
+    """A page of the history, newest first."""
 
 
 class ListHeader(BaseModel):
@@ -55,7 +55,7 @@ class CreateHeader(BaseModel):
         min_length=1,
         max_length=_KEY_CHARACTERS,
         pattern="^[!-~]([ -~]*[!-~])?$",
-        description="makes a repeated request harmless for 24 hours",
+        description="a repeated request with the same key creates no second user",
     )
 
 
@@ -67,7 +67,9 @@ blueprint = StrictBlueprint(
     "users",
     __name__,
     abp_tags=[
-        Tag(name="users", description="Create, read, search, change, delete and restore users; the history of each.")
+        Tag(
+            name="users", description="Create, get, search, update, delete and restore users; the history of each user."
+        )
     ],
     abp_responses=_COMMON,
 )
@@ -79,9 +81,9 @@ blueprint = StrictBlueprint(
     summary="List, search and filter users",
     responses={200: UserList, **problems(422)},
 )
-def index(query: ListQuery, header: ListHeader) -> Response:
-    """Keyset pages: follow `Link: <...>; rel="next"` until there is none. A page may hold fewer users than `limit`
-    and still have a next one. Besides the parameters below, any `attributes.<key>=<text>` is an exact filter.
+def list_users(query: ListQuery, header: ListHeader) -> Response:
+    """Keyset pages: follow `Link: <...>; rel="next"` until it is missing. A page may have fewer users than `limit`
+    and still have a next page. Each additional parameter `attributes.<key>=<text>` is an exact filter.
     """
     page = services().user_pages.page(query)
     response = MinimalResponse(page.body, content_type=JSON)
@@ -98,48 +100,48 @@ def index(query: ListQuery, header: ListHeader) -> Response:
 
 @blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
-    """`email` or `username` has to be there; all else has defaults."""
-    document, user_id, repeated = services().users.create(
+    """`email` or `username` is required. Other fields have defaults."""
+    document, user_id, is_replayed = services().users.create(
         body, audit_context(), _idempotent_request(body, header.idempotency_key)
     )
     response = user_response(document, 201)
-    response.headers["Location"] = url_for(".show", user_id=user_id)
-    if repeated:
+    response.headers["Location"] = url_for(".get", user_id=user_id)
+    if is_replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
 
 
 @blueprint.get(
-    "/users/<user_id>", operation_id="getUser", summary="Read a user", responses={200: User, 304: None, **_ONE}
+    "/users/<user_id>", operation_id="getUser", summary="Get a user", responses={200: User, 304: None, **_ONE}
 )
-def show(path: UserPath, header: ReadHeader) -> Response:
-    """The ETag is the version."""
+def get(path: UserPath, header: ReadHeader) -> Response:
+    """The ETag is the version of the user."""
     return cacheable(read_response(services().user_reads.get(path.user_id), header), user_key(path.user_id))
 
 
 @blueprint.put(
     "/users/<user_id>",
     operation_id="replaceUser",
-    summary="Replace a user, or create one under this id",
+    summary="Replace a user, or create a user with this id",
     responses={200: User, 201: User, **_ONE, **_BODY, **_WRITE},
 )
 def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
-    """Full replacement: what is left out takes its default. A password that is left out stays."""
-    document, new = services().users.replace(path.user_id, body, precondition(header), audit_context())
-    response = user_response(document, 201 if new else 200)
-    if new:
-        response.headers["Location"] = url_for(".show", user_id=path.user_id)
+    """Full replacement: missing fields get their defaults. Without a password the password stays."""
+    document, is_new = services().users.replace(path.user_id, body, precondition(header), audit_context())
+    response = user_response(document, 201 if is_new else 200)
+    if is_new:
+        response.headers["Location"] = url_for(".get", user_id=path.user_id)
     return response
 
 
 @blueprint.patch(
     "/users/<user_id>",
     operation_id="updateUser",
-    summary="Change some fields of a user",
+    summary="Update fields of a user",
     responses={200: User, **_ONE, **_BODY, **_WRITE},
 )
-def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
-    """JSON merge patch (RFC 7396): what is left out stays, null gives the default back."""
+def update(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
+    """JSON merge patch (RFC 7396): missing fields stay, null sets the default."""
     return user_response(services().users.update(path.user_id, body, precondition(header), audit_context()))
 
 
@@ -149,10 +151,10 @@ def change(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
     summary="Delete a user",
     responses={204: None, **_ONE, **_WRITE, **problems(422)},
 )
-def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
-    """Into the trash; with `purge=true` for good, also from the trash."""
+def delete(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
+    """Moves the user to the trash. `purge=true` deletes an active or deleted user permanently."""
     if query.purge and not actor().may("admin"):
-        raise Forbidden(N_("Purging needs the role admin."))
+        raise Forbidden(N_("Purging users requires the role admin."))
     users = services().users
     command = users.purge if query.purge else users.delete
     command(path.user_id, precondition(header), audit_context())
@@ -162,22 +164,22 @@ def remove(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
 @blueprint.post(
     "/users/<user_id>/restore",
     operation_id="restoreUser",
-    summary="Take a user out of the trash",
+    summary="Restore a user from the trash",
     responses={200: User, **_ONE, **_WRITE},
 )
 def restore(path: UserPath, header: WriteHeader) -> Response:
-    """409 when its username or email was taken meanwhile."""
+    """409 if another user has its username or email now."""
     return user_response(services().users.restore(path.user_id, precondition(header), audit_context()))
 
 
 @blueprint.get(
     "/users/<user_id>/history",
     operation_id="getUserHistory",
-    summary="Who changed what, when, from where",
+    summary="List the history of a user",
     responses={200: HistoryList, **_ONE, **problems(422)},
 )
-def changes(path: UserPath, query: HistoryQuery) -> Response:
-    """Newest first; also of users in the trash, and (without values) of purged ones."""
+def list_history(path: UserPath, query: HistoryQuery) -> Response:
+    """Newest first. Deleted users have a history, too. The history of a purged user has no values."""
     page = services().history.page(path.user_id, query.limit, query.cursor)
     response = MinimalResponse(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
@@ -196,7 +198,7 @@ def _url() -> str:
 
 
 def _count_preference(prefer: str | None) -> str | None:
-    """`exact` or `estimated`, from Prefer (RFC 7240). Other preferences are ignored, as it says."""
+    """`exact` or `estimated`, from Prefer (RFC 7240). Other preferences are ignored, as the RFC requires."""
     for preference in (prefer or "").split(","):
         name, _, value = preference.partition(";")[0].strip().partition("=")
         if name.strip().lower() == "count" and value.strip().strip('"') in ("exact", "estimated"):

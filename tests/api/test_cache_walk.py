@@ -30,7 +30,7 @@ CONTEXTS: list[dict[str, Any]] = [
     {"headers": {"If-None-Match": '"1"'}},
     {"headers": {"Prefer": "count=exact"}},
 ]
-CACHED_ROUTES = {"users.index", "root_users.index", "users.show", "root_users.show", "me.show", "root_me.show"}
+CACHED_ROUTES = {"users.list_users", "root_users.list_users", "users.get", "root_users.get", "me.get", "root_me.get"}
 SESSIONS = ("root", "bob")
 
 
@@ -68,7 +68,7 @@ class Walk:
                 arguments = {name: given.get(name, user_id) for name in rule.arguments}
                 built = self.pair.app.url_map.bind("localhost").build(rule.endpoint, arguments)
                 yield rule.endpoint, built
-            if rule.endpoint.removeprefix("root_") == "users.index":
+            if rule.endpoint.removeprefix("root_") == "users.list_users":
                 yield from ((rule.endpoint, f"{rule.rule}?{query}") for query in ("limit=2", "q=a&sort=-name"))
 
     def visitors(self) -> Iterator[tuple[str, dict[str, str]]]:
@@ -161,7 +161,7 @@ def test_a_hit_is_what_the_service_says_without_its_cache_whatever_was_changed(
     walk.hits.clear()
     assert walk.go(again=True) >= {200, 401, 403}
     assert not {"second of root", "bea", "viola"} & {name for name, _ in walk.hits}
-    assert ("lasting", "users.index") in walk.hits
+    assert ("lasting", "users.list_users") in walk.hits
 
     # Expiry, by the clock.
     later = SimpleNamespace(time=lambda: time.time() + 2 * 86_400, monotonic=time.monotonic)
@@ -175,12 +175,12 @@ def require_hits(walk: Walk) -> None:
     """Only those who come by token, and only where a view has opted in; members only where they are meant."""
     assert {endpoint for _, endpoint in walk.hits} == CACHED_ROUTES
     assert {name for name, _ in walk.hits} <= walk.tokens.keys()
-    lists = {name for name, endpoint in walk.hits if endpoint == "users.index"}
+    lists = {name for name, endpoint in walk.hits if endpoint == "users.list_users"}
     assert lists == walk.tokens.keys() - {"bob", "bea", "member of ada", "member of root"}
-    assert {name for name, endpoint in walk.hits if endpoint == "users.show"} == lists | {"bob"}
+    assert {name for name, endpoint in walk.hits if endpoint == "users.get"} == lists | {"bob"}
     # Whoever has a lower role than their user may not act as the user.
     own = walk.tokens.keys() - {"viewer of ada", "member of ada", "member of root"}
-    assert {name for name, endpoint in walk.hits if endpoint == "me.show"} == own
+    assert {name for name, endpoint in walk.hits if endpoint == "me.get"} == own
 
 
 @pytest.mark.parametrize("what", ["one user", "oneself", "a page"])
