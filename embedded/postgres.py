@@ -83,7 +83,7 @@ class Postgres(Server):
             **self.settings,
         }
         options = [part for item in settings.items() for part in ("-c", "=".join(item))]
-        return [self._program("postgres"), "-D", str(self.data_dir), *options]
+        return [self.program("postgres"), "-D", str(self.data_dir), *options]
 
     def _is_ready(self) -> bool:
         """Read it from postmaster.pid as pg_ctl does: line 1 is the process, line 8 its state."""
@@ -102,7 +102,8 @@ class Postgres(Server):
         # PGDATA, PGOPTIONS and their like are meant for another server.
         return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
-    def _program(self, name: str) -> str:
+    def program(self, name: str) -> str:
+        """The path of a program of this version of PostgreSQL, such as pg_dump."""
         return str(self._programs / name)
 
     def _check_version(self) -> None:
@@ -143,12 +144,12 @@ class Postgres(Server):
         fixed += [f"--pwfile={self._secret}", "--no-instructions", "-D", str(draft)]
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
         for locale in LOCALES:
-            command = [self._program("initdb"), *fixed, *sync, f"--locale={locale}"]
+            command = [self.program("initdb"), *fixed, *sync, f"--locale={locale}"]
             code, printed = complete(command, identity=runs_as, env=self._environment())
             if code == 0 or "invalid locale" not in printed:
                 break
         if code == 0:
-            single = [self._program("postgres"), "--single", "-D", str(draft), "postgres"]
+            single = [self.program("postgres"), "--single", "-D", str(draft), "postgres"]
             create = f"CREATE DATABASE {DATABASE}\n"
             code, printed = complete(single, identity=runs_as, env=self._environment(), typed=create)
         # In this mode an SQL error does not change the exit code.

@@ -135,7 +135,7 @@ def any_door(request: pytest.FixtureRequest, app: Flask, api: ApiClient) -> ApiC
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse to sign somebody in without waiting."""
-    monkeypatch.setattr(login, "_REFUSAL_S", 0)
+    monkeypatch.setattr(login, "REFUSAL_S", 0)
 
 
 @pytest.fixture

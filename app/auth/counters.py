@@ -39,9 +39,9 @@ for at = 1, #KEYS - 1 do
   if count > tonumber(ARGV[3 * at - 2]) or at == #KEYS - 1 then return {at, count, math.ceil(1000 * left)} end
 end
 """
-_MAX_REDIS_COUNTERS = 50_000
+MAX_REDIS_COUNTERS = 50_000
 """About 20 MB in Redis."""
-_MAX_LOCAL_COUNTERS = 20_000
+MAX_LOCAL_COUNTERS = 20_000
 
 
 class FixedWindow(NamedTuple):
@@ -77,14 +77,14 @@ class Count(NamedTuple):
 class RedisCounters:
     """Counters in Redis. All methods raise RedisError or OSError if Redis is unavailable."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, max_counters: int = MAX_REDIS_COUNTERS) -> None:
+        self._redis, self._max_counters = redis, max_counters
 
     def increment(self, windows: Sequence[FixedWindow]) -> Count:
         """Increment each window in turn, up to the first that exceeds its limit. Returns the last incremented one."""
         rules = (number for window in windows for number in window[1:])
         keys = [*(window.key for window in windows), _ENDS]
-        answer = run_script(self._redis, _INCREMENT, keys, [*rules, _MAX_REDIS_COUNTERS, _MAX_SWEPT])
+        answer = run_script(self._redis, _INCREMENT, keys, [*rules, self._max_counters, _MAX_SWEPT])
         at, value, reset_ms = cast("list[int]", answer)
         return Count(windows[at - 1], value, reset_ms / 1000)
 
@@ -100,7 +100,8 @@ class RedisCounters:
 class InMemoryCounters:
     """Counters in the memory of this process. At its maximum size, the window that began first is dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_counters: int = MAX_LOCAL_COUNTERS) -> None:
+        self._max_counters = max_counters
         self._counts: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
@@ -135,7 +136,7 @@ class InMemoryCounters:
             value, ends_at = 0, now + window.window_s
         value += window.cost
         self._counts[window.key] = (value, ends_at)
-        if len(self._counts) > _MAX_LOCAL_COUNTERS:
+        if len(self._counts) > self._max_counters:
             del self._counts[next(iter(self._counts))]
         return Count(window, value, ends_at - now)
 

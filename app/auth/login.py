@@ -25,7 +25,8 @@ from app.types import Precondition, Role
 Result = TypeVar("Result")
 
 _ACTIVE = users.c.deleted_at.is_(None)
-_REFUSAL_S = 0.15
+REFUSAL_S = 0.15
+"""The duration of every refused sign-in: longer than it takes to record one."""
 _WRONG = N_("The username, email or password is incorrect.")
 
 
@@ -62,7 +63,7 @@ class Login:
         except (Unauthorized, RateLimited) as error:
             if isinstance(error, Unauthorized) or error.is_new_lock:
                 # Recording the failure of an existing user takes some ms, so every refusal waits for a fixed time.
-                time.sleep(max(0.0, started + _REFUSAL_S - time.monotonic()))
+                time.sleep(max(0.0, started + REFUSAL_S - time.monotonic()))
             raise
         if user.password_hash and passwords.is_outdated(user.password_hash):
             self._rehash(user, credentials.password)

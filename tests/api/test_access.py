@@ -116,13 +116,13 @@ class Street:
     """Makes who asks and whom they ask about, anew for each request: many of them end the one or the other."""
 
     def __init__(self, house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-        self.house, self._database = house, database
+        self.house, self.database = house, database
         self._numbers = itertools.count()
 
     def make(self, role: str) -> dict[str, Any]:
         """A user with a password, for which nobody hashes anything."""
         user = self.house.make(role, username=f"{role}-{next(self._numbers)}")
-        self._database.execute(
+        self.database.execute(
             "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE username = 'root') WHERE id = %s",
             [user["id"]],
         )
@@ -134,7 +134,7 @@ class Street:
         body = {name: value.format(name=whom["username"]) for name, value in line.body.items()}
         # Of the pages all forms are sent empty: 422 and 303 say that they were let in.
         data = {"json": body} if body else {} if line.path.startswith("/api/") else {"data": {}}
-        answer = who._client.open(path, method=line.method, headers=who.headers, **data)
+        answer = who.flask_client.open(path, method=line.method, headers=who.headers, **data)
         answer.close()
         return answer.status_code
 
@@ -208,7 +208,7 @@ def spoilt(street: Street, state: str) -> UserClient:
     token, secret = house.token(user), house.secret(user)
     match state:
         case "expired token":
-            street._database.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
+            street.database.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
         case "revoked token":
             house.admin.delete(f"/tokens/{token['id']}")
         case "revoked session":
@@ -246,7 +246,7 @@ def test_nobody_comes_in_at_the_root_who_may_not_below_api(street: Street, line:
     user = street.make("member")
     path = line.path.replace("/api/", "/", 1).format_map(_Ids(street, street.house.nobody, user))
     for method in (line.method, *(["HEAD"] if line.method == "GET" else [])):
-        answer = street.house.nobody._client.open(path or "/", method=method, json=line.body or None)
+        answer = street.house.nobody.flask_client.open(path or "/", method=method, json=line.body or None)
         allowed = {200, 201, 302, 303, 404, 422} if line.is_public else {line.expected["nobody"]}
         assert answer.status_code in allowed
 

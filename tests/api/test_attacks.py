@@ -27,7 +27,7 @@ from tests.support.service_process import Service
 def late(who: ApiClient, method: str, path: str, body: Any, first: Callable[[], object]) -> Response:
     """A request that is under way while `first` is done: its body comes afterwards."""
     headers = {**getattr(who, "headers", {}), "Content-Type": "application/json"}
-    return ask(who._client.application, method, f"{who.base}{path}", headers, first, json.dumps(body).encode())
+    return ask(who.app, method, f"{who.base}{path}", headers, first, json.dumps(body).encode())
 
 
 def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(house: SecuredApp) -> None:
@@ -79,7 +79,7 @@ def test_who_began_while_the_service_was_open_makes_nobody_after_it_was_closed(a
     root = {"username": "root", "role": "admin", "password": PASSWORD}
     ghost = {"username": "ghost", "role": "admin", "password": PASSWORD}
     found: list[int] = []
-    other = ApiClient(api._client.application)
+    other = ApiClient(api.app)
     answer = late(api, "POST", "/users", ghost, lambda: found.append(other.post("/users", root).status_code))
     assert (found, answer.status_code) == ([201], 401)
 
@@ -96,7 +96,7 @@ def test_a_new_role_met_by_a_slow_body_does_not_sign_out(house: SecuredApp) -> N
 def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_again(
     api: ApiClient, monkeypatch: Any
 ) -> None:
-    app = api._client.application
+    app = api.app
     look, other = Admins.has_admin, ApiClient(app)
 
     def slow(admins: Admins) -> bool:
@@ -114,7 +114,7 @@ def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_aga
 def test_signing_in_leads_nowhere_else(house: SecuredApp, target: str) -> None:
     house.make(username="vic", password=PASSWORD)
     form = {"username": "vic", "password": PASSWORD, "next": target}
-    answer = house.nobody._client.post("/sign-in", data=form)
+    answer = house.nobody.flask_client.post("/sign-in", data=form)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 

@@ -41,7 +41,7 @@ def test_no_other_cookie_ends_a_session(house: SecuredApp, foreign: str) -> None
         person = UserClient(house.app, {"Cookie": cookie, **OURS}, {})
         assert person.get("/me").status_code == HTTPStatus.OK, cookie
         person.make()
-        page = person._client.get("/people", headers=person.headers)
+        page = person.flask_client.get("/people", headers=person.headers)
         assert (page.status_code, page.headers.getlist("Set-Cookie")) == (HTTPStatus.OK, []), cookie
 
 

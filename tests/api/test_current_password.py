@@ -134,7 +134,7 @@ def test_a_token_does_not_replace_the_password_it_knows(house: SecuredApp, role:
         program = house.by_token(user, of)
         answer = program.put("/me/password", body)
         assert answer.status_code == 403
-        form = program._client.post("/password", data=body, headers=program.headers)
+        form = program.flask_client.post("/password", data=body, headers=program.headers)
         assert form.status_code == 422
         for way in WAYS:
             assert change(program, way, {"password": NEW}).status_code == 403
@@ -192,12 +192,12 @@ def test_the_own_page_asks_for_it_when_the_sign_in_is_old(house: SecuredApp, rol
     user = ada(house, role)
     own = f"/people/{user['id']}"
     fresh, old = house.by_session(user), house.by_session(user, OLD_S)
-    assert 'name="current_password"' not in fresh._client.get(own, headers=fresh.headers).text
+    assert 'name="current_password"' not in fresh.flask_client.get(own, headers=fresh.headers).text
 
     def save(**form: str) -> Any:
-        return old._client.post(own, data={"name": "Ada", "version": "1", **form}, headers=old.headers)
+        return old.flask_client.post(own, data={"name": "Ada", "version": "1", **form}, headers=old.headers)
 
-    page = old._client.get(own, headers=old.headers).text
+    page = old.flask_client.get(own, headers=old.headers).text
     assert 'name="current_password"' in page
     for given in ({}, {"current_password": ""}, {"current_password": "not the password"}):
         answer = save(email="new@example.org", **given)
@@ -208,16 +208,19 @@ def test_the_own_page_asks_for_it_when_the_sign_in_is_old(house: SecuredApp, rol
     assert house.admin.get(f"/users/{user['id']}").json == user
     assert save(email="new@example.org", current_password=PASSWORD).status_code == 303
     assert house.admin.get(f"/users/{user['id']}").json["email"] == "new@example.org"
-    assert 'name="current_password"' not in house.admin._client.get(own, headers=house.admin.headers).text
+    assert 'name="current_password"' not in house.admin.flask_client.get(own, headers=house.admin.headers).text
 
 
 def test_the_own_page_says_so_in_french(house: SecuredApp) -> None:
     old = house.by_session(ada(house), OLD_S)
     french = {**old.headers, "Accept-Language": "fr"}
     own = f"/people/{old.id}"
-    assert "Mot de passe actuel" in old._client.get(own, headers=french).text
-    answer = old._client.post(own, data={"email": "new@example.org", "version": "1"}, headers=french)
-    assert "Pour modifier vos identifiants de connexion, saisissez votre mot de passe actuel, sauf si" in answer.text
+    assert "Mot de passe actuel" in old.flask_client.get(own, headers=french).text
+    answer = old.flask_client.post(own, data={"email": "new@example.org", "version": "1"}, headers=french)
+    assert (
+        "Pour modifier votre identifiant, e-mail ou mot de passe, saisissez votre mot de passe actuel, sauf si"
+        in answer.text
+    )
     assert "Est nécessaire pour modifier votre propre identifiant, adresse e-mail ou mot de passe" in answer.text
 
 
@@ -225,7 +228,7 @@ def test_a_form_of_the_own_page_that_guesses_is_slowed_down(house: SecuredApp) -
     old = house.by_session(ada(house), OLD_S)
     form = {"email": "new@example.org", "version": "1", "current_password": "not the password"}
     own = f"/people/{old.id}"
-    found = [old._client.post(own, data=form, headers=old.headers) for _ in range(6)]
+    found = [old.flask_client.post(own, data=form, headers=old.headers) for _ in range(6)]
     assert [answer.status_code for answer in found] == [403] * 5 + [429]
     assert 'value="new@example.org"' in found[-1].text
 

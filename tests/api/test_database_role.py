@@ -265,7 +265,7 @@ def test_a_backup_is_restored_where_the_role_is_not_there_yet(
     service = serve(DATABASE_URL=source)
     made = service.post("/api/users", {"username": "ada"}).json
     assert service.end() == 0
-    programs, dump = Path(servers.postgres._program("pg_dump")).parent, str(tmp_path / "users.dump")
+    programs, dump = Path(servers.postgres.program("pg_dump")).parent, str(tmp_path / "users.dump")
     role = f"role_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         name = urlsplit(target).path[1:]

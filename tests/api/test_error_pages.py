@@ -60,7 +60,7 @@ def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Fla
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | None) -> None:
     """Fault 11: only who prefers HTML gets it."""
-    answer = api._client.get(path, headers={"Accept": accept} if accept else {})
+    answer = api.flask_client.get(path, headers={"Accept": accept} if accept else {})
     assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
 
@@ -113,7 +113,7 @@ def test_a_form_of_another_site_is_refused_with_a_page(admin: FlaskClient, app: 
 def test_a_host_that_is_not_local_is_refused_with_a_page(api: ApiClient) -> None:
     """Fault 11: 403 of a service that is open."""
     for path in ("/", "/people", "/nowhere"):
-        require_page(api._client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
+        require_page(api.flask_client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
 
 
 def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, monkeypatch: Any) -> None:
@@ -136,7 +136,7 @@ def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiCli
     earlier, state.phase = state.phase, Phase.STARTING
     try:
         for path in ("/people", "/nowhere", "/users"):
-            answer = api._client.get(path, headers=BROWSER)
+            answer = api.flask_client.get(path, headers=BROWSER)
             require_page(answer, 503, "The service is starting.")
             assert answer.headers["Retry-After"] == "1"
     finally:
@@ -185,7 +185,7 @@ def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: A
     require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "This address has invalid parameters")
     for query in ("x=1", "done=%ff", "%ff=%ff", "done=" + "x" * 5000):
         assert admin.get(f"{path}?{query}", headers=BROWSER).status_code == 200
-        assert api._client.get(f"/sign-in?next=%ff&{query}", headers=BROWSER).status_code == 200
+        assert api.flask_client.get(f"/sign-in?next=%ff&{query}", headers=BROWSER).status_code == 200
 
 
 @pytest.mark.parametrize(

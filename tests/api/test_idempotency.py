@@ -168,5 +168,5 @@ def test_what_guests_made_while_the_service_was_open_is_nobody_elses(api: ApiCli
     """Fault 10: the keys of all guests are one client's, and no one else's."""
     made = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", ADA, headers=KEY).data == made.data
-    house = SecuredApp(api._client.application)
+    house = SecuredApp(api.app)
     assert house.admin.post("/users", {"username": "new"}, headers=KEY).status_code == 201

@@ -13,7 +13,7 @@ def test_a_refusal_with_values_is_english_in_json_and_french_in_a_page(house: Se
     assert problem.status_code == 403
     assert problem.json["detail"] == "The role editor may not create or change a user with the role admin."
     headers = {**editor.headers, **FRENCH}
-    page = editor._client.post(f"/people/{house.admin.id}/delete", headers=headers)
+    page = editor.flask_client.post(f"/people/{house.admin.id}/delete", headers=headers)
     assert page.status_code == 403
     assert "Le rôle éditeur ne peut ni créer ni modifier un utilisateur de rôle administrateur." in page.text
 
@@ -21,7 +21,7 @@ def test_a_refusal_with_values_is_english_in_json_and_french_in_a_page(house: Se
 def test_a_refusal_that_holds_another_is_french_as_a_whole(house: SecuredApp) -> None:
     editor = house.by_session(house.make("editor", username="eve"))
     form = {"action": "delete", "id": [house.admin.id], "expected": "1"}
-    page = editor._client.post("/people/bulk", data=form, headers={**editor.headers, **FRENCH})
+    page = editor.flask_client.post("/people/bulk", data=form, headers={**editor.headers, **FRENCH})
     assert page.status_code == 403
     assert "Vous ne pouvez pas modifier 1 des 1 utilisateurs choisis, par exemple &#39;root&#39;. Le" in page.text
     assert "un utilisateur de rôle administrateur. Filtrez par rôle pour les exclure." in page.text
@@ -48,6 +48,6 @@ def test_a_fault_of_a_field_is_english_in_json_and_french_in_a_form(
     assert problem.status_code == 422
     assert problem.json["detail"] == "Some fields are invalid."
     assert problem.json["errors"] == [{"field": field, "message": english}]
-    page = house.admin._client.post("/people/new", data=values, headers={**house.admin.headers, **FRENCH})
+    page = house.admin.flask_client.post("/people/new", data=values, headers={**house.admin.headers, **FRENCH})
     assert page.status_code == 422
     assert french in page.text.replace("\u00a0", " ").replace("\u202f", " ")

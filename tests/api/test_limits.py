@@ -16,7 +16,7 @@ from flask import Flask
 from embedded import Stack
 from embedded.ports import free_port
 from tests.support.api_client import ApiClient
-from tests.support.secured_app import OURS, PASSWORD, SecuredApp
+from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient
 from tests.support.service_process import Service
 
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
@@ -329,9 +329,7 @@ def test_a_thousand_who_sign_in_at_once_leave_the_api_answering(served: Service)
 def test_writes_of_a_credential_are_limited_and_say_so(make_app: Callable[..., Flask], house: SecuredApp) -> None:
     app = make_app(write_rate_per_minute=3)
     user = house.make()
-    one, other = (house.bearing(house.token(user)["token"]) for _ in range(2))
-    for who in (one, other):
-        who._client = app.test_client(use_cookies=False)
+    one, other = (UserClient(app, house.by_token(user).headers, user) for _ in range(2))
     left = []
     for number in range(5):
         answer = one.patch("/me", {"name": f"Name {number}"})

@@ -30,7 +30,7 @@ def test_cached_responses_and_the_console_know_the_rule(house: SecuredApp) -> No
     query = urlencode(ATTRIBUTES[:11])
     for who in (token, token, house.admin):
         assert who.get(f"/users?{query}").status_code == 422
-    page = house.admin._client.get(f"/people?{query}", headers=house.admin.headers)
+    page = house.admin.flask_client.get(f"/people?{query}", headers=house.admin.headers)
     assert page.status_code == 422
 
 

@@ -51,7 +51,7 @@ def changed_between(api: ApiClient, sort: str, change: Callable[[int], None]) ->
         change(step)
         if "next" not in links(answer):
             break
-        answer = api._follow(links(answer)["next"])
+        answer = api.follow(links(answer)["next"])
         seen += [user["id"] for user in answer.json]
     return lasting, seen
 
@@ -77,10 +77,10 @@ def test_the_row_under_a_cursor_may_go(api: ApiClient) -> None:
     made = [api.make()["id"] for _ in range(6)]
     first = api.get("/users?limit=3")
     api.delete(f"/users/{made[2]}")
-    second = api._follow(links(first)["next"])
+    second = api.follow(links(first)["next"])
     assert [user["id"] for user in second.json] == made[3:]
     api.delete(f"/users/{made[3]}")
-    assert [user["id"] for user in api._follow(links(second)["prev"]).json] == made[:2]
+    assert [user["id"] for user in api.follow(links(second)["prev"]).json] == made[:2]
 
 
 def test_a_page_whose_rows_all_went_still_leads_back(api: ApiClient) -> None:
@@ -88,6 +88,6 @@ def test_a_page_whose_rows_all_went_still_leads_back(api: ApiClient) -> None:
     second = links(api.get("/users?limit=2"))["next"]
     for user_id in made[2:]:
         api.delete(f"/users/{user_id}")
-    answer = api._follow(second)
+    answer = api.follow(second)
     assert answer.json == []
-    assert [user["id"] for user in api._follow(links(answer)["prev"]).json] == made[:2]
+    assert [user["id"] for user in api.follow(links(answer)["prev"]).json] == made[:2]

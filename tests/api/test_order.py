@@ -91,13 +91,13 @@ def test_walking_backwards_gives_everybody_once_in_order(
 def test_going_forth_and_back_comes_to_the_same_page(door: ApiClient, crowd: list[dict[str, Any]], sort: str) -> None:
     first = door.get("/users", query_string={"sort": sort, "limit": 10})
     assert links(first).keys() == {"first", "next"}
-    second = door._follow(links(first)["next"])
+    second = door.follow(links(first)["next"])
     assert links(second).keys() == {"first", "next", "prev"}
-    back = door._follow(links(second)["prev"])
+    back = door.follow(links(second)["prev"])
     assert back.json == first.json == expected(crowd, sort)[:10]
     assert "prev" not in links(back)
-    assert door._follow(links(back)["next"]).json == second.json
-    assert door._follow(links(second)["first"]).json == first.json
+    assert door.follow(links(back)["next"]).json == second.json
+    assert door.follow(links(second)["first"]).json == first.json
 
 
 @pytest.mark.parametrize("sort", SORTS)

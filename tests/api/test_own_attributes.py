@@ -118,7 +118,7 @@ def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[st
 
 def test_the_own_page_offers_what_the_setting_names(generous: SecuredApp) -> None:
     who = generous.by_session(generous.make(attributes={"plan": "free"}))
-    browser, headers, own = who._client, who.headers, f"/people/{who.id}"
+    browser, headers, own = who.flask_client, who.headers, f"/people/{who.id}"
     page = browser.get(own, headers=headers).text
     assert 'name="attributes"' in page
     assert "You can change: a.b, city" in page

@@ -60,7 +60,7 @@ def test_every_kind_of_answer_has_them(
     who = house.by_session(user) if by == "session" else house.by_token(user)
     for _ in range(3):
         # Known by then, to whatever answers from memory.
-        answer = who._client.open(path, method=method, headers={**who.headers, **OWN})
+        answer = who.flask_client.open(path, method=method, headers={**who.headers, **OWN})
         answer.close()
     expected = 401 if (by, method) == ("session", "DELETE") else status
     assert answer.status_code == expected
@@ -73,7 +73,7 @@ def test_every_kind_of_answer_has_them(
 @pytest.mark.parametrize("path", ["/api/users", "/people", "/sign-in", "/api/docs", SWAGGER, "/nowhere", "/first"])
 def test_nobody_has_them_too(house: SecuredApp, path: str) -> None:
     for kind in ("text/html", "application/json"):
-        answer = house.nobody._client.get(path, headers={"Accept": kind})
+        answer = house.nobody.flask_client.get(path, headers={"Accept": kind})
         require_safe(answer)
         answer.close()
 
@@ -89,7 +89,7 @@ def test_an_error_that_nobody_foresaw_has_them(house: SecuredApp, make_app: Call
 @pytest.mark.parametrize("path", ["/api/docs", SWAGGER, "/api/users", "/sign-in", "/profile", "/nowhere"])
 def test_by_https_browsers_are_told_to_stay_there(house: SecuredApp, path: str) -> None:
     for scheme, expected in (("https", ["max-age=31536000"]), ("http", [])):
-        answer = house.admin._client.get(path, headers=house.admin.headers, base_url=f"{scheme}://localhost")
+        answer = house.admin.flask_client.get(path, headers=house.admin.headers, base_url=f"{scheme}://localhost")
         assert answer.headers.getlist("Strict-Transport-Security") == expected
         answer.close()
 

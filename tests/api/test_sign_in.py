@@ -78,7 +78,7 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
         time, monotonic, sleep = login.time.time, staticmethod(lambda: 7.0), staticmethod(waited.append)
 
     monkeypatch.setattr(passwords.pwhash, "verify", noted)
-    monkeypatch.setattr(login, "_REFUSAL_S", 0.15)
+    monkeypatch.setattr(login, "REFUSAL_S", 0.15)
     monkeypatch.setattr(login, "time", Clock)
     refused = [
         house.sign_in({"username": username, "password": password})
@@ -122,7 +122,7 @@ def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(house: Secur
     """Else guesses would be counted for one name and tried on another."""
     house.make(**ADA)
     assert house.sign_in({"username": username, "password": PASSWORD}).status_code == 400
-    answer = house.nobody._client.post("/sign-in", data={"username": username, "password": PASSWORD})
+    answer = house.nobody.flask_client.post("/sign-in", data={"username": username, "password": PASSWORD})
     assert answer.status_code == 401
     assert "Set-Cookie" not in answer.headers
 

@@ -256,7 +256,7 @@ def test_a_token_of_a_lower_role_learns_nothing_of_its_user(house: SecuredApp) -
         shown = program.get("/session")
         assert (shown.json["kind"], shown.json["role"], shown.json["user"]) == ("token", role, None)
         assert not any(word in shown.text for word in ("Grace", "grace@", "moths", user["id"]))
-        page = program._client.get("/", headers={**program.headers, "Accept": "text/html"})
+        page = program.flask_client.get("/", headers={**program.headers, "Accept": "text/html"})
         assert "Grace" not in page.text
     assert house.by_token(user).get("/session").json["user"] == house.by_token(user).get("/me").json
 

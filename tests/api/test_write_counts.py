@@ -23,7 +23,7 @@ def remaining(who: UserClient, method: str, path: str, kind: str, body: bytes) -
     """What is left of the limit after a write whose body takes its time."""
     half = len(body) // 2
     headers = {**who.headers, "Content-Type": kind}
-    answer = ask(who._client.application, method, path, headers, body[:half], lambda: time.sleep(0.1), body[half:])
+    answer = ask(who.app, method, path, headers, body[:half], lambda: time.sleep(0.1), body[half:])
     assert answer.status_code < 400, answer.text
     found = re.search(r"r=(\d+)", answer.headers["RateLimit"])
     assert found is not None

@@ -255,7 +255,7 @@ def test_a_redis_that_is_nowhere_costs_the_cache_and_no_request(make_app: Callab
 
 def test_the_doctor_waits_longer_for_redis_than_a_request_does(doors: list[ApiClient], proxy: Proxy) -> None:
     """A busy machine is slow to make the first connection; that is nothing to call a doctor's finding."""
-    cli = doors[0]._client.application.test_cli_runner()
+    cli = doors[0].app.test_cli_runner()
     proxy.delay_s = 0.1
     doctor = cli.invoke(args=["doctor"])
     assert "cache       ok" in doctor.output, doctor.output

@@ -18,12 +18,12 @@ class ApiClient:
     """Calls the application in this process. A path without /api is put below it."""
 
     def __init__(self, app: Flask, base: str = "/api") -> None:
-        self._client = app.test_client()
-        self.base = base
+        self.app, self.base = app, base
+        self.flask_client = app.test_client()
 
     def __call__(self, method: str, path: str, **kwargs: Any) -> TestResponse:
         """Send a request, and check that the answer has the shape of every answer."""
-        answer = self._client.open(self.base + path, method=method, **kwargs)
+        answer = self.flask_client.open(self.base + path, method=method, **kwargs)
         check(method, answer.status_code, answer.headers, answer.data)
         return answer
 
@@ -61,10 +61,10 @@ class ApiClient:
 
     def pages(self, relation: str = "next", start: str | None = None, **query: Any) -> list[list[dict[str, Any]]]:
         """All pages; with `prev`, those before `start`, put back into their order."""
-        answer = self.get("/users", query_string=query) if start is None else self._follow(start)
+        answer = self.get("/users", query_string=query) if start is None else self.follow(start)
         found = [answer.json]
         while (url := links(answer).get(relation)) is not None:
-            answer = self._follow(url)
+            answer = self.follow(url)
             found.append(answer.json)
             assert len(found) < 5000, "the pages do not end"
         return found if relation == "next" else found[::-1]
@@ -72,10 +72,11 @@ class ApiClient:
     def last_page(self, **query: Any) -> TestResponse:
         answer = self.get("/users", query_string=query)
         while (url := links(answer).get("next")) is not None:
-            answer = self._follow(url)
+            answer = self.follow(url)
         return answer
 
-    def _follow(self, url: str) -> TestResponse:
+    def follow(self, url: str) -> TestResponse:
+        """Get a URL of a Link header."""
         path = url.split("://", 1)[1].split("/", 1)[1]
         answer = self.get(f"/{path}".removeprefix(self.base))
         assert answer.status_code == 200, answer.text

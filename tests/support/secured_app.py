@@ -30,7 +30,7 @@ class UserClient(ApiClient):
 
     def __init__(self, app: Flask, headers: Mapping[str, str], user: Mapping[str, Any]) -> None:
         super().__init__(app)
-        self._client = app.test_client(use_cookies=False)
+        self.flask_client = app.test_client(use_cookies=False)
         self.headers, self.user, self.id = dict(headers), user, str(user.get("id"))
 
     def __call__(self, method: str, path: str, **kwargs: Any) -> TestResponse:

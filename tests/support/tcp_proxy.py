@@ -21,7 +21,7 @@ class Proxy:
         self.refuse = False
         self.connections = 0
         self._open: list[socket.socket] = []
-        self._server = self._serve
+        self._server = self.serve
         self._closed = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -33,7 +33,7 @@ class Proxy:
 
     def divert(self, other: "Proxy") -> None:
         """Let `other` serve the connections that are made from now on."""
-        self._server = other._serve
+        self._server = other.serve
 
     def cut(self) -> None:
         """Break all connections that are open."""
@@ -65,7 +65,8 @@ class Proxy:
         for thread in threads:
             thread.join(5)
 
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Pass bytes between a client and the server, until one of them hangs up."""
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
             ends = [client, server]
             for one in ends:

@@ -57,16 +57,16 @@ def test_what_is_forgotten_begins_anew(clock: Clock) -> None:
     assert counts.increment([HOUR]).value == 3
 
 
-def test_when_there_are_very_many_what_began_first_is_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters, "_MAX_LOCAL_COUNTERS", 3)
-    counts, windows = InMemoryCounters(), [FixedWindow(name, 9, 60) for name in "abcd"]
+def test_when_there_are_too_many_counters_the_window_that_began_first_is_dropped(clock: Clock) -> None:
+    counts = InMemoryCounters(max_counters=3)
+    windows = [FixedWindow(name, 9, 60 if name == "a" else 120) for name in "abcd"]
     for window in windows[:3]:
         counts.increment([window])
     clock.now_s += 60
     counts.increment(windows[:1])
     counts.increment(windows[3:])
     assert counts.increment(windows[:1]).value == 2, "a began anew, so b was the oldest"
-    assert len(counts._counts) == 3
+    assert counts.values("abcd") == [2, 0, 1, 1]
 
 
 def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted() -> None:
