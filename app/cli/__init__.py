@@ -1,4 +1,4 @@
-"""The command-line door."""
+"""The command-line interface."""
 
 import contextlib
 import importlib
@@ -12,10 +12,10 @@ from app.errors import SettingsError
 
 
 class Commands(AppGroup):
-    """The commands of an application; ours are loaded when the first command is looked for.
+    """The commands of an application. They are imported when the first command is looked up.
 
-    A server never looks for one. With what only they need (Alembic, Faker) they are a fifth of all that it would
-    load, and 12 MiB of its memory.
+    A server never looks up a command. The commands with their dependencies (Alembic, Faker) would take 12 MiB of its
+    memory.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -42,7 +42,7 @@ def install_commands(app: Flask) -> None:
 
 @contextlib.contextmanager
 def settings_refused() -> Iterator[None]:
-    """Let a command end with the sentence of a SettingsError, where `flask` would show the lines that raised it."""
+    """End a command with the message of a SettingsError instead of a traceback."""
     try:
         yield
     except SettingsError as error:

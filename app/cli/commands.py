@@ -1,4 +1,4 @@
-"""All commands of `flask` that are ours. Only app.cli imports this, and only when a command is asked for."""
+"""All commands of this service for `flask`. Imported by app.cli when a command is looked up."""
 
 from flask import Flask
 from flask_migrate import Migrate
@@ -10,7 +10,7 @@ from app.extensions import db
 
 
 def add_to(app: Flask) -> None:
-    """Add the commands to `app`, and `flask db` with what it works on."""
+    """Add the commands and `flask db` to `app`."""
     Migrate(app, db, directory=str(MIGRATIONS))
     app.cli.add_command(doctor)
     app.cli.add_command(users.group)

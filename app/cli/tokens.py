@@ -1,4 +1,4 @@
-"""`flask tokens`: API tokens from the command line."""
+"""`flask tokens`: create, list and revoke API tokens."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import click
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import system_actor
 from app.auth.schemas import TokenDraft
-from app.cli.prompts import Group, user_named
+from app.cli.prompts import Group, find_user
 from app.http.parsing import token_id_of, validated
 from app.http.services import services
 from app.models import ROLES
@@ -17,43 +17,47 @@ from app.models import ROLES
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _COLUMNS = ("id", "name", "role", "username", "created_at", "expires_at", "last_used_at")
 
-group = Group("tokens", help="Work with API tokens.")
+group = Group("tokens", help="Manage API tokens.")
 
 
 class Duration(click.ParamType[timedelta]):
-    """A time from now: 12h, 90d or 52w."""
+    """A duration: 12h, 90d or 52w."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it. Raises: click.BadParameter"""
+        """Parse a duration. Raises: click.BadParameter"""
         found = re.fullmatch(r"([1-9][0-9]{0,3})([hdw])", str(value))
         if found is None:
-            self.fail(f"{value!r} is no time from now, such as 12h, 90d or 52w.", param, ctx)
+            self.fail(f"{value!r} is not a duration, such as 12h, 90d or 52w.", param, ctx)
         return int(found[1]) * _UNITS[found[2]]
 
 
 @group.command("create")
-@click.option("--name", required=True, help="What it is for.")
-@click.option("--role", required=True, type=click.Choice(ROLES), help="What it may do; never above its user's role.")
-@click.option("--user", "login", required=True, metavar="EMAIL_OR_USERNAME", help="Whom it acts for.")
-@click.option("--expires-in", type=Duration(), metavar="TIME", help="12h, 90d or 52w; never when left out.")
+@click.option("--name", required=True, help="The purpose of the token.")
+@click.option(
+    "--role", required=True, type=click.Choice(ROLES), help="The role of the token; not higher than that of its user."
+)
+@click.option("--user", "login", required=True, metavar="EMAIL_OR_USERNAME", help="The user that the token acts for.")
+@click.option(
+    "--expires-in", type=Duration(), metavar="TIME", help="12h, 90d or 52w. Without it the token never expires."
+)
 def create(name: str, role: str, login: str, expires_in: timedelta | None) -> None:
-    """Make an API token. Its secret is all that is printed on standard output, and is shown this once.
+    """Create an API token. Standard output contains only its secret, which is not shown again.
 
     Example: flask tokens create --name ci --role viewer --user ada@example.com --expires-in 90d
     """
-    user_id, username = user_named(login)
+    user_id, username = find_user(login)
     expires_at = datetime.now(UTC) + expires_in if expires_in else None
     fields = {"name": name, "role": role, "user_id": user_id, "expires_at": expires_at}
-    made = services().tokens.create(validated(TokenDraft, fields), AuditContext(system_actor("flask tokens create")))
-    until = f"until {made.fields['expires_at']}" if expires_at else "until it is revoked"
-    click.echo(f"Token {made.fields['id']} acts for {username} as {role}, {until}. Its secret:", err=True)
-    click.echo(made.secret)
+    created = services().tokens.create(validated(TokenDraft, fields), AuditContext(system_actor("flask tokens create")))
+    until = f"until {created.fields['expires_at']}" if expires_at else "until it is revoked"
+    click.echo(f"Token {created.fields['id']} acts for {username} as {role}, {until}. Its secret:", err=True)
+    click.echo(created.secret)
 
 
 @group.command("list")
-def show_all() -> None:
+def list_tokens() -> None:
     """List all API tokens, newest first, without their secrets.
 
     Example: flask tokens list
@@ -67,7 +71,7 @@ def show_all() -> None:
 @group.command("revoke")
 @click.argument("token_id", metavar="ID")
 def revoke(token_id: str) -> None:
-    """End an API token; its next request is refused.
+    """Revoke an API token. Its next request is refused.
 
     Example: flask tokens revoke 01a20492-380f-7431-a721-d959a64c201b
     """

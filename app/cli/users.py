@@ -1,4 +1,4 @@
-"""`flask users`: users from the command line."""
+"""`flask users`: create users, set passwords, unlock users, add demo data."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import orjson
 
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import system_actor
-from app.cli.prompts import Group, new_password, password_option, user_named
+from app.cli.prompts import Group, find_user, new_password, password_option
 from app.errors import AlreadyTaken
 from app.http.parsing import validated
 from app.http.services import services
@@ -19,7 +19,7 @@ from app.types import Role
 
 try:
     from faker import Faker
-except ImportError:  # The image has no use for it.
+except ImportError:  # The image does not contain it.
     Faker = None  # type: ignore[assignment,misc]
 
 _LOCALES = (
@@ -31,100 +31,102 @@ _PLANS = ("free", "free", "free", "pro", "team")
 _DEMO_ROLES: tuple[Role, ...] = ("member",) * 90 + ("viewer",) * 7 + ("editor",) * 3
 _ACTIVE_SHARE = 0.95
 
-group = Group("users", help="Work with users.")
+group = Group("users", help="Manage users.")
 
 
 @group.command("create")
-@click.option("--email", help="Its email address.")
-@click.option("--username", help="Its username; the email address when left out.")
-@click.option("--name", help="Its name; the username when left out.")
-@click.option("--role", default="member", show_default=True, type=click.Choice(ROLES), help="What it may do.")
+@click.option("--email", help="The email address.")
+@click.option("--username", help="The username. The default is the email address.")
+@click.option("--name", help="The name. The default is the username.")
+@click.option("--role", default="member", show_default=True, type=click.Choice(ROLES), help="The role.")
 @password_option
 def create(*, password_stdin: bool, **given: str | None) -> None:
-    """Make a user who can sign in. The password is asked for; it can't be an argument, which others could read.
+    """Create a user who can sign in. The command prompts for the password, because other users can see arguments.
 
-    The first administrator closes the service: from then on requests need a credential.
+    The first administrator secures the service: after that, requests need a credential.
 
     Example: flask users create --role admin --email ada@example.com --name "Ada Lovelace"
     """
     fields = {name: value for name, value in given.items() if value is not None}
     if not fields.get("email") and not fields.get("username"):
         raise click.UsageError("Give --email or --username.")
-    # Before anybody types a password for nothing.
+    # Report invalid options before the prompt for the password.
     validated(UserDraft, fields)
-    was_open = not services().admins.has_admin()
+    was_in_setup_mode = not services().admins.has_admin()
     draft = validated(UserDraft, {**fields, "password": new_password(from_stdin=password_stdin)})
-    made = orjson.loads(services().users.create(draft, AuditContext(system_actor("flask users create")))[0].body)
-    click.echo(f"Made {made['username']}, {made['role']}, with the id {made['id']}.")
-    if was_open and made["role"] == "admin":
-        click.echo("The service is closed now: all but health, docs and signing in needs a credential.")
+    user = orjson.loads(services().users.create(draft, AuditContext(system_actor("flask users create")))[0].body)
+    click.echo(f"Created the user {user['username']} with the role {user['role']} and the id {user['id']}.")
+    if was_in_setup_mode and user["role"] == "admin":
+        click.echo("The service is secured now. Only health checks, docs and sign-in work without a credential.")
 
 
 @group.command("password")
 @click.argument("login", metavar="EMAIL_OR_USERNAME")
 @password_option
 def password(login: str, *, password_stdin: bool) -> None:
-    """Give a user a new password, end all of its sessions, and forget its wrong passwords.
+    """Set the password of a user, end all sessions of the user, and unlock the user.
 
     Example: flask users password ada@example.com
     """
     audit_context = AuditContext(system_actor("flask users password"))
-    user_id, username = user_named(login)
+    user_id, username = find_user(login)
     patch = validated(UserPatch, {"password": new_password(from_stdin=password_stdin)})
     services().users.update(user_id, patch, lambda _: True, audit_context)
-    click.echo(f"{username} has a new password, and is signed out everywhere.")
+    click.echo(f"The password of {username} is changed. All sessions of the user have ended.")
     services().login.unlock(user_id, audit_context)
 
 
 @group.command("unlock")
 @click.argument("login", metavar="EMAIL_OR_USERNAME")
 def unlock(login: str) -> None:
-    """Let a user sign in again at once after too many wrong passwords.
+    """Unlock a user after too many failed sign-ins.
 
     Example: flask users unlock ada@example.com
     """
-    user_id, username = user_named(login)
+    user_id, username = find_user(login)
     services().login.unlock(user_id, AuditContext(system_actor("flask users unlock")))
-    click.echo(f"{username} may sign in again.")
+    click.echo(f"{username} is unlocked.")
 
 
 @group.command("demo")
-@click.option("--count", default=1000, show_default=True, type=click.IntRange(1, 1_000_000), help="How many to add.")
-@click.option("--seed", type=int, help="The same seed makes the same users.")
+@click.option(
+    "--count", default=1000, show_default=True, type=click.IntRange(1, 1_000_000), help="The number of users."
+)
+@click.option("--seed", type=int, help="The same seed creates the same users.")
 def demo(count: int, seed: int | None) -> None:
-    """Add believable users of several languages and scripts.
+    """Add realistic users with names in several languages and scripts.
 
-    Of their attributes `plan` is the product's; `locale` and `city` are the user's own, if the service is started with
-    SELF_EDITABLE_ATTRIBUTES=locale,city.
+    Their attributes are `plan`, `locale` and `city`. With SELF_EDITABLE_ATTRIBUTES=locale,city users can change the
+    last two themselves.
 
     Example: flask users demo --count 50
     """
     if Faker is None:
-        raise click.ClickException("This needs the development tools: run `make demo`, or pip install Faker.")
-    chance = random.Random(seed)  # noqa: S311 - nothing secret is made
-    makers = {locale: Faker(locale) for locale in _LOCALES}
-    for maker in makers.values():
-        maker.seed_instance(chance.getrandbits(64))
+        raise click.ClickException("This command needs Faker: run `make demo`, or pip install Faker.")
+    generator = random.Random(seed)  # noqa: S311 - not used for secrets
+    fakers = {locale: Faker(locale) for locale in _LOCALES}
+    for faker in fakers.values():
+        faker.seed_instance(generator.getrandbits(64))
     with click.progressbar(range(count), label="Adding users") as numbers:
         for _ in numbers:
-            _register_someone(makers, chance)
+            _create_demo_user(fakers, generator)
     click.echo(f"Added {count} users.")
 
 
-def _register_someone(makers: dict[str, Any], chance: random.Random) -> None:
-    locale = chance.choice(_LOCALES)
-    maker = makers[locale]
+def _create_demo_user(fakers: dict[str, Any], generator: random.Random) -> None:
+    locale = generator.choice(_LOCALES)
+    faker = fakers[locale]
     while True:
-        name = maker.name() if locale in _OWN_SCRIPT else f"{maker.first_name()} {maker.last_name()}"
+        name = faker.name() if locale in _OWN_SCRIPT else f"{faker.first_name()} {faker.last_name()}"
         plain = ".".join(search_text.tokenize(name))
-        username = f"{plain if plain.isascii() else maker.user_name()}{chance.randrange(10_000)}"
+        username = f"{plain if plain.isascii() else faker.user_name()}{generator.randrange(10_000)}"
         draft = UserDraft(
             username=username,
-            email=f"{username}@example.{chance.choice(('com', 'org', 'net'))}",
+            email=f"{username}@example.{generator.choice(('com', 'org', 'net'))}",
             name=name,
-            role=chance.choice(_DEMO_ROLES),
-            active=chance.random() < _ACTIVE_SHARE,
-            attributes={"locale": locale.replace("_", "-"), "plan": chance.choice(_PLANS), "city": maker.city()},
+            role=generator.choice(_DEMO_ROLES),
+            active=generator.random() < _ACTIVE_SHARE,
+            attributes={"locale": locale.replace("_", "-"), "plan": generator.choice(_PLANS), "city": faker.city()},
         )
         try:
             services().users.create(draft, AuditContext(system_actor("flask users demo")))

@@ -57,7 +57,9 @@ def history(browser: Any) -> list[dict[str, Any]]:
 def test_the_first_administrator_closes_the_service(app: Flask, api: ApiClient, flask: Callable[..., Result]) -> None:
     assert api.get("/users").status_code == 200
     done = ada(flask, "--name", "Ada Lovelace", "--username", "ada")
-    assert re.match(r"Made ada, admin, with the id [0-9a-f-]{36}\.\nThe service is closed now", done.stdout)
+    assert re.match(
+        r"Created the user ada with the role admin and the id [0-9a-f-]{36}\.\nThe service is secured now", done.stdout
+    )
     assert PASSWORD not in done.output
     assert api.get("/users").status_code == 401
     status, browser = sign_in(app)
@@ -71,10 +73,10 @@ def test_a_second_user_closes_nothing(flask: Callable[..., Result], api: ApiClie
     assert "closed" not in ada(flask, role="member").output
     assert api.get("/users").status_code == 200
     more = flask("users", "create", "--username", "root", "--role", "admin", "--password-stdin", stdin=PASSWORD)
-    assert "closed" in more.output
+    assert "secured" in more.output
     again = flask("users", "create", "--username", "root2", "--role", "admin", "--password-stdin", stdin=PASSWORD)
     assert again.exit_code == 0
-    assert "closed" not in again.output
+    assert "secured" not in again.output
 
 
 @pytest.mark.parametrize(
@@ -142,9 +144,9 @@ def test_on_a_terminal_a_password_is_asked_for_twice_and_never_shown(app: Flask,
     try:
         shown = read_to(ours, "Password: ")
         os.write(ours, f"{PASSWORD}\n".encode())
-        shown += read_to(ours, "The same again: ")
+        shown += read_to(ours, "Repeat the password: ")
         os.write(ours, f"{PASSWORD}\n".encode())
-        shown += read_to(ours, "Made ada@example.org, member")
+        shown += read_to(ours, "Created the user ada@example.org with the role member")
         assert process.wait(30) == 0
     finally:
         process.kill()
@@ -171,7 +173,7 @@ def test_a_new_password_signs_out_and_lets_in_who_forgot_it(app: Flask, flask: C
         pass
     done = flask("users", "password", "ADA@example.org", "--password-stdin", stdin=f"{OTHER}\n")
     assert done.exit_code == 0
-    assert done.stdout == "ada@example.org has a new password, and is signed out everywhere.\n"
+    assert done.stdout == "The password of ada@example.org is changed. All sessions of the user have ended.\n"
     assert browser.get("/api/session").status_code == 401
     status, browser = sign_in(app, OTHER)
     assert status == 201
@@ -185,7 +187,7 @@ def test_a_locked_user_is_unlocked(app: Flask, flask: Callable[..., Result]) -> 
     while sign_in(app, OTHER)[0] != 429:
         pass
     assert sign_in(app)[0] == 429
-    assert flask("users", "unlock", "ada").stdout == "ada may sign in again.\n"
+    assert flask("users", "unlock", "ada").stdout == "ada is unlocked.\n"
     assert sign_in(app)[0] == 201
 
 
@@ -224,10 +226,11 @@ def test_a_name_that_fits_several_users_is_refused(
     done = flask(*(word.format(boss[meets]) for word in words), stdin=OTHER)
     assert done.exit_code == 1
     assert done.stdout == ""
-    assert f"{boss[meets]} is the name of several users" in done.stderr
+    assert f"{boss[meets]} matches several users" in done.stderr
     assert {one["id"] for one in (boss, taken.json)} == set(re.findall(r"(?m)^  ([0-9a-f-]{36})  ", done.stderr))
     assert {one["version"] for one in api.listed()} == {1}
-    assert flask("users", "password", "boss", "--password-stdin", stdin=OTHER).stdout.startswith("boss has a new")
+    done = flask("users", "password", "boss", "--password-stdin", stdin=OTHER)
+    assert done.stdout.startswith("The password of boss is changed")
 
 
 @pytest.mark.parametrize("field", ["username", "email", "id"])
@@ -235,7 +238,7 @@ def test_a_user_is_named_by_username_email_or_id(api: ApiClient, flask: Callable
     """Fault 33: who is listed as one of several can be named by the id."""
     users = [api.make(username="boss", email="boss@corp.example"), api.make(username="corp", email="c@corp.example")]
     done = flask("users", "password", users[0][field], "--password-stdin", stdin=OTHER)
-    assert done.stdout == "boss has a new password, and is signed out everywhere.\n"
+    assert done.stdout == "The password of boss is changed. All sessions of the user have ended.\n"
     assert [api.get(f"/users/{user['id']}").json["version"] for user in users] == [2, 1]
 
 
@@ -309,17 +312,17 @@ def test_without_redis_nobody_is_said_to_be_unlocked(
     assert "Redis is unavailable" in done.stderr
     done = lone.invoke(args=["users", "password", "ada@example.org", "--password-stdin"], input=OTHER)
     assert done.exit_code == 1
-    assert "has a new password" in done.stdout
+    assert "is changed" in done.stdout
 
 
 def test_the_doctor_says_whether_the_service_is_open(flask: Callable[..., Result]) -> None:
     found = finding(flask("doctor"), "access")
     assert "warning" in found
-    assert "open: who reaches 127.0.0.1 may do everything" in found
+    assert "setup mode: anyone who can reach 127.0.0.1 may do everything" in found
     ada(flask)
     found = finding(flask("doctor"), "access")
     assert "ok" in found
-    assert "closed: 1 administrator can sign in" in found
+    assert "secured: 1 administrator can sign in" in found
 
 
 def test_the_doctor_fails_a_public_service_without_an_administrator(
@@ -332,7 +335,7 @@ def test_the_doctor_fails_a_public_service_without_an_administrator(
     ada(flask)
     done = public.invoke(args=["doctor"])
     assert done.exit_code == 0
-    assert "without TRUSTED_PROXIES: passwords and cookies travel unencrypted" in done.output
+    assert "without TRUSTED_PROXIES: passwords and cookies are sent unencrypted" in done.output
 
 
 def test_the_doctor_warns_of_unsafe_settings(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_filters_and_commands_find_every_spelling(
     for spelling in (one, other):
         assert [found["id"] for found in api.listed(**{field: spelling})] == [user["id"]]
         done = flask("users", "unlock", spelling)
-        assert done.output == f"{user['username']} may sign in again.\n"
+        assert done.output == f"{user['username']} is unlocked.\n"
     api.delete(f"/users/{user['id']}")
     assert [found["id"] for found in api.listed(deleted="true", **{field: other})] == [user["id"]]
 

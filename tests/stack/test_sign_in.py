@@ -180,8 +180,8 @@ def test_the_first_administrator_of_the_command_line_closes_the_running_service_
     made = stack("exec", "-T", "web", "flask", "users", "create", *words, input=f"{_PASSWORD}\n")
     # Both workers know, whichever answers.
     assert [stack.get("/api/users").status for _ in range(40)] == [401] * 40
-    assert "The service is closed now" in made.stdout
-    assert "closed: 1 administrator" in stack("exec", "-T", "web", "flask", "doctor").stdout
+    assert "The service is secured now" in made.stdout
+    assert "secured: 1 administrator" in stack("exec", "-T", "web", "flask", "doctor").stdout
     stack.sign_in(_EMAIL, _PASSWORD)
     assert stack.get("/api/users").status == 200
     stack("restart", "web")
