@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, select
 from uuid_utils.compat import uuid7
 
 from app.auth import admins, audit_log, passwords, tokens
@@ -17,13 +17,12 @@ from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.config import Settings
 from app.errors import N_, Conflict, NotFound, Unavailable, VersionConflict
-from app.models import HistoryEntry, table_of, users
+from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
 from app.users import history, idempotency
 from app.users.columns import (
     END_SESSIONS,
-    NEXT_VERSION,
     apply_patch,
     draft_values,
     restore_values,
@@ -33,7 +32,8 @@ from app.users.columns import (
 )
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserReads, UserSnapshot
-from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
+from app.users.rows import insert_row, lock_row, update_row
+from app.users.serialization import Document, serialize
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 from app.users.writes import UserWrites
 
@@ -105,7 +105,7 @@ class UserCommands:
         with self._transactions.unit_of_work(user_id) as work:
             # Two requests may create the same id: the second waits here, and then replaces.
             work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
-            row = _lock(work.connection, user_id)
+            row = lock_row(work.connection, user_id)
             if row is not None and row.deleted_at is not None:
                 raise Conflict(N_("This user is in the trash. Restore or purge the user first."))
             if row is None:
@@ -114,7 +114,7 @@ class UserCommands:
             if row is not None:
                 return self._update_row(work, audit_context, row, values), False
             admins.check_promotion(work.connection, audit_context.actor, [{}], values)
-            return _insert(work.connection, audit_context, user_id, values), True
+            return insert_row(work.connection, audit_context, user_id, values), True
 
     def update(
         self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
@@ -160,7 +160,7 @@ class UserCommands:
         if "password" in patch.model_fields_set:
             password_columns["password_hash"] = passwords.hash_password(patch.password)
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_active(_lock(work.connection, user_id))
+            row = _require_active(lock_row(work.connection, user_id))
             _require(precondition, row.version)
             values = draft_values(apply_patch(row_values(row), patch))
             passwords.reject_own_name(patch.password, values)
@@ -181,12 +181,12 @@ class UserCommands:
         Raises: NotFound, Forbidden, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_active(_lock(work.connection, user_id))
+            row = _require_active(lock_row(work.connection, user_id))
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
-            deleted = _update_columns(work.connection, row, {**soft_delete_values(), **END_SESSIONS})
+            deleted = update_row(work.connection, row, {**soft_delete_values(), **END_SESSIONS})
             audit_log.record(work.connection, audit_context, user_id, deleted.version, "deleted")
 
     def restore(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> Document:
@@ -196,13 +196,13 @@ class UserCommands:
         use), VersionConflict, Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_exists(_lock(work.connection, user_id))
+            row = _require_exists(lock_row(work.connection, user_id))
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
             admins.check_promotion(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
-            restored = serialize(_update_columns(work.connection, row, restore_values()))
+            restored = serialize(update_row(work.connection, row, restore_values()))
             audit_log.record(work.connection, audit_context, user_id, restored.version, "restored")
         return restored
 
@@ -212,7 +212,7 @@ class UserCommands:
         Raises: NotFound, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_exists(_lock(work.connection, user_id))
+            row = _require_exists(lock_row(work.connection, user_id))
             _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
@@ -237,41 +237,11 @@ class UserCommands:
         admins.check_promotion(work.connection, audit_context.actor, [before], after)
         end_sessions = END_SESSIONS if not after["active"] or "password" in fields else {}
         columns = {**with_derived_columns(dict(values)), **end_sessions}
-        updated = serialize(_update_columns(work.connection, row, columns))
+        updated = serialize(update_row(work.connection, row, columns))
         audit_log.record(work.connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
             tokens.revoke_all(work.connection, [row], audit_context)
         return updated
-
-
-def _insert(
-    connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, values: dict[str, Any]
-) -> Document:
-    version = _first_version(connection, user_id)
-    # The epoch starts at the version, so no session of a purged user with this id becomes valid again.
-    columns = {"id": user_id, "version": version, "session_epoch": version, **with_derived_columns(values)}
-    created = serialize(connection.execute(insert(users).values(columns).returning(*PUBLIC_COLUMNS)).one())
-    audit_log.record(connection, audit_context, user_id, version, "created", history.diff({}, values))
-    return created
-
-
-def _first_version(connection: Connection, user_id: uuid.UUID) -> int:
-    """1, or the version after that of a purged user with this id, so no old ETag becomes valid again."""
-    entries = table_of(HistoryEntry)
-    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
-    return (last or 0) + 1
-
-
-def _update_columns(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
-    """Set `values` and the next version of a locked row. Returns the new row."""
-    statement = update(users).where(users.c.id == row.id).values({**values, **NEXT_VERSION})
-    return connection.execute(statement.returning(*PUBLIC_COLUMNS)).one()
-
-
-def _lock(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
-    """Lock the row of a user. None: there is none."""
-    statement: Select[Any] = select(*PUBLIC_COLUMNS, users.c.password_hash).where(users.c.id == user_id)
-    return connection.execute(statement.with_for_update()).one_or_none()
 
 
 def _require_exists(row: Row[Any] | None) -> Row[Any]:

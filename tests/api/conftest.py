@@ -45,7 +45,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
-    """The hot statements that are asked from now on."""
+    """The prepared statements that are executed from now on."""
     ask, seen = DeadlineConnection.execute_prepared, []
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The hot statements leave the rows that their plain versions in SQLAlchemy leave, and nothing where they refuse."""
+"""The prepared statements leave the rows that the same writes in SQLAlchemy leave, and nothing where they refuse."""
 
 import uuid
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_a_new_user_of_any_kind_leaves_the_same_rows_either_way(
 def require_made_alike(
     app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft
 ) -> None:
-    """By WRITTEN, by MADE_ONCE and by Users.replace, which makes a row in SQLAlchemy."""
+    """By WRITE_USERS, by CREATE_USER_IDEMPOTENTLY and by UserCommands.replace, which makes a row in SQLAlchemy."""
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
         lambda: services().users.create(draft, CALLER)[:2],
         lambda: services().users.create(draft, CALLER, IdempotentRequest("key", draft, DAY, "open"))[:2],
@@ -121,7 +121,7 @@ def test_each_kind_of_change_leaves_the_same_rows_either_way(
 def require_changed_alike(
     app: Flask, clear: Callable[[], None], database: psycopg.Connection[Any], draft: UserDraft, patch: UserPatch
 ) -> None:
-    """By WRITTEN and by the plain way under a lock: now, and when the clock was set back."""
+    """By WRITE_USERS and by the plain way under a lock: now, and when the clock was set back."""
     found = []
     with app.app_context():
         # With a role, though the same, it is changed under a lock.
