@@ -19,6 +19,7 @@ JSON_TYPES = ("application/json",)
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
 
 _ANY_LENGTH = 2**62
+_NO_SUCH_USER, _NO_SUCH_TOKEN = N_("There is no such user."), N_("There is no such token.")
 _SHOWN_CHARACTERS = 50
 _ATTRIBUTE = "attributes."
 _DEEP_OBJECT = "attributes["
@@ -105,12 +106,12 @@ def query_pairs(query: bytes) -> list[tuple[str, str]]:
 
 def user_id_of(text: str) -> uuid.UUID:
     """A user id in canonical form. Raises: NotFound, if it is malformed"""
-    return _id_of(text, N_("There is no such user."))
+    return _id_of(text, _NO_SUCH_USER)
 
 
 def token_id_of(text: str) -> uuid.UUID:
     """A token id in canonical form. Raises: NotFound, if it is malformed"""
-    return _id_of(text, N_("There is no such token."))
+    return _id_of(text, _NO_SUCH_TOKEN)
 
 
 def _id_of(text: str, message: Message) -> uuid.UUID:
