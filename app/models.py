@@ -246,6 +246,7 @@ USER_FIELDS = (
     UserField("attributes", "json"),
 )
 """The order of the fields in JSON. SQL, JSON and the history derive from it."""
+_JSON_COLUMNS = ", ".join(f"u.{name}" for name in ("id", *(field.name for field in USER_FIELDS), "version"))
 
 
 def user_json(*, trashed: bool = False) -> str:
@@ -254,5 +255,4 @@ def user_json(*, trashed: bool = False) -> str:
     written = ", ".join(
         f"to_char(u.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in moments
     )
-    fields = ", ".join(f"u.{name}" for name in ("id", *(field.name for field in USER_FIELDS), "version"))
-    return f"(SELECT row_to_json(j)::text FROM (SELECT {fields}, {written}) AS j)"
+    return f"(SELECT row_to_json(j)::text FROM (SELECT {_JSON_COLUMNS}, {written}) AS j)"

@@ -20,7 +20,8 @@ from app.http.services import services
 from app.schemas import ListQuery
 from app.types import Role, Timestamp
 from app.users import bulk
-from app.users.bulk import Action, BulkTarget
+from app.users.bulk import BulkTarget
+from app.users.bulk_actions import Action
 
 blueprint = console_blueprint("console_users")
 

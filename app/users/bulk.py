@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
@@ -13,19 +13,16 @@ from app.auth.audit_log import AuditContext, Entry
 from app.auth.permissions import Actor
 from app.db.expressions import is_any_of
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, Forbidden, ValidationFailed
-from app.models import ROLES, users
+from app.models import users
 from app.schemas import ListQuery
-from app.search import text as search_text
 from app.search.query_builder import UserQuery
-from app.types import ROLE_NAMES, Role
-from app.users import history
-from app.users.columns import END_SESSIONS, NEXT_VERSION, replace_tags, restore_values, soft_delete_values
+from app.types import Role
+from app.users.bulk_actions import Action, BulkAction, bulk_action_of, require_role_for
+from app.users.columns import NEXT_VERSION
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 
 MAX_USERS = 10_000
 """Users of one bulk action. It takes seconds, and other writes wait for its row locks."""
-
-Action = Literal["activate", "deactivate", "role", "delete", "restore"]
 
 _BATCH_SIZE = 500
 """Users of one statement. More could exceed the statement timeout."""
@@ -67,26 +64,6 @@ class BulkResult:
     deleted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class _BulkAction:
-    """entry: its name in the history. values: the columns that it sets. after: new values of `role` and `active`."""
-
-    entry: str
-    values: dict[str, Any]
-    after: dict[str, Any] = field(default_factory=dict)
-
-    def require_allowed(self, actor: Actor, row: Row[Any]) -> None:
-        """Apply the rules of the command on a single user. Raises: Forbidden"""
-        if self.after:
-            actor.require_change(row.id, row.role, [change["field"] for change in self.changes(row)])
-        else:
-            actor.require_role_above(row.role)
-
-    def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
-        """The changed fields of a user, for the history."""
-        return history.diff({name: getattr(row, name) for name in self.after}, self.after)
-
-
 class BulkCommands:
     """Commands on many users in one transaction."""
 
@@ -109,8 +86,8 @@ class BulkCommands:
         Conflict (too many users, or not `expected`; the actor or the last administrator is one of them; they are not
         in the partition that the action changes), Unavailable
         """
-        actor, bulk_action = audit_context.actor, _bulk_action(action, role)
-        _require_role(actor, action)
+        actor, bulk_action = audit_context.actor, bulk_action_of(action, role)
+        require_role_for(actor, action)
         _require_partition(action, target)
         with self._transactions.unit_of_work() as work:
             rows = _lock(work.connection, action, target)
@@ -127,32 +104,6 @@ class BulkCommands:
             is_deleted = action == "delete" and changing
             deleted_at = work.connection.scalar(select(func.now())) if is_deleted else None
         return BulkResult(len(changing), len(set(target.ids) or rows) - len(changing), deleted_at)
-
-
-def _bulk_action(action: Action, role: Role | None) -> _BulkAction:
-    """Raises: ValidationFailed"""
-    if action == "delete":
-        return _BulkAction("deleted", {**soft_delete_values(), **END_SESSIONS})
-    if action == "restore":
-        return _BulkAction("restored", restore_values())
-    if action == "role":
-        if role is None:
-            raise ValidationFailed([FieldError("role", N_("is required"))])
-        search_vector = replace_tags(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
-        return _BulkAction("changed", {"role": role, "search_vector": search_vector}, {"role": role})
-    active = action == "activate"
-    search_vector = replace_tags([search_text.active_tag(not active)], [search_text.active_tag(active)])
-    values = {"active": active, "search_vector": search_vector, **({} if active else END_SESSIONS)}
-    return _BulkAction("changed", values, {"active": active})
-
-
-def _require_role(actor: Actor, action: Action) -> None:
-    """Raises: Forbidden"""
-    if action == "role":
-        if not actor.may("admin"):
-            raise Forbidden(N_("Changing roles requires the role %(role)s.", role=ROLE_NAMES["admin"]))
-    elif not actor.may("editor"):
-        raise Forbidden(N_("Changing other users requires the role %(role)s.", role=ROLE_NAMES["editor"]))
 
 
 def _require_partition(action: Action, target: BulkTarget) -> None:
@@ -208,7 +159,7 @@ def _require_expected(rows: Sequence[Row[Any]], expected: int | None) -> None:
 
 
 def _require_allowed(
-    actor: Actor, bulk_action: _BulkAction, rows: Sequence[Row[Any]], changing: Sequence[Row[Any]]
+    actor: Actor, bulk_action: BulkAction, rows: Sequence[Row[Any]], changing: Sequence[Row[Any]]
 ) -> None:
     """Raises: Conflict, Forbidden"""
     if any(row.id == actor.user_id for row in changing):
@@ -260,7 +211,7 @@ def _identifiers(row: Row[Any]) -> dict[str, str]:
 def _execute(
     work: UnitOfWork,
     action: Action,
-    bulk_action: _BulkAction,
+    bulk_action: BulkAction,
     audit_context: AuditContext,
     changing: Sequence[Row[Any]],
 ) -> None:

@@ -11,7 +11,8 @@ from app.errors import AlreadyTaken, Conflict, Forbidden, ValidationFailed
 from app.http.services import services
 from app.schemas import ListQuery
 from app.users import bulk
-from app.users.bulk import Action, BulkResult, BulkTarget
+from app.users.bulk import BulkResult, BulkTarget
+from app.users.bulk_actions import Action
 from tests.support.bulk_calls import ACTIONS, SYSTEM, all_like, crowd, do, entries, everything, prepared, refused, these
 from tests.support.secured_app import PASSWORD, SecuredApp
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.users.bulk import Action
+from app.users.bulk_actions import Action
 from tests.support.bulk_calls import ACTIONS, do, prepared, these
 from tests.support.external_sql import last_id, since
 from tests.support.secured_app import PASSWORD, SecuredApp
