@@ -1,10 +1,10 @@
-"""`python -m app`: prepare the database, serve, and stop without cutting a request.
+"""`python -m app`: prepares the database, serves, and stops without interrupting a request.
 
-The workers start at once and say over /api/health/ready that the service is starting, while a process of its own
-prepares the database. After SIGTERM the service first says that it drains, for DRAIN_DELAY_S, so that a load balancer
-sends no more requests; then it takes no more connections and lets the requests under way end.
+The workers start at once, while another process prepares the database: until then /api/health/ready is 503. After
+SIGTERM it is 503 again for DRAIN_DELAY_S, so that a load balancer sends no more requests. Then the service accepts no
+more connections, and finishes the present requests.
 
-The application is made once, in the launcher, and shared by the processes that it forks.
+The launcher creates the application once, and forks all processes with it.
 """
 
 import gc
@@ -35,22 +35,22 @@ from app.ops.supervisor import SupervisedProcess, Supervisor
 log = structlog.get_logger(__name__)
 
 _STOP_S = 9.5
-"""The whole of a stop: docker kills after ten seconds."""
+"""Duration of a stop. Docker kills the container after ten seconds."""
 _STOP_AT_ONCE_S = 1.0
-_START_LOOK_S = 0.05
+_START_POLL_S = 0.05
 _POLLER = POLLER_ROW
-"""The place of the change poller among the processes of a service; workers have the places after it."""
+"""Index of the change poller among the processes of a service. The workers have the following indexes."""
 
 
 class Launcher:
-    """One service: its phases, and the processes that it consists of."""
+    """Runs one service: its phases and its processes."""
 
     def __init__(self, app: Flask) -> None:
         services = services_of(app)
         self._settings, self._state = services.settings, services.infrastructure.state
         processes = [
-            SupervisedProcess(f"worker-{place}", self._state, place, _work, app, place)
-            for place in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
+            SupervisedProcess(f"worker-{index}", self._state, index, _work, app, index)
+            for index in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
         ]
         if self._settings.is_cache_enabled:
             processes.insert(
@@ -64,7 +64,7 @@ class Launcher:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Serve until told to stop. Returns the exit status. Raises: StartError, when the port is taken"""
+        """Serve until SIGTERM or SIGINT. Returns the exit status. Raises: StartError, if the port is in use"""
         _check_port(self._settings)
         self._handle_signals()
         self._state.phase = Phase.STARTING
@@ -84,9 +84,9 @@ class Launcher:
         if self._woken in ready:
             self._woken.recv(1024)
         if is_preparing and self._preparing.sentinel in ready:
-            self._prepared()
+            self._finish_preparing()
 
-    def _prepared(self) -> None:
+    def _finish_preparing(self) -> None:
         self._preparing.join()
         if self._preparing.exitcode:
             self._exit_code, self._stop_at_s = 1, 0.0
@@ -101,14 +101,14 @@ class Launcher:
 
     def _handle_signals(self) -> None:
         for end in (self._signals, self._woken):
-            end.setblocking(False)  # noqa: FBT003 - the only form of it
-        # So that a signal also ends the wait for an event.
+            end.setblocking(False)  # noqa: FBT003 - it has no keyword
+        # So that a signal ends _await_event.
         signal.set_wakeup_fd(self._signals.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._interrupted)
+            signal.signal(number, self._handle_signal)
 
-    def _interrupted(self, *_: Any) -> None:
-        """SIGTERM and SIGINT: drain, then stop. Before the service serves, or a second time: stop at once."""
+    def _handle_signal(self, *_: Any) -> None:
+        """Drain, then stop. Stop at once if the service does not serve yet, or at the second signal."""
         if self._state.phase is Phase.SERVING:
             self._state.phase = Phase.DRAINING
             log.info("draining", s=self._settings.drain_delay_s)
@@ -119,43 +119,43 @@ class Launcher:
 
 
 def main() -> int:
-    """Serve until told to stop. Returns the exit status."""
+    """Serve until SIGTERM or SIGINT. Returns the exit status."""
     try:
         settings = load_settings()
     except SettingsError as error:
         sys.stderr.write(f"fullstack-app does not start. {error}\n")
         return 2
     configure_logs(settings.log_level, settings.log_format)
-    # Forking saves a second and most of the memory, and is safe: nothing has connected, and there is one thread.
+    # Forking saves a second and most of the memory. It is safe: there are no connections and no other threads.
     multiprocessing.set_start_method("fork", force=True)
     app = create_app()
-    # The collector writes into all that it looks at, and what a process writes into is no longer shared.
+    # The garbage collector writes into the objects that it visits, and written memory is no longer shared.
     gc.collect()
     gc.freeze()
     try:
         exit_code = Launcher(app).run()
     except StartError as error:
-        log.error("start_refused", cause=str(error))  # noqa: TRY400 - the sentence says it all
+        log.error("start_refused", cause=str(error))  # noqa: TRY400 - the message is complete
         return 1
     log.info("stopped")
     return exit_code
 
 
 def _check_port(settings: Settings) -> None:
-    """Refuse a port that is taken: granian would share it, and requests would go to either. Raises: StartError"""
+    """Refuse a port that is in use. Granian would share it, and get only some requests. Raises: StartError"""
     family = socket.AF_INET6 if ":" in settings.listen_address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.listen_address, settings.port))
         except OSError as error:
-            place = f"{settings.listen_address}, port {settings.port} (LISTEN_ADDRESS, PORT)"
-            raise StartError(f"can't listen on {place}: {error.strerror}") from None
+            address = f"{settings.listen_address}, port {settings.port} (LISTEN_ADDRESS, PORT)"
+            raise StartError(f"can't listen on {address}: {error.strerror}") from None
 
 
-def _work(app: Flask, place: int) -> None:
+def _work(app: Flask, index: int) -> None:
     """Serve requests until SIGTERM."""
-    services_of(app).infrastructure.generations.use_row(place)
+    services_of(app).infrastructure.generations.use_row(index)
     serve(app)
 
 
@@ -163,8 +163,8 @@ def _poll(infrastructure: Infrastructure) -> None:
     """Run the change poller."""
     infrastructure.generations.use_row(_POLLER)
     while infrastructure.state.is_starting:
-        # There is no history before the database is migrated.
-        time.sleep(_START_LOOK_S)
+        # The history exists only after the migration.
+        time.sleep(_START_POLL_S)
     cleaner = IndexCleaner(infrastructure.database.connect_autocommit)
     cleaner.start()
     ChangePoller(
@@ -178,13 +178,13 @@ def _poll(infrastructure: Infrastructure) -> None:
 def _prepare(app: Flask) -> None:
     signal.set_wakeup_fd(-1)
     try:
-        # Only this process needs Alembic, and it ends soon: loaded above, it would stay in all others.
+        # Only this process needs Alembic. An import at the top would load it into all processes.
         migrate = importlib.import_module("app.db.migrate")
         with app.app_context():
-            services().infrastructure.state.as_role = migrate.prepare(services().settings)
+            services().infrastructure.state.is_role_available = migrate.prepare(services().settings)
             services().bootstrap_admin.create_from_settings()
     except (DomainError, OperatorError) as error:
-        log.error("start_refused", cause=str(error))  # noqa: TRY400 - the sentence says it all
+        log.error("start_refused", cause=str(error))  # noqa: TRY400 - the message is complete
         os._exit(1)
 
 

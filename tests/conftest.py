@@ -84,7 +84,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
         }
         made.append(create_app(**{**defaults, **overrides}))
         # As a start finds out: so a right that the role lacks fails tests.
-        services_of(made[-1]).infrastructure.state.as_role = True
+        services_of(made[-1]).infrastructure.state.is_role_available = True
         return made[-1]
 
     yield make

@@ -1,1 +1,1 @@
-"""Cached answers, and how a host learns that they are out of date."""
+"""Caches, and their invalidation."""

@@ -1,8 +1,8 @@
-"""Polls the history for changes, whoever made them, and invalidates what is cached of the users concerned.
+"""Polls the history for changes by all hosts and by SQL, and invalidates the changed users.
 
-A transactional outbox with a polling publisher: each transaction that changes users writes rows of the history, with
-its id. The poller asks what became visible since its last question: each committed row is returned exactly once,
-however long its transaction took. While questions are answered in time the lease holds, and caches may be used.
+A transactional outbox with a polling publisher: each transaction that changes users inserts rows with its id into the
+history. Each poll returns the rows that became visible since the last snapshot. It returns each committed row exactly
+once, also after a long transaction. Each poll prolongs the lease, without which no process uses its caches.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from app.cache.known_changes import KnownChanges, Snapshot, View
 log = structlog.get_logger(__name__)
 
 LEASE_S = 0.1
-"""How much older than a change by another host, or by SQL, a cached answer may be."""
-_PAUSE_S = 0.03
+"""How long after a change by another host, or by SQL, an older value may be used."""
+_INTERVAL_S = 0.03
 _IDLE_AFTER_NS = 30 * 10**9
-"""Nobody wanted a cached answer for so long: stop asking."""
-_LONGEST_SLEEP_S = 60.0
-"""After so long it asks all the same, so that nothing between here and PostgreSQL forgets the connection."""
-_LONGEST_GAP_NS = 10 * 10**9
-_MOST_CHANGES = 1_000
-_MOST_XIDS = 256
-_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.05, 1.0
+"""After this time without a read of a cache, polling stops."""
+_MAX_SLEEP_S = 60.0
+"""The longest sleep, so that no firewall or pooler closes the idle connection."""
+_MAX_GAP_NS = 10 * 10**9
+_MAX_CHANGES = 1_000
+_MAX_XIDS = 256
+_FIRST_RETRY_S, _MAX_RETRY_S = 0.05, 1.0
 
-# The xid 3 marks rows of the history that no cached answer depends on.
+# Rows with the xid 3 invalidate nothing: no cached value depends on them.
 _CHANGES = f"""
 WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS s)
 SELECT (SELECT s FROM now)::text,
@@ -46,14 +46,14 @@ SELECT (SELECT s FROM now)::text,
     UNION ALL
     SELECT xid, user_id FROM history WHERE xid > '3' AND xid = ANY (ARRAY(
       SELECT x FROM unnest(%(in_progress)s::xid8[]) AS x WHERE pg_visible_in_snapshot(x, (SELECT s FROM now))))
-    LIMIT {_MOST_CHANGES + 1}) AS changes)
+    LIMIT {_MAX_CHANGES + 1}) AS changes)
 """
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
-_GREATEST = "SELECT max(xid)::text FROM history WHERE xid > '3' AND xid < %s::xid8"
+_MAX_XID = "SELECT max(xid)::text FROM history WHERE xid > '3' AND xid < %s::xid8"
 
 
-class _Answer(NamedTuple):
-    """What one question found: transaction and user of each change. No user: a change of many."""
+class _Poll(NamedTuple):
+    """The result of a poll. changes: transaction and user of each change; None stands for many users."""
 
     snapshot: Snapshot
     incarnation: str
@@ -61,7 +61,7 @@ class _Answer(NamedTuple):
 
 
 class ChangePoller:
-    """`connect`: opens a connection to PostgreSQL in autocommit. `on_change`: called after changes were heard."""
+    """`connect`: opens a connection to PostgreSQL in autocommit mode. `on_change`: called after a poll with changes."""
 
     def __init__(
         self,
@@ -72,16 +72,16 @@ class ChangePoller:
     ) -> None:
         self._connect, self._on_change = connect, on_change
         self._generations, self._known = generations, known_changes
-        self._xids: deque[int] = deque(maxlen=_MOST_XIDS)
+        self._xids: deque[int] = deque(maxlen=_MAX_XIDS)
         self._floor, self._is_closed = 0, False
 
     def run(self) -> None:
-        """Poll until closed; after a failure connect again."""
+        """Poll until `close`. Reconnect after a failure."""
         retry_s = _FIRST_RETRY_S
         while not self._is_closed:
             try:
                 with closing(self._connect()) as connection:
-                    for _ in self._leases(connection):
+                    for _ in self._polls(connection):
                         retry_s = _FIRST_RETRY_S
             except (psycopg.Error, OSError) as error:
                 if retry_s == _FIRST_RETRY_S:
@@ -89,35 +89,35 @@ class ChangePoller:
             self._generations.prolong_lease(0)
             if not self._is_closed:
                 time.sleep(retry_s)
-                retry_s = min(2 * retry_s, _LONGEST_RETRY_S)
+                retry_s = min(2 * retry_s, _MAX_RETRY_S)
 
     def close(self) -> None:
-        """Stop after the current question."""
+        """Stop after the present poll."""
         self._is_closed = True
 
-    def _leases(self, connection: psycopg.Connection[Any]) -> Any:
-        """Ask again and again; yield after each answer. Raises: psycopg.Error"""
-        last: _Answer | None = None
-        last_asked_ns = 0
+    def _polls(self, connection: psycopg.Connection[Any]) -> Any:
+        """Poll, and yield after each poll. Raises: psycopg.Error"""
+        last: _Poll | None = None
+        last_began_ns = 0
         while not self._is_closed:
-            asked_ns = clock_ns()
+            began_ns = clock_ns()
             since = last.snapshot if last is not None else Snapshot.parse(_value(connection, _SNAPSHOT))
-            answer = _ask(connection, since)
-            if last is None or asked_ns - last_asked_ns > _LONGEST_GAP_NS or _is_unclear(last, answer):
-                self._reset(connection, answer)
+            poll = _poll(connection, since)
+            if last is None or began_ns - last_began_ns > _MAX_GAP_NS or _is_incomplete(last, poll):
+                self._reset(connection, poll)
             else:
-                self._apply(answer.changes)
-            # After the generations: who sees the lease sees them as well.
-            self._known.publish(View(asked_ns, answer.incarnation, answer.snapshot, tuple(self._xids), self._floor))
-            self._generations.prolong_lease(asked_ns + int(1e9 * LEASE_S))
-            last, last_asked_ns = answer, asked_ns
+                self._apply(poll.changes)
+            # After the generations, so that a process that sees the lease sees them as well.
+            self._known.publish(View(began_ns, poll.incarnation, poll.snapshot, tuple(self._xids), self._floor))
+            self._generations.prolong_lease(began_ns + int(1e9 * LEASE_S))
+            last, last_began_ns = poll, began_ns
             yield
-            self._pause(asked_ns)
+            self._pause(began_ns)
 
-    def _reset(self, connection: psycopg.Connection[Any], answer: _Answer) -> None:
-        """Nobody knows what was changed meanwhile: invalidate everything, and remember the greatest transaction."""
+    def _reset(self, connection: psycopg.Connection[Any], poll: _Poll) -> None:
+        """Invalidate everything, because changes may have been missed, and remember the latest transaction."""
         self._xids.clear()
-        self._floor = int(_value(connection, _GREATEST, str(answer.snapshot.xmax)) or 0)
+        self._floor = int(_value(connection, _MAX_XID, str(poll.snapshot.xmax)) or 0)
         self._generations.invalidate_all()
         self._on_change()
 
@@ -125,33 +125,33 @@ class ChangePoller:
         if not changes:
             return
         for xid in dict.fromkeys(xid for xid, _ in changes):
-            if len(self._xids) == _MOST_XIDS:
+            if len(self._xids) == _MAX_XIDS:
                 self._floor = max(self._floor, self._xids[0])
             self._xids.append(xid)
         self._generations.invalidate([USERS_KEY, *{user_key(user_id) for _, user_id in changes if user_id is not None}])
         self._on_change()
 
-    def _pause(self, asked_ns: int) -> None:
+    def _pause(self, began_ns: int) -> None:
         if self._generations.idle_ns() < _IDLE_AFTER_NS:
-            time.sleep(max(0.0, _PAUSE_S - (clock_ns() - asked_ns) / 1e9))
+            time.sleep(max(0.0, _INTERVAL_S - (clock_ns() - began_ns) / 1e9))
             return
         self._generations.prolong_lease(0)
-        self._generations.sleep(_LONGEST_SLEEP_S)
+        self._generations.sleep(_MAX_SLEEP_S)
 
 
-def _is_unclear(last: _Answer, answer: _Answer) -> bool:
-    """Whether the changes of an answer don't say all that was changed since the last one."""
-    is_of_many = any(user_id is None for _, user_id in answer.changes)
-    return is_of_many or len(answer.changes) > _MOST_CHANGES or answer.incarnation != last.incarnation
+def _is_incomplete(last: _Poll, poll: _Poll) -> bool:
+    """Whether the changes of a poll may not be all changes since the last poll."""
+    has_mass_change = any(user_id is None for _, user_id in poll.changes)
+    return has_mass_change or len(poll.changes) > _MAX_CHANGES or poll.incarnation != last.incarnation
 
 
-def _ask(connection: psycopg.Connection[Any], since: Snapshot) -> _Answer:
+def _poll(connection: psycopg.Connection[Any], since: Snapshot) -> _Poll:
     """Raises: psycopg.Error"""
     in_progress = "{" + ",".join(map(str, since.in_progress)) + "}"
     row = connection.execute(_CHANGES, {"xmax": str(since.xmax), "in_progress": in_progress}).fetchone()
     snapshot, database, changes = row or ("", "", None)
     incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
-    return _Answer(Snapshot.parse(snapshot), incarnation, [(int(xid), user) for xid, user in changes or ()])
+    return _Poll(Snapshot.parse(snapshot), incarnation, [(int(xid), user) for xid, user in changes or ()])
 
 
 def _value(connection: psycopg.Connection[Any], statement: str, *values: str) -> str:

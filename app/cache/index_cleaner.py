@@ -1,7 +1,7 @@
 """Merges the pending list of the search index in the background, after changes.
 
-PostgreSQL collects the entries of written users in a list (GIN fastupdate). Whoever finds it full merges it into the
-index, which takes seconds where the index is not cached: so it is done here, once a second, and not by a request.
+PostgreSQL collects the entries of written users in a list (GIN fastupdate). The statement that fills the list merges
+it into the index, which takes seconds if the index is not cached. This thread does so once a second instead.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ _PAUSE_S = 1.0
 
 
 class IndexCleaner:
-    """A thread. `connect`: opens a connection to PostgreSQL in autocommit."""
+    """A thread. `connect`: opens a connection to PostgreSQL in autocommit mode."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
         self._requested = threading.Event()
 
     def start(self) -> None:
-        """Run until the process ends."""
+        """Start the thread. It runs until the process ends."""
         threading.Thread(target=self._run, name="index-cleaner", daemon=True).start()
 
     def request(self) -> None:
-        """Users were written."""
+        """Request a merge, because users were written."""
         self._requested.set()
 
     def _run(self) -> None:
         while True:
-            # When it fails, because it takes too long or the role may not do it, writers do it themselves.
+            # If it fails (a time-out, a missing right), writers merge the list.
             with contextlib.suppress(psycopg.Error, OSError), contextlib.closing(self._connect()) as connection:
                 while True:
                     self._requested.wait()

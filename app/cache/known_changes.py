@@ -1,4 +1,4 @@
-"""Which changes this host knows of, for values that hosts share: published by the change poller, read by workers."""
+"""The changes that the poller of this host has found. Workers compare them with values that hosts share."""
 
 import mmap
 import struct
@@ -9,14 +9,14 @@ import orjson
 
 from app.cache.generations import Generations
 
-_BYTES = 1 << 16
+_MEMORY_BYTES = 1 << 16
 _HEAD = struct.Struct("@QQ")
-_TRIES = 100
-_MOST_IN_PROGRESS = 500
+_MAX_TRIES = 100
+_MAX_IN_PROGRESS = 500
 
 
 class Snapshot(NamedTuple):
-    """A snapshot of PostgreSQL: which transactions it sees (pg_snapshot, section 9.27 of the manual)."""
+    """A snapshot of PostgreSQL (pg_snapshot, section 9.27 of the manual)."""
 
     xmin: int
     xmax: int
@@ -33,48 +33,48 @@ class Snapshot(NamedTuple):
         return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
 
     def shortened(self) -> "Snapshot":
-        """A snapshot with a bounded list that sees nothing that this one does not see."""
-        if len(self.in_progress) <= _MOST_IN_PROGRESS:
+        """A snapshot with a bounded list. It sees a subset of the transactions that this one sees."""
+        if len(self.in_progress) <= _MAX_IN_PROGRESS:
             return self
         kept = tuple(sorted(self.in_progress))
-        return Snapshot(self.xmin, kept[_MOST_IN_PROGRESS], kept[:_MOST_IN_PROGRESS])
+        return Snapshot(self.xmin, kept[_MAX_IN_PROGRESS], kept[:_MAX_IN_PROGRESS])
 
     def __str__(self) -> str:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.in_progress))}"
 
 
 class View(NamedTuple):
-    """What the poller knew after one question.
+    """The knowledge of the poller after a poll.
 
-    asked_ns: when it asked (clock_ns). incarnation: of the database. snapshot: what the answer saw. xids: the last
-    transactions that changed users and that this host has heard of; floor: all others it has heard of are at most that.
+    began_ns: the start of the poll (clock_ns). incarnation: of the database. snapshot: of the poll. xids: the last
+    transactions that changed users. floor: the maximum of all earlier ones.
     """
 
-    asked_ns: int
+    began_ns: int
     incarnation: str
     snapshot: Snapshot
     xids: tuple[int, ...]
     floor: int
 
     def accepts(self, read_at: Snapshot) -> bool:
-        """Whether a value that was read at a snapshot includes every change that this host has heard of."""
+        """Whether a value that was read at a snapshot includes all changes that the poller has found."""
         return self.floor < read_at.xmin and all(map(read_at.sees, self.xids))
 
 
 class KnownChanges:
-    """The last view, in memory that all processes of the host share. One process writes; a sequence lock, no mutex."""
+    """The last view, in memory that all processes of the host share. A seqlock protects it: only one process writes."""
 
     def __init__(self, generations: Generations) -> None:
         self._generations = generations
-        self._memory = mmap.mmap(-1, _BYTES)
+        self._memory = mmap.mmap(-1, _MEMORY_BYTES)
         self._numbers = memoryview(self._memory)[: _HEAD.size].cast("Q")
         self._last: tuple[int, View] | None = None
 
     def publish(self, view: View) -> None:
-        """Replace the view. The poller's."""
-        fields = (view.asked_ns, view.incarnation, str(view.snapshot.shortened()), view.xids, view.floor)
+        """Replace the view. For the poller."""
+        fields = (view.began_ns, view.incarnation, str(view.snapshot.shortened()), view.xids, view.floor)
         data = orjson.dumps(fields)
-        # Odd while the bytes are being replaced, also when the process that did so has died.
+        # The sequence number is odd during a write, also if the writer was killed.
         writing = self._numbers[0] | 1
         self._numbers[0] = writing
         self._numbers[1] = len(data)
@@ -82,23 +82,23 @@ class KnownChanges:
         self._numbers[0] = writing + 1
 
     def view(self, keys: Iterable[str]) -> View | None:
-        """The last view, if the lease holds and it includes every change of `keys` by this host, else None."""
+        """The last view. None: there is no lease, or the view lacks a change of `keys` by this host."""
         if not self._generations.has_lease():
             return None
         view = self._read()
-        # A change of this host that was answered before the question was asked has been heard.
-        is_heard = (
-            view is not None and self._generations.changed_here_ns(self._generations.slots_of(keys)) < view.asked_ns
+        # The poller has found the changes that this host made before the poll began.
+        is_complete = (
+            view is not None and self._generations.changed_here_ns(self._generations.slots_of(keys)) < view.began_ns
         )
-        return view if is_heard else None
+        return view if is_complete else None
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory in this process."""
         self._numbers.release()
         self._memory.close()
 
     def _read(self) -> View | None:
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             sequence, length = self._numbers[0], self._numbers[1]
             if sequence and not sequence & 1:
                 if self._last is not None and self._last[0] == sequence:
@@ -112,5 +112,5 @@ class KnownChanges:
 
 
 def _parsed(data: bytes) -> View:
-    asked_ns, incarnation, snapshot, xids, floor = orjson.loads(data)
-    return View(asked_ns, incarnation, Snapshot.parse(snapshot), tuple(xids), floor)
+    began_ns, incarnation, snapshot, xids, floor = orjson.loads(data)
+    return View(began_ns, incarnation, Snapshot.parse(snapshot), tuple(xids), floor)

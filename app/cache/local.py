@@ -1,4 +1,4 @@
-"""Values that one process keeps in memory, valid while the generations of their keys are older."""
+"""A cache in the memory of one process. Its values are valid while the generations of their keys are older."""
 
 import sys
 import threading
@@ -12,21 +12,21 @@ from app.cache.generations import Generations, Slots, clock_ns
 Value = TypeVar("Value")
 
 _OVERHEAD_BYTES = 480
-"""Of an entry, beside its key and its value, about: the objects around them and its place in the table."""
+"""The approximate size of an entry without its key and value."""
 _OBJECT_BYTES = 64
-"""What an object such as a UUID holds beside itself, about."""
-_GREATEST_SHARE = 8
-"""No entry takes more than one in so many of all bytes."""
+"""The approximate size of the contents of an object, such as a UUID."""
+_MAX_ENTRY_FRACTION = 8
+"""The largest entry takes this fraction of max_bytes."""
 
 _Entry = tuple[Any, Slots, int, int]
-"""A value, its slots, when its reading began and until when it may be used (clock_ns)."""
+"""A value, its slots, the start of its reading, and its expiry (clock_ns)."""
 
 
 class LocalCache:
-    """The least recently used go when it is full. Safe for threads.
+    """An LRU cache. Safe for threads.
 
-    `max_bytes`: what all entries may take, about; 0 keeps nothing. `ttl_s`: the greatest age of a value. Values should
-    be bytes, text, numbers and tuples of them, which the garbage collector does not visit again and again.
+    max_bytes: the approximate size of all entries; 0 disables the cache. ttl_s: the maximum age of a value. Values
+    should be bytes, text, numbers and tuples of them, which the garbage collector does not track.
     """
 
     def __init__(self, generations: Generations, max_bytes: int, ttl_s: float) -> None:
@@ -35,7 +35,7 @@ class LocalCache:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Any:
-        """The valid value of `key`, else None."""
+        """The value of `key`. None: there is no valid value."""
         with self._lock:
             found = self._entries.get(key)
         if found is None:
@@ -46,16 +46,16 @@ class LocalCache:
         return value
 
     def put(self, key: Hashable, value: object, keys: Iterable[str], began_ns: int) -> None:
-        """Keep a value whose reading began at `began_ns` (clock_ns); a change of one of `keys` invalidates it."""
+        """Cache a value whose reading began at `began_ns` (clock_ns). A change of one of `keys` invalidates it."""
         size = _OVERHEAD_BYTES + _bytes_of(key) + _bytes_of(value)
-        if size > self._max_bytes // _GREATEST_SHARE:
+        if size > self._max_bytes // _MAX_ENTRY_FRACTION:
             return
         entry = (value, self._generations.slots_of(keys), began_ns, clock_ns() + self._ttl_ns)
         with self._lock:
             self._entries[key] = (size, entry)
 
     def get_or_compute(self, key: Hashable, keys: Iterable[str], compute: Callable[[], Value]) -> Value:
-        """The valid value of `key`, else what `compute` returns, which is kept. Raises: what `compute` raises"""
+        """The value of `key`. If there is no valid value, compute and cache it. Raises: the errors of `compute`"""
         found: Value | None = self.get(key)
         if found is not None:
             return found
@@ -66,7 +66,7 @@ class LocalCache:
 
 
 def _bytes_of(value: object) -> int:
-    """What an object takes with all that it holds. What several objects share counts for each of them."""
+    """The approximate size of an object and its contents. Shared contents are counted several times."""
     size = sys.getsizeof(value)
     if isinstance(value, (tuple, list, frozenset)):
         return size + sum(map(_bytes_of, value))

@@ -1,8 +1,7 @@
-"""Expensive answers (searches, counts, pages) in Redis, shared by all hosts and kept over restarts.
+"""A cache-aside cache of expensive answers (searches, counts, pages) in Redis, which all hosts share.
 
-Cache-aside. Each value carries a snapshot of PostgreSQL from before it was read. A host uses it only if it includes
-every change that the host has heard of, so nobody has to delete anything in Redis, and what a Redis returns that was
-restored or cut off for a while is never out of date.
+Each value contains a snapshot of PostgreSQL from before it was read. A host uses a value only if its snapshot includes
+all changes that the host knows. So values are never deleted, and a restored Redis returns no outdated value.
 """
 
 import contextlib
@@ -21,22 +20,22 @@ from app.cache.single_flight import SingleFlight
 from app.ops.circuit_breaker import CircuitBreaker
 
 _PREFIX = "fsa:answer:2:"
-"""With the version of the format of values."""
+"""It contains the version of the format of values."""
 _MAX_VALUE_BYTES = 2**20
 
 
 class Answers(Protocol):
-    """A cache of answers about all users."""
+    """A cache of answers that depend on all users."""
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
-        """The answer of `key`: kept, or computed and kept. Concurrent calls share one computation.
+        """The cached answer of `key`, or else the computed one. Concurrent calls share one computation.
 
-        Raises: what `compute` raises
+        Raises: the errors of `compute`
         """
 
 
 class NoAnswers:
-    """Keeps nothing."""
+    """A null cache."""
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:  # noqa: ARG002
         """Compute."""
@@ -44,7 +43,7 @@ class NoAnswers:
 
 
 class RedisAnswers:
-    """Never raises for the sake of Redis. `ttl_s`: the greatest age of an answer."""
+    """Errors of Redis are never raised. `ttl_s`: the maximum age of an answer."""
 
     def __init__(
         self, url: str, timeout_s: float, ttl_s: int, *, generations: Generations, known_changes: KnownChanges
@@ -57,11 +56,11 @@ class RedisAnswers:
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
         """See Answers."""
-        # The view is looked up within the flight: one from before it may lack a change that who joins knows of.
-        return self._flights.share(key, [USERS_KEY], lambda: self._through(key, compute))
+        # The view is read within the flight. An earlier view may lack a change that precedes a joining request.
+        return self._flights.share(key, [USERS_KEY], lambda: self._get_or_compute(key, compute))
 
     def ping(self) -> None:
-        """Raises: RedisError or OSError when Redis does not answer in time, on a fresh connection either."""
+        """Check that Redis answers, if necessary on a new connection. Raises: RedisError, OSError"""
         with self._redis() as redis:
             if redis is not None:
                 redis.ping()
@@ -75,16 +74,16 @@ class RedisAnswers:
         if self._client is not None:
             self._client.close()
 
-    def _through(self, key: str, compute: Callable[[], bytes]) -> bytes:
+    def _get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
         view = self._known.view([USERS_KEY])
         if view is None:
             return compute()
         name = f"{_PREFIX}{view.incarnation}:{key}"
-        kept: bytes | None = None
+        cached: bytes | None = None
         with self._redis() as redis:
             if redis is not None:
-                kept = cast("bytes | None", redis.get(name))
-        if kept is not None and (known := _accepted(kept, view)) is not None:
+                cached = cast("bytes | None", redis.get(name))
+        if cached is not None and (known := _accepted_answer(cached, view)) is not None:
             return known
         answer = compute()
         if len(answer) <= _MAX_VALUE_BYTES:
@@ -95,7 +94,7 @@ class RedisAnswers:
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis | None]:
-        """Redis, or None while it is away. Errors of Redis inside the block end it, and open the circuit breaker."""
+        """Redis, or None while it is unavailable. An error of Redis ends the block and opens the circuit breaker."""
         if self._client is None and self.breaker.up:
             self._connect_first()
         if not self.breaker.up:
@@ -104,7 +103,7 @@ class RedisAnswers:
         try:
             yield self._client
         except OutOfMemoryError:
-            # Full of what it does not evict: nothing is kept, but it answers.
+            # Redis is full of values that it does not evict. It still answers.
             return
         except (RedisError, OSError) as error:
             self.breaker.failed(error)
@@ -122,9 +121,9 @@ class RedisAnswers:
         self._client = connected(self._url, self._timeout_s)
 
 
-def _accepted(kept: bytes, view: View) -> bytes | None:
-    """The answer in a value, if it includes every change in `view`; None as well for a value that is not ours."""
-    snapshot, _, answer = kept.partition(b"\n")
+def _accepted_answer(cached: bytes, view: View) -> bytes | None:
+    """The answer in a value. None: it lacks a change that `view` has, or the value has another format."""
+    snapshot, _, answer = cached.partition(b"\n")
     try:
         read_at = Snapshot.parse(snapshot.decode())
     except ValueError:

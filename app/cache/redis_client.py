@@ -1,4 +1,4 @@
-"""Clients of Redis that give up in time and never try twice."""
+"""Clients of Redis with time-outs and without retries."""
 
 from collections.abc import Iterable, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
@@ -14,19 +14,19 @@ __all__ = ["Redis", "connected", "open_client", "run_script"]
 
 
 def open_client(url: str, timeout_s: float) -> Redis:
-    """A client that gives up after `timeout_s`. Connects when it is first used."""
+    """A client whose commands end after `timeout_s`. It connects when it is used first."""
     return Redis.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
-        # Else each connection looks up its own library's version, and tells it in two round trips.
+        # Otherwise each connection sends the version of redis-py in two round trips.
         driver_info=None,
     )
 
 
 def connected(url: str, timeout_s: float) -> Redis:
-    """A client whose server has answered. Raises: RedisError, OSError"""
+    """A client that has connected. Raises: RedisError, OSError"""
     client = open_client(resolved(url), timeout_s)
     try:
         client.ping()
@@ -37,20 +37,20 @@ def connected(url: str, timeout_s: float) -> Redis:
 
 
 def run_script(redis: Redis, script: str, keys: Sequence[str], values: Iterable[str | bytes | float]) -> Any:
-    """What a Lua script returns. Raises: RedisError, OSError; OutOfMemoryError when Redis is full"""
+    """Run a Lua script, and return its result. Raises: RedisError, OSError; OutOfMemoryError, if Redis is full"""
     try:
         return redis.eval(script, len(keys), *keys, *values)
     except ResponseError as error:
-        # Redis 6 says so by the text of a script's error.
+        # Redis 6 has no other sign than the text of the error.
         if "OOM command not allowed" in str(error):
             raise OutOfMemoryError(str(error)) from None
         raise
 
 
 def resolved(url: str) -> str:
-    """`url` with its host as an address, so that no request waits for a name look-up. Raises: OSError.
+    """Resolve the host of `url`, so that no request waits for a name look-up. Raises: OSError
 
-    A certificate is checked against the name, so rediss:// keeps it.
+    rediss:// keeps its name, which the certificate contains.
     """
     parts = urlsplit(url)
     if parts.scheme != "redis" or not parts.hostname:

@@ -1,4 +1,4 @@
-"""Concurrent requests that share work: single flight (one computation for all) and batching (one query for many)."""
+"""Single flight (concurrent requests share one computation) and batching (concurrent look-ups share one query)."""
 
 import threading
 from collections import deque
@@ -14,10 +14,10 @@ _MAX_BATCH = 100
 
 
 class SingleFlight:
-    """One computation of each key at a time in this process; requests that come meanwhile wait for its result.
+    """At most one computation of each key at a time in this process. Concurrent requests wait for its result.
 
-    A request joins only while a value that was read when the computation began would be valid: else a read could be
-    answered with what was there before a write that was answered before it.
+    A request joins a computation only if a value that was read at its start would be valid. Otherwise the value could
+    be older than a write that precedes the request.
     """
 
     def __init__(self, generations: Generations) -> None:
@@ -25,9 +25,9 @@ class SingleFlight:
         self._flights: dict[Hashable, _Flight] = {}
 
     def share(self, key: Hashable, keys: Iterable[str], compute: Callable[[], Value]) -> Value:
-        """What `compute` returns, by this or by a concurrent call. If that fails, each computes for itself.
+        """The result of `compute`, from this or a concurrent call. If the concurrent call fails, compute.
 
-        `keys`: those whose change invalidates it. Raises: what `compute` raises
+        keys: a change of one of them invalidates the result. Raises: the errors of `compute`
         """
         flight = _Flight(clock_ns())
         leader = self._flights.setdefault(key, flight)
@@ -41,11 +41,11 @@ class SingleFlight:
             return found
         finally:
             del self._flights[key]
-            flight.land()
+            flight.finish()
 
 
 class _Flight:
-    """One computation."""
+    """A computation in progress."""
 
     def __init__(self, began_ns: int) -> None:
         self.began_ns = began_ns
@@ -54,17 +54,17 @@ class _Flight:
         self._lock.acquire()
 
     def wait(self) -> Any:
-        """Its value; None: it failed."""
+        """Wait for the value. None: the computation failed."""
         with self._lock:
             return self.value
 
-    def land(self) -> None:
-        """Let the others go on."""
+    def finish(self) -> None:
+        """Release the waiting threads."""
         self._lock.release()
 
 
 class Batcher(Generic[Key, Value]):
-    """Batches concurrent look-ups: one thread runs the query for all threads that wait. `look_up`: the query."""
+    """Batches concurrent look-ups: one thread runs the query `look_up` for all waiting threads."""
 
     def __init__(self, look_up: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
         self._look_up = look_up
@@ -72,7 +72,7 @@ class Batcher(Generic[Key, Value]):
         self._turn = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
-        """The value of `key` at some time after the call; None: there is none. Raises: what `look_up` raises"""
+        """The value of `key`, read after the call. None: there is no value. Raises: the errors of `look_up`"""
         waiter = _Waiter[Key, Value](key)
         self._waiting.append(waiter)
         with self._turn:
@@ -83,13 +83,13 @@ class Batcher(Generic[Key, Value]):
         return waiter.value
 
     def _serve(self) -> None:
-        """Look up for those who have waited longest."""
+        """Run the query for the threads that have waited longest."""
         waiters = [self._waiting.popleft() for _ in range(min(_MAX_BATCH, len(self._waiting)))]
         found: Mapping[Key, Value] = {}
         error: Exception | None = None
         try:
             found = self._look_up([waiter.key for waiter in waiters])
-        # Each of them raises it.
+        # Each waiting thread raises it.
         except Exception as raised:  # noqa: BLE001
             error = raised
         for waiter in waiters:

@@ -88,7 +88,7 @@ class Database:
         if self._state.phase is Phase.UNMANAGED and not self._has_tried_role:
             # Without a launcher nothing else has tried the role for this process.
             self._has_tried_role = True
-            self._state.as_role = self._state.as_role or can_connect(self._settings.role_conninfo)
+            self._state.is_role_available = self._state.is_role_available or can_connect(self._settings.role_conninfo)
         return connect(conninfo_of(self._settings, self._state), timeout_s)
 
     def connect_autocommit(
@@ -142,7 +142,7 @@ def execute_prepared_in(connection: Connection, statement: Statement, *values: o
 
 def conninfo_of(settings: Settings, state: ServiceState) -> str:
     """How the service connects: as DATABASE_ROLE once that role is known to work, else as the owner."""
-    return (settings.role_conninfo if state.as_role else None) or settings.database_conninfo
+    return (settings.role_conninfo if state.is_role_available else None) or settings.database_conninfo
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:

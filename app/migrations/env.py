@@ -42,7 +42,7 @@ def _run() -> None:
             context.run_migrations()
     if "conninfo" not in context.config.attributes:
         # `flask db`: the start does so itself.
-        services().infrastructure.state.as_role = database_role.set_up(services().settings)
+        services().infrastructure.state.is_role_available = database_role.set_up(services().settings)
         # Not by the start, which would wait for it.
         change_log.reset_future_xids(_conninfo())
 

@@ -1,4 +1,4 @@
-"""Logging: one line of JSON per event, or readable text on a terminal. No personal data beyond ids."""
+"""Logging: one line of JSON per event, or text on a terminal. Lines contain no personal data except ids."""
 
 import contextlib
 import logging
@@ -10,29 +10,29 @@ import orjson
 import structlog
 
 _STDERR = 2
-_least = logging.NOTSET
+_min_level = logging.NOTSET
 
 
 def is_written(level: int) -> bool:
-    """Whether what has this level is written. To ask a logger takes a microsecond."""
-    return level >= _least
+    """Whether lines of this level are written. It is faster than asking a logger, which takes a microsecond."""
+    return level >= _min_level
 
 
-def configure_logs(level: str, form: str) -> None:
-    """Set up structlog and send the standard library's records the same way.
+def configure_logs(level: str, log_format: str) -> None:
+    """Configure structlog and the logging module of Python alike.
 
-    `level` is debug, info, warning or error; `form` is json, text or auto (text on a terminal).
+    level: debug, info, warning or error. log_format: json, text or auto (text on a terminal).
     """
-    global _least  # noqa: PLW0603 - as structlog's own configuration is
-    _least = logging.getLevelNamesMapping()[level.upper()]
-    as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    global _min_level  # noqa: PLW0603 - like the configuration of structlog
+    _min_level = logging.getLevelNamesMapping()[level.upper()]
+    as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     renderer: list[Any] = (
-        # Others, where they are installed, show the variables of each function, passwords among them.
+        # Other formatters show the variables of each function, and so passwords.
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
@@ -40,10 +40,10 @@ def configure_logs(level: str, form: str) -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Lines(),
+        logger_factory=lambda *_: _LineWriter(),
         cache_logger_on_first_use=True,
     )
-    handler = _LinesHandler()
+    handler = _LineHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -55,27 +55,27 @@ def configure_logs(level: str, form: str) -> None:
     root.setLevel(logging.WARNING if level == "info" else level.upper())
 
 
-class _Lines:
-    """Writes each line to standard error by one call to the system.
+class _LineWriter:
+    """Writes each line to standard error with one system call.
 
-    The workers share the stream. There is no lock: one that a thread of the launcher holds while it forks would stay
-    locked in the worker.
+    The workers share the stream. There is no lock, because a lock that is held during a fork stays locked in the new
+    process.
     """
 
     def msg(self, line: str) -> None:
-        """Write a line. Where nobody can read it, it is lost."""
+        """Write a line. Errors are ignored: there is no place to report them."""
         with contextlib.suppress(OSError):
             os.write(_STDERR, f"{line}\n".encode(errors="backslashreplace"))
 
     debug = info = warning = error = critical = exception = msg
 
 
-class _LinesHandler(logging.Handler):
-    """The same for records of the standard library."""
+class _LineHandler(logging.Handler):
+    """Writes records of the logging module."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        _Lines().msg(self.format(record))
+        _LineWriter().msg(self.format(record))
 
 
 def _dump(event: dict[str, Any], **_: Any) -> str:

@@ -1,16 +1,16 @@
-"""What all processes of one service share: whether it starts, serves or drains, and whether it needs sign-in."""
+"""The state that all processes of a service share: its phase, whether it is secured, and heartbeats."""
 
 import enum
 import mmap
 
-_PHASE, _SECURED, _AS_ROLE = range(3)
+_PHASE, _SECURED, _ROLE_AVAILABLE = range(3)
 _HEAD = 8
-MOST_PROCESSES = 260
-"""So many processes of a host can prove that they work: WORKERS at the most, and some more."""
+MAX_PROCESSES = 260
+"""More than the maximum of WORKERS, and the change poller."""
 
 
 class Phase(enum.IntEnum):
-    """Where the service is between start and stop. UNMANAGED: no launcher watches over it."""
+    """The phase of the service. UNMANAGED: no launcher supervises it."""
 
     UNMANAGED = 0
     STARTING = 1
@@ -19,20 +19,20 @@ class Phase(enum.IntEnum):
 
 
 class ServiceState:
-    """A few numbers in memory that processes share which are forked after it was made.
+    """Numbers in memory that all later forked processes share.
 
-    Each number is eight bytes in one place, written and read at once, so it needs no lock.
+    Each number has eight bytes, which are read and written at once. No lock is needed.
     """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8 * (_HEAD + MOST_PROCESSES))
+        self._memory = mmap.mmap(-1, 8 * (_HEAD + MAX_PROCESSES))
         self._numbers = memoryview(self._memory).cast("Q")
-        self.proofs = self._numbers[_HEAD:]
-        """One number for each process: when its next proof that it works is due (time.monotonic_ns)."""
+        self.heartbeats = self._numbers[_HEAD:]
+        """The time at which the next heartbeat of each process is due (time.monotonic_ns)."""
 
     @property
     def phase(self) -> Phase:
-        """Where the service is."""
+        """The present phase."""
         return Phase(self._numbers[_PHASE])
 
     @phase.setter
@@ -41,12 +41,12 @@ class ServiceState:
 
     @property
     def is_starting(self) -> bool:
-        """Whether the phase is STARTING: every request asks."""
+        """Whether the phase is STARTING. Each request reads it, so it creates no Phase."""
         return self._numbers[_PHASE] == Phase.STARTING
 
     @property
     def is_secured(self) -> bool:
-        """Whether an administrator was seen: from then on requests need a credential, until the next start."""
+        """Whether an administrator was found. From then until the next start, requests need a credential."""
         return bool(self._numbers[_SECURED])
 
     @is_secured.setter
@@ -54,16 +54,16 @@ class ServiceState:
         self._numbers[_SECURED] = is_secured
 
     @property
-    def as_role(self) -> bool:
-        """Whether the service can work as DATABASE_ROLE: the start has found out, or `flask db upgrade`."""
-        return bool(self._numbers[_AS_ROLE])
+    def is_role_available(self) -> bool:
+        """Whether the service can connect as DATABASE_ROLE, as the start or `flask db upgrade` found."""
+        return bool(self._numbers[_ROLE_AVAILABLE])
 
-    @as_role.setter
-    def as_role(self, as_role: bool) -> None:
-        self._numbers[_AS_ROLE] = as_role
+    @is_role_available.setter
+    def is_role_available(self, is_role_available: bool) -> None:
+        self._numbers[_ROLE_AVAILABLE] = is_role_available
 
     def close(self) -> None:
-        """Let go of the memory; other processes keep it."""
-        self.proofs.release()
+        """Release the memory in this process."""
+        self.heartbeats.release()
         self._numbers.release()
         self._memory.close()

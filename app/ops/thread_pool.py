@@ -1,6 +1,6 @@
-"""Threads that an event loop runs blocking functions in.
+"""A thread pool for blocking functions of an event loop.
 
-Beside concurrent.futures, whose executors keep locks, conditions and a second future for each call: 35 µs of CPU.
+The executors of concurrent.futures have locks, conditions and a second future for each call, which cost 35 µs of CPU.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ _Job = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class ThreadPool:
-    """At most `most` threads, started when they are first needed; they end with the process."""
+    """At most `max_threads` threads. Each is started on demand, and ends with the process."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        # Both are read and written by the event loop alone.
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        # Only the event loop reads and writes these.
         self._started = self._unfinished = 0
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 
     def run(self, function: Callable[..., Result], *args: Any) -> "asyncio.Future[Result]":
-        """Call `function` in a thread. To be called by the event loop, always the same one."""
+        """Call `function` in a thread. Only one event loop may call this method."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._unfinished += 1
-        if self._started < min(self._unfinished, self._most):
+        if self._started < min(self._unfinished, self._max_threads):
             self._started += 1
             threading.Thread(target=self._work, name=f"request-{self._started}", daemon=True).start()
         self._jobs.put((future, function, args))
@@ -38,7 +38,7 @@ class ThreadPool:
             result = error = None
             try:
                 result = function(*args)
-            # It is raised where the future is awaited.
+            # The caller that awaits the future raises it.
             except Exception as raised:  # noqa: BLE001
                 error = raised
             future.get_loop().call_soon_threadsafe(self._finish, future, result, error)

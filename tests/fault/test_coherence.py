@@ -70,7 +70,9 @@ def test_no_read_of_two_hosts_is_older_than_promised(
     asked, answered = transactions(database) - before, len({(read.began, read.host) for read in record.reads})
     print(f"{answered / FOR_S:.0f} answers to reads a second, {asked} transactions")  # noqa: T201 - shown by -rP
     require_coherent(record, "healthy")
-    assert [event for service in house.services for event in service.events if event["event"] == "lost"] == []
+    assert [
+        event for service in house.services for event in service.events if event["event"] == "server_unavailable"
+    ] == []
     # Without caches each read takes a transaction or more; writes, and the questions of the pollers, take some, too.
     assert asked < answered, "memory was hardly used"
 

@@ -53,12 +53,12 @@ class Host:
 
     def ask(self, xmax: int, *heard: int, in_progress: tuple[int, ...] = ()) -> None:
         """One question of the poller: what it has heard, and the snapshot of the answer."""
-        asked_ns = clock_ns()
+        began_ns = clock_ns()
         self._xids += heard
         snapshot = Snapshot(min(in_progress, default=xmax), xmax, in_progress)
         if heard:
             self.generations.invalidate(USERS)
-        self.known.publish(View(asked_ns, self.incarnation, snapshot, tuple(self._xids), 3))
+        self.known.publish(View(began_ns, self.incarnation, snapshot, tuple(self._xids), 3))
 
     def get(self, compute: Callable[[], bytes], key: str = "k") -> bytes:
         return self.answers.get_or_compute(key, compute)
