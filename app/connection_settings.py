@@ -8,7 +8,7 @@ from urllib.parse import quote
 from psycopg.conninfo import make_conninfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.connection_urls import libpq_parameters, normal_database_url, normal_redis_url
+from app.connection_urls import libpq_parameters, normalize_database_url, normalize_redis_url
 
 _SECRETS = frozenset({"admin_password", "postgres_password", "redis_password"})
 """Settings that keep their outer white space. All others are trimmed."""
@@ -59,12 +59,12 @@ class ConnectionSettings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _normalize_database_url(cls, value: str) -> str:
-        return normal_database_url(value)
+        return normalize_database_url(value)
 
     @field_validator("redis_url")
     @classmethod
     def _normalize_redis_url(cls, value: str) -> str:
-        return normal_redis_url(value) if value else value
+        return normalize_redis_url(value) if value else value
 
     @property
     def database_parameters(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL and Redis: read strictly, so that no part of a password passes for a host."""
+"""Parses URLs of PostgreSQL and Redis strictly, so that no part of a password is taken for a host."""
 
 import re
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -9,15 +9,15 @@ from redis.connection import parse_url
 
 _SCHEME = re.compile(r"(?P<scheme>\w+)(?:\+\w+)?://(?P<rest>.*)", re.DOTALL)
 _PARTS = re.compile(r"(?:(?P<user>[^:@/?#\[\]]*)(?::(?P<password>[^@/?#\[\]]*))?@)?(?P<place>[^@#\s]*)")
-"""After the scheme, as RFC 3986 has it. Blanks and letters of any script are fine in user and password."""
+"""The part after the scheme, as in RFC 3986. User and password may contain blanks and letters of any script."""
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
-_KEPT = "%!$&'()*+,;=:"
-_HIGHEST_PORT = 65535
+_UNESCAPED = "%!$&'()*+,;=:"
+_MAX_PORT = 65535
 _ESCAPES = "@ / ? # [ ] % are written as %40 %2F %3F %23 %5B %5D %25 in its user and password"
 
 
-def normal_database_url(url: str) -> str:
-    """A URL that libpq reads: of postgres://, postgresql:// and postgresql+driver://. Raises: ValueError"""
+def normalize_database_url(url: str) -> str:
+    """Convert postgres://, postgresql:// and postgresql+driver:// to a URL of libpq. Raises: ValueError"""
     normal = f"postgresql://{_rest(url, ('postgres', 'postgresql'))}"
     if _BAD_ESCAPE.search(normal):
         raise _unreadable()
@@ -26,22 +26,22 @@ def normal_database_url(url: str) -> str:
 
 
 def libpq_parameters(url: str) -> dict[str, str]:
-    """What libpq reads in a URL: host, port, user, password, dbname and others. Raises: ValueError"""
+    """The parameters of libpq in a URL: host, port, user, password, dbname and others. Raises: ValueError"""
     try:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # Its text holds what could not be read, and that may be the password.
+        # The text of the error may contain the password.
         raise ValueError("has a parameter after the ? that PostgreSQL does not know") from None
     except UnicodeDecodeError:
         raise _unreadable() from None
     parameters = {name: str(value) for name, value in found.items() if value is not None}
     if not all(_is_port(port) for port in parameters.get("port", "").split(",") if port):
-        raise ValueError(f"has a port that is no number from 1 to {_HIGHEST_PORT}")
+        raise ValueError(f"has a port that is no number from 1 to {_MAX_PORT}")
     return parameters
 
 
-def normal_redis_url(url: str) -> str:
-    """A URL that redis-py reads: redis://, rediss:// or unix://. Raises: ValueError"""
+def normalize_redis_url(url: str) -> str:
+    """Convert redis://, rediss:// and unix:// to a URL of redis-py. Raises: ValueError"""
     rest = _rest(url, ("redis", "rediss", "unix"))
     normal = f"{url.partition('://')[0]}://{rest}"
     check_port(normal)
@@ -53,22 +53,22 @@ def normal_redis_url(url: str) -> str:
 
 
 def check_port(url: str) -> None:
-    """Raises: ValueError, for a URL whose host or port can't be read"""
+    """Check host and port. Raises: ValueError"""
     try:
         _ = urlsplit(url).port
     except ValueError:
-        raise ValueError(f"has a port that is no number from 0 to {_HIGHEST_PORT}, or a host in brackets") from None
+        raise ValueError(f"has a port that is no number from 0 to {_MAX_PORT}, or a host in brackets") from None
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown to people: user, host and path, but no password or query."""
+    """`url` without password and query, for messages."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
 
 
 def _rest(url: str, schemes: tuple[str, ...]) -> str:
-    """What follows ://, with blanks and letters beyond ASCII in user and password escaped."""
+    """The part after ://, in which user and password are escaped."""
     found = _SCHEME.fullmatch(url)
     if found is None or found["scheme"] not in schemes:
         raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
@@ -77,12 +77,12 @@ def _rest(url: str, schemes: tuple[str, ...]) -> str:
         raise _unreadable()
     if parts["user"] is None:
         return parts["place"]
-    password = "" if parts["password"] is None else f":{quote(parts['password'], safe=_KEPT)}"
-    return f"{quote(parts['user'], safe=_KEPT)}{password}@{parts['place']}"
+    password = "" if parts["password"] is None else f":{quote(parts['password'], safe=_UNESCAPED)}"
+    return f"{quote(parts['user'], safe=_UNESCAPED)}{password}@{parts['place']}"
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 0 < int(text) <= _HIGHEST_PORT
+    return text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_PORT
 
 
 def _unreadable() -> ValueError:

@@ -1,6 +1,4 @@
-"""The tables: columns and constraints only. app.identifiers makes the keys that are compared,
-search.text those that are sorted by.
-"""
+"""The tables: columns, constraints and indexes. app.identifiers and search.text compute the keys."""
 
 import uuid
 from datetime import datetime
@@ -14,10 +12,9 @@ from sqlalchemy.types import TIMESTAMP, BigInteger, LargeBinary, Text, UserDefin
 
 ROLES = ("member", "viewer", "editor", "admin")
 
-# Keys are folded by us and compared byte by byte, so that order and uniqueness
-# are the same whatever the locale of the database is.
+# The service folds keys, and PostgreSQL compares their bytes, so order and uniqueness don't depend on its locale.
 KEY = Text(collation="C")
-MOMENT = TIMESTAMP(timezone=True)
+TIMESTAMPTZ = TIMESTAMP(timezone=True)
 
 SORT_KEYS = {
     "created_at": "created_at",
@@ -26,39 +23,39 @@ SORT_KEYS = {
     "username": "username_key",
     "email": "coalesce(email_key, '')",
 }
-"""What each sort of the list orders by, as SQL. Each has an index for the living and one for the trash."""
+"""The SQL expression of each sort order. Each has an index of active users and one of deleted users."""
 
 ADMINISTRATOR = "role = 'admin' AND active AND deleted_at IS NULL AND password_hash IS NOT NULL"
-"""Who keeps the service closed, as SQL: an administrator who can sign in."""
+"""SQL: an administrator who can sign in. While there is one, the service is secured."""
 
 PRIVILEGED_ROLE = "role <> 'member'"
 """The roles above member, as SQL. Few users have them, so each sort has an index that begins with the role."""
 
 NO_XID = "3"
-"""The xid of entries that change no cached answer. No transaction has it."""
+"""The xid of entries that no cached value depends on. No transaction has it."""
 
 _PENDING_KB = 64
 
-_LIVE = text("deleted_at IS NULL")
-_TRASHED = text("deleted_at IS NOT NULL")
+_ACTIVE = text("deleted_at IS NULL")
+_DELETED = text("deleted_at IS NOT NULL")
 
 
 class XID8(UserDefinedType[str]):
-    """PostgreSQL's xid8, the id of a transaction, which SQLAlchemy does not know."""
+    """The type xid8 of PostgreSQL, a transaction id, which SQLAlchemy does not have."""
 
     cache_ok = True
 
     def get_col_spec(self, **_: Any) -> str:
-        """The type as SQL names it."""
+        """The name of the type in SQL."""
         return "xid8"
 
 
-# So that `flask db check` can compare it.
+# So that `flask db check` compares columns of this type.
 ischema_names["xid8"] = XID8
 
 
 class Base(DeclarativeBase):
-    """Base of all tables, with names for constraints that errors can be mapped by."""
+    """The base of all models. Errors are mapped by the names of constraints."""
 
     metadata = MetaData(
         naming_convention={
@@ -77,10 +74,10 @@ def table_of(model: type[Base]) -> Table:
 
 
 def _indexes() -> list[Index]:
-    halves = (("live", _LIVE), ("trash", _TRASHED))
+    partitions = (("live", _ACTIVE), ("trash", _DELETED))
     sorts = [
-        Index(f"users_{half}_by_{sort}", text(key), "id", postgresql_where=where)
-        for half, where in halves
+        Index(f"users_{partition}_by_{sort}", text(key), "id", postgresql_where=where)
+        for partition, where in partitions
         for sort, key in SORT_KEYS.items()
     ]
     roles = [
@@ -94,13 +91,13 @@ def _indexes() -> list[Index]:
         for sort, key in SORT_KEYS.items()
     ]
     unique = [
-        Index(f"users_{field}_key", f"{field}_key", unique=True, postgresql_where=_LIVE)
+        Index(f"users_{field}_key", f"{field}_key", unique=True, postgresql_where=_ACTIVE)
         for field in ("username", "email")
     ]
-    # Few rows, asked for by every request of a service that is open.
+    # It has few rows. In setup mode, each request reads it.
     administrators = Index("users_administrators", "id", postgresql_where=text(ADMINISTRATOR))
-    # Of all rows, since PostgreSQL never combines two partial indexes of the same condition. Words of who is written
-    # wait in a list, by default of 4 MB, which each search reads whole: it is kept to the 64 kB that are the least.
+    # It is not partial, since PostgreSQL never combines two partial indexes of the same condition. Each search reads
+    # the whole pending list, which by default has 4 MB: 64 kB is the minimum.
     search_vector = Index(
         "users_by_search_vector",
         "search_vector",
@@ -111,7 +108,7 @@ def _indexes() -> list[Index]:
 
 
 class User(Base):
-    """A user, living or in the trash (`deleted_at`)."""
+    """A user. `deleted_at` is set while it is in the trash."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -129,28 +126,28 @@ class User(Base):
     name_key: Mapped[str] = mapped_column(KEY)
     role: Mapped[str] = mapped_column(Text, server_default="member")
     active: Mapped[bool] = mapped_column(server_default=text("true"))
-    # json, not jsonb: it gives numbers back as they came (jsonb turns 1e20 into 100000000000000000000).
+    # json keeps the spelling of numbers. jsonb changes 1e20 to 100000000000000000000.
     attributes: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
     password_hash: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(server_default=text("1"))
-    # Sessions begun in an earlier epoch are over, also when Redis could not be told.
+    # Sessions of earlier epochs have ended, even if Redis still has them.
     session_epoch: Mapped[int] = mapped_column(server_default=text("0"))
-    created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
-    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMPTZ, server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(TIMESTAMPTZ, server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(TIMESTAMPTZ)
     search_vector: Mapped[str] = mapped_column(TSVECTOR)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the exercise's snippet asks for: the public fields, ready for jsonify."""
+        """The public fields for jsonify, as the exercise requires."""
         public = (*(field.name for field in USER_FIELDS), "version")
-        moments = {name: getattr(self, name).isoformat() for name in ("created_at", "updated_at")}
-        return {"id": str(self.id), **{name: getattr(self, name) for name in public}, **moments}
+        timestamps = {name: getattr(self, name).isoformat() for name in ("created_at", "updated_at")}
+        return {"id": str(self.id), **{name: getattr(self, name) for name in public}, **timestamps}
 
 
 class Identifier(Base):
-    """An identifier of an active user, in canonical form: its email, and its username where that could be an email.
+    """An identifier of an active user in canonical form: its email, and its username if that contains an @.
 
-    Triggers on users keep this table: so no username is another user's email, whoever writes.
+    Triggers on users maintain this table, so that no username is the email of another user.
     """
 
     __tablename__ = "identifiers"
@@ -160,10 +157,10 @@ class Identifier(Base):
 
 
 class HistoryEntry(Base):
-    """One change of one user: who, when, from where, and each field before and after.
+    """A change of a user: actor, time, address, and the old and new value of each field.
 
-    Our statements write their entries themselves; triggers on users and tokens write those of all other SQL. An entry
-    without a user stands for all users: a TRUNCATE, or a statement that changed more than 1,000 rows.
+    The service inserts the entries of its changes; triggers on users and tokens insert those of all other SQL. An
+    entry without a user stands for all users: a TRUNCATE, or a statement that changed more than 1,000 rows.
     """
 
     __tablename__ = "history"
@@ -175,35 +172,35 @@ class HistoryEntry(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     user_id: Mapped[uuid.UUID | None]
     version: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMPTZ, server_default=func.now())
     action: Mapped[str] = mapped_column(Text)
     actor: Mapped[str | None] = mapped_column(Text)
     address: Mapped[str | None] = mapped_column(Text)
     agent: Mapped[str | None] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
     changes: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
-    # The transaction of the change; NO_XID where no cached answer depends on the entry.
+    # The transaction of the change. NO_XID: no cached value depends on the entry.
     xid: Mapped[str] = mapped_column(XID8, server_default=text("pg_current_xact_id()"))
 
 
 class IdempotencyKey(Base):
-    """The first answer to a POST that carried an Idempotency-Key, kept to be given again."""
+    """The response to a POST with an Idempotency-Key. A repeated request receives it again."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_by_age", "created_at"), Index("idempotency_keys_by_user", "user_id"))
 
     key: Mapped[str] = mapped_column(KEY, primary_key=True)
-    # SHA-256 of the request without its password; the password is compared through
-    # its argon2 hash, since a fast hash of it would be a gift to a thief.
+    # SHA-256 of the request without its password. The password has its argon2 hash, since a fast hash of it could be
+    # reversed.
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
     password_hash: Mapped[str | None] = mapped_column(Text)
     user_id: Mapped[uuid.UUID]
     body: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMPTZ, server_default=func.now())
 
 
 class Token(Base):
-    """An API token: it acts for its user, with its role or the user's, whichever is lower."""
+    """An API token. It acts for its user, with the lower one of its role and the role of the user."""
 
     __tablename__ = "tokens"
     __table_args__ = (
@@ -215,11 +212,11 @@ class Token(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(Text)
     role: Mapped[str] = mapped_column(Text)
-    # SHA-256: the secret has 256 random bits, so nothing slower is needed.
+    # SHA-256. The secret has 256 random bits, so it needs no slow hash.
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    created_at: Mapped[datetime] = mapped_column(MOMENT, server_default=func.now())
-    expires_at: Mapped[datetime | None] = mapped_column(MOMENT)
-    last_used_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMPTZ, server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(TIMESTAMPTZ)
+    last_used_at: Mapped[datetime | None] = mapped_column(TIMESTAMPTZ)
 
 
 users = table_of(User)
@@ -250,9 +247,9 @@ _JSON_COLUMNS = ", ".join(f"u.{name}" for name in ("id", *(field.name for field 
 
 
 def user_json(*, trashed: bool = False) -> str:
-    """A row of `users AS u` as our JSON: byte for byte as users.serialization.serialize writes it."""
-    moments = ("created_at", "updated_at", *(["deleted_at"] if trashed else []))
-    written = ", ".join(
-        f"to_char(u.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in moments
+    """SQL: a row of `users AS u` as JSON, byte for byte as users.serialization.serialize writes it."""
+    names = ("created_at", "updated_at", *(["deleted_at"] if trashed else []))
+    timestamps = ", ".join(
+        f"to_char(u.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in names
     )
-    return f"(SELECT row_to_json(j)::text FROM (SELECT {_JSON_COLUMNS}, {written}) AS j)"
+    return f"(SELECT row_to_json(j)::text FROM (SELECT {_JSON_COLUMNS}, {timestamps}) AS j)"

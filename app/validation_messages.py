@@ -1,4 +1,4 @@
-"""What is wrong with a value, as a message: our own rules, and what libraries say. What is not listed stays English."""
+"""Messages of validation errors, of our rules and of libraries. Messages that are not listed are not translated."""
 
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -27,7 +27,7 @@ _PYDANTIC = {
     "uuid_parsing": N_("input should be a valid UUID, %(error)s"),
     "uuid_type": N_("input should be a string, bytes or UUID object"),
 }
-"""By type of error; the values are named as in the `ctx` of the error."""
+"""Messages by the type of the error. The names of values are those in the `ctx` of the error."""
 _TEXTS = (
     # json
     N_("Expecting value"),
@@ -56,22 +56,22 @@ _TEXTS = (
     N_("There must be something after the @-sign."),
     N_("There must be something before the @-sign."),
 )
-"""Of libraries whose errors have no type, only a text: it is the template."""
+"""Messages of libraries whose errors have only a text, which is the template."""
 
 
 def rule(message: Message) -> PydanticCustomError:
-    """An error for a validator of pydantic to raise."""
+    """The error that a validator of pydantic raises for `message`."""
     return PydanticCustomError(_RULE, "{message}", {"message": message})
 
 
 def message_of_rule(error: PydanticCustomError) -> Message:
-    """The message that `rule` was given."""
+    """The message of an error that `rule` returned."""
     message: Message = (error.context or {})["message"]
     return message
 
 
 def message_of(error: ErrorDetails) -> Message:
-    """The message of one of the `errors()` of a ValidationError."""
+    """The message of an item of `ValidationError.errors()`."""
     kind, values = error["type"], error.get("ctx", {})
     if kind == _RULE:
         message: Message = values["message"]
@@ -86,11 +86,11 @@ def message_of(error: ErrorDetails) -> Message:
 
 
 def library_text(text: str) -> Message:
-    """What json or email-validator says."""
+    """The message for a text of json or email-validator."""
     return Message(text)
 
 
 def _alternatives(expected: str) -> Message:
-    """`expected` of pydantic: `'a', 'b' or 'c'`."""
+    """The message for `expected` of pydantic, such as `'a', 'b' or 'c'`."""
     others, _, last = expected.rpartition(" or ")
     return N_("%(others)s or %(last)s", others=others, last=last) if others else Message(last)

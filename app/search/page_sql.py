@@ -17,7 +17,7 @@ from app.models import user_json
 from app.search import bounds
 from app.search.lookup import Lookup
 from app.search.query_builder import UserQuery
-from app.types import MOST_LISTED
+from app.types import MAX_PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def count(query: UserQuery, limit: int | None) -> str:
 
 def _limited(rows: str) -> str:
     """The first `rows`. The planner sees the greatest limit of any page, so that all pages have one plan."""
-    return f"SELECT * FROM ({rows} LIMIT {MOST_LISTED + 1}) AS rows LIMIT %(row_limit)s::integer"
+    return f"SELECT * FROM ({rows} LIMIT {MAX_PAGE_SIZE + 1}) AS rows LIMIT %(row_limit)s::integer"
 
 
 def _columns(query: UserQuery, key: str) -> str:
