@@ -225,24 +225,26 @@ users = table_of(User)
 class UserField(NamedTuple):
     """A field that clients set: its column, and the SQL type of the column.
 
-    fast_write: a prepared statement changes it without a lock. Other fields may end sessions or remove the last
-    administrator.
+    searchable: searches find its words. fast_write: a prepared statement changes it without a lock. Other fields may
+    end sessions or remove the last administrator.
     """
 
     name: str
     sql_type: str
+    searchable: bool = False
     fast_write: bool = True
 
 
 USER_FIELDS = (
-    UserField("username", "text"),
-    UserField("email", "text"),
-    UserField("name", "text"),
+    UserField("username", "text", searchable=True),
+    UserField("email", "text", searchable=True),
+    UserField("name", "text", searchable=True),
     UserField("role", "text", fast_write=False),
     UserField("active", "boolean", fast_write=False),
     UserField("attributes", "json"),
 )
-"""The order of the fields in JSON. SQL, JSON and the history derive from it."""
+"""The fields in the order of the JSON. SQL, JSON, the history and the search lexemes derive from it."""
+SEARCHABLE_FIELDS = tuple(field.name for field in USER_FIELDS if field.searchable)
 _JSON_COLUMNS = ", ".join(f"u.{name}" for name in ("id", *(field.name for field in USER_FIELDS), "version"))
 
 

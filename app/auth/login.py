@@ -75,7 +75,7 @@ class Login:
         audit_log.record_event_now(self._database, own_context, user.id, user.version, "signed_in")
         return cookie_and_session
 
-    def with_password(
+    def run_with_password(
         self,
         password: str | None,
         precondition: Precondition,

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from app.models import SEARCHABLE_FIELDS
+
 # Letters that Unicode does not decompose, as PostgreSQL's unaccent maps them.
 _UNDECOMPOSED = str.maketrans(
     {
@@ -82,11 +84,11 @@ def tokenize(value: str) -> list[str]:
 
 
 def lexemes(user: Mapping[str, Any]) -> list[str]:
-    """The lexemes of a user, sorted: the words of name, username and email, and one tag for each filter value.
+    """The lexemes of a user, sorted: the words of searchable fields, and one tag for each filter value.
 
-    `user` has username, email, name, role, active and attributes. Attributes that are objects or arrays have no tag.
+    `user` has the fields of USER_FIELDS. Attributes that are objects or arrays have no tag.
     """
-    words = (word for field in ("name", "username", "email") for word in tokenize(user[field] or ""))
+    words = (word for name in SEARCHABLE_FIELDS for word in tokenize(user[name] or ""))
     found = {lexeme for word in words for lexeme in _word_lexemes(word)}
     found.add(role_tag(user["role"]))
     found.add(active_tag(user["active"]))

@@ -93,7 +93,7 @@ class UserCommands:
         or the last administrator), Unavailable
         """
         command = partial(self._replace, user_id, draft)
-        return self._login.with_password(draft.current_password, precondition, audit_context, command)
+        return self._login.run_with_password(draft.current_password, precondition, audit_context, command)
 
     def _replace(
         self, user_id: uuid.UUID, draft: UserDraft, precondition: Precondition, audit_context: AuditContext
@@ -126,7 +126,7 @@ class UserCommands:
         Conflict (the user is the last administrator), Unavailable
         """
         command = partial(self._update, user_id, patch)
-        return self._login.with_password(patch.current_password, precondition, audit_context, command)
+        return self._login.run_with_password(patch.current_password, precondition, audit_context, command)
 
     def _update(
         self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
