@@ -1,0 +1,241 @@
+"""Variants of the service for bench/ablation.py: in each of them a plainer part replaces one mechanism.
+
+    cd bench; python -m rig.variants KEY        serves like `python -m app`, without the mechanism KEY
+
+The product has no switch for this. A class is replaced in the modules that construct it, before create_app is called.
+Generations and the change poller have no variant: without them nothing may be cached, as in the variant `local`.
+"""
+
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from flask import Response
+from flask_openapi3 import OpenAPI
+
+from app import __main__ as service
+from app import factory
+from app.auth import session_store
+from app.cache import redis_answers
+from app.cache.keys import USERS_KEY
+from app.cache.redis_answers import RedisAnswers
+from app.cache.single_flight import SingleFlight
+from app.db import connection, database
+from app.db.connection import DeadlineConnection
+from app.db.statement import Statement
+from app.http.minimal_response import MinimalResponse
+from app.http.response_cache import ResponseCache
+from app.ops.circuit_breaker import CircuitBreaker
+from app.users import reads, writes
+
+_NEVER = 10**9
+
+
+class NoResponseCache:
+    """Passes each request on."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], *_: object) -> None:
+        self._app = app
+
+    def get(self, _: dict[str, Any]) -> None:
+        """Nothing is cached."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """As a WSGI application."""
+        return self._app(environ, start_response)
+
+
+class NoLocalCache:
+    """Caches nothing."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def get(self, _: Hashable) -> None:
+        """Nothing is cached."""
+
+    def put(self, *_: object) -> None:
+        """Do nothing."""
+
+    def get_or_compute(self, _: Hashable, __: Iterable[str], compute: Callable[[], Any]) -> Any:
+        """Compute."""
+        return compute()
+
+
+class SingleFlightOnly(RedisAnswers):
+    """Computes each answer, by single flight."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._single_flight = SingleFlight(options["generations"])
+
+    def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
+        """Compute."""
+        return self._single_flight.share(key, [USERS_KEY], compute)
+
+
+class NoSingleFlight:
+    """Each caller computes."""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def share(self, _: Hashable, __: Iterable[str], compute: Callable[[], Any]) -> Any:
+        """Compute."""
+        return compute()
+
+
+class NoBatcher:
+    """Each look-up is a statement of its own; several run at once."""
+
+    def __init__(self, look_up: Callable[[Sequence[Any]], Mapping[Any, Any]]) -> None:
+        self._look_up = look_up
+
+    def get(self, key: Hashable) -> Any:
+        """Look up one key."""
+        return self._look_up([key]).get(key)
+
+
+class AlwaysUp(CircuitBreaker):
+    """Stays closed: each request tries."""
+
+    def failed(self, error: BaseException) -> None:
+        """Do nothing."""
+
+
+class PublicApiConnection(DeadlineConnection):
+    """Executes prepared statements by psycopg's cursor. Only the time-out of the session applies."""
+
+    def execute_prepared(self, statement: Statement, values: Sequence[bytes | None], _: float | None = None) -> Any:
+        """Execute a statement. Raises: psycopg.Error"""
+        is_idle = self.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+        texts = [None if value is None else value.decode() for value in values]
+        # With None, as the service has it, psycopg prepares nothing.
+        self.prepare_threshold = _NEVER
+        if is_idle:
+            self.autocommit = True
+        try:
+            return self.result_of(psycopg.RawCursor(self).execute(statement.sql, texts, prepare=bool(statement.name)))
+        finally:
+            if is_idle:
+                self.autocommit = False
+
+    def result_of(self, cursor: psycopg.RawCursor[Any]) -> Any:
+        """The result, of which nothing is converted."""
+        return cursor.pgresult
+
+
+class RowsConnection(PublicApiConnection):
+    """Converts each value to Python, as psycopg does by default."""
+
+    def result_of(self, cursor: psycopg.RawCursor[Any]) -> Any:
+        """All rows."""
+        return Rows(cursor.fetchall() if cursor.description else (), len(cursor.description or ()))
+
+
+class Rows:
+    """Rows with the methods of a PGresult that the service calls."""
+
+    def __init__(self, rows: Sequence[Sequence[Any]], nfields: int) -> None:
+        self._rows, self.ntuples, self.nfields = rows, len(rows), nfields
+
+    def get_value(self, row: int, column: int) -> bytes | None:
+        """A value as text. A boolean is t or f, as PostgreSQL writes it."""
+        value = self._rows[row][column]
+        if isinstance(value, bool):
+            return b"t" if value else b"f"
+        return None if value is None else str(value).encode()
+
+
+class ListingResponseCache(ResponseCache):
+    """Caches responses that are not lists: those of Flask's own class."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], *parts: Any) -> None:
+        super().__init__(lambda environ, start: list(app(environ, start)), *parts)
+
+
+def _replace(name: str, value: Any, *places: Any) -> None:
+    """Replace an attribute of each place. Raises: AttributeError, when a place has none of this name"""
+    for place in places:
+        getattr(place, name)
+        setattr(place, name, value)
+
+
+def _use_flask() -> None:
+    _replace("MinimalFlask", OpenAPI, factory)
+    _replace("ResponseCache", ListingResponseCache, factory)
+    # Modules import the class by name, so its only method is replaced.
+    _replace("__call__", Response.__call__, MinimalResponse)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`workloads`: those of rig.workloads that may show the mechanism."""
+
+    key: str
+    title: str
+    install: Callable[[], None]
+    workloads: tuple[str, ...]
+
+
+WHOLE = Variant("whole", "whole service", lambda: None, ())
+VARIANTS = (
+    Variant(
+        "response",
+        "no response cache",
+        lambda: _replace("ResponseCache", NoResponseCache, factory),
+        ("one", "zipf", "page", "search", "mixed"),
+    ),
+    Variant(
+        "local",
+        "no local cache: no tokens, sessions, responses",
+        lambda: _replace("LocalCache", NoLocalCache, factory),
+        ("one", "zipf", "page", "search", "once", "create", "mixed"),
+    ),
+    Variant(
+        "redis",
+        "no Redis answers",
+        lambda: _replace("RedisAnswers", SingleFlightOnly, factory),
+        ("search", "mixed"),
+    ),
+    Variant(
+        "flight",
+        "no single flight",
+        lambda: _replace("SingleFlight", NoSingleFlight, redis_answers),
+        ("search", "mixed"),
+    ),
+    Variant("group", "no group commit", lambda: _replace("Batcher", NoBatcher, writes), ("create", "mixed")),
+    Variant("batch", "no batching of reads", lambda: _replace("Batcher", NoBatcher, reads), ("zipf", "mixed")),
+    Variant(
+        "breaker",
+        "no circuit breaker",
+        lambda: _replace("CircuitBreaker", AlwaysUp, database, redis_answers, session_store),
+        ("one", "once", "create"),
+    ),
+    Variant(
+        "cursor",
+        "psycopg's cursor, not libpq's functions",
+        lambda: _replace("DeadlineConnection", PublicApiConnection, connection),
+        ("zipf", "once", "create", "mixed"),
+    ),
+    Variant(
+        "rows",
+        "psycopg's cursor and rows",
+        lambda: _replace("DeadlineConnection", RowsConnection, connection),
+        ("zipf", "once", "create", "mixed"),
+    ),
+    Variant("flask", "Flask's own response class, sessions", _use_flask, ("one", "zipf", "once", "create", "mixed")),
+)
+
+
+def install(key: str) -> None:
+    """Replace the mechanism `key`, in this process."""
+    next(variant for variant in (WHOLE, *VARIANTS) if variant.key == key).install()
+
+
+if __name__ == "__main__":
+    install(sys.argv[1])
+    sys.argv[1:] = []
+    sys.exit(service.main())
