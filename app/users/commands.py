@@ -16,7 +16,7 @@ from app.auth.schemas import PasswordChange
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.config import Settings
-from app.errors import N_, Conflict, NotFound, Unavailable, VersionConflict
+from app.errors import N_, Conflict, DomainError, NotFound, Unavailable, VersionConflict
 from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
@@ -131,19 +131,33 @@ class UserCommands:
     def _update(
         self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
     ) -> Document:
-        self._tokens.recheck(audit_context.actor)
         if patch.model_fields_set.isdisjoint(_SECURITY_SENSITIVE):
-            for _ in range(_MAX_OPTIMISTIC_ATTEMPTS):
-                snapshot = self._reads.get_snapshot(user_id)
-                updated = self._update_snapshot(snapshot, patch, precondition, audit_context)
-                if updated is not None:
-                    return updated
+            try:
+                updated = self._update_optimistically(user_id, patch, precondition, audit_context)
+            except DomainError:
+                # For an invalid token the response is 401, whatever else is wrong.
+                self._tokens.recheck(audit_context.actor)
+                raise
+            if updated is not None:
+                return updated
+        self._tokens.recheck(audit_context.actor)
         return self._update_locked(user_id, patch, precondition, audit_context)
+
+    def _update_optimistically(
+        self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
+    ) -> Document | None:
+        """Change a user without a lock. None: the user has changed at each attempt, or the token is not valid."""
+        for _ in range(_MAX_OPTIMISTIC_ATTEMPTS):
+            snapshot = self._reads.get_snapshot(user_id)
+            updated = self._update_snapshot(snapshot, patch, precondition, audit_context)
+            if updated is not None:
+                return updated
+        return None
 
     def _update_snapshot(
         self, snapshot: UserSnapshot, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
     ) -> Document | None:
-        """Change a user without a lock. None: the user is not as in the snapshot any more."""
+        """Change the user of a snapshot. None: the user has changed since, or the token is not valid."""
         _require(precondition, snapshot.version)
         pending = self._writes.pending_update(snapshot, apply_patch(snapshot.values, patch), audit_context)
         if pending is not None:
