@@ -3,6 +3,6 @@
 from embedded.errors import AlreadyInUse, ServerError
 from embedded.postgres import Postgres
 from embedded.redis import Redis
-from embedded.together import FAST, Stack, stack
+from embedded.servers import FAST, Stack, stack
 
 __all__ = ["FAST", "AlreadyInUse", "Postgres", "Redis", "ServerError", "Stack", "stack"]

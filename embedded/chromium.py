@@ -1,4 +1,4 @@
-"""Finds and starts the Chromium of this machine: for tests, pictures and measurements. None is ever downloaded."""
+"""Finds and starts the Chromium of this machine for tests, screenshots and benchmarks. It is never downloaded."""
 
 import os
 import shutil
@@ -11,20 +11,20 @@ from embedded.ports import HOST
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 MISSING = "Chromium is not there (Debian: apt-get install chromium fonts-noto-core); CHROMIUM=/path names another one"
-# What Playwright does not pass itself. Nobody but us is looked up: at its start Chromium asks for Google's
-# hosts, and on a machine without a network it waits for them.
+# Arguments that Playwright does not pass. Only local names are resolved: at its start Chromium looks up hosts of
+# Google, and on a machine without a network it waits for them.
 _FLAGS = ("--disable-gpu", "--disable-quic", f"--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE {HOST}")
 
 
 def program() -> str | None:
-    """Return the path of Chromium, or of what the variable CHROMIUM names; None when that is not there."""
+    """Return the path of Chromium, or the variable CHROMIUM. None: there is no such file."""
     named = os.environ.get("CHROMIUM")
     return next(filter(None, map(shutil.which, [named] if named else NAMES)), None)
 
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Run it without a screen. Raises: FileNotFoundError when it is not there."""
+    """Run Chromium without a screen. Raises: FileNotFoundError"""
     path = program()
     if path is None:
         raise FileNotFoundError(MISSING)

@@ -1,9 +1,9 @@
-"""What can go wrong with the private servers, in words for the person at the terminal."""
+"""Errors of the private servers, with messages for the terminal."""
 
 
 class ServerError(RuntimeError):
-    """A private server cannot be started or stopped; the message says why and what to do."""
+    """A private server can't be started or stopped. The message has the cause and a solution."""
 
 
 class AlreadyInUse(ServerError):
-    """Another living process holds this folder of data."""
+    """Another running process uses this data folder."""

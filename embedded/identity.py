@@ -1,4 +1,4 @@
-"""Decides who PostgreSQL runs as: it refuses root."""
+"""Chooses the user that PostgreSQL runs as, because it refuses root."""
 
 import os
 import pwd
@@ -12,7 +12,7 @@ NOBODY = 65534
 
 
 def choose(data_dir: Path, program: Path) -> str:
-    """Return the identity (see leash.py) under which `program` can own and use `data_dir`.
+    """Return the identity (see child_starter.py) under which `program` can own and use `data_dir`.
 
     A user's own folder keeps its owner, also below `sudo`. Root's is used from a user
     namespace, or is handed to nobody where the kernel or a container forbids namespaces.
@@ -30,7 +30,7 @@ def choose(data_dir: Path, program: Path) -> str:
 
 
 def with_a_name(identity: str) -> str:
-    """Return an identity that may make the data: initdb wants one that /etc/passwd knows.
+    """Return an identity that can create the data: initdb requires one that is in /etc/passwd.
 
     The server itself does not, so that a container's user without a name can run it.
     """
@@ -45,7 +45,7 @@ def with_a_name(identity: str) -> str:
 
 
 def hand_over(data_dir: Path, identity: str) -> None:
-    """Make the identity the owner of the folder and all in it; without effect if it is."""
+    """Make the identity the owner of the folder and of its contents, if it is not yet."""
     if identity in (SAME, NAMESPACE):
         return
     uid, gid = (int(number) for number in identity.split(":"))
@@ -53,12 +53,12 @@ def hand_over(data_dir: Path, identity: str) -> None:
         return
     for path in data_dir.rglob("*"):
         os.chown(path, uid, gid, follow_symlinks=False)
-    # Last: as long as the folder is not theirs, a handover that was cut short is repeated.
+    # The folder comes last, so that an interrupted change of owner is repeated.
     os.chown(data_dir, uid, gid)
 
 
 def adopt(path: Path) -> None:
-    """Give what root just made the owner of the folder that it is in.
+    """Give new files of root the owner of their folder.
 
     After one `sudo make run` in a user's folder, `make run` must not fail for its owner.
     """

@@ -1,4 +1,4 @@
-"""Makes .venv and installs what is pinned, if that is not done yet: `make run` on a fresh machine.
+"""Creates .venv and installs the pinned packages, if necessary: for `make run` on a new machine.
 
 Standard library only, and syntax that older versions of Python can read far enough to say
 that they are too old.
@@ -21,7 +21,7 @@ REQUIREMENTS = ("app/requirements.txt", "requirements-dev.txt")
 
 
 def main() -> None:
-    """Leave behind a .venv with exactly the pinned versions; fast when it is there."""
+    """Create a .venv with the pinned versions, unless it exists."""
     if sys.version_info < OLDEST:
         _switch()
     if not _is_usable():
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _switch() -> None:
-    """Go on in a newer Python of this machine, or say which one is needed."""
+    """Continue in a newer Python of this machine, or print which version is needed."""
     for name in NEWER:
         found = shutil.which(name)
         if found is not None:
@@ -49,15 +49,15 @@ def _switch() -> None:
 
 
 def _is_usable() -> bool:
-    """Tell whether .venv's Python is there and still the version that .venv was made for."""
-    # The system's upgrade to a newer Python leaves a .venv that finds none of its packages.
+    """Return whether the Python of .venv exists and has the version for which .venv was created."""
+    # After an upgrade of the system's Python, a .venv does not find its packages.
     version = PYTHON.resolve().name  # python3.12, if the system names it like that
     moved = version.startswith("python3.") and not (VENV / "lib" / version).is_dir()
     return PYTHON.exists() and not moved
 
 
 def _wanted() -> str:
-    """Return what the stamp says once the files as they are now are installed."""
+    """Return the stamp of an installation of the present files."""
     digest = hashlib.sha256()
     for name in REQUIREMENTS:
         digest.update((ROOT / name).read_bytes())
@@ -65,7 +65,7 @@ def _wanted() -> str:
 
 
 def _make() -> None:
-    """Make an empty .venv in place of what may be left of one."""
+    """Replace .venv by an empty one."""
     print("Making .venv with Python {}.{}".format(*sys.version_info[:2]), flush=True)
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     made = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -1,4 +1,4 @@
-"""Owns the promise that a folder of data has one user at a time."""
+"""Locks a data folder, so that only one process uses it."""
 
 import fcntl
 import os
@@ -9,14 +9,14 @@ from embedded.identity import adopt
 
 
 class Lock:
-    """A lock on a file that the kernel gives back when its holder dies, however it dies."""
+    """A file lock, which the kernel releases when its holder ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def take(self) -> None:
-        """Take the lock and write this process's id into the file; twice is once.
+        """Acquire the lock, and write the id of this process into the file. No effect if it is held already.
 
         Raises: AlreadyInUse, at once, when somebody else has it; `holder` then says who.
         """
@@ -36,8 +36,8 @@ class Lock:
         self._file = file
 
     def free(self) -> None:
-        """Give the lock back; without effect when it is not held."""
-        # The file stays: to remove it would let two others lock two files of one name.
+        """Release the lock. No effect if it is not held."""
+        # The file stays. If it were removed, two processes could lock two files of the same name.
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,4 +1,4 @@
-"""Owns the choice of TCP ports on 127.0.0.1."""
+"""Chooses TCP ports on 127.0.0.1."""
 
 import errno
 import random
@@ -12,8 +12,8 @@ FIRST, LAST = 20_000, 32_000
 
 
 def free_port() -> int:
-    """Return a port between 20000 and 32000 on which nothing listens."""
-    # Not for secrecy: two runs at once should merely not walk the same list.
+    """Return an unused port between 20000 and 32000."""
+    # Random only so that concurrent runs try different ports.
     for port in random.sample(range(FIRST, LAST), 100):
         if not is_taken(port):
             return port
@@ -21,17 +21,17 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Tell whether a server could not listen on that port of 127.0.0.1.
+    """Return whether the port of 127.0.0.1 is in use.
 
     Raises: PermissionError for a port that this user may not use.
     """
-    # Asked both ways: on macOS binding succeeds beside a server on all addresses.
+    # Both checks are needed: on macOS binding succeeds beside a server on all addresses.
     with socket.socket() as client:
         client.settimeout(1)
         if client.connect_ex((HOST, port)) == 0:
             return True
     with socket.socket() as server:
-        # As servers do it: the closed connections of an earlier run don't count.
+        # As servers do, so that closed connections of an earlier run are ignored.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((HOST, port))

@@ -14,8 +14,8 @@ from embedded.ports import HOST
 from embedded.processes import complete
 from embedded.server import NO_SETTINGS, Server
 
-# Where the package keeps each major version, as its POSTGRES_VERSIONS says. Not imported:
-# importing it makes folders and costs 0.1 s.
+# The folders of the major versions in the package, as in its POSTGRES_VERSIONS. The package is not imported, because an
+# import creates folders and takes 0.1 s.
 PROGRAMS = {16: "pginstall/bin", 18: "pginstall18/bin"}
 DATABASE = "usersdb"
 USER = "postgres"
@@ -50,7 +50,7 @@ class Postgres(Server):
 
     @property
     def password(self) -> str:
-        """The superuser's password, made with the data folder; exists after `start`."""
+        """The password of the superuser. It exists after `start`."""
         return self._secret.read_text()
 
     @property
@@ -77,7 +77,7 @@ class Postgres(Server):
             "listen_addresses": HOST,
             "port": str(self.port),
             "unix_socket_directories": "",
-            # As in the postgres image, wherever this machine is.
+            # As in the postgres image.
             "timezone": "UTC",
             "log_timezone": "UTC",
             **self.settings,
@@ -99,7 +99,7 @@ class Postgres(Server):
         return self._runs_as
 
     def _environment(self) -> dict[str, str]:
-        # PGDATA, PGOPTIONS and their like are meant for another server.
+        # Variables such as PGDATA and PGOPTIONS belong to other servers.
         return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
     def program(self, name: str) -> str:
@@ -116,7 +116,7 @@ class Postgres(Server):
             )
 
     def _create(self) -> None:
-        """Make the data folder, whole or not at all: aside first, then under its name."""
+        """Create the data folder under another name, and rename it when it is complete."""
         final, draft = self.data_dir, self.data_dir.with_name(f"{self.data_dir.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -139,7 +139,7 @@ class Postgres(Server):
         identity.adopt(self._secret)
 
     def _initialise(self, draft: Path, runs_as: str) -> None:
-        """Run initdb, then create the database without a server, so that nobody can connect."""
+        """Run initdb, then create the database in single-user mode."""
         fixed = ["--encoding=UTF8", "--auth=scram-sha-256", f"--username={USER}"]
         fixed += [f"--pwfile={self._secret}", "--no-instructions", "-D", str(draft)]
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []

@@ -1,4 +1,4 @@
-"""Starts, freezes and ends processes so that none outlives its purpose."""
+"""Starts, stops and kills processes, so that none is left behind."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from typing import IO
 import psutil
 
 POLL_S = 0.02
-_LEASH = Path(__file__).with_name("leash.py")
-SAME = "same"  # the identity that leash.py leaves as it is
+_CHILD_STARTER = Path(__file__).with_name("child_starter.py")
+SAME = "same"  # the identity that child_starter.py leaves as it is
 
 
 def spawn(
@@ -30,12 +30,12 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own that gets `death_signal` when we die.
 
-    `identity` is what leash.py says; `output` takes stdout and stderr, None means ours.
-    `command[0]` is an absolute path. Where the kernel has no leash (not Linux), the next
+    `identity` is what child_starter.py says; `output` takes stdout and stderr, None means ours.
+    `command[0]` is an absolute path. Where the kernel can not do so (not Linux), the next
     start finds what was left over.
     """
-    leash = [sys.executable, "-I", "-S", str(_LEASH)]
-    argv = [*leash, str(os.getpid()), str(int(death_signal)), identity, *command]
+    starter = [sys.executable, "-I", "-S", str(_CHILD_STARTER)]
+    argv = [*starter, str(os.getpid()), str(int(death_signal)), identity, *command]
 
     merged = None if output is None else subprocess.STDOUT
 
@@ -52,7 +52,7 @@ def complete(
     env: Mapping[str, str] | None = None,
     typed: str = "",
 ) -> tuple[int, str]:
-    """Run a leashed program to its end on `typed`; return its exit code and what it printed."""
+    """Run a program with the input `typed`. Returns its exit code and its output."""
     process = spawn(
         command,
         death_signal=signal.SIGKILL,
@@ -66,7 +66,7 @@ def complete(
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """Return a living process and all that descend from it, the process itself first."""
+    """Return a running process and its descendants, the process itself first."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -74,7 +74,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
-    """Signal each process that is still there."""
+    """Send a signal to the processes that still run."""
     for process in processes:
         try:
             process.send_signal(number)
@@ -83,8 +83,8 @@ def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
 
 
 def kill(process: psutil.Process) -> None:
-    """End a process and its descendants at once, and wait until none is left."""
-    # A frozen parent starts no new child between the look and the blow.
+    """Kill a process and its descendants, and wait until they have ended."""
+    # A stopped parent starts no child before it is killed.
     send([process], signal.SIGSTOP)
     victims = family(process)
     send(victims, signal.SIGKILL)
@@ -93,7 +93,7 @@ def kill(process: psutil.Process) -> None:
 
 
 def wait_gone(process: psutil.Process, seconds: float) -> bool:
-    """Wait until the process has ended (reaped or not); False when the time is up."""
+    """Wait until the process has ended (reaped or not). Returns False after the time-out."""
     deadline = time.monotonic() + seconds
     while _is_alive(process):
         if time.monotonic() > deadline:

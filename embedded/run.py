@@ -16,14 +16,14 @@ from embedded.ports import HOST, is_taken
 from embedded.postgres import PROGRAMS, Postgres
 from embedded.processes import POLL_S, spawn
 from embedded.redis import Redis
+from embedded.servers import Stack
 from embedded.service import Service, exit_code
 from embedded.state import Addresses, State
-from embedded.together import Stack
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = (sys.executable, "-m", "app")
 FLASK = (sys.executable, "-m", "flask", "--app", "app")
-# What else could name a database or a cache: set in the shell, it is for another stack.
+# Other variables that name a database or a cache. In the shell, they belong to another stack.
 FOREIGN = {
     *("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
     *("POSTGRES_USER_FILE", "POSTGRES_PASSWORD_FILE", "POSTGRES_DB_FILE"),
@@ -40,10 +40,10 @@ PAGES = (
 
 
 class Stop:
-    """Turns true at Ctrl-C, SIGTERM or the loss of the terminal."""
+    """Set by Ctrl-C, SIGTERM or the loss of the terminal."""
 
     def __init__(self) -> None:
-        # Only noted: raised in the middle of a start, it could leave a server behind.
+        # An exception in the middle of a start could leave a server behind.
         self.asked = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._note)
@@ -58,7 +58,7 @@ def main(
     service: Sequence[str] = SERVICE,
     flask: Sequence[str] = FLASK,
 ) -> int:
-    """Serve until told to stop, add demo users, or run one command; return the exit code.
+    """Serve until a signal, add demo users, or run one command. Returns the exit code.
 
     `service` and `flask` are the commands to run, for tests.
     """
@@ -77,7 +77,7 @@ def main(
 
 
 def serve(state: State, version: int, command: Sequence[str], stop: Stop) -> int:
-    """Run the service on its servers until `stop`, or until it ends by itself."""
+    """Run the service and its servers until `stop`, or until it ends."""
     began = time.monotonic()
     _lock(state)
     port = _port()
@@ -93,7 +93,7 @@ def serve(state: State, version: int, command: Sequence[str], stop: Stop) -> int
 
 
 def demo(state: State, version: int, count: int, flask: Sequence[str], stop: Stop) -> int:
-    """Add `count` users to the stack that runs from this folder, else to one for the while."""
+    """Add `count` users to the running stack of this folder, or to a temporary one."""
     with _running_or_own(state, version) as addresses:
         env = _environment(addresses, port=None)
         for arguments in (("db", "upgrade"), ("users", "demo", "--count", str(count))):
@@ -105,7 +105,7 @@ def demo(state: State, version: int, count: int, flask: Sequence[str], stop: Sto
 
 
 def command(state: State, version: int, words: Sequence[str], stop: Stop) -> int:
-    """Run a command on the stack that runs from this folder, else on one for the while. Only it writes to our output"""
+    """Run a command on the running stack of this folder, or on a temporary one. Only the command writes to stdout."""
     with contextlib.redirect_stdout(sys.stderr), _running_or_own(state, version) as addresses:
         env = _environment(addresses, port=None)
         child = spawn(words, death_signal=signal.SIGTERM, env=env, cwd=ROOT, source=sys.stdin.fileno())
@@ -113,7 +113,7 @@ def command(state: State, version: int, words: Sequence[str], stop: Stop) -> int
 
 
 def _end_of(child: subprocess.Popen[bytes], stop: Stop) -> int:
-    """Wait for a child, or end it when told to stop; return its exit code."""
+    """Wait for a child process, or end it after `stop`. Returns its exit code."""
     while child.poll() is None:
         if stop.asked:
             child.terminate()
@@ -122,7 +122,7 @@ def _end_of(child: subprocess.Popen[bytes], stop: Stop) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line at once; a terminal that is gone is no reason not to stop in order."""
+    """Print a line. Errors of a closed terminal are ignored, so that the servers are stopped."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
@@ -148,7 +148,7 @@ def _lock(state: State) -> None:
 
 
 def _port() -> int:
-    """Return the port to serve on. Raises: ServerError when it cannot be had."""
+    """Return the port of the service. Raises: ServerError, if it can't be used"""
     text = os.environ.get("PORT", "5000")
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= LAST_PORT):
         raise ServerError(f"PORT is {text!r}: it must be a number from 1 to {LAST_PORT}")
@@ -168,7 +168,7 @@ def _port() -> int:
 
 @contextlib.contextmanager
 def _servers(state: State, version: int) -> Iterator[Addresses]:
-    """Run PostgreSQL and Redis from the folder, and say where they are."""
+    """Run PostgreSQL and Redis with the data of the folder, and print their addresses."""
     folder = state.folder
     new = "" if (folder / "postgres").exists() else ", with a new database"
     say(f"Starting PostgreSQL {version} and Redis in {folder}{new}")
@@ -187,11 +187,11 @@ def _servers(state: State, version: int) -> Iterator[Addresses]:
 
 @contextlib.contextmanager
 def _running_or_own(state: State, version: int) -> Iterator[Addresses]:
-    """Find the servers that run from the folder, or run them for the while."""
+    """Find the running servers of the folder, or start them temporarily."""
     try:
         state.lock.take()
     except AlreadyInUse:
-        # It may be starting: its addresses are there as soon as its servers are.
+        # A stack that is starting writes its addresses when its servers run.
         addresses = state.published(wait_s=30)
         if addresses is None:
             raise
@@ -209,8 +209,8 @@ def _environment(addresses: Addresses, port: int | None) -> Mapping[str, str]:
 
 
 def _watch(service: Service, stop: Stop, port: int, began: float) -> int:
-    """Wait until `stop` (0) or the service's own end (its code); say when it is ready."""
-    # Ten times a second: each asking is a line in the service's log.
+    """Wait until `stop`, or until the service ends. Print when it is ready. Returns the exit code."""
+    # Ten times a second, since each request is a line in the log of the service.
     ready = False
     while not stop.asked:
         if (code := service.exit_code()) is not None:

@@ -1,4 +1,4 @@
-"""The verbs that the private servers share: start, stop, kill, pause, resume, restart."""
+"""The base of the private servers: start, stop, kill, pause, resume, restart."""
 
 import os
 import signal
@@ -48,11 +48,11 @@ class Server(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The main process's id, None when it does not run."""
+        """The id of the main process. None: it does not run."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start and return as soon as it accepts connections; without effect if it runs.
+        """Start the server, and wait until it accepts connections. No effect if it runs.
 
         Replaces a server that a killed process of ours left over.
 
@@ -75,29 +75,29 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """End it in order, so that it starts fast the next time; within 30 s in any case."""
+        """Shut down the server, within 30 s."""
         if (pid := self.pid) is not None:
             self.resume()
             self._end(psutil.Process(pid))
         self._forget()
 
     def kill(self) -> None:
-        """End all its processes at once, as a power cut would."""
+        """Kill all processes of the server."""
         if (pid := self.pid) is not None:
             processes.kill(psutil.Process(pid))
         self._forget(keep_lock=True)
 
     def pause(self) -> None:
-        """Freeze all its processes: connections stay open and nobody answers."""
+        """Stop all processes with SIGSTOP: connections stay open, and nothing answers."""
         members = self._members()
         processes.send(members, signal.SIGSTOP)
-        # Asked again: the main process may have started one more before it froze.
+        # Listed again: the main process may have started another one before it stopped.
         members = self._members()
         processes.send(members, signal.SIGSTOP)
         self._waker = self._waker or _waker(members)
 
     def resume(self) -> None:
-        """Let it go on after `pause`; without effect otherwise."""
+        """Continue after `pause`."""
         processes.send(reversed(self._members()), signal.SIGCONT)
         self._dismiss_waker()
 
@@ -120,7 +120,7 @@ class Server(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Bring the data folder into a state to start from."""
+        """Prepare the data folder for a start."""
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -128,7 +128,7 @@ class Server(ABC):
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Tell whether a client would be served now."""
+        """Return whether the server accepts clients."""
 
     @property
     @abstractmethod
@@ -137,7 +137,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def _mark(self) -> str:
-        """The argument by which a process is known to serve this very folder."""
+        """The argument that identifies the processes of this folder."""
 
     def _identity(self) -> str:
         return processes.SAME
@@ -176,7 +176,7 @@ class Server(ABC):
         return [] if pid is None else processes.family(psutil.Process(pid))
 
     def _end_leftover(self) -> None:
-        """End our server of this folder whose parent is dead, if the kernel did not yet."""
+        """End a server of this folder whose parent has ended, if the kernel has not yet."""
         try:
             pid = int(self._pid_file.read_text().split()[0])
         except (FileNotFoundError, IndexError, ValueError):
@@ -185,7 +185,7 @@ class Server(ABC):
             processes.send(processes.family(process), signal.SIGCONT)
             self._end(process)
         elif psutil.pid_exists(pid):
-            # A stranger has this id by now, for whose sake PostgreSQL would refuse to start.
+            # Another process has this id now, because of which PostgreSQL would refuse to start.
             self._pid_file.unlink()
 
     def _end(self, process: psutil.Process) -> None:
@@ -209,7 +209,7 @@ class Server(ABC):
 
 
 def _waker(members: list[psutil.Process]) -> subprocess.Popen[bytes]:
-    """Start a shell that wakes these processes when we die: frozen ones get no other signal."""
+    """Start a shell that continues these processes when this one ends: stopped processes get no other signal."""
     script = 'read _; kill -CONT "$@" 2>/dev/null'
     pids = [str(process.pid) for process in members]
     return subprocess.Popen(["/bin/sh", "-c", script, "sh", *pids], stdin=subprocess.PIPE, start_new_session=True)

@@ -1,4 +1,4 @@
-"""The service as a child process: started, waited for, stopped in order."""
+"""The service as a child process."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ STOP_S = 12.0  # above the 10 s in which the service drains
 
 
 class Service:
-    """A running service; its output goes to `output`, or straight to ours. It ends when we die."""
+    """A running service. Its output goes to `output`, by default to that of this process, with which it ends."""
 
     def __init__(
         self, command: Sequence[str], port: int, env: Mapping[str, str], cwd: Path, output: IO[bytes] | None = None
@@ -29,15 +29,15 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process that launches the others."""
+        """The process of the launcher."""
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """Return None while it runs, then its exit code as a shell counts it."""
+        """Return the exit code as in a shell. None: the service runs."""
         return None if self._process.poll() is None else exit_code(self._process)
 
     def is_ready(self) -> bool:
-        """Ask it whether it serves; waits for the answer 2 s at most."""
+        """Return whether the service is ready. It waits for at most 2 s."""
         client = http.client.HTTPConnection(HOST, self._port, timeout=2)
         try:
             client.request("GET", READY_PATH)
@@ -48,19 +48,19 @@ class Service:
             client.close()
 
     def stop(self) -> None:
-        """Let it finish its requests, 12 s at most, then end it and what it started."""
+        """Let the service finish its requests for at most 12 s, then kill it and its children."""
         if self._process.poll() is None:
             main = psutil.Process(self._process.pid)
             processes.send([main], signal.SIGTERM)
             if not processes.wait_gone(main, STOP_S):
                 processes.kill(main)
-        # Its workers, should it have died without them: they share its session's group.
+        # Its workers may still run. They have the process group of the service.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
 def exit_code(ended: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of an ended process as a shell counts it: 128 + the signal."""
+    """Return the exit code of an ended process as in a shell: 128 + the signal."""
     code = ended.wait()
     return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""Owns the folder .data: its lock, and the addresses of the stack that runs from it."""
+"""The folder .data: its lock, and the addresses of its running stack."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from embedded.processes import POLL_S
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the two servers of a running stack are, passwords included."""
+    """The addresses of the servers of a running stack, with passwords."""
 
     database_url: str
     redis_url: str
 
 
 class State:
-    """The folder of one stack; makes it, invisible to git, when it is not there."""
+    """The folder of a stack. It is created if necessary; Git ignores it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -32,7 +32,7 @@ class State:
         self._file = self.folder / "stack.json"
 
     def publish(self, addresses: Addresses) -> None:
-        """Write the addresses for other commands of this user."""
+        """Write the addresses for other commands."""
         self.withdraw()  # one that a killed run left may be another user's
         file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w", encoding="utf-8") as text:
@@ -43,7 +43,7 @@ class State:
         self._file.unlink(missing_ok=True)
 
     def published(self, wait_s: float) -> Addresses | None:
-        """Return the addresses of the running stack, None if there are none within `wait_s`."""
+        """Return the addresses of the running stack. None: there are none after `wait_s`."""
         deadline = time.monotonic() + wait_s
         while True:
             try:

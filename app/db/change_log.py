@@ -1,4 +1,4 @@
-"""The history as a change log: its index by transactions, and rows from another cluster."""
+"""The history as a change log: checks its index, and resets transaction ids of another cluster."""
 
 import psycopg
 import structlog
@@ -18,24 +18,24 @@ _RESET = (
 
 
 def require_index(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Refuse a database in which the log can't be asked for new rows. Raises: StartError, psycopg.Error"""
+    """Require the index that the change poller uses. Raises: StartError, psycopg.Error"""
     if connection.execute(_IS_USABLE, [_INDEX]).fetchone() != (True,):
         raise StartError(
             f"The index {_INDEX} of the table history is missing or invalid, as after an interrupted build."
-            f" Build it again as the owner of the tables, then start again: DROP INDEX IF EXISTS {_INDEX};"
+            f" Rebuild it as the owner of the tables, then start again: DROP INDEX IF EXISTS {_INDEX};"
             f" CREATE INDEX CONCURRENTLY {_INDEX} ON history (xid) WHERE xid > '3';"
         )
 
 
 def reset_future_xids(conninfo: str) -> int:
-    """Give entries the xid NO_XID whose transactions are still to come: a dump of another cluster was restored.
+    """Set xids to NO_XID that are in the future, after a dump of another cluster was restored.
 
-    In batches, each of which is committed. Returns how many there were. Raises: psycopg.Error
+    Each batch is committed. Returns the number of changed entries. Raises: psycopg.Error
     """
     total = 0
     with psycopg.connect(conninfo, autocommit=True) as connection:
         if connection.execute(_IS_USABLE, [_INDEX]).fetchone() != (True,):
-            # A revision from before the log.
+            # The revision of the database has no change log yet.
             return total
         while count := connection.execute(_RESET, {"none": NO_XID, "batch": _BATCH}).rowcount:
             total += count

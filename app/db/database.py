@@ -1,4 +1,4 @@
-"""PostgreSQL as the services use it: reads, transactions, prepared statements, and errors in domain terms."""
+"""Access to PostgreSQL: reads, transactions and prepared statements. Errors are domain errors."""
 
 import contextlib
 from collections.abc import Hashable, Iterator
@@ -24,14 +24,14 @@ _PROBE_S = 2.0
 
 
 class Database:
-    """One connection pool, a circuit breaker, and a bound on concurrent writers. Safe for threads.
+    """A connection pool, a circuit breaker, and a limit of concurrent writers. Safe for threads.
 
-    engine: SQLAlchemy's, not connected yet; this class opens its connections.
+    engine: has no connections yet; this class opens them.
     """
 
     def __init__(self, settings: Settings, state: ServiceState, engine: Engine) -> None:
         self._settings, self._state, self._engine = settings, state, engine
-        self._has_tried_role = False
+        self._has_checked_role = False
         event.listen(engine, "do_connect", lambda *_: self.connect(settings.database_timeout_s))
         event.listen(engine, "checkout", invalidate_if_closed)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -49,8 +49,8 @@ class Database:
     def transaction(self, key: Hashable | None = None) -> Iterator[Connection]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        key: what it changes, for example a user id; writers of the same key wait for each other before they take a
-        connection. The triggers on users and tokens leave the history of this transaction to its caller.
+        key: the changed object, for example a user id. Writers of the same key wait for each other before they take a
+        connection. The caller writes the history of the transaction, not the triggers.
         Raises: Busy, ConstraintViolation, Unavailable
         """
         with self.write_slot(key), self._translating_errors(), self._engine.begin() as connection:
@@ -59,14 +59,14 @@ class Database:
 
     @contextlib.contextmanager
     def write_slot(self, key: Hashable | None = None) -> Iterator[None]:
-        """One of the slots for writers, and the only one for `key`. Raises: Busy"""
+        """Hold a writer slot, the only one for `key`. Raises: Busy"""
         with self._write_slots.slot(key):
             yield
 
     def execute_prepared(self, statement: Statement, *values: object, timeout_s: float | None = None) -> PGresult:
         """Execute one prepared statement in a transaction of its own.
 
-        timeout_s: None is DATABASE_TIMEOUT_S.
+        timeout_s: the default is DATABASE_TIMEOUT_S.
         Raises: Unavailable, ConstraintViolation, Busy, BadRequest (a text contains U+0000)
         """
         texts = encode_values(values)
@@ -80,21 +80,21 @@ class Database:
                 pooled.close()
 
     def connect(self, timeout_s: float) -> DeadlineConnection:
-        """A new connection outside of the pool, whose statements end after `timeout_s`.
+        """Open a connection outside of the pool. `timeout_s`: of its statements.
 
-        It connects as DATABASE_ROLE, or as the owner of the tables while that role does not exist.
+        It connects as DATABASE_ROLE, or as the owner of the tables if that role is not available.
         Raises: psycopg.OperationalError
         """
-        if self._state.phase is Phase.UNMANAGED and not self._has_tried_role:
-            # Without a launcher nothing else has tried the role for this process.
-            self._has_tried_role = True
+        if self._state.phase is Phase.UNMANAGED and not self._has_checked_role:
+            # Without a launcher, no other process has checked the role.
+            self._has_checked_role = True
             self._state.is_role_available = self._state.is_role_available or can_connect(self._settings.role_conninfo)
         return connect(conninfo_of(self._settings, self._state), timeout_s)
 
     def connect_autocommit(
         self, connect_timeout_s: float = _BACKGROUND_STATEMENT_S, timeout_s: float | None = None
     ) -> DeadlineConnection:
-        """The same in autocommit mode. timeout_s: of its statements, if not `connect_timeout_s`.
+        """The same in autocommit mode. timeout_s: of its statements; the default is `connect_timeout_s`.
 
         Raises: psycopg.OperationalError
         """
@@ -115,7 +115,7 @@ class Database:
 
     @contextlib.contextmanager
     def _translating_errors(self) -> Iterator[None]:
-        """Raise Unavailable at once while the circuit breaker is open; translate errors of PostgreSQL."""
+        """Raise Unavailable while the circuit breaker is open. Translate errors of PostgreSQL."""
         if not self.breaker.up:
             raise Unavailable(N_("The database is away. Try again shortly."))
         try:
@@ -141,7 +141,7 @@ def execute_prepared_in(connection: Connection, statement: Statement, *values: o
 
 
 def conninfo_of(settings: Settings, state: ServiceState) -> str:
-    """How the service connects: as DATABASE_ROLE once that role is known to work, else as the owner."""
+    """The connection string: of DATABASE_ROLE if that role is available, otherwise of the owner."""
     return (settings.role_conninfo if state.is_role_available else None) or settings.database_conninfo
 
 
@@ -153,13 +153,13 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "pool_timeout": settings.database_timeout_s,
         "pool_recycle": 1800,
         "pool_use_lifo": True,
-        # Every transaction is ended where it began. A rollback of nothing costs a fifth of a look-up.
+        # All transactions have ended before a connection returns. An empty rollback costs a fifth of a look-up.
         "pool_reset_on_return": None,
         "hide_parameters": True,
     }
 
 
 def engine_url(settings: Settings) -> URL:
-    """The URL that SQLAlchemy shows. `Database.connect` has the rest, and the password."""
+    """The URL that SQLAlchemy shows. `Database.connect` has the password and the other parameters."""
     found = settings.database_parameters
     return URL.create("postgresql+psycopg", found.get("user"), None, found.get("host"), database=found.get("dbname"))

@@ -1,7 +1,7 @@
-"""The role of PostgreSQL that the service works as: it reads and writes rows, and can change nothing else.
+"""The role of the service in PostgreSQL, which can only read and write rows.
 
-Migrations run as the user of DATABASE_URL, who owns the tables. With that user's rights each start makes the role
-and grants it what it needs, so that new tables are among it.
+Migrations run as the user of DATABASE_URL, the owner of the tables. Each start creates the role as that user and
+grants its rights, also on new tables.
 """
 
 from typing import Any
@@ -16,38 +16,38 @@ from app.models import Base
 
 log = structlog.get_logger(__name__)
 
-# Any number, as long as it is ours: replicas that start at once take turns by it.
+# The advisory lock of this setup, so that replicas that start at the same time wait for each other.
 _LOCK = 5_000_23_29_2026
 _CONNECT_TIMEOUT_S = 3
 _FUNCTIONS = ("gin_clean_pending_list_of_users()", "mark_internal_change()")
 _TRIGGER_FUNCTIONS = ("record_external_user_change()", "record_external_token_change()")
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
-_MAY_MORE = (
+_HAS_OTHER_RIGHTS = (
     "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
     " OR pg_has_role(oid, current_user, 'MEMBER') FROM pg_roles WHERE rolname = %s"
 )
-_SURROUNDINGS = (
+_SCHEMA_RIGHTS = (
     ("NOT has_schema_privilege(%s, current_schema(), 'USAGE')", "GRANT USAGE ON SCHEMA {s} TO {role}"),
     ("NOT has_database_privilege(%s, current_database(), 'CONNECT')", "GRANT CONNECT ON DATABASE {d} TO {role}"),
-    # Before PostgreSQL 15 everybody might make tables; temporary ones everybody may make to this day.
+    # PostgreSQL grants TEMPORARY to PUBLIC, and before version 15 also CREATE.
     ("has_schema_privilege(%s, current_schema(), 'CREATE')", "REVOKE CREATE ON SCHEMA {s} FROM PUBLIC"),
     ("has_database_privilege(%s, current_database(), 'TEMPORARY')", "REVOKE TEMPORARY ON DATABASE {d} FROM PUBLIC"),
 )
-"""When each statement is needed, of the role."""
-_WHO = text(
+"""A condition on the role, and the statement to execute if it is true."""
+_CURRENT_ROLE = text(
     "SELECT current_user AS name, r.rolsuper AS is_superuser, c.relowner = r.oid AS is_owner"
     " FROM pg_roles AS r, pg_class AS c WHERE r.rolname = current_user AND c.oid = 'users'::regclass"
 )
 
 
 class _Unusable(Exception):
-    """There is no such role to be had."""
+    """The role can't be used."""
 
 
 def set_up(settings: Settings) -> bool:
-    """Make the role of `settings` and grant it what it needs. Returns whether the service can work as it.
+    """Create DATABASE_ROLE, and grant its rights. Returns whether the service can connect as this role.
 
-    If not, the log says why, and the service works as the owner of the tables.
+    If it can't, the log has the cause, and the service connects as the owner of the tables.
     """
     is_owner = settings.database_role == settings.database_parameters.get("user")
     try:
@@ -56,10 +56,10 @@ def set_up(settings: Settings) -> bool:
             _revoke(owner)
             if is_owner:
                 return False
-            # Kept, whatever becomes of the role.
+            # The revoked rights stay revoked if the role can't be created.
             owner.commit()
             owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            logs_in = _make(owner, settings)
+            logs_in = _create(owner, settings)
             _grant(owner, settings.database_role)
         if not logs_in:
             _log_in(settings)
@@ -71,22 +71,22 @@ def set_up(settings: Settings) -> bool:
 
 
 def current(connection: Connection) -> tuple[str, bool, bool]:
-    """The role of `connection`, whether it is a superuser, and whether it owns the tables."""
-    found = connection.execute(_WHO).one()
+    """The name of the present role, whether it is a superuser, and whether it owns the tables."""
+    found = connection.execute(_CURRENT_ROLE).one()
     return found.name, found.is_superuser, found.is_owner
 
 
-def _make(owner: psycopg.Connection[Any], settings: Settings) -> bool:
-    """Let the role exist with its password, which leaves this process as a verifier alone.
+def _create(owner: psycopg.Connection[Any], settings: Settings) -> bool:
+    """Create the role, or set its password. PostgreSQL receives only the SCRAM verifier of the password.
 
-    Returns whether it was there and could log in. Raises: _Unusable
+    Returns whether the role existed and could log in. Raises: _Unusable
     """
     role, password = settings.database_role, settings.role_password.encode()
     if settings.role_conninfo is None:
-        raise _Unusable("its password is derived from the owner's, and the settings hold none")
-    found = owner.execute(_MAY_MORE, [role]).fetchone()
+        raise _Unusable("its password is derived from the owner's, which is not in the settings")
+    found = owner.execute(_HAS_OTHER_RIGHTS, [role]).fetchone()
     if found == (True,):
-        raise _Unusable("there is a role of this name that may do more than read and write rows")
+        raise _Unusable("there is a role of this name with further rights")
     if found and _can_log_in(settings):
         return True
     verifier = owner.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
@@ -96,10 +96,10 @@ def _make(owner: psycopg.Connection[Any], settings: Settings) -> bool:
 
 
 def _grant(owner: psycopg.Connection[Any], role: str) -> None:
-    """Grant what the service needs of what is there, and no more."""
+    """Grant the rights of the service that the role does not have yet."""
     schema, database = owner.execute("SELECT current_schema(), current_database()").fetchone() or ("", "")
     names = {name: sql.Identifier(value) for name, value in (("s", schema), ("d", database), ("role", role))}
-    for condition, statement in _SURROUNDINGS:
+    for condition, statement in _SCHEMA_RIGHTS:
         if _holds(owner, condition, role):
             owner.execute(sql.SQL(statement).format(**names))
     for table, rights in {**dict.fromkeys(Base.metadata.tables, _RIGHTS), "alembic_version": "SELECT"}.items():
@@ -112,7 +112,7 @@ def _grant(owner: psycopg.Connection[Any], role: str) -> None:
 
 
 def _revoke(owner: psycopg.Connection[Any]) -> None:
-    """Take from PUBLIC the functions that are the service's alone: a restored dump may have no rights in it."""
+    """Revoke from PUBLIC the functions of the service, also after a restore of a dump without rights."""
     for function in (*_FUNCTIONS, *_TRIGGER_FUNCTIONS):
         if _holds(owner, "has_function_privilege('public', to_regprocedure(%s), 'EXECUTE')", function):
             owner.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")

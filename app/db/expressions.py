@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 
 def is_any_of(column: ColumnElement[Any], values: Iterable[uuid.UUID] | Iterable[str]) -> ColumnElement[bool]:
-    """The condition that `column` holds one of `values`, as one parameter, however many they are."""
-    # An array has no collation; that of the column counts.
+    """SQL: `column` = ANY(`values`), which are one parameter."""
+    # An array has no collation. PostgreSQL uses that of the column.
     return column == any_(bindparam(None, list(values), type_=ARRAY(type(column.type))))
 
 

@@ -1,4 +1,4 @@
-"""Before serving: wait for PostgreSQL, refuse a database of a newer release, migrate under a lock."""
+"""Prepares the database: waits for PostgreSQL, refuses a newer database, and migrates under a lock."""
 
 import time
 from pathlib import Path
@@ -18,15 +18,14 @@ from app.errors import StartError
 log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-_SAY_EVERY_S = 3.0
+_LOG_INTERVAL_S = 3.0
 _CONNECT_TIMEOUT_S = 3
 
 
 def prepare(settings: Settings) -> bool:
-    """Bring the database of `settings` up to date, waiting up to DATABASE_WAIT_S for it.
+    """Wait for the database for DATABASE_WAIT_S, and migrate it. Of several processes one migrates, and others wait.
 
-    Several processes may do this at once: one migrates, the others wait. Returns whether the service can work as
-    DATABASE_ROLE. Raises: StartError
+    Returns whether the service can connect as DATABASE_ROLE. Raises: StartError
     """
     wait_for_database(settings)
     _migrate(settings)
@@ -35,8 +34,8 @@ def prepare(settings: Settings) -> bool:
 
 
 def wait_for_database(settings: Settings) -> None:
-    """Return when PostgreSQL takes connections, saying every few seconds why not. Raises: StartError"""
-    deadline, say_at = time.monotonic() + settings.database_wait_s, 0.0
+    """Wait until PostgreSQL accepts connections. Every few seconds, log why it does not. Raises: StartError"""
+    deadline, log_at = time.monotonic() + settings.database_wait_s, 0.0
     while True:
         try:
             psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
@@ -48,18 +47,18 @@ def wait_for_database(settings: Settings) -> None:
                     f"PostgreSQL at {place} did not answer within {settings.database_wait_s:g} s: {cause}."
                     " Is it running, and are DATABASE_URL, and POSTGRES_PASSWORD where it is set, right?"
                 ) from None
-            if now > say_at:
+            if now > log_at:
                 log.warning("waiting_for_database", left_s=round(deadline - now), cause=cause)
-                say_at = now + _SAY_EVERY_S
+                log_at = now + _LOG_INTERVAL_S
             time.sleep(0.2)
         else:
             return
 
 
 def revisions(settings: Settings) -> tuple[str | None, str]:
-    """The revision of the database (None: it is empty) and the newest that this release knows.
+    """The revision of the database (None: it is empty) and the newest revision of this release.
 
-    Raises: StartError, when a newer release has migrated the database; psycopg.Error
+    Raises: StartError, if a newer release has migrated the database; psycopg.Error
     """
     scripts = ScriptDirectory.from_config(_alembic(settings))
     newest = scripts.get_current_head() or ""
@@ -107,6 +106,6 @@ def _alembic(settings: Settings) -> Config:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of an error of psycopg, which holds no password."""
+    """The first line of the text of an error. It contains no password."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else error.__class__.__name__

@@ -1,4 +1,4 @@
-"""A bound on concurrent writers, so that few connections wait for row locks of PostgreSQL."""
+"""Limits concurrent writers, so that few connections wait for row locks of PostgreSQL."""
 
 import threading
 import time
@@ -9,22 +9,22 @@ from app.errors import N_, Busy
 
 
 class WriteSlots:
-    """At most `count` writers at once, and one at a time for each key (a user id, for example). Safe for threads.
+    """At most `count` concurrent writers, and one for each key (for example a user id). Safe for threads.
 
-    Of many writers of one locked row, one waits in PostgreSQL; the others wait here, without a connection. The other
-    connections stay free for reads and for writers of other rows.
+    Of several writers of a locked row, one waits in PostgreSQL, and the others wait here without a connection. So
+    connections remain for reads and for writers of other rows.
     """
 
     def __init__(self, count: int, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._slots = threading.BoundedSemaphore(count)
         self._guard = threading.Lock()
-        # Each lock, and how many writers hold it or wait for it. The last one deletes it.
+        # For each key its lock, and the number of writers that hold it or wait for it. The last one deletes it.
         self._locks: dict[Hashable, tuple[threading.Lock, int]] = {}
 
     @contextmanager
     def slot(self, key: Hashable | None = None) -> Iterator[None]:
-        """Hold a slot inside the block, and the only one for `key`. Raises: Busy, when it takes too long"""
+        """Hold a slot inside the block, the only one for `key`. Raises: Busy, after timeout_s"""
         until = time.monotonic() + self._timeout_s
         if key is None:
             with self._any_slot(until):

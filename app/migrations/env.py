@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: on a connection of its own, under an advisory lock."""
+"""Alembic's connection to the database. It holds an advisory lock."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ from app.db import change_log, database_role
 from app.http.services import services
 from app.models import Base
 
-# Any number, as long as it is ours: replicas that start at once take turns by it.
+# The advisory lock of migrations, so that replicas that start at the same time wait for each other.
 _LOCK = 5_000_16_08_2026
 _LOCK_POLL_S = 0.1
 
@@ -29,26 +29,26 @@ def _conninfo() -> str:
 
 
 def _run() -> None:
-    # No time-outs of the service here: a migration may take as long as it needs.
+    # Without the time-outs of the service, because a migration may take long.
     connect = functools.partial(psycopg.connect, _conninfo())
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
     with _connected(engine) as connection:
         _lock(connection)
-        # Each revision is committed by itself: one that builds an index concurrently has no transaction.
+        # Each revision has its own transaction, except those that build an index concurrently.
         context.configure(
             connection=connection, target_metadata=Base.metadata, compare_type=True, transaction_per_migration=True
         )
         with context.begin_transaction():
             context.run_migrations()
     if "conninfo" not in context.config.attributes:
-        # `flask db`: the start does so itself.
+        # With `flask db`. The start does it itself.
         services().infrastructure.state.is_role_available = database_role.set_up(services().settings)
-        # Not by the start, which would wait for it.
+        # The start does not do it, because it takes long.
         change_log.reset_future_xids(_conninfo())
 
 
 def _lock(connection: Connection) -> None:
-    """Wait for the lock without a transaction: an index that is built concurrently waits for all transactions."""
+    """Wait for the lock without a transaction, because building an index concurrently waits for all transactions."""
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
         connection.rollback()
         time.sleep(_LOCK_POLL_S)
@@ -61,7 +61,7 @@ def _connected(engine: Engine) -> Connection:
     except DBAPIError as error:
         if "conninfo" in context.config.attributes:
             raise
-        # `flask db` prints this as one sentence.
+        # `flask db` prints this error as one sentence.
         raise CommandError(str(error.orig).strip().partition("\n")[0]) from None
 
 

@@ -1,6 +1,6 @@
 """Becomes another program that dies with its parent and, for root, runs without its rights.
 
-Run by path as `python -I -S leash.py PARENT SIGNAL IDENTITY PROGRAM ARGUMENT...`: standard
+Run by path as `python -I -S child_starter.py PARENT SIGNAL IDENTITY PROGRAM ARGUMENT...`: standard
 library only, and nothing is imported after the rights are gone. PROGRAM keeps the process id.
 IDENTITY is `same` (change nothing), `namespace` (a user namespace in which this user is
 called nobody: PostgreSQL, which refuses root, then runs, and files keep their owner) or `UID:GID`

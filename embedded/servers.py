@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis side by side, as the service needs them."""
+"""Starts and stops PostgreSQL and Redis together."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,20 +10,20 @@ from types import MappingProxyType
 from embedded.postgres import Postgres
 from embedded.redis import Redis
 
-# For data that nobody misses after a power cut. kill() loses nothing all the same, as what
-# was committed is with the kernel by then (it would not be with synchronous_commit off).
+# For data that may be lost after a power failure. kill() loses nothing, since the kernel has all committed data (with
+# synchronous_commit off it would not).
 FAST: Mapping[str, str] = MappingProxyType({"fsync": "off", "full_page_writes": "off"})
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The two servers of one service."""
+    """The servers of one service."""
 
     postgres: Postgres
     redis: Redis
 
     def start(self) -> None:
-        """Start both at once; when one fails, neither stays. Raises: as Server.start does."""
+        """Start both concurrently. If one fails, the other is stopped. Raises: the errors of Server.start"""
         try:
             self._both("start")
         except BaseException:
@@ -31,7 +31,7 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop both at once."""
+        """Stop both concurrently."""
         self._both("stop")
 
     def _both(self, verb: str) -> None:
@@ -43,7 +43,7 @@ class Stack:
 
 @contextmanager
 def stack(folder: Path, version: int = 18, settings: Mapping[str, str] = FAST) -> Iterator[Stack]:
-    """Run both servers with their data in `folder`; by default fast rather than durable."""
+    """Run both servers with their data in `folder`. By default they are fast, not durable."""
     servers = Stack(Postgres(folder / "postgres", version, settings=settings), Redis(folder / "redis"))
     servers.start()
     try:
