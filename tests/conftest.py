@@ -25,7 +25,7 @@ from tests.support import skipped
 from tests.support.api_client import ApiClient
 from tests.support.empty_tables import empty_tables
 from tests.support.engines import engine_of
-from tests.support.leases import lend
+from tests.support.leases import grant_lease
 from tests.support.service_process import Service
 
 BEGAN_S = pytest.StashKey[float]()
@@ -96,27 +96,27 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
 def app(make_app: Callable[..., Flask]) -> Flask:
     """The application that most tests use, with its memory on."""
     made = make_app()
-    lend(made)
+    grant_lease(made)
     return made
 
 
 @pytest.fixture
 def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
     """Make the tables, Redis and the memory empty, and the application open, now and whenever it is called."""
-    held = services_of(app).infrastructure
+    infrastructure = services_of(app).infrastructure
 
     def clear() -> None:
         with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as connection:
             empty_tables(connection)
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()
-        held.generations.invalidate_all()
-        held.state.is_secured = False
+        infrastructure.generations.invalidate_all()
+        infrastructure.state.is_secured = False
 
     clear()
     yield clear
     # Who stays would close the services that later tests start on these tables.
-    with held.database.transaction() as connection:
+    with infrastructure.database.transaction() as connection:
         connection.execute(text("DELETE FROM users WHERE role = 'admin'"))
 
 
@@ -127,13 +127,13 @@ def api(app: Flask, empty: Callable[[], None]) -> ApiClient:  # noqa: ARG001 - i
 
 
 @pytest.fixture(params=["/api", ""], ids=["api", "root"])
-def any_door(request: pytest.FixtureRequest, app: Flask, api: ApiClient) -> ApiClient:
+def api_or_root(request: pytest.FixtureRequest, app: Flask, api: ApiClient) -> ApiClient:
     """Below /api, and at the root as the exercise has it."""
     return api if request.param == "/api" else ApiClient(app, "")
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_refusal_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse to sign somebody in without waiting."""
     monkeypatch.setattr(login, "REFUSAL_S", 0)
 

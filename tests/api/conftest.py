@@ -15,15 +15,15 @@ from app.http.services import services_of
 from app.ops.service_state import Phase
 from embedded import Stack
 from tests.support.api_client import ApiClient
-from tests.support.cache_pair import CachePair, Crowd, gathered
+from tests.support.cache_pair import CachePair, SampleUsers, make_sample_users
 from tests.support.console_client import PASSWORD, send
 from tests.support.external_sql import role_connection
-from tests.support.leases import lend
+from tests.support.leases import grant_lease
 from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
-def house(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
+def secured_app(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """A closed service."""
     return SecuredApp(app)
 
@@ -57,7 +57,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 
 
 @pytest.fixture
-def inside(api: ApiClient, database: psycopg.Connection[Any]) -> Callable[[], None]:  # noqa: ARG001 - called for its effect
+def clear_tables(api: ApiClient, database: psycopg.Connection[Any]) -> Callable[[], None]:  # noqa: ARG001 - called for its effect
     """Empties the tables, for one more example."""
 
     def clear() -> None:
@@ -102,7 +102,7 @@ def sign_in(app: Flask, admin: FlaskClient) -> Callable[[str], FlaskClient]:
 
 
 @pytest.fixture(scope="module")
-def own(make_app: Callable[..., Flask]) -> Flask:
+def own_app(make_app: Callable[..., Flask]) -> Flask:
     """An application of one file, whose lease may be taken away."""
     return make_app()
 
@@ -114,29 +114,29 @@ def without_caches(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture
-def people(own: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
+def own_secured_app(own_app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """A closed service on an application of its own."""
-    held = services_of(own).infrastructure
-    lend(own)
-    held.state.is_secured, held.state.phase = False, Phase.UNMANAGED
-    held.generations.invalidate_all()
-    return SecuredApp(own)
+    infrastructure = services_of(own_app).infrastructure
+    grant_lease(own_app)
+    infrastructure.state.is_secured, infrastructure.state.phase = False, Phase.UNMANAGED
+    infrastructure.generations.invalidate_all()
+    return SecuredApp(own_app)
 
 
 @pytest.fixture
-def pair(people: SecuredApp, without_caches: Flask) -> Iterator[CachePair]:
+def pair(own_secured_app: SecuredApp, without_caches: Flask) -> Iterator[CachePair]:
     """The application of `people`, and one without caches."""
     # It would find out at the first request that needs somebody.
     services_of(without_caches).infrastructure.state.is_secured = True
-    made = CachePair(people.app, without_caches)
+    made = CachePair(own_secured_app.app, without_caches)
     yield made
     made.close()
 
 
 @pytest.fixture
-def crowd(people: SecuredApp, database: psycopg.Connection[Any]) -> Crowd:
+def sample_users(own_secured_app: SecuredApp, database: psycopg.Connection[Any]) -> SampleUsers:
     """One user of each kind, with tokens of each kind."""
-    made = gathered(people, database)
+    made = make_sample_users(own_secured_app, database)
     # One token was made to expire by SQL, which nobody tells this application.
-    services_of(people.app).infrastructure.generations.invalidate_all()
+    services_of(own_secured_app.app).infrastructure.generations.invalidate_all()
     return made

@@ -112,51 +112,51 @@ LINES = read(TABLE)
 of_each_line = pytest.mark.parametrize("line", LINES, ids=[f"{line.method} {line.path}" for line in LINES])
 
 
-class Street:
+class RouteTester:
     """Makes who asks and whom they ask about, anew for each request: many of them end the one or the other."""
 
-    def __init__(self, house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-        self.house, self.database = house, database
+    def __init__(self, secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+        self.secured_app, self.database = secured_app, database
         self._numbers = itertools.count()
 
-    def make(self, role: str) -> dict[str, Any]:
+    def create_user(self, role: str) -> dict[str, Any]:
         """A user with a password, for which nobody hashes anything."""
-        user = self.house.make(role, username=f"{role}-{next(self._numbers)}")
+        user = self.secured_app.create_user(role, username=f"{role}-{next(self._numbers)}")
         self.database.execute(
             "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE username = 'root') WHERE id = %s",
             [user["id"]],
         )
         return user
 
-    def ask(self, line: Line, who: UserClient, whom: dict[str, Any]) -> int:
+    def ask(self, line: Line, client: UserClient, target: dict[str, Any]) -> int:
         """The status that `who` gets from the route of `line` about `whom`."""
-        path = line.path.format_map(_Ids(self, who, whom))
-        body = {name: value.format(name=whom["username"]) for name, value in line.body.items()}
+        path = line.path.format_map(_Ids(self, client, target))
+        body = {name: value.format(name=target["username"]) for name, value in line.body.items()}
         # Of the pages all forms are sent empty: 422 and 303 say that they were let in.
         data = {"json": body} if body else {} if line.path.startswith("/api/") else {"data": {}}
-        answer = who.flask_client.open(path, method=line.method, headers=who.headers, **data)
-        answer.close()
-        return answer.status_code
+        response = client.flask_client.open(path, method=line.method, headers=client.headers, **data)
+        response.close()
+        return response.status_code
 
 
 class _Ids(dict[str, str]):
     """The ids that a path needs, made when they are asked for."""
 
-    def __init__(self, street: Street, who: UserClient, whom: dict[str, Any]) -> None:
+    def __init__(self, tester: RouteTester, client: UserClient, target: dict[str, Any]) -> None:
         super().__init__()
-        self._street, self._who, self._whom = street, who, whom
+        self._street, self._who, self._whom = tester, client, target
 
     def __missing__(self, name: str) -> str:
-        house = self._street.house
+        secured_app = self._street.secured_app
         match name:
             case "id":
                 return str(self._whom["id"])
             case "gone":
-                gone = self._street.make("member")
-                house.admin.delete(f"/users/{gone['id']}")
+                gone = self._street.create_user("member")
+                secured_app.admin.delete(f"/users/{gone['id']}")
                 return str(gone["id"])
             case "token":
-                return str(house.token(self._whom)["id"])
+                return str(secured_app.token(self._whom)["id"])
             case "mark" | "digest":
                 return "000000000000"
             case "session":
@@ -166,26 +166,26 @@ class _Ids(dict[str, str]):
 
     def _session_of(self, user: Any) -> str:
         """One that is not the one of this request, unless nobody asks."""
-        house = self._street.house
+        secured_app = self._street.secured_app
         if "id" not in user:
-            user = self._street.make("member")
-        house.secret(user)
-        return str(house.admin.get(f"/users/{user['id']}/sessions").json[0]["id"])
+            user = self._street.create_user("member")
+        secured_app.session_cookie(user)
+        return str(secured_app.admin.get(f"/users/{user['id']}/sessions").json[0]["id"])
 
 
 @pytest.fixture
-def street(house: SecuredApp, database: psycopg.Connection[Any]) -> Street:
-    return Street(house, database)
+def tester(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> RouteTester:
+    return RouteTester(secured_app, database)
 
 
 @of_each_line
 @pytest.mark.parametrize("kind", ["session", "token"])
-def test_the_table_says_who_may_do_what(street: Street, line: Line, kind: str) -> None:
-    enter = street.house.by_session if kind == "session" else street.house.by_token
-    found = {"nobody": street.ask(line, street.house.nobody, street.make("member"))}
+def test_the_table_says_who_may_do_what(tester: RouteTester, line: Line, kind: str) -> None:
+    enter = tester.secured_app.session_client if kind == "session" else tester.secured_app.token_client
+    found = {"nobody": tester.ask(line, tester.secured_app.anonymous, tester.create_user("member"))}
     for column in ("self", "member", "viewer", "editor", "admin"):
-        user = street.make("member" if column == "self" else column)
-        found[column] = street.ask(line, enter(user), user if column == "self" else street.make("member"))
+        user = tester.create_user("member" if column == "self" else column)
+        found[column] = tester.ask(line, enter(user), user if column == "self" else tester.create_user("member"))
     expected = dict(line.expected)
     if kind == "token" and line.path == "/api/me/password":
         # Fault 5: a token does not change how its user signs in.
@@ -194,32 +194,32 @@ def test_the_table_says_who_may_do_what(street: Street, line: Line, kind: str) -
 
 
 @of_each_line
-def test_a_credential_that_is_over_counts_for_nothing(street: Street, line: Line) -> None:
+def test_a_credential_that_is_over_counts_for_nothing(tester: RouteTester, line: Line) -> None:
     """Even when it was an administrator's."""
     over = ("expired token", "revoked token", "forged token", "inactive token")
     over += ("revoked session", "forged session", "inactive session")
-    found = {state: street.ask(line, spoilt(street, state), street.make("member")) for state in over}
+    found = {state: tester.ask(line, spoilt(tester, state), tester.create_user("member")) for state in over}
     assert found == dict.fromkeys(over, line.expected["nobody"])
 
 
-def spoilt(street: Street, state: str) -> UserClient:
+def spoilt(tester: RouteTester, state: str) -> UserClient:
     """Somebody with a credential that was an administrator's, and is not any more."""
-    house, user = street.house, street.make("admin")
-    token, secret = house.token(user), house.secret(user)
+    secured_app, user = tester.secured_app, tester.create_user("admin")
+    token, secret = secured_app.token(user), secured_app.session_cookie(user)
     match state:
         case "expired token":
-            street.database.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
+            tester.database.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
         case "revoked token":
-            house.admin.delete(f"/tokens/{token['id']}")
+            secured_app.admin.delete(f"/tokens/{token['id']}")
         case "revoked session":
-            house.admin.delete(f"/users/{user['id']}/sessions")
+            secured_app.admin.delete(f"/users/{user['id']}/sessions")
         case "inactive token" | "inactive session":
-            house.admin.patch(f"/users/{user['id']}", {"active": False})
+            secured_app.admin.patch(f"/users/{user['id']}", {"active": False})
         case "forged token":
-            token = {"token": house.token(house.admin.user)["token"][:-7] + "x" * 7}
+            token = {"token": secured_app.token(secured_app.admin.user)["token"][:-7] + "x" * 7}
         case "forged session":
             secret = secret[::-1]
-    return house.bearing(token["token"]) if "token" in state else house.by_cookie(secret)
+    return secured_app.bearer_client(token["token"]) if "token" in state else secured_app.cookie_client(secret)
 
 
 def test_every_route_has_a_rule_and_every_rule_a_route(app: Flask) -> None:
@@ -242,18 +242,20 @@ def test_every_route_is_in_the_table(app: Flask) -> None:
 
 
 @of_each_line
-def test_nobody_comes_in_at_the_root_who_may_not_below_api(street: Street, line: Line) -> None:
-    user = street.make("member")
-    path = line.path.replace("/api/", "/", 1).format_map(_Ids(street, street.house.nobody, user))
+def test_nobody_comes_in_at_the_root_who_may_not_below_api(tester: RouteTester, line: Line) -> None:
+    user = tester.create_user("member")
+    path = line.path.replace("/api/", "/", 1).format_map(_Ids(tester, tester.secured_app.anonymous, user))
     for method in (line.method, *(["HEAD"] if line.method == "GET" else [])):
-        answer = street.house.nobody.flask_client.open(path or "/", method=method, json=line.body or None)
+        response = tester.secured_app.anonymous.flask_client.open(path or "/", method=method, json=line.body or None)
         allowed = {200, 201, 302, 303, 404, 422} if line.is_public else {line.expected["nobody"]}
-        assert answer.status_code in allowed
+        assert response.status_code in allowed
 
 
-def test_a_route_of_a_guest_is_open_to_nobody_once_the_service_is_closed(house: SecuredApp, make_app: Any) -> None:
+def test_a_route_of_a_guest_is_open_to_nobody_once_the_service_is_closed(
+    secured_app: SecuredApp, make_app: Any
+) -> None:
     app = make_app()
     app.add_url_rule("/guests", "guest", lambda: {"hello": "world"})
     assert app.test_client().get("/guests").status_code == 401
-    for who in (house.admin, house.by_token(house.admin.user)):
-        assert app.test_client(use_cookies=False).get("/guests", headers=who.headers).status_code == 403
+    for client in (secured_app.admin, secured_app.token_client(secured_app.admin.user)):
+        assert app.test_client(use_cookies=False).get("/guests", headers=client.headers).status_code == 403

@@ -24,55 +24,55 @@ from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 from tests.support.service_process import Service
 
 
-def late(who: ApiClient, method: str, path: str, body: Any, first: Callable[[], object]) -> Response:
+def late(client: ApiClient, method: str, path: str, body: Any, first: Callable[[], object]) -> Response:
     """A request that is under way while `first` is done: its body comes afterwards."""
-    headers = {**getattr(who, "headers", {}), "Content-Type": "application/json"}
-    return ask(who.app, method, f"{who.base}{path}", headers, first, json.dumps(body).encode())
+    headers = {**getattr(client, "headers", {}), "Content-Type": "application/json"}
+    return ask(client.app, method, f"{client.base}{path}", headers, first, json.dumps(body).encode())
 
 
-def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(house: SecuredApp) -> None:
-    bob = house.make("admin", username="bob", password=PASSWORD)
-    for who in (house.by_session(bob), house.by_token(bob)):
-        house.admin.patch(f"/users/{bob['id']}", {"role": "admin"})
-        answer = late(
-            who,
+def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(secured_app: SecuredApp) -> None:
+    bob = secured_app.create_user("admin", username="bob", password=PASSWORD)
+    for client in (secured_app.session_client(bob), secured_app.token_client(bob)):
+        secured_app.admin.patch(f"/users/{bob['id']}", {"role": "admin"})
+        response = late(
+            client,
             "PATCH",
             f"/users/{bob['id']}",
             {"role": "admin"},
-            lambda: house.admin.patch(f"/users/{bob['id']}", {"role": "member"}),
+            lambda: secured_app.admin.patch(f"/users/{bob['id']}", {"role": "member"}),
         )
-        assert answer.status_code == 403, answer.text
-        assert house.admin.get(f"/users/{bob['id']}").json["role"] == "member"
+        assert response.status_code == 403, response.text
+        assert secured_app.admin.get(f"/users/{bob['id']}").json["role"] == "member"
 
 
-def test_a_form_that_was_on_its_way_changes_nothing_either(house: SecuredApp) -> None:
-    bob, ada = house.make("admin", username="bob"), house.make("viewer", username="ada")
+def test_a_form_that_was_on_its_way_changes_nothing_either(secured_app: SecuredApp) -> None:
+    bob, ada = secured_app.create_user("admin", username="bob"), secured_app.create_user("viewer", username="ada")
     form = b"name=Ada&has_role=1&role=admin&version=1"
-    answer = ask(
-        house.app,
+    response = ask(
+        secured_app.app,
         "POST",
         f"/people/{ada['id']}",
-        {**house.by_session(bob).headers, "Content-Type": "application/x-www-form-urlencoded"},
-        lambda: house.admin.patch(f"/users/{bob['id']}", {"role": "member"}),
+        {**secured_app.session_client(bob).headers, "Content-Type": "application/x-www-form-urlencoded"},
+        lambda: secured_app.admin.patch(f"/users/{bob['id']}", {"role": "member"}),
         form,
     )
-    assert answer.status_code == 403
-    assert house.admin.get(f"/users/{ada['id']}").json["role"] == "viewer"
+    assert response.status_code == 403
+    assert secured_app.admin.get(f"/users/{ada['id']}").json["role"] == "viewer"
 
 
-def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(house: SecuredApp) -> None:
-    vic = house.make(username="vic", password=PASSWORD)
-    thief = house.by_session(vic)
+def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(secured_app: SecuredApp) -> None:
+    vic = secured_app.create_user(username="vic", password=PASSWORD)
+    thief = secured_app.session_client(vic)
     new = {"password": "the password of the victim"}
-    answer = late(
+    response = late(
         thief,
         "PATCH",
         "/me",
         {"password": "the password of the thief"},
-        lambda: house.admin.patch(f"/users/{vic['id']}", new),
+        lambda: secured_app.admin.patch(f"/users/{vic['id']}", new),
     )
-    assert answer.status_code == 401
-    assert house.sign_in({"username": "vic", **new}).status_code == 201
+    assert response.status_code == 401
+    assert secured_app.sign_in({"username": "vic", **new}).status_code == 201
 
 
 def test_who_began_while_the_service_was_open_makes_nobody_after_it_was_closed(api: ApiClient) -> None:
@@ -80,17 +80,17 @@ def test_who_began_while_the_service_was_open_makes_nobody_after_it_was_closed(a
     ghost = {"username": "ghost", "role": "admin", "password": PASSWORD}
     found: list[int] = []
     other = ApiClient(api.app)
-    answer = late(api, "POST", "/users", ghost, lambda: found.append(other.post("/users", root).status_code))
-    assert (found, answer.status_code) == ([201], 401)
+    response = late(api, "POST", "/users", ghost, lambda: found.append(other.post("/users", root).status_code))
+    assert (found, response.status_code) == ([201], 401)
 
 
-def test_a_new_role_met_by_a_slow_body_does_not_sign_out(house: SecuredApp) -> None:
-    bob = house.make("viewer", username="bob")
-    person: UserClient = house.by_session(bob)
-    house.admin.patch(f"/users/{bob['id']}", {"role": "editor"})
-    answer = person.patch("/me", {"name": "Bob"})
-    assert answer.status_code == 200
-    assert "fsa_session=;" not in answer.headers["Set-Cookie"]
+def test_a_new_role_met_by_a_slow_body_does_not_sign_out(secured_app: SecuredApp) -> None:
+    bob = secured_app.create_user("viewer", username="bob")
+    client: UserClient = secured_app.session_client(bob)
+    secured_app.admin.patch(f"/users/{bob['id']}", {"role": "editor"})
+    response = client.patch("/me", {"name": "Bob"})
+    assert response.status_code == 200
+    assert "fsa_session=;" not in response.headers["Set-Cookie"]
 
 
 def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_again(
@@ -102,7 +102,7 @@ def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_aga
     def slow(admins: Admins) -> bool:
         monkeypatch.setattr(Admins, "has_admin", look)
         found = look(admins)
-        other.make(username="root", role="admin", password=PASSWORD)
+        other.create_user(username="root", role="admin", password=PASSWORD)
         return found
 
     monkeypatch.setattr(Admins, "has_admin", slow)
@@ -111,11 +111,11 @@ def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_aga
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n\\evil.example"])
-def test_signing_in_leads_nowhere_else(house: SecuredApp, target: str) -> None:
-    house.make(username="vic", password=PASSWORD)
+def test_signing_in_leads_nowhere_else(secured_app: SecuredApp, target: str) -> None:
+    secured_app.create_user(username="vic", password=PASSWORD)
     form = {"username": "vic", "password": PASSWORD, "next": target}
-    answer = house.nobody.flask_client.post("/sign-in", data=form)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    response = secured_app.anonymous.flask_client.post("/sign-in", data=form)
+    assert (response.status_code, response.headers["Location"]) == (303, "/")
 
 
 @pytest.mark.parametrize("path", ["/api/session", "/sign-in"])
@@ -123,49 +123,49 @@ def test_bodies_that_never_end_leave_threads_to_others(serve: Callable[..., Serv
     service = serve(WORKERS="1", THREADS="8")
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n%s"
     kind = ("application/json", "{") if path == "/api/session" else ("application/x-www-form-urlencoded", "a")
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for _ in range(16):
-            connection = held.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             connection.sendall((head % kind).encode())
         time.sleep(0.5)
         assert service.get("/api/health", timeout=5).status == 200
 
 
-def test_a_browser_keeps_nothing_of_me_for_who_signs_in_next(house: SecuredApp) -> None:
+def test_a_browser_keeps_nothing_of_me_for_who_signs_in_next(secured_app: SecuredApp) -> None:
     """The address is the same for all, and so is the ETag of all records that are as often changed."""
-    ada, bob = (house.by_session(house.make(username=name)) for name in ("ada", "bob"))
-    answer = ada.get("/me")
-    assert answer.headers["ETag"] == bob.get("/me").headers["ETag"]
-    assert answer.headers["Cache-Control"] == "no-store"
+    ada, bob = (secured_app.session_client(secured_app.create_user(username=name)) for name in ("ada", "bob"))
+    response = ada.get("/me")
+    assert response.headers["ETag"] == bob.get("/me").headers["ETag"]
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_a_network_of_ipv6_can_not_lock_an_account_out(house: SecuredApp) -> None:
+def test_a_network_of_ipv6_can_not_lock_an_account_out(secured_app: SecuredApp) -> None:
     """Whoever has one address has 2^64 of them."""
-    house.make(username="vic", password=PASSWORD)
+    secured_app.create_user(username="vic", password=PASSWORD)
     wrong = {"username": "vic", "password": "not the password"}
-    tried = [house.sign_in(wrong, f"2001:db8::{number:x}").status_code for number in range(8)]
+    tried = [secured_app.sign_in(wrong, f"2001:db8::{number:x}").status_code for number in range(8)]
     assert tried == [401] * 5 + [429] * 3
     for elsewhere in ("2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.2"):
-        assert house.sign_in({"username": "vic", "password": PASSWORD}, elsewhere).status_code == 201
-    house.admin.post(f"/users/{house.admin.get('/users?username=vic').json[0]['id']}/unlock")
-    assert house.sign_in({"username": "vic", "password": PASSWORD}, "2001:db8::ffff").status_code == 201
+        assert secured_app.sign_in({"username": "vic", "password": PASSWORD}, elsewhere).status_code == 201
+    secured_app.admin.post(f"/users/{secured_app.admin.get('/users?username=vic').json[0]['id']}/unlock")
+    assert secured_app.sign_in({"username": "vic", "password": PASSWORD}, "2001:db8::ffff").status_code == 201
 
 
-def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: SecuredApp, monkeypatch: Any) -> None:
+def test_who_knew_the_old_password_does_not_overwrite_the_reset(secured_app: SecuredApp, monkeypatch: Any) -> None:
     """Trying again and again, they would be between the check and the change when it happens."""
-    vic, hashed = house.make(username="vic", password=PASSWORD), passwords.hash_password
-    thief = house.by_session(vic)
+    vic, hashed = secured_app.create_user(username="vic", password=PASSWORD), passwords.hash_password
+    thief = secured_app.session_client(vic)
     reset = {"password": "the password of the victim"}
 
     def slow(password: str | None) -> str | None:
         monkeypatch.setattr(passwords, "hash_password", hashed)
-        house.admin.patch(f"/users/{vic['id']}", reset)
+        secured_app.admin.patch(f"/users/{vic['id']}", reset)
         return hashed(password)
 
     monkeypatch.setattr(passwords, "hash_password", slow)
     body = {"current_password": PASSWORD, "new_password": "the password of the thief"}
     assert thief.put("/me/password", body).status_code == 412
-    assert house.sign_in({"username": "vic", **reset}).status_code == 201
+    assert secured_app.sign_in({"username": "vic", **reset}).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -185,17 +185,19 @@ def test_who_knew_the_old_password_does_not_overwrite_the_reset(house: SecuredAp
         [5, "ID", "x", []],
     ],
 )
-def test_a_cursor_that_somebody_made_is_refused(house: SecuredApp, payload: Any) -> None:
+def test_a_cursor_that_somebody_made_is_refused(secured_app: SecuredApp, payload: Any) -> None:
     """Its check can be computed by anybody."""
-    made = orjson.dumps([house.admin.id if part == "ID" else part for part in payload] if payload != 7 else payload)
+    made = orjson.dumps(
+        [secured_app.admin.id if part == "ID" else part for part in payload] if payload != 7 else payload
+    )
     for kind, path in (
         ("users:created_at:live", "/users"),
         ("users:name:live", "/users?sort=name"),
-        (f"history:{house.admin.id}", f"/users/{house.admin.id}/history"),
+        (f"history:{secured_app.admin.id}", f"/users/{secured_app.admin.id}/history"),
     ):
         cursor = cursors.with_checksum(kind, made)
-        answer = house.admin.get(f"{path}{'&' if '?' in path else '?'}cursor={cursor}")
-        assert answer.status_code in (200, 400)
+        response = secured_app.admin.get(f"{path}{'&' if '?' in path else '?'}cursor={cursor}")
+        assert response.status_code in (200, 400)
 
 
 def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None:
@@ -207,13 +209,13 @@ def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None
 
 
 def test_who_was_shut_out_where_redis_was_away_changes_nothing_elsewhere(
-    house: SecuredApp, make_app: Callable[..., Flask]
+    secured_app: SecuredApp, make_app: Callable[..., Flask]
 ) -> None:
     """Another host, which could not tell the cache."""
     lonely = make_app(redis_url="redis://127.0.0.1:1/0")
-    bob = house.make("editor", username="bob")
-    program, browser = house.by_token(bob), house.by_session(bob)
+    bob = secured_app.create_user("editor", username="bob")
+    program, browser = secured_app.token_client(bob), secured_app.session_client(bob)
     assert {program.get("/users").status_code, browser.get("/users").status_code} == {200}
-    admin = UserClient(lonely, house.by_token(house.admin.user).headers, {})
+    admin = UserClient(lonely, secured_app.token_client(secured_app.admin.user).headers, {})
     assert admin.patch(f"/users/{bob['id']}", {"active": False}).status_code == 200
-    assert {who.post("/users", {"username": "new"}).status_code for who in (program, browser)} == {401}
+    assert {client.post("/users", {"username": "new"}).status_code for client in (program, browser)} == {401}

@@ -19,7 +19,7 @@ from tests.support.bulk_calls import (
     ACTIONS,
     all_like,
     as_user,
-    crowd,
+    create_users,
     do,
     entries,
     everything,
@@ -37,17 +37,17 @@ from tests.support.waiting import BOUND_S, wait_until
 @pytest.mark.parametrize("how", ["ids", "query"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_action_changes_all_chosen_and_nobody_else(
-    house: SecuredApp, database: psycopg.Connection[Any], action: Action, how: str
+    secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action, how: str
 ) -> None:
-    users = prepared(house, action)
-    other = house.make(name="Bystander", active=action != "activate")
-    outcome = do(house, action, these(users) if how == "ids" else query_of(action))
+    users = prepared(secured_app, action)
+    other = secured_app.create_user(name="Bystander", active=action != "activate")
+    outcome = do(secured_app, action, these(users) if how == "ids" else query_of(action))
     assert (outcome.changed, outcome.unchanged) == (3, 0)
     assert (outcome.deleted_at is not None) == (action == "delete")
     for user in users:
-        answer = house.admin.get(f"/users/{user['id']}")
+        response = secured_app.admin.get(f"/users/{user['id']}")
         if action == "delete":
-            assert answer.status_code == 404
+            assert response.status_code == 404
             continue
         expected = {
             "activate": {"active": True, "version": 2},
@@ -55,32 +55,32 @@ def test_every_action_changes_all_chosen_and_nobody_else(
             "role": {"role": "viewer", "version": 2},
             "restore": {"version": 3},
         }[action]
-        assert answer.json == {**user, **expected, "updated_at": answer.json["updated_at"]}
-        assert answer.json["updated_at"] > user["updated_at"]
-    assert house.admin.get(f"/users/{other['id']}").json == other
+        assert response.json == {**user, **expected, "updated_at": response.json["updated_at"]}
+        assert response.json["updated_at"] > user["updated_at"]
+    assert secured_app.admin.get(f"/users/{other['id']}").json == other
     require_sound(database)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_history_reads_as_that_of_the_single_command(house: SecuredApp, action: Action) -> None:
-    single, many = pair = prepared(house, action, 2)
+def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, action: Action) -> None:
+    single, many = pair = prepared(secured_app, action, 2)
     if action == "role":
-        do(house, "role", these(pair), role="editor")
+        do(secured_app, "role", these(pair), role="editor")
     if action in ("deactivate", "delete"):
         for user in pair:
-            house.token(user)
+            secured_app.token(user)
     path = f"/users/{single['id']}"
     {
-        "activate": lambda: house.admin.patch(path, {"active": True}),
-        "deactivate": lambda: house.admin.patch(path, {"active": False}),
-        "role": lambda: house.admin.patch(path, {"role": "viewer"}),
-        "delete": lambda: house.admin.delete(path),
-        "restore": lambda: house.admin.post(f"{path}/restore"),
+        "activate": lambda: secured_app.admin.patch(path, {"active": True}),
+        "deactivate": lambda: secured_app.admin.patch(path, {"active": False}),
+        "role": lambda: secured_app.admin.patch(path, {"role": "viewer"}),
+        "delete": lambda: secured_app.admin.delete(path),
+        "restore": lambda: secured_app.admin.post(f"{path}/restore"),
     }[action]()
-    do(house, action, these([many]))
+    do(secured_app, action, these([many]))
 
     def told(user: dict[str, Any]) -> list[Any]:
-        found = entries(house, user)[:-1]
+        found = entries(secured_app, user)[:-1]
         for change in (change for entry in found for change in entry["changes"]):
             for side in filter(None, (change["old"], change["new"])):
                 if isinstance(side, dict):
@@ -88,109 +88,115 @@ def test_history_reads_as_that_of_the_single_command(house: SecuredApp, action: 
         return [(entry["version"], entry["action"], entry["actor"], entry["changes"]) for entry in found]
 
     assert told(many) == told(single)
-    newest = entries(house, many)[0]
+    newest = entries(secured_app, many)[0]
     assert (newest["address"], newest["agent"], newest["request_id"]) == ("192.0.2.7", "Console/1", "bulk-1")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_who_is_so_already_gets_no_new_version(
-    house: SecuredApp, database: psycopg.Connection[Any], action: Action
+    secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
-    users = prepared(house, action)
+    users = prepared(secured_app, action)
     first, *_ = users
-    assert do(house, action, these([first])).changed == 1
-    second = do(house, action, these(users))
+    assert do(secured_app, action, these([first])).changed == 1
+    second = do(secured_app, action, these(users))
     assert (second.changed, second.unchanged) == (2, 1)
     before = everything(database)
-    assert do(house, action, these(users)) == BulkResult(0, 3, None)
+    assert do(secured_app, action, these(users)) == BulkResult(0, 3, None)
     assert everything(database) == before
     require_sound(database)
 
 
-def test_who_is_gone_meanwhile_counts_as_unchanged(house: SecuredApp) -> None:
-    here, trashed, purged = users = crowd(house)
-    house.admin.delete(f"/users/{trashed['id']}")
-    house.admin.delete(f"/users/{purged['id']}?purge=true")
+def test_who_is_gone_meanwhile_counts_as_unchanged(secured_app: SecuredApp) -> None:
+    here, trashed, purged = users = create_users(secured_app)
+    secured_app.admin.delete(f"/users/{trashed['id']}")
+    secured_app.admin.delete(f"/users/{purged['id']}?purge=true")
     twice = these([*users, *users])
-    assert do(house, "deactivate", twice) == BulkResult(1, 2, None)
-    assert house.admin.get(f"/users/{here['id']}").json["version"] == 2
+    assert do(secured_app, "deactivate", twice) == BulkResult(1, 2, None)
+    assert secured_app.admin.get(f"/users/{here['id']}").json["version"] == 2
 
 
 def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(
-    house: SecuredApp, database: psycopg.Connection[Any]
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
-    users, others = crowd(house), crowd(house)
-    alone = house.make()
-    house.admin.delete(f"/users/{alone['id']}")
-    first = do(house, "delete", these(users))
-    second = do(house, "delete", these(others))
+    users, others = create_users(secured_app), create_users(secured_app)
+    alone = secured_app.create_user()
+    secured_app.admin.delete(f"/users/{alone['id']}")
+    first = do(secured_app, "delete", these(users))
+    second = do(secured_app, "delete", these(others))
     assert first.deleted_at is not None
     assert first.deleted_at != second.deleted_at
-    shown = house.admin.get("/users?deleted=true&q=crowd&sort=-updated_at&limit=6").json
+    shown = secured_app.admin.get("/users?deleted=true&q=crowd&sort=-updated_at&limit=6").json
     assert {datetime.fromisoformat(user["deleted_at"]) for user in shown} == {first.deleted_at, second.deleted_at}
     undo = BulkTarget(deleted_at=first.deleted_at)
-    assert do(house, "restore", undo, expected=3) == BulkResult(3, 0, None)
+    assert do(secured_app, "restore", undo, expected=3) == BulkResult(3, 0, None)
     for user in users:
-        back = house.admin.get(f"/users/{user['id']}").json
+        back = secured_app.admin.get(f"/users/{user['id']}").json
         assert back == {**user, "version": 3, "updated_at": back["updated_at"]}
-    assert len(house.admin.listed(deleted="true")) == 4
-    assert do(house, "restore", undo) == BulkResult(0, 0, None)
+    assert len(secured_app.admin.list_users(deleted="true")) == 4
+    assert do(secured_app, "restore", undo) == BulkResult(0, 0, None)
     require_sound(database)
 
 
-def test_all_that_match_are_meant_whatever_page_they_were_seen_on(house: SecuredApp) -> None:
-    users = crowd(house, 7)
-    pages = house.admin.pages(q="crowd", limit="2", sort="-name")
+def test_all_that_match_are_meant_whatever_page_they_were_seen_on(secured_app: SecuredApp) -> None:
+    users = create_users(secured_app, 7)
+    pages = secured_app.admin.pages(q="crowd", limit="2", sort="-name")
     assert len(pages) == 4
     chosen = all_like(q="crowd", limit=2, sort="-name", cursor="of another list")
-    assert do(house, "deactivate", chosen, expected=7) == BulkResult(7, 0, None)
-    assert {user["id"] for user in house.admin.listed(q="crowd", active="false")} == {user["id"] for user in users}
+    assert do(secured_app, "deactivate", chosen, expected=7) == BulkResult(7, 0, None)
+    assert {user["id"] for user in secured_app.admin.list_users(q="crowd", active="false")} == {
+        user["id"] for user in users
+    }
 
 
-def test_any_filter_chooses(house: SecuredApp) -> None:
-    one, *_ = users = crowd(house, 3, attributes={"team": "red"})
-    crowd(house, 2, attributes={"team": "blue"})
-    assert do(house, "role", all_like(attributes={"team": "red"})).changed == 3
-    assert do(house, "role", all_like(email=one["email"].upper()), role="editor").changed == 1
-    assert do(house, "deactivate", all_like(created_after=datetime.now(UTC) + timedelta(hours=1))).changed == 0
-    assert do(house, "deactivate", all_like(role="viewer", active=True)).changed == len(users) - 1
+def test_any_filter_chooses(secured_app: SecuredApp) -> None:
+    one, *_ = users = create_users(secured_app, 3, attributes={"team": "red"})
+    create_users(secured_app, 2, attributes={"team": "blue"})
+    assert do(secured_app, "role", all_like(attributes={"team": "red"})).changed == 3
+    assert do(secured_app, "role", all_like(email=one["email"].upper()), role="editor").changed == 1
+    assert do(secured_app, "deactivate", all_like(created_after=datetime.now(UTC) + timedelta(hours=1))).changed == 0
+    assert do(secured_app, "deactivate", all_like(role="viewer", active=True)).changed == len(users) - 1
 
 
-def test_lists_and_counts_find_by_the_new_marks(house: SecuredApp) -> None:
-    users = crowd(house, 3)
+def test_lists_and_counts_find_by_the_new_marks(secured_app: SecuredApp) -> None:
+    users = create_users(secured_app, 3)
 
     def found(**query: str) -> int:
-        listed = house.admin.listed(q="crowd", **query)
-        answer = house.admin.get("/users", query_string={"q": "crowd", **query}, headers={"Prefer": "count=exact"})
-        assert int(answer.headers["X-Total-Count"]) == len(listed)
+        listed = secured_app.admin.list_users(q="crowd", **query)
+        response = secured_app.admin.get(
+            "/users", query_string={"q": "crowd", **query}, headers={"Prefer": "count=exact"}
+        )
+        assert int(response.headers["X-Total-Count"]) == len(listed)
         return len(listed)
 
     assert [found(role="member"), found(role="viewer"), found(active="true")] == [3, 0, 3]
-    do(house, "role", these(users[:2]))
-    do(house, "deactivate", these(users[1:]))
+    do(secured_app, "role", these(users[:2]))
+    do(secured_app, "deactivate", these(users[1:]))
     assert [found(role="member"), found(role="viewer"), found(active="true")] == [1, 2, 1]
     assert [found(role="viewer", active="false"), found(role="member", active="false")] == [1, 1]
-    do(house, "delete", these(users))
+    do(secured_app, "delete", these(users))
     assert [found(), found(deleted="true"), found(deleted="true", role="viewer")] == [0, 3, 2]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_no_application_answers_with_what_was_before(
-    house: SecuredApp, make_app: Callable[..., Flask], action: Action
+    secured_app: SecuredApp, make_app: Callable[..., Flask], action: Action
 ) -> None:
-    users = prepared(house, action)
+    users = prepared(secured_app, action)
     elsewhere = make_app()
-    people = [UserClient(app, house.admin.headers, house.admin.user) for app in (house.app, elsewhere)]
+    people = [
+        UserClient(app, secured_app.admin.headers, secured_app.admin.user) for app in (secured_app.app, elsewhere)
+    ]
 
-    def seen(who: UserClient) -> list[Any]:
+    def seen(client: UserClient) -> list[Any]:
         return [
-            *(answer.json.get("version") for user in users for answer in [who.get(f"/users/{user['id']}")]),
-            *(who.listed(q="crowd", **query) for query in ({}, {"active": "false"}, {"deleted": "true"})),
+            *(response.json.get("version") for user in users for response in [client.get(f"/users/{user['id']}")]),
+            *(client.list_users(q="crowd", **query) for query in ({}, {"active": "false"}, {"deleted": "true"})),
         ]
 
     with polling(elsewhere):
-        before = [seen(who) for who in people]
-        do(house, action, query_of(action))
+        before = [seen(client) for client in people]
+        do(secured_app, action, query_of(action))
         after = [seen(people[0])]
         wait_until(lambda: seen(people[1]) == after[0], seconds=BOUND_S)
     assert before[0] == before[1]
@@ -199,13 +205,13 @@ def test_no_application_answers_with_what_was_before(
     assert before[0][3:] != after[0][3:]
 
 
-def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(house: SecuredApp) -> None:
-    users = crowd(house)
+def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(secured_app: SecuredApp) -> None:
+    users = create_users(secured_app)
     path = f"/users/{users[0]['id']}"
-    house.admin.get(path)
-    member = house.by_token(users[0])
+    secured_app.admin.get(path)
+    member = secured_app.token_client(users[0])
     assert member.get("/me").status_code == 200
-    engine = engine_of(house.app)
+    engine = engine_of(secured_app.app)
 
     @event.listens_for(engine, "commit", once=True)
     def lose(connection: Any) -> None:
@@ -213,44 +219,48 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(house: Secu
         connection.connection.dbapi_connection.commit()
         connection.connection.dbapi_connection.close()
 
-    with house.app.app_context(), pytest.raises(Unavailable):
-        services().bulk.apply("deactivate", these(users), as_user(house.admin.user))
+    with secured_app.app.app_context(), pytest.raises(Unavailable):
+        services().bulk.apply("deactivate", these(users), as_user(secured_app.admin.user))
     # Until PostgreSQL is known to be back.
-    wait_until(lambda: house.nobody.get("/health").json["status"] == "ok")
-    assert house.admin.get(path).json["active"] is False
+    wait_until(lambda: secured_app.anonymous.get("/health").json["status"] == "ok")
+    assert secured_app.admin.get(path).json["active"] is False
     assert member.get("/me").status_code == 401
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete"])
-def test_sessions_and_tokens_end(house: SecuredApp, database: psycopg.Connection[Any], action: Action) -> None:
-    users, other = crowd(house), house.make()
-    inside = [who for user in users for who in (house.by_session(user), house.by_token(user), house.by_token(user))]
-    unused = [house.by_session(user) for user in users]
-    outside = [house.by_session(other), house.by_token(other)]
-    assert {who.get("/me").status_code for who in inside + outside} == {200}
-    do(house, action, these(users))
-    assert [who.get("/me").status_code for who in inside] == [401] * 9
-    assert [who.get("/me").status_code for who in outside] == [200] * 2
+def test_sessions_and_tokens_end(secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action) -> None:
+    users, other = create_users(secured_app), secured_app.create_user()
+    inside = [
+        client
+        for user in users
+        for client in (secured_app.session_client(user), secured_app.token_client(user), secured_app.token_client(user))
+    ]
+    unused = [secured_app.session_client(user) for user in users]
+    outside = [secured_app.session_client(other), secured_app.token_client(other)]
+    assert {client.get("/me").status_code for client in inside + outside} == {200}
+    do(secured_app, action, these(users))
+    assert [client.get("/me").status_code for client in inside] == [401] * 9
+    assert [client.get("/me").status_code for client in outside] == [200] * 2
     assert database.execute("SELECT count(*) FROM tokens").fetchone() == (1,)
-    do(house, "activate" if action == "deactivate" else "restore", these(users))
-    assert [who.get("/me").status_code for who in inside + unused] == [401] * 12
-    revoked = [entry for entry in entries(house, users[0]) if entry["action"] == "token_revoked"]
+    do(secured_app, "activate" if action == "deactivate" else "restore", these(users))
+    assert [client.get("/me").status_code for client in inside + unused] == [401] * 12
+    revoked = [entry for entry in entries(secured_app, users[0]) if entry["action"] == "token_revoked"]
     assert [entry["changes"][0]["old"]["name"] for entry in revoked] == ["a program"] * 2
 
 
-def test_a_new_role_counts_from_the_next_request(house: SecuredApp) -> None:
-    users = crowd(house, 2, "editor")
-    tokens = [house.by_token(user) for user in users]
-    assert [who.get("/session").json["role"] for who in tokens] == ["editor"] * 2
-    session = house.by_session(users[0])
+def test_a_new_role_counts_from_the_next_request(secured_app: SecuredApp) -> None:
+    users = create_users(secured_app, 2, "editor")
+    tokens = [secured_app.token_client(user) for user in users]
+    assert [client.get("/session").json["role"] for client in tokens] == ["editor"] * 2
+    session = secured_app.session_client(users[0])
     assert session.post("/users", {"username": "one"}).status_code == 201
-    do(house, "role", these(users))
-    assert [who.get("/session").json["role"] for who in tokens] == ["viewer"] * 2
-    assert [who.post("/users", {"username": "two"}).status_code for who in (*tokens, session)] == [403] * 3
+    do(secured_app, "role", these(users))
+    assert [client.get("/session").json["role"] for client in tokens] == ["viewer"] * 2
+    assert [client.post("/users", {"username": "two"}).status_code for client in (*tokens, session)] == [403] * 3
 
 
 def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) -> None:
-    users = [api.make(password=PASSWORD) for _ in range(2)]
+    users = [api.create_user(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():
         services().bulk.apply("role", these(users), AuditContext(), role="admin")

@@ -17,7 +17,7 @@ from app.users.bulk_actions import Action
 from tests.support.bulk_calls import (
     all_like,
     as_user,
-    crowd,
+    create_users,
     do,
     everything,
     require_sound,
@@ -30,19 +30,22 @@ from tests.support.waiting import wait_until
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
 def test_administrators_who_remove_each_other_at_once_leave_one(
-    house: SecuredApp, database: psycopg.Connection[Any], action: Action, count: int
+    secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action, count: int
 ) -> None:
     """Each removes the next one in the circle, and some others."""
     for _ in range(3):
-        admins = [house.admin.user, *(house.make("admin", password=PASSWORD) for _ in range(count - 1))]
-        guests = [crowd(house, 2) for _ in admins]
+        admins = [
+            secured_app.admin.user,
+            *(secured_app.create_user("admin", password=PASSWORD) for _ in range(count - 1)),
+        ]
+        guests = [create_users(secured_app, 2) for _ in admins]
         start = threading.Barrier(count)
 
         def remove(number: int, admins: Any = admins, guests: Any = guests, start: Any = start) -> str:
             chosen = these([*guests[number], admins[(number + 1) % len(admins)]])
             start.wait()
             try:
-                do(house, action, chosen, by=admins[number])
+                do(secured_app, action, chosen, by=admins[number])
             except Conflict:
                 return "refused"
             return "done"
@@ -51,13 +54,13 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
             assert sorted(pool.map(remove, range(count))) == ["done"] * (count - 1) + ["refused"]
         left = database.execute(f"SELECT id::text FROM users WHERE {ADMINISTRATOR}").fetchall()  # noqa: S608 - a constant
         assert len(left) == 1
-        house.admin = house.by_session(next(one for one in admins if one["id"] == left[0][0]))
+        secured_app.admin = secured_app.session_client(next(one for one in admins if one["id"] == left[0][0]))
 
 
 def test_two_opposite_calls_at_once_end_one_after_the_other(
-    house: SecuredApp, database: psycopg.Connection[Any]
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
-    users = crowd(house, 40)
+    users = create_users(secured_app, 40)
     calls: list[tuple[Action, BulkTarget]] = [
         ("activate", these(users)),
         ("deactivate", these(users[::-1])),
@@ -69,64 +72,66 @@ def test_two_opposite_calls_at_once_end_one_after_the_other(
 
         def run(call: tuple[Action, BulkTarget], start: Any = start) -> BulkResult:
             start.wait()
-            return do(house, *call)
+            return do(secured_app, *call)
 
         with ThreadPoolExecutor(len(calls)) as pool:
             outcomes = list(pool.map(run, calls))
         assert all(outcome.changed in (0, 40) for outcome in outcomes)
-        assert len({user["active"] for user in house.admin.listed(q="crowd")}) == 1
+        assert len({user["active"] for user in secured_app.admin.list_users(q="crowd")}) == 1
     require_sound(database)
 
 
 def test_deleting_and_restoring_at_once_end_one_after_the_other(
-    house: SecuredApp, database: psycopg.Connection[Any]
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
-    users = crowd(house, 40)
+    users = create_users(secured_app, 40)
     for _ in range(6):
         start = threading.Barrier(2)
 
         def run(action: Action, start: Any = start) -> BulkResult:
             start.wait()
-            return do(house, action, these(users))
+            return do(secured_app, action, these(users))
 
         with ThreadPoolExecutor(2) as pool:
             outcomes = list(pool.map(run, ("delete", "restore")))
         assert all(outcome.changed in (0, 40) for outcome in outcomes)
-        assert len(house.admin.listed(q="crowd", limit="100")) in (0, 40)
+        assert len(secured_app.admin.list_users(q="crowd", limit="100")) in (0, 40)
     require_sound(database)
 
 
-def test_single_changes_at_the_same_time_are_kept(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    users = crowd(house, 24)
+def test_single_changes_at_the_same_time_are_kept(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    users = create_users(secured_app, 24)
     by_name = {user["id"]: f"Renamed {number}" for number, user in enumerate(users)}
     start = threading.Barrier(3)
 
     def rename(half: list[dict[str, Any]]) -> set[int]:
         start.wait()
-        who = UserClient(house.app, house.admin.headers, house.admin.user)
-        return {who.patch(f"/users/{user['id']}", {"name": by_name[user["id"]]}).status_code for user in half}
+        client = UserClient(secured_app.app, secured_app.admin.headers, secured_app.admin.user)
+        return {client.patch(f"/users/{user['id']}", {"name": by_name[user["id"]]}).status_code for user in half}
 
     def switch() -> int:
         start.wait()
-        return sum(do(house, action, all_like(q="crowd")).changed for action in ("deactivate", "activate", "role"))
+        return sum(
+            do(secured_app, action, all_like(q="crowd")).changed for action in ("deactivate", "activate", "role")
+        )
 
     with ThreadPoolExecutor(3) as pool:
         renamed = [pool.submit(rename, half) for half in (users[:12], users[:11:-1])]
         switched = pool.submit(switch)
         assert [future.result() for future in renamed] == [{200}, {200}]
         assert switched.result() == 72
-    for user in house.admin.listed(q="crowd", limit="100"):
+    for user in secured_app.admin.list_users(q="crowd", limit="100"):
         expected = {"name": by_name[user["id"]], "active": True, "role": "viewer", "version": 5}
         assert {name: user[name] for name in expected} == expected
-        assert house.admin.get(f"/users/{user['id']}").json == user
+        assert secured_app.admin.get(f"/users/{user['id']}").json == user
     require_sound(database)
 
 
 def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
-    house: SecuredApp, servers: Any, database: psycopg.Connection[Any]
+    secured_app: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
     """Somebody holds three rows when the call comes; then one no longer fits, one has another name, one is purged."""
-    raised, renamed, purged, still = crowd(house, 4)
+    raised, renamed, purged, still = create_users(secured_app, 4)
     change = "UPDATE users SET {} , version = version + 1 WHERE id = %s"
     with psycopg.connect(servers.postgres.url) as other:
         other.execute(
@@ -135,7 +140,7 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
         other.execute(change.format("name = 'Other'"), [renamed["id"]])
         other.execute("DELETE FROM users WHERE id = %s", [purged["id"]])
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(do, house, "deactivate", all_like(q="crowd", role="member"))
+            waiting = pool.submit(do, secured_app, "deactivate", all_like(q="crowd", role="member"))
             lock = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH hits%'"
             wait_until(lambda: database.execute(lock).fetchone())
             other.commit()
@@ -148,12 +153,12 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
 
 
 def test_a_call_that_waits_for_a_row_too_long_changes_nothing(
-    make_app: Callable[..., Flask], house: SecuredApp, servers: Any, database: psycopg.Connection[Any]
+    make_app: Callable[..., Flask], secured_app: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
-    users = crowd(house)
+    users = create_users(secured_app)
     before = everything(database)
     with psycopg.connect(servers.postgres.url) as other, make_app(database_timeout_s=0.5).app_context():
         other.execute("SELECT 1 FROM users WHERE id = %s FOR UPDATE", [users[1]["id"]])
         with pytest.raises(Unavailable):
-            services().bulk.apply("delete", these(users), as_user(house.admin.user))
+            services().bulk.apply("delete", these(users), as_user(secured_app.admin.user))
     assert everything(database) == before

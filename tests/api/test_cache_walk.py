@@ -14,8 +14,8 @@ from flask import Flask
 from app.auth import tokens
 from app.http.auth import COOKIE
 from app.http.services import services_of
-from tests.support.cache_pair import CachePair, Given
-from tests.support.leases import lend
+from tests.support.cache_pair import CachePair, WsgiResponse
+from tests.support.leases import grant_lease
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 PROXY = {"REMOTE_ADDR": "10.0.0.1"}
@@ -37,24 +37,26 @@ SESSIONS = ("root", "bob")
 class Walk:
     """Users of each role, two of most, with tokens; a hit is compared with what the service says without its caches."""
 
-    def __init__(self, house: SecuredApp, pair: CachePair) -> None:
-        self.house, self.pair = house, pair
+    def __init__(self, secured_app: SecuredApp, pair: CachePair) -> None:
+        self.secured_app, self.pair = secured_app, pair
         self.users = {
-            name: house.make(role, username=name, name=name.title(), password=PASSWORD, attributes={"of": name})
+            name: secured_app.create_user(
+                role, username=name, name=name.title(), password=PASSWORD, attributes={"of": name}
+            )
             for name, role in [
                 *(("ada", "editor"), ("eve", "editor"), ("vera", "viewer"), ("viola", "viewer")),
                 *(("bob", "member"), ("bea", "member")),
             ]
         }
-        self.users["root"] = house.admin.user
-        self.tokens = {name: house.token(user) for name, user in self.users.items()}
-        self.tokens["second of root"] = house.token(self.users["root"])
-        self.tokens["viewer of ada"] = house.token(self.users["ada"], "viewer")
-        self.tokens["member of ada"] = house.token(self.users["ada"], "member")
-        self.tokens["member of root"] = house.token(self.users["root"], "member")
+        self.users["root"] = secured_app.admin.user
+        self.tokens = {name: secured_app.token(user) for name, user in self.users.items()}
+        self.tokens["second of root"] = secured_app.token(self.users["root"])
+        self.tokens["viewer of ada"] = secured_app.token(self.users["ada"], "viewer")
+        self.tokens["member of ada"] = secured_app.token(self.users["ada"], "member")
+        self.tokens["member of root"] = secured_app.token(self.users["root"], "member")
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-        self.tokens["lasting"] = house.token(self.users["vera"], expires_at=tomorrow)
-        self.cookies = {name: house.secret(self.users[name]) for name in SESSIONS}
+        self.tokens["lasting"] = secured_app.token(self.users["vera"], expires_at=tomorrow)
+        self.cookies = {name: secured_app.session_cookie(self.users[name]) for name in SESSIONS}
         self.hits: set[tuple[str, str]] = set()
 
     def paths(self) -> Iterator[tuple[str, str]]:
@@ -105,7 +107,7 @@ class Walk:
         return statuses
 
 
-def require(got: Given, wanted: Given, *, whole: bool, of: str) -> None:
+def require(got: WsgiResponse, wanted: WsgiResponse, *, whole: bool, of: str) -> None:
     assert got.status == wanted.status, of
     if whole:
         assert got.anonymous == wanted.anonymous, of
@@ -122,7 +124,7 @@ def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[Cache
     for app in behind_proxy:
         services_of(app).infrastructure.generations.invalidate_all()
         services_of(app).infrastructure.state.is_secured = False
-    lend(behind_proxy[0])
+    grant_lease(behind_proxy[0])
     made = CachePair(*behind_proxy)
     yield made
     made.close()
@@ -130,9 +132,9 @@ def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[Cache
 
 @pytest.fixture
 def walk(pair: CachePair, behind_proxy: list[Flask]) -> Walk:
-    house = SecuredApp(pair.app)
+    secured_app = SecuredApp(pair.app)
     services_of(behind_proxy[1]).infrastructure.state.is_secured = True
-    return Walk(house, pair)
+    return Walk(secured_app, pair)
 
 
 @pytest.mark.timeout(600)
@@ -141,23 +143,25 @@ def test_a_hit_is_what_the_service_says_without_its_cache_whatever_was_changed(
 ) -> None:
     assert walk.go() >= {200, 304, 401, 403}
     require_hits(walk)
-    house, users = walk.house, walk.users
+    secured_app, users = walk.secured_app, walk.users
 
     # Writes.
-    assert house.admin.patch(f"/users/{users['bob']['id']}", {"name": "Robert"}).status_code == 200
-    assert house.admin.patch(f"/users/{users['viola']['id']}", {"attributes": {"of": "others"}}).status_code == 200
-    house.make(username="new")
+    assert secured_app.admin.patch(f"/users/{users['bob']['id']}", {"name": "Robert"}).status_code == 200
+    assert (
+        secured_app.admin.patch(f"/users/{users['viola']['id']}", {"attributes": {"of": "others"}}).status_code == 200
+    )
+    secured_app.create_user(username="new")
     walk.go(again=True)
 
     # Roles: one is raised, one lowered, and two change places.
     for name, role in {"vera": "editor", "ada": "member", "eve": "viewer", "bob": "viewer"}.items():
-        assert house.admin.patch(f"/users/{users[name]['id']}", {"role": role}).status_code == 200
+        assert secured_app.admin.patch(f"/users/{users[name]['id']}", {"role": role}).status_code == 200
     walk.go(again=True)
 
     # The end of tokens and users.
-    assert house.admin.delete(f"/tokens/{walk.tokens['second of root']['id']}").status_code == 204
-    assert house.admin.patch(f"/users/{users['bea']['id']}", {"active": False}).status_code == 200
-    assert house.admin.delete(f"/users/{users['viola']['id']}").status_code == 204
+    assert secured_app.admin.delete(f"/tokens/{walk.tokens['second of root']['id']}").status_code == 204
+    assert secured_app.admin.patch(f"/users/{users['bea']['id']}", {"active": False}).status_code == 200
+    assert secured_app.admin.delete(f"/users/{users['viola']['id']}").status_code == 204
     walk.hits.clear()
     assert walk.go(again=True) >= {200, 401, 403}
     assert not {"second of root", "bea", "viola"} & {name for name, _ in walk.hits}
@@ -216,14 +220,14 @@ def test_two_tokens_of_one_role_share_a_response_and_actors_of_other_roles_do_no
 def test_nothing_from_an_open_service_is_served_when_it_is_secured(pair: CachePair) -> None:
     """While everybody may do everything, a token decides nothing."""
     nobody = UserClient(pair.app, {}, {})
-    bob = nobody.make(username="bob")
+    bob = nobody.create_user(username="bob")
     token = nobody.post("/tokens", {"name": "t", "user_id": bob["id"], "role": "member"}).json["token"]
-    other = nobody.make(username="other")
+    other = nobody.create_user(username="other")
     paths = ["/api/users", f"/api/users/{other['id']}", f"/api/users/{bob['id']}", "/api/me"]
     for path in paths:
         assert not pair.is_hit(path, token)
     assert [pair.cached(path, token).status[:3] for path in paths] == ["200"] * 4
-    nobody.make(username="root", role="admin", password=PASSWORD)
+    nobody.create_user(username="root", role="admin", password=PASSWORD)
     for _ in range(2):
         assert [pair.cached(path, token).status[:3] for path in paths] == ["403", "403", "200", "200"]
 
@@ -231,7 +235,7 @@ def test_nothing_from_an_open_service_is_served_when_it_is_secured(pair: CachePa
 def test_what_goes_past_the_cache_by_its_size_or_its_kind_is_not_cut_or_mixed_up(walk: Walk) -> None:
     """A large response, a HEAD, and addresses that differ in a blank or an escape."""
     token = walk.tokens["root"]["token"]
-    large = walk.house.make(username="large", attributes={"text": "x" * 16_000})
+    large = walk.secured_app.create_user(username="large", attributes={"text": "x" * 16_000})
     path = f"/api/users/{large['id']}"
     for one in (
         path,

@@ -8,8 +8,8 @@ from flask import Flask
 
 from app.http.auth import COOKIE
 from tests.support.api_client import SORTS
-from tests.support.cache_pair import CachePair, Crowd, given, require_same
-from tests.support.leases import lend
+from tests.support.cache_pair import CachePair, SampleUsers, require_same, wsgi_get
+from tests.support.leases import grant_lease
 from tests.support.secured_app import SecuredApp, UserClient
 from tests.support.service_process import Service
 
@@ -40,29 +40,31 @@ QUERIES = [
 ]
 
 
-def test_everybody_gets_about_everybody_what_they_get_without_caches(pair: CachePair, crowd: Crowd) -> None:
+def test_everybody_gets_about_everybody_what_they_get_without_caches(
+    pair: CachePair, sample_users: SampleUsers
+) -> None:
     statuses = set()
-    for path, token in itertools.product(crowd.paths, crowd.tokens.values()):
+    for path, token in itertools.product(sample_users.paths, sample_users.tokens.values()):
         statuses.add(require_same(pair, path, token).status[:3])
     assert statuses == {"200", "302", "400", "401", "403", "404", "405"}
 
 
 @pytest.mark.parametrize("base", ["/api/users", "/users"])
-def test_cached_pages_are_the_same(pair: CachePair, crowd: Crowd, base: str) -> None:
+def test_cached_pages_are_the_same(pair: CachePair, sample_users: SampleUsers, base: str) -> None:
     statuses = set()
     for query in QUERIES:
         for name in ("root", "vera", "ada", "viewer of ada", "bob", "member of ada", "revoked", "off", "lowered"):
-            statuses.add(require_same(pair, f"{base}?{query}" if query else base, crowd.tokens[name]).status[:3])
+            statuses.add(require_same(pair, f"{base}?{query}" if query else base, sample_users.tokens[name]).status[:3])
     assert statuses == {"200", "400", "401", "403", "422"}
 
 
-def test_links_lead_through_the_same_pages(pair: CachePair, crowd: Crowd) -> None:
+def test_links_lead_through_the_same_pages(pair: CachePair, sample_users: SampleUsers) -> None:
     path, walked = "/api/users?limit=2&sort=-username", 0
     while path:
-        answer = require_same(pair, path, crowd.tokens["root"])
+        response = require_same(pair, path, sample_users.tokens["root"])
         links = dict(
             reversed(value.replace("<", "").replace(">", "").split("; "))
-            for name, value in answer.headers
+            for name, value in response.headers
             if name == "Link"
         )
         path, walked = links.get('rel="next"', "").partition("localhost")[2], walked + 1
@@ -110,19 +112,21 @@ def test_links_lead_through_the_same_pages(pair: CachePair, crowd: Crowd) -> Non
     ids=str,
 )
 def test_any_header_changes_a_response_as_it_does_without_caches(
-    pair: CachePair, crowd: Crowd, method: str, headers: dict[str, str]
+    pair: CachePair, sample_users: SampleUsers, method: str, headers: dict[str, str]
 ) -> None:
-    for path in (f"/api/users/{crowd.ids['bob']}", "/api/me", "/users?limit=2"):
-        require_same(pair, path, crowd.tokens["ada"], headers=headers, method=method)
+    for path in (f"/api/users/{sample_users.ids['bob']}", "/api/me", "/users?limit=2"):
+        require_same(pair, path, sample_users.tokens["ada"], headers=headers, method=method)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["localhost", "a.example", "b.example:81"])
-def test_responses_are_the_same_under_any_address(pair: CachePair, crowd: Crowd, scheme: str, host: str) -> None:
+def test_responses_are_the_same_under_any_address(
+    pair: CachePair, sample_users: SampleUsers, scheme: str, host: str
+) -> None:
     for others in ("http://other.example", f"{scheme}://{host}"):
-        for path in (f"/api/users/{crowd.ids['bob']}", "/api/me", "/users?limit=2", "/api/users"):
-            answer = require_same(pair, path, crowd.tokens["ada"], base_url=others)
-    assert all(f"<{scheme}://{host}/" in value for name, value in answer.headers if name == "Link")
+        for path in (f"/api/users/{sample_users.ids['bob']}", "/api/me", "/users?limit=2", "/api/users"):
+            response = require_same(pair, path, sample_users.tokens["ada"], base_url=others)
+    assert all(f"<{scheme}://{host}/" in value for name, value in response.headers if name == "Link")
 
 
 @pytest.mark.parametrize(
@@ -130,22 +134,24 @@ def test_responses_are_the_same_under_any_address(pair: CachePair, crowd: Crowd,
     ["bearer {}", "BEARER {}", "Bearer  {}", "Bearer {} ", "Bearer\t{}", "Bearer", "Bearer ", "{}", "Basic {}",
      "Token {}", "Bearer {},Bearer {}", " Bearer {}", "", "Bearer \u00e9", "Bearer {}\u00a0", "B\u00e9arer {}"],
 )  # fmt: skip
-def test_the_authorization_header_is_read_the_same_way(pair: CachePair, crowd: Crowd, authorization: str) -> None:
-    headers = {"Authorization": authorization.format(crowd.tokens["ada"], crowd.tokens["bob"])}
-    for path in (f"/api/users/{crowd.ids['bob']}", "/api/me", "/users?limit=2"):
+def test_the_authorization_header_is_read_the_same_way(
+    pair: CachePair, sample_users: SampleUsers, authorization: str
+) -> None:
+    headers = {"Authorization": authorization.format(sample_users.tokens["ada"], sample_users.tokens["bob"])}
+    for path in (f"/api/users/{sample_users.ids['bob']}", "/api/me", "/users?limit=2"):
         require_same(pair, path, headers=headers)
 
 
-def test_a_header_that_no_server_should_give_is_refused(pair: CachePair, crowd: Crowd) -> None:
+def test_a_header_that_no_server_should_give_is_refused(pair: CachePair, sample_users: SampleUsers) -> None:
     """PEP 3333 wants Latin-1; some pass on what they read as UTF-8."""
-    path = f"/api/users/{crowd.ids['bob']}"
+    path = f"/api/users/{sample_users.ids['bob']}"
     assert require_same(pair, path, environ_overrides={"HTTP_AUTHORIZATION": "Bearer 田中"}).status[:3] == "401"
 
 
-def test_bytes_that_are_no_text_do_no_harm(serve: Callable[..., Service], crowd: Crowd) -> None:
+def test_bytes_that_are_no_text_do_no_harm(serve: Callable[..., Service], sample_users: SampleUsers) -> None:
     """What the real server makes of them."""
     service = serve(LOG_LEVEL="warning", WORKERS="1")
-    path, good = f"/api/users/{crowd.ids['bob']}", f"Bearer {crowd.tokens['ada']}".encode()
+    path, good = f"/api/users/{sample_users.ids['bob']}", f"Bearer {sample_users.tokens['ada']}".encode()
     for value in (b"Bearer \xff\xfe", "Bearer 田中".encode(), good + "é".encode(), good + b"\xe9"):
         assert service.get(path, headers={"Authorization": value}).status in (400, 401)
     assert service.get(path, headers={"Authorization": good}).status == 200
@@ -161,12 +167,12 @@ def test_in_a_service_without_administrator_cached_responses_are_the_same(
     """Open to all on this machine; closed to others from the start, and then tokens count."""
     maker = make_app()
     nobody = UserClient(maker, {}, {})
-    user, viewer = nobody.make(username="bob"), nobody.make(username="vera", role="viewer")
+    user, viewer = nobody.create_user(username="bob"), nobody.create_user(username="vera", role="viewer")
     body = {"name": "t", "user_id": viewer["id"], "role": "viewer"}
     token = nobody.post("/tokens", body).json["token"]
     address = {"published_address": "0.0.0.0"} if public else {}  # noqa: S104 - nothing listens
     app = make_app(**address)
-    lend(app)
+    grant_lease(app)
     pair = CachePair(app, make_app(**address, cache_ttl_s=0))
     for path in (f"/api/users/{user['id']}", "/api/me", "/api/users?limit=1"):
         for one in (None, token, "nonsense"):
@@ -178,20 +184,20 @@ def test_in_a_service_without_administrator_cached_responses_are_the_same(
 
 
 def test_behind_a_trusted_proxy_links_are_those_of_who_asks(
-    make_app: Callable[..., Flask], people: SecuredApp, crowd: Crowd
+    make_app: Callable[..., Flask], own_secured_app: SecuredApp, sample_users: SampleUsers
 ) -> None:
     app = make_app(trusted_proxies="10.0.0.0/8")
-    lend(app)
+    grant_lease(app)
     for host, scheme in itertools.product(["a.example", "b.example"] * 2, ["http", "https"]):
         headers = {"X-Forwarded-Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "192.0.2.1"}
-        answer = given(
+        response = wsgi_get(
             app.wsgi_app,
             "/api/users?limit=2",
-            crowd.tokens["root"],
+            sample_users.tokens["root"],
             headers=headers,
             environ_base={"REMOTE_ADDR": "10.0.0.1"},
         )
-        links = [value for name, value in answer.headers if name == "Link"]
+        links = [value for name, value in response.headers if name == "Link"]
         assert links
         assert all(value.startswith(f"<{scheme}://{host}/") for value in links), links
-    assert people.admin.get("/users").status_code == 200
+    assert own_secured_app.admin.get("/users").status_code == 200

@@ -17,42 +17,63 @@ NEW_PASSWORD = "battery staple horse"
 NEW_ID = uuid.uuid4()
 
 WRITES: dict[str, tuple[Callable[[SecuredApp, User, str], Any], list[str]]] = {
-    "POST": (lambda house, *_: house.admin.post("/users", {"username": "new"}), ["created"]),
+    "POST": (lambda secured_app, *_: secured_app.admin.post("/users", {"username": "new"}), ["created"]),
     "POST once": (
-        lambda house, *_: house.admin.post("/users", {"username": "new"}, headers={"Idempotency-Key": "k"}),
+        lambda secured_app, *_: secured_app.admin.post("/users", {"username": "new"}, headers={"Idempotency-Key": "k"}),
         ["created"],
     ),
     "POST an administrator": (
-        lambda house, *_: house.admin.post("/users", {"username": "new", "role": "admin", "password": PASSWORD}),
+        lambda secured_app, *_: secured_app.admin.post(
+            "/users", {"username": "new", "role": "admin", "password": PASSWORD}
+        ),
         ["created"],
     ),
-    "PUT, new": (lambda house, *_: house.admin.put(f"/users/{NEW_ID}", {"username": "new"}), ["created"]),
-    "PUT": (lambda house, user, _: house.admin.put(f"/users/{user['id']}", {"username": "new"}), ["changed"]),
+    "PUT, new": (lambda secured_app, *_: secured_app.admin.put(f"/users/{NEW_ID}", {"username": "new"}), ["created"]),
+    "PUT": (
+        lambda secured_app, user, _: secured_app.admin.put(f"/users/{user['id']}", {"username": "new"}),
+        ["changed"],
+    ),
     "PUT, nothing new": (
-        lambda house, user, _: house.admin.put(f"/users/{user['id']}", {"username": "bob", "role": "editor"}),
+        lambda secured_app, user, _: secured_app.admin.put(
+            f"/users/{user['id']}", {"username": "bob", "role": "editor"}
+        ),
         [],
     ),
-    "PATCH": (lambda house, user, _: house.admin.patch(f"/users/{user['id']}", {"name": "New"}), ["changed"]),
-    "PATCH, nothing new": (lambda house, user, _: house.admin.patch(f"/users/{user['id']}", {"name": "bob"}), []),
-    "a role": (lambda house, user, _: house.admin.patch(f"/users/{user['id']}", {"role": "viewer"}), ["changed"]),
+    "PATCH": (
+        lambda secured_app, user, _: secured_app.admin.patch(f"/users/{user['id']}", {"name": "New"}),
+        ["changed"],
+    ),
+    "PATCH, nothing new": (
+        lambda secured_app, user, _: secured_app.admin.patch(f"/users/{user['id']}", {"name": "bob"}),
+        [],
+    ),
+    "a role": (
+        lambda secured_app, user, _: secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"}),
+        ["changed"],
+    ),
     "a password": (
-        lambda house, user, _: house.admin.patch(f"/users/{user['id']}", {"password": NEW_PASSWORD}),
+        lambda secured_app, user, _: secured_app.admin.patch(f"/users/{user['id']}", {"password": NEW_PASSWORD}),
         ["changed"],
     ),
     "inactive": (
-        lambda house, user, _: house.admin.patch(f"/users/{user['id']}", {"active": False}),
+        lambda secured_app, user, _: secured_app.admin.patch(f"/users/{user['id']}", {"active": False}),
         ["changed", "token_revoked"],
     ),
-    "DELETE": (lambda house, user, _: house.admin.delete(f"/users/{user['id']}"), ["token_revoked", "deleted"]),
+    "DELETE": (
+        lambda secured_app, user, _: secured_app.admin.delete(f"/users/{user['id']}"),
+        ["token_revoked", "deleted"],
+    ),
     "purge": (
-        lambda house, user, _: house.admin.delete(f"/users/{user['id']}?purge=true"),
+        lambda secured_app, user, _: secured_app.admin.delete(f"/users/{user['id']}?purge=true"),
         ["token_revoked", "purged"],
     ),
     "a new token": (
-        lambda house, user, _: house.admin.post("/tokens", {"name": "t", "role": "viewer", "user_id": user["id"]}),
+        lambda secured_app, user, _: secured_app.admin.post(
+            "/tokens", {"name": "t", "role": "viewer", "user_id": user["id"]}
+        ),
         ["token_created"],
     ),
-    "a revoked token": (lambda house, _, token: house.admin.delete(f"/tokens/{token}"), ["token_revoked"]),
+    "a revoked token": (lambda secured_app, _, token: secured_app.admin.delete(f"/tokens/{token}"), ["token_revoked"]),
 }
 
 
@@ -68,75 +89,75 @@ def current_xid(database: psycopg.Connection[Any]) -> int:
 
 @pytest.mark.parametrize("name", WRITES)
 def test_a_write_is_one_entry_with_its_transaction(
-    house: SecuredApp, database: psycopg.Connection[Any], name: str
+    secured_app: SecuredApp, database: psycopg.Connection[Any], name: str
 ) -> None:
-    user = house.make("editor", username="bob")
-    token = house.token(user)["id"]
+    user = secured_app.create_user("editor", username="bob")
+    token = secured_app.token(user)["id"]
     write, actions = WRITES[name]
     entry, before = last_id(database), current_xid(database)
-    assert write(house, user, token).status_code < 300
+    assert write(secured_app, user, token).status_code < 300
     found = since(database, entry=entry)
     assert [row[1] for row in found] == actions
-    actor = f"user:{house.admin.id}"
+    actor = f"user:{secured_app.admin.id}"
     assert {row[2] for row in found} <= ({actor, None} if name == "purge" else {actor})
     used = xids(database, entry)
     assert len(set(used)) == (1 if actions else 0)
     assert all(before < xid < current_xid(database) for xid in used)
 
 
-def test_a_restored_user_is_one_entry(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    user = house.make()
-    house.admin.delete(f"/users/{user['id']}")
+def test_a_restored_user_is_one_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    user = secured_app.create_user()
+    secured_app.admin.delete(f"/users/{user['id']}")
     entry = last_id(database)
-    house.admin.post(f"/users/{user['id']}/restore")
-    assert since(database, entry=entry) == [(user["id"], "restored", f"user:{house.admin.id}")]
+    secured_app.admin.post(f"/users/{user['id']}/restore")
+    assert since(database, entry=entry) == [(user["id"], "restored", f"user:{secured_app.admin.id}")]
     assert xids(database, entry) > [3]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_bulk_change_is_one_entry_for_each_user(
-    house: SecuredApp, database: psycopg.Connection[Any], action: Action
+    secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
-    users = prepared(house, action)
+    users = prepared(secured_app, action)
     entry = last_id(database)
-    do(house, action, these(users))
+    do(secured_app, action, these(users))
     found = since(database, entry=entry)
     assert sorted(row[0] for row in found if row[0]) == sorted(user["id"] for user in users)
-    assert {row[2] for row in found} == {f"user:{house.admin.id}"}
+    assert {row[2] for row in found} == {f"user:{secured_app.admin.id}"}
     assert len(set(xids(database, entry))) == 1
     assert min(xids(database, entry)) > 3
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("without_refusal_delay")
 def test_what_no_cached_answer_depends_on_has_no_transaction(
-    house: SecuredApp, database: psycopg.Connection[Any]
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     """Strangers must not be able to empty caches by wrong passwords."""
-    user = house.make("editor", username="bob", password=PASSWORD)
-    own = house.by_session(user)
+    user = secured_app.create_user("editor", username="bob", password=PASSWORD)
+    own = secured_app.session_client(user)
     entry = last_id(database)
-    house.sign_in({"username": "bob", "password": PASSWORD})
+    secured_app.sign_in({"username": "bob", "password": PASSWORD})
     for _ in range(12):
-        house.sign_in({"username": "bob", "password": "wrong"})
-    house.admin.post(f"/users/{user['id']}/unlock")
+        secured_app.sign_in({"username": "bob", "password": "wrong"})
+    secured_app.admin.post(f"/users/{user['id']}/unlock")
     own.delete("/session")
-    house.admin.delete(f"/users/{user['id']}/sessions")
+    secured_app.admin.delete(f"/users/{user['id']}/sessions")
     expected = {"signed_in", "sign_in_failed", "sign_in_locked", "unlocked", "signed_out", "sessions_ended"}
     assert {row[1] for row in since(database, entry=entry)} == expected
     assert set(xids(database, entry)) == {3}
 
 
-def test_the_use_of_a_token_is_no_entry(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    program = house.by_token(house.make("editor"))
+def test_the_use_of_a_token_is_no_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    program = secured_app.token_client(secured_app.create_user("editor"))
     entry = last_id(database)
     assert program.get("/users").status_code == 200
     assert database.execute("SELECT count(last_used_at) FROM tokens").fetchone() == (1,)
     assert since(database, entry=entry) == []
 
 
-def test_what_is_undone_leaves_no_entry(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    house.make(username="taken")
-    user, entry = house.make(username="bob"), last_id(database)
-    assert house.admin.put(f"/users/{user['id']}", {"username": "taken"}).status_code == 409
-    assert house.admin.post("/users", {"username": "taken"}).status_code == 409
+def test_what_is_undone_leaves_no_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    secured_app.create_user(username="taken")
+    user, entry = secured_app.create_user(username="bob"), last_id(database)
+    assert secured_app.admin.put(f"/users/{user['id']}", {"username": "taken"}).status_code == 409
+    assert secured_app.admin.post("/users", {"username": "taken"}).status_code == 409
     assert since(database, entry=entry) == []

@@ -20,7 +20,7 @@ from tests.support.rows import history, plainly
 def test_changes_of_different_fields_at_once_all_arrive(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
-    path, rounds = f"/users/{api.make(username='ada')['id']}", 12
+    path, rounds = f"/users/{api.create_user(username='ada')['id']}", 12
     tracks = [
         lambda n: {"name": f"Ada {n}"},
         lambda n: {"email": f"ada{n}@example.org"},
@@ -32,11 +32,11 @@ def test_changes_of_different_fields_at_once_all_arrive(
     ]
 
     def change(track: Callable[[int], Any]) -> list[int]:
-        door, versions = ApiClient(app), []
+        client, versions = ApiClient(app), []
         for number in range(1, rounds + 1):
-            answer = door.patch(path, track(number))
-            assert answer.status_code == 200, answer.text
-            versions.append(answer.json["version"])
+            response = client.patch(path, track(number))
+            assert response.status_code == 200, response.text
+            versions.append(response.json["version"])
         return versions
 
     answered = at_once([lambda track=track: change(track) for track in tracks])
@@ -59,16 +59,16 @@ def test_changes_of_different_fields_at_once_all_arrive(
 
 
 def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: ApiClient) -> None:
-    path = f"/users/{api.make()['id']}"
+    path = f"/users/{api.create_user()['id']}"
     for number in range(1, 16):
         tag = {"If-Match": f'"{number}"'}
-        answers = at_once(
+        responses = at_once(
             [
                 lambda n=n, tag=tag: ApiClient(app).patch(path, {"attributes": {"n": f"{tag} {n}"}}, headers=tag)
                 for n in range(6)
             ]
         )
-        assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
+        assert sorted(response.status_code for response in responses) == [200, 412, 412, 412, 412, 412]
     assert api.get(path).json["version"] == 16
 
 
@@ -82,7 +82,7 @@ def test_who_loses_again_and_again_gets_a_lock(
     losses: int,
 ) -> None:
     """Somebody else is faster after each look, so many times."""
-    user_id = uuid.UUID(api.make()["id"])
+    user_id = uuid.UUID(api.create_user()["id"])
     left = [losses]
 
     def meanwhile() -> None:
@@ -93,34 +93,34 @@ def test_who_loses_again_and_again_gets_a_lock(
     after_each_look(monkeypatch, meanwhile)
     spied.clear()
     with statements_of(app) as statements:
-        answer = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
-    assert (answer.status_code, answer.json["version"]) == (200, 2 + min(losses, 3))
+        response = api.patch(f"/users/{user_id}", {"attributes": {"n": 1}})
+    assert (response.status_code, response.json["version"]) == (200, 2 + min(losses, 3))
     assert spied.count(WRITE_USERS) == min(losses + 1, 3)
     assert len([one for one in statements if "FOR UPDATE" in one]) == (losses >= 3)
     with app.app_context():
-        assert answer.data == plainly(user_id)
+        assert response.data == plainly(user_id)
     last = {"email": None} if not losses else {"email": f"e{left[0]}@example.org"}
-    assert answer.json == {**answer.json, **last, "attributes": {"n": 1}}
-    assert [entry[0] for entry in history(database, user_id)] == list(range(1, answer.json["version"] + 1))
+    assert response.json == {**response.json, **last, "attributes": {"n": 1}}
+    assert [entry[0] for entry in history(database, user_id)] == list(range(1, response.json["version"] + 1))
 
 
 @pytest.mark.parametrize("condition", ["If-Match", "none"])
 def test_if_match_is_asked_again_after_each_loss(
     api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
-    user = api.make()
+    user = api.create_user()
     faster = "UPDATE users SET version = version + 1 WHERE version = 1"
     after_each_look(monkeypatch, lambda: database.execute(faster))
     headers = {"If-Match": '"1"'} if condition == "If-Match" else {}
-    answer = api.patch(f"/users/{user['id']}", {"name": "New"}, headers=headers)
-    assert answer.status_code == (412 if headers else 200)
+    response = api.patch(f"/users/{user['id']}", {"name": "New"}, headers=headers)
+    assert response.status_code == (412 if headers else 200)
 
 
 @pytest.mark.parametrize("gone", ["trash", "purged"])
 def test_who_goes_between_look_and_change_is_not_there(
     api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
-    user = api.make()
+    user = api.create_user()
     going = "UPDATE users SET deleted_at = now()" if gone == "trash" else "DELETE FROM users"
     after_each_look(monkeypatch, lambda: database.execute(going))
     assert api.patch(f"/users/{user['id']}", {"name": "New"}).status_code == 404

@@ -45,8 +45,8 @@ def ada(flask: Callable[..., Result], *words: str, role: str = "admin") -> Resul
 def sign_in(app: Flask, password: str = PASSWORD, email: str = "ada@example.org") -> tuple[int, Any]:
     """The status, and the browser that is signed in then."""
     browser = app.test_client()
-    answer = browser.post("/api/session", json={"email": email, "password": password}, headers=ORIGIN)
-    return answer.status_code, browser
+    response = browser.post("/api/session", json={"email": email, "password": password}, headers=ORIGIN)
+    return response.status_code, browser
 
 
 def history(browser: Any) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ def test_a_name_that_fits_several_users_is_refused(
     api: ApiClient, flask: Callable[..., Result], words: tuple[str, ...], meets: str
 ) -> None:
     """Fault 33: `flask users password NAME` changed another user when the name was ambiguous."""
-    boss = api.make(username="boss", email="boss@corp.example")
+    boss = api.create_user(username="boss", email="boss@corp.example")
     taken = api.post("/users", {"username": boss[meets], "name": "Mallory"})
     if taken.status_code == 409:
         # Then only rows of an earlier release can meet so.
@@ -228,7 +228,7 @@ def test_a_name_that_fits_several_users_is_refused(
     assert done.stdout == ""
     assert f"{boss[meets]} matches several users" in done.stderr
     assert {one["id"] for one in (boss, taken.json)} == set(re.findall(r"(?m)^  ([0-9a-f-]{36})  ", done.stderr))
-    assert {one["version"] for one in api.listed()} == {1}
+    assert {one["version"] for one in api.list_users()} == {1}
     done = flask("users", "password", "boss", "--password-stdin", stdin=OTHER)
     assert done.stdout.startswith("The password of boss is changed")
 
@@ -236,7 +236,10 @@ def test_a_name_that_fits_several_users_is_refused(
 @pytest.mark.parametrize("field", ["username", "email", "id"])
 def test_a_user_is_named_by_username_email_or_id(api: ApiClient, flask: Callable[..., Result], field: str) -> None:
     """Fault 33: who is listed as one of several can be named by the id."""
-    users = [api.make(username="boss", email="boss@corp.example"), api.make(username="corp", email="c@corp.example")]
+    users = [
+        api.create_user(username="boss", email="boss@corp.example"),
+        api.create_user(username="corp", email="c@corp.example"),
+    ]
     done = flask("users", "password", users[0][field], "--password-stdin", stdin=OTHER)
     assert done.stdout == "The password of boss is changed. All sessions of the user have ended.\n"
     assert [api.get(f"/users/{user['id']}").json["version"] for user in users] == [2, 1]

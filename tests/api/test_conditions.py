@@ -13,7 +13,7 @@ OTHER = ['"1"', '"1", "3"', '""', '"02"']
 @pytest.fixture
 def path(api: ApiClient) -> str:
     """The path of a user at version 2."""
-    user = api.make()
+    user = api.create_user()
     path = f"/users/{user['id']}"
     assert api.patch(path, {"name": "second"}).headers["ETag"] == '"2"'
     return path
@@ -21,16 +21,16 @@ def path(api: ApiClient) -> str:
 
 @pytest.mark.parametrize("tag", [*CURRENT, 'W/"2"', 'W/"1", W/"2"'])
 def test_reading_what_one_has_is_304_without_a_body(api: ApiClient, path: str, tag: str) -> None:
-    answer = api.get(path, headers={"If-None-Match": tag})
-    assert answer.status_code == 304
-    assert answer.headers["ETag"] == '"2"'
+    response = api.get(path, headers={"If-None-Match": tag})
+    assert response.status_code == 304
+    assert response.headers["ETag"] == '"2"'
 
 
 @pytest.mark.parametrize("tag", [*OTHER, 'W/"1"'])
 def test_reading_what_changed_gives_it(api: ApiClient, path: str, tag: str) -> None:
-    answer = api.get(path, headers={"If-None-Match": tag})
-    assert answer.status_code == 200
-    assert answer.json["version"] == 2
+    response = api.get(path, headers={"If-None-Match": tag})
+    assert response.status_code == 200
+    assert response.json["version"] == 2
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
@@ -62,8 +62,8 @@ def test_purge_and_restore_take_if_match_too(api: ApiClient, path: str) -> None:
 
 
 def test_put_that_only_creates_is_412_when_somebody_is_there(api: ApiClient, path: str) -> None:
-    answer = api.put(path, {"username": "third"}, headers={"If-None-Match": "*"})
-    assert answer.status_code == 412
+    response = api.put(path, {"username": "third"}, headers={"If-None-Match": "*"})
+    assert response.status_code == 412
     new = f"/users/{uuid.uuid4()}"
     assert api.put(new, {"username": "fourth"}, headers={"If-None-Match": "*"}).status_code == 201
     assert api.put(new, {"username": "fourth"}, headers={"If-None-Match": "*"}).status_code == 412

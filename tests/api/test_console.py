@@ -26,17 +26,17 @@ def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClie
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
 @pytest.mark.usefixtures("admin")
 def test_nobody_is_led_to_another_site(app: Flask, target: str) -> None:
-    answer = send(app.test_client(), "/sign-in", username="ada@example.org", password=PASSWORD, next=target)
-    assert (answer.status_code, answer.location) == (303, "/")
+    response = send(app.test_client(), "/sign-in", username="ada@example.org", password=PASSWORD, next=target)
+    assert (response.status_code, response.location) == (303, "/")
 
 
 @pytest.mark.usefixtures("admin")
 def test_a_wrong_password_is_said_and_the_name_stays(app: Flask) -> None:
-    answer = send(app.test_client(), "/sign-in", username="ada@example.org", password="something else")
-    assert answer.status_code == 401
-    assert 'role="alert"' in answer.text
-    assert 'value="ada@example.org"' in answer.text
-    assert "something else" not in answer.text
+    response = send(app.test_client(), "/sign-in", username="ada@example.org", password="something else")
+    assert response.status_code == 401
+    assert 'role="alert"' in response.text
+    assert 'value="ada@example.org"' in response.text
+    assert "something else" not in response.text
 
 
 def test_signing_out_ends_the_session(admin: FlaskClient) -> None:
@@ -99,17 +99,17 @@ def test_a_faulty_field_is_named_and_what_was_typed_stays(admin: FlaskClient, fi
     typed = {"name": "Typed Name", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
     for path in ("/people/new", make(admin, name="Carol", username="carol")):
         versioned = {} if path.endswith("new") else {"version": version(admin, path), "has_username": "1"}
-        answer = send(admin, path, **{**typed, **versioned, field: value})
-        assert answer.status_code == 422, path
-        assert f'class="error" id="{field}-note"' in answer.text
-        assert "Typed Name" in answer.text
-        assert "s3cret?" not in answer.text
+        response = send(admin, path, **{**typed, **versioned, field: value})
+        assert response.status_code == 422, path
+        assert f'class="error" id="{field}-note"' in response.text
+        assert "Typed Name" in response.text
+        assert "s3cret?" not in response.text
 
 
 def test_a_taken_name_is_said_at_its_field(admin: FlaskClient) -> None:
-    answer = send(admin, "/people/new", email="ada@example.org", role="member", active="on")
-    assert answer.status_code == 422
-    assert "Is taken by another user" in answer.text
+    response = send(admin, "/people/new", email="ada@example.org", role="member", active="on")
+    assert response.status_code == 422
+    assert "Is taken by another user" in response.text
 
 
 def test_a_deleted_user_is_restored_by_undo_and_from_the_trash(admin: FlaskClient) -> None:
@@ -185,7 +185,7 @@ def test_a_page_of_another_site_changes_nothing(admin: FlaskClient) -> None:
 
 
 def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: ApiClient) -> None:
-    api.make(name="Bob")
+    api.create_user(name="Bob")
     page = app.test_client().get("/people")
     assert page.status_code == 200
     assert "has full access without a password" in page.text
@@ -222,7 +222,7 @@ def test_a_token_is_shown_once_works_and_is_revoked(app: Flask, admin: FlaskClie
 
 @pytest.mark.parametrize(("name", "role"), [("", "viewer"), ("ci", "king"), ("\x07", "viewer")])
 def test_a_faulty_token_is_refused_at_its_field(admin: FlaskClient, name: str, role: str) -> None:
-    answer = send(admin, "/api-tokens", name=name, role=role, days="")
-    assert answer.status_code == 422
-    assert 'class="error"' in answer.text
+    response = send(admin, "/api-tokens", name=name, role=role, days="")
+    assert response.status_code == 422
+    assert 'class="error"' in response.text
     assert admin.get("/api/tokens").json == []

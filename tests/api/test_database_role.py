@@ -199,8 +199,8 @@ def test_an_owner_who_may_make_roles_is_enough(
     own = load_settings({}, database_url=url, database_role=role)
     assert prepare(own)
     assert prepare(own), "it is the same the second time"
-    door = ApiClient(make_app(database_url=url, database_role=role))
-    assert door.make(username="ada")["username"] == "ada"
+    client = ApiClient(make_app(database_url=url, database_role=role))
+    assert client.create_user(username="ada")["username"] == "ada"
     with psycopg.connect(servers.postgres.url, dbname=urlsplit(url).path[1:], autocommit=True) as connection:
         connection.execute(f"DROP OWNED BY {role}")
 
@@ -229,7 +229,7 @@ def test_a_role_that_somebody_else_made_is_granted_what_it_needs(
     own = load_settings({}, database_url=url, database_role=role)
     database.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{own.role_password}'")
     assert prepare(own)
-    assert ApiClient(make_app(database_url=url, database_role=role)).make(username="ada")["username"] == "ada"
+    assert ApiClient(make_app(database_url=url, database_role=role)).create_user(username="ada")["username"] == "ada"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
         connection.execute(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM {role}")
@@ -290,7 +290,7 @@ def test_what_only_an_owner_may_do_is_done_for_the_role(
     api: ApiClient, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     database.execute("SELECT gin_clean_pending_list('users_by_search_vector')")
-    api.make(username="ada")
+    api.create_user(username="ada")
     assert as_role.execute("SELECT gin_clean_pending_list_of_users()").fetchone() == (1,)
     assert database.execute("SELECT gin_clean_pending_list('users_by_search_vector')").fetchone() == (0,)
 
@@ -299,7 +299,7 @@ def test_the_role_sees_the_statistics_by_which_searches_are_planned(
     api: ApiClient, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     for number in range(20):
-        api.make(username=f"ada{number}")
+        api.create_user(username=f"ada{number}")
     database.execute("ANALYZE users")
     query = "SELECT attname, most_common_elems::text FROM pg_stats WHERE tablename = 'users' ORDER BY attname"
     seen = as_role.execute(query).fetchall()

@@ -51,18 +51,18 @@ def test_a_draft_that_another_site_sends_with_a_sign_in_is_not_kept(
 ) -> None:
     for password, status in (("something else", (401, 403)), (PASSWORD, (303, 403))):
         form = {"username": "ada@example.org", "password": password, "next": "/people/new", "draft": "name=Mallory"}
-        answer = stranger.post("/sign-in", data=form, headers=headers)
-        assert answer.status_code in status
-        assert "mallory" not in answer.text.lower()
+        response = stranger.post("/sign-in", data=form, headers=headers)
+        assert response.status_code in status
+        assert "mallory" not in response.text.lower()
 
 
 @pytest.mark.parametrize("path", ["/people/new", "/first", "/sign-in", "/language", "/people/bulk", "/password"])
 @pytest.mark.parametrize("headers", [headers for headers in FOREIGN if headers.get("Origin")], ids=str)
 def test_nothing_that_another_site_posts_is_shown(stranger: FlaskClient, path: str, headers: dict[str, str]) -> None:
     form = {**dict.fromkeys(("name", "email", "username", "next", "query", "draft", "language", "action"), "mallory")}
-    answer = stranger.post(path, data=form, headers=headers)
-    assert answer.status_code in (401, 403)
-    assert "mallory" not in answer.text
+    response = stranger.post(path, data=form, headers=headers)
+    assert response.status_code in (401, 403)
+    assert "mallory" not in response.text
 
 
 def test_no_password_goes_into_a_draft_or_on_after_signing_in(stranger: FlaskClient) -> None:
@@ -71,11 +71,13 @@ def test_no_password_goes_into_a_draft_or_on_after_signing_in(stranger: FlaskCli
     draft = hidden(asked.text, "draft")
     assert "secret" not in asked.text
     assert "mallory" in draft
-    answer = send(stranger, "/sign-in", username="ada@example.org", password=PASSWORD, next="/people/new", draft=draft)
+    response = send(
+        stranger, "/sign-in", username="ada@example.org", password=PASSWORD, next="/people/new", draft=draft
+    )
     # No redirect at all: 307 and 308 make the browser send the password to the next address.
-    assert answer.status_code == 200
-    assert PASSWORD not in answer.text
-    assert values(answer.text) == [draft.replace("&", "&amp;")]
+    assert response.status_code == 200
+    assert PASSWORD not in response.text
+    assert values(response.text) == [draft.replace("&", "&amp;")]
     shown = stranger.post("/people/new", data={"draft": draft}, headers=OWN)
     assert "not saved yet" in shown.text
     assert 'value="mallory"' in shown.text

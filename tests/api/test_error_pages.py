@@ -32,13 +32,13 @@ RAW = [
 ]
 
 
-def require_page(answer: TestResponse, status: int, sentence: str = "") -> None:
+def require_page(response: TestResponse, status: int, sentence: str = "") -> None:
     """A page of ours that says something to a reader, and leads back."""
-    assert answer.status_code == status, answer.text
-    assert answer.content_type == "text/html; charset=utf-8"
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert answer.headers["X-Request-ID"]
-    main = answer.text.partition("<main")[2].partition("</main>")[0]
+    assert response.status_code == status, response.text
+    assert response.content_type == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Request-ID"]
+    main = response.text.partition("<main")[2].partition("</main>")[0]
     assert "<a " in main
     assert sentence in main.replace("&#39;", "'"), main
     assert not [word for word in RAW if word in main]
@@ -60,8 +60,8 @@ def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Fla
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | None) -> None:
     """Fault 11: only who prefers HTML gets it."""
-    answer = api.flask_client.get(path, headers={"Accept": accept} if accept else {})
-    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+    response = api.flask_client.get(path, headers={"Accept": accept} if accept else {})
+    assert (response.status_code, response.mimetype) == (404, "application/problem+json")
 
 
 @pytest.mark.parametrize(
@@ -69,17 +69,17 @@ def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | 
 )
 def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) -> None:
     """Fault 11: the contract has no HTML in the API."""
-    answer = admin.get(path, headers=BROWSER)
-    assert answer.status_code in (400, 404)
-    assert answer.mimetype == "application/problem+json"
+    response = admin.get(path, headers=BROWSER)
+    assert response.status_code in (400, 404)
+    assert response.mimetype == "application/problem+json"
 
 
 @pytest.mark.parametrize("path", ["/sign-out", "/language", "/first"])
 def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path: str) -> None:
     """Fault 11: whoever reloads what a form was sent to asks with GET: 405."""
-    answer = admin.get(path, headers=BROWSER)
-    require_page(answer, 405, "This address has no page.")
-    assert "POST" in answer.headers["Allow"]
+    response = admin.get(path, headers=BROWSER)
+    require_page(response, 405, "This address has no page.")
+    assert "POST" in response.headers["Allow"]
     require_page(admin.get(path, headers=FRENCH), 405, "a pas de page.")
     assert admin.get(path).mimetype == "application/problem+json"
 
@@ -124,9 +124,9 @@ def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, m
 
     monkeypatch.setattr(UserPages, "page", fail)
     for path in ("/people", "/users"):
-        answer = admin.get(path, headers=BROWSER)
-        require_page(answer, 500, answer.headers["X-Request-ID"])
-        assert "secret" not in answer.text
+        response = admin.get(path, headers=BROWSER)
+        require_page(response, 500, response.headers["X-Request-ID"])
+        assert "secret" not in response.text
     assert admin.get("/api/users", headers=BROWSER).mimetype == "application/problem+json"
 
 
@@ -136,9 +136,9 @@ def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiCli
     earlier, state.phase = state.phase, Phase.STARTING
     try:
         for path in ("/people", "/nowhere", "/users"):
-            answer = api.flask_client.get(path, headers=BROWSER)
-            require_page(answer, 503, "The service is starting.")
-            assert answer.headers["Retry-After"] == "1"
+            response = api.flask_client.get(path, headers=BROWSER)
+            require_page(response, 503, "The service is starting.")
+            assert response.headers["Retry-After"] == "1"
     finally:
         state.phase = earlier
 
@@ -206,23 +206,27 @@ def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: A
 def test_a_bad_form_is_told_in_words(admin: FlaskClient, form: dict[str, str]) -> None:
     """Fault 11: `id: nobody is picked`, and worse."""
     form = {name: value.encode("utf-8", "surrogateescape") for name, value in form.items()}  # type: ignore[misc]
-    answer = send(admin, "/people/bulk", **form)
-    require_page(answer, answer.status_code)
-    assert answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND)
-    assert all(f"{name}: " not in answer.text for name in form)
+    response = send(admin, "/people/bulk", **form)
+    require_page(response, response.status_code)
+    assert response.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND)
+    assert all(f"{name}: " not in response.text for name in form)
 
 
 def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
     """Fault 11: werkzeug's sentence stood there."""
-    answer = send(admin, "/people/new", name="x" * (2**20 + 1))
-    require_page(answer, 413, "The form is too large.")
+    response = send(admin, "/people/new", name="x" * (2**20 + 1))
+    require_page(response, 413, "The form is too large.")
 
 
-def test_too_many_writes_are_told_with_the_time_to_wait(make_app: Callable[..., Flask], house: SecuredApp) -> None:
+def test_too_many_writes_are_told_with_the_time_to_wait(
+    make_app: Callable[..., Flask], secured_app: SecuredApp
+) -> None:
     """Fault 11: pages had no Retry-After."""
     app = make_app(write_rate_per_minute=1)
-    person = house.by_session(house.make("admin"))
+    client = secured_app.session_client(secured_app.create_user("admin"))
     browser = app.test_client(use_cookies=False)
-    answers = [browser.post("/people/new", headers={**person.headers, **BROWSER}, data={"name": ""}) for _ in range(3)]
-    require_page(answers[-1], 429)
-    assert int(answers[-1].headers["Retry-After"]) >= 1
+    responses = [
+        browser.post("/people/new", headers={**client.headers, **BROWSER}, data={"name": ""}) for _ in range(3)
+    ]
+    require_page(responses[-1], 429)
+    assert int(responses[-1].headers["Retry-After"]) >= 1

@@ -85,7 +85,7 @@ def test_redis_and_postgres_are_found_by_their_parts_too(run: Run, servers: Stac
 
 
 def test_step_2_lists_users_without_an_application(run: Run, api: ApiClient) -> None:
-    user = api.make(email="ada@example.org", attributes={"a": 1})
+    user = api.create_user(email="ada@example.org", attributes={"a": 1})
     script = "from app.models import User; import json; print(json.dumps([u.to_dict() for u in User.query.all()]))"
     done = run("-c", script)
     assert user["id"] in done.stdout, done.stderr
@@ -94,15 +94,15 @@ def test_step_2_lists_users_without_an_application(run: Run, api: ApiClient) -> 
 
 
 def test_step_2_c_as_printed_serves_users_as_json(make_app: Callable[..., Flask], api: ApiClient) -> None:
-    user = api.make(email="ada@example.org", name="Ada", attributes={"a": 1})
+    user = api.create_user(email="ada@example.org", name="Ada", attributes={"a": 1})
     scope: dict[str, Blueprint] = {"__name__": "exercise"}  # type: ignore[dict-item]
     exec(SNIPPET, scope)  # noqa: S102 - the exercise's own text
     app = make_app()
     app.register_blueprint(scope["bp"], url_prefix="/exercise")
     client = app.test_client()
-    answer = client.get("/exercise/users")
-    assert answer.status_code == 200
-    (shown,) = answer.json
+    response = client.get("/exercise/users")
+    assert response.status_code == 200
+    (shown,) = response.json
     moments = ("created_at", "updated_at")
     assert {name: value for name, value in shown.items() if name not in moments} == {
         name: value for name, value in user.items() if name not in moments
@@ -112,14 +112,14 @@ def test_step_2_c_as_printed_serves_users_as_json(make_app: Callable[..., Flask]
 
 
 def test_models_are_the_ones_that_flask_sqlalchemy_knows(app: Flask, api: ApiClient) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     with app.app_context():
         assert str(User.query.filter_by(username="ada").one().id) == user["id"]
         assert jsonify([one.to_dict() for one in User.query.all()]).status_code == 200
 
 
 def test_flask_shell_has_all_at_hand(run: Run, api: ApiClient) -> None:
-    api.make(username="ada")
+    api.create_user(username="ada")
     typed = "print(User.query.one().username, cache.ping(), db.session.execute('SELECT 7').scalar())\n"
     typed += "print(HistoryEntry.query.count())\n"
     done = run("-m", "flask", "shell", typed=typed)

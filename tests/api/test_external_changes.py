@@ -18,8 +18,8 @@ from tests.support.secured_app import PASSWORD, SecuredApp
 
 
 def test_a_change_is_told_as_the_service_tells_it(api: ApiClient, analyst: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada", email="ada@example.org", attributes={"team": "x", "n": 1, "gone": None})
-    before = api.make(username="bob", email="bob@example.org", attributes={"team": "x", "n": 1, "gone": None})
+    user = api.create_user(username="ada", email="ada@example.org", attributes={"team": "x", "n": 1, "gone": None})
+    before = api.create_user(username="bob", email="bob@example.org", attributes={"team": "x", "n": 1, "gone": None})
     new = {"name": "Ada L.", "email": None, "role": "viewer", "active": False, "attributes": {"team": "y", "n": 1.0}}
     api.put(f"/users/{before['id']}", {"username": "bob", **new})
     analyst.execute(
@@ -43,7 +43,7 @@ def test_a_change_is_told_as_the_service_tells_it(api: ApiClient, analyst: psyco
 
 
 def test_attributes_are_compared_as_json(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(attributes={"a": {"b": 1, "aa": [1, 2]}, "n": 1e20, "é": "x"})
+    user = api.create_user(attributes={"a": {"b": 1, "aa": [1, 2]}, "n": 1e20, "é": "x"})
     database.execute("UPDATE users SET attributes = attributes::jsonb::json, name = 'New'")
     assert changes(newest(api, user["id"])).keys() == {"name"}
     database.execute('UPDATE users SET attributes = \'{"a": 1e20, "é": "x", "": null}\'')
@@ -57,19 +57,19 @@ def test_attributes_are_compared_as_json(api: ApiClient, database: psycopg.Conne
 
 @pytest.mark.parametrize("text", ["[]", "null", "3", '{"a": "\\u0000"}', '{"\\u0000": 1}', '{"n": 1e999999}'])
 def test_strange_attributes_fail_no_statement(api: ApiClient, database: psycopg.Connection[Any], text: str) -> None:
-    user = api.make(attributes={"a": 1})
+    user = api.create_user(attributes={"a": 1})
     database.execute("UPDATE users SET attributes = %s", [text])
     entry = newest(api, user["id"])
     assert (entry["version"], changes(entry)) == (2, {"attributes.a": (1, None)})
 
 
 def test_a_password_is_only_named(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(password=PASSWORD)
+    user = api.create_user(password=PASSWORD)
     database.execute("UPDATE users SET password_hash = 'argon2-secret'")
     database.execute("UPDATE users SET password_hash = NULL")
-    answer = api.get(f"/users/{user['id']}/history")
-    assert [changes(entry).get("password") for entry in answer.json] == [(None, None)] * 3
-    assert "argon2" not in answer.text
+    response = api.get(f"/users/{user['id']}/history")
+    assert [changes(entry).get("password") for entry in response.json] == [(None, None)] * 3
+    assert "argon2" not in response.text
     found = database.execute("SELECT string_agg(history::text, '') FROM history").fetchone()
     assert "argon2" not in found[0]  # type: ignore[index]
 
@@ -99,7 +99,7 @@ CREATED = {"username": "ada", "name": "ada", "role": "member", "active": True}
 
 
 def test_what_changes_nothing_is_no_change(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     database.execute("UPDATE users SET name = name, attributes = attributes")
     database.execute("UPDATE users SET name = 'x' WHERE false")
     database.execute("DELETE FROM users WHERE false")
@@ -109,7 +109,7 @@ def test_what_changes_nothing_is_no_change(api: ApiClient, database: psycopg.Con
 
 
 def test_a_changed_id_concerns_both(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user, new_id, before = api.make(username="ada"), str(uuid.uuid4()), last_id(database)
+    user, new_id, before = api.create_user(username="ada"), str(uuid.uuid4()), last_id(database)
     database.execute("UPDATE users SET id = %s", [new_id])
     assert {row[:2] for row in since(database, entry=before)} == {(user["id"], "purged"), (new_id, "created")}
     assert changes(newest(api, new_id))["username"] == (None, "ada")
@@ -125,7 +125,7 @@ def test_a_copy_is_told_user_by_user(api: ApiClient, database: psycopg.Connectio
 
 
 def test_an_upsert_tells_who_is_new_and_who_is_changed(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user, new_id, before = api.make(username="ada"), str(uuid.uuid4()), last_id(database)
+    user, new_id, before = api.create_user(username="ada"), str(uuid.uuid4()), last_id(database)
     database.execute(
         f"INSERT INTO users {COLUMNS} VALUES (%s, 'ada', 'ada', 'New', 'new', ''), (%s, 'bob', 'bob', '', '', '')"
         " ON CONFLICT (id) DO UPDATE SET name = excluded.name",
@@ -136,7 +136,7 @@ def test_an_upsert_tells_who_is_new_and_who_is_changed(api: ApiClient, database:
 
 
 def test_a_merge_tells_all_that_it_does(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    users, new_id = {name: api.make(username=name)["id"] for name in ("ada", "bob")}, str(uuid.uuid4())
+    users, new_id = {name: api.create_user(username=name)["id"] for name in ("ada", "bob")}, str(uuid.uuid4())
     before = last_id(database)
     database.execute(
         "MERGE INTO users AS u USING (VALUES ('ada'), ('bob'), ('eve')) AS s(name) ON u.username = s.name"
@@ -158,45 +158,45 @@ def test_the_console_names_the_role(admin: FlaskClient, database: psycopg.Connec
 # Tokens
 
 
-def test_tokens_are_told_under_their_owners(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    ada, bob = house.make("editor", username="ada"), house.make("editor", username="bob")
-    token, before = house.token(ada), last_id(database)
+def test_tokens_are_told_under_their_owners(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    ada, bob = secured_app.create_user("editor", username="ada"), secured_app.create_user("editor", username="bob")
+    token, before = secured_app.token(ada), last_id(database)
     shown = {name: token[name] for name in ("id", "name", "role")}
     database.execute("UPDATE tokens SET last_used_at = now()")
     assert since(database, entry=before) == [], "to be used is no change"
     database.execute("UPDATE tokens SET role = 'viewer', last_used_at = now()")
-    entry = newest(house.admin, ada["id"])
+    entry = newest(secured_app.admin, ada["id"])
     expiry = {"expires_at": None}
     lowered = {"field": "token", "old": {**shown, **expiry}, "new": {**shown, **expiry, "role": "viewer"}}
     assert (entry["action"], entry["version"], entry["changes"]) == ("changed", 1, [lowered])
     shown["role"] = "viewer"
     database.execute("UPDATE tokens SET user_id = %s", [bob["id"]])
-    moved = [newest(house.admin, user["id"]) for user in (ada, bob)]
+    moved = [newest(secured_app.admin, user["id"]) for user in (ada, bob)]
     assert [one["action"] for one in moved] == ["token_revoked", "token_created"]
     assert [one["changes"] for one in moved] == [
         [{"field": "token", "old": shown, "new": None}],
         [{"field": "token", "old": None, "new": shown}],
     ]
     database.execute("UPDATE tokens SET expires_at = '2030-01-01T00:00:00Z'")
-    assert newest(house.admin, bob["id"])["changes"][0]["new"]["expires_at"] == "2030-01-01T00:00:00.000000Z"
+    assert newest(secured_app.admin, bob["id"])["changes"][0]["new"]["expires_at"] == "2030-01-01T00:00:00.000000Z"
     database.execute("INSERT INTO tokens SELECT gen_random_uuid(), user_id, 'copy', role, '\\x00' FROM tokens")
-    assert changes(newest(house.admin, bob["id"]))["token"][1]["name"] == "copy"
+    assert changes(newest(secured_app.admin, bob["id"]))["token"][1]["name"] == "copy"
     database.execute("DELETE FROM tokens WHERE name = 'copy'")
-    assert changes(newest(house.admin, bob["id"]))["token"][0]["name"] == "copy"
+    assert changes(newest(secured_app.admin, bob["id"]))["token"][0]["name"] == "copy"
     everything = database.execute("SELECT string_agg(history::text, '') FROM history").fetchone()
     assert "digest" not in everything[0]  # type: ignore[index]
 
 
-def test_tokens_that_go_with_their_user_are_told(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    ada = house.make("editor", username="ada")
-    house.token(ada)
+def test_tokens_that_go_with_their_user_are_told(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    ada = secured_app.create_user("editor", username="ada")
+    secured_app.token(ada)
     before = last_id(database)
     database.execute("DELETE FROM users WHERE id = %s", [ada["id"]])
     assert since(database, entry=before) == [
         (ada["id"], "purged", by(database)),
         (ada["id"], "token_revoked", by(database)),
     ]
-    assert [entry["version"] for entry in house.admin.get(f"/users/{ada['id']}/history").json] == [2, 2, 1, 1]
+    assert [entry["version"] for entry in secured_app.admin.get(f"/users/{ada['id']}/history").json] == [2, 2, 1, 1]
 
 
 # Many
@@ -222,7 +222,7 @@ def test_a_statement_of_more_than_a_thousand_rows_is_one_entry_that_stands_for_a
 def test_a_truncate_is_one_entry_of_each_table(
     api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
-    api.make()
+    api.create_user()
     before = last_id(database)
     analyst.execute("TRUNCATE tokens")
     assert since(database, entry=before) == [(None, "token_revoked", by(analyst))]

@@ -17,7 +17,7 @@ from tests.support.rows import history
 
 
 def test_a_change_by_sql_has_a_new_version_and_tag(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     path = f"/users/{user['id']}"
     tag = api.get(path).headers["ETag"]
     database.execute("UPDATE users SET name = 'New'")
@@ -29,7 +29,7 @@ def test_a_change_by_sql_has_a_new_version_and_tag(api: ApiClient, database: psy
 
 
 def test_who_raises_the_version_is_left_alone(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     database.execute("UPDATE users SET name = 'New', version = version + 1, updated_at = '2026-01-01T00:00:00Z'")
     row = database.execute("SELECT version, updated_at = '2026-01-01T00:00:00Z' FROM users").fetchone()
     assert row == (2, True)
@@ -42,7 +42,7 @@ def test_who_raises_the_version_is_left_alone(api: ApiClient, database: psycopg.
 def test_a_mark_of_another_role_does_not_count(
     api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     for name in ("internal", "tells"):
         analyst.execute(f"SET fullstack_app.{name} = 'yes'")
     analyst.execute("UPDATE users SET name = 'New'")
@@ -57,7 +57,7 @@ def test_a_mark_of_another_role_does_not_count(
 
 
 def test_the_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     before = last_id(database)
     with database.transaction():
         database.execute("SELECT mark_internal_change()")
@@ -70,14 +70,14 @@ def test_the_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Co
 def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_told(
     api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
-    other = api.make(username="other")
+    other = api.create_user(username="other")
     database.execute(
         "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
         " $$ BEGIN UPDATE users SET name = 'meddled' WHERE username = 'other'; RETURN NULL; END $$"
     )
     try:
         database.execute("CREATE TRIGGER meddle AFTER INSERT ON users EXECUTE FUNCTION meddle()")
-        user = api.make(username="ada")
+        user = api.create_user(username="ada")
     finally:
         database.execute("DROP FUNCTION meddle() CASCADE")
     assert changes(newest(api, other["id"])) == {"name": ("other", "meddled")}
@@ -88,7 +88,7 @@ def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_tol
 def test_no_search_path_leads_elsewhere(
     api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
-    user, schema = api.make(username="ada"), f"evil_{uuid.uuid4().hex[:8]}"
+    user, schema = api.create_user(username="ada"), f"evil_{uuid.uuid4().hex[:8]}"
     database.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     try:
         for table in ("history", "users", "tokens"):
@@ -130,7 +130,7 @@ def test_nobody_forges_entries_by_a_trigger_of_their_own(
 
 def test_a_replicas_role_is_recorded_too(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     """The triggers fire always, also where session_replication_role turns off others."""
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     with database.transaction():
         database.execute("SET LOCAL session_replication_role = replica")
         database.execute("UPDATE users SET name = 'New'")

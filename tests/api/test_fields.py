@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_client import ApiClient, faulty
+from tests.support.api_client import ApiClient, error_fields
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -98,7 +98,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in ACCEPTED.items() for v in values])
 def test_a_good_value_is_taken_and_kept(api: ApiClient, field: str, value: object) -> None:
-    user = api.make(**{"username": "somebody", field: value})
+    user = api.create_user(**{"username": "somebody", field: value})
     if field != "password":
         assert user[field] == value
         assert api.get(f"/users/{user['id']}").json[field] == value
@@ -107,26 +107,26 @@ def test_a_good_value_is_taken_and_kept(api: ApiClient, field: str, value: objec
 
 @pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in REFUSED.items() for v in values])
 def test_a_bad_value_is_refused_by_name(api: ApiClient, field: str, value: object) -> None:
-    answer = api.post("/users", {"username": "somebody", field: value})
+    response = api.post("/users", {"username": "somebody", field: value})
     if "\x00" in str(value):
-        assert answer.status_code == 400
+        assert response.status_code == 400
     else:
-        assert answer.status_code == 422, answer.text
-        assert faulty(answer) == {field}
-    assert api.listed() == []
+        assert response.status_code == 422, response.text
+        assert error_fields(response) == {field}
+    assert api.list_users() == []
 
 
 def test_a_name_is_trimmed_and_composed(api: ApiClient) -> None:
-    assert api.make(name=" \u3000e\u0301mile \u00a0")["name"] == "émile"
+    assert api.create_user(name=" \u3000e\u0301mile \u00a0")["name"] == "émile"
 
 
 def test_a_username_is_composed_so_that_two_spellings_are_one(api: ApiClient) -> None:
-    assert api.make(username="e\u0301")["username"] == "é"
+    assert api.create_user(username="e\u0301")["username"] == "é"
     assert api.post("/users", {"username": "é"}).status_code == 409
 
 
 def test_an_email_is_kept_as_it_was_sent(api: ApiClient) -> None:
-    assert api.make(email="Ada.LOVELACE@Example.ORG")["email"] == "Ada.LOVELACE@Example.ORG"
+    assert api.create_user(email="Ada.LOVELACE@Example.ORG")["email"] == "Ada.LOVELACE@Example.ORG"
 
 
 def test_a_password_is_counted_in_characters_not_in_bytes(api: ApiClient) -> None:
@@ -136,17 +136,17 @@ def test_a_password_is_counted_in_characters_not_in_bytes(api: ApiClient) -> Non
 
 @pytest.mark.parametrize("password", ["hunter2", "p" * 400])
 def test_a_refused_password_is_not_told_back(api: ApiClient, password: str) -> None:
-    answer = api.post("/users", {"username": "a", "password": password})
-    assert answer.status_code == 422
-    assert password not in answer.text
+    response = api.post("/users", {"username": "a", "password": password})
+    assert response.status_code == 422
+    assert password not in response.text
 
 
 def test_the_longest_keys_of_any_script_fit_into_every_index(api: ApiClient) -> None:
     for number, letter in enumerate(("ß", "İ", "ΐ", "ﷺ", "𝅘𝅥𝅮", "가", "㍐", "\U00010400", "ŉ", "ﬃ")):
-        answer = api.post("/users", {"username": letter * 254, "name": letter * 200})
-        assert answer.status_code in (201, 422), (letter, answer.text)
-        answer = api.post("/users", {"username": f"u{number}", "name": letter * 200})
-        assert answer.status_code in (201, 422), (letter, answer.text)
+        response = api.post("/users", {"username": letter * 254, "name": letter * 200})
+        assert response.status_code in (201, 422), (letter, response.text)
+        response = api.post("/users", {"username": f"u{number}", "name": letter * 200})
+        assert response.status_code in (201, 422), (letter, response.text)
         assert api.get("/users", query_string={"sort": "name", "q": (letter * 200)[:200]}).status_code == 200
 
 
@@ -154,6 +154,6 @@ def test_the_longest_keys_of_any_script_fit_into_every_index(api: ApiClient) -> 
 def test_a_megabyte_of_accents_in_disorder_is_refused_without_putting_it_in_order(api: ApiClient, field: str) -> None:
     """That would take minutes, in which nobody else is served."""
     body = {"email": "ada@example.org", field: "a" + "\u0315\u0300" * 240_000}
-    answer = api.post("/users", json.dumps(body, ensure_ascii=False).encode())
-    assert answer.status_code == 422
-    assert faulty(answer) == {field}
+    response = api.post("/users", json.dumps(body, ensure_ascii=False).encode())
+    assert response.status_code == 422
+    assert error_fields(response) == {field}

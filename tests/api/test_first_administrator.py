@@ -22,19 +22,19 @@ Way = Callable[[Flask, dict[str, str]], Any]
 
 def page(app: Flask, _: dict[str, str]) -> Any:
     form = {"email": "page@example.org", "name": "Page", "password": PASSWORD}
-    answer = app.test_client().post("/first", data=form, headers=OWN)
-    assert answer.status_code == 303, answer.text
+    response = app.test_client().post("/first", data=form, headers=OWN)
+    assert response.status_code == 303, response.text
     # Whoever was too late is shown the way to sign in, who was not has signed in.
-    return "Set-Cookie" in answer.headers
+    return "Set-Cookie" in response.headers
 
 
 def request(method: str, path: str, **body: Any) -> Way:
     def send(app: Flask, ids: dict[str, str]) -> bool:
-        answer = ApiClient(app)(method, path.format(**ids), json=body or None)
-        assert answer.status_code in (200, 201, 409), answer.text
-        if answer.status_code == 409:
-            assert "An administrator already exists" in answer.json["detail"]
-        return answer.status_code != 409
+        response = ApiClient(app)(method, path.format(**ids), json=body or None)
+        assert response.status_code in (200, 201, 409), response.text
+        if response.status_code == 409:
+            assert "An administrator already exists" in response.json["detail"]
+        return response.status_code != 409
 
     return send
 
@@ -42,9 +42,9 @@ def request(method: str, path: str, **body: Any) -> Way:
 def form(action: str, user: str, **more: str) -> Way:
     def send(app: Flask, ids: dict[str, str]) -> bool:
         data = {"action": action, "id": ids[user], "expected": "1", **more}
-        answer = app.test_client().post("/people/bulk", data=data, headers=OWN)
-        assert answer.status_code in (303, 409), answer.text
-        return answer.status_code == 303
+        response = app.test_client().post("/people/bulk", data=data, headers=OWN)
+        assert response.status_code in (303, 409), response.text
+        return response.status_code == 303
 
     return send
 
@@ -90,21 +90,21 @@ def two(make_app: Callable[..., Flask], empty: Callable[[], None]) -> tuple[Flas
 @pytest.fixture
 def ids(two: tuple[Flask, Flask], database: psycopg.Connection[Any]) -> dict[str, str]:
     """Users of whom one step makes an administrator."""
-    door = ApiClient(two[0])
+    client = ApiClient(two[0])
     made = {
-        "member": door.make(username="member", password=PASSWORD),
-        "inactive": door.make(username="inactive", password=PASSWORD, role="admin", active=False),
-        "passwordless": door.make(username="passwordless", role="admin"),
-        "trashed": door.make(username="trashed", password=PASSWORD, role="admin", active=False),
+        "member": client.create_user(username="member", password=PASSWORD),
+        "inactive": client.create_user(username="inactive", password=PASSWORD, role="admin", active=False),
+        "passwordless": client.create_user(username="passwordless", role="admin"),
+        "trashed": client.create_user(username="trashed", password=PASSWORD, role="admin", active=False),
     }
     found = {name: user["id"] for name, user in made.items()}
-    assert door.delete(f"/users/{found['trashed']}").status_code == 204
+    assert client.delete(f"/users/{found['trashed']}").status_code == 204
     database.execute("UPDATE users SET active = true WHERE id = %s", [found["trashed"]])
     return found
 
 
 @pytest.fixture
-def held(servers: Any) -> Iterator[psycopg.Connection[Any]]:
+def locked(servers: Any) -> Iterator[psycopg.Connection[Any]]:
     """A connection that holds up every change of users; all may look. Commit to let them go on."""
     with psycopg.connect(servers.postgres.url) as connection:
         connection.execute("LOCK TABLE users IN SHARE MODE")
@@ -122,13 +122,13 @@ def begun(
 
 
 def raced(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], held: Any, ways: tuple[Way, Way]
+    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, ways: tuple[Way, Way]
 ) -> tuple[bool, bool]:
     """Whether each of two made an administrator, of whom both had seen that there is none before either wrote."""
     with ThreadPoolExecutor(2) as pool:
         first = begun(pool, database, 1, ways[0], two[0], ids)
         second = begun(pool, database, 2, ways[1], two[1], ids)
-        held.commit()
+        locked.commit()
         return first.result(), second.result()
 
 
@@ -140,9 +140,9 @@ def administrators(database: psycopg.Connection[Any]) -> int:
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_whoever_comes_to_the_page_while_another_is_made_is_too_late(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], held: Any, way: Way
+    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
 ) -> None:
-    assert raced(two, ids, database, held, (way, page)) == (True, False)
+    assert raced(two, ids, database, locked, (way, page)) == (True, False)
     assert administrators(database) == 1
 
 
@@ -150,9 +150,9 @@ def test_whoever_comes_to_the_page_while_another_is_made_is_too_late(
     "way", [way for way in WAYS.values() if way is not command], ids=[name for name in WAYS if name != "command"]
 )
 def test_nothing_makes_another_one_while_the_page_makes_the_first(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], held: Any, way: Way
+    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
 ) -> None:
-    first, second = raced(two, ids, database, held, (page, way))
+    first, second = raced(two, ids, database, locked, (page, way))
     assert first
     # What the settings name is made only when there is none, without a word.
     assert second is (way is settings)
@@ -160,10 +160,10 @@ def test_nothing_makes_another_one_while_the_page_makes_the_first(
 
 
 def test_a_command_makes_as_many_as_it_is_told_to(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], held: Any
+    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any
 ) -> None:
     """Whoever may use the command line of the machine need not be the first."""
-    assert raced(two, ids, database, held, (page, command)) == (True, True)
+    assert raced(two, ids, database, locked, (page, command)) == (True, True)
     assert administrators(database) == 2
 
 
@@ -173,8 +173,8 @@ def test_an_administrator_makes_others(two: tuple[Flask, Flask], ids: dict[str, 
     assert made.status_code == 303
     for name in ("member", "inactive"):
         change = {"role": "admin", "active": True}
-        answer = browser.patch(f"/api/users/{ids[name]}", json=change, headers=OWN)
-        assert answer.status_code == 200, answer.text
+        response = browser.patch(f"/api/users/{ids[name]}", json=change, headers=OWN)
+        assert response.status_code == 200, response.text
     assert browser.post("/api/users", json=ADMIN, headers=OWN).status_code == 201
 
 

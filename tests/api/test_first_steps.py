@@ -39,19 +39,19 @@ def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: ApiCl
     ("field", "value"), [("email", ""), ("email", "<b>"), ("password", "short"), ("password", ""), ("name", "\x07")]
 )
 def test_a_faulty_first_administrator_is_shown_the_fault(app: Flask, api: ApiClient, field: str, value: str) -> None:
-    answer = app.test_client().post("/first", data={**FIRST, field: value})
-    assert answer.status_code == 422
-    assert b'class="error"' in answer.data
-    assert FIRST["password"].encode() not in answer.data
-    assert b"<b>" not in answer.data
+    response = app.test_client().post("/first", data={**FIRST, field: value})
+    assert response.status_code == 422
+    assert b'class="error"' in response.data
+    assert FIRST["password"].encode() not in response.data
+    assert b"<b>" not in response.data
     assert api.get("/users").json == []
 
 
 def test_demo_users_are_found_like_all_others(app: Flask, api: ApiClient) -> None:
     result = app.test_cli_runner().invoke(args=["users", "demo", "--count", "60", "--seed", "7"])
     assert "Added 60 users." in result.output
-    users = api.listed(limit=200)
+    users = api.list_users(limit=200)
     assert len(users) == 60
     assert not all(user["name"].isascii() for user in users)
     for user in users[:15]:
-        assert user["name"] in {found["name"] for found in api.listed(q=user["name"])}
+        assert user["name"] in {found["name"] for found in api.list_users(q=user["name"])}

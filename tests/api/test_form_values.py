@@ -90,9 +90,9 @@ def test_a_field_that_comes_as_it_was_shown_is_not_sent_on(admin: FlaskClient) -
 @pytest.mark.parametrize("number", ["1" * 30, "-" + "9" * 400])
 def test_a_number_that_is_too_large_is_told_at_its_field(admin: FlaskClient, number: str) -> None:
     path = make(admin, name="Bob", username="bob")
-    answer = send(admin, path, attributes=f'{{"a": {number}}}', **versions(admin.get(path).text))
-    assert answer.status_code == 422
-    assert 'class="error" id="attributes-note"' in answer.text
+    response = send(admin, path, attributes=f'{{"a": {number}}}', **versions(admin.get(path).text))
+    assert response.status_code == 422
+    assert 'class="error" id="attributes-note"' in response.text
 
 
 def test_the_first_administrator_is_kept_as_typed_and_can_sign_in(app: Flask, empty: Callable[[], None]) -> None:
@@ -119,8 +119,8 @@ def test_who_was_made_signs_in_with_what_was_given(
     for at, (login, password) in enumerate(zip(logins, accepted_values.passwords(50), strict=True)):
         form = {"username": login, "password": password}
         origin = {"REMOTE_ADDR": f"192.0.2.{at}"}
-        answer = app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin)
-        assert (answer.status_code, answer.location) == (303, "/"), login
+        response = app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin)
+        assert (response.status_code, response.location) == (303, "/"), login
 
 
 def test_a_password_is_changed_to_what_was_typed(admin: FlaskClient) -> None:

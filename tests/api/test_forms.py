@@ -58,9 +58,9 @@ def test_a_fault_does_not_hide_that_somebody_saved_meanwhile(admin: FlaskClient)
     path = make(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine", email="nobody")
     send(admin, path, **form_of(admin, path, name="Theirs"))
-    faulty = send(admin, path, **mine)
-    assert faulty.status_code == 422
-    mended = send(admin, path, **{**mine, **versions(faulty.text), "email": "bob@example.org"})
+    error_fields = send(admin, path, **mine)
+    assert error_fields.status_code == 422
+    mended = send(admin, path, **{**mine, **versions(error_fields.text), "email": "bob@example.org"})
     assert mended.status_code == 409
     assert "Saved value: Theirs" in mended.text
 
@@ -78,7 +78,7 @@ def test_a_new_user_sent_twice_is_created_once(admin: FlaskClient) -> None:
     page = admin.get("/people/new").text
     form = {"name": "Bob", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
     sent = [send(admin, "/people/new", **form, key=hidden(page, "key"), password=PASSWORD) for _ in range(2)]
-    assert [answer.status_code for answer in sent] == [303, 303]
+    assert [response.status_code for response in sent] == [303, 303]
     assert sent[0].location == sent[1].location
     other = send(admin, "/people/new", **{**form, "username": "bob2"}, key=hidden(page, "key"), password=PASSWORD)
     assert other.status_code == 422
@@ -170,8 +170,8 @@ def test_a_token_form_whose_session_ended_is_filled_again(
 def test_a_draft_never_does_anything(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
     for action in ("delete", "restore", "purge", "unlock"):
-        answer = send(admin, f"{path}/{action}", draft="a=b", confirmed="1")
-        assert (answer.status_code, answer.location) == (303, "/")
+        response = send(admin, f"{path}/{action}", draft="a=b", confirmed="1")
+        assert (response.status_code, response.location) == (303, "/")
     assert send(admin, "/people/bulk", draft="", action="delete", id=path.rpartition("/")[2]).location == "/"
     assert send(admin, path, **EVERYTHING, draft="name=Draft").status_code == 200
     assert version(admin, path) == "1"
@@ -189,5 +189,5 @@ def test_purging_asks_once_more(admin: FlaskClient) -> None:
 
 def test_attributes_that_are_no_json_are_told_where(admin: FlaskClient) -> None:
     path = make(admin, name="Bob", username="bob")
-    faulty = send(admin, path, **form_of(admin, path, attributes='{\r\n  "plan": "pro",\r\n  "seats" 3\r\n}'))
-    assert "The value is not JSON: Expecting &#39;:&#39; delimiter at line 3, column 11." in faulty.text
+    error_fields = send(admin, path, **form_of(admin, path, attributes='{\r\n  "plan": "pro",\r\n  "seats" 3\r\n}'))
+    assert "The value is not JSON: Expecting &#39;:&#39; delimiter at line 3, column 11." in error_fields.text

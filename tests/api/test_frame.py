@@ -33,9 +33,9 @@ def test_assets_are_kept_for_good_and_packed(admin: FlaskClient) -> None:
 
 
 def test_an_asset_of_another_release_is_not_kept(admin: FlaskClient) -> None:
-    answer = admin.get("/assets/000000000000/console.css")
-    assert answer.status_code == 200
-    assert answer.headers["Cache-Control"] == "no-store"
+    response = admin.get("/assets/000000000000/console.css")
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
     assert admin.get("/assets/000000000000/nothing.css").status_code == 404
 
 
@@ -64,8 +64,8 @@ def test_every_page_forbids_what_it_does_not_need(admin: FlaskClient, path: str)
 
 
 def test_under_https_browsers_are_told_to_stay_there(admin: FlaskClient) -> None:
-    answer = admin.get("/sign-in", base_url="https://localhost")
-    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    response = admin.get("/sign-in", base_url="https://localhost")
+    assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 def test_no_page_holds_a_script_or_a_style_of_its_own(admin: FlaskClient) -> None:
@@ -84,8 +84,8 @@ def test_the_language_is_what_the_browser_prefers(admin: FlaskClient) -> None:
 
 
 def test_the_switch_keeps_a_language_and_leads_back(admin: FlaskClient) -> None:
-    answer = send(admin, "/language", language="fr", next="/people?q=ada")
-    assert (answer.status_code, answer.location) == (303, "/people?q=ada")
+    response = send(admin, "/language", language="fr", next="/people?q=ada")
+    assert (response.status_code, response.location) == (303, "/people?q=ada")
     assert "Nom, identifiant ou e-mail" in admin.get("/people").text
     send(admin, "/language", language="en")
     assert "New user" in admin.get("/people", headers=FRENCH).text
@@ -94,8 +94,8 @@ def test_the_switch_keeps_a_language_and_leads_back(admin: FlaskClient) -> None:
 @pytest.mark.parametrize(("language", "target"), [("xx", "/people"), ("fr", "//evil.example"), ("fr", "https://evil")])
 def test_the_switch_knows_no_other_language_and_no_other_site(app: Flask, language: str, target: str) -> None:
     browser = app.test_client()
-    answer = send(browser, "/language", language=language, next=target)
-    assert answer.location == (target if target == "/people" else "/")
+    response = send(browser, "/language", language=language, next=target)
+    assert response.location == (target if target == "/people" else "/")
     assert (browser.get_cookie("fsa_language") is None) == (language == "xx")
 
 
@@ -108,59 +108,59 @@ def test_a_fault_is_said_in_french_at_its_field(admin: FlaskClient) -> None:
 
 
 def test_the_api_stays_english(admin: FlaskClient) -> None:
-    answer = admin.post("/api/users", json={"email": "nobody"}, headers={**OWN, **FRENCH})
-    assert answer.json["errors"][0]["message"].startswith("is no email address")
+    response = admin.post("/api/users", json={"email": "nobody"}, headers={**OWN, **FRENCH})
+    assert response.json["errors"][0]["message"].startswith("is no email address")
 
 
 def test_a_script_gets_the_list_alone(admin: FlaskClient) -> None:
     make(admin, name="Bob", username="bob")
-    answer = admin.get("/people?q=bob&role=&active=", headers={**PARTIAL, "HX-Source": "form#search"})
-    assert "<html" not in answer.text
-    assert 'id="list" data-q="bob"' in answer.text
-    assert "Bob" in answer.text
-    assert answer.headers["HX-Replace-Url"] == "/people?q=bob"
-    assert '<div id="announcement" hx-swap-oob="innerHTML">1 user</div>' in answer.text
+    response = admin.get("/people?q=bob&role=&active=", headers={**PARTIAL, "HX-Source": "form#search"})
+    assert "<html" not in response.text
+    assert 'id="list" data-q="bob"' in response.text
+    assert "Bob" in response.text
+    assert response.headers["HX-Replace-Url"] == "/people?q=bob"
+    assert '<div id="announcement" hx-swap-oob="innerHTML">1 user</div>' in response.text
 
 
 def test_a_script_without_a_session_is_led_to_sign_in_and_back_to_its_page(app: Flask, admin: FlaskClient) -> None:
     assert admin.get("/people").status_code == 200
     current = {"HX-Current-URL": "http://localhost/people?sort=name"}
-    answer = app.test_client().get("/people?q=b", headers={**PARTIAL, **current})
-    assert answer.status_code == 401
-    assert answer.headers["HX-Redirect"] == "/sign-in?next=%2Fpeople%3Fsort%3Dname"
-    assert answer.text == ""
+    response = app.test_client().get("/people?q=b", headers={**PARTIAL, **current})
+    assert response.status_code == 401
+    assert response.headers["HX-Redirect"] == "/sign-in?next=%2Fpeople%3Fsort%3Dname"
+    assert response.text == ""
 
 
 def test_what_is_wrong_with_a_list_takes_its_place(sign_in: Callable[[str], FlaskClient]) -> None:
-    answer = sign_in("member").get("/people", headers=PARTIAL)
-    assert answer.status_code == 403
-    assert answer.text.startswith('<div id="list"')
-    assert 'role="alert"' in answer.text
+    response = sign_in("member").get("/people", headers=PARTIAL)
+    assert response.status_code == 403
+    assert response.text.startswith('<div id="list"')
+    assert 'role="alert"' in response.text
 
 
 def test_what_nobody_foresaw_is_a_page_with_the_number_of_the_request(
     admin: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(UserPages, "page", lambda *_: 1 / 0)
-    answer = admin.get("/people", headers={"X-Request-ID": "find-me"})
-    assert answer.status_code == 500
-    assert "find-me" in answer.text
-    assert "division" not in answer.text
-    assert "<html" in answer.text
+    response = admin.get("/people", headers={"X-Request-ID": "find-me"})
+    assert response.status_code == 500
+    assert "find-me" in response.text
+    assert "division" not in response.text
+    assert "<html" in response.text
 
 
 def test_a_form_that_is_too_large_is_refused_on_a_page(admin: FlaskClient) -> None:
-    answer = send(admin, "/people/new", name="x" * 2**21)
-    assert answer.status_code == 413
-    assert "<html" in answer.text
+    response = send(admin, "/people/new", name="x" * 2**21)
+    assert response.status_code == 413
+    assert "<html" in response.text
 
 
 def test_health_is_asked_for_without_a_session(app: Flask, admin: FlaskClient) -> None:
     assert "Operational" in admin.get("/overview").text
-    answer = app.test_client().get("/overview/health", headers=PARTIAL)
-    assert answer.status_code == 200
-    assert answer.text.lstrip().startswith('<section class="card" id="health"')
-    assert "Set-Cookie" not in answer.headers
+    response = app.test_client().get("/overview/health", headers=PARTIAL)
+    assert response.status_code == 200
+    assert response.text.lstrip().startswith('<section class="card" id="health"')
+    assert "Set-Cookie" not in response.headers
 
 
 def test_administrators_find_the_way_to_adminer(
@@ -190,13 +190,13 @@ def test_who_is_not_signed_in_sees_nothing_of_what_is_for_others(
 @pytest.mark.parametrize("place", ["http://[", "", "//evil.example/x", "http://localhost/\\evil"])
 @pytest.mark.usefixtures("admin")
 def test_a_script_that_says_nonsense_of_its_page_is_led_to_the_first(app: Flask, place: str) -> None:
-    answer = app.test_client().get("/people", headers={**PARTIAL, "HX-Current-URL": place})
-    assert answer.status_code == 401
-    assert answer.headers["HX-Redirect"] in ("/sign-in?next=%2F", "/sign-in?next=%2Fx")
+    response = app.test_client().get("/people", headers={**PARTIAL, "HX-Current-URL": place})
+    assert response.status_code == 401
+    assert response.headers["HX-Redirect"] in ("/sign-in?next=%2F", "/sign-in?next=%2Fx")
 
 
 def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: Flask, api: ApiClient) -> None:
-    api.make(name="Bob")
+    api.create_user(name="Bob")
     for path in ("/people", "/overview", "/people/new"):
         page = app.test_client().get(path).text
         assert "has full access without a password" in page

@@ -151,8 +151,8 @@ def test_filters_of_attributes_can_be_sent_as_a_deep_object(
     service.post("/api/users", {"username": "a", "attributes": {"plan": "pro"}})
     service.post("/api/users", {"username": "b", "attributes": {"plan": "free"}})
     for query in ("attributes[plan]=pro", "attributes%5Bplan%5D=pro", "attributes.plan=pro"):
-        answer = service.get(f"/api/users?{query}")
-        assert [user["username"] for user in answer.json] == ["a"], query
+        response = service.get(f"/api/users?{query}")
+        assert [user["username"] for user in response.json] == ["a"], query
     twice = service.get("/api/users?attributes[plan]=pro&attributes.plan=pro")
     assert twice.status == 400
     assert service.get("/api/users?attributes[]=pro").status == 400

@@ -22,10 +22,10 @@ def test_a_request_line_has_its_length(service: Service, method: str, extra: int
     """Fault 13: a line that fits is read, and a search of that length is refused by the rule of its parameter."""
     path = "/api/users?q=" if method == "GET" else "/api/session?"
     line = len(f"{method} {path} HTTP/1.1")
-    answer = service(method, path + "x" * (LINE - line + extra), b"" if method == "POST" else None)
-    assert answer.status in (statuses if method == "GET" or extra else {400, 415})
+    response = service(method, path + "x" * (LINE - line + extra), b"" if method == "POST" else None)
+    assert response.status in (statuses if method == "GET" or extra else {400, 415})
     if extra:
-        assert str(LINE) in answer.json["detail"]
+        assert str(LINE) in response.json["detail"]
 
 
 @pytest.mark.parametrize(("extra", "status"), [(0, 200), (1, 431)])
@@ -37,10 +37,10 @@ def test_headers_have_their_size_in_sum(service: Service, count: int, extra: int
     sizes = [left // count] * (count - 1)
     sizes.append(left - sum(sizes) + extra)
     headers = {f"X-{number:02}": "y" * size for number, size in enumerate(sizes)}
-    answer = service.get("/api/users?limit=1", headers=headers)
-    assert answer.status == status
+    response = service.get("/api/users?limit=1", headers=headers)
+    assert response.status == status
     if status == 431:
-        assert str(HEADERS) in answer.json["detail"]
+        assert str(HEADERS) in response.json["detail"]
 
 
 @pytest.mark.parametrize("kilobytes", [70, 300])

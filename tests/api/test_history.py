@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.api_client import ApiClient, is_moment, links
+from tests.support.api_client import ApiClient, is_timestamp, links
 
 
 def entries(api: ApiClient, user_id: str) -> list[dict]:
@@ -14,7 +14,7 @@ def changes(entry: dict) -> dict[str, tuple]:
 
 
 def test_each_change_is_told_field_by_field_newest_first(api: ApiClient) -> None:
-    user = api.make(username="ada", attributes={"team": "x", "n": 1})
+    user = api.create_user(username="ada", attributes={"team": "x", "n": 1})
     path = f"/users/{user['id']}"
     api.patch(path, {"name": "Ada L.", "attributes": {"team": "y", "n": None, "new": [1]}})
     api.delete(path)
@@ -23,7 +23,7 @@ def test_each_change_is_told_field_by_field_newest_first(api: ApiClient) -> None
     assert [entry["action"] for entry in found] == ["restored", "deleted", "changed", "created"]
     assert [entry["version"] for entry in found] == [4, 3, 2, 1]
     assert [entry["id"] for entry in found] == sorted((entry["id"] for entry in found), reverse=True)
-    assert all(is_moment(entry["at"]) for entry in found)
+    assert all(is_timestamp(entry["at"]) for entry in found)
     assert changes(found[2]) == {
         "name": ("ada", "Ada L."),
         "attributes.team": ("x", "y"),
@@ -53,19 +53,19 @@ def test_a_very_long_agent_is_cut(api: ApiClient) -> None:
 
 
 def test_a_password_is_named_but_never_shown(api: ApiClient) -> None:
-    user = api.make(password="correct horse")
+    user = api.create_user(password="correct horse")
     path = f"/users/{user['id']}"
     api.patch(path, {"password": "battery staple"})
     api.patch(path, {"password": None})
-    answer = api.get(f"{path}/history")
-    assert [changes(entry).get("password") for entry in answer.json] == [(None, None)] * 3
+    response = api.get(f"{path}/history")
+    assert [changes(entry).get("password") for entry in response.json] == [(None, None)] * 3
     for secret in ("correct", "battery", "argon2"):
-        assert secret not in answer.text
+        assert secret not in response.text
 
 
 def test_what_failed_leaves_no_entry(api: ApiClient) -> None:
-    api.make(username="taken")
-    user = api.make(username="ada")
+    api.create_user(username="taken")
+    user = api.create_user(username="ada")
     path = f"/users/{user['id']}"
     api.patch(path, {"username": "taken"})
     api.patch(path, {"name": "x"}, headers={"If-Match": '"9"'})
@@ -74,7 +74,7 @@ def test_what_failed_leaves_no_entry(api: ApiClient) -> None:
 
 
 def test_the_history_of_the_trash_and_of_the_purged_can_be_read(api: ApiClient) -> None:
-    user = api.make()
+    user = api.create_user()
     path = f"/users/{user['id']}"
     api.delete(path)
     assert len(entries(api, user["id"])) == 2
@@ -84,22 +84,22 @@ def test_the_history_of_the_trash_and_of_the_purged_can_be_read(api: ApiClient) 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 200])
 def test_pages_give_every_entry_once(api: ApiClient, limit: int) -> None:
-    user = api.make()
+    user = api.create_user()
     path = f"/users/{user['id']}"
     for number in range(6):
         api.patch(path, {"name": f"name {number}"})
     seen, url = [], f"{path}/history?limit={limit}"
     while url:
-        answer = api.get(url)
-        assert len(answer.json) <= limit
-        seen += [entry["version"] for entry in answer.json]
-        assert links(answer)["first"].endswith(f"{path}/history?limit={limit}")
-        url = links(answer).get("next", "").removeprefix("http://localhost/api")
+        response = api.get(url)
+        assert len(response.json) <= limit
+        seen += [entry["version"] for entry in response.json]
+        assert links(response)["first"].endswith(f"{path}/history?limit={limit}")
+        url = links(response).get("next", "").removeprefix("http://localhost/api")
     assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
 def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: ApiClient) -> None:
-    user = api.make()
+    user = api.create_user()
     path = f"/users/{user['id']}"
     for number in range(3):
         api.patch(path, {"name": f"name {number}"})
@@ -110,7 +110,7 @@ def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: ApiClient)
 
 
 def test_a_cursor_of_another_users_history_is_400(api: ApiClient) -> None:
-    one, other = api.make(), api.make()
+    one, other = api.create_user(), api.create_user()
     api.patch(f"/users/{one['id']}", {"name": "x"})
     cursor = links(api.get(f"/users/{one['id']}/history?limit=1"))["next"].rpartition("cursor=")[2]
     assert api.get(f"/users/{other['id']}/history?cursor={cursor}").status_code == 400

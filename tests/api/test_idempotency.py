@@ -27,7 +27,7 @@ def test_the_same_key_and_body_give_the_first_answer_again(api: ApiClient) -> No
         assert second.headers[name] == first.headers[name]
     assert "Idempotent-Replayed" not in first.headers
     assert second.headers["Idempotent-Replayed"] == "true"
-    assert len(api.listed()) == 1
+    assert len(api.list_users()) == 1
     assert len(api.get(f"/users/{first.json['id']}/history").json) == 1
 
 
@@ -43,7 +43,7 @@ def test_it_is_the_first_answer_even_if_the_user_changed_or_went(api: ApiClient)
     assert api.post("/users", ADA, headers=KEY).data == first.data
     api.delete(f"/users/{first.json['id']}")
     assert api.post("/users", ADA, headers=KEY).data == first.data
-    assert api.listed() == []
+    assert api.list_users() == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_same_key_with_another_body_is_422(api: ApiClient, other: dict[str, 
     first = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", other, headers=KEY).status_code == 422
     assert api.post("/users", ADA, headers=KEY).data == first.data
-    assert len(api.listed()) == 1
+    assert len(api.list_users()) == 1
 
 
 def test_another_password_is_another_body(api: ApiClient, database: psycopg.Connection[Any]) -> None:
@@ -89,7 +89,7 @@ def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
 
 
 def test_what_failed_may_be_tried_again_with_the_same_key(api: ApiClient) -> None:
-    other = api.make(username="ada")
+    other = api.create_user(username="ada")
     assert api.post("/users", ADA, headers=KEY).status_code == 409
     assert api.post("/users", {**ADA, "role": "king"}, headers=KEY).status_code == 422
     api.delete(f"/users/{other['id']}")
@@ -133,27 +133,27 @@ def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9", "a\tb"])
 def test_a_key_that_is_no_key_is_400(api: ApiClient, key: str) -> None:
     assert api.post("/users", ADA, headers={"Idempotency-Key": key}).status_code == 400
-    assert api.listed() == []
+    assert api.list_users() == []
 
 
 def test_two_keys_make_two_users(api: ApiClient) -> None:
     api.post("/users", {"username": "a"}, headers={"Idempotency-Key": "k"})
     api.post("/users", {"username": "b"}, headers={"Idempotency-Key": "K"})
-    assert len(api.listed()) == 2
+    assert len(api.list_users()) == 2
 
 
-def test_a_key_belongs_to_who_sends_it(house: SecuredApp) -> None:
+def test_a_key_belongs_to_who_sends_it(secured_app: SecuredApp) -> None:
     """Fault 10: two clients that both begin with the key `1` each make their own user, and see no one else's."""
-    ada, bob = house.make("admin"), house.make("editor")
+    ada, bob = secured_app.create_user("admin"), secured_app.create_user("editor")
     clients = [
-        house.by_token(ada),
-        house.by_token(ada),
-        house.by_token(bob),
-        house.by_session(ada),
-        house.by_session(bob),
+        secured_app.token_client(ada),
+        secured_app.token_client(ada),
+        secured_app.token_client(bob),
+        secured_app.session_client(ada),
+        secured_app.session_client(bob),
     ]
     made = [client.post("/users", {"username": f"by-{n}"}, headers=KEY) for n, client in enumerate(clients)]
-    assert [(answer.status_code, answer.json["username"]) for answer in made] == [
+    assert [(response.status_code, response.json["username"]) for response in made] == [
         (201, f"by-{n}") for n in range(len(clients))
     ]
     for n, client in enumerate(clients):
@@ -161,12 +161,12 @@ def test_a_key_belongs_to_who_sends_it(house: SecuredApp) -> None:
         assert (again.data, again.headers["Idempotent-Replayed"]) == (made[n].data, "true")
         assert client.post("/users", {"username": "another"}, headers=KEY).status_code == 422
     # Another session of the same user is no other client: a browser that was signed out may try again.
-    assert house.by_session(bob).post("/users", {"username": "by-4"}, headers=KEY).data == made[4].data
+    assert secured_app.session_client(bob).post("/users", {"username": "by-4"}, headers=KEY).data == made[4].data
 
 
 def test_what_guests_made_while_the_service_was_open_is_nobody_elses(api: ApiClient) -> None:
     """Fault 10: the keys of all guests are one client's, and no one else's."""
     made = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", ADA, headers=KEY).data == made.data
-    house = SecuredApp(api.app)
-    assert house.admin.post("/users", {"username": "new"}, headers=KEY).status_code == 201
+    secured_app = SecuredApp(api.app)
+    assert secured_app.admin.post("/users", {"username": "new"}, headers=KEY).status_code == 201

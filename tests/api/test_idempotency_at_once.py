@@ -16,10 +16,10 @@ from tests.support.concurrency import at_once
 def test_of_those_who_come_with_one_key_at_once_one_makes_a_user(app: Flask, database: psycopg.Connection[Any]) -> None:
     for number in range(15):
         body, key = {"username": f"u{number}"}, {"Idempotency-Key": f"k{number}"}
-        answers = at_once([lambda body=body, key=key: ApiClient(app).post("/users", body, headers=key)] * 8)
-        assert {answer.status_code for answer in answers} == {201}
-        assert len({answer.data for answer in answers}) == 1
-        assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+        responses = at_once([lambda body=body, key=key: ApiClient(app).post("/users", body, headers=key)] * 8)
+        assert {response.status_code for response in responses} == {201}
+        assert len({response.data for response in responses}) == 1
+        assert sum("Idempotent-Replayed" not in response.headers for response in responses) == 1
     assert database.execute("SELECT count(*) FROM users").fetchone() == (15,)
     assert database.execute("SELECT count(*) FROM history").fetchone() == (15,)
 
@@ -29,17 +29,17 @@ def test_an_old_key_is_taken_anew_by_one_of_those_who_come_at_once(
 ) -> None:
     key = {"Idempotency-Key": "k"}
     for number in range(10):
-        answers = at_once(
+        responses = at_once(
             [
                 lambda n=n, number=number: ApiClient(app).post("/users", {"username": f"u{number}-{n}"}, headers=key)
                 for n in range(6)
             ]
         )
-        assert sorted(answer.status_code for answer in answers) == [201, 422, 422, 422, 422, 422]
-        (first,) = [answer for answer in answers if answer.status_code == 201]
+        assert sorted(response.status_code for response in responses) == [201, 422, 422, 422, 422, 422]
+        (first,) = [response for response in responses if response.status_code == 201]
         assert database.execute("SELECT body FROM idempotency_keys").fetchall() == [(first.data,)]
         database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
-    assert len(api.listed()) == 10
+    assert len(api.list_users()) == 10
 
 
 @pytest.mark.usefixtures("api")
@@ -53,8 +53,8 @@ def test_those_who_take_old_keys_anew_do_not_hinder_each_other(app: Flask, datab
         for n in range(8)
     ]
     for start in range(0, len(calls), 8):
-        answers = at_once(calls[start : start + 8])
-        assert {answer.status_code for answer in answers} == {201}, [answer.text for answer in answers]
+        responses = at_once(calls[start : start + 8])
+        assert {response.status_code for response in responses} == {201}, [response.text for response in responses]
         database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
 
 

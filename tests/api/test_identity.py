@@ -41,20 +41,20 @@ def test_no_write_gives_two_users_one_identifier(
     api: ApiClient, write: Write, field: str, one: str, other: str
 ) -> None:
     """Fault 2: spellings of one identifier are one."""
-    first = api.make(**{"username": "first", field: one})
+    first = api.create_user(**{"username": "first", field: one})
     assert first[field] == one
-    second = api.make(username="second")
+    second = api.create_user(username="second")
     assert refusal(write(api, second["id"], {"username": "other", field: other})) == taken(field)
     api.delete(f"/users/{first['id']}")
-    answer = api.post("/users", {"username": "third", field: other})
-    assert (answer.status_code, answer.json[field]) == (201, other)
+    response = api.post("/users", {"username": "third", field: other})
+    assert (response.status_code, response.json[field]) == (201, other)
     assert refusal(api.post(f"/users/{first['id']}/restore")) == taken(field)
 
 
 @pairs
 def test_a_user_may_spell_its_own_identifier_otherwise(api: ApiClient, field: str, one: str, other: str) -> None:
     """Fault 2: what is shown is as it was sent."""
-    user = api.make(**{"username": "own", field: one})
+    user = api.create_user(**{"username": "own", field: one})
     changed = api.patch(f"/users/{user['id']}", {field: other})
     assert (changed.status_code, changed.json[field], changed.json["version"]) == (200, other, 2)
 
@@ -64,25 +64,25 @@ def test_filters_and_commands_find_every_spelling(
     api: ApiClient, flask: Callable[..., Result], field: str, one: str, other: str
 ) -> None:
     """Fault 2: spellings of one identifier are one."""
-    user = api.make(**{"username": "own", field: one})
-    api.make(username="someone", email="else@bucher.example")
+    user = api.create_user(**{"username": "own", field: one})
+    api.create_user(username="someone", email="else@bucher.example")
     for spelling in (one, other):
-        assert [found["id"] for found in api.listed(**{field: spelling})] == [user["id"]]
+        assert [found["id"] for found in api.list_users(**{field: spelling})] == [user["id"]]
         done = flask("users", "unlock", spelling)
         assert done.output == f"{user['username']} is unlocked.\n"
     api.delete(f"/users/{user['id']}")
-    assert [found["id"] for found in api.listed(deleted="true", **{field: other})] == [user["id"]]
+    assert [found["id"] for found in api.list_users(deleted="true", **{field: other})] == [user["id"]]
 
 
 @pairs
-@pytest.mark.usefixtures("impatient")
-def test_every_spelling_signs_in(house: SecuredApp, field: str, one: str, other: str) -> None:
+@pytest.mark.usefixtures("without_refusal_delay")
+def test_every_spelling_signs_in(secured_app: SecuredApp, field: str, one: str, other: str) -> None:
     """Fault 2: spellings of one identifier are one."""
-    user = house.make(**{"username": "own", "password": PASSWORD, field: one})
+    user = secured_app.create_user(**{"username": "own", "password": PASSWORD, field: one})
     for spelling in (one, other):
         for offered in {field, "username"}:
-            answer = house.sign_in({offered: spelling, "password": PASSWORD})
-            assert (answer.status_code, answer.json["user"]["id"]) == (201, user["id"])
+            response = secured_app.sign_in({offered: spelling, "password": PASSWORD})
+            assert (response.status_code, response.json["user"]["id"]) == (201, user["id"])
 
 
 @pairs
@@ -92,9 +92,9 @@ def test_the_console_and_commands_refuse_another_spelling(
     """Fault 2: spellings of one identifier are one."""
     fields = {"name": "Anna", "role": "member", "active": "on", "attributes": "{}"}
     assert send(admin, "/people/new", **{"username": "first", field: one, **fields}).status_code == 303
-    answer = send(admin, "/people/new", **{"username": "second", field: other, **fields})
-    assert answer.status_code == 422
-    assert "Is taken by another user" in answer.text
+    response = send(admin, "/people/new", **{"username": "second", field: other, **fields})
+    assert response.status_code == 422
+    assert "Is taken by another user" in response.text
     words = {"--username": "second", f"--{field}": other}
     done = flask("users", "create", *itertools.chain(*words.items()), "--password-stdin", stdin=PASSWORD)
     assert done.exit_code == 1
@@ -102,22 +102,24 @@ def test_the_console_and_commands_refuse_another_spelling(
 
 
 @pairs
-def test_a_bulk_restore_gives_no_two_users_one_identifier(house: SecuredApp, field: str, one: str, other: str) -> None:
+def test_a_bulk_restore_gives_no_two_users_one_identifier(
+    secured_app: SecuredApp, field: str, one: str, other: str
+) -> None:
     """Fault 2: spellings of one identifier are one."""
     users = []
     for number, spelling in enumerate((one, other)):
-        users.append(house.make(**{"username": f"user{number}", field: spelling}))
-        do(house, "delete", these(users[-1:]))
-    assert f"the {field} of" in refused(AlreadyTaken, house, "restore", these(users))
-    do(house, "restore", these(users[:1]))
-    assert f"the {field} of" in refused(AlreadyTaken, house, "restore", these(users[1:]))
+        users.append(secured_app.create_user(**{"username": f"user{number}", field: spelling}))
+        do(secured_app, "delete", these(users[-1:]))
+    assert f"the {field} of" in refused(AlreadyTaken, secured_app, "restore", these(users))
+    do(secured_app, "restore", these(users[:1]))
+    assert f"the {field} of" in refused(AlreadyTaken, secured_app, "restore", these(users[1:]))
 
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
 def test_no_spelling_of_an_own_identifier_is_a_password(api: ApiClient, spelling: str) -> None:
     """Fault 2: spellings of one identifier are one."""
-    answer = api.post("/users", {"username": "anna", "email": ANNA, "password": spelling})
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "password")
+    response = api.post("/users", {"username": "anna", "email": ANNA, "password": spelling})
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "password")
 
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
@@ -125,8 +127,8 @@ def test_the_administrator_of_the_settings_is_the_user_who_has_the_mailbox(
     make_app: Callable[..., Flask], api: ApiClient, spelling: str
 ) -> None:
     """Fault 2: ADMIN_EMAIL in another spelling makes nobody new."""
-    anna = api.make(email=ANNA, username="anna")
+    anna = api.create_user(email=ANNA, username="anna")
     with make_app(admin_email=spelling, admin_password=PASSWORD).app_context():
         services().bootstrap_admin.create_from_settings()
-    who = api.post("/session", {"email": ANNA, "password": PASSWORD}).json
-    assert (who["role"], who["user"]["id"]) == ("admin", anna["id"])
+    session = api.post("/session", {"email": ANNA, "password": PASSWORD}).json
+    assert (session["role"], session["user"]["id"]) == ("admin", anna["id"])

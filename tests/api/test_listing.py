@@ -11,31 +11,31 @@ from tests.support.api_client import SORTS, ApiClient, links
 def test_a_page_that_is_not_the_last_always_has_a_next(api: ApiClient) -> None:
     for number in range(5):
         assert ("next" in links(api.get("/users?limit=4"))) == (number > 4)
-        api.make()
+        api.create_user()
     assert "next" in links(api.get("/users?limit=4"))
     assert "next" not in links(api.get("/users?limit=5"))
 
 
 def test_fifty_is_the_default_and_nothing_is_capped_silently(api: ApiClient) -> None:
-    crowd = [api.make() for _ in range(57)]
-    answer = api.get("/users")
-    assert len(answer.json) == 50
-    assert "next" in links(answer)
-    assert len(api.walk()) == len(crowd)
+    users = [api.create_user() for _ in range(57)]
+    response = api.get("/users")
+    assert len(response.json) == 50
+    assert "next" in links(response)
+    assert len(api.walk()) == len(users)
 
 
 def test_an_empty_list_is_an_empty_array(api: ApiClient) -> None:
-    answer = api.get("/users")
-    assert answer.json == []
-    assert links(answer).keys() == {"first"}
+    response = api.get("/users")
+    assert response.json == []
+    assert links(response).keys() == {"first"}
 
 
 def test_links_keep_all_that_was_asked(api: ApiClient) -> None:
     for number in range(3):
-        api.make(name="Ada & Bob", attributes={"a b": "ü&="}, email=f"{number}@example.org")
+        api.create_user(name="Ada & Bob", attributes={"a b": "ü&="}, email=f"{number}@example.org")
     query = {"q": "ada bob", "sort": "-name", "limit": "1", "attributes.a b": "ü&=", "active": "true"}
-    answer = api.get("/users", query_string=query)
-    for url in links(answer).values():
+    response = api.get("/users", query_string=query)
+    for url in links(response).values():
         asked = dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
         asked.pop("cursor", None)
         assert asked == query
@@ -44,15 +44,17 @@ def test_links_keep_all_that_was_asked(api: ApiClient) -> None:
 
 def changed_between(api: ApiClient, sort: str, change: Callable[[int], None]) -> tuple[list[str], list[str]]:
     """Ids of those who are there throughout, and of those that a walk with changes after each page has seen."""
-    lasting = [api.make(username=f"m{number:02}", email=f"m{number:02}@example.org")["id"] for number in range(20)]
-    answer = api.get("/users", query_string={"sort": sort, "limit": 3})
-    seen = [user["id"] for user in answer.json]
+    lasting = [
+        api.create_user(username=f"m{number:02}", email=f"m{number:02}@example.org")["id"] for number in range(20)
+    ]
+    response = api.get("/users", query_string={"sort": sort, "limit": 3})
+    seen = [user["id"] for user in response.json]
     for step in range(100):
         change(step)
-        if "next" not in links(answer):
+        if "next" not in links(response):
             break
-        answer = api.follow(links(answer)["next"])
-        seen += [user["id"] for user in answer.json]
+        response = api.follow(links(response)["next"])
+        seen += [user["id"] for user in response.json]
     return lasting, seen
 
 
@@ -65,7 +67,7 @@ def test_rows_that_come_and_go_between_pages_move_nobody(api: ApiClient, sort: s
             return
         for letter in "az":
             name = f"{letter}{step}"
-            guests.append(api.make(username=name, email=f"{name}@example.org")["id"])
+            guests.append(api.create_user(username=name, email=f"{name}@example.org")["id"])
         api.delete(f"/users/{guests.pop(0)}")
 
     lasting, seen = changed_between(api, sort, change)
@@ -74,7 +76,7 @@ def test_rows_that_come_and_go_between_pages_move_nobody(api: ApiClient, sort: s
 
 
 def test_the_row_under_a_cursor_may_go(api: ApiClient) -> None:
-    made = [api.make()["id"] for _ in range(6)]
+    made = [api.create_user()["id"] for _ in range(6)]
     first = api.get("/users?limit=3")
     api.delete(f"/users/{made[2]}")
     second = api.follow(links(first)["next"])
@@ -84,10 +86,10 @@ def test_the_row_under_a_cursor_may_go(api: ApiClient) -> None:
 
 
 def test_a_page_whose_rows_all_went_still_leads_back(api: ApiClient) -> None:
-    made = [api.make()["id"] for _ in range(4)]
+    made = [api.create_user()["id"] for _ in range(4)]
     second = links(api.get("/users?limit=2"))["next"]
     for user_id in made[2:]:
         api.delete(f"/users/{user_id}")
-    answer = api.follow(second)
-    assert answer.json == []
-    assert [user["id"] for user in api.follow(links(answer)["prev"]).json] == made[:2]
+    response = api.follow(second)
+    assert response.json == []
+    assert [user["id"] for user in api.follow(links(response)["prev"]).json] == made[:2]

@@ -32,8 +32,8 @@ def named(browser: FlaskClient, query: str) -> list[str]:
     return sorted(user["username"] for user in browser.get(f"/api/users?{query}").json)
 
 
-def undo_of(browser: FlaskClient, answer: TestResponse) -> dict[str, str]:
-    page = browser.get(answer.location).text
+def undo_of(browser: FlaskClient, response: TestResponse) -> dict[str, str]:
+    page = browser.get(response.location).text
     undo = page.partition('class="notice done"')[2].partition("</form>")[0]
     return {name: hidden(f"<main{undo}", name) for name in ("deleted_at", "query")}
 
@@ -162,9 +162,9 @@ def test_oneself_is_never_among_them(admin: FlaskClient, users: list[str]) -> No
 )
 @pytest.mark.usefixtures("users")
 def test_what_makes_no_sense_is_refused_and_nobody_is_changed(admin: FlaskClient, form: dict[str, str]) -> None:
-    answer = send(admin, "/people/bulk", **form)
-    assert answer.status_code in (200, 400, 404, 409, 422)
-    assert answer.status_code != 200 or "expected" in form
+    response = send(admin, "/people/bulk", **form)
+    assert response.status_code in (200, 400, 404, 409, 422)
+    assert response.status_code != 200 or "expected" in form
     assert len(named(admin, "active=true")) == 6
 
 

@@ -28,12 +28,12 @@ def test_only_a_field_that_both_changed_is_asked_about(admin: FlaskClient, mine:
     path = make(admin, name="Bob", username="bob")
     form = form_of(admin, path, **{mine: TO[mine][0]})
     assert send(admin, path, **form_of(admin, path, **{theirs: TO[theirs][1]})).status_code == 303
-    answer = send(admin, path, **form)
+    response = send(admin, path, **form)
     if mine == theirs and mine != "active":
-        assert answer.status_code == 409
-        assert asked(answer.text) == {mine}
+        assert response.status_code == 409
+        assert asked(response.text) == {mine}
         return
-    assert (answer.status_code, answer.location) == (303, f"{path}?done=saved")
+    assert (response.status_code, response.location) == (303, f"{path}?done=saved")
     page = form_of(admin, path)
     assert page[mine] == TO[mine][0] or mine in ("attributes", "active")
     assert page[theirs] == TO[theirs][1] or theirs in ("attributes", "active")

@@ -100,7 +100,7 @@ def completed(fields: dict[str, Any]) -> dict[str, Any] | None:
 class Model(RuleBasedStateMachine):
     """The API beside two dictionaries."""
 
-    door: ApiClient
+    client: ApiClient
     empty: Callable[[], None]
     users = Bundle("users")
 
@@ -114,13 +114,13 @@ class Model(RuleBasedStateMachine):
     def conflicts(self, fields: dict[str, Any], own_id: str | None = None) -> bool:
         return any(identifiers(fields) & identifiers(user) for user_id, user in self.live.items() if user_id != own_id)
 
-    def keep(self, answer: Any, fields: dict[str, Any], action: str, version: int) -> str:
+    def keep(self, response: Any, fields: dict[str, Any], action: str, version: int) -> str:
         """Compare an answer that holds a user, and take over what the service chose."""
-        shown = answer.json
+        shown = response.json
         for name, value in fields.items():
             assert same(shown[name], value), name
         assert shown["version"] == version
-        assert answer.headers["ETag"] == f'"{version}"'
+        assert response.headers["ETag"] == f'"{version}"'
         self.live[shown["id"]] = shown
         self.trash.pop(shown["id"], None)
         self.actions.setdefault(shown["id"], []).append(action)
@@ -128,38 +128,38 @@ class Model(RuleBasedStateMachine):
 
     @rule(target=users, fields=OWN)
     def create(self, fields: dict[str, Any]) -> Any:
-        answer, whole = self.door.post("/users", fields), completed(fields)
+        response, whole = self.client.post("/users", fields), completed(fields)
         if whole is None:
-            assert answer.status_code == 422
+            assert response.status_code == 422
         elif self.conflicts(whole):
-            assert answer.status_code == 409
+            assert response.status_code == 409
         else:
-            assert answer.status_code == 201
-            return self.keep(answer, whole, "created", 1)
+            assert response.status_code == 201
+            return self.keep(response, whole, "created", 1)
         return multiple()
 
     @rule(user_id=users, fields=OWN, fresh=st.booleans())
     def put(self, user_id: str, fields: dict[str, Any], fresh: bool) -> None:
         tag = self.live[user_id]["version"] if user_id in self.live and fresh else 0
         headers = {"If-Match": f'"{tag}"'} if tag or not fresh else {}
-        answer, whole = self.door.put(f"/users/{user_id}", fields, headers=headers), completed(fields)
+        response, whole = self.client.put(f"/users/{user_id}", fields, headers=headers), completed(fields)
         if whole is None:
-            assert answer.status_code == 422
+            assert response.status_code == 422
         elif user_id in self.trash:
-            assert answer.status_code == 409
+            assert response.status_code == 409
         elif not fresh:
-            assert answer.status_code == 412
+            assert response.status_code == 412
         elif self.conflicts(whole, user_id):
-            assert answer.status_code == 409
+            assert response.status_code == 409
         else:
-            assert answer.status_code == 200
-            self.changed(answer, user_id, whole)
+            assert response.status_code == 200
+            self.changed(response, user_id, whole)
 
     @rule(user_id=users, patch=NULLABLE)
     def patch(self, user_id: str, patch: dict[str, Any]) -> None:
-        answer = self.door.patch(f"/users/{user_id}", patch)
+        response = self.client.patch(f"/users/{user_id}", patch)
         if user_id not in self.live:
-            assert answer.status_code == 404
+            assert response.status_code == 404
             return
         before = self.live[user_id]
         fields = {name: before[name] for name in ("username", "email", "name", "role", "active", "attributes")}
@@ -167,26 +167,26 @@ class Model(RuleBasedStateMachine):
             {**fields, **patch, "attributes": merge(fields["attributes"], patch.get("attributes", {})) or {}}
         )
         if whole is None:
-            assert answer.status_code == 422
+            assert response.status_code == 422
         elif self.conflicts(whole, user_id):
-            assert answer.status_code == 409
+            assert response.status_code == 409
         else:
-            assert answer.status_code == 200
-            self.changed(answer, user_id, whole)
+            assert response.status_code == 200
+            self.changed(response, user_id, whole)
 
-    def changed(self, answer: Any, user_id: str, whole: dict[str, Any]) -> None:
+    def changed(self, response: Any, user_id: str, whole: dict[str, Any]) -> None:
         before = self.live[user_id]
         if all(same(before[name], value) for name, value in whole.items()):
-            assert same(answer.json, before)
+            assert same(response.json, before)
         else:
-            self.keep(answer, whole, "changed", before["version"] + 1)
-            assert answer.json["created_at"] == before["created_at"]
-            assert answer.json["updated_at"] > before["updated_at"]
+            self.keep(response, whole, "changed", before["version"] + 1)
+            assert response.json["created_at"] == before["created_at"]
+            assert response.json["updated_at"] > before["updated_at"]
 
     @rule(user_id=users)
     def delete(self, user_id: str) -> None:
-        answer = self.door.delete(f"/users/{user_id}")
-        assert answer.status_code == (204 if user_id in self.live else 404)
+        response = self.client.delete(f"/users/{user_id}")
+        assert response.status_code == (204 if user_id in self.live else 404)
         if user_id in self.live:
             self.trash[user_id] = self.live.pop(user_id)
             self.trash[user_id]["version"] += 1
@@ -194,31 +194,31 @@ class Model(RuleBasedStateMachine):
 
     @rule(user_id=users)
     def restore(self, user_id: str) -> None:
-        answer = self.door.post(f"/users/{user_id}/restore")
+        response = self.client.post(f"/users/{user_id}/restore")
         if user_id in self.live or self.conflicts(self.trash[user_id]):
-            assert answer.status_code == 409
+            assert response.status_code == 409
         else:
-            assert answer.status_code == 200
+            assert response.status_code == 200
             user = self.trash[user_id]
             names = ("username", "email", "name", "role", "active", "attributes", "created_at")
-            self.keep(answer, {name: user[name] for name in names}, "restored", user["version"] + 1)
+            self.keep(response, {name: user[name] for name in names}, "restored", user["version"] + 1)
 
     @rule(user_id=consumes(users))
     def purge(self, user_id: str) -> None:
-        assert self.door.delete(f"/users/{user_id}?purge=true").status_code == 204
+        assert self.client.delete(f"/users/{user_id}?purge=true").status_code == 204
         self.live.pop(user_id, None)
         self.trash.pop(user_id, None)
-        assert self.door.get(f"/users/{user_id}").status_code == 404
-        entries = self.door.get(f"/users/{user_id}/history").json
+        assert self.client.get(f"/users/{user_id}").status_code == 404
+        entries = self.client.get(f"/users/{user_id}/history").json
         assert [entry["action"] for entry in entries] == ["purged", *reversed(self.actions[user_id])]
 
     @rule(user_id=users, limit=st.integers(1, 3))
     def read(self, user_id: str, limit: int) -> None:
-        answer = self.door.get(f"/users/{user_id}")
-        assert answer.status_code == (200 if user_id in self.live else 404)
+        response = self.client.get(f"/users/{user_id}")
+        assert response.status_code == (200 if user_id in self.live else 404)
         if user_id in self.live:
-            assert same(answer.json, self.live[user_id])
-        newest = self.door.get(f"/users/{user_id}/history?limit={limit}").json
+            assert same(response.json, self.live[user_id])
+        newest = self.client.get(f"/users/{user_id}/history?limit={limit}").json
         assert [entry["action"] for entry in newest] == self.actions[user_id][::-1][:limit]
 
     @rule(
@@ -235,14 +235,14 @@ class Model(RuleBasedStateMachine):
             query["active"] = str(asked["active"]).lower()
         if asked["team"] is not None:
             query["attributes.team"] = asked["team"]
-        found = self.door.walk(sort=sort, limit=limit, **query)
+        found = self.client.walk(sort=sort, limit=limit, **query)
         fitting = [user for user in self.live.values() if fits(user, **asked)]
         assert same(found, ordered(fitting, sort))
 
     @invariant()
     def lists_agree(self) -> None:
-        assert same(self.door.walk(limit=200), ordered(list(self.live.values()), "created_at"))
-        trash = self.door.walk(limit=200, deleted="true")
+        assert same(self.client.walk(limit=200), ordered(list(self.live.values()), "created_at"))
+        trash = self.client.walk(limit=200, deleted="true")
         assert {user["id"]: user["version"] for user in trash} == {k: u["version"] for k, u in self.trash.items()}
 
 
@@ -285,7 +285,7 @@ def ordered(users: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(240)
 def test_the_api_behaves_like_two_dictionaries(app: Flask, empty: Callable[[], None]) -> None:
-    machine = type("Driven", (Model,), {"door": ApiClient(app), "empty": staticmethod(empty)})
+    machine = type("Driven", (Model,), {"client": ApiClient(app), "empty": staticmethod(empty)})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -25,7 +25,7 @@ def test_the_settings_name_no_administrator_by_another_users_username(
     make_app: Callable[..., Flask], api: ApiClient
 ) -> None:
     """Fault 3: the start says so, and does not go on without an administrator."""
-    api.make(username=ANNA, email="another@corp.example")
+    api.create_user(username=ANNA, email="another@corp.example")
     with (
         make_app(admin_email=SPELLINGS[0], admin_password=PASSWORD).app_context(),
         pytest.raises(StartError, match=r"ADMIN_EMAIL: Another user has this (email|username)\."),
@@ -37,8 +37,8 @@ def test_the_settings_name_no_administrator_by_another_users_username(
 @pytest.mark.parametrize("spelling", ["boss@corp.example", "Boss@ｃorp。example", "boss＠corp.example"])
 def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelling: str) -> None:
     """Fault 3: usernames and emails share one name space."""
-    api.make(username="boss", email="boss@corp.example")
-    member = api.make(username="member")
+    api.create_user(username="boss", email="boss@corp.example")
+    member = api.create_user(username="member")
     assert refusal(write(api, member["id"], {"username": spelling})) == taken("username")
 
 
@@ -46,17 +46,17 @@ def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelli
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
 def test_no_email_is_another_users_username(api: ApiClient, write: Write, spelling: str) -> None:
     """Fault 3: usernames and emails share one name space."""
-    api.make(username=ANNA, email="another@corp.example")
-    member = api.make(username="member")
+    api.create_user(username=ANNA, email="another@corp.example")
+    member = api.create_user(username="member")
     assert refusal(write(api, member["id"], {"username": "m", "email": spelling})) == taken("email")
 
 
 def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) -> None:
     """Fault 3: usernames and emails share one name space."""
-    own = api.make(email="own@corp.example")
+    own = api.create_user(email="own@corp.example")
     assert own["username"] == own["email"]
     path = f"/users/{own['id']}"
-    other = api.make(username="other")
+    other = api.create_user(username="other")
     assert api.patch(path, {"username": "own"}).status_code == 200
     assert refusal(api.patch(f"/users/{other['id']}", {"username": "own@corp.example"})) == taken("username")
     assert api.patch(path, {"email": None}).status_code == 200
@@ -69,30 +69,30 @@ def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) 
     assert api.post(f"/users/{other['id']}/restore").status_code == 200
 
 
-def test_a_bulk_restore_holds_usernames_against_emails(house: SecuredApp) -> None:
+def test_a_bulk_restore_holds_usernames_against_emails(secured_app: SecuredApp) -> None:
     """Fault 3: among those who are restored, and against those who are there."""
-    users = [house.make(username="a", email=ANNA)]
-    do(house, "delete", these(users))
-    users.append(house.make(username=SPELLINGS[0], email="b@corp.example"))
-    do(house, "delete", these(users[1:]))
-    refused(AlreadyTaken, house, "restore", these(users))
-    assert do(house, "restore", these(users[1:])).changed == 1
-    assert "the email of 'a'" in refused(AlreadyTaken, house, "restore", these(users[:1]))
-    do(house, "delete", these(users[1:]))
-    assert do(house, "restore", these(users[:1])).changed == 1
-    assert "the username of" in refused(AlreadyTaken, house, "restore", these(users[1:]))
+    users = [secured_app.create_user(username="a", email=ANNA)]
+    do(secured_app, "delete", these(users))
+    users.append(secured_app.create_user(username=SPELLINGS[0], email="b@corp.example"))
+    do(secured_app, "delete", these(users[1:]))
+    refused(AlreadyTaken, secured_app, "restore", these(users))
+    assert do(secured_app, "restore", these(users[1:])).changed == 1
+    assert "the email of 'a'" in refused(AlreadyTaken, secured_app, "restore", these(users[:1]))
+    do(secured_app, "delete", these(users[1:]))
+    assert do(secured_app, "restore", these(users[:1])).changed == 1
+    assert "the username of" in refused(AlreadyTaken, secured_app, "restore", these(users[1:]))
 
 
-@pytest.mark.usefixtures("impatient")
-def test_nobody_locks_another_user_out_by_a_name(house: SecuredApp) -> None:
+@pytest.mark.usefixtures("without_refusal_delay")
+def test_nobody_locks_another_user_out_by_a_name(secured_app: SecuredApp) -> None:
     """Fault 3: what an editor could do to an administrator."""
-    boss = house.make("admin", username="boss", email="boss@corp.example", password=PASSWORD)
-    editor = house.by_session(house.make("editor"))
-    answer = editor.post("/users", {"username": "boss@corp.example", "password": "another long password"})
-    assert refusal(answer) == taken("username")
+    boss = secured_app.create_user("admin", username="boss", email="boss@corp.example", password=PASSWORD)
+    editor = secured_app.session_client(secured_app.create_user("editor"))
+    response = editor.post("/users", {"username": "boss@corp.example", "password": "another long password"})
+    assert refusal(response) == taken("username")
     for field in ("username", "email"):
-        answer = house.sign_in({field: "boss@corp.example", "password": PASSWORD})
-        assert answer.json["user"]["id"] == boss["id"]
+        response = secured_app.sign_in({field: "boss@corp.example", "password": PASSWORD})
+        assert response.json["user"]["id"] == boss["id"]
 
 
 @pytest.mark.parametrize("_", range(3))
@@ -101,21 +101,21 @@ def test_of_writers_at_once_one_gets_an_identifier(app: Flask, api: ApiClient, _
     wishes: list[dict[str, str]] = [
         {"username": f"u{number}", "email": ANNA} if number % 2 else {"username": SPELLINGS[0]} for number in range(8)
     ]
-    answers = at_once([lambda wish=wish: ApiClient(app).post("/users", wish) for wish in wishes])
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
-    assert len(api.listed()) == 1
+    responses = at_once([lambda wish=wish: ApiClient(app).post("/users", wish) for wish in wishes])
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 7
+    assert len(api.list_users()) == 1
 
 
 def test_users_who_swap_identifiers_at_once_get_no_server_error(app: Flask, api: ApiClient) -> None:
     """Fault 3: writers that wait for each other are refused, and the identifiers stay unique."""
     emails = ["a@corp.example", "b@corp.example"]
-    users = [api.make(username=f"u{number}", email=email) for number, email in enumerate(emails)]
+    users = [api.create_user(username=f"u{number}", email=email) for number, email in enumerate(emails)]
     paths = [f"/users/{user['id']}" for user in users]
     for fields in ({"email"}, {"username", "email"}, {"username"}):
         swapped = zip(paths, [dict.fromkeys(fields, email) for email in reversed(emails)], strict=True)
         calls = [lambda path=path, wish=wish: ApiClient(app).patch(path, wish) for path, wish in swapped]
-        assert {answer.status_code for answer in at_once(calls)} <= {409, 503}
-    assert [user["email"] for user in api.listed(sort="username")] == emails
+        assert {response.status_code for response in at_once(calls)} <= {409, 503}
+    assert [user["email"] for user in api.list_users(sort="username")] == emails
 
 
 SQL = {
@@ -135,19 +135,19 @@ def test_sql_from_outside_is_held_to_one_name_space(
     api: ApiClient, database: psycopg.Connection[Any], how: str, isolation: psycopg.IsolationLevel
 ) -> None:
     """Fault 3: usernames and emails share one name space."""
-    api.make(username="member")
-    gone = api.make(username="gone", email="boss@corp.example")
+    api.create_user(username="member")
+    gone = api.create_user(username="gone", email="boss@corp.example")
     api.delete(f"/users/{gone['id']}")
-    api.make(username="chief@corp.example", email="boss@corp.example")
+    api.create_user(username="chief@corp.example", email="boss@corp.example")
     database.isolation_level = isolation
     with pytest.raises(psycopg.errors.UniqueViolation), database.transaction():
         database.execute(SQL[how])
-    api.make(username="boss@corp.example@corp.example")
+    api.create_user(username="boss@corp.example@corp.example")
 
 
 def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     """Fault 3: the name space follows what is written past the service."""
-    user = api.make(email="own@corp.example")
+    user = api.create_user(email="own@corp.example")
     new_id = str(uuid.uuid4())
     database.execute("UPDATE users SET id = %s", [new_id])
     assert refusal(api.post("/users", {"username": "x", "email": "own@corp.example"})) == taken("email")
@@ -159,14 +159,14 @@ def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psy
     assert api.post("/users", {"username": "own@corp.example"}).status_code == 201
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("without_refusal_delay")
 @pytest.mark.parametrize("search_path", ["''", "pg_catalog", "pg_temp, public"])
 def test_sql_from_outside_is_held_to_it_by_any_search_path(
     api: ApiClient, database: psycopg.Connection[Any], search_path: str
 ) -> None:
     """Fault 3: pg_restore writes with an empty search_path, and who has temporary tables with one before ours."""
-    api.make(username="member")
-    api.make(username="chief@corp.example", email="boss@corp.example")
+    api.create_user(username="member")
+    api.create_user(username="chief@corp.example", email="boss@corp.example")
     database.execute("CREATE TEMPORARY TABLE identifiers (key text, user_id uuid)")
     database.execute(f"SET search_path = {search_path}")
     database.execute("UPDATE public.users SET email_key = 'own@corp.example' WHERE username = 'member'")
@@ -177,33 +177,33 @@ def test_sql_from_outside_is_held_to_it_by_any_search_path(
     assert api.post("/users", {"username": "own@corp.example"}).status_code == 201
 
 
-def test_attempts_by_username_and_by_email_count_together(house: SecuredApp) -> None:
+def test_attempts_by_username_and_by_email_count_together(secured_app: SecuredApp) -> None:
     """Fault 3: usernames and emails share one name space."""
-    user = house.make(username="anna", email=ANNA, password=PASSWORD)
+    user = secured_app.create_user(username="anna", email=ANNA, password=PASSWORD)
     names = [{"username": "anna"}, {"email": ANNA}, {"username": "ＡNNA"}, *({"email": one} for one in SPELLINGS)]
-    statuses = [house.sign_in({**name, "password": "a wrong guess"}).status_code for name in names]
+    statuses = [secured_app.sign_in({**name, "password": "a wrong guess"}).status_code for name in names]
     assert statuses == [401] * 5 + [429] * 2
     for name in names:
-        assert house.sign_in({**name, "password": PASSWORD}).status_code == 429
-    assert house.by_session(user).put(
+        assert secured_app.sign_in({**name, "password": PASSWORD}).status_code == 429
+    assert secured_app.session_client(user).put(
         "/me/password", {"current_password": PASSWORD, "new_password": "another long password"}
     ).status_code in (403, 429)
-    assert house.admin.post(f"/users/{user['id']}/unlock").status_code == 204
+    assert secured_app.admin.post(f"/users/{user['id']}/unlock").status_code == 204
     for name in names:
-        assert house.sign_in({**name, "password": PASSWORD}).status_code == 201
+        assert secured_app.sign_in({**name, "password": PASSWORD}).status_code == 201
 
 
-@pytest.mark.usefixtures("impatient")
-def test_unknown_names_are_counted_as_known_ones(house: SecuredApp) -> None:
+@pytest.mark.usefixtures("without_refusal_delay")
+def test_unknown_names_are_counted_as_known_ones(secured_app: SecuredApp) -> None:
     """Fault 3: neither answers nor counts tell who is there."""
-    house.make(username="anna", email=ANNA, password=PASSWORD)
+    secured_app.create_user(username="anna", email=ANNA, password=PASSWORD)
 
     def seen(*names: dict[str, str]) -> list[tuple[int, Any, list[str]]]:
         found = []
         for name in names:
-            answer = house.sign_in({**name, "password": "a wrong guess"})
-            headers = sorted(header for header, _ in answer.headers)
-            found.append((answer.status_code, {**answer.json, "instance": ""}, headers))
+            response = secured_app.sign_in({**name, "password": "a wrong guess"})
+            headers = sorted(header for header, _ in response.headers)
+            found.append((response.status_code, {**response.json, "instance": ""}, headers))
         return found
 
     known = [{"email": one} for one in (ANNA, *SPELLINGS, ANNA, ANNA)]
@@ -216,13 +216,13 @@ def test_a_writer_waits_for_another_who_may_take_the_identifier(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], commits: bool
 ) -> None:
     """Fault 3: an identifier that an open transaction takes is taken when it commits, and free when it does not."""
-    member = api.make(username="member")
+    member = api.create_user(username="member")
     with ThreadPoolExecutor(1) as pool:
         with database.transaction(force_rollback=not commits):
             database.execute("UPDATE users SET email_key = 'boss@corp.example' WHERE username = 'member'")
             waiting = pool.submit(ApiClient(app).post, "/users", {"username": "boss@corp.example"})
             time.sleep(0.3)
             assert not waiting.done()
-        answer = waiting.result()
-    assert answer.status_code == (409 if commits else 201)
+        response = waiting.result()
+    assert response.status_code == (409 if commits else 201)
     assert api.get(f"/users/{member['id']}").status_code == 200

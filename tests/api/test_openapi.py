@@ -99,35 +99,35 @@ def test_it_says_what_needs_a_credential_and_which(document: dict[str, Any]) -> 
                 assert {"401", "403"} <= operation["responses"].keys(), (method, path)
 
 
-def test_what_sign_in_gives_is_what_its_schemas_say(house: SecuredApp) -> None:
-    document = house.nobody.get("/openapi.json").json
-    user = house.make()
-    made = house.token(user)
+def test_what_sign_in_gives_is_what_its_schemas_say(secured_app: SecuredApp) -> None:
+    document = secured_app.anonymous.get("/openapi.json").json
+    user = secured_app.create_user()
+    made = secured_app.token(user)
     given = {
-        "Identity": house.admin.get("/session").json,
+        "Identity": secured_app.admin.get("/session").json,
         "NewToken": made,
-        "TokenList": house.admin.get("/tokens").json,
-        "SessionList": house.by_session(user).get("/me/sessions").json,
-        "HistoryList": house.admin.get(f"/users/{user['id']}/history").json,
+        "TokenList": secured_app.admin.get("/tokens").json,
+        "SessionList": secured_app.session_client(user).get("/me/sessions").json,
+        "HistoryList": secured_app.admin.get(f"/users/{user['id']}/history").json,
     }
-    for name, instance in [*given.items(), ("Identity", house.by_token(user).get("/session").json)]:
+    for name, instance in [*given.items(), ("Identity", secured_app.token_client(user).get("/session").json)]:
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         assert jsonschema_rs.validator_for(schema).is_valid(instance), name
 
 
 def test_what_the_service_gives_is_what_its_schemas_say(api: ApiClient, document: dict[str, Any]) -> None:
-    user = api.make(email="a@example.org", attributes={"deep": [None, {"x": 1.5}]}, password="p" * 10)
+    user = api.create_user(email="a@example.org", attributes={"deep": [None, {"x": 1.5}]}, password="p" * 10)
     api.patch(f"/users/{user['id']}", {"name": "Ada", "attributes": {"n": 1}})
-    gone = api.make(username="gone")
+    gone = api.create_user(username="gone")
     api.delete(f"/users/{gone['id']}")
     given = {
         "User": api.get(f"/users/{user['id']}").json,
-        "UserList": api.listed(),
+        "UserList": api.list_users(),
         "HistoryList": api.get(f"/users/{user['id']}/history").json,
         "Problem": api.get("/users/nobody").json,
         "HealthReport": api.get("/health").json,
     }
-    for name, instance in [*given.items(), ("UserList", api.listed(deleted="true"))]:
+    for name, instance in [*given.items(), ("UserList", api.list_users(deleted="true"))]:
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         assert jsonschema_rs.validator_for(schema).is_valid(instance), name
 
@@ -141,9 +141,9 @@ def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
         assert jsonschema_rs.validator_for(schema).is_valid(schemas[name]["example"]), name
 
 
-def test_the_headers_of_answers_are_those_that_are_declared(house: SecuredApp) -> None:
+def test_the_headers_of_answers_are_those_that_are_declared(secured_app: SecuredApp) -> None:
     """Fault 26: Link, ETag, Location, X-Total-Count, Retry-After and their like, where they are declared."""
-    document = house.nobody.get("/openapi.json").json
+    document = secured_app.anonymous.get("/openapi.json").json
     usual = {"Content-Type", "Content-Length", "Cache-Control", "Vary"}
     usual |= {"X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy"}
     operations = {one["operationId"]: one for path in document["paths"].values() for one in path.values()}
@@ -151,24 +151,32 @@ def test_the_headers_of_answers_are_those_that_are_declared(house: SecuredApp) -
     def declared(operation: str, status: int) -> set[str]:
         return set(operations[operation]["responses"][str(status)]["headers"])
 
-    made = house.admin.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
+    made = secured_app.admin.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
     path = f"/users/{made.json['id']}"
-    again = house.admin.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
+    again = secured_app.admin.post("/users", {"username": "ada"}, headers={"Idempotency-Key": "k"})
     answers = {
-        "createUser": [made, again, house.admin.post("/users", {"username": "ada"}), house.nobody.post("/users", {})],
-        "listUsers": [house.admin.get("/users", headers={"Prefer": "count=exact"}), house.nobody.get("/users")],
-        "getUser": [house.admin.get(path), house.admin.get(path, headers={"If-None-Match": '"1"'})],
-        "updateUser": [house.admin.patch(path, {"name": "Ada"})],
-        "replaceUser": [house.admin.put(path, {"username": "ada"})],
-        "getUserHistory": [house.admin.get(f"{path}/history")],
-        "createToken": [house.admin.post("/tokens", {"name": "t", "role": "viewer"})],
-        "signIn": [house.sign_in({"username": "root", "password": PASSWORD})],
+        "createUser": [
+            made,
+            again,
+            secured_app.admin.post("/users", {"username": "ada"}),
+            secured_app.anonymous.post("/users", {}),
+        ],
+        "listUsers": [
+            secured_app.admin.get("/users", headers={"Prefer": "count=exact"}),
+            secured_app.anonymous.get("/users"),
+        ],
+        "getUser": [secured_app.admin.get(path), secured_app.admin.get(path, headers={"If-None-Match": '"1"'})],
+        "updateUser": [secured_app.admin.patch(path, {"name": "Ada"})],
+        "replaceUser": [secured_app.admin.put(path, {"username": "ada"})],
+        "getUserHistory": [secured_app.admin.get(f"{path}/history")],
+        "createToken": [secured_app.admin.post("/tokens", {"name": "t", "role": "viewer"})],
+        "signIn": [secured_app.sign_in({"username": "root", "password": PASSWORD})],
     }
     seen = set()
     for operation, given in answers.items():
-        for answer in given:
-            names = set(answer.headers.keys()) - usual
-            assert names <= declared(operation, answer.status_code), operation
+        for response in given:
+            names = set(response.headers.keys()) - usual
+            assert names <= declared(operation, response.status_code), operation
             seen |= names
     assert {"Link", "ETag", "Location", "X-Total-Count", "Idempotent-Replayed", "WWW-Authenticate"} <= seen
     for responses in (operation["responses"] for operation in operations.values()):
@@ -202,6 +210,6 @@ def test_the_page_needs_nothing_from_elsewhere(browser: FlaskClient) -> None:
     "name", ["nothing.js", "../openapi.json", "..%2f..%2f..%2fconfig.py", "%00", "start.js/x", "/etc/passwd"]
 )
 def test_only_files_of_the_page_are_given(browser: FlaskClient, name: str) -> None:
-    answer = browser.get(f"/api/docs/{name}")
-    assert answer.status_code in (400, 404)
-    assert answer.mimetype == "application/problem+json"
+    response = browser.get(f"/api/docs/{name}")
+    assert response.status_code in (400, 404)
+    assert response.mimetype == "application/problem+json"

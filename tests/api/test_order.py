@@ -31,25 +31,25 @@ def expected(users: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def door(app: Flask) -> ApiClient:
+def client(app: Flask) -> ApiClient:
     return ApiClient(app)
 
 
 @pytest.fixture(scope="module")
-def crowd(servers: Stack, app: Flask, door: ApiClient) -> list[dict[str, Any]]:
+def users(servers: Stack, app: Flask, client: ApiClient) -> list[dict[str, Any]]:
     """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         empty_tables(database)
-        held = services_of(app).infrastructure
-        held.generations.invalidate_all()
-        held.state.is_secured = False
-        return make(door, database)
+        infrastructure = services_of(app).infrastructure
+        infrastructure.generations.invalidate_all()
+        infrastructure.state.is_secured = False
+        return make(client, database)
 
 
 def make(api: ApiClient, database: psycopg.Connection[Any]) -> list[dict[str, Any]]:
     chance = random.Random(7)  # noqa: S311 - the same crowd each time
     made = [
-        api.make(
+        api.create_user(
             username=f"{chance.choice('aAbBéÉ')}{number}",
             email=None if number % 3 else f"{chance.choice('xXyY')}{number}@example.org",
             name=chance.choice(NAMES),
@@ -70,52 +70,52 @@ def make(api: ApiClient, database: psycopg.Connection[Any]) -> list[dict[str, An
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 19, 57, 200])
 def test_walking_forwards_gives_everybody_once_in_order(
-    door: ApiClient, crowd: list[dict[str, Any]], sort: str, limit: int
+    client: ApiClient, users: list[dict[str, Any]], sort: str, limit: int
 ) -> None:
-    pages = door.pages(sort=sort, limit=limit)
-    assert [user for page in pages for user in page] == expected(crowd, sort)
+    pages = client.pages(sort=sort, limit=limit)
+    assert [user for page in pages for user in page] == expected(users, sort)
     assert all(len(page) == limit for page in pages[:-1])
 
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 19])
 def test_walking_backwards_gives_everybody_once_in_order(
-    door: ApiClient, crowd: list[dict[str, Any]], sort: str, limit: int
+    client: ApiClient, users: list[dict[str, Any]], sort: str, limit: int
 ) -> None:
-    last = door.last_page(sort=sort, limit=limit)
-    before = door.walk("prev", start=links(last)["prev"])
-    assert before + last.json == expected(crowd, sort)
+    last = client.last_page(sort=sort, limit=limit)
+    before = client.walk("prev", start=links(last)["prev"])
+    assert before + last.json == expected(users, sort)
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_going_forth_and_back_comes_to_the_same_page(door: ApiClient, crowd: list[dict[str, Any]], sort: str) -> None:
-    first = door.get("/users", query_string={"sort": sort, "limit": 10})
+def test_going_forth_and_back_comes_to_the_same_page(client: ApiClient, users: list[dict[str, Any]], sort: str) -> None:
+    first = client.get("/users", query_string={"sort": sort, "limit": 10})
     assert links(first).keys() == {"first", "next"}
-    second = door.follow(links(first)["next"])
+    second = client.follow(links(first)["next"])
     assert links(second).keys() == {"first", "next", "prev"}
-    back = door.follow(links(second)["prev"])
-    assert back.json == first.json == expected(crowd, sort)[:10]
+    back = client.follow(links(second)["prev"])
+    assert back.json == first.json == expected(users, sort)[:10]
     assert "prev" not in links(back)
-    assert door.follow(links(back)["next"]).json == second.json
-    assert door.follow(links(second)["first"]).json == first.json
+    assert client.follow(links(back)["next"]).json == second.json
+    assert client.follow(links(second)["first"]).json == first.json
 
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("role", ["member", "admin"])
-def test_a_filtered_list_keeps_the_order(door: ApiClient, crowd: list[dict[str, Any]], sort: str, role: str) -> None:
-    fitting = [user for user in crowd if user["role"] == role]
-    assert door.walk(sort=sort, limit=5, role=role) == expected(fitting, sort)
-    last = door.last_page(sort=sort, limit=5, role=role)
-    assert door.walk("prev", start=links(last)["prev"]) + last.json == expected(fitting, sort)
+def test_a_filtered_list_keeps_the_order(client: ApiClient, users: list[dict[str, Any]], sort: str, role: str) -> None:
+    fitting = [user for user in users if user["role"] == role]
+    assert client.walk(sort=sort, limit=5, role=role) == expected(fitting, sort)
+    last = client.last_page(sort=sort, limit=5, role=role)
+    assert client.walk("prev", start=links(last)["prev"]) + last.json == expected(fitting, sort)
 
 
 def test_the_trash_is_listed_in_every_order_too(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    crowd = make(api, database)
-    gone = {user["id"] for user in crowd[::2]}
+    users = make(api, database)
+    gone = {user["id"] for user in users[::2]}
     for user_id in gone:
         api.delete(f"/users/{user_id}")
     for sort in SORTS:
         trash = api.walk(sort=sort, limit=7, deleted="true")
         assert {user["id"] for user in trash} == gone
         assert trash == expected(trash, sort)
-        assert api.walk(sort=sort, limit=7) == expected([u for u in crowd if u["id"] not in gone], sort)
+        assert api.walk(sort=sort, limit=7) == expected([u for u in users if u["id"] not in gone], sort)

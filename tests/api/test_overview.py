@@ -18,7 +18,7 @@ from app.search import text as search_text
 from app.users import bulk, dashboard
 from tests.support.console_client import OWN
 from tests.support.engines import engine_of
-from tests.support.leases import lend
+from tests.support.leases import grant_lease
 
 MANY, INACTIVE, TRASHED = 24_000, 6_000, 40
 _FIGURE = re.compile(r"<dt>\w[^<]*</dt><dd>(?:<a[^>]*>)?([^<]+)")
@@ -28,7 +28,7 @@ _FIGURE = re.compile(r"<dt>\w[^<]*</dt><dd>(?:<a[^>]*>)?([^<]+)")
 def app(make_app: Callable[..., Flask]) -> Flask:
     """An application that has read no statistics yet: it reads them once a minute."""
     made = make_app()
-    lend(made)
+    grant_lease(made)
     return made
 
 
@@ -178,6 +178,6 @@ def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
 
 
 def test_the_figures_are_the_same_as_those_of_exact_counts(app: Flask, many: FlaskClient) -> None:
-    answer = many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
-    assert int(answer.headers["X-Total-Count"]) == len(orjson.loads(answer.data)) == TRASHED
+    response = many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
+    assert int(response.headers["X-Total-Count"]) == len(orjson.loads(response.data)) == TRASHED
     assert services_of(app).dashboard.figures().trashed == (TRASHED, True)

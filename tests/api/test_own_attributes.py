@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.api_client import faulty
+from tests.support.api_client import error_fields
 from tests.support.console_client import send, version
 from tests.support.secured_app import SecuredApp, UserClient
 
@@ -17,9 +17,9 @@ OWN_FORM = ("name", "email", "attributes", "version")
 
 
 @pytest.fixture(params=["session", "token"])
-def enter(house: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
+def enter(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
     """Come in as a user, by session and by token."""
-    return house.by_session if request.param == "session" else house.by_token
+    return secured_app.session_client if request.param == "session" else secured_app.token_client
 
 
 @pytest.fixture
@@ -28,22 +28,24 @@ def generous(make_app: Callable[..., Flask], empty: Callable[[], None]) -> Secur
     return SecuredApp(make_app(self_editable_attributes=" city ,a.b,, "))
 
 
-def change(who: UserClient, way: str, attributes: Any) -> Any:
+def change(client: UserClient, way: str, attributes: Any) -> Any:
     """Ask for these attributes: all of them by PUT, as a merge patch by PATCH."""
-    method, path = way.format(id=who.id).split()
+    method, path = way.format(id=client.id).split()
     if method == "patch":
-        return who.patch(path, {"attributes": attributes})
+        return client.patch(path, {"attributes": attributes})
     whole = {**HAS, **(attributes or {})} if attributes else {}
-    return who.put(path, {**who.user, "attributes": {key: value for key, value in whole.items() if value is not None}})
+    return client.put(
+        path, {**client.user, "attributes": {key: value for key, value in whole.items() if value is not None}}
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 def test_no_own_attribute_is_changed_by_default(
-    house: SecuredApp, enter: Callable[[dict[str, Any]], UserClient], role: str, way: str
+    secured_app: SecuredApp, enter: Callable[[dict[str, Any]], UserClient], role: str, way: str
 ) -> None:
-    user = house.make(role, attributes={key: value for key, value in HAS.items() if value is not None})
-    who = enter(user)
+    user = secured_app.create_user(role, attributes={key: value for key, value in HAS.items() if value is not None})
+    client = enter(user)
     for attributes, named in (
         ({"plan": "pro"}, {"attributes.plan"}),
         ({"plan": None}, {"attributes.plan"}),
@@ -55,47 +57,47 @@ def test_no_own_attribute_is_changed_by_default(
     ):
         # The second time its token and its record are known.
         for _ in range(2):
-            answer = change(who, way, attributes)
-            assert answer.status_code == 403, answer.text
-            assert faulty(answer) == named
-            assert all(field in answer.json["detail"] for field in named)
-    assert change(who, way, {"plan": "free"}).status_code == 200
-    assert house.admin.get(f"/users/{user['id']}").json == user
+            response = change(client, way, attributes)
+            assert response.status_code == 403, response.text
+            assert error_fields(response) == named
+            assert all(field in response.json["detail"] for field in named)
+    assert change(client, way, {"plan": "free"}).status_code == 200
+    assert secured_app.admin.get(f"/users/{user['id']}").json == user
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 def test_what_the_setting_names_is_ones_own(generous: SecuredApp, role: str, way: str) -> None:
-    user = generous.make(role, attributes={key: value for key, value in HAS.items() if value is not None})
-    for enter in (generous.by_session, generous.by_token):
-        who = enter(user)
+    user = generous.create_user(role, attributes={key: value for key, value in HAS.items() if value is not None})
+    for enter in (generous.session_client, generous.token_client):
+        client = enter(user)
         for attributes in ({"city": "Lyon"}, {"city": {"at": [1]}, "a.b": 1}, {"city": None, "a.b": None}):
-            answer = change(who, way, attributes)
-            assert answer.status_code == 200, answer.text
-            who.user = answer.json
+            response = change(client, way, attributes)
+            assert response.status_code == 200, response.text
+            client.user = response.json
         for attributes in ({"city": "Lyon", "plan": "pro"}, {"a": {"b": 1}, "city": "Lyon"}, {" city ": 1}):
-            answer = change(who, way, attributes)
-            assert answer.status_code == 403
-            assert faulty(answer) == {f"attributes.{key}" for key in attributes} - {"attributes.city"}
+            response = change(client, way, attributes)
+            assert response.status_code == 403
+            assert error_fields(response) == {f"attributes.{key}" for key in attributes} - {"attributes.city"}
         assert generous.admin.get(f"/users/{user['id']}").json["attributes"] == {"plan": "free", "seats": {"paid": 1}}
 
 
 def test_who_administers_a_user_changes_its_attributes(
-    house: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]
+    secured_app: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]
 ) -> None:
     """Editors those of a lower role, administrators everybody's, also their own."""
     for role, other in (("editor", "member"), ("editor", "viewer"), ("admin", "editor"), ("admin", "admin")):
-        user = house.make(other)
-        answer = enter(house.make(role)).patch(f"/users/{user['id']}", {"attributes": {"plan": "pro"}})
-        assert (answer.status_code, answer.json["attributes"]) == (200, {"plan": "pro"})
-    admin = enter(house.make("admin"))
+        user = secured_app.create_user(other)
+        response = enter(secured_app.create_user(role)).patch(f"/users/{user['id']}", {"attributes": {"plan": "pro"}})
+        assert (response.status_code, response.json["attributes"]) == (200, {"plan": "pro"})
+    admin = enter(secured_app.create_user("admin"))
     assert admin.patch("/me", {"attributes": {"plan": "pro"}}).json["attributes"] == {"plan": "pro"}
 
 
-def test_an_administrators_token_of_a_lower_role_is_held_to_the_rule(house: SecuredApp) -> None:
-    user = house.make("admin")
+def test_an_administrators_token_of_a_lower_role_is_held_to_the_rule(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user("admin")
     for role in ("member", "viewer", "editor"):
-        program = house.by_token(user, role)
+        program = secured_app.token_client(user, role)
         for path in ("/me", f"/users/{user['id']}"):
             assert program.patch(path, {"attributes": {"plan": "pro"}}).status_code == 403
 
@@ -106,9 +108,9 @@ def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[st
     own = browser.get("/profile").location
     assert 'name="attributes"' not in browser.get(own).text
     forged = {"name": "Mallory", "attributes": '{"plan": "pro"}', "version": version(browser, own)}
-    answer = send(browser, own, **forged)
-    assert answer.status_code == 403
-    assert "attributes.plan" in answer.text
+    response = send(browser, own, **forged)
+    assert response.status_code == 403
+    assert "attributes.plan" in response.text
     me = browser.get("/api/me").json
     assert (me["attributes"], me["version"]) == ({}, 1)
     del forged["attributes"]
@@ -117,26 +119,30 @@ def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[st
 
 
 def test_the_own_page_offers_what_the_setting_names(generous: SecuredApp) -> None:
-    who = generous.by_session(generous.make(attributes={"plan": "free"}))
-    browser, headers, own = who.flask_client, who.headers, f"/people/{who.id}"
+    client = generous.session_client(generous.create_user(attributes={"plan": "free"}))
+    browser, headers, own = client.flask_client, client.headers, f"/people/{client.id}"
     page = browser.get(own, headers=headers).text
     assert 'name="attributes"' in page
     assert "You can change: a.b, city" in page
-    form = {"name": who.user["name"], "version": "1", "attributes": '{"plan": "free", "city": "Lyon"}'}
+    form = {"name": client.user["name"], "version": "1", "attributes": '{"plan": "free", "city": "Lyon"}'}
     assert browser.post(own, data=form, headers=headers).status_code == 303
     form = {**form, "version": "2", "attributes": '{"plan": "pro", "city": "Lyon"}'}
     refused = browser.post(own, data=form, headers=headers)
     assert refused.status_code == 403
     assert "attributes.plan" in refused.text
-    assert generous.admin.get(f"/users/{who.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
+    assert generous.admin.get(f"/users/{client.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
 
 
-def test_the_order_of_names_is_no_change(house: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]) -> None:
+def test_the_order_of_names_is_no_change(
+    secured_app: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]
+) -> None:
     """Fault 4: clients that sort names send their record back otherwise ordered; that changes no attribute."""
-    user = house.make("member", attributes={"address": {"zip": "75001", "city": {"b": 1, "a": [{"d": 1, "c": 2}]}}})
+    user = secured_app.create_user(
+        "member", attributes={"address": {"zip": "75001", "city": {"b": 1, "a": [{"d": 1, "c": 2}]}}}
+    )
     sorted_names = {"address": {"city": {"a": [{"c": 2, "d": 1}], "b": 1}, "zip": "75001"}}
-    who = enter(user)
-    answer = who.put(f"/users/{who.id}", {**who.user, "name": "New", "attributes": sorted_names})
-    assert answer.status_code == 200, answer.text
-    again = who.put(f"/users/{who.id}", {**who.user, "name": "New"})
-    assert (again.status_code, again.json["version"]) == (200, answer.json["version"])
+    client = enter(user)
+    response = client.put(f"/users/{client.id}", {**client.user, "name": "New", "attributes": sorted_names})
+    assert response.status_code == 200, response.text
+    again = client.put(f"/users/{client.id}", {**client.user, "name": "New"})
+    assert (again.status_code, again.json["version"]) == (200, response.json["version"])

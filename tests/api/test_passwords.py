@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from argon2 import PasswordHasher
 
-from tests.support.api_client import faulty
+from tests.support.api_client import error_fields
 from tests.support.secured_app import PASSWORD, SecuredApp
 
 NEW = "another horse battery"
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
 
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("without_refusal_delay")
 
 
 SPOKEN = [
@@ -41,12 +41,14 @@ SPOKEN = [
 
 
 @pytest.mark.parametrize("password", SPOKEN, ids=range(len(SPOKEN)))
-def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(house: SecuredApp, password: str) -> None:
-    house.make(username="ada", password=password)
-    assert house.sign_in({"username": "ada", "password": password}).status_code == 201
+def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(
+    secured_app: SecuredApp, password: str
+) -> None:
+    secured_app.create_user(username="ada", password=password)
+    assert secured_app.sign_in({"username": "ada", "password": password}).status_code == 201
     for wrong in (password[:-1], password + " ", password.swapcase()):
         if unicodedata.normalize("NFKC", wrong) != unicodedata.normalize("NFKC", password):
-            assert house.sign_in({"username": "ada", "password": wrong}).status_code == 401
+            assert secured_app.sign_in({"username": "ada", "password": wrong}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -60,32 +62,32 @@ def test_a_password_of_any_script_lets_in_and_one_a_character_off_does_not(house
         ("Ⅷ horses and ½ a battery", "VIII horses and 1⁄2 a battery"),
     ],
 )
-def test_a_password_is_the_same_however_a_keyboard_writes_it(house: SecuredApp, chosen: str, typed: str) -> None:
-    assert house.nobody.get("/me").status_code == 401
+def test_a_password_is_the_same_however_a_keyboard_writes_it(secured_app: SecuredApp, chosen: str, typed: str) -> None:
+    assert secured_app.anonymous.get("/me").status_code == 401
     body = {"username": "ada", "password": chosen}
     if len(unicodedata.normalize("NFKC", chosen)) < 10:
-        assert faulty(house.admin.post("/users", body)) == {"password"}
+        assert error_fields(secured_app.admin.post("/users", body)) == {"password"}
         return
-    house.make(**body)
-    assert house.sign_in({"username": "ada", "password": typed}).status_code == 201
+    secured_app.create_user(**body)
+    assert secured_app.sign_in({"username": "ada", "password": typed}).status_code == 201
 
 
-def test_its_length_counts_after_it_was_made_normal(house: SecuredApp) -> None:
-    assert house.admin.post("/users", {"username": "short", "password": "é" * 9}).status_code == 422
+def test_its_length_counts_after_it_was_made_normal(secured_app: SecuredApp) -> None:
+    assert secured_app.admin.post("/users", {"username": "short", "password": "é" * 9}).status_code == 422
     decomposed = unicodedata.normalize("NFD", "é" * 9)
-    assert house.admin.post("/users", {"username": "short", "password": decomposed}).status_code == 422
-    assert house.admin.post("/users", {"username": "long", "password": "ﷺ" * 8}).status_code == 422
-    assert house.admin.post("/users", {"username": "long", "password": "ﷺ" * 7}).status_code == 201
+    assert secured_app.admin.post("/users", {"username": "short", "password": decomposed}).status_code == 422
+    assert secured_app.admin.post("/users", {"username": "long", "password": "ﷺ" * 8}).status_code == 422
+    assert secured_app.admin.post("/users", {"username": "long", "password": "ﷺ" * 7}).status_code == 201
 
 
 @pytest.mark.parametrize("name", ["username", "email", "password"])
 @pytest.mark.parametrize("value", [[], ["ada"], {}, {"$ne": None}, 0, 1.5, True, {"password": PASSWORD}])
-def test_only_strings_are_names_and_passwords(house: SecuredApp, name: str, value: Any) -> None:
-    house.make(**ADA)
+def test_only_strings_are_names_and_passwords(secured_app: SecuredApp, name: str, value: Any) -> None:
+    secured_app.create_user(**ADA)
     login = {"email": "ada@example.org"} if name == "email" else {"username": "ada"}
-    answer = house.sign_in({**login, "password": PASSWORD, name: value})
-    assert answer.status_code == 422
-    assert name in faulty(answer)
+    response = secured_app.sign_in({**login, "password": PASSWORD, name: value})
+    assert response.status_code == 422
+    assert name in error_fields(response)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +113,8 @@ def test_only_strings_are_names_and_passwords(house: SecuredApp, name: str, valu
     ],
     ids=range(17),
 )
-def test_a_body_of_another_shape_is_refused(house: SecuredApp, body: Any) -> None:
-    assert house.nobody.post("/session", json.dumps(body).encode()).status_code == 422
+def test_a_body_of_another_shape_is_refused(secured_app: SecuredApp, body: Any) -> None:
+    assert secured_app.anonymous.post("/session", json.dumps(body).encode()).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -131,43 +133,43 @@ def test_a_body_of_another_shape_is_refused(house: SecuredApp, body: Any) -> Non
     ],
     ids=range(10),
 )
-def test_a_body_that_can_not_be_read_is_refused(house: SecuredApp, body: bytes, status: int) -> None:
-    house.make(**ADA)
-    assert house.nobody.post("/session", body).status_code == status
+def test_a_body_that_can_not_be_read_is_refused(secured_app: SecuredApp, body: bytes, status: int) -> None:
+    secured_app.create_user(**ADA)
+    assert secured_app.anonymous.post("/session", body).status_code == status
 
 
 @pytest.mark.parametrize("password", ["1234567890", "Qwertyuiop", "QWERTYUIOP", "password123", "ｑｗｅｒｔｙｕｉｏｐ"])
-def test_what_everybody_tries_first_is_no_password(house: SecuredApp, password: str) -> None:
-    user = house.make(**ADA)
-    who = house.by_session(user)
-    assert faulty(house.admin.post("/users", {"username": "new", "password": password})) == {"password"}
-    assert faulty(house.admin.patch(f"/users/{user['id']}", {"password": password})) == {"password"}
-    assert faulty(who.patch("/me", {"password": password})) == {"password"}
+def test_what_everybody_tries_first_is_no_password(secured_app: SecuredApp, password: str) -> None:
+    user = secured_app.create_user(**ADA)
+    client = secured_app.session_client(user)
+    assert error_fields(secured_app.admin.post("/users", {"username": "new", "password": password})) == {"password"}
+    assert error_fields(secured_app.admin.patch(f"/users/{user['id']}", {"password": password})) == {"password"}
+    assert error_fields(client.patch("/me", {"password": password})) == {"password"}
     change = {"current_password": PASSWORD, "new_password": password}
-    assert faulty(who.put("/me/password", change)) == {"new_password"}
+    assert error_fields(client.put("/me/password", change)) == {"new_password"}
 
 
 @pytest.mark.parametrize(
     "password", ["ada-lovelace", "ADA-LOVELACE", "countess.of@lovelace.org", "Countess.Of", "Ａda King 1815"]
 )
-def test_ones_own_name_is_no_password(house: SecuredApp, password: str) -> None:
+def test_ones_own_name_is_no_password(secured_app: SecuredApp, password: str) -> None:
     own = {"username": "ada-lovelace", "email": "countess.of@lovelace.org", "name": "Ada King 1815"}
-    answer = house.admin.post("/users", {**own, "password": password})
-    assert (answer.status_code, faulty(answer)) == (422, {"password"})
-    user = house.make(**own, password=PASSWORD)
-    who = house.by_session(user)
-    assert faulty(house.admin.patch(f"/users/{user['id']}", {"password": password})) == {"password"}
-    assert faulty(house.admin.put(f"/users/{user['id']}", {**own, "password": password})) == {"password"}
+    response = secured_app.admin.post("/users", {**own, "password": password})
+    assert (response.status_code, error_fields(response)) == (422, {"password"})
+    user = secured_app.create_user(**own, password=PASSWORD)
+    client = secured_app.session_client(user)
+    assert error_fields(secured_app.admin.patch(f"/users/{user['id']}", {"password": password})) == {"password"}
+    assert error_fields(secured_app.admin.put(f"/users/{user['id']}", {**own, "password": password})) == {"password"}
     change = {"current_password": PASSWORD, "new_password": password}
-    assert faulty(who.put("/me/password", change)) == {"new_password"}
-    assert house.sign_in({"username": "ada-lovelace", "password": PASSWORD}).status_code == 201
+    assert error_fields(client.put("/me/password", change)) == {"new_password"}
+    assert secured_app.sign_in({"username": "ada-lovelace", "password": PASSWORD}).status_code == 201
 
 
 def test_a_hash_of_other_parameters_is_replaced_at_sign_in(
-    house: SecuredApp, database: psycopg.Connection[Any]
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
-    user = house.make(**ADA)
-    other = house.by_session(user)
+    user = secured_app.create_user(**ADA)
+    other = secured_app.session_client(user)
     old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=2).hash(PASSWORD)
     database.execute("SET fullstack_app.internal = yes")
     database.execute("UPDATE users SET password_hash = %s WHERE id = %s", [old, user["id"]])
@@ -175,20 +177,20 @@ def test_a_hash_of_other_parameters_is_replaced_at_sign_in(
     def kept() -> str:
         return database.execute("SELECT password_hash FROM users WHERE id = %s", [user["id"]]).fetchone()[0]
 
-    assert house.sign_in({"username": "ada", "password": NEW}).status_code == 401
+    assert secured_app.sign_in({"username": "ada", "password": NEW}).status_code == 401
     assert kept() == old
-    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    assert secured_app.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
     fresh = kept()
     assert fresh.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    assert secured_app.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
     assert kept() == fresh
     # It is the same password still: nobody is signed out, nothing has changed.
     assert other.get("/me").json == user
 
 
-def test_a_hash_that_is_none_lets_nobody_in(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    user = house.make(**ADA)
+def test_a_hash_that_is_none_lets_nobody_in(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    user = secured_app.create_user(**ADA)
     for kept in ("", "x", "$argon2id$v=19$m=19456,t=2,p=1$", "$2b$12$" + "x" * 53, PASSWORD):
         database.execute("UPDATE users SET password_hash = %s WHERE id = %s", [kept, user["id"]])
-        assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 401
-        house.admin.post(f"/users/{user['id']}/unlock")
+        assert secured_app.sign_in({"username": "ada", "password": PASSWORD}).status_code == 401
+        secured_app.admin.post(f"/users/{user['id']}/unlock")

@@ -108,7 +108,7 @@ class Spy:
     """Asks for lists and tells which statements that took."""
 
     def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
-        self.door, self._connection = ApiClient(app), connection
+        self.client, self._connection = ApiClient(app), connection
         self._kept: dict[tuple[str, str, str], str] = {}
         self.named: dict[str, str] = {}
 
@@ -131,8 +131,8 @@ class Spy:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DeadlineConnection, "execute_prepared", noting)
-            answer = self.door.get("/users", query_string=asked, headers={"Prefer": "count=estimated"})
-        assert answer.status_code == 200, answer.text
+            response = self.client.get("/users", query_string=asked, headers={"Prefer": "count=estimated"})
+        assert response.status_code == 200, response.text
         assert issued
         return issued
 
@@ -309,7 +309,7 @@ def test_short_pages_lead_to_everybody_all_the_same(
 ) -> None:
     """Pages that end where a walk ended, also empty ones: together they hold exactly those who fit, in order."""
     asked = {**query, "sort": sort, "limit": "200"}
-    walked = [user["id"] for page in spy.door.pages(**asked) for user in page]
+    walked = [user["id"] for page in spy.client.pages(**asked) for user in page]
     field = sort.removeprefix("-")
     direction = "DESC" if sort.startswith("-") else "ASC"
     condition, values = _condition(query)
@@ -317,8 +317,8 @@ def test_short_pages_lead_to_everybody_all_the_same(
     rows = explainer.execute(f"SELECT id FROM users WHERE {condition} {order}".encode(), values).fetchall()
     assert walked == [str(row_id) for (row_id,) in rows]
     assert len(walked) > 20
-    last = spy.door.last_page(**asked)
-    backwards = spy.door.walk("prev", start=links(last)["prev"]) if "prev" in links(last) else []
+    last = spy.client.last_page(**asked)
+    backwards = spy.client.walk("prev", start=links(last)["prev"]) if "prev" in links(last) else []
     assert [user["id"] for user in backwards + last.json] == walked
 
 

@@ -4,21 +4,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_client import ApiClient, faulty, links
+from tests.support.api_client import ApiClient, error_fields, links
 
 PATHS = ["/users", "/users/0198c0de-0000-7000-8000-000000000001/history"]
 
 
 @pytest.mark.parametrize("query", ["q=%ff", "q=%c3", "%ff=1", "q=%ed%a0%80", "attributes.a=%ff", "attributes.%ff=a"])
-def test_a_query_that_is_not_utf_8_is_400(any_door: ApiClient, query: str) -> None:
-    assert any_door.get(f"/users?{query}").status_code == 400
+def test_a_query_that_is_not_utf_8_is_400(api_or_root: ApiClient, query: str) -> None:
+    assert api_or_root.get(f"/users?{query}").status_code == 400
 
 
 @pytest.mark.parametrize(
     "query", ["q=%00", "%00=1", "email=a%00b", "attributes.a%00=1", "attributes.a=%00", "cursor=%00"]
 )
-def test_u_0000_in_a_query_is_400(any_door: ApiClient, query: str) -> None:
-    assert any_door.get(f"/users?{query}").status_code == 400
+def test_u_0000_in_a_query_is_400(api_or_root: ApiClient, query: str) -> None:
+    assert api_or_root.get(f"/users?{query}").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def test_u_0000_in_a_query_is_400(any_door: ApiClient, query: str) -> None:
 )
 @pytest.mark.parametrize("path", PATHS)
 def test_a_limit_out_of_range_is_422(api: ApiClient, path: str, limit: str) -> None:
-    answer = api.get(path, query_string={"limit": limit})
-    assert answer.status_code == 422
-    assert faulty(answer) == {"limit"}
+    response = api.get(path, query_string={"limit": limit})
+    assert response.status_code == 422
+    assert error_fields(response) == {"limit"}
 
 
 @pytest.mark.parametrize(
@@ -52,21 +52,21 @@ def test_a_limit_out_of_range_is_422(api: ApiClient, path: str, limit: str) -> N
     ids=lambda text: text[:20],
 )
 def test_a_bad_parameter_is_422_by_name(api: ApiClient, query: str, field: str) -> None:
-    answer = api.get(f"/users?{query}")
-    assert answer.status_code in (400, 422)
-    assert faulty(answer) == {field}
-    assert len(answer.data) < 2000
+    response = api.get(f"/users?{query}")
+    assert response.status_code in (400, 422)
+    assert error_fields(response) == {field}
+    assert len(response.data) < 2000
 
 
 def test_all_bad_parameters_are_named_at_once(api: ApiClient) -> None:
-    answer = api.get("/users?limit=0&sort=x&active=x&created_after=x")
-    assert answer.status_code == 422
-    assert faulty(answer) == {"limit", "sort", "active", "created_after"}
+    response = api.get("/users?limit=0&sort=x&active=x&created_after=x")
+    assert response.status_code == 422
+    assert error_fields(response) == {"limit", "sort", "active", "created_after"}
 
 
 @pytest.mark.parametrize("query", ["limit=1&limit=2", "q=a&q=a", "attributes.a=1&attributes.a=2", "%6cimit=1&limit=1"])
-def test_a_parameter_that_is_given_twice_is_400(any_door: ApiClient, query: str) -> None:
-    assert any_door.get(f"/users?{query}").status_code == 400
+def test_a_parameter_that_is_given_twice_is_400(api_or_root: ApiClient, query: str) -> None:
+    assert api_or_root.get(f"/users?{query}").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -79,51 +79,51 @@ def test_a_parameter_that_is_given_twice_is_400(any_door: ApiClient, query: str)
         ("usrname", "username"),
     ],
 )
-def test_an_unknown_parameter_is_400_and_names_the_closest(any_door: ApiClient, name: str, closest: str) -> None:
-    answer = any_door.get(f"/users?{name}=1")
-    assert answer.status_code == 400
-    assert faulty(answer) == {name}
-    assert repr(closest) in answer.json["detail"]
+def test_an_unknown_parameter_is_400_and_names_the_closest(api_or_root: ApiClient, name: str, closest: str) -> None:
+    response = api_or_root.get(f"/users?{name}=1")
+    assert response.status_code == 400
+    assert error_fields(response) == {name}
+    assert repr(closest) in response.json["detail"]
 
 
 @pytest.mark.parametrize(
     "path",
     ["/users?xyz=1", "/users?attributes=1", "/users?attributes.=1", "/users?password=x", f"/users?{'x' * 9000}=1"],
 )
-def test_any_other_unknown_parameter_is_400_too(any_door: ApiClient, path: str) -> None:
-    assert any_door.get(path).status_code == 400
+def test_any_other_unknown_parameter_is_400_too(api_or_root: ApiClient, path: str) -> None:
+    assert api_or_root.get(path).status_code == 400
 
 
-def test_routes_without_parameters_take_none(any_door: ApiClient) -> None:
-    user = any_door.make()
+def test_routes_without_parameters_take_none(api_or_root: ApiClient) -> None:
+    user = api_or_root.create_user()
     path = f"/users/{user['id']}"
-    assert any_door.get(f"{path}?fields=id").status_code == 400
-    assert any_door.post("/users?x=1", {"username": "b"}).status_code == 400
-    assert any_door.patch(f"{path}?force=1", {}).status_code == 400
-    assert any_door.put(f"{path}?purge=true", {"username": "b"}).status_code == 400
-    assert any_door.post(f"{path}/restore?x=1").status_code == 400
-    assert any_door.delete(f"{path}?prge=true").status_code == 400
-    assert any_door.get("/health?deep=1").status_code == 400
-    assert any_door.listed() == [user]
+    assert api_or_root.get(f"{path}?fields=id").status_code == 400
+    assert api_or_root.post("/users?x=1", {"username": "b"}).status_code == 400
+    assert api_or_root.patch(f"{path}?force=1", {}).status_code == 400
+    assert api_or_root.put(f"{path}?purge=true", {"username": "b"}).status_code == 400
+    assert api_or_root.post(f"{path}/restore?x=1").status_code == 400
+    assert api_or_root.delete(f"{path}?prge=true").status_code == 400
+    assert api_or_root.get("/health?deep=1").status_code == 400
+    assert api_or_root.list_users() == [user]
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "bm9uc2Vuc2U", "=", "%20", "..", "W10", "\u00e9", "A" * 1999])
-def test_a_made_up_cursor_is_400(any_door: ApiClient, cursor: str) -> None:
-    answer = any_door.get("/users", query_string={"cursor": cursor})
-    assert answer.status_code == 400
-    assert faulty(answer) == {"cursor"}
+def test_a_made_up_cursor_is_400(api_or_root: ApiClient, cursor: str) -> None:
+    response = api_or_root.get("/users", query_string={"cursor": cursor})
+    assert response.status_code == 400
+    assert error_fields(response) == {"cursor"}
 
 
-def test_a_cursor_of_another_list_or_a_cut_one_is_400(any_door: ApiClient) -> None:
+def test_a_cursor_of_another_list_or_a_cut_one_is_400(api_or_root: ApiClient) -> None:
     for _ in range(3):
-        any_door.make()
-    url = links(any_door.get("/users?limit=1&sort=name"))["next"]
+        api_or_root.create_user()
+    url = links(api_or_root.get("/users?limit=1&sort=name"))["next"]
     cursor = url.rpartition("cursor=")[2]
-    assert any_door.get(f"/users?limit=1&sort=name&cursor={cursor}").status_code == 200
+    assert api_or_root.get(f"/users?limit=1&sort=name&cursor={cursor}").status_code == 200
     for query in ("sort=-name", "sort=username", "", "sort=name&deleted=true"):
-        assert any_door.get(f"/users?{query}&cursor={cursor}").status_code == 400, query
+        assert api_or_root.get(f"/users?{query}&cursor={cursor}").status_code == 400, query
     for cut in range(0, len(cursor) - 1, 5):
-        assert any_door.get(f"/users?sort=name&cursor={cursor[:cut]}").status_code == 400 or cut == 0
+        assert api_or_root.get(f"/users?sort=name&cursor={cursor[:cut]}").status_code == 400 or cut == 0
 
 
 @pytest.mark.parametrize(
@@ -135,22 +135,24 @@ def test_a_cursor_of_another_list_or_a_cut_one_is_400(any_door: ApiClient) -> No
         ("attributes.limit=a&limit=1&limit=2", "limit"),
     ],
 )
-def test_a_repeated_parameter_is_named_in_full(any_door: ApiClient, query: str, name: str) -> None:
+def test_a_repeated_parameter_is_named_in_full(api_or_root: ApiClient, query: str, name: str) -> None:
     """Fault 10: a repeated `attributes.plan` was reported as `plan`."""
-    answer = any_door.get(f"/users?{query}")
-    assert answer.status_code == 400
-    assert faulty(answer) == {name}
-    assert answer.json["detail"] == f"The query parameter '{name}' is given twice."
+    response = api_or_root.get(f"/users?{query}")
+    assert response.status_code == 400
+    assert error_fields(response) == {name}
+    assert response.json["detail"] == f"The query parameter '{name}' is given twice."
 
 
-def test_the_known_parameters_are_all_named(any_door: ApiClient) -> None:
+def test_the_known_parameters_are_all_named(api_or_root: ApiClient) -> None:
     """Fault 10: filters of attributes were left out."""
-    detail = any_door.get("/users?xyzzy=1").json["detail"]
+    detail = api_or_root.get("/users?xyzzy=1").json["detail"]
     for name in ("limit", "cursor", "sort", "q", "email", "created_after", "deleted", "attributes.<key>"):
         assert name in detail.partition("Known are: ")[2].rstrip(".").split(", ")
-    assert "attributes" not in any_door.get(f"/users/{any_door.make()['id']}/history?xyzzy=1").json["detail"]
+    assert (
+        "attributes" not in api_or_root.get(f"/users/{api_or_root.create_user()['id']}/history?xyzzy=1").json["detail"]
+    )
     for near in ("attributes", "attribute.plan", "attributes."):
-        assert "Did you mean 'attributes.<key>'?" in any_door.get(f"/users?{near}=1").json["detail"]
+        assert "Did you mean 'attributes.<key>'?" in api_or_root.get(f"/users?{near}=1").json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_the_known_parameters_are_all_named(any_door: ApiClient) -> None:
     ],
 )
 def test_a_title_is_the_same_whatever_python_serves(
-    any_door: ApiClient, method: str, path: str, kwargs: dict[str, Any], title: str
+    api_or_root: ApiClient, method: str, path: str, kwargs: dict[str, Any], title: str
 ) -> None:
     """Fault 10: before Python 3.13 a 422 was an "Unprocessable Entity" and a 413 a "Request Entity Too Large"."""
-    assert any_door(method, path, **kwargs).json["title"] == title
+    assert api_or_root(method, path, **kwargs).json["title"] == title

@@ -19,20 +19,20 @@ def service(serve_all: Callable[..., Service]) -> Service:
     return serve_all(WORKERS="2")
 
 
-def statuses(answers: list[Answer]) -> Counter[int]:
-    return Counter(answer.status for answer in answers)
+def statuses(responses: list[Answer]) -> Counter[int]:
+    return Counter(response.status for response in responses)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_of_two_editors_with_the_same_etag_one_wins(service: Service, api: ApiClient, method: str) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     path = f"/api/users/{user['id']}"
     for number in range(20):
         tag = service.get(path).headers["ETag"]
         bodies = [{"username": "ada", "name": f"editor {editor} of round {number}"} for editor in (1, 2)]
-        answers = at_once([partial(service, method, path, body, {"If-Match": tag}) for body in bodies])
-        assert statuses(answers) == {200: 1, 412: 1}
-        (winner,) = [answer for answer in answers if answer.status == 200]
+        responses = at_once([partial(service, method, path, body, {"If-Match": tag}) for body in bodies])
+        assert statuses(responses) == {200: 1, 412: 1}
+        (winner,) = [response for response in responses if response.status == 200]
         assert service.get(path).json == winner.json
     versions = [entry["version"] for entry in service.get(f"{path}/history").json]
     assert versions == list(range(21, 0, -1))
@@ -43,9 +43,9 @@ def test_of_fifty_creators_of_one_email_one_wins(service: Service, api: ApiClien
         {"username": f"u{number}", "email": "Ada@example.org" if number % 2 else "ada@EXAMPLE.org"}
         for number in range(50)
     ]
-    answers = at_once([partial(service.post, "/api/users", body) for body in bodies])
-    assert statuses(answers) == {201: 1, 409: 49}
-    assert len(api.listed()) == 1
+    responses = at_once([partial(service.post, "/api/users", body) for body in bodies])
+    assert statuses(responses) == {201: 1, 409: 49}
+    assert len(api.list_users()) == 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}])
@@ -53,11 +53,11 @@ def test_of_those_who_put_one_new_id_one_creates(service: Service, api: ApiClien
     for _ in range(5):
         path = f"/api/users/{uuid.uuid4()}"
         bodies = [{"username": f"{path[-12:]}-{number}"} for number in range(8)]
-        answers = at_once([partial(service, "PUT", path, body, headers) for body in bodies])
-        assert statuses(answers) == ({201: 1, 412: 7} if headers else {201: 1, 200: 7})
+        responses = at_once([partial(service, "PUT", path, body, headers) for body in bodies])
+        assert statuses(responses) == ({201: 1, 412: 7} if headers else {201: 1, 200: 7})
         entries = service.get(f"{path}/history").json
         assert len(entries) == (1 if headers else 8)
-    assert len(api.listed()) == 5
+    assert len(api.list_users()) == 5
 
 
 @pytest.mark.parametrize("password", [None, "correct horse"])
@@ -66,16 +66,16 @@ def test_one_idempotency_key_twenty_times_at_once_makes_one_user(
 ) -> None:
     body = {"email": "ada@example.org", "password": password}
     key = {"Idempotency-Key": "once"}
-    answers = at_once([lambda: service.post("/api/users", body, headers=key)] * 20)
-    assert statuses(answers) == {201: 20}
-    assert len({answer.body for answer in answers}) == 1
-    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
-    (user,) = api.listed()
+    responses = at_once([lambda: service.post("/api/users", body, headers=key)] * 20)
+    assert statuses(responses) == {201: 20}
+    assert len({response.body for response in responses}) == 1
+    assert sum("Idempotent-Replayed" not in response.headers for response in responses) == 1
+    (user,) = api.list_users()
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
 def test_of_those_who_delete_or_restore_at_once_one_does(service: Service, api: ApiClient) -> None:
-    path = f"/api/users/{api.make()['id']}"
+    path = f"/api/users/{api.create_user()['id']}"
     for _ in range(3):
         assert statuses(at_once([lambda: service("DELETE", path)] * 8)) == {204: 1, 404: 7}
         assert statuses(at_once([lambda: service("POST", f"{path}/restore")] * 8)) == {200: 1, 409: 7}
@@ -84,20 +84,20 @@ def test_of_those_who_delete_or_restore_at_once_one_does(service: Service, api: 
 
 def test_restoring_and_creating_the_same_name_at_once_leaves_one_of_them(service: Service, api: ApiClient) -> None:
     for number in range(5):
-        user = api.make(username=f"ada{number}")
+        user = api.create_user(username=f"ada{number}")
         api.delete(f"/users/{user['id']}")
-        answers = at_once(
+        responses = at_once(
             [
                 partial(service, "POST", f"/api/users/{user['id']}/restore"),
                 partial(service.post, "/api/users", {"username": f"ADA{number}"}),
             ]
         )
-        assert statuses(answers) in ({200: 1, 409: 1}, {409: 1, 201: 1})
-        assert len(api.listed(username=f"ada{number}")) == 1
+        assert statuses(responses) in ({200: 1, 409: 1}, {409: 1, 201: 1})
+        assert len(api.list_users(username=f"ada{number}")) == 1
 
 
 def test_many_changes_at_once_are_all_kept_one_after_another(service: Service, api: ApiClient) -> None:
-    path = f"/api/users/{api.make()['id']}"
+    path = f"/api/users/{api.create_user()['id']}"
     calls = [partial(service, "PATCH", path, {"attributes": {f"k{n}": n}}) for n in range(24)]
     assert statuses(at_once(calls)) == {200: 24}
     user = service.get(path).json
@@ -109,17 +109,17 @@ def test_many_changes_at_once_are_all_kept_one_after_another(service: Service, a
 def test_walks_see_everybody_who_was_there_throughout_once(
     service: Service, app: Flask, api: ApiClient, sort: str
 ) -> None:
-    lasting = {api.make(username=f"m{n:03}", email=f"m{n:03}@example.org")["id"] for n in range(60)}
+    lasting = {api.create_user(username=f"m{n:03}", email=f"m{n:03}@example.org")["id"] for n in range(60)}
     stop = threading.Event()
 
     def come_and_go() -> None:
-        door, guests, number = ApiClient(app), [], 0
+        client, guests, number = ApiClient(app), [], 0
         while not stop.is_set():
             number += 1
             name = f"{'amz'[number % 3]}{number:05}-guest"
-            guests.append(door.make(username=name, email=f"{name}@example.org")["id"])
+            guests.append(client.create_user(username=name, email=f"{name}@example.org")["id"])
             if len(guests) > 10:
-                door.delete(f"/users/{guests.pop(number % 10)}")
+                client.delete(f"/users/{guests.pop(number % 10)}")
 
     thread = threading.Thread(target=come_and_go)
     thread.start()
@@ -137,10 +137,10 @@ def walk(service: Service, path: str) -> list[str]:
     """The ids of all users of a list; gives up where newcomers make it endless."""
     seen: list[str] = []
     for _ in range(200):
-        answer = service.get(path)
-        assert answer.status == 200
-        seen += [user["id"] for user in answer.json]
-        url = links(answer).get("next")
+        response = service.get(path)
+        assert response.status == 200
+        seen += [user["id"] for user in response.json]
+        url = links(response).get("next")
         if url is None:
             break
         path = "/" + url.split("/", 3)[3]

@@ -47,8 +47,8 @@ class Site:
         return self("POST", "/api/users", self.bearer, *headers, body=b'{"username": "user-%d"}' % next(_NUMBERS))
 
     @staticmethod
-    def _cookie(answer: RawAnswer) -> str:
-        return answer.all("Set-Cookie")[0].partition(";")[0]
+    def _cookie(response: RawAnswer) -> str:
+        return response.all("Set-Cookie")[0].partition(";")[0]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_nothing_else_is_read_from_a_name_with_underscores(site: Site) -> None:
     assert site.create(b"Content-Type: application/json", b"If_Match: *").status == 201
     key = b"Idempotency_Key: forged"
     made = [site.create(b"Content-Type: application/json", key) for _ in range(2)]
-    assert [answer.all("Idempotent-Replayed") for answer in made] == [[], []]
+    assert [response.all("Idempotent-Replayed") for response in made] == [[], []]
     assert made[0].json["id"] != made[1].json["id"]
     assert '<html lang="en">' in site("GET", "/sign-in", b"Accept_Language: fr").body.decode()
     assert site("POST", "/language", b"Sec_Fetch_Site: cross-site", b"_Origin: http://evil.example").status == 303

@@ -193,9 +193,9 @@ def test_idle_connections_keep_nobody_out(service: Service) -> None:
     try:
         for client in idle[::2]:
             client.sendall(b"GET /api/users HTTP/1.1\r\nHost: loc")
-        answers = [service.get("/api/users?limit=1") for _ in range(10)]
-        assert {answer.status for answer in answers} == {200}
-        assert max(answer.seconds for answer in answers) < 2
+        responses = [service.get("/api/users?limit=1") for _ in range(10)]
+        assert {response.status for response in responses} == {200}
+        assert max(response.seconds for response in responses) < 2
     finally:
         for client in idle:
             client.close()

@@ -15,73 +15,73 @@ from tests.support.secured_app import SecuredApp, cookie_of
 
 
 @pytest.fixture
-def house(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
+def secured_app(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     return SecuredApp(app)
 
 
-def _cookie(answer: TestResponse) -> str | None:
-    return cookie_of(answer) if any(COOKIE in line for line in answer.headers.getlist("Set-Cookie")) else None
+def _cookie(response: TestResponse) -> str | None:
+    return cookie_of(response) if any(COOKIE in line for line in response.headers.getlist("Set-Cookie")) else None
 
 
 @pytest.mark.parametrize("kind", ["reads", "writes", "both"])
 def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_session_goes_on(
-    house: SecuredApp, kind: str
+    secured_app: SecuredApp, kind: str
 ) -> None:
     """Fault 20: not one copy for each request, and no 401 that drops the cookie."""
-    user = house.make()
-    old = house.secret(user)
+    user = secured_app.create_user()
+    old = secured_app.session_cookie(user)
     for role in ("viewer", "member", "editor"):
-        who = house.by_cookie(old, user)
-        house.admin.patch(f"/users/{user['id']}", {"role": role})
-        reads, writes = [partial(who.get, "/me")] * 12, [partial(who.patch, "/me", {"name": "Bob"})] * 12
-        answers = at_once({"reads": reads, "writes": writes, "both": [*reads, *writes]}[kind])
-        assert [answer.status_code for answer in answers] == [200] * len(answers)
-        cookies = {_cookie(answer) for answer in answers}
+        client = secured_app.cookie_client(old, user)
+        secured_app.admin.patch(f"/users/{user['id']}", {"role": role})
+        reads, writes = [partial(client.get, "/me")] * 12, [partial(client.patch, "/me", {"name": "Bob"})] * 12
+        responses = at_once({"reads": reads, "writes": writes, "both": [*reads, *writes]}[kind])
+        assert [response.status_code for response in responses] == [200] * len(responses)
+        cookies = {_cookie(response) for response in responses}
         assert len(cookies) == 1, "all get the same cookie"
         (new,) = cookies
         assert new not in (None, "", old)
-        assert len(house.admin.get(f"/users/{user['id']}/sessions").json) == 1
+        assert len(secured_app.admin.get(f"/users/{user['id']}/sessions").json) == 1
         old = new or ""
-    assert house.by_cookie(old, user).get("/users").status_code == 200
+    assert secured_app.cookie_client(old, user).get("/users").status_code == 200
 
 
-def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(house: SecuredApp) -> None:
+def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(secured_app: SecuredApp) -> None:
     """Fault 20: nothing of it lives on."""
-    user = house.make()
-    old = house.secret(user)
-    house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
-    new = cookie_of(house.by_cookie(old, user).get("/me"))
-    assert house.by_cookie(old, user).delete("/session").status_code == 204
-    assert house.by_cookie(new, user).get("/me").status_code == 401
-    assert house.by_cookie(old, user).get("/me").status_code == 401
-    assert house.admin.get(f"/users/{user['id']}/sessions").json == []
+    user = secured_app.create_user()
+    old = secured_app.session_cookie(user)
+    secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
+    new = cookie_of(secured_app.cookie_client(old, user).get("/me"))
+    assert secured_app.cookie_client(old, user).delete("/session").status_code == 204
+    assert secured_app.cookie_client(new, user).get("/me").status_code == 401
+    assert secured_app.cookie_client(old, user).get("/me").status_code == 401
+    assert secured_app.admin.get(f"/users/{user['id']}/sessions").json == []
 
 
-def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(house: SecuredApp, servers: Stack) -> None:
+def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(secured_app: SecuredApp, servers: Stack) -> None:
     """Fault 20: and it is there for a minute at the most."""
-    user = house.make()
-    old = house.secret(user)
-    house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
-    new = cookie_of(house.by_cookie(old, user).get("/me"))
+    user = secured_app.create_user()
+    old = secured_app.session_cookie(user)
+    secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
+    new = cookie_of(secured_app.cookie_client(old, user).get("/me"))
     secret = new.partition(".")[0].encode()
-    with redis.Redis.from_url(servers.redis.url) as client:
-        (left,) = client.keys("fsa:session-next:*")
-        assert 0 < client.ttl(left) <= 60
-        assert secret not in (client.get(left) or b"")
-        client.delete(left)
-    who = house.by_cookie(old, user)
-    assert who.patch("/me", {"name": "Bob"}).status_code == 401, "the minute is over"
-    assert house.by_cookie(new, user).get("/me").status_code == 200
+    with redis.Redis.from_url(servers.redis.url) as redis_client:
+        (left,) = redis_client.keys("fsa:session-next:*")
+        assert 0 < redis_client.ttl(left) <= 60
+        assert secret not in (redis_client.get(left) or b"")
+        redis_client.delete(left)
+    client = secured_app.cookie_client(old, user)
+    assert client.patch("/me", {"name": "Bob"}).status_code == 401, "the minute is over"
+    assert secured_app.cookie_client(new, user).get("/me").status_code == 200
 
 
-def test_a_renewal_that_nobody_received_is_received_by_the_next_request(house: SecuredApp) -> None:
+def test_a_renewal_that_nobody_received_is_received_by_the_next_request(secured_app: SecuredApp) -> None:
     """Fault 20: as when the browser goes to another page before the answer is there."""
-    user = house.make()
-    old = house.secret(user)
+    user = secured_app.create_user()
+    old = secured_app.session_cookie(user)
     for role in ("viewer", "editor", "member"):
-        house.admin.patch(f"/users/{user['id']}", {"role": role})
-        house.by_cookie(old, user).get("/me")
-    answer = house.by_cookie(old, user).get("/me")
-    assert answer.status_code == 200
-    assert house.by_cookie(cookie_of(answer), user).get("/me").json["role"] == "member"
-    assert len(house.admin.get(f"/users/{user['id']}/sessions").json) == 1
+        secured_app.admin.patch(f"/users/{user['id']}", {"role": role})
+        secured_app.cookie_client(old, user).get("/me")
+    response = secured_app.cookie_client(old, user).get("/me")
+    assert response.status_code == 200
+    assert secured_app.cookie_client(cookie_of(response), user).get("/me").json["role"] == "member"
+    assert len(secured_app.admin.get(f"/users/{user['id']}/sessions").json) == 1

@@ -29,21 +29,21 @@ PATHS = ["/users", "/users/0198c0de-0000-7000-8000-000000000001", "/users/0198c0
         "/users;x",
     ],
 )
-def test_an_unknown_route_is_404_or_the_same_route(any_door: ApiClient, path: str) -> None:
-    answer = any_door.get(path)
-    assert answer.status_code in (200, 400, 404), answer.text
+def test_an_unknown_route_is_404_or_the_same_route(api_or_root: ApiClient, path: str) -> None:
+    response = api_or_root.get(path)
+    assert response.status_code in (200, 400, 404), response.text
 
 
-def test_a_trailing_slash_makes_no_difference(any_door: ApiClient) -> None:
-    any_door.make(username="ada")
-    assert any_door.get("/users/").json == any_door.get("/users").json
-    user = any_door.listed()[0]
-    assert any_door.get(f"/users/{user['id']}/").json == user
+def test_a_trailing_slash_makes_no_difference(api_or_root: ApiClient) -> None:
+    api_or_root.create_user(username="ada")
+    assert api_or_root.get("/users/").json == api_or_root.get("/users").json
+    user = api_or_root.list_users()[0]
+    assert api_or_root.get(f"/users/{user['id']}/").json == user
 
 
 @pytest.mark.parametrize("path", ["/users//x", "/users//", "/api//users"])
-def test_double_slashes_are_404_and_no_redirect(any_door: ApiClient, path: str) -> None:
-    assert any_door.get(path).status_code == 404
+def test_double_slashes_are_404_and_no_redirect(api_or_root: ApiClient, path: str) -> None:
+    assert api_or_root.get(path).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,28 @@ def test_double_slashes_are_404_and_no_redirect(any_door: ApiClient, path: str) 
         ("/health", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_an_unknown_method_is_405_and_says_which_are_known(any_door: ApiClient, path: str, allowed: set[str]) -> None:
+def test_an_unknown_method_is_405_and_says_which_are_known(
+    api_or_root: ApiClient, path: str, allowed: set[str]
+) -> None:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW"):
         if method in allowed:
             continue
-        answer = any_door(method, path)
-        assert answer.status_code == 405, method
-        assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed
-    options = any_door("OPTIONS", path)
+        response = api_or_root(method, path)
+        assert response.status_code == 405, method
+        assert {name.strip() for name in response.headers["Allow"].split(",")} == allowed
+    options = api_or_root("OPTIONS", path)
     assert options.status_code in (200, 204)
     assert {name.strip() for name in options.headers["Allow"].split(",")} == allowed
 
 
-def test_head_is_get_without_a_body(any_door: ApiClient) -> None:
-    user = any_door.make()
+def test_head_is_get_without_a_body(api_or_root: ApiClient) -> None:
+    user = api_or_root.create_user()
     for path in ("/users", f"/users/{user['id']}", f"/users/{user['id']}/history", "/users?limit=1&q=nobody"):
-        head, get = any_door("HEAD", path), any_door.get(path)
+        head, get = api_or_root("HEAD", path), api_or_root.get(path)
         assert head.status_code == get.status_code == 200
         for name in ("Content-Type", "Content-Length", "ETag", "Link", "Cache-Control"):
             assert head.headers.get(name) == get.headers.get(name), name
-    assert any_door("HEAD", PATHS[1]).status_code == 404
+    assert api_or_root("HEAD", PATHS[1]).status_code == 404
 
 
 @pytest.mark.parametrize("sane", ["abc", "0198c0de-0000-7000-8000-000000000001", "a.b_c:d/e+f=", "x" * 128])
@@ -86,8 +88,8 @@ def test_a_sane_request_id_comes_back(api: ApiClient, sane: str) -> None:
 
 @pytest.mark.parametrize("insane", ["", " ", "x" * 129, "a b", "<script>", "a\u00e9", '"', "a,b", "{}", "-x"])
 def test_an_insane_request_id_is_replaced(api: ApiClient, insane: str) -> None:
-    answers = [api.get("/users", headers={"X-Request-ID": insane}) for _ in range(2)]
-    given = [answer.headers["X-Request-ID"] for answer in answers]
+    responses = [api.get("/users", headers={"X-Request-ID": insane}) for _ in range(2)]
+    given = [response.headers["X-Request-ID"] for response in responses]
     assert insane not in given
     assert given[0] != given[1]
     assert all(16 <= len(text) <= 128 and text.isascii() and text.isprintable() for text in given)
@@ -114,10 +116,10 @@ def test_an_insane_request_id_is_replaced(api: ApiClient, insane: str) -> None:
         ({"Content-Type": "application/json", "Content-Encoding": "nonsense"}, 415),
     ],
 )
-def test_only_plain_json_is_taken(any_door: ApiClient, headers: dict[str, str], status: int) -> None:
-    answer = any_door("POST", "/users", data=b'{"username": "ada"}', headers=headers)
-    assert answer.status_code == status, answer.text
-    assert len(any_door.listed()) == (status == 201)
+def test_only_plain_json_is_taken(api_or_root: ApiClient, headers: dict[str, str], status: int) -> None:
+    response = api_or_root("POST", "/users", data=b'{"username": "ada"}', headers=headers)
+    assert response.status_code == status, response.text
+    assert len(api_or_root.list_users()) == (status == 201)
 
 
 def test_a_gzip_bomb_is_415_and_never_unpacked(api: ApiClient) -> None:
@@ -126,12 +128,12 @@ def test_a_gzip_bomb_is_415_and_never_unpacked(api: ApiClient) -> None:
     assert api("POST", "/users", data=bomb, headers=headers).status_code == 415
 
 
-def test_a_body_of_more_than_a_mebibyte_is_413(any_door: ApiClient) -> None:
+def test_a_body_of_more_than_a_mebibyte_is_413(api_or_root: ApiClient) -> None:
     body = json.dumps({"username": "ada", "name": "x" * (2**20)}).encode()
-    assert any_door.post("/users", body).status_code == 413
+    assert api_or_root.post("/users", body).status_code == 413
     fits = b'{"username": "ada"' + b" " * (2**20 - 19) + b"}"
     assert len(fits) == 2**20
-    assert any_door.post("/users", fits).status_code == 201
+    assert api_or_root.post("/users", fits).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -153,20 +155,20 @@ def test_a_body_of_more_than_a_mebibyte_is_413(any_door: ApiClient) -> None:
     ],
     ids=lambda body: repr(body[:30]),
 )
-def test_what_is_no_strict_json_is_400(any_door: ApiClient, body: bytes) -> None:
-    user = any_door.make()
-    assert any_door.post("/users", body).status_code == 400
-    assert any_door.put(f"/users/{user['id']}", body).status_code == 400
-    assert any_door.patch(f"/users/{user['id']}", body).status_code == 400
+def test_what_is_no_strict_json_is_400(api_or_root: ApiClient, body: bytes) -> None:
+    user = api_or_root.create_user()
+    assert api_or_root.post("/users", body).status_code == 400
+    assert api_or_root.put(f"/users/{user['id']}", body).status_code == 400
+    assert api_or_root.patch(f"/users/{user['id']}", body).status_code == 400
 
 
 @pytest.mark.parametrize(
     "path", ["/users/%ff", "/users/%c3%28", "/users/%00", "/users/%ed%a0%80/history", "/%ff", "/users/%80/restore"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_a_path_that_is_not_utf_8_is_4xx(any_door: ApiClient, method: str, path: str) -> None:
-    answer = any_door(method, path, json={})
-    assert 400 <= answer.status_code < 500
+def test_a_path_that_is_not_utf_8_is_4xx(api_or_root: ApiClient, method: str, path: str) -> None:
+    response = api_or_root(method, path, json={})
+    assert 400 <= response.status_code < 500
 
 
 HEADERS = [
@@ -188,7 +190,7 @@ HEADERS = [
     ["\x00", "a\x00b", "\x7f", "\xff\xfe", "x" * 20_000, '"', '"' * 999, "W/", ",,,", "*,*", "count=", ";;;=", "%00"],
 )
 def test_no_header_value_gives_a_5xx(app: Flask, api: ApiClient, name: str, value: str) -> None:
-    user = api.make()
+    user = api.create_user()
     variable = name.upper().replace("-", "_")
     variable = variable if variable == "CONTENT_TYPE" else f"HTTP_{variable}"
     for method, path, body in (
@@ -199,23 +201,23 @@ def test_no_header_value_gives_a_5xx(app: Flask, api: ApiClient, name: str, valu
     ):
         environ = EnvironBuilder(path=f"/api{path}", method=method, json=body).get_environ()
         environ[variable] = value
-        answer = app.test_client().open(environ)
-        assert answer.status_code < 500, (method, path, answer.text)
+        response = app.test_client().open(environ)
+        assert response.status_code < 500, (method, path, response.text)
 
 
 @pytest.mark.parametrize("host", ["evil.com", "10.0.0.1:5000", "", "localhost.evil.com"])
-def test_a_foreign_host_is_403(any_door: ApiClient, host: str) -> None:
+def test_a_foreign_host_is_403(api_or_root: ApiClient, host: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
-        answer = any_door(method, "/users", headers={"Host": host}, json={} if method == "POST" else None)
-        assert answer.status_code == 403
-    assert any_door.get("/nothing", headers={"Host": host}).status_code == 403
+        response = api_or_root(method, "/users", headers={"Host": host}, json={} if method == "POST" else None)
+        assert response.status_code == 403
+    assert api_or_root.get("/nothing", headers={"Host": host}).status_code == 403
 
 
 @pytest.mark.parametrize(
     "headers", [{"Origin": "http://evil.com"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-def test_another_sites_page_may_not_write(any_door: ApiClient, headers: dict[str, str]) -> None:
-    user = any_door.make()
+def test_another_sites_page_may_not_write(api_or_root: ApiClient, headers: dict[str, str]) -> None:
+    user = api_or_root.create_user()
     path = f"/users/{user['id']}"
     for method, target in (
         ("POST", "/users"),
@@ -225,26 +227,26 @@ def test_another_sites_page_may_not_write(any_door: ApiClient, headers: dict[str
         ("POST", f"{path}/restore"),
     ):
         body: dict[str, Any] = {} if method == "DELETE" or "restore" in target else {"json": {"username": "evil"}}
-        assert any_door(method, target, headers=headers, **body).status_code == 403
-    assert any_door.listed() == [user]
-    assert any_door.get("/users", headers=headers).status_code == 200
-    assert "Access-Control-Allow-Origin" not in any_door.get("/users", headers=headers).headers
+        assert api_or_root(method, target, headers=headers, **body).status_code == 403
+    assert api_or_root.list_users() == [user]
+    assert api_or_root.get("/users", headers=headers).status_code == 200
+    assert "Access-Control-Allow-Origin" not in api_or_root.get("/users", headers=headers).headers
 
 
-def test_answers_say_how_they_may_be_kept(any_door: ApiClient) -> None:
-    user = any_door.make()
+def test_answers_say_how_they_may_be_kept(api_or_root: ApiClient) -> None:
+    user = api_or_root.create_user()
     for path in ("/users", f"/users/{user['id']}", f"/users/{user['id']}/history"):
-        assert any_door.get(path).headers["Cache-Control"] == "private, no-cache"
-    assert any_door.get("/nothing").headers["Cache-Control"] == "no-store"
-    assert any_door.get("/health").headers["Cache-Control"] == "no-store"
+        assert api_or_root.get(path).headers["Cache-Control"] == "private, no-cache"
+    assert api_or_root.get("/nothing").headers["Cache-Control"] == "no-store"
+    assert api_or_root.get("/health").headers["Cache-Control"] == "no-store"
 
 
-def test_health_says_how_each_part_is(any_door: ApiClient) -> None:
-    answer = any_door.get("/health")
-    assert answer.status_code == 200
-    assert answer.json["status"] == "ok"
-    assert answer.json["checks"].keys() == {"database", "cache"}
-    for part in answer.json["checks"].values():
+def test_health_says_how_each_part_is(api_or_root: ApiClient) -> None:
+    response = api_or_root.get("/health")
+    assert response.status_code == 200
+    assert response.json["status"] == "ok"
+    assert response.json["checks"].keys() == {"database", "cache"}
+    for part in response.json["checks"].values():
         assert part["status"] == "ok"
         assert part["latency_ms"] >= 0
-    assert any_door.get("/health/live").status_code == any_door.get("/health/ready").status_code == 200
+    assert api_or_root.get("/health/live").status_code == api_or_root.get("/health/ready").status_code == 200

@@ -20,16 +20,16 @@ from app.db.statement import Statement
 from app.http import request_log
 from app.http.services import services_of
 from app.ops.service_state import Phase
-from tests.support.cache_pair import CachePair, Crowd, require_same
+from tests.support.cache_pair import CachePair, SampleUsers, require_same
 from tests.support.engines import engine_of
-from tests.support.leases import lend
+from tests.support.leases import grant_lease
 from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
-def asked(own: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def asked(own_app: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What PostgreSQL and Redis are asked from now on."""
-    engine, send = engine_of(own), DeadlineConnection.execute_prepared
+    engine, send = engine_of(own_app), DeadlineConnection.execute_prepared
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
         commands.append(statement.sql)
@@ -54,28 +54,28 @@ class Log:
         self.lines.append({"level": level, "event": event, **values})
 
 
-@pytest.mark.parametrize("who", ["root", "ada", "vera", "lasting"])
+@pytest.mark.parametrize("token_name", ["root", "ada", "vera", "lasting"])
 def test_a_hit_asks_neither_flask_nor_postgresql_nor_redis(
-    pair: CachePair, crowd: Crowd, asked: list[str], who: str
+    pair: CachePair, sample_users: SampleUsers, asked: list[str], token_name: str
 ) -> None:
     paths = [
-        f"/api/users/{crowd.ids['bob']}",
-        f"/users/{crowd.ids['root']}",
+        f"/api/users/{sample_users.ids['bob']}",
+        f"/users/{sample_users.ids['root']}",
         "/api/me",
         "/me",
         "/api/users",
         "/users?q=a",
     ]
     for path in paths:
-        assert pair.is_hit(path, crowd.tokens[who])
+        assert pair.is_hit(path, sample_users.tokens[token_name])
     before, known = pair.flask_requests, asked.copy()
     for path in paths * 3:
-        assert pair.cached(path, crowd.tokens[who]).status == "200 OK"
+        assert pair.cached(path, sample_users.tokens[token_name]).status == "200 OK"
     assert (pair.flask_requests, asked) == (before, known)
 
 
 @pytest.mark.parametrize(
-    ("who", "path", "is_hit"),
+    ("token_name", "path", "is_hit"),
     [
         ("bob", "/api/users/{bob}", True),
         ("bob", "/api/me", True),
@@ -98,66 +98,73 @@ def test_a_hit_asks_neither_flask_nor_postgresql_nor_redis(
     ],
 )
 def test_only_complete_responses_with_status_200_are_cached(
-    pair: CachePair, crowd: Crowd, who: str, path: str, is_hit: bool
+    pair: CachePair, sample_users: SampleUsers, token_name: str, path: str, is_hit: bool
 ) -> None:
-    assert pair.is_hit(path.format(**crowd.ids), crowd.tokens[who]) == is_hit
+    assert pair.is_hit(path.format(**sample_users.ids), sample_users.tokens[token_name]) == is_hit
 
 
-def test_requests_without_a_token_are_not_answered_from_the_cache(pair: CachePair, crowd: Crowd) -> None:
-    session = {"Cookie": crowd.house.admin.headers["Cookie"]}
-    for path in (f"/api/users/{crowd.ids['bob']}", "/api/me", "/api/users"):
+def test_requests_without_a_token_are_not_answered_from_the_cache(pair: CachePair, sample_users: SampleUsers) -> None:
+    session = {"Cookie": sample_users.secured_app.admin.headers["Cookie"]}
+    for path in (f"/api/users/{sample_users.ids['bob']}", "/api/me", "/api/users"):
         assert not pair.is_hit(path)
         assert not pair.is_hit(path, headers=session)
         assert require_same(pair, path, headers=session).status == "200 OK"
-        assert require_same(pair, path, crowd.tokens["ada"], headers=session).status[:3] == "401"
+        assert require_same(pair, path, sample_users.tokens["ada"], headers=session).status[:3] == "401"
 
 
 @pytest.mark.parametrize("what", ["lease", "lease in the past", "starting", "no memory", "no cache"])
 def test_while_nothing_may_be_cached_flask_answers_all(
-    pair: CachePair, crowd: Crowd, make_app: Callable[..., Flask], without_caches: Flask, what: str
+    pair: CachePair, sample_users: SampleUsers, make_app: Callable[..., Flask], without_caches: Flask, what: str
 ) -> None:
-    held, path = services_of(crowd.house.app).infrastructure, f"/api/users/{crowd.ids['bob']}"
-    assert pair.is_hit(path, crowd.tokens["ada"])
+    infrastructure, path = (
+        services_of(sample_users.secured_app.app).infrastructure,
+        f"/api/users/{sample_users.ids['bob']}",
+    )
+    assert pair.is_hit(path, sample_users.tokens["ada"])
     if what == "starting":
         # The change poller, who has the lease, waits until the database is migrated.
-        held.generations.prolong_lease(0)
-        held.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.STARTING
+        infrastructure.generations.prolong_lease(0)
+        infrastructure.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.STARTING
     elif what.startswith("lease"):
-        held.generations.prolong_lease(0 if what == "lease" else clock_ns() - 1)
+        infrastructure.generations.prolong_lease(0 if what == "lease" else clock_ns() - 1)
     else:
         app = make_app(**{"no memory": {"cache_memory_mib": 0}, "no cache": {"cache_ttl_s": 0}}[what])
-        lend(app)
+        grant_lease(app)
         pair = CachePair(app, without_caches)
     for each in (path, "/api/me", "/api/users"):
-        assert not pair.is_hit(each, crowd.tokens["ada"])
-        assert require_same(pair, each, crowd.tokens["ada"]).status[:3] == ("503" if what == "starting" else "200")
-    held.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.UNMANAGED
-    lend(crowd.house.app)
-    assert crowd.house.by_session(crowd.house.admin.user).get("/users").status_code == 200
+        assert not pair.is_hit(each, sample_users.tokens["ada"])
+        assert require_same(pair, each, sample_users.tokens["ada"]).status[:3] == (
+            "503" if what == "starting" else "200"
+        )
+    infrastructure.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.UNMANAGED
+    grant_lease(sample_users.secured_app.app)
+    assert sample_users.secured_app.session_client(sample_users.secured_app.admin.user).get("/users").status_code == 200
 
 
-def test_no_secret_lies_in_memory(pair: CachePair, crowd: Crowd) -> None:
-    secret = crowd.tokens["root"]
+def test_no_secret_lies_in_memory(pair: CachePair, sample_users: SampleUsers) -> None:
+    secret = sample_users.tokens["root"]
     assert pair.is_hit("/api/me", secret)
-    cache = services_of(crowd.house.app).infrastructure.local_cache
+    cache = services_of(sample_users.secured_app.app).infrastructure.local_cache
     found = cache.get(hashlib.sha256(secret.encode()).digest())
     assert found is not None, "it is kept under another key, and this test shows nothing"
     assert secret not in repr(found)
     assert cache.get(secret) is None
 
 
-def test_the_line_that_is_logged_is_the_same(pair: CachePair, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_that_is_logged_is_the_same(
+    pair: CachePair, sample_users: SampleUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = Log()
     monkeypatch.setattr(request_log, "log", log)
     monkeypatch.setattr(request_log, "is_written", lambda _: True)
-    bob = crowd.ids["bob"]
+    bob = sample_users.ids["bob"]
     for path in (f"/api/users/{bob}", f"/users/{bob}", "/api/me", "/me", "/api/users?q=a", "/users", "/users?limit=x"):
-        is_hit = pair.is_hit(path, crowd.tokens["root"])
+        is_hit = pair.is_hit(path, sample_users.tokens["root"])
         assert is_hit == ("x" not in path)
         log.lines.clear()
         headers = {"X-Request-ID": "sane"}
         for way in (pair.cached, pair.uncached):
-            way(path, crowd.tokens["root"], headers=headers)
+            way(path, sample_users.tokens["root"], headers=headers)
         fast, slow = log.lines
         assert 0 <= fast.pop("ms") < 1000
         assert 0 <= slow.pop("ms") < 1000
@@ -166,26 +173,29 @@ def test_the_line_that_is_logged_is_the_same(pair: CachePair, crowd: Crowd, monk
         assert (slow["method"], slow["status"], slow["request_id"]) == ("GET", 200 if is_hit else 422, "sane")
 
 
-def test_a_line_names_the_id_that_was_sent_back(pair: CachePair, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_names_the_id_that_was_sent_back(
+    pair: CachePair, sample_users: SampleUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = Log()
-    assert pair.is_hit("/api/me", crowd.tokens["root"])
+    assert pair.is_hit("/api/me", sample_users.tokens["root"])
     monkeypatch.setattr(request_log, "log", log)
     monkeypatch.setattr(request_log, "is_written", lambda _: True)
     given_ids = [
-        pair.cached("/api/me", crowd.tokens["root"], headers={"X-Request-ID": "in sane"}).request_id for _ in "ab"
+        pair.cached("/api/me", sample_users.tokens["root"], headers={"X-Request-ID": "in sane"}).request_id
+        for _ in "ab"
     ]
     assert [line["request_id"] for line in log.lines] == given_ids
 
 
-def test_ids_differ_from_request_to_request(pair: CachePair, crowd: Crowd) -> None:
-    assert pair.is_hit("/api/users", crowd.tokens["root"])
-    assert len({pair.cached("/api/users", crowd.tokens["root"]).request_id for _ in range(50)}) == 50
+def test_ids_differ_from_request_to_request(pair: CachePair, sample_users: SampleUsers) -> None:
+    assert pair.is_hit("/api/users", sample_users.tokens["root"])
+    assert len({pair.cached("/api/users", sample_users.tokens["root"]).request_id for _ in range(50)}) == 50
 
 
 def test_a_note_of_a_tokens_use_is_made_each_minute(
-    pair: CachePair, people: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    pair: CachePair, own_secured_app: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = people.token(people.make("viewer"))
+    token = own_secured_app.token(own_secured_app.create_user("viewer"))
 
     def noted() -> Any:
         return database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()[0]

@@ -16,15 +16,15 @@ from tests.support.secured_app import PASSWORD, SecuredApp, UserClient, cookie_o
 LADDER = ("member", "viewer", "editor", "admin")
 
 
-def entries(house: SecuredApp, user: Any) -> list[dict[str, Any]]:
+def entries(secured_app: SecuredApp, user: Any) -> list[dict[str, Any]]:
     """The history of a user, newest first."""
-    return house.admin.get(f"/users/{user['id']}/history").json
+    return secured_app.admin.get(f"/users/{user['id']}/history").json
 
 
 @pytest.fixture(params=["session", "token"])
-def enter(house: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
+def enter(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
     """Come in as a user, by session and by token."""
-    return house.by_session if request.param == "session" else house.by_token
+    return secured_app.session_client if request.param == "session" else secured_app.token_client
 
 
 @pytest.mark.parametrize(
@@ -40,35 +40,37 @@ def enter(house: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[s
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 @pytest.mark.parametrize("path", ["/me", "/users/{id}"])
 def test_nobody_gives_themselves_more_than_is_theirs(
-    house: SecuredApp, path: str, role: str, fields: dict[str, Any], refused: str
+    secured_app: SecuredApp, path: str, role: str, fields: dict[str, Any], refused: str
 ) -> None:
-    user = house.make(role)
+    user = secured_app.create_user(role)
     if fields.get("role") == role:
         fields = {**fields, "role": "admin"}
-    answer = house.by_session(user).patch(path.format(id=user["id"]), fields)
-    assert answer.status_code == 403
-    assert refused in answer.json["detail"]
-    assert house.admin.get(f"/users/{user['id']}").json == user
+    response = secured_app.session_client(user).patch(path.format(id=user["id"]), fields)
+    assert response.status_code == 403
+    assert refused in response.json["detail"]
+    assert secured_app.admin.get(f"/users/{user['id']}").json == user
 
 
-def test_what_may_not_be_set_is_ignored_where_get_gives_it(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    user = house.make(name="Ada")
+def test_what_may_not_be_set_is_ignored_where_get_gives_it(
+    secured_app: SecuredApp, enter: Callable[..., UserClient]
+) -> None:
+    user = secured_app.create_user(name="Ada")
     given = {**user, "name": "Ada King", "id": str(uuid.uuid4()), "version": 99, "created_at": "2000-01-01T00:00:00Z"}
-    for number, answer in enumerate(
+    for number, response in enumerate(
         [enter(user).put(f"/users/{user['id']}", given), enter(user).patch("/me", {**given, "name": "Ada K."})]
     ):
-        assert answer.status_code == 200
-        shown = answer.json
+        assert response.status_code == 200
+        shown = response.json
         assert (shown["id"], shown["version"], shown["created_at"]) == (user["id"], 2 + number, user["created_at"])
 
 
 def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
-    house: SecuredApp, enter: Callable[..., UserClient]
+    secured_app: SecuredApp, enter: Callable[..., UserClient]
 ) -> None:
-    user = house.make("viewer", email="ada@example.org", attributes={"a": 1})
-    who = enter(user)
-    mine = who.get("/me").json
-    assert who.put(f"/users/{user['id']}", {**mine, "name": "Ada King"}).json["name"] == "Ada King"
+    user = secured_app.create_user("viewer", email="ada@example.org", attributes={"a": 1})
+    client = enter(user)
+    mine = client.get("/me").json
+    assert client.put(f"/users/{user['id']}", {**mine, "name": "Ada King"}).json["name"] == "Ada King"
 
 
 @pytest.mark.parametrize(
@@ -76,32 +78,32 @@ def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
     # A default that takes something away is a change, too.
     [("username", 403), ("role", 403), ("name", 200), ("email", 200), ("attributes", 200), ("active", 200)],
 )
-def test_a_put_with_defaults_is_held_to_the_same_rules(house: SecuredApp, left_out: str, status: int) -> None:
-    user = house.make("viewer", username="ada", email="ada@example.org", name="Ada")
+def test_a_put_with_defaults_is_held_to_the_same_rules(secured_app: SecuredApp, left_out: str, status: int) -> None:
+    user = secured_app.create_user("viewer", username="ada", email="ada@example.org", name="Ada")
     fields = {name: user[name] for name in ("username", "email", "name", "role", "active", "attributes")}
     del fields[left_out]
-    assert house.by_session(user).put(f"/users/{user['id']}", fields).status_code == status
+    assert secured_app.session_client(user).put(f"/users/{user['id']}", fields).status_code == status
 
 
-def test_an_inactive_default_does_not_wake_anybody(house: SecuredApp) -> None:
+def test_an_inactive_default_does_not_wake_anybody(secured_app: SecuredApp) -> None:
     """PUT without `active` would make an inactive viewer active; an editor may do that to a viewer, not to an equal."""
-    asleep = house.make("editor", username="asleep", active=False)
-    editor = house.by_session(house.make("editor"))
+    asleep = secured_app.create_user("editor", username="asleep", active=False)
+    editor = secured_app.session_client(secured_app.create_user("editor"))
     assert editor.put(f"/users/{asleep['id']}", {"username": "asleep", "role": "editor"}).status_code == 403
 
 
 @pytest.mark.parametrize("role", ["member", "viewer"])
-def test_who_may_not_make_users_does_not_make_them_with_put(house: SecuredApp, role: str) -> None:
-    who = house.by_session(house.make(role))
-    assert who.put(f"/users/{uuid.uuid4()}", {"username": "new"}).status_code == 403
-    assert who.put(f"/users/{uuid.uuid4()}", {"username": "new"}, headers={"If-None-Match": "*"}).status_code == 403
+def test_who_may_not_make_users_does_not_make_them_with_put(secured_app: SecuredApp, role: str) -> None:
+    client = secured_app.session_client(secured_app.create_user(role))
+    assert client.put(f"/users/{uuid.uuid4()}", {"username": "new"}).status_code == 403
+    assert client.put(f"/users/{uuid.uuid4()}", {"username": "new"}, headers={"If-None-Match": "*"}).status_code == 403
 
 
 @pytest.mark.parametrize("role", LADDER)
 def test_an_editor_makes_only_users_of_a_lower_role(
-    house: SecuredApp, enter: Callable[..., UserClient], role: str
+    secured_app: SecuredApp, enter: Callable[..., UserClient], role: str
 ) -> None:
-    editor = enter(house.make("editor"))
+    editor = enter(secured_app.create_user("editor"))
     expected = 201 if role in ("member", "viewer") else 403
     body = {"username": f"new-{role}", "role": role}
     assert editor.post("/users", body).status_code == expected
@@ -111,10 +113,10 @@ def test_an_editor_makes_only_users_of_a_lower_role(
 
 @pytest.mark.parametrize("role", ["editor", "admin"])
 def test_an_editor_touches_nobody_who_is_not_below(
-    house: SecuredApp, enter: Callable[..., UserClient], role: str
+    secured_app: SecuredApp, enter: Callable[..., UserClient], role: str
 ) -> None:
-    other = house.make(role)
-    editor, path = enter(house.make("editor")), f"/users/{other['id']}"
+    other = secured_app.create_user(role)
+    editor, path = enter(secured_app.create_user("editor")), f"/users/{other['id']}"
     whole = {"username": other["username"], "role": role}
     attempts = [
         editor.patch(path, {"name": "New"}),
@@ -129,90 +131,90 @@ def test_an_editor_touches_nobody_who_is_not_below(
         editor.delete(f"{path}/sessions"),
         editor.post(f"{path}/unlock"),
     ]
-    assert [answer.status_code for answer in attempts] == [403] * len(attempts)
-    house.admin.delete(path)
+    assert [response.status_code for response in attempts] == [403] * len(attempts)
+    secured_app.admin.delete(path)
     assert editor.post(f"{path}/restore").status_code == 403
-    assert [entry["action"] for entry in entries(house, other)] == ["deleted", "created"]
+    assert [entry["action"] for entry in entries(secured_app, other)] == ["deleted", "created"]
 
 
-def test_an_editor_hands_out_no_role(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    user, editor = house.make(), enter(house.make("editor"))
+def test_an_editor_hands_out_no_role(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
+    user, editor = secured_app.create_user(), enter(secured_app.create_user("editor"))
     for role in ("viewer", "editor", "admin"):
         assert editor.patch(f"/users/{user['id']}", {"role": role}).status_code == 403
     assert editor.put(f"/users/{user['id']}", {"username": user["username"], "role": "viewer"}).status_code == 403
     assert editor.patch(f"/users/{user['id']}", {"role": "member", "name": "Ada"}).status_code == 200
 
 
-def test_an_editor_does_not_delete_the_own_record(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    editor = house.make("editor")
+def test_an_editor_does_not_delete_the_own_record(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
+    editor = secured_app.create_user("editor")
     assert enter(editor).delete(f"/users/{editor['id']}").status_code == 403
 
 
-def test_restoring_and_purging_follow_the_table(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    user, editor = house.make(), enter(house.make("editor"))
+def test_restoring_and_purging_follow_the_table(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
+    user, editor = secured_app.create_user(), enter(secured_app.create_user("editor"))
     path = f"/users/{user['id']}"
     assert editor.delete(path).status_code == 204
     assert editor.delete(f"{path}?purge=true").status_code == 403
     assert editor.post(f"{path}/restore").status_code == 200
-    assert enter(house.make("viewer")).post(f"{path}/restore").status_code == 403
-    assert house.admin.delete(f"{path}?purge=true").status_code == 204
+    assert enter(secured_app.create_user("viewer")).post(f"{path}/restore").status_code == 403
+    assert secured_app.admin.delete(f"{path}?purge=true").status_code == 204
 
 
-def test_a_lowered_role_counts_from_the_next_request(house: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    user = house.make("editor")
-    who, target = enter(user), house.make()
-    assert who.patch(f"/users/{target['id']}", {"name": "One"}).status_code == 200
-    house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
-    if "Cookie" in who.headers:
-        who = house.by_cookie(cookie_of(who.get("/me")), user)
-    assert who.patch(f"/users/{target['id']}", {"name": "Two"}).status_code == 403
-    assert who.get("/users").status_code == 200
-    house.admin.patch(f"/users/{user['id']}", {"role": "member"})
-    if "Cookie" in who.headers:
-        who = house.by_cookie(cookie_of(who.get("/me")), user)
-    assert who.get("/users").status_code == 403
+def test_a_lowered_role_counts_from_the_next_request(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
+    user = secured_app.create_user("editor")
+    client, target = enter(user), secured_app.create_user()
+    assert client.patch(f"/users/{target['id']}", {"name": "One"}).status_code == 200
+    secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
+    if "Cookie" in client.headers:
+        client = secured_app.cookie_client(cookie_of(client.get("/me")), user)
+    assert client.patch(f"/users/{target['id']}", {"name": "Two"}).status_code == 403
+    assert client.get("/users").status_code == 200
+    secured_app.admin.patch(f"/users/{user['id']}", {"role": "member"})
+    if "Cookie" in client.headers:
+        client = secured_app.cookie_client(cookie_of(client.get("/me")), user)
+    assert client.get("/users").status_code == 403
 
 
 @pytest.mark.parametrize(
     "patch",
     [{"role": "editor"}, {"role": None}, {"active": False}, {"password": None}, {"role": "member", "name": "x"}],
 )
-def test_the_last_administrator_stays_one(house: SecuredApp, patch: dict[str, Any]) -> None:
-    me = house.admin.get("/me").json
+def test_the_last_administrator_stays_one(secured_app: SecuredApp, patch: dict[str, Any]) -> None:
+    me = secured_app.admin.get("/me").json
     path = f"/users/{me['id']}"
-    assert house.admin.patch(path, patch).status_code == 409
-    assert house.admin.delete(path).status_code == 409
-    assert house.admin.delete(f"{path}?purge=true").status_code == 409
-    assert house.admin.put(path, {"username": "root"}).status_code == 409
-    assert house.admin.get("/me").json == me
+    assert secured_app.admin.patch(path, patch).status_code == 409
+    assert secured_app.admin.delete(path).status_code == 409
+    assert secured_app.admin.delete(f"{path}?purge=true").status_code == 409
+    assert secured_app.admin.put(path, {"username": "root"}).status_code == 409
+    assert secured_app.admin.get("/me").json == me
 
 
-def test_who_could_not_sign_in_is_no_other_administrator(house: SecuredApp) -> None:
-    house.make("admin")
-    house.make("admin", password=PASSWORD, active=False)
-    gone = house.make("admin", password=PASSWORD)
-    house.admin.delete(f"/users/{gone['id']}")
-    assert house.admin.patch("/me", {"role": "member"}).status_code == 409
-    house.make("admin", password=PASSWORD)
-    assert house.admin.patch("/me", {"role": "member"}).status_code == 200
+def test_who_could_not_sign_in_is_no_other_administrator(secured_app: SecuredApp) -> None:
+    secured_app.create_user("admin")
+    secured_app.create_user("admin", password=PASSWORD, active=False)
+    gone = secured_app.create_user("admin", password=PASSWORD)
+    secured_app.admin.delete(f"/users/{gone['id']}")
+    assert secured_app.admin.patch("/me", {"role": "member"}).status_code == 409
+    secured_app.create_user("admin", password=PASSWORD)
+    assert secured_app.admin.patch("/me", {"role": "member"}).status_code == 200
 
 
 @pytest.mark.parametrize("how", ["demote", "deactivate", "delete", "purge", "no password", "mixed"])
 def test_administrators_who_remove_each_other_at_once_leave_one(
-    house: SecuredApp, database: psycopg.Connection[Any], how: str
+    secured_app: SecuredApp, database: psycopg.Connection[Any], how: str
 ) -> None:
     """Five at a time; each removes the next one in the circle."""
     ways: dict[str, Callable[[UserClient, str], Any]] = {
-        "demote": lambda who, path: who.patch(path, {"role": "member"}),
-        "deactivate": lambda who, path: who.patch(path, {"active": False}),
-        "delete": lambda who, path: who.delete(path),
-        "purge": lambda who, path: who.delete(f"{path}?purge=true"),
-        "no password": lambda who, path: who.patch(path, {"password": None}),
+        "demote": lambda client, path: client.patch(path, {"role": "member"}),
+        "deactivate": lambda client, path: client.patch(path, {"active": False}),
+        "delete": lambda client, path: client.delete(path),
+        "purge": lambda client, path: client.delete(f"{path}?purge=true"),
+        "no password": lambda client, path: client.patch(path, {"password": None}),
     }
-    first = house.admin.user
+    first = secured_app.admin.user
     for _ in range(4):
-        admins = [first, *(house.make("admin", password=PASSWORD) for _ in range(4))]
-        people = [house.by_token(admin) for admin in admins]
+        admins = [first, *(secured_app.create_user("admin", password=PASSWORD) for _ in range(4))]
+        people = [secured_app.token_client(admin) for admin in admins]
         start = threading.Barrier(len(people))
         chosen = list(ways.values()) if how == "mixed" else [ways[how]] * len(people)
 
@@ -230,9 +232,9 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
         left = database.execute(f"SELECT id::text FROM users WHERE {ADMINISTRATOR}").fetchall()  # noqa: S608 - a constant
         assert len(left) >= 1
         first = {"id": left[0][0], "role": "admin"}
-        house.admin = house.by_session(first)
+        secured_app.admin = secured_app.session_client(first)
         for (other,) in left[1:]:
-            house.admin.delete(f"/users/{other}")
+            secured_app.admin.delete(f"/users/{other}")
 
 
 def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, api: ApiClient) -> None:
@@ -255,50 +257,50 @@ def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, ap
     assert app.test_client().post("/first", data={"email": "x@example.org", "password": PASSWORD}).status_code == 404
 
 
-def test_a_change_of_role_is_in_the_history_with_its_origin(house: SecuredApp) -> None:
-    user = house.make()
+def test_a_change_of_role_is_in_the_history_with_its_origin(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
     headers = {"User-Agent": "Console/2", "X-Request-ID": "raise-1"}
-    house.admin.patch(f"/users/{user['id']}", {"role": "editor"}, headers=headers)
-    entry = entries(house, user)[0]
+    secured_app.admin.patch(f"/users/{user['id']}", {"role": "editor"}, headers=headers)
+    entry = entries(secured_app, user)[0]
     assert entry["changes"] == [{"field": "role", "old": "member", "new": "editor"}]
-    assert entry["actor"] == f"user:{house.admin.id}"
+    assert entry["actor"] == f"user:{secured_app.admin.id}"
     assert (entry["address"], entry["agent"], entry["request_id"]) == ("127.0.0.1", "Console/2", "raise-1")
 
 
-def test_a_token_is_named_in_the_history_of_what_it_changes(house: SecuredApp) -> None:
-    editor, user = house.make("editor"), house.make()
-    token = house.token(editor)
-    house.bearing(token["token"]).patch(f"/users/{user['id']}", {"name": "New"})
-    assert entries(house, user)[0]["actor"] == f"token:{token['id']} user:{editor['id']}"
+def test_a_token_is_named_in_the_history_of_what_it_changes(secured_app: SecuredApp) -> None:
+    editor, user = secured_app.create_user("editor"), secured_app.create_user()
+    token = secured_app.token(editor)
+    secured_app.bearer_client(token["token"]).patch(f"/users/{user['id']}", {"name": "New"})
+    assert entries(secured_app, user)[0]["actor"] == f"token:{token['id']} user:{editor['id']}"
 
 
-def test_signing_in_failing_and_being_locked_are_in_the_history_with_their_origin(house: SecuredApp) -> None:
-    user = house.make(username="ada", password=PASSWORD)
+def test_signing_in_failing_and_being_locked_are_in_the_history_with_their_origin(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user(username="ada", password=PASSWORD)
     agent = {"User-Agent": "Phone/1"}
-    assert house.sign_in({"username": "ada", "password": PASSWORD}, "192.0.2.9", **agent).status_code == 201
+    assert secured_app.sign_in({"username": "ada", "password": PASSWORD}, "192.0.2.9", **agent).status_code == 201
     for _ in range(8):
-        house.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
-    found = [(entry["action"], entry["address"], entry["agent"]) for entry in entries(house, user)[:-1]]
+        secured_app.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
+    found = [(entry["action"], entry["address"], entry["agent"]) for entry in entries(secured_app, user)[:-1]]
     assert found == [
         ("sign_in_locked", "192.0.2.66", "Robot/1"),
         *[("sign_in_failed", "192.0.2.66", "Robot/1")] * 5,
         ("signed_in", "192.0.2.9", "Phone/1"),
     ]
-    actors = [entry["actor"] for entry in entries(house, user)]
-    assert actors == [None] * 6 + [f"user:{user['id']}", f"user:{house.admin.id}"]
+    actors = [entry["actor"] for entry in entries(secured_app, user)]
+    assert actors == [None] * 6 + [f"user:{user['id']}", f"user:{secured_app.admin.id}"]
 
 
-def test_signing_out_and_ending_sessions_are_in_the_history(house: SecuredApp) -> None:
-    user = house.make()
-    house.by_session(user).delete("/session")
-    house.secret(user)
-    session_id = house.admin.get(f"/users/{user['id']}/sessions").json[0]["id"]
-    house.admin.delete(f"/users/{user['id']}/sessions/{session_id}")
-    house.secret(user)
-    house.admin.delete(f"/users/{user['id']}/sessions")
-    house.admin.post(f"/users/{user['id']}/unlock")
-    found = [(entry["action"], entry["actor"]) for entry in entries(house, user)]
-    admin = f"user:{house.admin.id}"
+def test_signing_out_and_ending_sessions_are_in_the_history(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
+    secured_app.session_client(user).delete("/session")
+    secured_app.session_cookie(user)
+    session_id = secured_app.admin.get(f"/users/{user['id']}/sessions").json[0]["id"]
+    secured_app.admin.delete(f"/users/{user['id']}/sessions/{session_id}")
+    secured_app.session_cookie(user)
+    secured_app.admin.delete(f"/users/{user['id']}/sessions")
+    secured_app.admin.post(f"/users/{user['id']}/unlock")
+    found = [(entry["action"], entry["actor"]) for entry in entries(secured_app, user)]
+    admin = f"user:{secured_app.admin.id}"
     assert found == [
         ("unlocked", admin),
         ("sessions_ended", admin),
@@ -308,11 +310,11 @@ def test_signing_out_and_ending_sessions_are_in_the_history(house: SecuredApp) -
     ]
 
 
-def test_nothing_in_a_history_outlives_a_purge(house: SecuredApp) -> None:
-    user = house.make(username="ada", password=PASSWORD)
-    house.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
-    house.token(user)
-    house.admin.delete(f"/users/{user['id']}?purge=true")
-    text = house.admin.get(f"/users/{user['id']}/history").text
+def test_nothing_in_a_history_outlives_a_purge(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user(username="ada", password=PASSWORD)
+    secured_app.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
+    secured_app.token(user)
+    secured_app.admin.delete(f"/users/{user['id']}?purge=true")
+    text = secured_app.admin.get(f"/users/{user['id']}/history").text
     for trace in ("192.0.2.66", "Robot", "ada", "a program"):
         assert trace not in text

@@ -64,20 +64,20 @@ SEARCHES = [
 
 
 @pytest.fixture
-def people(api: ApiClient) -> ApiClient:
-    for person in PEOPLE:
-        api.make(**person)
+def searched(api: ApiClient) -> ApiClient:
+    for user in PEOPLE:
+        api.create_user(**user)
     return api
 
 
-def test_every_word_is_the_beginning_of_some_word_of_a_user(people: ApiClient) -> None:
-    wrong = {q: found for q, names in SEARCHES if (found := usernames(people, q=q)) != sorted(names)}
+def test_every_word_is_the_beginning_of_some_word_of_a_user(searched: ApiClient) -> None:
+    wrong = {q: found for q, names in SEARCHES if (found := usernames(searched, q=q)) != sorted(names)}
     assert wrong == {}
 
 
 @pytest.mark.parametrize("q", ["", " ", "-", "@ . !", "'", "\u0301", "&|!():*<->"])
-def test_a_search_without_a_word_finds_everybody(people: ApiClient, q: str) -> None:
-    assert len(people.walk(q=q)) == len(PEOPLE)
+def test_a_search_without_a_word_finds_everybody(searched: ApiClient, q: str) -> None:
+    assert len(searched.walk(q=q)) == len(PEOPLE)
 
 
 @pytest.mark.parametrize(
@@ -97,28 +97,28 @@ def test_a_search_without_a_word_finds_everybody(people: ApiClient, q: str) -> N
         "%(words)s",
     ],
 )
-def test_what_is_special_elsewhere_is_nothing_special_here(people: ApiClient, q: str) -> None:
-    assert people.get("/users", query_string={"q": q}).status_code == 200
+def test_what_is_special_elsewhere_is_nothing_special_here(searched: ApiClient, q: str) -> None:
+    assert searched.get("/users", query_string={"q": q}).status_code == 200
 
 
-def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(people: ApiClient) -> None:
-    (ada,) = people.listed(q="lovelace")
-    people.patch(f"/users/{ada['id']}", {"name": "Countess Byron"})
-    assert people.listed(q="lovelace") == []
-    assert usernames(people, q="coun byr") == ["ada"]
-    people.patch(f"/users/{ada['id']}", {"email": None})
-    assert usernames(people, q="example") == ["emile"]
+def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(searched: ApiClient) -> None:
+    (ada,) = searched.list_users(q="lovelace")
+    searched.patch(f"/users/{ada['id']}", {"name": "Countess Byron"})
+    assert searched.list_users(q="lovelace") == []
+    assert usernames(searched, q="coun byr") == ["ada"]
+    searched.patch(f"/users/{ada['id']}", {"email": None})
+    assert usernames(searched, q="example") == ["emile"]
 
 
-def test_the_trash_is_searched_apart(people: ApiClient) -> None:
-    (ada,) = people.listed(q="lovelace")
-    people.delete(f"/users/{ada['id']}")
-    assert people.listed(q="lovelace") == []
-    assert usernames(people, q="lovelace", deleted="true") == ["ada"]
-    assert people.listed(q="zola", deleted="true") == []
-    people.post(f"/users/{ada['id']}/restore")
-    assert usernames(people, q="lovelace") == ["ada"]
-    assert people.listed(q="lovelace", deleted="true") == []
+def test_the_trash_is_searched_apart(searched: ApiClient) -> None:
+    (ada,) = searched.list_users(q="lovelace")
+    searched.delete(f"/users/{ada['id']}")
+    assert searched.list_users(q="lovelace") == []
+    assert usernames(searched, q="lovelace", deleted="true") == ["ada"]
+    assert searched.list_users(q="zola", deleted="true") == []
+    searched.post(f"/users/{ada['id']}/restore")
+    assert usernames(searched, q="lovelace") == ["ada"]
+    assert searched.list_users(q="lovelace", deleted="true") == []
 
 
 def usernames(api: ApiClient, **query: Any) -> list[str]:
@@ -126,14 +126,14 @@ def usernames(api: ApiClient, **query: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("field", "value"), [("email", "ADA@EXAMPLE.org"), ("username", "ADA"), ("username", "σοφια")])
-def test_names_are_filtered_whole_and_in_any_case(people: ApiClient, field: str, value: str) -> None:
-    assert len(people.listed(**{field: value})) == 1
-    assert people.listed(**{field: value[:-1]}) == []
+def test_names_are_filtered_whole_and_in_any_case(searched: ApiClient, field: str, value: str) -> None:
+    assert len(searched.list_users(**{field: value})) == 1
+    assert searched.list_users(**{field: value[:-1]}) == []
 
 
 def test_role_and_active_are_exact_filters_alone_and_together(api: ApiClient) -> None:
     for number, role in enumerate(["member", "viewer", "editor", "admin", "admin"]):
-        api.make(username=f"u{number}", role=role, active=number != 4)
+        api.create_user(username=f"u{number}", role=role, active=number != 4)
     assert usernames(api, role="admin") == ["u3", "u4"]
     assert usernames(api, active="false") == ["u4"]
     assert usernames(api, active="true", role="admin") == ["u3"]
@@ -145,7 +145,7 @@ def test_role_and_active_are_exact_filters_alone_and_together(api: ApiClient) ->
 def test_times_are_bounds_that_are_not_included(
     api: ApiClient, database: psycopg.Connection[Any], name: str, sort: str
 ) -> None:
-    users = [api.make() for _ in range(5)]
+    users = [api.create_user() for _ in range(5)]
     moments = []
     for number, user in enumerate(users):
         moments.append(datetime.fromisoformat("2026-02-28T23:59:59.999998+00:00") + timedelta(microseconds=number))
@@ -158,11 +158,11 @@ def test_times_are_bounds_that_are_not_included(
 
 
 def test_a_range_of_times_holds_what_lies_between(api: ApiClient) -> None:
-    users = [api.make() for _ in range(4)]
-    found = api.listed(created_after=users[0]["created_at"], created_before=users[3]["created_at"])
+    users = [api.create_user() for _ in range(4)]
+    found = api.list_users(created_after=users[0]["created_at"], created_before=users[3]["created_at"])
     assert [user["id"] for user in found] == [user["id"] for user in users[1:3]]
-    assert api.listed(created_after=users[3]["created_at"], created_before=users[0]["created_at"]) == []
-    assert len(api.listed(created_after="0001-01-01T00:00:00Z", created_before="9999-12-31T23:59:59Z")) == 4
+    assert api.list_users(created_after=users[3]["created_at"], created_before=users[0]["created_at"]) == []
+    assert len(api.list_users(created_after="0001-01-01T00:00:00Z", created_before="9999-12-31T23:59:59Z")) == 4
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_a_range_of_times_holds_what_lies_between(api: ApiClient) -> None:
     ],
 )
 def test_a_time_that_is_none_is_422(api: ApiClient, moment: str) -> None:
-    answer = api.get("/users", query_string={"created_after": moment})
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == "created_after"
+    response = api.get("/users", query_string={"created_after": moment})
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == "created_after"
 
 
 @pytest.mark.parametrize(
@@ -222,42 +222,42 @@ ATTRIBUTES = [
 )
 def test_attributes_are_filtered_by_their_exact_value(api: ApiClient, key: str, text: str, fitting: list[int]) -> None:
     for number, attributes in enumerate(ATTRIBUTES):
-        api.make(username=f"u{number}", attributes=attributes)
+        api.create_user(username=f"u{number}", attributes=attributes)
     assert usernames(api, **{f"attributes.{key}": text}) == [f"u{number}" for number in fitting]
 
 
 def test_several_attributes_must_all_fit(api: ApiClient) -> None:
-    api.make(username="both", attributes={"a": "1", "b": "2"})
-    api.make(username="one", attributes={"a": "1", "b": "3"})
+    api.create_user(username="both", attributes={"a": "1", "b": "2"})
+    api.create_user(username="one", attributes={"a": "1", "b": "3"})
     assert usernames(api, **{"attributes.a": "1", "attributes.b": "2"}) == ["both"]
 
 
-def test_counts_are_given_when_they_are_preferred(people: ApiClient) -> None:
-    assert "X-Total-Count" not in people.get("/users").headers
+def test_counts_are_given_when_they_are_preferred(searched: ApiClient) -> None:
+    assert "X-Total-Count" not in searched.get("/users").headers
     for prefer in ("count=exact", 'count="exact"', "respond-async, count=exact; x=y", "COUNT=exact"):
-        answer = people.get("/users?limit=3", headers={"Prefer": prefer})
-        assert answer.headers["X-Total-Count"] == str(len(PEOPLE)), prefer
-        assert answer.headers["Preference-Applied"] == "count=exact"
+        response = searched.get("/users?limit=3", headers={"Prefer": prefer})
+        assert response.headers["X-Total-Count"] == str(len(PEOPLE)), prefer
+        assert response.headers["Preference-Applied"] == "count=exact"
     for prefer in ("count=planned", "count", "", "return=minimal"):
-        assert "X-Total-Count" not in people.get("/users", headers={"Prefer": prefer}).headers
+        assert "X-Total-Count" not in searched.get("/users", headers={"Prefer": prefer}).headers
 
 
-def test_an_exact_count_follows_filters_and_changes_not_pages(people: ApiClient) -> None:
+def test_an_exact_count_follows_filters_and_changes_not_pages(searched: ApiClient) -> None:
     headers = {"Prefer": "count=exact"}
 
     def count(**query: Any) -> int:
-        return int(people.get("/users", query_string=query, headers=headers).headers["X-Total-Count"])
+        return int(searched.get("/users", query_string=query, headers=headers).headers["X-Total-Count"])
 
     assert count(q="example") == count(q="example", limit=1, sort="-name") == 2
     assert count(role="admin") == 0
     assert count(deleted="true") == 0
-    (ada,) = people.listed(q="lovelace")
-    people.delete(f"/users/{ada['id']}")
+    (ada,) = searched.list_users(q="lovelace")
+    searched.delete(f"/users/{ada['id']}")
     assert (count(q="example"), count(deleted="true"), count()) == (1, 1, len(PEOPLE) - 1)
 
 
-def test_an_estimated_count_comes_from_the_statistics(people: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_an_estimated_count_comes_from_the_statistics(searched: ApiClient, database: psycopg.Connection[Any]) -> None:
     database.execute("ANALYZE users")
-    answer = people.get("/users", headers={"Prefer": "count=estimated"})
-    assert answer.headers["Preference-Applied"] == "count=estimated"
-    assert int(answer.headers["X-Total-Count"]) == len(PEOPLE)
+    response = searched.get("/users", headers={"Prefer": "count=estimated"})
+    assert response.headers["Preference-Applied"] == "count=estimated"
+    assert int(response.headers["X-Total-Count"]) == len(PEOPLE)

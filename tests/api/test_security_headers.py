@@ -35,17 +35,17 @@ ANSWERS = [
 ]
 
 
-def require_safe(answer: TestResponse) -> None:
+def require_safe(response: TestResponse) -> None:
     """Exactly one of each header, and a policy that starts by allowing nothing."""
-    (policy,) = answer.headers.getlist("Content-Security-Policy")
+    (policy,) = response.headers.getlist("Content-Security-Policy")
     rules = [rule.strip() for rule in policy.split(";")]
     assert rules[0] == "default-src 'none'"
     assert {"frame-ancestors 'none'", "base-uri 'none'"} < set(rules)
     assert "unsafe" not in policy
     assert "*" not in policy
-    assert answer.headers.getlist("X-Content-Type-Options") == ["nosniff"]
-    assert answer.headers.getlist("Referrer-Policy") == ["same-origin"]
-    if "html" not in answer.headers.get("Content-Type", ""):
+    assert response.headers.getlist("X-Content-Type-Options") == ["nosniff"]
+    assert response.headers.getlist("Referrer-Policy") == ["same-origin"]
+    if "html" not in response.headers.get("Content-Type", ""):
         assert not [rule for rule in rules if rule.startswith(("script-src", "style-src", "img-src", "connect-src"))]
 
 
@@ -54,47 +54,49 @@ def require_safe(answer: TestResponse) -> None:
 )
 @pytest.mark.parametrize("by", ["session", "token"])
 def test_every_kind_of_answer_has_them(
-    house: SecuredApp, by: str, method: str, path: str, status: int, kind: str
+    secured_app: SecuredApp, by: str, method: str, path: str, status: int, kind: str
 ) -> None:
-    user = house.make("admin")
-    who = house.by_session(user) if by == "session" else house.by_token(user)
+    user = secured_app.create_user("admin")
+    client = secured_app.session_client(user) if by == "session" else secured_app.token_client(user)
     for _ in range(3):
         # Known by then, to whatever answers from memory.
-        answer = who.flask_client.open(path, method=method, headers={**who.headers, **OWN})
-        answer.close()
+        response = client.flask_client.open(path, method=method, headers={**client.headers, **OWN})
+        response.close()
     expected = 401 if (by, method) == ("session", "DELETE") else status
-    assert answer.status_code == expected
-    assert answer.headers.get("Content-Type", "").partition(";")[0] == (
+    assert response.status_code == expected
+    assert response.headers.get("Content-Type", "").partition(";")[0] == (
         "application/problem+json" if expected == 401 else kind
     )
-    require_safe(answer)
+    require_safe(response)
 
 
 @pytest.mark.parametrize("path", ["/api/users", "/people", "/sign-in", "/api/docs", SWAGGER, "/nowhere", "/first"])
-def test_nobody_has_them_too(house: SecuredApp, path: str) -> None:
+def test_nobody_has_them_too(secured_app: SecuredApp, path: str) -> None:
     for kind in ("text/html", "application/json"):
-        answer = house.nobody.flask_client.get(path, headers={"Accept": kind})
-        require_safe(answer)
-        answer.close()
+        response = secured_app.anonymous.flask_client.get(path, headers={"Accept": kind})
+        require_safe(response)
+        response.close()
 
 
-def test_an_error_that_nobody_foresaw_has_them(house: SecuredApp, make_app: Callable[..., Flask]) -> None:
+def test_an_error_that_nobody_foresaw_has_them(secured_app: SecuredApp, make_app: Callable[..., Flask]) -> None:
     app = make_app()
     app.add_url_rule("/broken", "broken", lambda: 1 / 0)
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    answer = app.test_client(use_cookies=False).get("/broken", headers=house.admin.headers)
-    require_safe(answer)
+    response = app.test_client(use_cookies=False).get("/broken", headers=secured_app.admin.headers)
+    require_safe(response)
 
 
 @pytest.mark.parametrize("path", ["/api/docs", SWAGGER, "/api/users", "/sign-in", "/profile", "/nowhere"])
-def test_by_https_browsers_are_told_to_stay_there(house: SecuredApp, path: str) -> None:
+def test_by_https_browsers_are_told_to_stay_there(secured_app: SecuredApp, path: str) -> None:
     for scheme, expected in (("https", ["max-age=31536000"]), ("http", [])):
-        answer = house.admin.flask_client.get(path, headers=house.admin.headers, base_url=f"{scheme}://localhost")
-        assert answer.headers.getlist("Strict-Transport-Security") == expected
-        answer.close()
+        response = secured_app.admin.flask_client.get(
+            path, headers=secured_app.admin.headers, base_url=f"{scheme}://localhost"
+        )
+        assert response.headers.getlist("Strict-Transport-Security") == expected
+        response.close()
 
 
-def test_a_trusted_proxy_says_that_it_is_https(make_app: Callable[..., Flask], house: SecuredApp) -> None:
+def test_a_trusted_proxy_says_that_it_is_https(make_app: Callable[..., Flask], secured_app: SecuredApp) -> None:
     client = make_app(trusted_proxies="127.0.0.1").test_client(use_cookies=False)
-    answer = client.get("/api/users", headers={**house.admin.headers, "X-Forwarded-Proto": "https"})
-    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    response = client.get("/api/users", headers={**secured_app.admin.headers, "X-Forwarded-Proto": "https"})
+    assert response.headers["Strict-Transport-Security"] == "max-age=31536000"

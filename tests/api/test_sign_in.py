@@ -22,12 +22,12 @@ ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
 
 
 # But for the one test that is about the wait.
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("without_refusal_delay")
 
 
-def flags(answer: Any) -> dict[str, str]:
+def flags(response: Any) -> dict[str, str]:
     """The attributes of the cookie that an answer sets."""
-    (line,) = answer.headers.getlist("Set-Cookie")
+    (line,) = response.headers.getlist("Set-Cookie")
     parts = (part.strip().partition("=") for part in line.split(";")[1:])
     return {name: value for name, _, value in parts if name != "Expires"}
 
@@ -38,34 +38,34 @@ def flags(answer: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     "login", [{"username": "ada"}, {"username": "ADA"}, {"username": "Ada@Example.org"}, {"email": "ADA@EXAMPLE.ORG"}]
 )
-def test_username_and_email_let_in_in_any_case(house: SecuredApp, login: dict[str, str]) -> None:
-    user = house.make(**ADA)
-    answer = house.sign_in({**login, "password": PASSWORD})
-    assert answer.status_code == 201
-    shown = answer.json
+def test_username_and_email_let_in_in_any_case(secured_app: SecuredApp, login: dict[str, str]) -> None:
+    user = secured_app.create_user(**ADA)
+    response = secured_app.sign_in({**login, "password": PASSWORD})
+    assert response.status_code == 201
+    shown = response.json
     assert (shown["kind"], shown["role"], shown["user"]) == ("session", "member", user)
-    assert answer.headers["Cache-Control"] == "no-store"
-    who = house.by_cookie(cookie_of(answer), user)
-    assert who.get("/session").json["session"]["id"] == shown["session"]["id"]
+    assert response.headers["Cache-Control"] == "no-store"
+    client = secured_app.cookie_client(cookie_of(response), user)
+    assert client.get("/session").json["session"]["id"] == shown["session"]["id"]
 
 
-def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(house: SecuredApp) -> None:
-    ada = house.make(**{**ADA, "username": "ada"})
+def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(secured_app: SecuredApp) -> None:
+    ada = secured_app.create_user(**{**ADA, "username": "ada"})
     hiding = {"username": "ada@example.org", "email": "eve@example.org", "password": NEW}
-    assert house.admin.post("/users", hiding).status_code == 409
+    assert secured_app.admin.post("/users", hiding).status_code == 409
     for field in ("username", "email"):
-        assert house.sign_in({field: "ada@example.org", "password": PASSWORD}).json["user"]["id"] == ada["id"]
-        assert house.sign_in({field: "ada@example.org", "password": NEW}).status_code == 401
+        assert secured_app.sign_in({field: "ada@example.org", "password": PASSWORD}).json["user"]["id"] == ada["id"]
+        assert secured_app.sign_in({field: "ada@example.org", "password": NEW}).status_code == 401
 
 
 def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
-    house: SecuredApp, monkeypatch: pytest.MonkeyPatch
+    secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.make(**ADA)
-    house.make(username="asleep", password=PASSWORD, active=False)
-    house.make(username="speechless")
-    gone = house.make(username="gone", password=PASSWORD)
-    house.admin.delete(f"/users/{gone['id']}")
+    secured_app.create_user(**ADA)
+    secured_app.create_user(username="asleep", password=PASSWORD, active=False)
+    secured_app.create_user(username="speechless")
+    gone = secured_app.create_user(username="gone", password=PASSWORD)
+    secured_app.admin.delete(f"/users/{gone['id']}")
     verified, waited = [], []
 
     verify = passwords.pwhash.verify
@@ -81,7 +81,7 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
     monkeypatch.setattr(login, "REFUSAL_S", 0.15)
     monkeypatch.setattr(login, "time", Clock)
     refused = [
-        house.sign_in({"username": username, "password": password})
+        secured_app.sign_in({"username": username, "password": password})
         for username, password in [
             ("nobody", PASSWORD),
             ("ada", NEW),
@@ -93,10 +93,10 @@ def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
             ("gone", PASSWORD),
         ]
     ]
-    assert [answer.status_code for answer in refused] == [401] * 8
-    bodies = [{**answer.json, "instance": ""} for answer in refused]
+    assert [response.status_code for response in refused] == [401] * 8
+    bodies = [{**response.json, "instance": ""} for response in refused]
     assert all(body == bodies[0] for body in bodies)
-    names = [sorted(name for name, _ in answer.headers if name != "X-Request-ID") for answer in refused]
+    names = [sorted(name for name, _ in response.headers if name != "X-Request-ID") for response in refused]
     assert all(name == names[0] for name in names)
     assert verified == [False] * 8, "one hashing each, with today's parameters"
     assert waited == [pytest.approx(0.15)] * 8
@@ -118,33 +118,33 @@ def test_the_password_of_an_unknown_user_is_compared_with_a_hash_of_todays_param
 
 
 @pytest.mark.parametrize("username", ["ada\0", "ada\0x", "ada@example.org\0", "\0"])
-def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(house: SecuredApp, username: str) -> None:
+def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(secured_app: SecuredApp, username: str) -> None:
     """Else guesses would be counted for one name and tried on another."""
-    house.make(**ADA)
-    assert house.sign_in({"username": username, "password": PASSWORD}).status_code == 400
-    answer = house.nobody.flask_client.post("/sign-in", data={"username": username, "password": PASSWORD})
-    assert answer.status_code == 401
-    assert "Set-Cookie" not in answer.headers
+    secured_app.create_user(**ADA)
+    assert secured_app.sign_in({"username": username, "password": PASSWORD}).status_code == 400
+    response = secured_app.anonymous.flask_client.post("/sign-in", data={"username": username, "password": PASSWORD})
+    assert response.status_code == 401
+    assert "Set-Cookie" not in response.headers
 
 
 # What it costs, and what it leaves behind
 
 
-def test_signing_in_takes_two_round_trips_to_redis(house: SecuredApp, commands: list[str]) -> None:
+def test_signing_in_takes_two_round_trips_to_redis(secured_app: SecuredApp, commands: list[str]) -> None:
     """All limits, and then the session with what it forgives."""
-    house.make(**ADA)
-    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    secured_app.create_user(**ADA)
+    assert secured_app.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
     commands.clear()
-    assert house.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
+    assert secured_app.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
     assert commands == ["EVAL", "EVAL"]
 
 
-def test_history_tells_of_each_attempt_from_where_it_was_made(house: SecuredApp) -> None:
-    ada = house.make(**ADA)
+def test_history_tells_of_each_attempt_from_where_it_was_made(secured_app: SecuredApp) -> None:
+    ada = secured_app.create_user(**ADA)
     for password, status in [(NEW, 401), *[(PASSWORD, 201)] * 2, *[(NEW, 401)] * 5, *[(NEW, 429)] * 2]:
         body = {"email": ADA["email"], "password": password}
-        assert house.sign_in(body, "198.51.100.7", **{"User-Agent": "Browser/2"}).status_code == status
-    entries = house.admin.get(f"/users/{ada['id']}/history").json
+        assert secured_app.sign_in(body, "198.51.100.7", **{"User-Agent": "Browser/2"}).status_code == status
+    entries = secured_app.admin.get(f"/users/{ada['id']}/history").json
     failed = ["sign_in_failed"]
     assert [entry["action"] for entry in entries] == [
         "sign_in_locked", *5 * failed, *["signed_in"] * 2, *failed, "created"
@@ -159,55 +159,55 @@ def test_history_tells_of_each_attempt_from_where_it_was_made(house: SecuredApp)
 # Ids and cookies
 
 
-def test_an_id_that_somebody_planted_is_never_let_in(house: SecuredApp) -> None:
-    user = house.make(**ADA)
+def test_an_id_that_somebody_planted_is_never_let_in(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user(**ADA)
     planted = "A" * 43 + "." + uuid.UUID(user["id"]).hex
-    answer = house.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **OURS)
-    assert answer.status_code == 201
-    assert cookie_of(answer) != planted
-    assert house.by_cookie(planted).get("/me").status_code == 401
+    response = secured_app.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **OURS)
+    assert response.status_code == 201
+    assert cookie_of(response) != planted
+    assert secured_app.cookie_client(planted).get("/me").status_code == 401
 
 
-def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(house: SecuredApp) -> None:
-    user = house.make(**ADA)
-    first = cookie_of(house.sign_in({"username": "ada", "password": PASSWORD}))
-    second = house.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **OURS)
+def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user(**ADA)
+    first = cookie_of(secured_app.sign_in({"username": "ada", "password": PASSWORD}))
+    second = secured_app.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **OURS)
     assert cookie_of(second) != first
-    assert house.by_cookie(first).get("/me").status_code == 401
-    assert len(house.by_cookie(cookie_of(second), user).get("/me/sessions").json) == 1
+    assert secured_app.cookie_client(first).get("/me").status_code == 401
+    assert len(secured_app.cookie_client(cookie_of(second), user).get("/me/sessions").json) == 1
 
 
-def test_a_change_of_role_gives_a_new_id_and_ends_the_old_one(house: SecuredApp, servers: Stack) -> None:
-    user = house.make(**ADA)
-    old = cookie_of(house.sign_in({"username": "ada", "password": PASSWORD}))
-    assert house.by_cookie(old).get("/users").status_code == 403
-    house.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
-    answer = house.by_cookie(old).get("/users")
-    assert answer.status_code == 200
-    new = cookie_of(answer)
+def test_a_change_of_role_gives_a_new_id_and_ends_the_old_one(secured_app: SecuredApp, servers: Stack) -> None:
+    user = secured_app.create_user(**ADA)
+    old = cookie_of(secured_app.sign_in({"username": "ada", "password": PASSWORD}))
+    assert secured_app.cookie_client(old).get("/users").status_code == 403
+    secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
+    response = secured_app.cookie_client(old).get("/users")
+    assert response.status_code == 200
+    new = cookie_of(response)
     assert new != old
     # Requests that were sent with the old one are answered for a minute.
     with redis.Redis.from_url(servers.redis.url) as client:
         client.delete(*client.keys("fsa:session-next:*"))
-    assert house.by_cookie(old).delete("/session").status_code == 401
-    answer = house.by_cookie(new).get("/users")
-    assert answer.status_code == 200
-    assert "Set-Cookie" not in answer.headers
+    assert secured_app.cookie_client(old).delete("/session").status_code == 401
+    response = secured_app.cookie_client(new).get("/users")
+    assert response.status_code == 200
+    assert "Set-Cookie" not in response.headers
 
 
-def test_ids_are_random_and_long(house: SecuredApp) -> None:
-    user = house.make()
-    secrets = {house.secret(user).partition(".")[0] for _ in range(50)}
+def test_ids_are_random_and_long(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
+    secrets = {secured_app.session_cookie(user).partition(".")[0] for _ in range(50)}
     assert len(secrets) == 50
     assert {len(secret) for secret in secrets} == {43}
 
 
-def test_a_cookie_is_for_this_service_and_no_script(house: SecuredApp) -> None:
-    house.make(**ADA)
-    answer = house.sign_in({"username": "ada", "password": PASSWORD})
-    assert flags(answer) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": str(14 * 86400)}
-    assert PASSWORD not in answer.text
-    assert cookie_of(answer).partition(".")[0] not in answer.text
+def test_a_cookie_is_for_this_service_and_no_script(secured_app: SecuredApp) -> None:
+    secured_app.create_user(**ADA)
+    response = secured_app.sign_in({"username": "ada", "password": PASSWORD})
+    assert flags(response) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": str(14 * 86400)}
+    assert PASSWORD not in response.text
+    assert cookie_of(response).partition(".")[0] not in response.text
 
 
 @pytest.mark.parametrize(
@@ -223,32 +223,32 @@ def test_a_cookie_is_for_this_service_and_no_script(house: SecuredApp) -> None:
 )
 def test_a_cookie_is_secure_under_https(
     make_app: Callable[..., Flask],
-    house: SecuredApp,
+    secured_app: SecuredApp,
     trusted: str,
     headers: dict[str, str],
     scheme: str,
     is_secure: bool,
 ) -> None:
-    house.make(**ADA)
+    secured_app.create_user(**ADA)
     client = make_app(trusted_proxies=trusted).test_client()
     body, base = {"username": "ada", "password": PASSWORD}, f"{scheme}://localhost"
-    answer = client.post("/api/session", json=body, headers=headers, base_url=base)
-    assert answer.status_code == 201
-    assert ("Secure" in flags(answer)) is is_secure
+    response = client.post("/api/session", json=body, headers=headers, base_url=base)
+    assert response.status_code == 201
+    assert ("Secure" in flags(response)) is is_secure
 
 
-def test_signing_out_ends_the_session_and_the_cookie(house: SecuredApp) -> None:
-    who = house.by_session(house.make())
-    answer = who.delete("/session")
-    assert answer.status_code == 204
-    assert cookie_of(answer) == ""
-    assert flags(answer) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": "0"}
-    assert who.get("/session").status_code == 401
+def test_signing_out_ends_the_session_and_the_cookie(secured_app: SecuredApp) -> None:
+    client = secured_app.session_client(secured_app.create_user())
+    response = client.delete("/session")
+    assert response.status_code == 204
+    assert cookie_of(response) == ""
+    assert flags(response) == {"HttpOnly": "", "SameSite": "Lax", "Path": "/", "Max-Age": "0"}
+    assert client.get("/session").status_code == 401
 
 
-def test_a_browser_signs_in_stays_so_and_signs_out(house: SecuredApp) -> None:
-    house.make(**ADA)
-    browser = house.app.test_client()
+def test_a_browser_signs_in_stays_so_and_signs_out(secured_app: SecuredApp) -> None:
+    secured_app.create_user(**ADA)
+    browser = secured_app.app.test_client()
     assert browser.post("/api/session", json={"username": "ada", "password": PASSWORD}).status_code == 201
     assert browser.get("/api/me").json["username"] == "ada"
     assert browser.get("/me").json["username"] == "ada", "also at the root"
@@ -284,15 +284,15 @@ FORGED = [
 
 
 @pytest.mark.parametrize("cookie", FORGED, ids=range(len(FORGED)))
-def test_a_forged_cookie_is_refused_and_dropped(house: SecuredApp, cookie: str) -> None:
-    answer = house.by_cookie(cookie).get("/me")
-    assert answer.status_code == 401
-    assert cookie_of(answer) == ""
+def test_a_forged_cookie_is_refused_and_dropped(secured_app: SecuredApp, cookie: str) -> None:
+    response = secured_app.cookie_client(cookie).get("/me")
+    assert response.status_code == 401
+    assert cookie_of(response) == ""
 
 
-def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(house: SecuredApp) -> None:
-    user, other = house.make(), house.make("admin")
-    good = house.secret(user)
+def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(secured_app: SecuredApp) -> None:
+    user, other = secured_app.create_user(), secured_app.create_user("admin")
+    good = secured_app.session_cookie(user)
     secret, _, owner = good.partition(".")
     for cookie in (
         good[:-1],
@@ -303,24 +303,24 @@ def test_a_cookie_that_was_cut_changed_or_given_to_another_is_refused(house: Sec
         f"{secret}.{uuid.uuid4().hex}",
         f"{good}{good}",
     ):
-        assert house.by_cookie(cookie).get("/me").status_code == 401, cookie
-    assert house.by_cookie(good).get("/me").status_code == 200
+        assert secured_app.cookie_client(cookie).get("/me").status_code == 401, cookie
+    assert secured_app.cookie_client(good).get("/me").status_code == 200
 
 
-def test_two_credentials_at_once_are_refused(house: SecuredApp) -> None:
-    user = house.make()
-    cookie, token = house.by_session(user).headers, house.by_token(user).headers
+def test_two_credentials_at_once_are_refused(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
+    cookie, token = secured_app.session_client(user).headers, secured_app.token_client(user).headers
     for headers in (
         {**cookie, **token},
         {**cookie, "Authorization": "Bearer nonsense"},
         {**token, "Cookie": f"{COOKIE}=nonsense"},
         {**token, "Cookie": f"{COOKIE}="},
     ):
-        answer = house.nobody.get("/me", headers=headers)
-        assert answer.status_code == 401
-        assert "Two credentials" in answer.json["detail"]
+        response = secured_app.anonymous.get("/me", headers=headers)
+        assert response.status_code == 401
+        assert "Two credentials" in response.json["detail"]
     # Other cookies are none of ours.
-    assert house.nobody.get("/me", headers={**token, "Cookie": "theme=dark"}).status_code == 200
+    assert secured_app.anonymous.get("/me", headers={**token, "Cookie": "theme=dark"}).status_code == 200
 
 
 # Other sites' pages
@@ -348,19 +348,19 @@ def test_two_credentials_at_once_are_refused(house: SecuredApp) -> None:
     ],
 )
 def test_a_change_with_a_cookie_must_come_from_a_page_of_ours(
-    house: SecuredApp, headers: dict[str, str], status: int
+    secured_app: SecuredApp, headers: dict[str, str], status: int
 ) -> None:
-    user = house.make()
-    who = house.by_session(user)
-    del who.headers["Origin"]
-    assert who.patch("/me", {"name": "New"}, headers=headers).status_code == status
-    assert who.get("/me", headers=headers).json["name"] == ("New" if status == 200 else user["name"])
+    user = secured_app.create_user()
+    client = secured_app.session_client(user)
+    del client.headers["Origin"]
+    assert client.patch("/me", {"name": "New"}, headers=headers).status_code == status
+    assert client.get("/me", headers=headers).json["name"] == ("New" if status == 200 else user["name"])
 
 
-def test_every_unsafe_method_with_a_cookie_needs_an_origin(house: SecuredApp) -> None:
-    who = house.by_session(house.admin.user)
-    del who.headers["Origin"]
-    other = house.make()
+def test_every_unsafe_method_with_a_cookie_needs_an_origin(secured_app: SecuredApp) -> None:
+    client = secured_app.session_client(secured_app.admin.user)
+    del client.headers["Origin"]
+    other = secured_app.create_user()
     path = f"/users/{other['id']}"
     for method, address in [
         ("POST", "/users"),
@@ -372,34 +372,34 @@ def test_every_unsafe_method_with_a_cookie_needs_an_origin(house: SecuredApp) ->
         ("DELETE", "/me/sessions"),
         ("PUT", "/me/password"),
     ]:
-        assert who(method, address, json={}).status_code == 403, (method, address)
-    assert who.get(path).json == other
+        assert client(method, address, json={}).status_code == 403, (method, address)
+    assert client.get(path).json == other
 
 
-def test_a_token_needs_no_origin_and_works_from_any(house: SecuredApp) -> None:
-    program = house.by_token(house.make())
+def test_a_token_needs_no_origin_and_works_from_any(secured_app: SecuredApp) -> None:
+    program = secured_app.token_client(secured_app.create_user())
     assert program.patch("/me", {"name": "New"}).status_code == 200
     assert program.patch("/me", {"name": "Newer"}, headers={"Origin": "http://app.example"}).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
-def test_another_sites_page_signs_nobody_in(house: SecuredApp, headers: dict[str, str]) -> None:
+def test_another_sites_page_signs_nobody_in(secured_app: SecuredApp, headers: dict[str, str]) -> None:
     """Else it could make somebody use its own account unawares."""
-    house.make(**ADA)
-    answer = house.sign_in({"username": "ada", "password": PASSWORD}, **headers)
-    assert answer.status_code == 403
-    assert "Set-Cookie" not in answer.headers
+    secured_app.create_user(**ADA)
+    response = secured_app.sign_in({"username": "ada", "password": PASSWORD}, **headers)
+    assert response.status_code == 403
+    assert "Set-Cookie" not in response.headers
 
 
-def test_a_form_signs_nobody_in(house: SecuredApp) -> None:
+def test_a_form_signs_nobody_in(secured_app: SecuredApp) -> None:
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
-        answer = house.nobody.post("/session", json.dumps(ADA).encode(), content_type=kind)
-        assert answer.status_code == 415
+        response = secured_app.anonymous.post("/session", json.dumps(ADA).encode(), content_type=kind)
+        assert response.status_code == 415
 
 
 def test_a_bad_cookie_is_dropped_and_no_more_while_the_service_is_open(app: Flask, api: ApiClient) -> None:
     visitor = UserClient(app, {"Cookie": f"{COOKIE}=nonsense"}, {})
-    for answer in (visitor.get("/users"), visitor.post("/users", {"username": "new"})):
-        assert answer.status_code in (200, 201)
-        assert cookie_of(answer) == ""
-    assert len(api.listed()) == 1
+    for response in (visitor.get("/users"), visitor.post("/users", {"username": "new"})):
+        assert response.status_code in (200, 201)
+        assert cookie_of(response) == ""
+    assert len(api.list_users()) == 1

@@ -27,9 +27,9 @@ from tests.support.strategies import NASTY, ROW, UNHURRIED
 )
 @example(row={"username": '\b\f\n\r\t\x01\x1f\x7f\x9f\u2028"\\/', "email": "", "name": "\ufeff\uffff\U0010ffff"})
 def test_json_made_by_postgresql_is_ours_to_the_byte(
-    app: Flask, inside: Callable[[], None], row: dict[str, Any]
+    app: Flask, clear_tables: Callable[[], None], row: dict[str, Any]
 ) -> None:
-    inside()
+    clear_tables()
     with app.app_context():
         services_of(app).infrastructure.generations.invalidate_all()
         require_same_json(put(**row), trashed=row.get("deleted_at") is not None)
@@ -40,10 +40,10 @@ def test_json_made_by_postgresql_is_ours_to_the_byte(
 def test_users_of_all_kinds_are_the_same_by_every_statement(
     app: Flask, api: ApiClient, kind: str, trashed: bool
 ) -> None:
-    answer = api.post("/users", NASTY[kind])
-    user_id = uuid.UUID(answer.json["id"])
+    response = api.post("/users", NASTY[kind])
+    user_id = uuid.UUID(response.json["id"])
     with app.app_context():
-        assert answer.data == plainly(user_id)
+        assert response.data == plainly(user_id)
         changed = api.patch(f"/users/{user_id}", {"name": "Someone \\ else"})
         assert changed.data == plainly(user_id)
         if trashed:
@@ -55,7 +55,7 @@ def test_users_of_all_kinds_are_the_same_by_every_statement(
 def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], text: str
 ) -> None:
-    user_id = uuid.UUID(api.make()["id"])
+    user_id = uuid.UUID(api.create_user()["id"])
     database.execute("UPDATE users SET attributes = %s::json WHERE id = %s", [text, user_id])
     with app.app_context():
         services_of(app).infrastructure.generations.invalidate_all()

@@ -29,10 +29,10 @@ DAY = timedelta(days=1)
 
 
 def test_each_column_of_a_row_is_compared_here(
-    database: psycopg.Connection[Any], inside: Callable[[], None], app: Flask
+    database: psycopg.Connection[Any], clear_tables: Callable[[], None], app: Flask
 ) -> None:
     """A new column has to be added to the statements, and to the comparison."""
-    inside()
+    clear_tables()
     with app.app_context():
         user_id = put()
     compared = columns(database, user_id).keys() - {"has_password", "is_new"} | {
@@ -47,17 +47,17 @@ def test_each_column_of_a_row_is_compared_here(
 @UNHURRIED
 @given(fields=WHOLE)
 def test_a_new_user_leaves_the_same_rows_either_way(
-    app: Flask, inside: Callable[[], None], database: psycopg.Connection[Any], fields: dict[str, Any]
+    app: Flask, clear_tables: Callable[[], None], database: psycopg.Connection[Any], fields: dict[str, Any]
 ) -> None:
-    require_made_alike(app, inside, database, parsed(UserDraft, fields))
+    require_made_alike(app, clear_tables, database, parsed(UserDraft, fields))
 
 
 @pytest.mark.parametrize("kind", [*NASTY, "password"])
 def test_a_new_user_of_any_kind_leaves_the_same_rows_either_way(
-    app: Flask, inside: Callable[[], None], database: psycopg.Connection[Any], kind: str
+    app: Flask, clear_tables: Callable[[], None], database: psycopg.Connection[Any], kind: str
 ) -> None:
     fields = NASTY.get(kind, {"username": "ada", "role": "admin", "active": False, "password": "correct horse battery"})
-    require_made_alike(app, inside, database, UserDraft.model_validate(fields))
+    require_made_alike(app, clear_tables, database, UserDraft.model_validate(fields))
 
 
 def require_made_alike(
@@ -86,12 +86,12 @@ def require_made_alike(
 @given(fields=WHOLE, change=PATCHES)
 def test_a_change_leaves_the_same_rows_either_way(
     app: Flask,
-    inside: Callable[[], None],
+    clear_tables: Callable[[], None],
     database: psycopg.Connection[Any],
     fields: dict[str, Any],
     change: dict[str, Any],
 ) -> None:
-    require_changed_alike(app, inside, database, parsed(UserDraft, fields), parsed(UserPatch, change))
+    require_changed_alike(app, clear_tables, database, parsed(UserDraft, fields), parsed(UserPatch, change))
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_a_change_leaves_the_same_rows_either_way(
     ],
 )
 def test_each_kind_of_change_leaves_the_same_rows_either_way(
-    app: Flask, inside: Callable[[], None], database: psycopg.Connection[Any], change: dict[str, Any]
+    app: Flask, clear_tables: Callable[[], None], database: psycopg.Connection[Any], change: dict[str, Any]
 ) -> None:
     ada = {"username": "ada", "name": "Ada", "email": "ada@example.org", "role": "editor", "password": "correct horse"}
     ada["attributes"] = {"a": 1, "deep": {"x": 1}}
     draft = UserDraft.model_validate(ada)
-    require_changed_alike(app, inside, database, draft, UserPatch.model_validate(change))
+    require_changed_alike(app, clear_tables, database, draft, UserPatch.model_validate(change))
 
 
 def require_changed_alike(
@@ -158,11 +158,13 @@ def require_changed_alike(
 def test_what_changes_nothing_gives_no_version_and_no_entry(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], body: dict[str, Any]
 ) -> None:
-    answer = api.post("/users", {"username": "ada", "name": "Ada", "email": "ada@example.org", "attributes": {"a": 1}})
-    user_id = uuid.UUID(answer.json["id"])
+    response = api.post(
+        "/users", {"username": "ada", "name": "Ada", "email": "ada@example.org", "attributes": {"a": 1}}
+    )
+    user_id = uuid.UUID(response.json["id"])
     spied.clear()
     again = api.patch(f"/users/{user_id}", body)
-    assert (again.data, again.headers["ETag"]) == (answer.data, '"1"')
+    assert (again.data, again.headers["ETag"]) == (response.data, '"1"')
     assert WRITE_USERS not in spied
     assert len(history(database, user_id)) == 1
     with app.app_context():
@@ -174,23 +176,23 @@ def test_what_changes_nothing_gives_no_version_and_no_entry(
 def test_a_name_that_is_taken_leaves_nothing(
     api: ApiClient, database: psycopg.Connection[Any], headers: dict[str, str], taken: str
 ) -> None:
-    api.make(username="ada", email="ada@example.org")
+    api.create_user(username="ada", email="ada@example.org")
     body = {
         "username": "bob",
         "email": "bob@example.org",
         taken: {"username": "ADA", "email": "Ada@Example.org"}[taken],
     }
-    answer = api.post("/users", body, headers=headers)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (409, taken)
-    other = api.make(username="carol")
+    response = api.post("/users", body, headers=headers)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (409, taken)
+    other = api.create_user(username="carol")
     assert api.patch(f"/users/{other['id']}", {taken: body[taken]}).status_code == 409
     for table, count in (("users", 2), ("history", 2), ("idempotency_keys", 0)):
         assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,)  # noqa: S608 - names of ours
 
 
 def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
-    api.make(username="ada")
-    other = uuid.UUID(api.make(username="bob")["id"])
+    api.create_user(username="ada")
+    other = uuid.UUID(api.create_user(username="bob")["id"])
     ways = [
         lambda: services().users.create(UserDraft(username="Ada"), CALLER),
         lambda: services().users.update(other, UserPatch(username="Ada"), anything, CALLER),
@@ -202,7 +204,7 @@ def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
 
 
 def test_the_hot_statements_are_what_requests_use(api: ApiClient, spied: list[Statement]) -> None:
-    user = api.make(username="ada")
+    user = api.create_user(username="ada")
     made = api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"}).json
     api.patch(f"/users/{user['id']}", {"name": "Ada"})
     api.get(f"/users/{made['id']}")

@@ -106,7 +106,7 @@ def test_u0000_in_any_value_of_a_new_user_makes_nobody(
     with app.app_context(), pytest.raises(BadRequest):
         services().infrastructure.database.execute_prepared(WRITE_USERS, encode_json([row]), "0")
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
-    assert api.make(username="ada")["version"] == 1
+    assert api.create_user(username="ada")["version"] == 1
 
 
 @pytest.mark.parametrize(

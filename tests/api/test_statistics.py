@@ -38,9 +38,9 @@ def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
     another."""
     planner_stats = PlannerStats(services_of(app).infrastructure.database, ttl_s=0)
     filled(200)
-    held = planner_stats.snapshot()
-    assert (held.total, round(held.rows(_COMMON))) == (200, 200)
+    snapshot = planner_stats.snapshot()
+    assert (snapshot.total, round(snapshot.rows(_COMMON))) == (200, 200)
     filled(20)
     current = planner_stats.snapshot()
     assert (current.total, round(current.rows(_COMMON))) == (20, 20)
-    assert (held.total, round(held.rows(_COMMON))) == (200, 200)
+    assert (snapshot.total, round(snapshot.rows(_COMMON))) == (200, 200)

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from app.db.connection import Statement
 from app.http.services import services
-from tests.support.api_client import ApiClient, faulty, links
+from tests.support.api_client import ApiClient, error_fields, links
 from tests.support.console_client import send
 from tests.support.secured_app import SecuredApp
 
@@ -42,49 +42,51 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("value", [*REFUSED, *NO_STRINGS], ids=str)
-def test_a_time_that_nobody_can_keep_is_refused_by_its_field_and_stops_nobody(house: SecuredApp, value: Any) -> None:
+def test_a_time_that_nobody_can_keep_is_refused_by_its_field_and_stops_nobody(
+    secured_app: SecuredApp, value: Any
+) -> None:
     """The breaker stays closed: the next request is answered."""
-    answer = house.admin.post("/tokens", {"name": "a program", "role": "member", "expires_at": value})
-    assert answer.status_code == 422, answer.text
-    assert faulty(answer) == {"expires_at"}
-    assert house.admin.get("/tokens").json == []
-    assert house.admin.get(f"/users/{house.admin.id}/history").status_code == 200
+    response = secured_app.admin.post("/tokens", {"name": "a program", "role": "member", "expires_at": value})
+    assert response.status_code == 422, response.text
+    assert error_fields(response) == {"expires_at"}
+    assert secured_app.admin.get("/tokens").json == []
+    assert secured_app.admin.get(f"/users/{secured_app.admin.id}/history").status_code == 200
 
 
 @pytest.mark.parametrize(("value", "kept"), TAKEN.items(), ids=TAKEN)
-def test_a_time_at_the_edge_is_kept_in_utc_and_shown(house: SecuredApp, value: str, kept: str) -> None:
-    token = house.token(house.admin.user, "viewer", expires_at=value)
+def test_a_time_at_the_edge_is_kept_in_utc_and_shown(secured_app: SecuredApp, value: str, kept: str) -> None:
+    token = secured_app.token(secured_app.admin.user, "viewer", expires_at=value)
     assert token["expires_at"] == kept
-    assert house.admin.get("/tokens").json[0]["expires_at"] == kept
-    assert house.bearing(token["token"]).get("/users").status_code == 200
-    page = house.app.test_client(use_cookies=False).get("/api-tokens", headers=house.admin.headers)
+    assert secured_app.admin.get("/tokens").json[0]["expires_at"] == kept
+    assert secured_app.bearer_client(token["token"]).get("/users").status_code == 200
+    page = secured_app.app.test_client(use_cookies=False).get("/api-tokens", headers=secured_app.admin.headers)
     assert page.status_code == 200
 
 
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("value", REFUSED, ids=str)
 def test_a_filter_takes_the_same_times(api: ApiClient, name: str, value: str) -> None:
-    api.make()
-    answer = api.get("/users", query_string={name: value, "q": "u"}, headers={"Prefer": "count=exact"})
-    assert answer.status_code == 422, answer.text
-    assert faulty(answer) == {name}
-    assert len(api.listed(q="u")) == 1
+    api.create_user()
+    response = api.get("/users", query_string={name: value, "q": "u"}, headers={"Prefer": "count=exact"})
+    assert response.status_code == 422, response.text
+    assert error_fields(response) == {name}
+    assert len(api.list_users(q="u")) == 1
 
 
 @pytest.mark.parametrize("name", ["created_after", "created_before"])
 @pytest.mark.parametrize("value", [*TAKEN, "0001-01-01T00:00:00Z", "0001-01-01T00:00:00-23:59"])
 def test_a_filter_takes_every_time_of_the_calendar(api: ApiClient, name: str, value: str) -> None:
-    user = api.make()
+    user = api.create_user()
     expected = [user] if (name == "created_after") == value.startswith("0001") else []
     for sort in ("created_at", "-updated_at", "name"):
-        assert api.listed(sort=sort, **{name: value}) == expected
+        assert api.list_users(sort=sort, **{name: value}) == expected
 
 
 @pytest.mark.parametrize("sort", ["created_at", "-updated_at"])
 def test_cursors_at_the_edges_of_the_calendar_lead_through_the_whole_list(
     api: ApiClient, database: Any, sort: str
 ) -> None:
-    made = [api.make()["id"] for _ in range(4)]
+    made = [api.create_user()["id"] for _ in range(4)]
     edges = ("0001-01-01T00:00:00Z", "0999-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")
     for user_id, edge in zip(made, edges, strict=True):
         database.execute("UPDATE users SET created_at = %s, updated_at = %s WHERE id = %s", [edge, edge, user_id])
@@ -95,42 +97,42 @@ def test_cursors_at_the_edges_of_the_calendar_lead_through_the_whole_list(
 
 @pytest.mark.parametrize("value", [*REFUSED, "2026-01-01T00:00:00+99:99"], ids=str)
 def test_the_undo_of_a_form_takes_the_same_times(admin: FlaskClient, value: str) -> None:
-    answer = send(admin, "/people/bulk", action="restore", deleted_at=value)
+    response = send(admin, "/people/bulk", action="restore", deleted_at=value)
     # An empty field counts as left out, and nobody was picked.
-    assert answer.status_code == 422, answer.text
+    assert response.status_code == 422, response.text
     assert admin.get("/people").status_code == 200
 
 
 def test_a_form_makes_no_token_for_ever_of_a_time_that_it_does_not_offer(admin: FlaskClient) -> None:
-    answer = send(admin, "/api-tokens", name="a program", role="viewer", days="1e9")
-    assert answer.status_code == 422
+    response = send(admin, "/api-tokens", name="a program", role="viewer", days="1e9")
+    assert response.status_code == 422
     assert admin.get("/api/tokens").json == []
 
 
 @pytest.fixture
-def invoke(house: SecuredApp) -> Callable[..., Result]:
-    runner = house.app.test_cli_runner()
+def invoke(secured_app: SecuredApp) -> Callable[..., Result]:
+    runner = secured_app.app.test_cli_runner()
     return lambda *words: runner.invoke(args=["tokens", "create", "--user", "root", "--role", "viewer", *words])
 
 
 @pytest.mark.parametrize(("given", "hours"), [("1h", 1), ("9999d", 9999 * 24), ("9999w", 9999 * 7 * 24)])
 def test_a_command_takes_a_time_from_now(
-    house: SecuredApp, invoke: Callable[..., Result], given: str, hours: int
+    secured_app: SecuredApp, invoke: Callable[..., Result], given: str, hours: int
 ) -> None:
     assert invoke("--name", "a program", "--expires-in", given).exit_code == 0
-    (token,) = house.admin.get("/tokens").json
+    (token,) = secured_app.admin.get("/tokens").json
     left = datetime.fromisoformat(token["expires_at"]) - datetime.now(UTC)
     assert left.total_seconds() == pytest.approx(hours * 3600, abs=60)
 
 
 @pytest.mark.parametrize("given", ["0h", "99999w", "-1d", "1.5h", "9" * 40 + "w", "1y", ""])
 def test_a_command_refuses_what_is_no_time_from_now(
-    house: SecuredApp, invoke: Callable[..., Result], given: str
+    secured_app: SecuredApp, invoke: Callable[..., Result], given: str
 ) -> None:
     found = invoke("--name", "a program", "--expires-in", given)
     assert found.exit_code == 2
     assert "is not a duration" in found.output
-    assert house.admin.get("/tokens").json == []
+    assert secured_app.admin.get("/tokens").json == []
 
 
 def test_a_datetime_of_our_own_code_reaches_postgres_in_utc(app: Flask) -> None:

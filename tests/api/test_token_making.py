@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_client import ApiClient, faulty
+from tests.support.api_client import ApiClient, error_fields
 from tests.support.secured_app import SecuredApp
 
 
@@ -36,45 +36,45 @@ from tests.support.secured_app import SecuredApp
         ({"last_used_at": None}, "last_used_at"),
     ],
 )
-def test_a_faulty_token_is_refused_by_its_field(house: SecuredApp, fields: dict[str, Any], bad: str) -> None:
-    answer = house.admin.post("/tokens", {"name": "a program", "role": "member", **fields})
-    assert answer.status_code == 422
-    assert faulty(answer) == {bad}
-    assert house.admin.get("/tokens").json == []
+def test_a_faulty_token_is_refused_by_its_field(secured_app: SecuredApp, fields: dict[str, Any], bad: str) -> None:
+    response = secured_app.admin.post("/tokens", {"name": "a program", "role": "member", **fields})
+    assert response.status_code == 422
+    assert error_fields(response) == {bad}
+    assert secured_app.admin.get("/tokens").json == []
 
 
-def test_a_token_is_never_above_its_user(house: SecuredApp) -> None:
-    user = house.make("viewer")
-    answer = house.admin.post("/tokens", {"name": "up", "role": "editor", "user_id": user["id"]})
-    assert answer.status_code == 422
-    assert faulty(answer) == {"role"}
+def test_a_token_is_never_above_its_user(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user("viewer")
+    response = secured_app.admin.post("/tokens", {"name": "up", "role": "editor", "user_id": user["id"]})
+    assert response.status_code == 422
+    assert error_fields(response) == {"role"}
 
 
 @pytest.mark.parametrize("state", ["inactive", "deleted"])
-def test_nobody_gets_a_token_who_may_not_sign_in(house: SecuredApp, state: str) -> None:
-    user = house.make(active=state != "inactive")
+def test_nobody_gets_a_token_who_may_not_sign_in(secured_app: SecuredApp, state: str) -> None:
+    user = secured_app.create_user(active=state != "inactive")
     if state == "deleted":
-        house.admin.delete(f"/users/{user['id']}")
-    answer = house.admin.post("/tokens", {"name": "x", "role": "member", "user_id": user["id"]})
-    assert answer.status_code == 422
-    assert faulty(answer) == {"user_id"}
+        secured_app.admin.delete(f"/users/{user['id']}")
+    response = secured_app.admin.post("/tokens", {"name": "x", "role": "member", "user_id": user["id"]})
+    assert response.status_code == 422
+    assert error_fields(response) == {"user_id"}
 
 
-def test_a_token_is_for_oneself_unless_told_otherwise(house: SecuredApp) -> None:
-    made = house.admin.post("/tokens", {"name": "mine", "role": "viewer"})
-    assert made.json["user_id"] == house.admin.id
+def test_a_token_is_for_oneself_unless_told_otherwise(secured_app: SecuredApp) -> None:
+    made = secured_app.admin.post("/tokens", {"name": "mine", "role": "viewer"})
+    assert made.json["user_id"] == secured_app.admin.id
     assert made.headers["Location"] == f"/api/tokens/{made.json['id']}"
     assert made.headers["Cache-Control"] == "no-store"
     # A token makes tokens as its user does, and no others.
-    admin = house.by_token(house.admin.user)
-    assert admin.post("/tokens", {"name": "x", "role": "admin"}).json["user_id"] == house.admin.id
+    admin = secured_app.token_client(secured_app.admin.user)
+    assert admin.post("/tokens", {"name": "x", "role": "admin"}).json["user_id"] == secured_app.admin.id
 
 
 def test_while_the_service_is_open_a_token_needs_a_user(api: ApiClient) -> None:
-    answer = api.post("/tokens", {"name": "x", "role": "member"})
-    assert answer.status_code == 422
-    assert faulty(answer) == {"user_id"}
-    user = api.make()
+    response = api.post("/tokens", {"name": "x", "role": "member"})
+    assert response.status_code == 422
+    assert error_fields(response) == {"user_id"}
+    user = api.create_user()
     made = api.post("/tokens", {"name": "x", "role": "member", "user_id": user["id"]})
     assert made.status_code == 201
     # It says who one is; nobody needs it yet.
@@ -82,27 +82,27 @@ def test_while_the_service_is_open_a_token_needs_a_user(api: ApiClient) -> None:
     assert (me["kind"], me["user"]["id"]) == ("token", user["id"])
 
 
-def test_tokens_are_in_the_history_of_their_user(house: SecuredApp) -> None:
-    user = house.make()
-    token = house.token(user, name="Grafana")
-    house.admin.delete(f"/tokens/{token['id']}")
+def test_tokens_are_in_the_history_of_their_user(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
+    token = secured_app.token(user, name="Grafana")
+    secured_app.admin.delete(f"/tokens/{token['id']}")
     shown = {"id": token["id"], "name": "Grafana", "role": "member"}
-    revoked, created, _ = house.admin.get(f"/users/{user['id']}/history").json
-    assert (created["action"], created["actor"]) == ("token_created", f"user:{house.admin.id}")
+    revoked, created, _ = secured_app.admin.get(f"/users/{user['id']}/history").json
+    assert (created["action"], created["actor"]) == ("token_created", f"user:{secured_app.admin.id}")
     assert created["changes"] == [{"field": "token", "old": None, "new": shown}]
     assert revoked["action"] == "token_revoked"
     assert revoked["changes"] == [{"field": "token", "old": shown, "new": None}]
 
 
-def test_tokens_that_end_with_their_user_are_in_the_history(house: SecuredApp) -> None:
-    user = house.make()
-    house.token(user)
-    house.token(user)
-    house.admin.patch(f"/users/{user['id']}", {"active": False})
-    actions = [entry["action"] for entry in house.admin.get(f"/users/{user['id']}/history").json]
+def test_tokens_that_end_with_their_user_are_in_the_history(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
+    secured_app.token(user)
+    secured_app.token(user)
+    secured_app.admin.patch(f"/users/{user['id']}", {"active": False})
+    actions = [entry["action"] for entry in secured_app.admin.get(f"/users/{user['id']}/history").json]
     assert sorted(actions) == sorted(["token_revoked"] * 2 + ["changed"] + ["token_created"] * 2 + ["created"])
 
 
 @pytest.mark.parametrize("token_id", ["nobody", "0", "%00", "x" * 5000, str(uuid.UUID(int=7)), "{{}}"])
-def test_a_token_that_is_not_there_is_not_found(house: SecuredApp, token_id: str) -> None:
-    assert house.admin.delete(f"/tokens/{token_id}").status_code == 404
+def test_a_token_that_is_not_there_is_not_found(secured_app: SecuredApp, token_id: str) -> None:
+    assert secured_app.admin.delete(f"/tokens/{token_id}").status_code == 404

@@ -53,33 +53,37 @@ def counted(app: Flask) -> Iterator[list[str]]:
 def warm(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Use a token before the change, so that the cache knows it; or not."""
 
-    def use(who: ApiClient) -> ApiClient:
+    def use(client: ApiClient) -> ApiClient:
         if request.param == "cached":
-            assert who.get("/session").status_code == 200
-            assert who.get("/session").status_code == 200
-        return who
+            assert client.get("/session").status_code == 200
+            assert client.get("/session").status_code == 200
+        return client
 
     return use
 
 
-def test_a_secret_is_shown_once_and_kept_as_its_digest(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    user = house.make("editor", username="ada")
-    made = house.token(user, "viewer", name="Grafana 田中")
+def test_a_secret_is_shown_once_and_kept_as_its_digest(
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
+    user = secured_app.create_user("editor", username="ada")
+    made = secured_app.token(user, "viewer", name="Grafana 田中")
     secret = made.pop("token")
     assert FORM.fullmatch(secret)
     assert (made["name"], made["role"], made["user_id"]) == ("Grafana 田中", "viewer", user["id"])
     assert (made["expires_at"], made["last_used_at"]) == (None, None)
-    assert made == next(token for token in house.admin.get("/tokens").json if token["id"] == made["id"])
+    assert made == next(token for token in secured_app.admin.get("/tokens").json if token["id"] == made["id"])
     (digest,) = database.execute("SELECT digest FROM tokens WHERE id = %s", [made["id"]]).fetchone()
     assert digest == hashlib.sha256(secret.encode()).digest()
-    assert house.bearing(secret).get("/users").status_code == 200
+    assert secured_app.bearer_client(secret).get("/users").status_code == 200
 
 
-def test_no_secret_stands_in_a_table_a_history_or_a_list(house: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    user = house.make()
-    secret = house.token(user)["token"]
-    house.bearing(secret).get("/me")
-    shown = [house.admin.get(path).text for path in ("/tokens", f"/users/{user['id']}/history", "/users")]
+def test_no_secret_stands_in_a_table_a_history_or_a_list(
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
+    user = secured_app.create_user()
+    secret = secured_app.token(user)["token"]
+    secured_app.bearer_client(secret).get("/me")
+    shown = [secured_app.admin.get(path).text for path in ("/tokens", f"/users/{user['id']}/history", "/users")]
     rows = [
         str(database.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608 - names of ours
         for table in ("users", "tokens", "history", "idempotency_keys")
@@ -111,9 +115,9 @@ def test_no_secret_stands_in_a_log(serve: Callable[..., Service], new_database: 
         assert secret not in service.text
 
 
-def test_a_damaged_token_is_refused_without_a_look_up(house: SecuredApp) -> None:
-    secret = house.token(house.make())["token"]
-    assert house.bearing(secret).get("/me").status_code == 200
+def test_a_damaged_token_is_refused_without_a_look_up(secured_app: SecuredApp) -> None:
+    secret = secured_app.token(secured_app.create_user())["token"]
+    assert secured_app.bearer_client(secret).get("/me").status_code == 200
     body = secret[4:]
     damaged = [
         secret[:-1],
@@ -139,50 +143,54 @@ def test_a_damaged_token_is_refused_without_a_look_up(house: SecuredApp) -> None
         "fsa_" + "\xff" * 49,
         f"fsa_\x00{body[1:]}",
     ]
-    with counted(house.app) as statements:
+    with counted(secured_app.app) as statements:
         for text in damaged:
             header = text.encode("latin-1", "replace").decode("latin-1").replace("\x00", "%00")
-            answer = house.bearing(header).get("/me")
-            assert answer.status_code == 401, text
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            response = secured_app.bearer_client(header).get("/me")
+            assert response.status_code == 401, text
+            assert response.headers["WWW-Authenticate"] == "Bearer"
     assert statements == []
 
 
-def test_a_whole_token_that_was_never_made_is_refused(house: SecuredApp) -> None:
-    assert house.bearing(token_secrets.create_secret()).get("/me").status_code == 401
+def test_a_whole_token_that_was_never_made_is_refused(secured_app: SecuredApp) -> None:
+    assert secured_app.bearer_client(token_secrets.create_secret()).get("/me").status_code == 401
 
 
 @pytest.mark.parametrize(
     "header",
     ["Basic YWRhOnB3", "Digest x", "Token {}", "Bearer", "Bearer ", "{}", "Bearer: {}", "Bearer,{}", "é", ""],
 )
-def test_any_other_authorization_is_refused(house: SecuredApp, header: str) -> None:
-    secret = house.token(house.make())["token"]
-    answer = house.nobody.get("/me", headers={"Authorization": header.format(secret)})
-    assert answer.status_code == 401
+def test_any_other_authorization_is_refused(secured_app: SecuredApp, header: str) -> None:
+    secret = secured_app.token(secured_app.create_user())["token"]
+    response = secured_app.anonymous.get("/me", headers={"Authorization": header.format(secret)})
+    assert response.status_code == 401
 
 
 @pytest.mark.parametrize("header", ["bearer {}", "BEARER {}", "Bearer   {}"])
-def test_a_scheme_is_the_same_in_any_case(house: SecuredApp, header: str) -> None:
-    secret = house.token(house.make())["token"]
-    assert house.nobody.get("/me", headers={"Authorization": header.format(secret)}).status_code == 200
+def test_a_scheme_is_the_same_in_any_case(secured_app: SecuredApp, header: str) -> None:
+    secret = secured_app.token(secured_app.create_user())["token"]
+    assert secured_app.anonymous.get("/me", headers={"Authorization": header.format(secret)}).status_code == 200
 
 
-def test_a_revoked_token_is_refused_from_the_next_request(house: SecuredApp, warm: Callable[..., ApiClient]) -> None:
-    user = house.make()
-    token = house.token(user)
-    program, other = warm(house.bearing(token["token"])), house.by_token(user)
-    assert house.admin.delete(f"/tokens/{token['id']}").status_code == 204
+def test_a_revoked_token_is_refused_from_the_next_request(
+    secured_app: SecuredApp, warm: Callable[..., ApiClient]
+) -> None:
+    user = secured_app.create_user()
+    token = secured_app.token(user)
+    program, other = warm(secured_app.bearer_client(token["token"])), secured_app.token_client(user)
+    assert secured_app.admin.delete(f"/tokens/{token['id']}").status_code == 204
     assert program.get("/me").status_code == 401
     assert other.get("/me").status_code == 200
-    assert house.admin.delete(f"/tokens/{token['id']}").status_code == 404
+    assert secured_app.admin.delete(f"/tokens/{token['id']}").status_code == 404
 
 
 def test_an_expired_token_is_refused_even_when_the_cache_knows_it(
-    house: SecuredApp, warm: Callable[..., ApiClient], monkeypatch: pytest.MonkeyPatch
+    secured_app: SecuredApp, warm: Callable[..., ApiClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
-    program = warm(house.by_token(house.make(), expires_at=soon.isoformat().replace("+00:00", "Z")))
+    program = warm(
+        secured_app.token_client(secured_app.create_user(), expires_at=soon.isoformat().replace("+00:00", "Z"))
+    )
     assert program.get("/me").status_code == 200
 
     class Clock:
@@ -195,39 +203,39 @@ def test_an_expired_token_is_refused_even_when_the_cache_knows_it(
 
 @pytest.mark.parametrize("how", ["deactivated", "deleted", "purged"])
 def test_a_token_ends_with_its_user_and_does_not_come_back(
-    house: SecuredApp, warm: Callable[..., ApiClient], how: str
+    secured_app: SecuredApp, warm: Callable[..., ApiClient], how: str
 ) -> None:
-    user = house.make()
-    path, program = f"/users/{user['id']}", warm(house.by_token(user))
+    user = secured_app.create_user()
+    path, program = f"/users/{user['id']}", warm(secured_app.token_client(user))
     if how == "deactivated":
-        house.admin.patch(path, {"active": False})
+        secured_app.admin.patch(path, {"active": False})
     else:
-        house.admin.delete(path if how == "deleted" else f"{path}?purge=true")
+        secured_app.admin.delete(path if how == "deleted" else f"{path}?purge=true")
     assert program.get("/me").status_code == 401
     if how == "deactivated":
-        house.admin.patch(path, {"active": True})
+        secured_app.admin.patch(path, {"active": True})
     elif how == "deleted":
-        assert house.admin.post(f"{path}/restore").status_code == 200
+        assert secured_app.admin.post(f"{path}/restore").status_code == 200
     else:
-        assert house.admin.put(path, {"username": user["username"]}).status_code == 201
+        assert secured_app.admin.put(path, {"username": user["username"]}).status_code == 201
     assert program.get("/me").status_code == 401
-    assert [token for token in house.admin.get("/tokens").json if token["user_id"] == user["id"]] == []
+    assert [token for token in secured_app.admin.get("/tokens").json if token["user_id"] == user["id"]] == []
 
 
 def test_a_token_falls_with_its_users_role_and_rises_no_higher_than_its_own(
-    house: SecuredApp, warm: Callable[..., ApiClient]
+    secured_app: SecuredApp, warm: Callable[..., ApiClient]
 ) -> None:
-    user = house.make("editor")
-    path, program = f"/users/{user['id']}", warm(house.by_token(user, "viewer"))
+    user = secured_app.create_user("editor")
+    path, program = f"/users/{user['id']}", warm(secured_app.token_client(user, "viewer"))
     for role, may_list in (("member", 403), ("admin", 200), ("member", 403), ("viewer", 200)):
-        house.admin.patch(path, {"role": role})
+        secured_app.admin.patch(path, {"role": role})
         assert program.get("/users").status_code == may_list
         assert program.get("/tokens").status_code == 403
 
 
-def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: SecuredApp) -> None:
-    user = house.make("editor")
-    program, path = house.by_token(user, "member"), f"/users/{user['id']}"
+def test_a_token_of_a_lower_role_does_not_act_as_its_user(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user("editor")
+    program, path = secured_app.token_client(user, "member"), f"/users/{user['id']}"
     for method, address, body in [
         ("GET", "/me", None),
         ("PATCH", "/me", {"name": "New"}),
@@ -241,44 +249,46 @@ def test_a_token_of_a_lower_role_does_not_act_as_its_user(house: SecuredApp) -> 
     ]:
         assert program(method, address, json=body).status_code == 403, (method, address)
     assert program.get("/session").json["role"] == "member"
-    whole = house.by_token(user)
+    whole = secured_app.token_client(user)
     assert whole.get("/me").status_code == 200
-    house.admin.patch(path, {"role": "member"})
+    secured_app.admin.patch(path, {"role": "member"})
     assert program.get("/me").status_code == 200
 
 
-def test_a_token_of_a_lower_role_learns_nothing_of_its_user(house: SecuredApp) -> None:
+def test_a_token_of_a_lower_role_learns_nothing_of_its_user(secured_app: SecuredApp) -> None:
     """Fault 33: GET /api/session gave the record that /api/me refuses."""
-    user = house.make("admin", name="Grace Hopper", email="grace@example.org", attributes={"secret": "moths"})
+    user = secured_app.create_user(
+        "admin", name="Grace Hopper", email="grace@example.org", attributes={"secret": "moths"}
+    )
     for role in ("member", "viewer", "editor"):
-        program = house.by_token(user, role)
+        program = secured_app.token_client(user, role)
         assert program.get("/me").status_code == 403
         shown = program.get("/session")
         assert (shown.json["kind"], shown.json["role"], shown.json["user"]) == ("token", role, None)
         assert not any(word in shown.text for word in ("Grace", "grace@", "moths", user["id"]))
         page = program.flask_client.get("/", headers={**program.headers, "Accept": "text/html"})
         assert "Grace" not in page.text
-    assert house.by_token(user).get("/session").json["user"] == house.by_token(user).get("/me").json
+    assert secured_app.token_client(user).get("/session").json["user"] == secured_app.token_client(user).get("/me").json
 
 
 def test_last_use_is_written_at_most_once_a_minute(
-    house: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    secured_app: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = house.token(house.make())
-    program = house.bearing(token["token"])
+    token = secured_app.token(secured_app.create_user())
+    program = secured_app.bearer_client(token["token"])
 
     def last_used() -> Any:
         return database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()[0]
 
     assert last_used() is None
-    with counted(house.app) as statements:
+    with counted(secured_app.app) as statements:
         for _ in range(20):
             program.get("/me")
     assert len([statement for statement in statements if statement.startswith("UPDATE tokens")]) == 1
     first = last_used()
     assert first is not None
     # Another process, which has noted nothing yet, does not write within the minute either.
-    services_of(house.app).tokens.last_used = tokens.LastUsedTracker()
+    services_of(secured_app.app).tokens.last_used = tokens.LastUsedTracker()
     program.get("/me")
     assert last_used() == first
     database.execute("UPDATE tokens SET last_used_at = now() - interval '61 seconds'")
@@ -293,8 +303,8 @@ def test_last_use_is_written_at_most_once_a_minute(
     assert last_used() > first
 
 
-def test_a_use_that_can_not_be_noted_is_no_failure(house: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = house.by_token(house.make())
+def test_a_use_that_can_not_be_noted_is_no_failure(secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = secured_app.token_client(secured_app.create_user())
 
     execute, refused = Database.execute_prepared, []
 
@@ -309,8 +319,8 @@ def test_a_use_that_can_not_be_noted_is_no_failure(house: SecuredApp, monkeypatc
     assert len(refused) == 1
 
 
-def test_a_password_change_leaves_tokens(house: SecuredApp) -> None:
-    user = house.make()
-    program = house.by_token(user)
-    house.admin.patch(f"/users/{user['id']}", {"password": PASSWORD})
+def test_a_password_change_leaves_tokens(secured_app: SecuredApp) -> None:
+    user = secured_app.create_user()
+    program = secured_app.token_client(user)
+    secured_app.admin.patch(f"/users/{user['id']}", {"password": PASSWORD})
     assert program.get("/me").status_code == 200

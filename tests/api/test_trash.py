@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.api_client import ApiClient, faulty, is_moment
+from tests.support.api_client import ApiClient, error_fields, is_timestamp
 
 PERSONAL = {
     "username": "kassandra-troia",
@@ -18,69 +18,69 @@ TRACES = ["kassandra", "troia", "Priamidis", "Ilion", "hometown", "Apollon", "Te
 
 
 def test_the_trash_lists_who_was_deleted_and_when(api: ApiClient) -> None:
-    kept, gone = api.make(), api.make()
+    kept, gone = api.create_user(), api.create_user()
     api.delete(f"/users/{gone['id']}")
-    assert [user["id"] for user in api.listed()] == [kept["id"]]
-    (shown,) = api.listed(deleted="true")
-    assert is_moment(shown["deleted_at"])
+    assert [user["id"] for user in api.list_users()] == [kept["id"]]
+    (shown,) = api.list_users(deleted="true")
+    assert is_timestamp(shown["deleted_at"])
     assert shown == {
         **gone,
         "version": 2,
         "updated_at": shown["deleted_at"],
         "deleted_at": shown["deleted_at"],
     }
-    assert api.listed(deleted="false") == api.listed()
+    assert api.list_users(deleted="false") == api.list_users()
 
 
 def test_restoring_brings_a_user_back_as_she_was(api: ApiClient) -> None:
-    user = api.make(email="ada@example.org", name="Ada", role="editor", attributes={"a": 1}, password="p" * 10)
+    user = api.create_user(email="ada@example.org", name="Ada", role="editor", attributes={"a": 1}, password="p" * 10)
     path = f"/users/{user['id']}"
     api.delete(path)
-    answer = api.post(f"{path}/restore")
-    assert answer.status_code == 200
-    back = answer.json
+    response = api.post(f"{path}/restore")
+    assert response.status_code == 200
+    back = response.json
     assert back == {**user, "version": 3, "updated_at": back["updated_at"]}
-    assert answer.headers["ETag"] == '"3"'
+    assert response.headers["ETag"] == '"3"'
     assert api.get(path).json == back
-    assert api.listed(deleted="true") == []
-    assert api.listed(q="ada", role="editor", **{"attributes.a": "1"}) == [back]
+    assert api.list_users(deleted="true") == []
+    assert api.list_users(q="ada", role="editor", **{"attributes.a": "1"}) == [back]
 
 
 def test_restoring_who_is_not_in_the_trash_is_409(api: ApiClient) -> None:
-    user = api.make()
+    user = api.create_user()
     assert api.post(f"/users/{user['id']}/restore").status_code == 409
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
 def test_restoring_is_409_when_the_name_was_taken_meanwhile(api: ApiClient, field: str) -> None:
-    user = api.make(username="ada", email="ada@example.org")
+    user = api.create_user(username="ada", email="ada@example.org")
     api.delete(f"/users/{user['id']}")
-    other = api.make(**{"username": "other", field: user[field].upper()})
-    answer = api.post(f"/users/{user['id']}/restore")
-    assert answer.status_code == 409
-    assert faulty(answer) == {field}
-    assert len(api.listed(deleted="true")) == 1
+    other = api.create_user(**{"username": "other", field: user[field].upper()})
+    response = api.post(f"/users/{user['id']}/restore")
+    assert response.status_code == 409
+    assert error_fields(response) == {field}
+    assert len(api.list_users(deleted="true")) == 1
     api.delete(f"/users/{other['id']}")
     assert api.post(f"/users/{user['id']}/restore").status_code == 200
 
 
 def test_names_in_the_trash_are_free_for_any_number_of_users(api: ApiClient) -> None:
     for _ in range(3):
-        user = api.make(username="ada", email="ada@example.org")
+        user = api.create_user(username="ada", email="ada@example.org")
         api.delete(f"/users/{user['id']}")
-    assert len(api.listed(deleted="true")) == 3
-    assert api.make(username="Ada", email="Ada@example.org")
+    assert len(api.list_users(deleted="true")) == 3
+    assert api.create_user(username="Ada", email="Ada@example.org")
 
 
 def test_put_on_a_user_in_the_trash_is_409(api: ApiClient) -> None:
-    user = api.make()
+    user = api.create_user()
     api.delete(f"/users/{user['id']}")
     assert api.put(f"/users/{user['id']}", {"username": "new"}).status_code == 409
 
 
 @pytest.mark.parametrize("from_trash", [False, True])
 def test_a_purged_user_is_gone_for_good(api: ApiClient, from_trash: bool) -> None:
-    user = api.make()
+    user = api.create_user()
     path = f"/users/{user['id']}"
     if from_trash:
         api.delete(path)
@@ -88,7 +88,7 @@ def test_a_purged_user_is_gone_for_good(api: ApiClient, from_trash: bool) -> Non
     assert api.get(path).status_code == 404
     assert api.post(f"{path}/restore").status_code == 404
     assert api.delete(f"{path}?purge=true").status_code == 404
-    assert api.listed() == api.listed(deleted="true") == []
+    assert api.list_users() == api.list_users(deleted="true") == []
 
 
 def test_purging_leaves_no_personal_data_in_any_table(api: ApiClient, database: psycopg.Connection[Any]) -> None:
@@ -98,7 +98,7 @@ def test_purging_leaves_no_personal_data_in_any_table(api: ApiClient, database: 
     api.patch(path, {"name": "Kassandra of Troia", "attributes": {"hometown": "Mykene"}}, headers=headers)
     api.delete(path, headers=headers)
     api.post(f"{path}/restore", headers=headers)
-    bystander = api.make(username="hektor")
+    bystander = api.create_user(username="hektor")
     assert any(trace in dump(database) for trace in TRACES)
     assert api.delete(f"{path}?purge=true").status_code == 204
     left = dump(database)
@@ -121,9 +121,9 @@ def dump(database: psycopg.Connection[Any]) -> str:
 
 @pytest.mark.parametrize("value", ["yes", "1", "TRUE", "", "true%20"])
 def test_purge_must_be_true_or_false(api: ApiClient, value: str) -> None:
-    user = api.make()
-    answer = api.delete(f"/users/{user['id']}?purge={value}")
-    assert answer.status_code == 422
-    assert faulty(answer) == {"purge"}
+    user = api.create_user()
+    response = api.delete(f"/users/{user['id']}?purge={value}")
+    assert response.status_code == 422
+    assert error_fields(response) == {"purge"}
     assert api.delete(f"/users/{user['id']}?purge=false").status_code == 204
-    assert len(api.listed(deleted="true")) == 1
+    assert len(api.list_users(deleted="true")) == 1

@@ -22,9 +22,9 @@ def path(admin: FlaskClient) -> str:
 
 def shown(browser: FlaskClient, path: str) -> str:
     """The page, as somebody reads it."""
-    answer = browser.get(path)
-    assert answer.status_code == 200
-    return answer.text
+    response = browser.get(path)
+    assert response.status_code == 200
+    return response.text
 
 
 def test_the_trash_links_to_a_page_with_all_that_is_known(admin: FlaskClient, path: str) -> None:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from tests.support.console_client import OWN, PASSWORD, make, send
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("without_refusal_delay")
 WRONG = "something else"
 LOCKED = "This account is temporarily locked after too many failed sign-ins."
 

@@ -82,33 +82,33 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
 ) -> None:
     bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
-    answers = posts(app, bodies, begin)
+    responses = posts(app, bodies, begin)
     assert spied.count(WRITE_USERS) == 1
-    assert [(one.status_code, one.json["username"], one.json["attributes"]["n"]) for one in answers] == [
+    assert [(one.status_code, one.json["username"], one.json["attributes"]["n"]) for one in responses] == [
         (201, f"u{n}", n) for n in range(20)
     ]
-    for answer in answers:
-        assert api.get(f"/users/{answer.json['id']}").json == answer.json
-        assert [entry[0] for entry in history(database, uuid.UUID(answer.json["id"]))] == [1]
-    assert api.listed(q="name") == sorted((one.json for one in answers), key=lambda user: user["id"])
+    for response in responses:
+        assert api.get(f"/users/{response.json['id']}").json == response.json
+        assert [entry[0] for entry in history(database, uuid.UUID(response.json["id"]))] == [1]
+    assert api.list_users(q="name") == sorted((one.json for one in responses), key=lambda user: user["id"])
 
 
 def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
 ) -> None:
-    users = [api.make(username=f"old{n}") for n in range(3)]
+    users = [api.create_user(username=f"old{n}") for n in range(3)]
     for user in users:
         api.get(f"/users/{user['id']}")
     spied.clear()
     with together(6, ApiClient(app)):
         made = [begin(lambda n=n: ApiClient(app).post("/users", {"username": f"new{n}"})) for n in range(3)]
-        changed = [begin(lambda who=who: ApiClient(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users]
+        changed = [begin(lambda one=one: ApiClient(app).patch(f"/users/{one['id']}", {"name": "New"})) for one in users]
     assert [one.result().status_code for one in (*made, *changed)] == [201] * 3 + [200] * 3
     assert spied.count(WRITE_USERS) == 1
-    for answer, version in (*((one.result(), 1) for one in made), *((one.result(), 2) for one in changed)):
-        user_id = uuid.UUID(answer.json["id"])
-        assert api.get(f"/users/{user_id}").data == answer.data
-        assert answer.json["version"] == version
+    for response, version in (*((one.result(), 1) for one in made), *((one.result(), 2) for one in changed)):
+        user_id = uuid.UUID(response.json["id"])
+        assert api.get(f"/users/{user_id}").data == response.data
+        assert response.json["version"] == version
         actions = database.execute("SELECT action FROM history WHERE user_id = %s ORDER BY id", [user_id]).fetchall()
         assert actions == [("created",), ("changed",)][:version]
 
@@ -116,7 +116,7 @@ def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
 def test_who_takes_a_name_that_another_gives_away_at_once_has_it_or_hears_why(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
-    ada = api.make(username="ada")
+    ada = api.create_user(username="ada")
     api.get(f"/users/{ada['id']}")
     with together(2, ApiClient(app)):
         made = begin(lambda: ApiClient(app).post("/users", {"username": "Ada"}))
@@ -129,10 +129,10 @@ def test_who_takes_a_name_that_another_gives_away_at_once_has_it_or_hears_why(
 def test_a_name_that_is_taken_is_the_fault_of_one_alone(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
-    api.make(username="taken")
+    api.create_user(username="taken")
     names = ["a", "TAKEN", "b", "twice", "Twice", "c"]
-    answers = posts(app, [{"username": name} for name in names], begin)
-    statuses = dict(zip(names, (one.status_code for one in answers), strict=True))
+    responses = posts(app, [{"username": name} for name in names], begin)
+    statuses = dict(zip(names, (one.status_code for one in responses), strict=True))
     assert {name: statuses[name] for name in ("a", "TAKEN", "b", "c")} == {"a": 201, "TAKEN": 409, "b": 201, "c": 201}
     assert sorted((statuses["twice"], statuses["Twice"])) == [201, 409]
     assert database.execute("SELECT count(*) FROM users").fetchone() == (5,)
@@ -142,13 +142,13 @@ def test_a_name_that_is_taken_is_the_fault_of_one_alone(
 def test_several_changes_of_one_user_at_once_all_arrive(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
-    user, other = api.make(username="ada"), api.make(username="bob")
+    user, other = api.create_user(username="ada"), api.create_user(username="bob")
     for one in (user, other):
         api.get(f"/users/{one['id']}")
     bodies = [(user, {"name": "Ada"}), (user, {"email": "ada@example.org"}), (other, {"name": "Bob"})]
     with together(len(bodies), ApiClient(app)):
         begun = [
-            begin(lambda who=who, body=body: ApiClient(app).patch(f"/users/{who['id']}", body)) for who, body in bodies
+            begin(lambda one=one, body=body: ApiClient(app).patch(f"/users/{one['id']}", body)) for one, body in bodies
         ]
     assert [one.result().status_code for one in begun] == [200, 200, 200]
     last = api.get(f"/users/{user['id']}").json
@@ -159,13 +159,13 @@ def test_several_changes_of_one_user_at_once_all_arrive(
 def test_who_waits_for_a_lock_holds_up_nobody(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
-    users = [api.make() for _ in range(4)]
+    users = [api.create_user() for _ in range(4)]
     locked, *others = users
     with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
         somebody.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
         with together(len(users), ApiClient(app)):
             begun = [
-                begin(lambda who=who: ApiClient(app).patch(f"/users/{who['id']}", {"name": "New"})) for who in users
+                begin(lambda one=one: ApiClient(app).patch(f"/users/{one['id']}", {"name": "New"})) for one in users
             ]
         assert [one.result(10).status_code for one in begun[1:]] == [200] * len(others)
         # Nor who comes later.
@@ -179,7 +179,7 @@ def test_who_waits_for_a_name_holds_up_nobody(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     """Somebody else has made a user of this name, and does not say yet whether it stays."""
-    like, names = api.make(username="like"), ("x", "Ada", "y")
+    like, names = api.create_user(username="like"), ("x", "Ada", "y")
     with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
         somebody.execute(
             "INSERT INTO users (username, username_key, name, name_key, search_vector)"
@@ -207,8 +207,8 @@ def test_a_connection_that_is_lost_loses_nobody_silently(
         return ask(pool, statement, *values, **options)
 
     monkeypatch.setattr(Database, "execute_prepared", losing)
-    answers = posts(app, [{"username": f"u{n}"} for n in range(5)], begin)
-    statuses = [one.status_code for one in answers]
+    responses = posts(app, [{"username": f"u{n}"} for n in range(5)], begin)
+    statuses = [one.status_code for one in responses]
     assert set(statuses) <= {201, 503}
     assert database.execute("SELECT count(*) FROM users").fetchone() == (statuses.count(201),)
     monkeypatch.undo()
@@ -231,18 +231,18 @@ LOST = {
     "way", ["POST", "POST once", "PATCH", "PATCH unknown", "PATCH of the role", "PATCH of oneself"]
 )
 def test_a_right_that_was_lost_unheard_writes_nothing(
-    people: SecuredApp, database: psycopg.Connection[Any], lost: str, way: str
+    own_secured_app: SecuredApp, database: psycopg.Connection[Any], lost: str, way: str
 ) -> None:
     """Another host ended it, and its word has not come yet."""
-    ada, bob = people.make("editor", username="ada"), people.make(username="bob")
-    token = people.token(ada)
-    program = people.bearing(token["token"])
+    ada, bob = own_secured_app.create_user("editor", username="ada"), own_secured_app.create_user(username="bob")
+    token = own_secured_app.token(ada)
+    program = own_secured_app.bearer_client(token["token"])
     assert [program.get(path).status_code for path in (f"/users/{bob['id']}", "/me")] == [200, 200]
     database.execute("SET fullstack_app.internal = 'yes'")
     sql, status = LOST[lost]
     before = counts(database)
     database.execute(sql, {"token": token["id"], "user": ada["id"]})
-    answer = {
+    response = {
         "POST": lambda: program.post("/users", {"username": "new"}),
         "POST once": lambda: program.post("/users", {"username": "new"}, headers={"Idempotency-Key": "k"}),
         "PATCH": lambda: program.patch(f"/users/{bob['id']}", {"name": "New"}),
@@ -250,43 +250,44 @@ def test_a_right_that_was_lost_unheard_writes_nothing(
         "PATCH of the role": lambda: program.patch(f"/users/{bob['id']}", {"active": False}),
         "PATCH of oneself": lambda: program.patch("/me", {"name": "New"}),
     }[way]()
-    assert answer.status_code == status
+    assert response.status_code == status
     assert counts(database) == before
 
 
 def test_who_lost_a_right_takes_nobody_along(
-    people: SecuredApp, database: psycopg.Connection[Any], begin: Begin
+    own_secured_app: SecuredApp, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
-    editors = [people.make("editor") for _ in range(4)]
-    programs = [people.token(user) for user in editors]
-    doors = [people.bearing(token["token"]) for token in programs]
-    assert [door.get("/me").status_code for door in doors] == [200] * 4
+    editors = [own_secured_app.create_user("editor") for _ in range(4)]
+    programs = [own_secured_app.token(user) for user in editors]
+    clients = [own_secured_app.bearer_client(token["token"]) for token in programs]
+    assert [client.get("/me").status_code for client in clients] == [200] * 4
     database.execute("SET fullstack_app.internal = 'yes'")
     database.execute("DELETE FROM tokens WHERE id = %s", [programs[1]["id"]])
-    with together(4, people.admin):
+    with together(4, own_secured_app.admin):
         begun = [
-            begin(lambda door=door, n=n: door.post("/users", {"username": f"u{n}"})) for n, door in enumerate(doors)
+            begin(lambda client=client, n=n: client.post("/users", {"username": f"u{n}"}))
+            for n, client in enumerate(clients)
         ]
     assert [one.result().status_code for one in begun] == [201, 401, 201, 201]
 
 
-def test_what_was_changed_is_read_at_once(people: SecuredApp) -> None:
-    user, token = people.make(username="bob"), people.token(people.admin.user)
-    program = people.bearing(token["token"])
+def test_what_was_changed_is_read_at_once(own_secured_app: SecuredApp) -> None:
+    user, token = own_secured_app.create_user(username="bob"), own_secured_app.token(own_secured_app.admin.user)
+    program = own_secured_app.bearer_client(token["token"])
     program.get(f"/users/{user['id']}")
     for number in range(2, 6):
-        answer = program.patch(f"/users/{user['id']}", {"name": f"Bob {number}"})
-        assert program.get(f"/users/{user['id']}").data == answer.data
-        assert answer.json["version"] == number
+        response = program.patch(f"/users/{user['id']}", {"name": f"Bob {number}"})
+        assert program.get(f"/users/{user['id']}").data == response.data
+        assert response.json["version"] == number
 
 
 def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
-    people: SecuredApp, monkeypatch: pytest.MonkeyPatch
+    own_secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is slow to say what it changed: by then another has changed the same user, and has said so."""
-    user = people.make(username="bob")
+    user = own_secured_app.create_user(username="bob")
     path, ask = f"/users/{user['id']}", Database.execute_prepared
-    people.admin.get(path)
+    own_secured_app.admin.get(path)
     changed, go_on = threading.Event(), threading.Event()
 
     def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
@@ -298,13 +299,13 @@ def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
 
     monkeypatch.setattr(Database, "execute_prepared", slowly)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(people.admin.patch, path, {"name": "First"})
+        first = pool.submit(own_secured_app.admin.patch, path, {"name": "First"})
         assert changed.wait(10)
         # By another way, which does not wait for the first.
-        second = people.admin.put(path, {"username": "bob", "name": "Second"})
+        second = own_secured_app.admin.put(path, {"username": "bob", "name": "Second"})
         go_on.set()
         assert first.result(10).json["version"] == 2
-    assert people.admin.get(path).data == second.data
+    assert own_secured_app.admin.get(path).data == second.data
     assert second.json["version"] == 3
 
 
@@ -315,11 +316,11 @@ def counts(database: psycopg.Connection[Any]) -> tuple[int, ...]:
     return found
 
 
-def test_uses_are_noted_though_memory_lets_in(people: SecuredApp, database: psycopg.Connection[Any]) -> None:
-    token = people.token(people.make("editor"))
-    program = people.bearing(token["token"])
+def test_uses_are_noted_though_memory_lets_in(own_secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+    token = own_secured_app.token(own_secured_app.create_user("editor"))
+    program = own_secured_app.bearer_client(token["token"])
     assert program.post("/users", {"username": "new"}).status_code == 201
     (used,) = database.execute("SELECT last_used_at FROM tokens WHERE id = %s", [token["id"]]).fetchone()
     assert used is not None
-    assert not services_of(people.app).tokens.last_used.take(token["id"])
+    assert not services_of(own_secured_app.app).tokens.last_used.take(token["id"])
     assert time.time() - used.timestamp() < 60

@@ -74,4 +74,4 @@ def visit(browser: Browser, live_site: Site, tmp_path: Path) -> Iterator[Visitor
 @pytest.fixture
 def page(secured: SecuredApp, visit: Visitors) -> Page:
     """A blank page in which the administrator is signed in."""
-    return visit(secured.secret(secured.admin.user))
+    return visit(secured.session_cookie(secured.admin.user))

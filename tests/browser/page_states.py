@@ -17,12 +17,12 @@ def create_users(secured: SecuredApp) -> dict[str, str]:
     """Create users, some with unusual names. Returns the id of one user of each role."""
     long = {"note": "word " * 60, "unbroken": "x" * 300, "nested": {"list": [1, 2, 3]}}
     ids = {
-        role: secured.make(role, name=f"Some {role.title()}", username=f"some-{role}", attributes=long)["id"]
+        role: secured.create_user(role, name=f"Some {role.title()}", username=f"some-{role}", attributes=long)["id"]
         for role in ("member", "viewer", "editor")
     }
     for number, name in enumerate(NAMES.values()):
-        secured.make(name=name, email=f"{'endless-address-' * 3}{number}@example.org", active=number % 2 == 0)
-    gone = secured.make(name=NAMES["long"], username="gone")["id"]
+        secured.create_user(name=name, email=f"{'endless-address-' * 3}{number}@example.org", active=number % 2 == 0)
+    gone = secured.create_user(name=NAMES["long"], username="gone")["id"]
     secured.admin.delete(f"/users/{gone}")
     secured.token(secured.admin.user, "viewer", name="Nightly export " + "x" * 100)
     return ids
@@ -32,7 +32,7 @@ def _by(secured: SecuredApp, look: Look, role: str | None = None) -> tuple[Page,
     """A page of the administrator or of a user with this role, and the ids of the users."""
     ids = create_users(secured)
     who = {"id": ids[role]} if role else secured.admin.user
-    return look(secured.secret(who)), ids
+    return look(secured.session_cookie(who)), ids
 
 
 def _at(path: str, role: str | None = None) -> Callable[[SecuredApp, Look], Page]:
@@ -110,7 +110,7 @@ def _selected(secured: SecuredApp, look: Look) -> Page:
 
 def _confirm_all(secured: SecuredApp, look: Look) -> Page:
     for number in range(60):
-        secured.make(username=f"crowd-{number}")
+        secured.create_user(username=f"crowd-{number}")
     page, _ = _by(secured, look)
     page.goto("/people?q=crowd")
     page.get_by_role("checkbox", name="Select crowd-59").check()
@@ -184,8 +184,8 @@ def _signed_in_again(secured: SecuredApp, look: Look) -> Page:
 
 
 def _password_needed(secured: SecuredApp, look: Look) -> Page:
-    user = secured.make(email="old@example.org", password=PASSWORD)
-    page = look(secured.secret(user, age_s=301.0))
+    user = secured.create_user(email="old@example.org", password=PASSWORD)
+    page = look(secured.session_cookie(user, age_s=301.0))
     page.goto("/profile")
     steps.fill_fields(page, email="new@example.org")
     steps.press(page, "Save")

@@ -78,7 +78,7 @@ def main() -> None:
         secured, user_id = create_data(live_site)
         visitors = Visitors(browser, live_site.url, Path(folder))
         for screenshot in wanted:
-            cookie = secured.secret(secured.admin.user) if screenshot.signed_in else None
+            cookie = secured.session_cookie(secured.admin.user) if screenshot.signed_in else None
             take(visitors(cookie, **screenshot.look), screenshot, user_id)
         if problems := visitors.problems():
             sys.exit("Error: problems on the pages\n" + "\n".join(problems))
@@ -93,7 +93,7 @@ def create_data(live_site: Site) -> tuple[SecuredApp, str]:
     )
     if result.exit_code:
         sys.exit(f"Error: {result.output}")
-    for user in secured.admin.listed(role="member", sort="username", limit=_DELETED):
+    for user in secured.admin.list_users(role="member", sort="username", limit=_DELETED):
         secured.admin.delete(f"/users/{user['id']}")
     user_id = _create_busy_user(live_site, secured)
     for name, role, days in (
@@ -122,7 +122,7 @@ def take(page: Page, screenshot: Screenshot, user_id: str) -> None:
 
 def _create_busy_user(live_site: Site, secured: SecuredApp) -> str:
     """A user with several changes and two sessions. Returns the id."""
-    user = secured.make("viewer", name="Grace Hopper", username="grace", email="grace@example.com")
+    user = secured.create_user("viewer", name="Grace Hopper", username="grace", email="grace@example.com")
     path = f"/users/{user['id']}"
     secured.admin.patch(path, {"attributes": {"plan": "free", "city": "New York", "locale": "en-US"}})
     secured.admin.patch(path, {"role": "editor", "attributes": {"plan": "pro", "city": "Arlington", "locale": "en-US"}})

@@ -22,7 +22,7 @@ def test_a_form_of_another_site_is_dropped_at_sign_in(secured: SecuredApp, live_
     steps.sign_in(page, "ada@example.org", PASSWORD)
     expect(steps.heading(page)).to_have_text("Dashboard")
     assert "Mallory" not in page.content()
-    assert len(secured.admin.listed()) == 1
+    assert len(secured.admin.list_users()) == 1
 
 
 def test_only_the_sign_in_request_contains_the_password(page: Page, secured: SecuredApp) -> None:

@@ -35,9 +35,9 @@ def test_a_save_changes_only_the_edited_field(secured: SecuredApp, visit: Visito
     # Four of five edits leave a field unchanged: 100 values with scripts.
     count = accepted_values.MANY * 5 // 4 if scripts else 10
     kinds = (accepted_values.names, accepted_values.usernames, accepted_values.emails, accepted_values.attributes)
-    page = visit(secured.secret(secured.admin.user), scripts=scripts)
+    page = visit(secured.session_cookie(secured.admin.user), scripts=scripts)
     for number, values in enumerate(zip(*(kind(count) for kind in kinds), strict=True)):
-        made = secured.make(**dict(zip(("name", "username", "email", "attributes"), values, strict=True)))
+        made = secured.create_user(**dict(zip(("name", "username", "email", "attributes"), values, strict=True)))
         edited = list(EDITS)[number % len(EDITS)]
         page.goto(f"/people/{made['id']}", wait_until="domcontentloaded")
         steps.fill_fields(page, **{edited: EDITS[edited].format(number)})
@@ -60,7 +60,7 @@ def typed(field: Locator, values: list[str]) -> None:
 
 @pytest.mark.parametrize("path", ["/people/new", "/people/{id}"])
 def test_the_forms_of_a_user_send_what_is_typed(page: Page, secured: SecuredApp, path: str) -> None:
-    page.goto(path.format(id=secured.make(username="bob")["id"]))
+    page.goto(path.format(id=secured.create_user(username="bob")["id"]))
     texts = [json.dumps(value, indent=2, ensure_ascii=False) for value in accepted_values.attributes()]
     kinds = {
         "name": accepted_values.names(),
@@ -125,10 +125,10 @@ def test_filters_of_the_address_go_through_the_search_form_as_they_are(
     secured: SecuredApp, visit: Visitors, *, scripts: bool
 ) -> None:
     values = ["one\ntwo", "a\r\nb", "a\rb", "\ttab ", "", "&=+%", "é\u2028"]
-    page = visit(secured.secret(secured.admin.user), scripts=scripts)
+    page = visit(secured.session_cookie(secured.admin.user), scripts=scripts)
     for at, value in enumerate(values):
-        secured.make(name=f"Noted {at}", username=f"noted{at}", attributes={"note": value})
-    secured.make(name="Noted otherwise", username="other", attributes={"note": "otherwise"})
+        secured.create_user(name=f"Noted {at}", username=f"noted{at}", attributes={"note": value})
+    secured.create_user(name="Noted otherwise", username="other", attributes={"note": "otherwise"})
     for at, value in enumerate(values):
         page.goto(f"/people?{urlencode({'attributes.note': value})}")
         steps.search(page, "noted")

@@ -45,7 +45,7 @@ def test_a_request_to_another_host_is_recorded_and_blocked(visit: Visitors) -> N
 
 def test_a_page_with_status_4xx_is_no_problem(visit: Visitors, setup_mode: ApiClient) -> None:
     page = visit()
-    assert page.goto(f"/people/{setup_mode.make()['id']}").status == 200
+    assert page.goto(f"/people/{setup_mode.create_user()['id']}").status == 200
     assert page.goto("/people?role=king").status == 422
     assert visit.problems() == []
 

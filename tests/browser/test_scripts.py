@@ -18,7 +18,7 @@ def crowd(secured: SecuredApp) -> list[str]:
     """The names of 60 users, two pages."""
     names = [f"User {number:02}" for number in range(60)]
     for name in names:
-        secured.make(name=name, username=name.replace(" ", "-").lower())
+        secured.create_user(name=name, username=name.replace(" ", "-").lower())
     return names
 
 
@@ -26,7 +26,7 @@ def test_the_list_is_searched_while_typing_and_its_address_can_be_shared(
     page: Page, secured: SecuredApp, visit: Visitors
 ) -> None:
     for name in ("Zoë Martin", "Zora Neale", "Bob"):
-        secured.make(name=name, username=name.split()[0].lower())
+        secured.create_user(name=name, username=name.split()[0].lower())
     page.goto("/people?sort=-name")
     page.get_by_role("searchbox").press_sequentially("zo", delay=30)
     expect(page.locator("#list")).to_have_attribute("data-q", "zo")
@@ -34,7 +34,7 @@ def test_the_list_is_searched_while_typing_and_its_address_can_be_shared(
     expect(page.get_by_role("searchbox")).to_be_focused()
     expect(page).to_have_url(re.compile(r"/people\?q=zo&sort=-name$|/people\?sort=-name&q=zo$"))
     expect(page.locator("#announcement")).to_have_text("2 users")
-    other = visit(secured.secret(secured.admin.user))
+    other = visit(secured.session_cookie(secured.admin.user))
     other.goto(page.url)
     expect(steps.user_link(other, "Zora Neale")).to_be_visible()
     expect(steps.user_link(other, "Bob")).to_have_count(0)
@@ -44,8 +44,8 @@ def test_the_list_is_searched_while_typing_and_its_address_can_be_shared(
 
 
 def test_chips_filter_at_once(page: Page, secured: SecuredApp) -> None:
-    secured.make("viewer", name="Zoë", username="zoe")
-    secured.make(name="Bob", username="bob", active=False)
+    secured.create_user("viewer", name="Zoë", username="zoe")
+    secured.create_user(name="Bob", username="bob", active=False)
     page.goto("/people")
     page.locator(".chip", has_text="inactive").click()
     expect(steps.user_link(page, "Zoë")).to_have_count(0)
@@ -56,8 +56,8 @@ def test_chips_filter_at_once(page: Page, secured: SecuredApp) -> None:
 
 
 def test_a_filter_in_the_address_is_a_chip_that_can_be_removed(page: Page, secured: SecuredApp) -> None:
-    secured.make(name="Pro", username="pro", attributes={"plan": "pro"})
-    secured.make(name="Free", username="free", attributes={"plan": "free"})
+    secured.create_user(name="Pro", username="pro", attributes={"plan": "pro"})
+    secured.create_user(name="Free", username="free", attributes={"plan": "free"})
     page.goto("/people?attributes.plan=pro")
     expect(steps.user_link(page, "Free")).to_have_count(0)
     page.get_by_role("searchbox").fill("pro")
@@ -116,7 +116,7 @@ def test_all_matching_users_are_deleted_after_confirmation_and_restored_by_undo(
 
 
 def test_a_conflict_is_resolved_field_by_field(page: Page, secured: SecuredApp) -> None:
-    bob = secured.make(name="Bob", username="bob", email="bob@example.org")
+    bob = secured.create_user(name="Bob", username="bob", email="bob@example.org")
     page.goto(f"/people/{bob['id']}")
     theirs = {"name": "Theirs", "role": "viewer", "email": "theirs@example.org", "attributes": {"plan": "theirs"}}
     secured.admin.patch(f"/users/{bob['id']}", theirs)
@@ -152,7 +152,7 @@ def test_a_form_survives_the_end_of_the_session(page: Page, secured: SecuredApp)
 
 
 def test_a_search_without_session_leads_to_sign_in_and_back(page: Page, secured: SecuredApp, visit: Visitors) -> None:
-    secured.make(name="Bob", username="bob")
+    secured.create_user(name="Bob", username="bob")
     visit.allow("status of 401")
     page.goto("/people?sort=name")
     secured.admin.delete(f"/users/{secured.admin.user['id']}/sessions")
@@ -191,11 +191,11 @@ def test_a_secret_is_copied(page: Page) -> None:
 def test_timestamps_are_in_the_time_zone_and_language_of_the_browser(
     live_site: Site, secured: SecuredApp, visit: Visitors, locale: str, timezone: str, shown: str
 ) -> None:
-    bob = secured.make(name="Bob", username="bob")
+    bob = secured.create_user(name="Bob", username="bob")
     with psycopg.connect(live_site.database_url, autocommit=True) as connection:
         connection.execute("UPDATE users SET created_at = '2026-01-31T20:30:00Z' WHERE id = %s", [bob["id"]])
         connection.execute("UPDATE history SET created_at = now() - interval '3 minutes 5 seconds'")
-    page = visit(secured.secret(secured.admin.user), locale=locale, timezone=timezone)
+    page = visit(secured.session_cookie(secured.admin.user), locale=locale, timezone=timezone)
     page.goto(f"/people/{bob['id']}")
     # Intl takes the day and month of the region; English here is that of the page, not of a country.
     found = page.locator("dd time").first
@@ -216,7 +216,7 @@ def _either(day: str, hour: str) -> str:
 
 
 def test_a_french_browser_gets_french_and_can_switch(secured: SecuredApp, visit: Visitors) -> None:
-    page = visit(secured.secret(secured.admin.user), locale="fr-FR")
+    page = visit(secured.session_cookie(secured.admin.user), locale="fr-FR")
     page.goto("/people")
     expect(steps.heading(page)).to_have_text("Utilisateurs")
     assert page.locator("html").get_attribute("lang") == "fr"
@@ -240,7 +240,7 @@ def test_health_is_refreshed(page: Page) -> None:
 def test_a_lost_connection_is_shown_until_the_service_responds(
     page: Page, secured: SecuredApp, visit: Visitors
 ) -> None:
-    secured.make(name="Bob", username="bob")
+    secured.create_user(name="Bob", username="bob")
     visit.allow("ERR_FAILED|ERR_CONNECTION|Failed to fetch|htmx:error")
     page.goto("/people")
     page.route("**/people?*", lambda route: route.abort())
@@ -253,7 +253,7 @@ def test_a_lost_connection_is_shown_until_the_service_responds(
 
 
 def test_older_activity_is_loaded_on_request(page: Page, secured: SecuredApp) -> None:
-    bob = secured.make(name="Bob 0", username="bob")
+    bob = secured.create_user(name="Bob 0", username="bob")
     for number in range(1, 25):
         secured.admin.patch(f"/users/{bob['id']}", {"name": f"Bob {number}"})
     page.goto(f"/people/{bob['id']}")

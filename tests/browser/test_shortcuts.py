@@ -14,7 +14,7 @@ from tests.support.secured_app import SecuredApp
 def people(secured: SecuredApp) -> list[str]:
     names = ["Ann", "Bea", "Cem"]
     for name in names:
-        secured.make(name=name, username=name.lower())
+        secured.create_user(name=name, username=name.lower())
     return names
 
 
@@ -39,7 +39,7 @@ def test_shortcuts_work_on_every_page_and_respect_roles(page: Page, secured: Sec
     page.goto("/overview")
     page.keyboard.press("n")
     expect(steps.heading(page)).to_have_text("New user")
-    viewer = visit(secured.secret(secured.make("viewer", name="Vic", username="vic")))
+    viewer = visit(secured.session_cookie(secured.create_user("viewer", name="Vic", username="vic")))
     viewer.goto("/overview")
     viewer.keyboard.press("n")
     viewer.keyboard.press("/")
@@ -74,12 +74,12 @@ def test_x_selects_a_user_and_tab_reaches_the_actions(page: Page, people: list[s
         expect(button).to_be_focused()
         page.keyboard.press("Enter")
     expect(steps.notice(page)).to_contain_text("1 user updated")
-    assert [user["name"] for user in secured.admin.listed(active="false")] == [people[0]]
+    assert [user["name"] for user in secured.admin.list_users(active="false")] == [people[0]]
 
 
 def test_arrows_change_the_page(page: Page, secured: SecuredApp) -> None:
     for number in range(55):
-        secured.make(name=f"User {number:02}", username=f"user{number:02}")
+        secured.create_user(name=f"User {number:02}", username=f"user{number:02}")
     page.goto("/people?sort=name&role=member")
     page.keyboard.press("ArrowRight")
     expect(steps.user_link(page, "User 54")).to_be_visible()

@@ -40,7 +40,7 @@ def test_a_weak_password_is_refused_at_its_field_and_other_input_stays(visit: Vi
 def test_a_wrong_password_is_reported_and_the_right_one_leads_to_the_requested_page(
     secured: SecuredApp, visit: Visitors
 ) -> None:
-    bob = secured.make(name="Bob", username="bob")
+    bob = secured.create_user(name="Bob", username="bob")
     page = visit()
     page.goto(f"/people/{bob['id']}")
     steps.sign_in(page, "ada@example.org", "something else")
@@ -62,7 +62,7 @@ def test_signing_out_ends_access(page: Page) -> None:
 
 
 def test_a_new_password_replaces_the_old_one(page: Page, secured: SecuredApp, visit: Visitors) -> None:
-    elsewhere = visit(secured.secret(secured.admin.user))
+    elsewhere = visit(secured.session_cookie(secured.admin.user))
     page.goto("/password")
     steps.change_password(page, "something else", NEW)
     expect(steps.alert(page)).to_contain_text("not right")

@@ -12,7 +12,7 @@ def test_a_token_is_shown_once_works_and_is_revoked(page: Page, secured: Secured
     page.goto("/api-tokens")
     steps.create_token(page, "Nightly export")
     expect(steps.secret(page)).to_have_value(re.compile(r"^fsa_\w+$"))
-    program = secured.bearing(steps.secret(page).input_value())
+    program = secured.bearer_client(steps.secret(page).input_value())
     assert program.get("/users").status_code == 200
     page.goto("/api-tokens")
     expect(steps.secret(page)).to_have_count(0)

@@ -30,7 +30,7 @@ WAYS: dict[str, Callable[[Page], object]] = {
 @pytest.fixture
 def bob(page: Page, secured: SecuredApp) -> Page:
     """The page of a user, opened after the list."""
-    made = secured.make(name="Bob", username="bob")
+    made = secured.create_user(name="Bob", username="bob")
     page.goto("/people")
     page.goto(f"/people/{made['id']}")
     return page

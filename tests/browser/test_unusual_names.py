@@ -34,7 +34,9 @@ def test_markup_in_any_field_is_only_text(page: Page, secured: SecuredApp, visit
     evil = NAMES["markup"]
     asked: list[str] = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
-    made = secured.make(name=evil, username='"><script>alert(1)</script>', attributes={evil: f"</textarea>{evil}"})
+    made = secured.create_user(
+        name=evil, username='"><script>alert(1)</script>', attributes={evil: f"</textarea>{evil}"}
+    )
     secured.token(secured.admin.user, "viewer", name=evil)
     secured.admin.patch(f"/users/{made['id']}", {"role": "viewer", "attributes": {"k": evil}})
     paths = ("/people", f"/people/{made['id']}", "/api-tokens", f"/people?q={evil}", f"/people?role={evil}")

@@ -13,7 +13,7 @@ from tests.support.secured_app import SecuredApp
 @pytest.fixture
 def bob(secured: SecuredApp) -> dict[str, str]:
     """A user."""
-    return secured.make(name="Bob", username="bob", email="bob@example.org")
+    return secured.create_user(name="Bob", username="bob", email="bob@example.org")
 
 
 def test_a_new_user_is_created_and_listed(page: Page) -> None:
@@ -36,7 +36,7 @@ def test_an_error_is_shown_at_its_field_and_input_stays(page: Page) -> None:
 
 
 def test_users_are_searched_and_filtered(page: Page, secured: SecuredApp, bob: dict[str, str]) -> None:
-    secured.make("viewer", name="Zoë", username="zoe")
+    secured.create_user("viewer", name="Zoë", username="zoe")
     page.goto("/people")
     steps.search(page, "zoe")
     expect(steps.user_link(page, bob["name"])).to_have_count(0)
@@ -59,7 +59,7 @@ def test_a_change_of_a_user_is_shown_in_the_activity(page: Page, bob: dict[str, 
 
 
 def test_a_conflict_shows_both_values(page: Page, secured: SecuredApp, visit: Visitors, bob: dict[str, str]) -> None:
-    other = visit(secured.secret(secured.admin.user))
+    other = visit(secured.session_cookie(secured.admin.user))
     for each in (page, other):
         each.goto(f"/people/{bob['id']}")
     steps.fill_fields(other, name="Theirs")

@@ -13,12 +13,12 @@ from tests.support.secured_app import PASSWORD, SecuredApp
 @pytest.fixture
 def page(secured: SecuredApp, visit: Visitors) -> Page:
     """A page without scripts, in which the administrator is signed in."""
-    return visit(secured.secret(secured.admin.user), scripts=False)
+    return visit(secured.session_cookie(secured.admin.user), scripts=False)
 
 
 def test_users_are_listed_searched_and_paged(page: Page, secured: SecuredApp) -> None:
     for number in range(55):
-        secured.make(name=f"User {number:02}", username=f"user{number:02}")
+        secured.create_user(name=f"User {number:02}", username=f"user{number:02}")
     page.goto("/people?sort=name")
     page.get_by_role("link", name=re.compile("^Next")).click()
     expect(steps.user_link(page, "User 54")).to_be_visible()
@@ -46,7 +46,7 @@ def test_a_user_is_created_opened_changed_deleted_and_restored(page: Page) -> No
 
 def test_users_are_deleted_after_confirmation_and_one_is_purged(page: Page, secured: SecuredApp) -> None:
     for name in ("Bob", "Carol", "Dan"):
-        secured.make(name=name, username=name.lower())
+        secured.create_user(name=name, username=name.lower())
     page.goto("/people?sort=name&role=member")
     for name in ("Bob", "Carol"):
         page.get_by_role("checkbox", name=f"Select {name}").check()

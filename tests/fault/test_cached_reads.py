@@ -21,7 +21,7 @@ from app.search.planner_stats import PlannerStats, Statistics
 from app.users.reads import UserReads
 from app.users.sql import GET_USERS
 from embedded import Stack
-from tests.support.cache_readers import never
+from tests.support.cache_readers import must_not_run
 from tests.support.pollers import polling
 from tests.support.secured_app import SecuredApp, UserClient
 from tests.support.waiting import wait_until
@@ -38,8 +38,8 @@ def all_expensive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(app: Flask) -> UserClient:
     """A program of an administrator, in a new closed service."""
-    house = SecuredApp(app)
-    return house.by_token(house.admin.user)
+    secured_app = SecuredApp(app)
+    return secured_app.token_client(secured_app.admin.user)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_is_kept_needs_no_database(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient, make_app: Callable[..., Flask]
 ) -> None:
     """One user and a page in memory, and what was expensive in Redis for all hosts."""
-    user = api.make()
+    user = api.create_user()
     paths = [f"/users/{user['id']}", "/users", "/users?q=user"]
     heard(app_with_caches)
     first = [api.get(path).data for path in paths]
@@ -84,8 +84,8 @@ def test_what_is_kept_needs_no_database(
         heard(other)
         # The planner statistics are read once a minute.
         assert elsewhere.get("/users?q=nobody").json == []
-        monkeypatch.setattr(Database, "execute_prepared", lambda *_, **__: never())
-        monkeypatch.setattr(Database, "connection", lambda *_: never())
+        monkeypatch.setattr(Database, "execute_prepared", lambda *_, **__: must_not_run())
+        monkeypatch.setattr(Database, "connection", lambda *_: must_not_run())
         assert [api.get(path).data for path in paths] == first
         assert elsewhere.get(paths[-1]).data == first[-1]
 
@@ -98,7 +98,7 @@ def test_what_is_cheap_is_not_asked_of_redis(
     database: psycopg.Connection[Any],
 ) -> None:
     monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
-    user = api.make(name="Zebedee")
+    user = api.create_user(name="Zebedee")
     database.execute("ANALYZE users")
     known = PlannerStats(services_of(app_with_caches).infrastructure.database).snapshot()
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: known)
@@ -118,7 +118,7 @@ def test_what_nobody_has_counted_is_expensive(
     """As in a table that was filled a moment ago."""
     monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: Statistics())
-    api.make(name="Zebedee")
+    api.create_user(name="Zebedee")
     heard(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys(PAGES)
@@ -130,7 +130,7 @@ def test_a_herd_of_requests_is_two_selects_at_most(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient
 ) -> None:
     """One for who comes first, and one for all who come meanwhile."""
-    user, calls, original = api.make(), [], Database.execute_prepared
+    user, calls, original = api.create_user(), [], Database.execute_prepared
 
     def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
         if statement is GET_USERS:
@@ -151,7 +151,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
     monkeypatch: pytest.MonkeyPatch, api: UserClient
 ) -> None:
     """The read began before the write and ends after it: its answer may be old, the next one may not."""
-    user = api.make(name="old")
+    user = api.create_user(name="old")
     path = f"/users/{user['id']}"
     targets = [path, "/users", "/users?role=member"]
     selected, go_on = threading.Barrier(len(targets) + 1), threading.Event()
@@ -177,14 +177,14 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
     for _ in range(2):
         assert api.get(path).json["name"] == "new"
         for filters in ({}, {"role": "member"}):
-            assert [shown["name"] for shown in api.listed(**filters) if shown["id"] == user["id"]] == ["new"]
+            assert [shown["name"] for shown in api.list_users(**filters) if shown["id"] == user["id"]] == ["new"]
 
 
 def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
     servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
     """Random reads and writes by threads: single users, pages, filtered pages."""
-    ids = [api.make(username=f"u{number}")["id"] for number in range(4)]
+    ids = [api.create_user(username=f"u{number}")["id"] for number in range(4)]
     answered = dict.fromkeys(ids, 1)
     lock, stop, faults, reads, uncached = threading.Lock(), time.monotonic() + FOR_S, [], [0], [0]
 
@@ -212,7 +212,9 @@ def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
             else:
                 filters = chance.choice([{"q": "u"}, {"active": "true"}])
                 # Of many kinds, so that memory does not know all.
-                shown = api.listed(sort=chance.choice(["name", "-username"]), limit=chance.randrange(50, 60), **filters)
+                shown = api.list_users(
+                    sort=chance.choice(["name", "-username"]), limit=chance.randrange(50, 60), **filters
+                )
                 found = {user["id"]: user["version"] for user in shown if user["id"] in answered}
                 assert found.keys() == set(ids)
             reads[0] += 1
@@ -235,7 +237,7 @@ def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
 def test_what_redis_keeps_goes_by_itself_after_its_time(
     servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
-    user = api.make()
+    user = api.create_user()
     with redis.Redis.from_url(servers.redis.url) as client:
         client.flushall()
         heard(app_with_caches)
@@ -262,7 +264,7 @@ def test_what_is_turned_off_is_read_each_time(
     app = make_app(**settings)
     with polling(app):
         api = opened(app)
-        made = api.make(name="old")
+        made = api.create_user(name="old")
         paths = {"one": f"/users/{made['id']}", "all": "/users", "expensive": "/users?role=member"}
         heard(app)
         assert all(b'"name":"old"' in api.get(path).data for path in paths.values())

@@ -15,7 +15,7 @@ from app.config import load_settings
 from app.db.migrate import prepare
 from embedded import Postgres, Redis
 from tests.support.service_process import Service
-from tests.support.two_hosts import SecuredApp
+from tests.support.two_hosts import TwoHosts
 from tests.support.waiting import wait_until
 
 TRIES = 8
@@ -40,11 +40,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="module")
-def hosts(serve_all: Callable[..., Service], redis_server: Redis, postgres: Postgres) -> SecuredApp:
+def hosts_of_file(serve_all: Callable[..., Service], redis_server: Redis, postgres: Postgres) -> TwoHosts:
     """A closed service on two hosts."""
     env = {**QUIET, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url}
-    made = SecuredApp([serve_all(**env) for _ in range(2)])
-    made.found()
+    made = TwoHosts([serve_all(**env) for _ in range(2)])
+    made.set_up()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         for table in TABLES:
             connection.execute(f"CREATE TABLE saved_{table} AS TABLE {table}")
@@ -59,40 +59,42 @@ def sql_(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def house(hosts: SecuredApp, sql_: psycopg.Connection[Any]) -> SecuredApp:
+def hosts(hosts_of_file: TwoHosts, sql_: psycopg.Connection[Any]) -> TwoHosts:
     """The service with the users and tokens that it had at first."""
     sql_.execute("BEGIN; TRUNCATE users, tokens")
     for table in TABLES:
         sql_.execute(f"INSERT INTO {table} SELECT * FROM saved_{table}")  # noqa: S608 - names from above
     sql_.execute("COMMIT")
     time.sleep(LEASE_S)
-    return hosts
+    return hosts_of_file
 
 
 class Reader:
     """Reads one user, oneself and a page from a host, each on several connections, by token."""
 
-    def __init__(self, house: SecuredApp, host: int) -> None:
-        self.service, self._house = house.services[host], house
-        self._person = house.people[0]
+    def __init__(self, hosts: TwoHosts, host: int) -> None:
+        self.service, self._hosts = hosts.services[host], hosts
+        self._user_id = hosts.user_ids[0]
 
     def get(self, path: str, token: str) -> Any:
         return self.service.get(path, headers={"Authorization": f"Bearer {token}"})
 
     def one(self) -> Any:
-        return self.get(f"/api/users/{self._person}", self._house.root)
+        return self.get(f"/api/users/{self._user_id}", self._hosts.admin_token)
 
     def names(self) -> set[str]:
         """What all of them show as the name of the first user."""
         found = set()
         for _ in range(TRIES):
-            me = self.get("/api/me", self._house.tokens[0])
-            pages = [self.get(f"/api/users?{query}", self._house.root) for query in ("sort=username", "q=person0")]
-            answers = [me, self.one(), *pages]
-            assert {answer.status for answer in answers} == {200}
-            shown = [answer.json for answer in answers]
+            me = self.get("/api/me", self._hosts.tokens[0])
+            pages = [
+                self.get(f"/api/users?{query}", self._hosts.admin_token) for query in ("sort=username", "q=person0")
+            ]
+            responses = [me, self.one(), *pages]
+            assert {response.status for response in responses} == {200}
+            shown = [response.json for response in responses]
             users = [user for one in shown for user in (one if isinstance(one, list) else [one])]
-            found |= {user["name"] for user in users if user["id"] == self._person}
+            found |= {user["name"] for user in users if user["id"] == self._user_id}
         return found
 
 
@@ -134,9 +136,9 @@ SQL = {
 
 @pytest.mark.parametrize("kind", SQL)
 def test_what_is_changed_by_sql_is_read_on_every_host_within_the_promise(
-    house: SecuredApp, sql_: psycopg.Connection[Any], kind: str
+    hosts: TwoHosts, sql_: psycopg.Connection[Any], kind: str
 ) -> None:
-    readers = [Reader(house, host) for host in (0, 1)]
+    readers = [Reader(hosts, host) for host in (0, 1)]
     assert [reader.names() for reader in readers] == [{"Person"}] * 2
     sql_.execute(SQL[kind].encode())
     began = time.monotonic()
@@ -155,21 +157,21 @@ ENDS = {
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_a_right_that_ends_by_sql_ends_on_every_host_within_the_promise(
-    house: SecuredApp, sql_: psycopg.Connection[Any], kind: str
+    hosts: TwoHosts, sql_: psycopg.Connection[Any], kind: str
 ) -> None:
-    readers, (statement, status) = [Reader(house, host) for host in (0, 1)], ENDS[kind]
+    readers, (statement, status) = [Reader(hosts, host) for host in (0, 1)], ENDS[kind]
     for reader in readers:
-        assert {reader.get("/api/me", house.tokens[0]).status for _ in range(TRIES)} == {200}
-    sql_.execute(statement.encode(), [house.people[0]] if "%s" in statement else [])
+        assert {reader.get("/api/me", hosts.tokens[0]).status for _ in range(TRIES)} == {200}
+    sql_.execute(statement.encode(), [hosts.user_ids[0]] if "%s" in statement else [])
     time.sleep(LEASE_S)
     for reader in readers:
-        assert {reader.get("/api/me", house.tokens[0]).status for _ in range(TRIES)} == {status}
+        assert {reader.get("/api/me", hosts.tokens[0]).status for _ in range(TRIES)} == {status}
 
 
 def test_a_transaction_that_is_open_for_long_is_neither_lost_nor_in_the_way(
-    house: SecuredApp, sql_: psycopg.Connection[Any], postgres: Postgres
+    hosts: TwoHosts, sql_: psycopg.Connection[Any], postgres: Postgres
 ) -> None:
-    reader = Reader(house, 1)
+    reader = Reader(hosts, 1)
     with psycopg.connect(postgres.url) as slow:
         slow.execute("UPDATE users SET name = 'Slow' WHERE username = 'person0'")
         for number in range(5):
@@ -181,20 +183,20 @@ def test_a_transaction_that_is_open_for_long_is_neither_lost_nor_in_the_way(
     shown_after(reader, "Slow", began)
 
 
-def test_a_write_through_one_host_is_read_there_at_once_and_elsewhere_within_the_promise(house: SecuredApp) -> None:
-    readers, path = [Reader(house, host) for host in (0, 1)], f"/api/users/{house.people[0]}"
-    headers = {"Authorization": f"Bearer {house.root}"}
+def test_a_write_through_one_host_is_read_there_at_once_and_elsewhere_within_the_promise(hosts: TwoHosts) -> None:
+    readers, path = [Reader(hosts, host) for host in (0, 1)], f"/api/users/{hosts.user_ids[0]}"
+    headers = {"Authorization": f"Bearer {hosts.admin_token}"}
     for number in range(5):
         for reader in readers:
             reader.names()
-        assert house.services[0]("PATCH", path, {"name": f"n{number}"}, headers).status == 200
+        assert hosts.services[0]("PATCH", path, {"name": f"n{number}"}, headers).status == 200
         began = time.monotonic()
         assert readers[0].names() == {f"n{number}"}
         shown_after(readers[1], f"n{number}", began)
 
 
-def test_without_postgresql_reads_are_503_once_the_lease_has_ended(house: SecuredApp, postgres: Postgres) -> None:
-    reader = Reader(house, 0)
+def test_without_postgresql_reads_are_503_once_the_lease_has_ended(hosts: TwoHosts, postgres: Postgres) -> None:
+    reader = Reader(hosts, 0)
     reader.names()
     for outage in ("killed", "hung"):
         (postgres.kill if outage == "killed" else postgres.pause)()
@@ -216,9 +218,9 @@ def test_without_postgresql_reads_are_503_once_the_lease_has_ended(house: Secure
 
 @pytest.mark.parametrize("signal", ["killed", "hung"])
 def test_without_a_poller_caches_are_bypassed_until_it_is_replaced(
-    house: SecuredApp, sql_: psycopg.Connection[Any], signal: str
+    hosts: TwoHosts, sql_: psycopg.Connection[Any], signal: str
 ) -> None:
-    service, reader = house.services[0], Reader(house, 0)
+    service, reader = hosts.services[0], Reader(hosts, 0)
     reader.names()
     poller = poller_of(service)
     (poller.kill if signal == "killed" else poller.suspend)()
@@ -236,11 +238,11 @@ def test_without_a_poller_caches_are_bypassed_until_it_is_replaced(
 
 
 def test_a_write_whose_worker_was_killed_before_it_said_so_is_healed_within_the_promise(
-    house: SecuredApp, sql_: psycopg.Connection[Any]
+    hosts: TwoHosts, sql_: psycopg.Connection[Any]
 ) -> None:
     """A statement waits for a lock; its worker is killed; PostgreSQL goes on and commits all the same."""
-    service, reader = house.services[0], Reader(house, 0)
-    path, headers = f"/api/users/{house.people[0]}", {"Authorization": f"Bearer {house.root}"}
+    service, reader = hosts.services[0], Reader(hosts, 0)
+    path, headers = f"/api/users/{hosts.user_ids[0]}", {"Authorization": f"Bearer {hosts.admin_token}"}
     workers = [one for one in psutil.Process(service.process.pid).children() if one.pid != poller_of(service).pid]
     # So slow that a worker can be killed while its statement is under way, and has its transaction of its own.
     sql_.execute(
@@ -267,7 +269,7 @@ def name_of(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-def answers(connection: psycopg.Connection[Any]) -> bool:
+def responses(connection: psycopg.Connection[Any]) -> bool:
     """Whether this connection still works."""
     try:
         connection.execute("SELECT 1")
@@ -285,17 +287,17 @@ def accepts_connections(postgres: Postgres) -> bool:
 
 
 def test_after_a_crash_recovery_nothing_from_before_is_used(
-    house: SecuredApp, sql_: psycopg.Connection[Any], postgres: Postgres
+    hosts: TwoHosts, sql_: psycopg.Connection[Any], postgres: Postgres
 ) -> None:
     """A backend that is killed takes the server down, which recovers; what was not on disk yet is lost."""
-    reader = Reader(house, 0)
+    reader = Reader(hosts, 0)
     reader.names()
     with psycopg.connect(postgres.url, autocommit=True) as victim:
         victim.execute("SET synchronous_commit = off")
         victim.execute("UPDATE users SET name = 'Lost?' WHERE username = 'person0'")
         psutil.Process(victim.info.backend_pid).kill()
     # The server ends every other connection first, and refuses new ones until it has recovered.
-    wait_until(lambda: not answers(sql_), seconds=20)
+    wait_until(lambda: not responses(sql_), seconds=20)
     wait_until(lambda: accepts_connections(postgres), seconds=20)
     wait_until(lambda: reader.one().status == 200, seconds=20)
     wait_until(lambda: {reader.one().status for _ in range(TRIES)} == {200}, seconds=20)
@@ -307,9 +309,9 @@ def test_after_a_crash_recovery_nothing_from_before_is_used(
 
 
 def test_a_redis_that_was_restored_from_an_old_dump_gives_nothing_out_of_date(
-    house: SecuredApp, redis_server: Redis, sql_: psycopg.Connection[Any]
+    hosts: TwoHosts, redis_server: Redis, sql_: psycopg.Connection[Any]
 ) -> None:
-    readers = [Reader(house, host) for host in (0, 1)]
+    readers = [Reader(hosts, host) for host in (0, 1)]
     for reader in readers:
         reader.names()
     with redis.Redis.from_url(redis_server.url) as client:

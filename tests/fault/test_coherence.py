@@ -24,23 +24,23 @@ from app.cache.change_poller import LEASE_S
 from embedded import Redis
 from tests.support.records import Record
 from tests.support.service_process import Service
-from tests.support.two_hosts import CHANCE, SecuredApp, run
+from tests.support.two_hosts import CHANCE, TwoHosts, run
 
 FOR_S = float(os.environ.get("COHERENCE_S", "12"))
 
 
 @pytest.fixture
-def found(
+def start_hosts(
     serve: Callable[..., Service],
     own_redis: Redis,
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
-) -> Callable[..., SecuredApp]:
+) -> Callable[..., TwoHosts]:
     """Start two services, so two hosts: each has memory of its own."""
 
-    def start(**env: str) -> SecuredApp:
+    def start(**env: str) -> TwoHosts:
         own = {"WORKERS": "2", "REDIS_URL": own_redis.url, "WRITE_RATE_PER_MINUTE": "0", "LOG_LEVEL": "warning", **env}
-        made = SecuredApp([serve(**own) for _ in range(2)])
-        made.found()
+        made = TwoHosts([serve(**own) for _ in range(2)])
+        made.set_up()
         return made
 
     return start
@@ -58,20 +58,20 @@ def quick_turns() -> Iterator[None]:
 @pytest.mark.timeout(FOR_S + 120)
 @pytest.mark.usefixtures("quick_turns")
 def test_no_read_of_two_hosts_is_older_than_promised(
-    found: Callable[..., SecuredApp], database: psycopg.Connection[Any]
+    start_hosts: Callable[..., TwoHosts], database: psycopg.Connection[Any]
 ) -> None:
     # A machine that is busy with all of this is no reason to lose Redis: only one host would.
-    house = found(REDIS_TIMEOUT_MS="500")
+    hosts = start_hosts(REDIS_TIMEOUT_MS="500")
     before = transactions(database)
-    record = run(house, FOR_S)
-    for service in house.services:
+    record = run(hosts, FOR_S)
+    for service in hosts.services:
         # A process tells its numbers when it ends.
         assert service.end() == 0
     asked, answered = transactions(database) - before, len({(read.began, read.host) for read in record.reads})
     print(f"{answered / FOR_S:.0f} answers to reads a second, {asked} transactions")  # noqa: T201 - shown by -rP
     require_coherent(record, "healthy")
     assert [
-        event for service in house.services for event in service.events if event["event"] == "server_unavailable"
+        event for service in hosts.services for event in service.events if event["event"] == "server_unavailable"
     ] == []
     # Without caches each read takes a transaction or more; writes, and the questions of the pollers, take some, too.
     assert asked < answered, "memory was hardly used"
@@ -80,7 +80,7 @@ def test_no_read_of_two_hosts_is_older_than_promised(
 @pytest.mark.timeout(FOR_S + 120)
 @pytest.mark.usefixtures("quick_turns")
 def test_no_read_is_older_than_promised_while_redis_is_killed_hangs_and_comes_back(
-    found: Callable[..., SecuredApp], own_redis: Redis
+    start_hosts: Callable[..., TwoHosts], own_redis: Redis
 ) -> None:
     def break_and_mend(seconds: float) -> None:
         ends_at = time.monotonic() + seconds
@@ -94,7 +94,7 @@ def test_no_read_is_older_than_promised_while_redis_is_killed_hangs_and_comes_ba
             if time.monotonic() > ends_at:
                 return
 
-    require_coherent(run(found(), FOR_S, break_and_mend), "Redis comes and goes")
+    require_coherent(run(start_hosts(), FOR_S, break_and_mend), "Redis comes and goes")
 
 
 def require_coherent(record: Record, kind: str) -> None:

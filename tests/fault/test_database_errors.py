@@ -33,7 +33,7 @@ STATEMENTS = {
 
 
 @pytest.fixture(scope="module")
-def own(make_app: Callable[..., Flask]) -> Flask:
+def own_app(make_app: Callable[..., Flask]) -> Flask:
     return make_app(log_level="error")
 
 
@@ -64,22 +64,22 @@ def works(app: Flask) -> bool:
 @pytest.mark.parametrize("way", ["prepared", "connection", "transaction"])
 @pytest.mark.parametrize("sqlstate", LOST)
 def test_a_lost_connection_opens_the_breaker(
-    own: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
+    own_app: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(services_of(own).infrastructure.database.breaker, "failed", opened.append)
-    assert isinstance(failure(own, raised(sqlstate), way=way), Unavailable)
+    monkeypatch.setattr(services_of(own_app).infrastructure.database.breaker, "failed", opened.append)
+    assert isinstance(failure(own_app, raised(sqlstate), way=way), Unavailable)
     assert len(opened) == 1
 
 
 @pytest.mark.parametrize("way", ["prepared", "connection", "transaction"])
 @pytest.mark.parametrize("sqlstate", [*BAD_DATA, *BUSY, *OURS, "23502", "23503", "23505", "23514"])
 def test_what_one_request_caused_stops_no_other(
-    own: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
+    own_app: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(services_of(own).infrastructure.database.breaker, "failed", opened.append)
-    error = failure(own, raised(sqlstate), way=way)
+    monkeypatch.setattr(services_of(own_app).infrastructure.database.breaker, "failed", opened.append)
+    error = failure(own_app, raised(sqlstate), way=way)
     assert opened == []
     if sqlstate in BAD_DATA:
         assert isinstance(error, BadRequest)
@@ -89,25 +89,25 @@ def test_what_one_request_caused_stops_no_other(
         assert not isinstance(error, DomainError)
     else:
         assert not isinstance(error, psycopg.Error)
-    assert works(own)
+    assert works(own_app)
 
 
 @pytest.mark.parametrize(("sql", "value"), STATEMENTS.values(), ids=STATEMENTS)
-def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own: Flask, sql: str, value: str) -> None:
-    error = failure(own, sql, value)
+def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own_app: Flask, sql: str, value: str) -> None:
+    error = failure(own_app, sql, value)
     assert isinstance(error, BadRequest)
     assert "range" in str(error)
-    assert is_up(own)
-    assert works(own)
+    assert is_up(own_app)
+    assert works(own_app)
 
 
 @pytest.mark.parametrize("sql", ["SELECT 'infinity'::timestamptz", "SELECT '20000-01-01'::timestamptz"])
-def test_a_value_that_psycopg_refuses_is_no_lost_connection(own: Flask, sql: str) -> None:
+def test_a_value_that_psycopg_refuses_is_no_lost_connection(own_app: Flask, sql: str) -> None:
     """It has no SQLSTATE, as what libpq says of a connection has none."""
-    with pytest.raises(BadRequest), services_of(own).infrastructure.database.connection() as connection:
+    with pytest.raises(BadRequest), services_of(own_app).infrastructure.database.connection() as connection:
         connection.execute(text(sql)).all()
-    assert is_up(own)
-    assert works(own)
+    assert is_up(own_app)
+    assert works(own_app)
 
 
 def test_a_server_that_can_not_be_reached_opens_the_breaker(
@@ -119,8 +119,8 @@ def test_a_server_that_can_not_be_reached_opens_the_breaker(
     assert not is_up(app)
 
 
-def test_a_session_that_postgres_ended_opens_the_breaker_only_until_another_one_is_there(own: Flask) -> None:
-    error = failure(own, "SELECT pg_terminate_backend(pg_backend_pid())")
+def test_a_session_that_postgres_ended_opens_the_breaker_only_until_another_one_is_there(own_app: Flask) -> None:
+    error = failure(own_app, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert isinstance(error, Unavailable)
-    wait_until(lambda: is_up(own))
-    assert works(own)
+    wait_until(lambda: is_up(own_app))
+    assert works(own_app)

@@ -19,10 +19,10 @@ from app.cache.redis_answers import RedisAnswers
 from app.errors import Unavailable
 from app.http.services import services_of
 from embedded import Redis
-from tests.support.leases import lend
+from tests.support.leases import grant_lease
 from tests.support.secured_app import PASSWORD, SecuredApp
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("without_refusal_delay")
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG, RIGHT = {"username": "ada", "password": "a wrong guess"}, {"username": "ada", "password": PASSWORD}
@@ -48,12 +48,12 @@ def small(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def house(make_app: Callable[..., Flask], empty: Callable[[], None], small: Redis) -> SecuredApp:  # noqa: ARG001
+def secured_app(make_app: Callable[..., Flask], empty: Callable[[], None], small: Redis) -> SecuredApp:  # noqa: ARG001
     return SecuredApp(make_app(redis_url=small.url))
 
 
-def _guess(house: SecuredApp) -> int:
-    return house.sign_in(WRONG, HERE).status_code
+def _guess(secured_app: SecuredApp) -> int:
+    return secured_app.sign_in(WRONG, HERE).status_code
 
 
 def _evicted(client: redis.Redis) -> int:
@@ -62,37 +62,41 @@ def _evicted(client: redis.Redis) -> int:
 
 @pytest.mark.parametrize("ttl_s", [1, 60, 86400])
 def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
-    house: SecuredApp, small: Redis, ttl_s: int
+    secured_app: SecuredApp, small: Redis, ttl_s: int
 ) -> None:
     """Fault 18: whatever the pages' time to live."""
-    user = house.make(username="ada", password=PASSWORD)
-    people = [house.by_session(house.make()) for _ in range(30)]
-    assert [_guess(house) for _ in range(4)] == [401] * 4
-    held = services_of(house.app).infrastructure
-    pages = RedisAnswers(small.url, 0.5, ttl_s, generations=held.generations, known_changes=held.known_changes)
-    lend(house.app)
-    held.known_changes.publish(View(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
-    with redis.Redis.from_url(small.url) as client:
+    user = secured_app.create_user(username="ada", password=PASSWORD)
+    people = [secured_app.session_client(secured_app.create_user()) for _ in range(30)]
+    assert [_guess(secured_app) for _ in range(4)] == [401] * 4
+    infrastructure = services_of(secured_app.app).infrastructure
+    pages = RedisAnswers(
+        small.url, 0.5, ttl_s, generations=infrastructure.generations, known_changes=infrastructure.known_changes
+    )
+    grant_lease(secured_app.app)
+    infrastructure.known_changes.publish(View(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
+    with redis.Redis.from_url(small.url) as redis_client:
         number = 0
-        while _evicted(client) < 500:
+        while _evicted(redis_client) < 500:
             pages.get_or_compute(f"page:{number}", lambda: secrets.token_bytes(20_000))
             number += 1
         # Counts of many others, too, whose windows end later.
-        counts = RedisCounters(client)
+        counts = RedisCounters(redis_client)
         for other in range(2000):
             counts.increment([FixedWindow(f"fsa:limit:other:{other}:86400", 5, 86400)])
             pages.get_or_compute(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
-    assert all(person.get("/me").status_code == 200 for person in people)
-    assert all(person.patch("/me", {"name": "Bob"}).status_code == 200 for person in people)
-    assert _guess(house) == 401
-    assert _guess(house) == 429, "none of the five guesses was forgotten"
-    assert house.by_session(user).get("/me").status_code == 200
+    assert all(client.get("/me").status_code == 200 for client in people)
+    assert all(client.patch("/me", {"name": "Bob"}).status_code == 200 for client in people)
+    assert _guess(secured_app) == 401
+    assert _guess(secured_app) == 429, "none of the five guesses was forgotten"
+    assert secured_app.session_client(user).get("/me").status_code == 200
 
 
-def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house: SecuredApp, small: Redis) -> None:
+def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(
+    secured_app: SecuredApp, small: Redis
+) -> None:
     """Fault 18: guesses are counted in the process then; a new session is refused, those that are there go on."""
-    house.make(username="ada", password=PASSWORD)
-    person, store = house.by_session(house.make()), SessionStore(small.url)
+    secured_app.create_user(username="ada", password=PASSWORD)
+    client, store = secured_app.session_client(secured_app.create_user()), SessionStore(small.url)
 
     def fill() -> None:
         while True:
@@ -101,15 +105,15 @@ def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(house
     with pytest.raises(Unavailable, match="no memory"):
         fill()
     store.close()
-    statuses = [_guess(house) for _ in range(12)]
+    statuses = [_guess(secured_app) for _ in range(12)]
     assert statuses[:5] == [401] * 5
     assert set(statuses[5:]) == {429}
-    assert house.sign_in(RIGHT, "203.0.113.2").status_code in (201, 503), "there may be room for one more"
+    assert secured_app.sign_in(RIGHT, "203.0.113.2").status_code in (201, 503), "there may be room for one more"
     for number in range(20):
-        assert person.patch("/me", {"name": f"Bob {number}"}).status_code == 200
-        assert house.admin.get(f"/users?q=bob&sort=name&attributes.n={number}").status_code == 200
-        assert house.admin.get("/users?q=bob").json[0]["name"] == f"Bob {number}"
-    assert house.nobody.get("/health").json["status"] == "ok", "no breaker opened"
+        assert client.patch("/me", {"name": f"Bob {number}"}).status_code == 200
+        assert secured_app.admin.get(f"/users?q=bob&sort=name&attributes.n={number}").status_code == 200
+        assert secured_app.admin.get("/users?q=bob").json[0]["name"] == f"Bob {number}"
+    assert secured_app.anonymous.get("/health").json["status"] == "ok", "no breaker opened"
 
 
 def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) -> None:

@@ -22,14 +22,14 @@ def _cleaned(database: psycopg.Connection[Any]) -> int:
 
 def test_words_wait_until_somebody_cleans(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     _cleaned(database)
-    api.make(username="bob")
+    api.create_user(username="bob")
     assert _cleaned(database) == 1
 
 
 def test_words_that_wait_go_into_their_index(app: Flask, api: ApiClient, database: psycopg.Connection[Any]) -> None:
     cleaner = IndexCleaner(services_of(app).infrastructure.database.connect_autocommit)
     cleaner.start()
-    api.make(username="bob")
+    api.create_user(username="bob")
     cleaner.request()
     time.sleep(1)
     assert _cleaned(database) == 0
@@ -50,7 +50,7 @@ def test_what_fails_is_tried_again_and_ends_nothing(
 
     cleaner = IndexCleaner(connect)
     cleaner.start()
-    api.make(username="bob")
+    api.create_user(username="bob")
     cleaner.request()
     wait_until(lambda: len(tries) == 2)
     time.sleep(1)

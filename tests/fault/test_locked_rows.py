@@ -80,17 +80,17 @@ def test_twenty_writers_of_one_locked_row_delay_nobody_else(
         time.sleep(0.3)
         assert not any(writer.done() for writer in writers)
         for turn in (1, 2, 3):
-            for name, answer in others(service, users, turn).items():
-                assert answer.status in (200, 201), (name, answer.body)
-                slow[name] = max(slow.get(name, 0.0), answer.seconds)
-        answers = [writer.result() for writer in writers]
+            for name, response in others(service, users, turn).items():
+                assert response.status in (200, 201), (name, response.body)
+                slow[name] = max(slow.get(name, 0.0), response.seconds)
+        responses = [writer.result() for writer in writers]
     print({name: f"{1000 * s:.0f} ms" for name, s in slow.items()})  # noqa: T201
     assert max(slow.values()) < BOUND_S, slow
-    for answer in answers:
-        assert answer.status == 503
-        assert "changing the same" in answer.json["detail"]
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert answer.seconds < REFUSED_WITHIN_S
+    for response in responses:
+        assert response.status == 503
+        assert "changing the same" in response.json["detail"]
+        assert int(response.headers["Retry-After"]) >= 1
+        assert response.seconds < REFUSED_WITHIN_S
     assert write(service, path, 0).status < 300, "nobody holds it any more"
 
 
@@ -105,15 +105,15 @@ def test_writers_of_many_locked_rows_leave_the_reads_alone(
         for turn in range(5):
             path = f"/api/users/{users[turn]['id']}"
             for asked in (path, f"/api/users?q=some&limit={turn + 1}", f"{path}/history", "/api/health"):
-                answer = service.get(asked)
-                assert answer.status == 200
-                assert answer.seconds < BOUND_S, asked
+                response = service.get(asked)
+                assert response.status == 200
+                assert response.seconds < BOUND_S, asked
             login = {"username": users[turn]["username"], "password": PASSWORD}
             assert service.post("/api/session", login).seconds < BOUND_S
             assert service.post("/api/users", {"username": f"new-{turn}"}).seconds < BOUND_S
-        answers = [writer.result() for writer in writers]
-    assert {answer.status for answer in answers} == {503}
-    assert max(answer.seconds for answer in answers) < REFUSED_WITHIN_S
+        responses = [writer.result() for writer in writers]
+    assert {response.status for response in responses} == {503}
+    assert max(response.seconds for response in responses) < REFUSED_WITHIN_S
 
 
 def test_many_who_repeat_one_idempotency_key_delay_nobody_else(
@@ -126,8 +126,8 @@ def test_many_who_repeat_one_idempotency_key_delay_nobody_else(
     with ThreadPoolExecutor(WRITERS) as pool, locked(servers.postgres.url, f"{username} {values}"):
         writers = [pool.submit(service.post, "/api/users", body, headers=sent) for _ in range(WRITERS)]
         time.sleep(0.3)
-        for name, answer in others(service, users, 1).items():
-            assert answer.seconds < BOUND_S, name
+        for name, response in others(service, users, 1).items():
+            assert response.seconds < BOUND_S, name
         wait(writers)
     assert {writer.result().status for writer in writers} == {503}
 
@@ -143,10 +143,10 @@ def test_many_who_want_one_identifier_delay_nobody_else(
         writers = [pool.submit(service.post, "/api/users", body) for body in bodies]
         time.sleep(0.3)
         for turn in range(3):
-            answer = service("PATCH", f"/api/users/{users[turn]['id']}", {"name": "other"})
-            assert (answer.status, answer.seconds < BOUND_S) == (200, True)
-        for name, answer in others(service, users, 1).items():
-            assert answer.seconds < BOUND_S, name
+            response = service("PATCH", f"/api/users/{users[turn]['id']}", {"name": "other"})
+            assert (response.status, response.seconds < BOUND_S) == (200, True)
+        for name, response in others(service, users, 1).items():
+            assert response.seconds < BOUND_S, name
         wait(writers)
     assert {writer.result().status for writer in writers} == {503}
 
@@ -156,9 +156,9 @@ def test_a_token_whose_row_is_locked_still_lets_in(servers: Any, service: Servic
     draft = {"name": "a program", "role": "member", "user_id": users[0]["id"]}
     token = service.post("/api/tokens", draft).json
     with locked(servers.postgres.url, "SELECT FROM tokens WHERE id = %s FOR UPDATE", token["id"]):
-        answer = service.get("/api/users", headers={"Authorization": f"Bearer {token['token']}"})
-        assert answer.status == 200
-        assert answer.seconds < BOUND_S
+        response = service.get("/api/users", headers={"Authorization": f"Bearer {token['token']}"})
+        assert response.status == 200
+        assert response.seconds < BOUND_S
 
 
 def test_a_lock_that_is_held_for_a_moment_only_refuses_nobody(

@@ -20,7 +20,7 @@ from app.auth.sessions import Session
 from app.auth.tokens import TokenInfo
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
-from tests.support.leases import FOR_EVER, lend
+from tests.support.leases import FOR_EVER, grant_lease
 from tests.support.secured_app import SecuredApp
 from tests.support.service_process import Service, ask
 
@@ -106,19 +106,22 @@ def test_answers_to_long_query_strings_are_not_kept(
     database: psycopg.Connection[Any],
 ) -> None:
     """Fault 13: over 1 kB. What is kept, is shown by a change that nobody tells the application of."""
-    house = SecuredApp(app)
-    lend(app)
-    who, names = house.by_token(house.admin.user), []
+    secured_app = SecuredApp(app)
+    grant_lease(app)
+    client, names = secured_app.token_client(secured_app.admin.user), []
     database.execute("SET fullstack_app.internal = 'yes'")
     for length in (800, 1100, 10_000):
         text = "x" * length
         assert (
-            house.admin.patch(f"/users/{house.admin.id}", {"name": "Old", "attributes": {"k": text}}).status_code == 200
+            secured_app.admin.patch(
+                f"/users/{secured_app.admin.id}", {"name": "Old", "attributes": {"k": text}}
+            ).status_code
+            == 200
         )
         path = f"/users?role=admin&attributes.k={text}"
-        assert [user["name"] for user in who.get(path).json] == ["Old"]
+        assert [user["name"] for user in client.get(path).json] == ["Old"]
         database.execute("UPDATE users SET name = 'New'")
-        names += [user["name"] for user in who.get(path).json]
+        names += [user["name"] for user in client.get(path).json]
     assert names == ["Old", "New", "New"]
 
 

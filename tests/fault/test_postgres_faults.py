@@ -43,7 +43,7 @@ def postgres(own_postgres: Postgres) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def door(make_app: Callable[..., Flask], postgres: Postgres) -> ApiClient:
+def client(make_app: Callable[..., Flask], postgres: Postgres) -> ApiClient:
     return ApiClient(
         make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, cache_ttl_s=0, log_level="error")
     )
@@ -63,68 +63,68 @@ def mend(postgres: Postgres) -> None:
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
 def test_without_postgres_every_route_says_503_in_time_and_then_serves_again(
-    door: ApiClient, postgres: Postgres, kind: str
+    client: ApiClient, postgres: Postgres, kind: str
 ) -> None:
-    user = door.make()
+    user = client.create_user()
     path = f"/users/{user['id']}"
     break_it(kind, postgres)
     calls = [
-        lambda: door.get(path),
-        lambda: door.get("/users"),
-        lambda: door.get("/users?q=a&role=admin", headers={"Prefer": "count=exact"}),
-        lambda: door.post("/users", {"username": "new"}),
-        lambda: door.patch(path, {"name": "new"}),
-        lambda: door.put(path, {"username": "new"}),
-        lambda: door.delete(path),
-        lambda: door.post(f"{path}/restore"),
-        lambda: door.get(f"{path}/history"),
+        lambda: client.get(path),
+        lambda: client.get("/users"),
+        lambda: client.get("/users?q=a&role=admin", headers={"Prefer": "count=exact"}),
+        lambda: client.post("/users", {"username": "new"}),
+        lambda: client.patch(path, {"name": "new"}),
+        lambda: client.put(path, {"username": "new"}),
+        lambda: client.delete(path),
+        lambda: client.post(f"{path}/restore"),
+        lambda: client.get(f"{path}/history"),
     ]
     times = []
     for call in calls * 2:
         began = time.monotonic()
-        answer = call()
+        response = call()
         times.append(time.monotonic() - began)
-        assert answer.status_code == 503
-        assert int(answer.headers["Retry-After"]) >= 1
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) >= 1
     print(f"{kind}: slowest answer {max(times):.2f} s, all others {sorted(times)[-2]:.3f} s at most")  # noqa: T201
     assert max(times) < BOUND_S
     assert sorted(times)[-2] < 0.5, "more than one request waited for what was known to be away"
     mend(postgres)
-    wait_until(lambda: door.get(path).status_code == 200)
-    assert door.get(path).json == user
-    assert door.post("/users", {"username": "after"}).status_code == 201
+    wait_until(lambda: client.get(path).status_code == 200)
+    assert client.get(path).json == user
+    assert client.post("/users", {"username": "after"}).status_code == 201
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
 def test_health_answers_in_time_and_live_says_that_the_process_lives(
-    door: ApiClient, postgres: Postgres, kind: str
+    client: ApiClient, postgres: Postgres, kind: str
 ) -> None:
-    assert door.get("/health").json["status"] == "ok"
+    assert client.get("/health").json["status"] == "ok"
     break_it(kind, postgres)
     for _ in range(2):
         for path, status in (("/health", 503), ("/health/ready", 503), ("/health/live", 200)):
             began = time.monotonic()
-            answer = door.get(path)
+            response = client.get(path)
             assert time.monotonic() - began < 3, path
-            assert answer.status_code == status, path
-    report = door.get("/health").json
+            assert response.status_code == status, path
+    report = client.get("/health").json
     assert report["status"] == "down"
     assert report["checks"]["database"]["status"] == "down"
     assert report["checks"]["cache"]["status"] == "ok"
     assert postgres.password not in str(report)
     mend(postgres)
-    wait_until(lambda: door.get("/health").status_code == 200)
-    wait_until(lambda: door.get("/health/ready").status_code == 200)
+    wait_until(lambda: client.get("/health").status_code == 200)
+    wait_until(lambda: client.get("/health/ready").status_code == 200)
 
 
-def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(door: ApiClient, postgres: Postgres) -> None:
-    door.get("/health")
+def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(client: ApiClient, postgres: Postgres) -> None:
+    client.get("/health")
     postgres.pause()
     times: list[float] = []
 
     def ask() -> None:
         began = time.monotonic()
-        assert door.get("/health").status_code == 503
+        assert client.get("/health").status_code == 503
         times.append(time.monotonic() - began)
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
@@ -137,14 +137,14 @@ def test_many_health_checks_at_once_answer_in_time_while_postgres_hangs(door: Ap
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
-def test_many_requests_at_once_end_in_time_when_postgres_goes(door: ApiClient, postgres: Postgres, kind: str) -> None:
-    user_id = door.make()["id"]
+def test_many_requests_at_once_end_in_time_when_postgres_goes(client: ApiClient, postgres: Postgres, kind: str) -> None:
+    user_id = client.create_user()["id"]
     stop, slowest, seen = threading.Event(), [0.0], set()
 
     def ask() -> None:
         while not stop.is_set():
             began = time.monotonic()
-            seen.add(door.get(f"/users/{user_id}").status_code)
+            seen.add(client.get(f"/users/{user_id}").status_code)
             slowest[0] = max(slowest[0], time.monotonic() - began)
             time.sleep(0.03)
 
@@ -155,7 +155,7 @@ def test_many_requests_at_once_end_in_time_when_postgres_goes(door: ApiClient, p
     break_it(kind, postgres)
     time.sleep(2)
     mend(postgres)
-    wait_until(lambda: door.get(f"/users/{user_id}").status_code == 200)
+    wait_until(lambda: client.get(f"/users/{user_id}").status_code == 200)
     stop.set()
     for thread in threads:
         thread.join()
@@ -163,23 +163,23 @@ def test_many_requests_at_once_end_in_time_when_postgres_goes(door: ApiClient, p
     assert slowest[0] < BOUND_S + CONNECT_S
 
 
-def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(door: ApiClient, postgres: Postgres) -> None:
-    user = door.make()
+def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(client: ApiClient, postgres: Postgres) -> None:
+    user = client.create_user()
     for _ in range(3):
         postgres.restart()
-        assert door.get(f"/users/{user['id']}").status_code in (200, 503)
-        wait_until(lambda: door.get(f"/users/{user['id']}").status_code == 200, seconds=3)
+        assert client.get(f"/users/{user['id']}").status_code in (200, 503)
+        wait_until(lambda: client.get(f"/users/{user['id']}").status_code == 200, seconds=3)
 
 
-def test_a_write_that_was_answered_survives_the_death_of_postgres(door: ApiClient, postgres: Postgres) -> None:
+def test_a_write_that_was_answered_survives_the_death_of_postgres(client: ApiClient, postgres: Postgres) -> None:
     made: list[str] = []
     stop = threading.Event()
 
     def write() -> None:
         while not stop.is_set():
-            answer = door.post("/users", {"username": f"u{len(made)}-{time.monotonic_ns()}"})
-            if answer.status_code == 201:
-                made.append(answer.json["id"])
+            response = client.post("/users", {"username": f"u{len(made)}-{time.monotonic_ns()}"})
+            if response.status_code == 201:
+                made.append(response.json["id"])
             else:
                 time.sleep(0.02)
 
@@ -194,50 +194,50 @@ def test_a_write_that_was_answered_survives_the_death_of_postgres(door: ApiClien
     finally:
         stop.set()
         thread.join()
-    wait_until(lambda: door.get("/users").status_code == 200)
+    wait_until(lambda: client.get("/users").status_code == 200)
     assert len(made) > 10
-    assert set(made) <= {user["id"] for user in door.walk(limit=200)}
+    assert set(made) <= {user["id"] for user in client.walk(limit=200)}
 
 
 def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(
-    door: ApiClient, postgres: Postgres
+    client: ApiClient, postgres: Postgres
 ) -> None:
-    user, other = door.make(), door.make()
+    user, other = client.create_user(), client.create_user()
     with psycopg.connect(postgres.url) as holder:
         holder.execute("SELECT * FROM users WHERE id = %s FOR UPDATE", (user["id"],))
         began = time.monotonic()
-        answer = door.patch(f"/users/{user['id']}", {"name": "x"})
-        assert answer.status_code == 503
+        response = client.patch(f"/users/{user['id']}", {"name": "x"})
+        assert response.status_code == 503
         assert time.monotonic() - began < BOUND_S
-        assert door.get(f"/users/{user['id']}").status_code == 200
-        assert door.patch(f"/users/{other['id']}", {"name": "x"}).status_code == 200
-    assert door.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 200
+        assert client.get(f"/users/{user['id']}").status_code == 200
+        assert client.patch(f"/users/{other['id']}", {"name": "x"}).status_code == 200
+    assert client.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 200
 
 
 def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[..., Flask], postgres: Postgres) -> None:
     app = make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, database_pool_size=1, cache_ttl_s=0)
-    door = ApiClient(app)
-    user = door.make()
+    client = ApiClient(app)
+    user = client.create_user()
     with engine_of(app).connect():
         began = time.monotonic()
-        assert door.get(f"/users/{user['id']}").status_code == 503
+        assert client.get(f"/users/{user['id']}").status_code == 503
         assert time.monotonic() - began < BOUND_S
-    assert door.get(f"/users/{user['id']}").status_code == 200
+    assert client.get(f"/users/{user['id']}").status_code == 200
 
 
-def test_the_database_that_refuses_writes_gives_503(door: ApiClient, postgres: Postgres) -> None:
-    user = door.make()
+def test_the_database_that_refuses_writes_gives_503(client: ApiClient, postgres: Postgres) -> None:
+    user = client.create_user()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         connection.execute("SELECT pg_reload_conf()")
         try:
-            wait_until(lambda: door.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 503, seconds=3)
-            assert door.get(f"/users/{user['id']}").status_code == 200
+            wait_until(lambda: client.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 503, seconds=3)
+            assert client.get(f"/users/{user['id']}").status_code == 200
         finally:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
             connection.execute("SELECT pg_reload_conf()")
-    wait_until(lambda: door.patch(f"/users/{user['id']}", {"name": "y"}).status_code == 200, seconds=3)
+    wait_until(lambda: client.patch(f"/users/{user['id']}", {"name": "y"}).status_code == 200, seconds=3)
 
 
 def test_a_service_of_two_workers_serves_again_after_postgres_was_killed(

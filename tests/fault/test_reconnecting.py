@@ -39,7 +39,7 @@ def postgres(own_postgres: Postgres) -> Postgres:
 
 
 @pytest.fixture
-def house(make_app: Callable[..., Flask], postgres: Postgres) -> SecuredApp:
+def secured_app(make_app: Callable[..., Flask], postgres: Postgres) -> SecuredApp:
     return SecuredApp(make_app(database_url=postgres.url, cache_ttl_s=0, log_level="error"))
 
 
@@ -71,13 +71,13 @@ def many_at_once(count: int, ask: Callable[[int], Any]) -> list[Any]:
 @pytest.mark.parametrize("kind", DROPS)
 @pytest.mark.parametrize("path", ["/health/ready", "/health"])
 def test_the_first_health_check_finds_postgres_again(
-    house: SecuredApp, postgres: Postgres, kind: str, path: str
+    secured_app: SecuredApp, postgres: Postgres, kind: str, path: str
 ) -> None:
     for _ in range(3):
-        assert house.nobody.get(path).status_code == 200
+        assert secured_app.anonymous.get(path).status_code == 200
         drop(kind, postgres)
-        answer = house.nobody.get(path)
-        assert answer.status_code == 200, answer.text
+        response = secured_app.anonymous.get(path)
+        assert response.status_code == 200, response.text
 
 
 def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
@@ -87,20 +87,20 @@ def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
     with Proxy(postgres.port) as proxy, Proxy(postgres.port) as other:
         url = postgres.url.replace(f":{postgres.port}/", f":{proxy.port}/")
         app = make_app(database_url=f"{url}?hostaddr=127.0.0.1", cache_ttl_s=0, log_level="error")
-        house = SecuredApp(app)
-        assert house.nobody.get("/health/ready").status_code == 200
+        secured_app = SecuredApp(app)
+        assert secured_app.anonymous.get("/health/ready").status_code == 200
         # Only connections of before are mute: who connects now gets another proxy.
         proxy.mute = True
         proxy.divert(other)
-        assert house.nobody.get("/health/ready").status_code == 200
+        assert secured_app.anonymous.get("/health/ready").status_code == 200
 
 
 @pytest.mark.parametrize("kind", DROPS)
 def test_the_first_requests_after_it_are_answered_reads_and_writes_alike(
-    house: SecuredApp, postgres: Postgres, kind: str
+    secured_app: SecuredApp, postgres: Postgres, kind: str
 ) -> None:
-    user = house.make("editor", password=PASSWORD)
-    program = house.by_token(user)
+    user = secured_app.create_user("editor", password=PASSWORD)
+    program = secured_app.token_client(user)
     calls: list[Callable[[int], int]] = [
         lambda _: program.get(f"/users/{user['id']}").status_code,
         lambda _: program.get("/users?q=e").status_code,
@@ -109,7 +109,7 @@ def test_the_first_requests_after_it_are_answered_reads_and_writes_alike(
         lambda n: program.patch(f"/users/{made[n]['id']}", {"name": f"{time.monotonic_ns()}"}).status_code,
         lambda n: program.put(f"/users/{made[n]['id']}", {"username": f"put-{n}"}).status_code,
     ]
-    made = [program.make() for _ in range(8)]
+    made = [program.create_user() for _ in range(8)]
     for call in calls:
         assert set(many_at_once(8, call)) <= {200, 201}
         drop(kind, postgres)
@@ -134,19 +134,19 @@ def test_a_service_of_two_workers_is_ready_and_serves_as_soon_as_postgres_does(
 
 
 def test_what_was_refused_while_postgres_was_away_is_served_as_soon_as_it_is_ready(
-    house: SecuredApp, postgres: Postgres
+    secured_app: SecuredApp, postgres: Postgres
 ) -> None:
     """Whoever sees it ready sends requests: the circuit breaker does not wait for its next probe."""
-    user = house.make()
-    program = house.by_token(house.admin.user)
-    assert house.nobody.get("/health/ready").status_code == 200
+    user = secured_app.create_user()
+    program = secured_app.token_client(secured_app.admin.user)
+    assert secured_app.anonymous.get("/health/ready").status_code == 200
     postgres.stop()
     assert program.get(f"/users/{user['id']}").status_code == 503
     # The pauses between probes grow to a second.
     time.sleep(3)
-    assert house.nobody.get("/health/ready").status_code == 503
+    assert secured_app.anonymous.get("/health/ready").status_code == 503
     postgres.start()
-    assert house.nobody.get("/health/ready").status_code == 200
+    assert secured_app.anonymous.get("/health/ready").status_code == 200
     assert program.get(f"/users/{user['id']}").status_code == 200
 
 
@@ -160,13 +160,13 @@ def own_redis(tmp_path: Path) -> Iterator[Redis]:
 def test_the_first_requests_after_a_restart_of_redis_are_answered(
     make_app: Callable[..., Flask], postgres: Postgres, own_redis: Redis
 ) -> None:
-    house = SecuredApp(make_app(database_url=postgres.url, redis_url=own_redis.url, log_level="error"))
-    user = house.make("editor", password=PASSWORD)
-    browser = house.by_session(user)
+    secured_app = SecuredApp(make_app(database_url=postgres.url, redis_url=own_redis.url, log_level="error"))
+    user = secured_app.create_user("editor", password=PASSWORD)
+    browser = secured_app.session_client(user)
     for _ in range(3):
         assert set(many_at_once(4, lambda _: browser.get("/me/sessions").status_code)) == {200}
-        assert house.nobody.get("/health").json["status"] == "ok"
+        assert secured_app.anonymous.get("/health").json["status"] == "ok"
         own_redis.restart()
-        assert house.nobody.get("/health").json["status"] == "ok"
+        assert secured_app.anonymous.get("/health").json["status"] == "ok"
         assert set(many_at_once(4, lambda _: browser.get("/me/sessions").status_code)) == {200}
-        assert house.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
+        assert secured_app.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201

@@ -13,7 +13,7 @@ from app.cache.generations import Generations, clock_ns
 from app.cache.known_changes import KnownChanges, Snapshot, View
 from app.cache.redis_answers import RedisAnswers
 from embedded import Redis
-from tests.support.cache_readers import never, slow_reader
+from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
 from tests.support.leases import FOR_EVER
 from tests.support.redis_outages import OUTAGES, break_it, mend
@@ -79,9 +79,9 @@ def pair(stack: ExitStack, own_redis: Redis) -> list[Host]:
 def test_what_was_computed_is_kept_for_every_host(pair: list[Host]) -> None:
     assert pair[0].get(lambda: b"value") == b"value"
     for host in pair:
-        assert host.get(never) == b"value"
+        assert host.get(must_not_run) == b"value"
         assert host.get(lambda: b"another", "other") == b"another"
-        host.get(never, "other")
+        host.get(must_not_run, "other")
         break
 
 
@@ -99,7 +99,7 @@ def test_a_change_that_was_heard_is_in_every_answer_that_is_used(pair: list[Host
         # The question by which it heard was asked before it heard.
         host.ask(101)
     assert one.get(lambda: b"new") == b"new"
-    assert other.get(never) == b"new"
+    assert other.get(must_not_run) == b"new"
 
 
 def test_a_host_that_has_not_heard_of_a_change_uses_what_it_knows_as_long_as_it_may(pair: list[Host]) -> None:
@@ -107,9 +107,9 @@ def test_a_host_that_has_not_heard_of_a_change_uses_what_it_knows_as_long_as_it_
     one.get(lambda: b"old")
     one.ask(101, 100)
     one.ask(101)
-    assert other.get(never) == b"old", "its lease says that it asked less than 100 ms ago"
+    assert other.get(must_not_run) == b"old", "its lease says that it asked less than 100 ms ago"
     assert one.get(lambda: b"new") == b"new"
-    assert other.get(never) == b"new", "what is newer than it has heard of is good, too"
+    assert other.get(must_not_run) == b"new", "what is newer than it has heard of is good, too"
 
 
 def test_a_change_by_this_host_counts_before_the_poller_has_heard_of_it(pair: list[Host]) -> None:
@@ -121,7 +121,7 @@ def test_a_change_by_this_host_counts_before_the_poller_has_heard_of_it(pair: li
     host.ask(101, 100)
     host.ask(101)
     assert host.get(lambda: b"newer") == b"newer", "nothing was kept by who did not know its place in time"
-    assert host.get(never) == b"newer"
+    assert host.get(must_not_run) == b"newer"
 
 
 def test_an_open_transaction_does_not_turn_redis_off_and_is_not_lost(pair: list[Host]) -> None:
@@ -129,14 +129,14 @@ def test_an_open_transaction_does_not_turn_redis_off_and_is_not_lost(pair: list[
     host.ask(105, 101, in_progress=(100,))
     host.ask(105, in_progress=(100,))
     host.get(lambda: b"without 100")
-    assert host.get(never) == b"without 100"
+    assert host.get(must_not_run) == b"without 100"
     host.ask(106, 105, in_progress=(100,))
     host.ask(106, in_progress=(100,))
     assert host.get(lambda: b"with 105") == b"with 105"
     host.ask(106, 100)
     host.ask(106)
     assert host.get(lambda: b"with 100") == b"with 100"
-    assert host.get(never) == b"with 100"
+    assert host.get(must_not_run) == b"with 100"
 
 
 def test_an_answer_of_before_all_that_is_remembered_is_not_used(pair: list[Host]) -> None:
@@ -144,7 +144,7 @@ def test_an_answer_of_before_all_that_is_remembered_is_not_used(pair: list[Host]
     host.get(lambda: b"old")
     host.known.publish(View(clock_ns(), "i", Snapshot(200, 200, ()), (150,), 149))
     assert host.get(lambda: b"new") == b"new"
-    assert host.get(never) == b"new"
+    assert host.get(must_not_run) == b"new"
 
 
 def test_after_a_crash_recovery_nothing_from_before_is_found(pair: list[Host]) -> None:
@@ -203,7 +203,7 @@ def test_who_asks_after_a_write_does_not_share_what_looked_at_the_changes_before
     host.proxy.delay_s = 0.1
     host.known.after = lambda: host.generations.invalidate(USERS)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(host.get, never)
+        first = pool.submit(host.get, must_not_run)
         wait_until(lambda: host.known.after is None)
         time.sleep(0.05)
         assert host.get(lambda: b"new") == b"new"
@@ -257,7 +257,7 @@ def test_without_redis_everything_is_computed_and_when_it_is_back_it_is_used(
     mend(kind, own_redis, host.proxy)
     wait_until(lambda: host.answers.breaker.up)
     host.get(lambda: b"again")
-    assert host.get(never) in (b"kept", b"again")
+    assert host.get(must_not_run) in (b"kept", b"again")
 
 
 def test_what_is_kept_goes_by_itself_after_its_time(pair: list[Host], own_redis: Redis) -> None:
@@ -282,7 +282,7 @@ def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(stack: ExitSta
     try:
         for _ in range(40):
             began = time.monotonic()
-            assert host.get(never) == b"kept"
+            assert host.get(must_not_run) == b"kept"
             slowest = max(slowest, time.monotonic() - began)
             assert host.answers.breaker.up
     finally:

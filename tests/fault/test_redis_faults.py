@@ -35,7 +35,7 @@ def proxy(own_redis: Redis) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def doors(
+def clients(
     make_app: Callable[..., Flask],
     own_redis: Redis,
     proxy: Proxy,
@@ -46,102 +46,104 @@ def doors(
     app = make_app(redis_url=url, redis_timeout_ms=40, log_level="error")
     with polling(app):
         made = [ApiClient(app) for _ in range(2)]
-        for door in made:
-            door.listed(q="nobody")
+        for client in made:
+            client.list_users(q="nobody")
         yield made
 
 
 @pytest.mark.parametrize("kind", [*OUTAGES, "slow", "very slow"])
 def test_every_request_is_still_right_and_in_time(
-    own_redis: Redis, proxy: Proxy, doors: list[ApiClient], kind: str
+    own_redis: Redis, proxy: Proxy, clients: list[ApiClient], kind: str
 ) -> None:
-    user = doors[0].make()
+    user = clients[0].create_user()
     path, slowest, version = f"/users/{user['id']}", 0.0, 1
-    doors[1].get(path)
+    clients[1].get(path)
     break_it(kind, own_redis, proxy)
-    for number, door in zip(range(40), itertools.cycle(doors), strict=False):
+    for number, client in zip(range(40), itertools.cycle(clients), strict=False):
         began = time.monotonic()
         if number % 4 == 0:
-            version = door.patch(path, {"name": f"name {number}"}).json["version"]
+            version = client.patch(path, {"name": f"name {number}"}).json["version"]
         elif number % 4 == 3:
-            assert [shown["version"] for shown in door.listed(q="name")] == [version]
+            assert [shown["version"] for shown in client.list_users(q="name")] == [version]
         else:
-            assert door.get(path).json["version"] == version
+            assert client.get(path).json["version"] == version
         slowest = max(slowest, time.monotonic() - began)
     print(f"{kind}: slowest answer {1000 * slowest:.0f} ms")  # noqa: T201 - shown by -rP
     assert version == 11
     assert slowest < BOUND_S
     mend(kind, own_redis, proxy)
-    for door in doors:
-        assert door.get(path).json["version"] == version
-    wait_until(lambda: all(door.get("/health").json["status"] == "ok" for door in doors))
-    for door in doors:
-        assert door.get(path).json["version"] == version
-        assert door.listed(q="name")[0]["version"] == version
+    for client in clients:
+        assert client.get(path).json["version"] == version
+    wait_until(lambda: all(client.get("/health").json["status"] == "ok" for client in clients))
+    for client in clients:
+        assert client.get(path).json["version"] == version
+        assert client.list_users(q="name")[0]["version"] == version
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_health_says_degraded_in_time_and_ok_when_it_is_back(
-    own_redis: Redis, proxy: Proxy, doors: list[ApiClient], kind: str
+    own_redis: Redis, proxy: Proxy, clients: list[ApiClient], kind: str
 ) -> None:
     break_it(kind, own_redis, proxy)
     for _ in range(3):
         began = time.monotonic()
-        answer = doors[0].get("/health")
+        response = clients[0].get("/health")
         assert time.monotonic() - began < 3
-        assert answer.status_code == 200
-        assert answer.json["status"] == "degraded"
-        assert answer.json["checks"]["database"]["status"] == "ok"
-        assert answer.json["checks"]["cache"]["status"] == "down"
-        assert doors[0].get("/health/ready").status_code == 200
+        assert response.status_code == 200
+        assert response.json["status"] == "degraded"
+        assert response.json["checks"]["database"]["status"] == "ok"
+        assert response.json["checks"]["cache"]["status"] == "down"
+        assert clients[0].get("/health/ready").status_code == 200
     mend(kind, own_redis, proxy)
-    wait_until(lambda: doors[0].get("/health").json["status"] == "ok")
+    wait_until(lambda: clients[0].get("/health").json["status"] == "ok")
 
 
 @pytest.mark.parametrize("kind", ["mute", "hangs up"])
-def test_redis_is_not_asked_again_and_again(proxy: Proxy, own_redis: Redis, doors: list[ApiClient], kind: str) -> None:
-    user = doors[0].make()
+def test_redis_is_not_asked_again_and_again(
+    proxy: Proxy, own_redis: Redis, clients: list[ApiClient], kind: str
+) -> None:
+    user = clients[0].create_user()
     break_it(kind, own_redis, proxy)
     before, began, requests = proxy.connections, time.monotonic(), 0
     while time.monotonic() - began < 2:
-        doors[0].get(f"/users/{user['id']}")
+        clients[0].get(f"/users/{user['id']}")
         requests += 1
     assert requests > 100, "requests waited for Redis"
     assert proxy.connections - before <= 12
 
 
-def test_emptied_redis_is_filled_again(own_redis: Redis, doors: list[ApiClient]) -> None:
-    user = doors[0].make()
-    with redis.Redis.from_url(own_redis.url) as client:
+def test_emptied_redis_is_filled_again(own_redis: Redis, clients: list[ApiClient]) -> None:
+    user = clients[0].create_user()
+    with redis.Redis.from_url(own_redis.url) as redis_client:
         for number in range(10):
-            for door in doors:
-                door.get(f"/users/{user['id']}")
-            client.flushall()
-            doors[number % 2].patch(f"/users/{user['id']}", {"name": f"n{number}"})
-            for door in doors:
-                assert door.get(f"/users/{user['id']}").json["name"] == f"n{number}"
-                assert door.listed()[0]["name"] == f"n{number}"
+            for client in clients:
+                client.get(f"/users/{user['id']}")
+            redis_client.flushall()
+            clients[number % 2].patch(f"/users/{user['id']}", {"name": f"n{number}"})
+            for client in clients:
+                assert client.get(f"/users/{user['id']}").json["name"] == f"n{number}"
+                assert client.list_users()[0]["name"] == f"n{number}"
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed", "hangs up"])
 def test_nothing_stale_is_served_when_redis_comes_back_with_old_data(
-    own_redis: Redis, proxy: Proxy, doors: list[ApiClient], kind: str
+    own_redis: Redis, proxy: Proxy, clients: list[ApiClient], kind: str
 ) -> None:
     """Written by one process during the outage, read by another the moment that Redis is back."""
-    writer, reader = doors
-    user = writer.make()
+    writer, reader = clients
+    user = writer.create_user()
     path = f"/users/{user['id']}"
     for number in range(5 if kind == "killed" else 20):
-        wait_until(lambda: all(door.get("/health").json["status"] == "ok" for door in doors))
-        for door in doors:
-            door.get(path)
-            door.listed()
+        wait_until(lambda: all(client.get("/health").json["status"] == "ok" for client in clients))
+        for client in clients:
+            client.get(path)
+            client.list_users()
         break_it(kind, own_redis, proxy)
         writer.patch(path, {"name": f"n{number}"})
         mend(kind, own_redis, proxy)
-        for door in (reader, writer):
-            assert door.get(path).json["name"] == f"n{number}"
-            assert door.listed()[0]["name"] == f"n{number}"
+        for client in (reader, writer):
+            assert client.get(path).json["name"] == f"n{number}"
+            assert client.list_users()[0]["name"] == f"n{number}"
 
 
 def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
@@ -151,40 +153,40 @@ def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
 ) -> None:
     """It forgot the last write, and began anew between two requests, so that none of them failed."""
     with Redis(tmp_path / "snapshots") as server:
-        door = ApiClient(make_app(redis_url=server.url, log_level="error"))
-        path = f"/users/{door.make(name='old')['id']}"
+        client = ApiClient(make_app(redis_url=server.url, log_level="error"))
+        path = f"/users/{client.create_user(name='old')['id']}"
         for number in range(3):
-            before = door.listed(active="true")[0]["name"]
-            assert door.listed(active="true")[0]["name"] == before
-            with redis.Redis.from_url(server.url) as client:
-                client.save()
-            door.patch(path, {"name": f"n{number}"})
+            before = client.list_users(active="true")[0]["name"]
+            assert client.list_users(active="true")[0]["name"] == before
+            with redis.Redis.from_url(server.url) as redis_client:
+                redis_client.save()
+            client.patch(path, {"name": f"n{number}"})
             server.kill()
             server.start()
-            assert door.listed(active="true")[0]["name"] == f"n{number}"
-            wait_until(lambda: door.get("/health").json["status"] == "ok")
-            assert door.listed(active="true")[0]["name"] == f"n{number}"
+            assert client.list_users(active="true")[0]["name"] == f"n{number}"
+            wait_until(lambda: client.get("/health").json["status"] == "ok")
+            assert client.list_users(active="true")[0]["name"] == f"n{number}"
 
 
 def test_reads_and_writes_go_on_right_while_redis_comes_and_goes(
-    own_redis: Redis, proxy: Proxy, doors: list[ApiClient]
+    own_redis: Redis, proxy: Proxy, clients: list[ApiClient]
 ) -> None:
-    user_id = doors[0].make()["id"]
+    user_id = clients[0].create_user()["id"]
     answered, stop, faults = [1], threading.Event(), []
 
-    def read(door: ApiClient) -> None:
+    def read(client: ApiClient) -> None:
         while not stop.is_set():
             least = answered[0]
-            seen = (door.get(f"/users/{user_id}").json["version"], door.listed()[0]["version"])
+            seen = (client.get(f"/users/{user_id}").json["version"], client.list_users()[0]["version"])
             if min(seen) < least:
                 faults.append((seen, least))
 
     def write() -> None:
         while not stop.is_set():
-            answered[0] = doors[0].patch(f"/users/{user_id}", {"attributes": {"n": answered[0]}}).json["version"]
+            answered[0] = clients[0].patch(f"/users/{user_id}", {"attributes": {"n": answered[0]}}).json["version"]
             time.sleep(0.005)
 
-    threads = [threading.Thread(target=read, args=(door,)) for door in doors] + [threading.Thread(target=write)]
+    threads = [threading.Thread(target=read, args=(client,)) for client in clients] + [threading.Thread(target=write)]
     for thread in threads:
         thread.start()
     for kind in ["hung", "hangs up", "slow", "killed", "mute", "hung"]:
@@ -227,9 +229,9 @@ def test_two_workers_serve_nothing_stale_while_redis_hangs_and_comes_back(
         own_redis.pause()
         slowest = max(slowest, service("PATCH", path, {"name": f"n{number}"}).seconds)
         own_redis.resume()
-        answers = [service.get(path) for _ in range(6)]
-        assert {answer.json["name"] for answer in answers} == {f"n{number}"}
-        slowest = max([slowest, *(answer.seconds for answer in answers)])
+        responses = [service.get(path) for _ in range(6)]
+        assert {response.json["name"] for response in responses} == {f"n{number}"}
+        slowest = max([slowest, *(response.seconds for response in responses)])
         time.sleep(0.1)
     assert slowest < BOUND_S
 
@@ -237,25 +239,25 @@ def test_two_workers_serve_nothing_stale_while_redis_hangs_and_comes_back(
 def test_a_wrong_password_of_redis_costs_the_cache_and_no_request(
     make_app: Callable[..., Flask], own_redis: Redis
 ) -> None:
-    door = ApiClient(make_app(redis_url=f"redis://:wrong@127.0.0.1:{own_redis.port}/0", log_level="error"))
-    assert door.get("/users").status_code == 200
-    assert door.get("/health").json["status"] == "degraded"
+    client = ApiClient(make_app(redis_url=f"redis://:wrong@127.0.0.1:{own_redis.port}/0", log_level="error"))
+    assert client.get("/users").status_code == 200
+    assert client.get("/health").json["status"] == "degraded"
 
 
 @pytest.mark.parametrize(
     "url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid:6379/0", "unix:///nowhere/redis.sock"]
 )
 def test_a_redis_that_is_nowhere_costs_the_cache_and_no_request(make_app: Callable[..., Flask], url: str) -> None:
-    door = ApiClient(make_app(redis_url=url, log_level="error"))
+    client = ApiClient(make_app(redis_url=url, log_level="error"))
     began = time.monotonic()
-    assert door.get("/users").status_code == 200
+    assert client.get("/users").status_code == 200
     assert time.monotonic() - began < 3
-    assert door.get("/health").json["status"] == "degraded"
+    assert client.get("/health").json["status"] == "degraded"
 
 
-def test_the_doctor_waits_longer_for_redis_than_a_request_does(doors: list[ApiClient], proxy: Proxy) -> None:
+def test_the_doctor_waits_longer_for_redis_than_a_request_does(clients: list[ApiClient], proxy: Proxy) -> None:
     """A busy machine is slow to make the first connection; that is nothing to call a doctor's finding."""
-    cli = doors[0].app.test_cli_runner()
+    cli = clients[0].app.test_cli_runner()
     proxy.delay_s = 0.1
     doctor = cli.invoke(args=["doctor"])
     assert "cache       ok" in doctor.output, doctor.output

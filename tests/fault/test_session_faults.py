@@ -28,15 +28,19 @@ def fragile(make_app: Callable[..., Flask], own_redis: Redis, empty: Callable[[]
 
 
 def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, own_redis: Redis) -> None:
-    user = fragile.make("editor", password=PASSWORD)
-    browser, program, fresh = fragile.by_session(user), fragile.by_token(user), fragile.by_token(user, "viewer")
+    user = fragile.create_user("editor", password=PASSWORD)
+    browser, program, fresh = (
+        fragile.session_client(user),
+        fragile.token_client(user),
+        fragile.token_client(user, "viewer"),
+    )
     assert browser.get("/me").status_code == program.get("/me").status_code == 200
     own_redis.kill()
     for _ in range(3):
         for path in ("/me", "/users", "/session", "/me/sessions"):
-            answer = browser.get(path)
-            assert answer.status_code == 503
-            assert "Sessions are unavailable" in answer.json["detail"]
+            response = browser.get(path)
+            assert response.status_code == 503
+            assert "Sessions are unavailable" in response.json["detail"]
         assert program.get("/me").status_code == 200
         assert program.patch("/me", {"name": "Ada"}).status_code == 200
         assert fresh.get("/users").status_code == 200
@@ -51,24 +55,24 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, ow
 
 
 def test_without_redis_nothing_turns_open(fragile: SecuredApp, own_redis: Redis) -> None:
-    stranger = fragile.by_cookie("x" * 43 + "." + "0" * 32)
+    stranger = fragile.cookie_client("x" * 43 + "." + "0" * 32)
     own_redis.kill()
     front = services_of(fragile.app).admins
     assert front.is_secured()
     for _ in range(3):
-        assert fragile.nobody.get("/users").status_code == 401
-        assert fragile.nobody.post("/users", {"username": "new"}).status_code == 401
+        assert fragile.anonymous.get("/users").status_code == 401
+        assert fragile.anonymous.post("/users", {"username": "new"}).status_code == 401
         assert stranger.get("/users").status_code == 503
-        assert fragile.by_cookie("nonsense").get("/users").status_code == 401
-        assert fragile.bearing("fsa_nonsense").get("/users").status_code == 401
-        assert fragile.nobody.get("/health").status_code == 200
+        assert fragile.cookie_client("nonsense").get("/users").status_code == 401
+        assert fragile.bearer_client("fsa_nonsense").get("/users").status_code == 401
+        assert fragile.anonymous.get("/health").status_code == 200
 
 
 def test_what_ended_while_redis_was_away_stays_ended(fragile: SecuredApp, own_redis: Redis) -> None:
-    users = [fragile.make(password=PASSWORD) for _ in range(3)]
-    people, program = [fragile.by_session(user) for user in users], fragile.by_token(fragile.admin.user)
-    for who in people:
-        assert who.get("/me").status_code == 200
+    users = [fragile.create_user(password=PASSWORD) for _ in range(3)]
+    people, program = [fragile.session_client(user) for user in users], fragile.token_client(fragile.admin.user)
+    for client in people:
+        assert client.get("/me").status_code == 200
     own_redis.kill()
     paths = [f"/users/{user['id']}" for user in users]
     assert program.patch(paths[0], {"password": NEW}).status_code == 200
@@ -76,19 +80,19 @@ def test_what_ended_while_redis_was_away_stays_ended(fragile: SecuredApp, own_re
     assert program.delete(paths[2]).status_code == 204
     own_redis.start()
     wait_until(lambda: people[0].get("/me").status_code != 503, seconds=15)
-    assert [who.get("/me").status_code for who in people] == [401] * 3
+    assert [client.get("/me").status_code for client in people] == [401] * 3
 
 
 def test_what_was_revoked_while_redis_was_away_stays_revoked(fragile: SecuredApp, own_redis: Redis) -> None:
-    user = fragile.make("editor")
-    token, program = fragile.token(user), fragile.by_token(fragile.admin.user)
-    lowered = fragile.by_token(user)
-    assert fragile.bearing(token["token"]).get("/users").status_code == lowered.get("/users").status_code == 200
+    user = fragile.create_user("editor")
+    token, program = fragile.token(user), fragile.token_client(fragile.admin.user)
+    lowered = fragile.token_client(user)
+    assert fragile.bearer_client(token["token"]).get("/users").status_code == lowered.get("/users").status_code == 200
     own_redis.kill()
     assert program.delete(f"/tokens/{token['id']}").status_code == 204
     assert program.patch(f"/users/{user['id']}", {"role": "member"}).status_code == 200
     for _ in range(2):
-        assert fragile.bearing(token["token"]).get("/users").status_code == 401
+        assert fragile.bearer_client(token["token"]).get("/users").status_code == 401
         assert lowered.get("/users").status_code == 403
         own_redis.start()
-        wait_until(lambda: fragile.nobody.get("/health").json["status"] == "ok", seconds=15)
+        wait_until(lambda: fragile.anonymous.get("/health").json["status"] == "ok", seconds=15)

@@ -15,14 +15,14 @@ def test_a_connection_without_a_request_ends(serve: Callable[..., Service]) -> N
     service = serve(WORKERS="1")
     head = f"GET /api/health/live HTTP/1.1\r\nHost: localhost:{service.port}\r\n".encode()
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    with ExitStack() as held:
+    with ExitStack() as stack:
         place = ("127.0.0.1", service.port)
         for sent in (b"", head[:1], preface[:5], preface, head, head + b"\r\n"):
-            client = held.enter_context(socket.create_connection(place, timeout=_LATE_S + 10))
+            client = stack.enter_context(socket.create_connection(place, timeout=_LATE_S + 10))
             client.sendall(sent)
-            held.callback(_require_end, client, sent, time.monotonic())
+            stack.callback(_require_end, client, sent, time.monotonic())
         # What begins again in time goes on.
-        alive = held.enter_context(socket.create_connection(place))
+        alive = stack.enter_context(socket.create_connection(place))
         for _ in range(3):
             alive.sendall(head + b"\r\n")
             assert alive.recv(65536).startswith(b"HTTP/1.1 200")

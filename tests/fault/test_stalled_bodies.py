@@ -47,14 +47,14 @@ class Guarded:
         """Health, a read, a write and a sign-in, all soon."""
         by_token = {"Authorization": f"Bearer {self.token}"}
         name = f"u{time.monotonic_ns()}"
-        answers = [
+        responses = [
             self.service.get("/api/health/live"),
             self.service.get("/api/users?limit=2", headers=by_token),
             self.service.post("/api/users", {"username": name}, headers=by_token),
             self.service.post("/api/session", ADMIN),
         ]
-        assert [answer.status for answer in answers] == [200, 200, 201, 201]
-        assert max(answer.seconds for answer in answers) < 5
+        assert [response.status for response in responses] == [200, 200, 201, 201]
+        assert max(response.seconds for response in responses) < 5
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def stalled(
     port: int, request: bytes, count: int = STALLED, address: str = "127.0.0.1"
 ) -> Iterator[list[socket.socket]]:
     """So many connections that sent this and nothing more."""
-    with ExitStack() as held:
+    with ExitStack() as stack:
         place, source = ("127.0.0.1", port), (address, 0)
-        clients = [held.enter_context(socket.create_connection(place, source_address=source)) for _ in range(count)]
+        clients = [stack.enter_context(socket.create_connection(place, source_address=source)) for _ in range(count)]
         for client in clients:
             client.sendall(request)
         yield clients
@@ -106,11 +106,11 @@ def test_stalled_bodies_of_no_route_stop_anything(guarded: Guarded, app: Flask) 
     port, routes = guarded.service.port, writes(app)
     assert len(routes) > 30
     for method, path in routes:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             kind = FORM if "/" not in path[1:] or path.startswith(("/people", "/api-tokens")) else JSON
             for credential in guarded.credentials:
                 request = guarded.head(method, path, f"{credential}{kind}Content-Length: 100000\r\n") + b"a="
-                held.enter_context(stalled(port, request))
+                stack.enter_context(stalled(port, request))
             try:
                 guarded.require_alive()
             except (AssertionError, OSError) as error:
@@ -126,14 +126,14 @@ def test_a_body_that_is_late_by_10_s_is_408_and_the_connection_closed(
     request = guarded.head("POST", "/api/users", f"{head}Content-Length: 1000\r\n") + b"{"
     began = time.monotonic()
     with stalled(guarded.service.port, request, 20, address) as clients:
-        answers = [(received(client), time.monotonic() - began) for client in clients]
-    late = [(answer, after_s) for answer, after_s in answers if answer.startswith(b"HTTP/1.1 408")]
-    refused = [answer for answer, _ in answers if answer.startswith(b"HTTP/1.1 503")]
+        responses = [(received(client), time.monotonic() - began) for client in clients]
+    late = [(response, after_s) for response, after_s in responses if response.startswith(b"HTTP/1.1 408")]
+    refused = [response for response, _ in responses if response.startswith(b"HTTP/1.1 503")]
     assert (len(late), len(refused)) == (16, 4)
     assert all(9 < after_s < 14 for _, after_s in late)
-    for answer, _ in answers:
-        assert b"connection: close" in answer.lower()
-        top, _, body = answer.partition(b"\r\n\r\n")
+    for response, _ in responses:
+        assert b"connection: close" in response.lower()
+        top, _, body = response.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in top.decode().split("\r\n")[1:])
         names = {name.lower(): value for name, value in headers.items()}
         required = ("Content-Type", "X-Request-ID", "Retry-After")

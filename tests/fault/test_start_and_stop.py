@@ -54,9 +54,9 @@ def test_a_database_that_comes_late_is_waited_for(
         service = serve(ready=False, DATABASE_URL=url, DATABASE_WAIT_S="20")
         service.wait_for(lambda: "waiting_for_database" in service.text)
         service.wait_for(lambda: service.get("/api/health/live").status == 200)
-        answer = service.get("/api/users")
-        assert answer.status == 503
-        assert answer.headers["Retry-After"]
+        response = service.get("/api/users")
+        assert response.status == 503
+        assert response.headers["Retry-After"]
         proxy.refuse = False
         service.wait_ready()
         service.wait_for(lambda: service.post("/api/users", {"username": "ada"}).status == 201)
@@ -227,10 +227,10 @@ def test_under_load_no_request_is_cut(serve: Callable[..., Service]) -> None:
     def hammer() -> None:
         while not turned_away.is_set():
             try:
-                answer = service.get("/api/users", timeout=10)
+                response = service.get("/api/users", timeout=10)
                 served[0] += 1
-                if answer.status != 200:
-                    faults.append(answer)
+                if response.status != 200:
+                    faults.append(response)
             except (OSError, http.client.HTTPException) as error:
                 faults.append(error)
 
@@ -253,11 +253,11 @@ def test_a_request_that_waits_for_a_lock_is_finished_before_the_end(
 ) -> None:
     service = serve(DRAIN_DELAY_S="0.5")
     user_id = service.post("/api/users", {"username": f"u-{uuid.uuid4()}"}).json["id"]
-    answers = []
+    responses = []
     with psycopg.connect(servers.postgres.url) as holder:
         holder.execute("SELECT * FROM users WHERE id = %s FOR UPDATE", (user_id,))
         thread = threading.Thread(
-            target=lambda: answers.append(service("PATCH", f"/api/users/{user_id}", {"name": "x"}))
+            target=lambda: responses.append(service("PATCH", f"/api/users/{user_id}", {"name": "x"}))
         )
         thread.start()
         time.sleep(0.3)
@@ -265,7 +265,7 @@ def test_a_request_that_waits_for_a_lock_is_finished_before_the_end(
         # Past the drain delay, and less than a change waits for a row lock.
         time.sleep(0.8)
     thread.join()
-    assert [answer.status for answer in answers] == [200]
+    assert [response.status for response in responses] == [200]
     assert service.process.wait(10) == 0
 
 

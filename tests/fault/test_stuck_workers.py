@@ -86,7 +86,7 @@ class _Writer:
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
-                answer = self._service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=20)
+                response = self._service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=20)
             except TimeoutError:
                 self.faults.append("no answer")
             except (OSError, http.client.HTTPException):
@@ -94,8 +94,8 @@ class _Writer:
                 continue
             else:
                 self.answered += 1
-                if answer.status != 201:
-                    self.faults.append(f"{answer.status} {answer.body!r}")
+                if response.status != 201:
+                    self.faults.append(f"{response.status} {response.body!r}")
 
 
 def _change_by_sql(database_url: str, stop: threading.Event) -> None:

@@ -23,9 +23,9 @@ class ApiClient:
 
     def __call__(self, method: str, path: str, **kwargs: Any) -> TestResponse:
         """Send a request, and check that the answer has the shape of every answer."""
-        answer = self.flask_client.open(self.base + path, method=method, **kwargs)
-        check(method, answer.status_code, answer.headers, answer.data)
-        return answer
+        response = self.flask_client.open(self.base + path, method=method, **kwargs)
+        check(method, response.status_code, response.headers, response.data)
+        return response
 
     def get(self, path: str, **kwargs: Any) -> TestResponse:
         return self("GET", path, **kwargs)
@@ -42,18 +42,18 @@ class ApiClient:
     def delete(self, path: str, **kwargs: Any) -> TestResponse:
         return self("DELETE", path, **kwargs)
 
-    def make(self, **fields: Any) -> dict[str, Any]:
+    def create_user(self, **fields: Any) -> dict[str, Any]:
         """Create a user, who has at least a name of her own."""
         if "email" not in fields and "username" not in fields:
             fields["username"] = f"user-{next(_NUMBERS)}"
-        answer = self.post("/users", fields)
-        assert answer.status_code == 201, answer.text
-        return answer.json
+        response = self.post("/users", fields)
+        assert response.status_code == 201, response.text
+        return response.json
 
-    def listed(self, **query: Any) -> list[dict[str, Any]]:
-        answer = self.get("/users", query_string=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json
+    def list_users(self, **query: Any) -> list[dict[str, Any]]:
+        response = self.get("/users", query_string=query)
+        assert response.status_code == 200, response.text
+        return response.json
 
     def walk(self, relation: str = "next", start: str | None = None, **query: Any) -> list[dict[str, Any]]:
         """All users of a list, page by page, in the order in which the pages have them."""
@@ -61,26 +61,26 @@ class ApiClient:
 
     def pages(self, relation: str = "next", start: str | None = None, **query: Any) -> list[list[dict[str, Any]]]:
         """All pages; with `prev`, those before `start`, put back into their order."""
-        answer = self.get("/users", query_string=query) if start is None else self.follow(start)
-        found = [answer.json]
-        while (url := links(answer).get(relation)) is not None:
-            answer = self.follow(url)
-            found.append(answer.json)
+        response = self.get("/users", query_string=query) if start is None else self.follow(start)
+        found = [response.json]
+        while (url := links(response).get(relation)) is not None:
+            response = self.follow(url)
+            found.append(response.json)
             assert len(found) < 5000, "the pages do not end"
         return found if relation == "next" else found[::-1]
 
     def last_page(self, **query: Any) -> TestResponse:
-        answer = self.get("/users", query_string=query)
-        while (url := links(answer).get("next")) is not None:
-            answer = self.follow(url)
-        return answer
+        response = self.get("/users", query_string=query)
+        while (url := links(response).get("next")) is not None:
+            response = self.follow(url)
+        return response
 
     def follow(self, url: str) -> TestResponse:
         """Get a URL of a Link header."""
         path = url.split("://", 1)[1].split("/", 1)[1]
-        answer = self.get(f"/{path}".removeprefix(self.base))
-        assert answer.status_code == 200, answer.text
-        return answer
+        response = self.get(f"/{path}".removeprefix(self.base))
+        assert response.status_code == 200, response.text
+        return response
 
 
 def _with(body: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +89,9 @@ def _with(body: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs if body is None else {"json": body, **kwargs}
 
 
-def links(answer: Any) -> dict[str, str]:
+def links(response: Any) -> dict[str, str]:
     """The Link headers of an answer, of this process or over a socket, by relation."""
-    headers = answer.headers.get_all("Link") or []
+    headers = response.headers.get_all("Link") or []
     return {relation: url for header in headers for url, relation in _LINK.findall(header)}
 
 
@@ -128,10 +128,10 @@ def check_problem(status: int, headers: Any, body: bytes) -> None:
         assert int(headers["Retry-After"]) >= 1
 
 
-def faulty(answer: TestResponse) -> set[str]:
+def error_fields(response: TestResponse) -> set[str]:
     """The fields that a 422 (or 400, or 409) names."""
-    return {fault["field"] for fault in answer.json.get("errors", [])}
+    return {fault["field"] for fault in response.json.get("errors", [])}
 
 
-def is_moment(text: str) -> bool:
+def is_timestamp(text: str) -> bool:
     return _MOMENT.fullmatch(text) is not None

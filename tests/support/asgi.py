@@ -74,8 +74,8 @@ def ask(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: 
     length = str(sum(len(part) for part in parts if isinstance(part, bytes)))
     services = services_of(app)
     asgi_app = AsgiApp(app.wsgi_app, services.response_cache, services.settings)
-    answer = exchange(
+    response = exchange(
         asgi_app, scope_of(method, path, {"Host": "localhost", "Content-Length": length, **headers}), *parts
     )
-    assert answer is not None
-    return answer
+    assert response is not None
+    return response

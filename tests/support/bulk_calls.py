@@ -22,8 +22,10 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 SYSTEM = AuditContext(system_actor("test"))
 
 
-def crowd(house: SecuredApp, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:
-    return [house.make(role, email=f"crowd-{uuid.uuid4().hex[:8]}@example.org", **fields) for _ in range(count)]
+def create_users(secured_app: SecuredApp, count: int = 3, role: str = "member", **fields: Any) -> list[dict[str, Any]]:
+    return [
+        secured_app.create_user(role, email=f"crowd-{uuid.uuid4().hex[:8]}@example.org", **fields) for _ in range(count)
+    ]
 
 
 def these(users: Iterable[dict[str, Any]]) -> BulkTarget:
@@ -39,28 +41,28 @@ def as_user(user: dict[str, Any]) -> AuditContext:
 
 
 def do(
-    house: SecuredApp, action: Action, chosen: BulkTarget, by: dict[str, Any] | None = None, **more: Any
+    secured_app: SecuredApp, action: Action, chosen: BulkTarget, by: dict[str, Any] | None = None, **more: Any
 ) -> BulkResult:
     """A bulk call, by the administrator unless told otherwise."""
     if action == "role":
         more = {"role": "viewer", **more}
-    with house.app.app_context():
-        return services().bulk.apply(action, chosen, as_user(by or house.admin.user), **more)
+    with secured_app.app.app_context():
+        return services().bulk.apply(action, chosen, as_user(by or secured_app.admin.user), **more)
 
 
-def refused(kind: type[DomainError], house: SecuredApp, *args: Any, **kwargs: Any) -> str:
+def refused(kind: type[DomainError], secured_app: SecuredApp, *args: Any, **kwargs: Any) -> str:
     """The sentence with which a bulk call is refused."""
     with pytest.raises(kind) as caught:
-        do(house, *args, **kwargs)
+        do(secured_app, *args, **kwargs)
     return str(caught.value)
 
 
-def prepared(house: SecuredApp, action: Action, count: int = 3) -> list[dict[str, Any]]:
+def prepared(secured_app: SecuredApp, action: Action, count: int = 3) -> list[dict[str, Any]]:
     """Users with whom `action` has something to do."""
-    users = crowd(house, count, active=action != "activate")
+    users = create_users(secured_app, count, active=action != "activate")
     if action == "restore":
         for user in users:
-            house.admin.delete(f"/users/{user['id']}")
+            secured_app.admin.delete(f"/users/{user['id']}")
     return users
 
 
@@ -68,9 +70,9 @@ def query_of(action: Action) -> BulkTarget:
     return all_like(q="crowd", deleted=action == "restore")
 
 
-def entries(house: SecuredApp, user: dict[str, Any]) -> list[dict[str, Any]]:
+def entries(secured_app: SecuredApp, user: dict[str, Any]) -> list[dict[str, Any]]:
     """The history of a user, newest first."""
-    return house.admin.get(f"/users/{user['id']}/history").json
+    return secured_app.admin.get(f"/users/{user['id']}/history").json
 
 
 def everything(database: psycopg.Connection[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from tests.support.secured_app import SecuredApp
 
 
 @dataclass(frozen=True)
-class Given:
+class WsgiResponse:
     """An answer as the server would send it."""
 
     status: str
@@ -45,13 +45,13 @@ class CachePair:
     def close(self) -> None:
         request_started.disconnect(self._count, self.app)
 
-    def cached(self, path: str, token: str | None = None, **kwargs: Any) -> Given:
+    def cached(self, path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
         """From the application that may answer from its caches."""
-        return given(self.app.wsgi_app, path, token, **kwargs)
+        return wsgi_get(self.app.wsgi_app, path, token, **kwargs)
 
-    def uncached(self, path: str, token: str | None = None, **kwargs: Any) -> Given:
+    def uncached(self, path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
         """From the one that can't."""
-        return given(self._without_caches.wsgi_app, path, token, **kwargs)
+        return wsgi_get(self._without_caches.wsgi_app, path, token, **kwargs)
 
     def is_hit(self, path: str, token: str | None = None, **kwargs: Any) -> bool:
         """Whether the response cache answers by itself, once it may know the response."""
@@ -64,19 +64,19 @@ class CachePair:
         self.flask_requests += 1
 
 
-def given(way: Callable[..., Any], path: str, token: str | None = None, **kwargs: Any) -> Given:
+def wsgi_get(way: Callable[..., Any], path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
     kwargs.setdefault("headers", {})
     if token is not None:
         kwargs["headers"] = {"Authorization": f"Bearer {token}", **kwargs["headers"]}
     begun: list[Any] = []
     body = way(create_environ(path, **kwargs), lambda status, headers, *_: begun.append((status, list(headers))))
     try:
-        return Given(*begun[-1], b"".join(body))
+        return WsgiResponse(*begun[-1], b"".join(body))
     finally:
         getattr(body, "close", lambda: None)()
 
 
-def require_same(pair: CachePair, path: str, token: str | None = None, **kwargs: Any) -> Given:
+def require_same(pair: CachePair, path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
     """Both answer the same: the one with caches before it may know the response, and then."""
     first = pair.cached(path, token, **kwargs)
     uncached = pair.uncached(path, token, **kwargs)
@@ -89,10 +89,10 @@ def require_same(pair: CachePair, path: str, token: str | None = None, **kwargs:
 
 
 @dataclass
-class Crowd:
+class SampleUsers:
     """One user of each kind, a token of each kind for them, and paths."""
 
-    house: SecuredApp
+    secured_app: SecuredApp
     tokens: dict[str, str]
     ids: dict[str, str]
 
@@ -122,38 +122,38 @@ class Crowd:
         return [*one, *odd, "/api/me", "/me", "/api/me/", "/api/me?x", "/api/me?", "/api/session"]
 
 
-def gathered(house: SecuredApp, database: psycopg.Connection[Any]) -> Crowd:
+def make_sample_users(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> SampleUsers:
     """Users and tokens of all kinds."""
     users = {
-        "ada": house.make(
+        "ada": secured_app.create_user(
             "editor", username="ada", name='Ada \\ "Ä" 田中 \u007f'.replace("\u007f", ""), attributes={"team": "blue"}
         ),
-        "bob": house.make("member", username="bob", attributes={"x": [1e20, -0.0, "\u2028"]}),
-        "vera": house.make("viewer", username="vera"),
-        "gone": house.make("member", username="gone"),
-        "off": house.make("viewer", username="off"),
-        "lowered": house.make("editor", username="lowered"),
+        "bob": secured_app.create_user("member", username="bob", attributes={"x": [1e20, -0.0, "\u2028"]}),
+        "vera": secured_app.create_user("viewer", username="vera"),
+        "gone": secured_app.create_user("member", username="gone"),
+        "off": secured_app.create_user("viewer", username="off"),
+        "lowered": secured_app.create_user("editor", username="lowered"),
     }
-    tokens = {name: house.token(user)["token"] for name, user in users.items()}
-    tokens["root"] = house.token(house.admin.user)["token"]
-    tokens["viewer of ada"] = house.token(users["ada"], "viewer")["token"]
-    tokens["member of ada"] = house.token(users["ada"], "member")["token"]
-    tokens["member of root"] = house.token(house.admin.user, "member")["token"]
-    revoked, expired = house.token(users["ada"]), house.token(users["ada"])
+    tokens = {name: secured_app.token(user)["token"] for name, user in users.items()}
+    tokens["root"] = secured_app.token(secured_app.admin.user)["token"]
+    tokens["viewer of ada"] = secured_app.token(users["ada"], "viewer")["token"]
+    tokens["member of ada"] = secured_app.token(users["ada"], "member")["token"]
+    tokens["member of root"] = secured_app.token(secured_app.admin.user, "member")["token"]
+    revoked, expired = secured_app.token(users["ada"]), secured_app.token(users["ada"])
     soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     tokens |= {
         "revoked": revoked["token"],
         "expired": expired["token"],
-        "lasting": house.token(users["ada"], expires_at=soon)["token"],
+        "lasting": secured_app.token(users["ada"], expires_at=soon)["token"],
         "damaged": tokens["ada"][:-1] + ("x" if tokens["ada"][-1] != "x" else "y"),
         "empty": "",
         "spaced": f"  {tokens['ada']} ",
         "nonsense": "é\x7f",
     }
-    house.admin.delete(f"/tokens/{revoked['id']}")
+    secured_app.admin.delete(f"/tokens/{revoked['id']}")
     database.execute("UPDATE tokens SET expires_at = now() WHERE id = %s", [expired["id"]])
-    house.admin.delete(f"/users/{users['gone']['id']}")
-    house.admin.patch(f"/users/{users['off']['id']}", {"active": False})
-    house.admin.patch(f"/users/{users['lowered']['id']}", {"role": "member"})
+    secured_app.admin.delete(f"/users/{users['gone']['id']}")
+    secured_app.admin.patch(f"/users/{users['off']['id']}", {"active": False})
+    secured_app.admin.patch(f"/users/{users['lowered']['id']}", {"role": "member"})
     ids = {name: user["id"] for name, user in users.items()}
-    return Crowd(house, tokens, {**ids, "root": house.admin.id, "nobody": str(uuid.uuid4())})
+    return SampleUsers(secured_app, tokens, {**ids, "root": secured_app.admin.id, "nobody": str(uuid.uuid4())})

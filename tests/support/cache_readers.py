@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 
-def never() -> bytes:
+def must_not_run() -> bytes:
     """To be computed by nobody."""
     raise AssertionError("this was kept")
 

@@ -17,9 +17,9 @@ def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
 
 def make(browser: FlaskClient, **form: str) -> str:
     """Create a user, and return the path of its page."""
-    answer = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
-    assert answer.status_code == 303, answer.text
-    path, _, news = answer.location.partition("?")
+    response = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
+    assert response.status_code == 303, response.text
+    path, _, news = response.location.partition("?")
     assert news == "done=created"
     return path
 

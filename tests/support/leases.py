@@ -7,6 +7,6 @@ from app.http.services import services_of
 FOR_EVER = 1 << 62
 
 
-def lend(app: Flask) -> None:
+def grant_lease(app: Flask) -> None:
     """Let the application use its caches for good, as the change poller does from moment to moment."""
     services_of(app).infrastructure.generations.prolong_lease(FOR_EVER)

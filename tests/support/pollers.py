@@ -14,17 +14,22 @@ from tests.support.waiting import wait_until
 @contextmanager
 def polling(app: Flask) -> Iterator[None]:
     """Let an application hear of changes, as `python -m app` does; its caches may be used."""
-    held: Infrastructure = services_of(app).infrastructure
-    held.generations.prolong_lease(0)
-    poller = ChangePoller(held.database.connect_autocommit, held.generations, held.known_changes, lambda: None)
+    infrastructure: Infrastructure = services_of(app).infrastructure
+    infrastructure.generations.prolong_lease(0)
+    poller = ChangePoller(
+        infrastructure.database.connect_autocommit,
+        infrastructure.generations,
+        infrastructure.known_changes,
+        lambda: None,
+    )
     thread = threading.Thread(target=poller.run, daemon=True)
     thread.start()
     try:
-        wait_until(held.generations.has_lease)
+        wait_until(infrastructure.generations.has_lease)
         yield
     finally:
         poller.close()
         # If it sleeps, that wakes it.
-        held.generations.has_lease()
+        infrastructure.generations.has_lease()
         thread.join(10)
-        held.generations.prolong_lease(0)
+        infrastructure.generations.prolong_lease(0)

@@ -42,19 +42,19 @@ class SecuredApp:
 
     def __init__(self, app: Flask, **admin: str) -> None:
         self.app = app
-        self.nobody = UserClient(app, {}, {})
+        self.anonymous = UserClient(app, {}, {})
         own = {"username": "root", "role": "admin", "password": PASSWORD, **admin}
         with _kept_hashes():
-            self.admin = self.by_session(self.nobody.make(**own))
+            self.admin = self.session_client(self.anonymous.create_user(**own))
 
-    def make(self, role: str = "member", **fields: Any) -> dict[str, Any]:
+    def create_user(self, role: str = "member", **fields: Any) -> dict[str, Any]:
         """A user of this role."""
         if "password" not in fields:
-            return self.admin.make(role=role, **fields)
+            return self.admin.create_user(role=role, **fields)
         with _kept_hashes():
-            return self.admin.make(role=role, **fields)
+            return self.admin.create_user(role=role, **fields)
 
-    def secret(self, user: Mapping[str, Any], age_s: float = 0.0) -> str:
+    def session_cookie(self, user: Mapping[str, Any], age_s: float = 0.0) -> str:
         """The cookie of a session that began a while ago, without the price of a password."""
         now: Any = sessions.time  # the clock of a test, if it has set one
         clock = SimpleNamespace(time=lambda: now.time() - age_s, monotonic=time.monotonic, sleep=time.sleep)
@@ -63,32 +63,32 @@ class SecuredApp:
                 uuid.UUID(user["id"]), AuditContext(address="192.0.2.1", agent="Browser/1")
             )[0]
 
-    def by_session(self, user: Mapping[str, Any], age_s: float = 0.0) -> UserClient:
+    def session_client(self, user: Mapping[str, Any], age_s: float = 0.0) -> UserClient:
         """Somebody who signed in a while ago."""
-        return self.by_cookie(self.secret(user, age_s), user)
+        return self.cookie_client(self.session_cookie(user, age_s), user)
 
-    def by_cookie(self, secret: str, user: Mapping[str, Any] | None = None) -> UserClient:
+    def cookie_client(self, secret: str, user: Mapping[str, Any] | None = None) -> UserClient:
         """Somebody with this cookie."""
         return UserClient(self.app, {"Cookie": f"{COOKIE}={secret}", **OURS}, user or {})
 
     def token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> dict[str, Any]:
         """A new token, of the user's own role unless told otherwise, with its secret."""
         body = {"name": "a program", "user_id": user["id"], "role": role or user["role"], **fields}
-        answer = self.admin.post("/tokens", body)
-        assert answer.status_code == 201, answer.text
-        return answer.json
+        response = self.admin.post("/tokens", body)
+        assert response.status_code == 201, response.text
+        return response.json
 
-    def by_token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> UserClient:
+    def token_client(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> UserClient:
         """A program of somebody."""
-        return self.bearing(self.token(user, role, **fields)["token"], user)
+        return self.bearer_client(self.token(user, role, **fields)["token"], user)
 
-    def bearing(self, token: str, user: Mapping[str, Any] | None = None) -> UserClient:
+    def bearer_client(self, token: str, user: Mapping[str, Any] | None = None) -> UserClient:
         """A program with this token."""
         return UserClient(self.app, {"Authorization": f"Bearer {token}"}, user or {})
 
     def sign_in(self, body: Any, address: str = "127.0.0.1", **headers: str) -> TestResponse:
         """An attempt to sign in, from this address."""
-        return self.nobody.post("/session", body, headers=headers, environ_base={"REMOTE_ADDR": address})
+        return self.anonymous.post("/session", body, headers=headers, environ_base={"REMOTE_ADDR": address})
 
 
 _hash = functools.cache(argon2id.str)
@@ -102,7 +102,7 @@ def _kept_hashes() -> Iterator[None]:
         yield
 
 
-def cookie_of(answer: TestResponse) -> str:
+def cookie_of(response: TestResponse) -> str:
     """The secret of the session that an answer begins; empty when it ends one."""
-    (line,) = [line for line in answer.headers.getlist("Set-Cookie") if line.startswith(f"{COOKIE}=")]
+    (line,) = [line for line in response.headers.getlist("Set-Cookie") if line.startswith(f"{COOKIE}=")]
     return line.partition(";")[0].partition("=")[2]

@@ -54,8 +54,8 @@ def _patched_alone(api: ApiClient, user_id: str, fields: dict[str, Any]) -> Test
 WRITES = pytest.mark.parametrize("write", [_posted, _posted_once, _put_new, _put, _patched, _patched_alone])
 
 
-def refusal(answer: TestResponse) -> tuple[int, list[dict[str, str]]]:
-    return answer.status_code, answer.json.get("errors", [])
+def refusal(response: TestResponse) -> tuple[int, list[dict[str, str]]]:
+    return response.status_code, response.json.get("errors", [])
 
 
 def taken(field: str) -> tuple[int, list[dict[str, str]]]:

@@ -16,7 +16,7 @@ from app.cache.change_poller import LEASE_S
 from tests.support.records import Read, Record, Write
 from tests.support.service_process import Service
 
-PEOPLE = 10
+USERS = 10
 READERS = 4
 PASSWORD = "correct horse battery"
 CHANCE = random.Random()  # noqa: S311 - nothing here is secret
@@ -25,22 +25,22 @@ LONGEST_S = 5.0
 
 
 @dataclass
-class SecuredApp:
+class TwoHosts:
     """A closed service on two hosts: the token of an administrator, people, and a token of each."""
 
     services: list[Service]
-    root: str = ""
-    people: list[str] = field(default_factory=list)
+    admin_token: str = ""
+    user_ids: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
-    def found(self) -> None:
+    def set_up(self) -> None:
         """While the service is open, everybody may be made; the administrator's password closes it."""
         first = self.services[0]
         root = first.post("/api/users", {"username": "root", "role": "admin"}).json
-        self.root = self._token(root["id"], "admin")
-        for number in range(PEOPLE):
-            self.people.append(first.post("/api/users", {"username": f"person{number}", "name": "Person"}).json["id"])
-            self.tokens.append(self._token(self.people[-1], "member"))
+        self.admin_token = self._token(root["id"], "admin")
+        for number in range(USERS):
+            self.user_ids.append(first.post("/api/users", {"username": f"person{number}", "name": "Person"}).json["id"])
+            self.tokens.append(self._token(self.user_ids[-1], "member"))
         assert first("PATCH", f"/api/users/{root['id']}", {"password": PASSWORD}).status == 200
         for service in self.services:
             service.wait_for(lambda service=service: service.get("/api/users").status == 401)
@@ -53,11 +53,11 @@ class SecuredApp:
 class Client:
     """One program with connections to both hosts, some to each, so that it meets all workers."""
 
-    def __init__(self, house: SecuredApp, record: Record) -> None:
-        self._house, self._record = house, record
+    def __init__(self, hosts: TwoHosts, record: Record) -> None:
+        self._hosts, self._record = hosts, record
         self._open = [
             [http.client.HTTPConnection("127.0.0.1", service.port, timeout=15) for _ in range(3)]
-            for service in house.services
+            for service in hosts.services
         ]
 
     def ask(self, host: int, method: str, path: str, token: str, body: Any = None) -> tuple[int, bytes, float, float]:
@@ -82,7 +82,7 @@ class Client:
 
     def write(self, host: int, method: str, path: str, body: Any = None) -> tuple[Any, float, float]:
         """What must be done, as administrator."""
-        status, answer, sent, answered = self.ask(host, method, path, self._house.root, body)
+        status, answer, sent, answered = self.ask(host, method, path, self._hosts.admin_token, body)
         if status >= 300:
             self._record.faults.append(f"{method} {path} was answered with {status}: {answer.decode()}")
         return orjson.loads(answer) if answer else None, sent, answered
@@ -92,15 +92,15 @@ class Client:
             one.close()
 
 
-def run(house: SecuredApp, seconds: float, meanwhile: Callable[[float], None] = time.sleep) -> Record:
+def run(hosts: TwoHosts, seconds: float, meanwhile: Callable[[float], None] = time.sleep) -> Record:
     """Read and write at random for so long."""
     record, stop = Record(), threading.Event()
     works = [_change, _change, _end_tokens, _lower, *[_read] * READERS]
 
-    def work(do: Callable[[SecuredApp, Client, Record, threading.Event], None]) -> None:
-        with contextlib.closing(Client(house, record)) as client:
+    def work(do: Callable[[TwoHosts, Client, Record, threading.Event], None]) -> None:
+        with contextlib.closing(Client(hosts, record)) as client:
             try:
-                do(house, client, record, stop)
+                do(hosts, client, record, stop)
             # The edge of a thread: whatever it was fails the test.
             except Exception as error:  # noqa: BLE001
                 record.faults.append(f"{do.__name__}: {error!r}")
@@ -115,38 +115,38 @@ def run(house: SecuredApp, seconds: float, meanwhile: Callable[[float], None] = 
     return record
 
 
-def _change(house: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
+def _change(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
     """Change people: two threads, so that they meet."""
     for number in itertools.count():
-        host, person = _host(), CHANCE.choice(house.people)
+        host, user_id = _host(), CHANCE.choice(hosts.user_ids)
         # Some by one statement, some under a lock.
         body = {"attributes": {"n": number}} if CHANCE.random() < 0.7 else {"active": True, "name": f"Person {number}"}
-        made, sent, answered = client.write(host, "PATCH", f"/api/users/{person}", body)
-        record.writes.append(Write(sent, answered, host, person, made["version"]))
+        made, sent, answered = client.write(host, "PATCH", f"/api/users/{user_id}", body)
+        record.writes.append(Write(sent, answered, host, user_id, made["version"]))
         if stop.wait(CHANCE.expovariate(30)):
             return
 
 
-def _read(house: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
+def _read(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
     """Read one of them, oneself, or a page."""
     while not stop.is_set():
-        host, chance, number = _host(), CHANCE.random(), CHANCE.randrange(PEOPLE)
+        host, chance, number = _host(), CHANCE.random(), CHANCE.randrange(USERS)
         if chance < 0.5:
-            status, found, began, ended = client.read(host, f"/api/users/{house.people[number]}", house.root)
+            status, found, began, ended = client.read(host, f"/api/users/{hosts.user_ids[number]}", hosts.admin_token)
         elif chance < 0.8:
-            status, found, began, ended = client.read(host, "/api/me", house.tokens[number])
+            status, found, began, ended = client.read(host, "/api/me", hosts.tokens[number])
         else:
             query = "sort=username" if chance < 0.9 else "q=person&limit=30"
-            status, found, began, ended = client.read(host, f"/api/users?{query}", house.root)
+            status, found, began, ended = client.read(host, f"/api/users?{query}", hosts.admin_token)
         if status != 200:
             record.faults.append(f"a read was answered with {status}: {found}")
             continue
         for user in found if isinstance(found, list) else [found]:
-            if user["id"] in house.people:
+            if user["id"] in hosts.user_ids:
                 record.reads.append(Read(began, ended, host, user["id"], user["version"]))
 
 
-def _end_tokens(_: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
+def _end_tokens(_: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
     """Make a token, use it, end it in one way or another, and see for how long it is still good."""
     guest = client.write(0, "POST", "/api/users", {"username": "guest"})[0]["id"]
     path = f"/api/users/{guest}"
@@ -184,7 +184,7 @@ def _try_token(client: Client, record: Record, token: str, thing: str) -> bool:
     return status == 200
 
 
-def _lower(house: SecuredApp, client: Client, record: Record, stop: threading.Event) -> None:
+def _lower(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
     """Take a viewer's role away and give it back, and see for how long a token has the old one."""
     viewer = client.write(0, "POST", "/api/users", {"username": "viewer", "role": "viewer"})[0]["id"]
     body = {"name": "looks on", "user_id": viewer, "role": "viewer"}
@@ -198,7 +198,7 @@ def _lower(house: SecuredApp, client: Client, record: Record, stop: threading.Ev
         until = answered + 0.5 + CHANCE.random() / 5
         while time.monotonic() < until:
             host = _host()
-            status, found, began, ended = client.read(host, f"/api/users/{house.people[0]}", token)
+            status, found, began, ended = client.read(host, f"/api/users/{hosts.user_ids[0]}", token)
             if status not in (200, 403):
                 record.faults.append(f"the viewer was answered with {status}: {found}")
             record.reads.append(Read(began, ended, host, "role", status == 200))

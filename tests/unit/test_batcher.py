@@ -32,7 +32,7 @@ def table() -> Table:
     return Table()
 
 
-def crowd(batcher: Batcher[int, int], table: Table, keys: Sequence[int], pool: ThreadPoolExecutor) -> list[object]:
+def users(batcher: Batcher[int, int], table: Table, keys: Sequence[int], pool: ThreadPoolExecutor) -> list[object]:
     """What all get who ask for `keys` while one question is under way: values, or errors."""
     asking = list[int]()
 
@@ -60,7 +60,7 @@ def test_who_asks_alone_is_answered_at_once(table: Table) -> None:
 def test_a_crowd_costs_few_look_ups_and_each_gets_its_own(table: Table) -> None:
     batcher, keys = Batcher(table.look_up), [*range(60), *range(2000, 2010)]
     with ThreadPoolExecutor(len(keys)) as pool:
-        found = crowd(batcher, table, keys, pool)
+        found = users(batcher, table, keys, pool)
     assert found == [*range(0, 120, 2), *[None] * 10]
     assert len(table.questions) == 2
     assert sorted(table.questions[1]) == keys[1:]
@@ -69,14 +69,14 @@ def test_a_crowd_costs_few_look_ups_and_each_gets_its_own(table: Table) -> None:
 def test_those_who_ask_for_the_same_all_get_it(table: Table) -> None:
     batcher = Batcher(table.look_up)
     with ThreadPoolExecutor(40) as pool:
-        assert crowd(batcher, table, [7] * 40, pool) == [14] * 40
+        assert users(batcher, table, [7] * 40, pool) == [14] * 40
     assert len(table.questions) == 2
 
 
 def test_over_a_hundred_who_wait_are_looked_up_in_several_questions(table: Table) -> None:
     batcher, keys = Batcher(table.look_up), list(range(251))
     with ThreadPoolExecutor(len(keys)) as pool:
-        assert crowd(batcher, table, keys, pool) == list(range(0, 502, 2))
+        assert users(batcher, table, keys, pool) == list(range(0, 502, 2))
     assert [len(question) for question in table.questions] == [1, 100, 100, 50]
     assert sorted(key for question in table.questions for key in question) == keys
 
@@ -84,7 +84,7 @@ def test_over_a_hundred_who_wait_are_looked_up_in_several_questions(table: Table
 def test_an_error_reaches_each_who_waited_and_nobody_afterwards(table: Table) -> None:
     batcher, table.error = Batcher(table.look_up), LookupError("away")
     with ThreadPoolExecutor(30) as pool:
-        found = crowd(batcher, table, list(range(30)), pool)
+        found = users(batcher, table, list(range(30)), pool)
     assert found == [table.error] * 30
     table.error = None
     assert batcher.get(3) == 6

@@ -11,7 +11,7 @@ import pytest
 from app.cache import local
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
-from tests.support.cache_readers import never, slow_reader
+from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.leases import FOR_EVER
 
 MIB = 2**20
@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"x" * 100_000, ((("a", "b"),), b"body", None)])
 def test_what_was_computed_is_kept_whole(cache: LocalCache, value: object) -> None:
     assert cache.get_or_compute("k", KEYS, lambda: value) == value
-    assert cache.get_or_compute("k", KEYS, never) == value
+    assert cache.get_or_compute("k", KEYS, must_not_run) == value
     assert cache.get("k") == value
 
 
@@ -58,7 +58,7 @@ def test_a_write_invalidates_its_keys_and_nothing_else(generations: Generations,
     generations.invalidate(["page", "one"])
     for key in ("one", "page", "part"):
         assert cache.get_or_compute(key, [key], lambda: b"new") == b"new"
-    assert cache.get_or_compute("other", ["other"], never) == b"old"
+    assert cache.get_or_compute("other", ["other"], must_not_run) == b"old"
     generations.invalidate_all()
     assert [cache.get(key) for key in ("one", "other", "page", "part")] == [None] * 4
 

@@ -32,9 +32,9 @@ class Remembered:
 
 
 def answered(wsgi_app: Any, scope: dict[str, Any], *parts: Part) -> Response:
-    answer = exchange(serving(wsgi_app), scope, *parts)
-    assert answer is not None
-    return answer
+    response = exchange(serving(wsgi_app), scope, *parts)
+    assert response is not None
+    return response
 
 
 class Closing:
@@ -57,8 +57,12 @@ def test_all_kinds_of_bodies_are_sent(body: Iterable[bytes]) -> None:
         start_response("201 CREATED", [("Content-Type", "text/plain")])
         return body
 
-    answer = answered(app, scope_of("GET", "/", PLAIN))
-    assert (answer.status_code, answer.headers["Content-Type"], answer.data) == (201, "text/plain", b"".join(body))
+    response = answered(app, scope_of("GET", "/", PLAIN))
+    assert (response.status_code, response.headers["Content-Type"], response.data) == (
+        201,
+        "text/plain",
+        b"".join(body),
+    )
     assert getattr(body, "closed", True)
 
 
@@ -72,8 +76,8 @@ def test_it_is_wsgi_without_the_environment_of_the_process(monkeypatch: pytest.M
         return [environ["wsgi.input"].read(3)]
 
     headers = {**PLAIN, "Content-Type": "text/plain", "Content-Length": "4", "X-Two": "\xff", "X_Two": "forged"}
-    answer = answered(validator(app), scope_of("POST", "/a%20%C3%A9?q=%41", headers), b"ab", b"cd")
-    assert answer.data == b"abc"
+    response = answered(validator(app), scope_of("POST", "/a%20%C3%A9?q=%41", headers), b"ab", b"cd")
+    assert response.data == b"abc"
     assert "A_SECRET" not in seen
     for name, value in {
         "PATH_INFO": "/a \xc3\xa9",
@@ -120,9 +124,9 @@ def test_what_fails_in_a_thread_fails_there_alone() -> None:
         assert bad.status_code == 500
         return await exchanging(served, scope_of("GET", "/", PLAIN))
 
-    answer = run(both())
-    assert answer is not None
-    assert answer.data == b"good"
+    response = run(both())
+    assert response is not None
+    assert response.data == b"good"
 
 
 def test_a_cached_response_is_sent_from_the_event_loop_and_all_else_from_a_thread() -> None:

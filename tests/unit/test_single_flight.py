@@ -10,7 +10,7 @@ import pytest
 
 from app.cache.generations import Generations
 from app.cache.single_flight import SingleFlight
-from tests.support.cache_readers import never, slow_reader
+from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
 from tests.support.leases import FOR_EVER
 
@@ -121,7 +121,7 @@ def test_what_counts_as_false_is_shared_all_the_same(flights: SingleFlight, valu
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(flights.share, "k", KEYS, compute)
         assert computing.wait(5)
-        second = pool.submit(flights.share, "k", KEYS, never)
+        second = pool.submit(flights.share, "k", KEYS, must_not_run)
         time.sleep(0.1)
         go_on.set()
         assert first.result(5) == second.result(5) == value
