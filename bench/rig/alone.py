@@ -120,11 +120,16 @@ def _service(settings: dict[str, str]) -> Iterator[int]:
 
 
 def _values(url: str) -> tuple[list[str], list[str]]:
-    """Ids and usernames of random users."""
-    statement = "SELECT id::text, username FROM users WHERE deleted_at IS NULL AND username IS NOT NULL"
+    """Ids of random users, and usernames that are one rare word."""
+    users = "FROM users WHERE deleted_at IS NULL"
     with psycopg.connect(url, autocommit=True) as connection:
-        rows = connection.execute(f"{statement} ORDER BY md5(id::text) LIMIT {2 * _EACH + _AT_ONCE}").fetchall()
-    return [row[0] for row in rows], [row[1] for row in rows]
+        ids = connection.execute(
+            f"SELECT id::text {users} ORDER BY md5(id::text) LIMIT {2 * _EACH + _AT_ONCE}"
+        ).fetchall()
+        usernames = connection.execute(
+            rf"SELECT username {users} AND username ~ '^u\d+[a-z]{{8}}$' ORDER BY md5(id::text) LIMIT {_EACH}"
+        ).fetchall()
+    return [row[0] for row in ids], [row[0] for row in usernames]
 
 
 def _run(variant: Variant, subject: _Subject) -> Results:
