@@ -8,9 +8,10 @@ Each variant is the service with a plainer part in place of one mechanism (bench
 """
 
 import argparse
+import random
+import statistics
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from rig import ROOT, alone
 from rig.contenders import FASTIFY, NAIVE, OURS, OWN_VENV, Contender, serving
@@ -75,15 +76,28 @@ def _contender(variant: Variant) -> Contender:
 def _run(
     options: argparse.Namespace, workload: Workload, ours: Sequence[Contender], running: Servers, common: Ground
 ) -> str:
-    """The table of one workload. All its contenders run at the same time, and requests are sent to them in turns."""
-    others = [one for one in workload.contenders if one in {NAIVE, FASTIFY}]
-    workload = replace(workload, contenders=(*ours, *others))
-    settings = settings_of(running, common)
+    """The table of one workload. In each round, all contenders are measured once, in random order.
+
+    They run one after another, since each running service also polls PostgreSQL for changes.
+    """
+    kinds = [*ours, *(one for one in workload.contenders if one in {NAIVE, FASTIFY})]
+    settings, chance = settings_of(running, common), random.Random(1)
     pids = [pid for pid in (running.postgres.pid, running.redis.pid) if pid is not None]
-    with ExitStack() as services:
-        started = [services.enter_context(serving(one, settings, common.admin_id)) for one in workload.contenders]
-        race = Race(started, common, settings, pids, options.rounds, options.seconds)
-        return _table(workload, race.run([workload])[workload])
+    turns: dict[Contender, list[Turn]] = {kind: [] for kind in kinds}
+    for _ in range(options.rounds):
+        for kind in chance.sample(kinds, len(kinds)):
+            of_one = replace(workload, contenders=(kind,))
+            with serving(kind, settings, common.admin_id) as started:
+                race = Race([started], common, settings, pids, rounds=1, seconds=options.seconds)
+                turns[kind].append(race.run([of_one])[of_one][kind])
+    return _table(workload, {kind: _summary(of) for kind, of in turns.items()})
+
+
+def _summary(turns: Sequence[Turn]) -> Turn:
+    """Medians; of CPU time the least, because other work of the machine only adds."""
+    found = Turn(*(statistics.median(getattr(turn, one.name) for turn in turns) for one in fields(Turn)))
+    least = {name: min(getattr(turn, name) for turn in turns) for name in ("cpu_us", "database_cpu_us")}
+    return replace(found, **least)
 
 
 def _table(workload: Workload, turns: dict[Contender, Turn]) -> str:
