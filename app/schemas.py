@@ -152,7 +152,7 @@ class HistoryEntry(BaseModel):
     ]  # fmt: skip
     actor: str | None = Field(
         description="user:<id>, token:<id> user:<id>, a command, or sql:<role of PostgreSQL>;"
-        " null in open mode and before signing in"
+        " null in setup mode and before signing in"
     )
     address: str | None
     agent: str | None

@@ -101,7 +101,7 @@ class Identity(BaseModel):
 
     kind: Literal["open", "session", "token"]
     role: Role
-    user: User | None = Field(description="null in open mode, and for a token with a lower role than its user")
+    user: User | None = Field(description="null in setup mode, and for a token with a lower role than its user")
     session: Session | None = None
 
 
