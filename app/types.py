@@ -51,13 +51,13 @@ def _trim(value: object) -> object:
 
 def _refuse_control_characters(value: str) -> str:
     if _CONTROL.search(value):
-        raise rule(N_("must hold no control characters"))
+        raise rule(N_("must not contain control characters"))
     return value
 
 
 def _refuse_white_space(value: str) -> str:
     if any(character.isspace() for character in value):
-        raise rule(N_("must hold no white space"))
+        raise rule(N_("must not contain white space"))
     return _refuse_control_characters(value)
 
 
@@ -66,7 +66,7 @@ def _check_email(value: str) -> str:
     try:
         validate_email(value, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
-        raise rule(N_("is no email address: %(reason)s", reason=library_text(str(error)))) from None
+        raise rule(N_("is not an email address: %(reason)s", reason=library_text(str(error)))) from None
     return _refuse_white_space(value)
 
 
@@ -75,7 +75,7 @@ def _check_password(value: str) -> str:
     if not MIN_PASSWORD <= len(normal) <= MAX_PASSWORD:
         raise rule(N_("must have %(least)s to %(most)s characters", least=MIN_PASSWORD, most=MAX_PASSWORD))
     if normal.casefold() in _COMMON_PASSWORDS:
-        raise rule(N_("is among the most common passwords, which are tried first"))
+        raise rule(N_("is one of the most common passwords"))
     return normal
 
 
@@ -94,14 +94,14 @@ def _check_json(value: object, depth: int) -> None:
         for item in value.values() if isinstance(value, dict) else value:
             _check_json(item, depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise rule(N_("must hold finite numbers only"))
+        raise rule(N_("must contain only finite numbers"))
     elif isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
-        raise rule(N_("must hold whole numbers of at most 64 bits"))
+        raise rule(N_("must contain only integers of at most 64 bits"))
 
 
 def _check_digits(value: object) -> object:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        raise rule(N_("must be a whole number"))
+        raise rule(N_("must be an integer"))
     return value
 
 
@@ -120,7 +120,7 @@ def _convert_to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise rule(N_("must lie within the years 1 to 9999 in UTC")) from None
+        raise rule(N_("must be within the years 1 to 9999 in UTC")) from None
 
 
 def _parse_flag(value: object) -> object:

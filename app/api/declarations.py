@@ -46,7 +46,7 @@ class Problem(BaseModel):
                 "status": 422,
                 "detail": "Some fields are invalid.",
                 "instance": "7c0e6f9d2b5a4e41",
-                "errors": [{"field": "email", "message": "is no email address"}],
+                "errors": [{"field": "email", "message": "is not an email address"}],
             }
         }
     )

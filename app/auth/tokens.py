@@ -138,7 +138,7 @@ class Tokens:
         role, user_role = (cast("Role", cast("bytes", result.get_value(0, column)).decode()) for column in range(2))
         current_role = lower_role(role, user_role)
         if (current_role, current_role == user_role) != (actor.role, actor.full_scope):
-            raise Unavailable(N_("The role of this API token was changed just now. Try again shortly."))
+            raise Unavailable(N_("The role of this API token has just changed. Try again shortly."))
 
     def get_list(self, user_id: uuid.UUID | None = None) -> list[dict[str, Any]]:
         """All tokens, or those of one user, newest first, without their secrets. Raises: Unavailable"""

@@ -97,7 +97,7 @@ def _render_confirmation(action: Action, role: Role | None, url: ListUrl) -> Res
 def _whole_number(field: str) -> int:
     text = request.form.get(field, "")
     if not (text.isascii() and text.isdigit()):
-        raise ValidationFailed([FieldError(field, N_("must be a whole number"))])
+        raise ValidationFailed([FieldError(field, N_("must be an integer"))])
     return int(text[:18])
 
 

@@ -117,7 +117,7 @@ class Database:
     def _translating_errors(self) -> Iterator[None]:
         """Raise Unavailable while the circuit breaker is open. Translate errors of PostgreSQL."""
         if not self.breaker.up:
-            raise Unavailable(N_("The database is away. Try again shortly."))
+            raise Unavailable(N_("The database is unavailable. Try again shortly."))
         try:
             yield
         except sql_errors.TimeoutError as error:

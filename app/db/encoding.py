@@ -41,7 +41,7 @@ def encode_bytea(value: bytes) -> str:
 
 
 def _nul_error() -> BadRequest:
-    return BadRequest(N_("U+0000 is no part of any text here."))
+    return BadRequest(N_("Text must not contain U+0000."))
 
 
 def _encode_value(value: object) -> bytes | None:

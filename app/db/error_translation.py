@@ -46,14 +46,14 @@ def translate(error: psycopg.Error) -> Exception | None:
     if isinstance(error, psycopg.IntegrityError):
         return ConstraintViolation(error.diag.constraint_name)
     if isinstance(error, psycopg.errors.LockNotAvailable):
-        return Busy(N_("Somebody else is changing the same right now. Try again shortly."))
+        return Busy(N_("Another request is changing the same data. Try again shortly."))
     if isinstance(error, _DATA_ERRORS):
         log.warning("value_refused_by_database", sqlstate=error.sqlstate, error=error.__class__.__name__)
-        return BadRequest(N_("A value of this request is out of the range that can be stored or searched."))
+        return BadRequest(N_("A value of this request is out of range."))
     if error.sqlstate in _NOT_MIGRATED:
-        return Unavailable(N_("The database is not migrated yet. `flask db upgrade` does it."))
+        return Unavailable(N_("The database is not migrated. Run `flask db upgrade`."))
     if isinstance(error, (psycopg.OperationalError, psycopg.InternalError)):
-        return Unavailable(N_("The database is away or too busy. Try again shortly."))
+        return Unavailable(N_("The database is unavailable or too busy. Try again shortly."))
     return None
 
 

@@ -33,7 +33,7 @@ class WriteSlots:
         lock = self._enter(key)
         try:
             if not lock.acquire(timeout=self._timeout_s):
-                raise Busy(N_("Several others are changing the same right now. Try again shortly."))
+                raise Busy(N_("Several requests are changing the same data. Try again shortly."))
             try:
                 with self._any_slot(until):
                     yield
@@ -45,7 +45,7 @@ class WriteSlots:
     @contextmanager
     def _any_slot(self, until: float) -> Iterator[None]:
         if not self._slots.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise Busy(N_("Too many changes wait for others. Try again shortly."))
+            raise Busy(N_("Too many writes are waiting. Try again shortly."))
         try:
             yield
         finally:

@@ -177,7 +177,7 @@ def _authorize() -> None:
     if is_unsafe and (is_public or token is None):
         check_origin(asked.scheme, host, asked.headers)
         if current.session is not None and not is_same_origin(asked.scheme, host, asked.headers):
-            raise Forbidden(N_("A change by a signed-in browser needs Sec-Fetch-Site or Origin."))
+            raise Forbidden(N_("A write with a session cookie requires the header Sec-Fetch-Site or Origin."))
     if not is_public:
         _require(asked, rule)
         if is_unsafe and not current.actor.unrestricted:
@@ -188,7 +188,7 @@ def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: boo
     """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
     current, cookies = context(), _session_cookies(asked)
     if token is not None and cookies and not is_open:
-        raise Unauthorized(N_("Two credentials came at once, a cookie and Authorization. Send one."))
+        raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
     # A request that may change something asks PostgreSQL: a right that was lost counts as lost, whoever lost Redis.
     is_unsafe = asked.method not in SAFE
     if token is not None:
@@ -250,11 +250,11 @@ def _require(asked: Request, rule: Rule) -> None:
         current.is_owner = True
         return
     if rule.min_role is None:
-        raise Forbidden(N_("Nobody may do this."))
+        raise Forbidden(N_("This operation is not allowed."))
     least = ROLE_NAMES[rule.min_role]
     if rule.allow_owner:
-        raise Forbidden(N_("This needs the role %(role)s, or to be your own record.", role=least))
-    raise Forbidden(N_("This needs the role %(role)s.", role=least))
+        raise Forbidden(N_("This requires the role %(role)s, or that the record is your own.", role=least))
+    raise Forbidden(N_("This requires the role %(role)s.", role=least))
 
 
 def _audit_context_of(asked: Request, who: Actor) -> AuditContext:

@@ -99,7 +99,7 @@ def query_pairs(query: bytes) -> list[tuple[str, str]]:
         except UnicodeDecodeError:
             raise BadRequest(N_("The query string is not UTF-8.")) from None
         if "\x00" in pair[0] or "\x00" in pair[1]:
-            raise BadRequest(N_("The query string must not hold U+0000."))
+            raise BadRequest(N_("The query string must not contain U+0000."))
         pairs.append((pair[0], pair[1]))
     return pairs
 
@@ -151,7 +151,7 @@ def _unknown(name: str, known: list[str]) -> Message:
     if known:
         known_names = ", ".join(known)
         return N_("The query parameter %(name)s is not known. Known are: %(known)s.", **values, known=known_names)
-    return N_("The query parameter %(name)s is not known. There are none here.", **values)
+    return N_("The query parameter %(name)s is not known. There are no query parameters here.", **values)
 
 
 def _shown(name: str) -> str:

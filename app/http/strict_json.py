@@ -18,7 +18,7 @@ def parse_json(body: bytes, subject: Message = _BODY) -> Any:
     try:
         text = body.decode("utf-8")
         if "\x00" in text:
-            raise BadRequest(N_("%(subject)s must not hold U+0000.", subject=subject))
+            raise BadRequest(N_("%(subject)s must not contain U+0000.", subject=subject))
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise BadRequest(
@@ -29,7 +29,7 @@ def parse_json(body: bytes, subject: Message = _BODY) -> Any:
     except RecursionError:
         raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject)) from None
     except ValueError:
-        raise BadRequest(N_("%(subject)s holds a number of too many digits.", subject=subject)) from None
+        raise BadRequest(N_("%(subject)s contains a number with too many digits.", subject=subject)) from None
     # Deeper than any rule allows, and far below the recursion limit.
     if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
         raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
@@ -54,7 +54,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise BadRequest(N_("The name %(name)s stands twice in one JSON object.", name=repr(twice[:50])))
+        raise BadRequest(N_("The name %(name)s occurs twice in a JSON object.", name=repr(twice[:50])))
     return document
 
 
@@ -96,6 +96,6 @@ def _check_escapes(document: Any, subject: Message) -> None:
 
 def _check_text(text: str, subject: Message) -> None:
     if "\x00" in text:
-        raise BadRequest(N_("%(subject)s must not hold U+0000.", subject=subject))
+        raise BadRequest(N_("%(subject)s must not contain U+0000.", subject=subject))
     if _SURROGATE.search(text):
-        raise BadRequest(N_("%(subject)s must not hold half of a surrogate pair.", subject=subject))
+        raise BadRequest(N_("%(subject)s must not contain a lone surrogate.", subject=subject))

@@ -50,11 +50,11 @@ def decode(kind: str, cursor: str, read_key: Callable[[Any], object]) -> Keyset:
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise BadRequest(N_("The cursor is damaged."), "cursor") from None
+        raise BadRequest(N_("The cursor is invalid."), "cursor") from None
     checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
     # Base64 has several spellings of the same bytes. Only the spelling of `encode` is accepted.
     if checksum != _checksum(kind, payload) or _base64(raw) != cursor:
-        raise BadRequest(N_("The cursor is damaged, or of another list or sort."), "cursor")
+        raise BadRequest(N_("The cursor is invalid, or belongs to another list or sort order."), "cursor")
     return _parse(payload, read_key)
 
 
@@ -66,7 +66,7 @@ def _parse(payload: bytes, read_key: Callable[[Any], object]) -> Keyset:
         known_id = str(uuid.UUID(row_id))
         backwards, inclusive = map(_FLAGS.index, flags)
     except (ValueError, TypeError, AttributeError, struct.error):
-        raise BadRequest(N_("The cursor is damaged."), "cursor") from None
+        raise BadRequest(N_("The cursor is invalid."), "cursor") from None
     return Keyset(key, known_id, bool(backwards), bool(inclusive))
 
 

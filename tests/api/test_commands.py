@@ -82,10 +82,10 @@ def test_a_second_user_closes_nothing(flask: Callable[..., Result], api: ApiClie
 @pytest.mark.parametrize(
     ("words", "stdin", "sentence"),
     [
-        (("--email", "nonsense"), PASSWORD, "email: is no email address"),
+        (("--email", "nonsense"), PASSWORD, "email: is not an email address"),
         (("--email", "bob@example.org"), "short", "password: must have 10 to 128 characters"),
         (("--email", "bob@example.org"), "", "password: must have 10 to 128 characters"),
-        (("--email", "bob@example.org"), "password123", "password: is among the most common"),
+        (("--email", "bob@example.org"), "password123", "password: is one of the most common"),
         (
             ("--email", "bob@example.org"),
             "bob@example.org",
@@ -299,7 +299,7 @@ def test_without_a_database_a_command_says_so(make_app: Callable[..., Flask]) ->
     away = make_app(database_url="postgresql://me:secret@127.0.0.1:1/none")
     done = away.test_cli_runner().invoke(args=["tokens", "list"])
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: The database is away")
+    assert done.stderr.startswith("Error: The database is unavailable")
     doctor = away.test_cli_runner().invoke(args=["doctor"])
     assert doctor.exit_code == 1
     assert "secret" not in doctor.output

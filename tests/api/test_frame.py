@@ -109,7 +109,7 @@ def test_a_fault_is_said_in_french_at_its_field(admin: FlaskClient) -> None:
 
 def test_the_api_stays_english(admin: FlaskClient) -> None:
     response = admin.post("/api/users", json={"email": "nobody"}, headers={**OWN, **FRENCH})
-    assert response.json["errors"][0]["message"].startswith("is no email address")
+    assert response.json["errors"][0]["message"].startswith("is not an email address")
 
 
 def test_a_script_gets_the_list_alone(admin: FlaskClient) -> None:

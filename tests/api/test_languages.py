@@ -33,7 +33,7 @@ def test_a_refusal_that_holds_another_is_french_as_a_whole(secured_app: SecuredA
         (
             "email",
             "ada",
-            "is no email address: An email address must have an @-sign.",
+            "is not an email address: An email address must have an @-sign.",
             "N’est pas une adresse e-mail : une adresse doit avoir un @.",
         ),
         ("name", "x" * 201, "string should have at most 200 characters", "Doit avoir au plus 200 caractères"),

@@ -311,7 +311,7 @@ def test_a_use_that_can_not_be_noted_is_no_failure(secured_app: SecuredApp, monk
     def away(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
         if statement is TOUCH_TOKEN:
             refused.append(values)
-            raise Unavailable(N_("The database is away. Try again shortly."))
+            raise Unavailable(N_("The database is unavailable. Try again shortly."))
         return execute(database, statement, *values, **options)
 
     monkeypatch.setattr(Database, "execute_prepared", away)

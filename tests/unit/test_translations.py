@@ -207,7 +207,7 @@ def refused(do: Any, *values: Any) -> Message:
         (
             validated,
             [UserDraft, {"email": "ada"}],
-            "is no email address: An email address must have an @-sign.",
+            "is not an email address: An email address must have an @-sign.",
             "n’est pas une adresse e-mail : une adresse doit avoir un @.",
         ),
         (
