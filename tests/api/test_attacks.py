@@ -19,7 +19,7 @@ from app.db.migrate import wait_for_database
 from app.errors import SettingsError
 from app.search import cursors
 from tests.support.api_client import ApiClient
-from tests.support.asgi import ask
+from tests.support.asgi import request
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 from tests.support.service_process import Service
 
@@ -27,7 +27,7 @@ from tests.support.service_process import Service
 def late(client: ApiClient, method: str, path: str, body: Any, first: Callable[[], object]) -> Response:
     """A request that is under way while `first` is done: its body comes afterwards."""
     headers = {**getattr(client, "headers", {}), "Content-Type": "application/json"}
-    return ask(client.app, method, f"{client.base}{path}", headers, first, json.dumps(body).encode())
+    return request(client.app, method, f"{client.base}{path}", headers, first, json.dumps(body).encode())
 
 
 def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(secured_app: SecuredApp) -> None:
@@ -48,7 +48,7 @@ def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(secured_a
 def test_a_form_that_was_on_its_way_changes_nothing_either(secured_app: SecuredApp) -> None:
     bob, ada = secured_app.create_user("admin", username="bob"), secured_app.create_user("viewer", username="ada")
     form = b"name=Ada&has_role=1&role=admin&version=1"
-    response = ask(
+    response = request(
         secured_app.app,
         "POST",
         f"/people/{ada['id']}",

@@ -17,16 +17,16 @@ from app.users.bulk_actions import Action
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import (
     ACTIONS,
-    all_like,
+    all_rows,
+    apply_bulk,
     as_user,
     create_users,
-    do,
-    entries,
-    everything,
-    prepared,
+    create_users_for,
+    history_of,
+    matching,
     query_of,
-    require_sound,
-    these,
+    require_consistent,
+    target_of,
 )
 from tests.support.engines import engine_of
 from tests.support.pollers import polling
@@ -39,9 +39,9 @@ from tests.support.waiting import BOUND_S, wait_until
 def test_every_action_changes_all_chosen_and_nobody_else(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action, how: str
 ) -> None:
-    users = prepared(secured_app, action)
+    users = create_users_for(secured_app, action)
     other = secured_app.create_user(name="Bystander", active=action != "activate")
-    outcome = do(secured_app, action, these(users) if how == "ids" else query_of(action))
+    outcome = apply_bulk(secured_app, action, target_of(users) if how == "ids" else query_of(action))
     assert (outcome.changed, outcome.unchanged) == (3, 0)
     assert (outcome.deleted_at is not None) == (action == "delete")
     for user in users:
@@ -58,14 +58,14 @@ def test_every_action_changes_all_chosen_and_nobody_else(
         assert response.json == {**user, **expected, "updated_at": response.json["updated_at"]}
         assert response.json["updated_at"] > user["updated_at"]
     assert secured_app.admin.get(f"/users/{other['id']}").json == other
-    require_sound(database)
+    require_consistent(database)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, action: Action) -> None:
-    single, many = pair = prepared(secured_app, action, 2)
+    single, many = pair = create_users_for(secured_app, action, 2)
     if action == "role":
-        do(secured_app, "role", these(pair), role="editor")
+        apply_bulk(secured_app, "role", target_of(pair), role="editor")
     if action in ("deactivate", "delete"):
         for user in pair:
             secured_app.token(user)
@@ -77,10 +77,10 @@ def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, ac
         "delete": lambda: secured_app.admin.delete(path),
         "restore": lambda: secured_app.admin.post(f"{path}/restore"),
     }[action]()
-    do(secured_app, action, these([many]))
+    apply_bulk(secured_app, action, target_of([many]))
 
     def told(user: dict[str, Any]) -> list[Any]:
-        found = entries(secured_app, user)[:-1]
+        found = history_of(secured_app, user)[:-1]
         for change in (change for entry in found for change in entry["changes"]):
             for side in filter(None, (change["old"], change["new"])):
                 if isinstance(side, dict):
@@ -88,7 +88,7 @@ def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, ac
         return [(entry["version"], entry["action"], entry["actor"], entry["changes"]) for entry in found]
 
     assert told(many) == told(single)
-    newest = entries(secured_app, many)[0]
+    newest = history_of(secured_app, many)[0]
     assert (newest["address"], newest["agent"], newest["request_id"]) == ("192.0.2.7", "Console/1", "bulk-1")
 
 
@@ -96,23 +96,23 @@ def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, ac
 def test_who_is_so_already_gets_no_new_version(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
-    users = prepared(secured_app, action)
+    users = create_users_for(secured_app, action)
     first, *_ = users
-    assert do(secured_app, action, these([first])).changed == 1
-    second = do(secured_app, action, these(users))
+    assert apply_bulk(secured_app, action, target_of([first])).changed == 1
+    second = apply_bulk(secured_app, action, target_of(users))
     assert (second.changed, second.unchanged) == (2, 1)
-    before = everything(database)
-    assert do(secured_app, action, these(users)) == BulkResult(0, 3, None)
-    assert everything(database) == before
-    require_sound(database)
+    before = all_rows(database)
+    assert apply_bulk(secured_app, action, target_of(users)) == BulkResult(0, 3, None)
+    assert all_rows(database) == before
+    require_consistent(database)
 
 
 def test_who_is_gone_meanwhile_counts_as_unchanged(secured_app: SecuredApp) -> None:
     here, trashed, purged = users = create_users(secured_app)
     secured_app.admin.delete(f"/users/{trashed['id']}")
     secured_app.admin.delete(f"/users/{purged['id']}?purge=true")
-    twice = these([*users, *users])
-    assert do(secured_app, "deactivate", twice) == BulkResult(1, 2, None)
+    twice = target_of([*users, *users])
+    assert apply_bulk(secured_app, "deactivate", twice) == BulkResult(1, 2, None)
     assert secured_app.admin.get(f"/users/{here['id']}").json["version"] == 2
 
 
@@ -122,28 +122,28 @@ def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(
     users, others = create_users(secured_app), create_users(secured_app)
     alone = secured_app.create_user()
     secured_app.admin.delete(f"/users/{alone['id']}")
-    first = do(secured_app, "delete", these(users))
-    second = do(secured_app, "delete", these(others))
+    first = apply_bulk(secured_app, "delete", target_of(users))
+    second = apply_bulk(secured_app, "delete", target_of(others))
     assert first.deleted_at is not None
     assert first.deleted_at != second.deleted_at
     shown = secured_app.admin.get("/users?deleted=true&q=crowd&sort=-updated_at&limit=6").json
     assert {datetime.fromisoformat(user["deleted_at"]) for user in shown} == {first.deleted_at, second.deleted_at}
     undo = BulkTarget(deleted_at=first.deleted_at)
-    assert do(secured_app, "restore", undo, expected=3) == BulkResult(3, 0, None)
+    assert apply_bulk(secured_app, "restore", undo, expected=3) == BulkResult(3, 0, None)
     for user in users:
         back = secured_app.admin.get(f"/users/{user['id']}").json
         assert back == {**user, "version": 3, "updated_at": back["updated_at"]}
     assert len(secured_app.admin.list_users(deleted="true")) == 4
-    assert do(secured_app, "restore", undo) == BulkResult(0, 0, None)
-    require_sound(database)
+    assert apply_bulk(secured_app, "restore", undo) == BulkResult(0, 0, None)
+    require_consistent(database)
 
 
 def test_all_that_match_are_meant_whatever_page_they_were_seen_on(secured_app: SecuredApp) -> None:
     users = create_users(secured_app, 7)
     pages = secured_app.admin.pages(q="crowd", limit="2", sort="-name")
     assert len(pages) == 4
-    chosen = all_like(q="crowd", limit=2, sort="-name", cursor="of another list")
-    assert do(secured_app, "deactivate", chosen, expected=7) == BulkResult(7, 0, None)
+    chosen = matching(q="crowd", limit=2, sort="-name", cursor="of another list")
+    assert apply_bulk(secured_app, "deactivate", chosen, expected=7) == BulkResult(7, 0, None)
     assert {user["id"] for user in secured_app.admin.list_users(q="crowd", active="false")} == {
         user["id"] for user in users
     }
@@ -152,10 +152,13 @@ def test_all_that_match_are_meant_whatever_page_they_were_seen_on(secured_app: S
 def test_any_filter_chooses(secured_app: SecuredApp) -> None:
     one, *_ = users = create_users(secured_app, 3, attributes={"team": "red"})
     create_users(secured_app, 2, attributes={"team": "blue"})
-    assert do(secured_app, "role", all_like(attributes={"team": "red"})).changed == 3
-    assert do(secured_app, "role", all_like(email=one["email"].upper()), role="editor").changed == 1
-    assert do(secured_app, "deactivate", all_like(created_after=datetime.now(UTC) + timedelta(hours=1))).changed == 0
-    assert do(secured_app, "deactivate", all_like(role="viewer", active=True)).changed == len(users) - 1
+    assert apply_bulk(secured_app, "role", matching(attributes={"team": "red"})).changed == 3
+    assert apply_bulk(secured_app, "role", matching(email=one["email"].upper()), role="editor").changed == 1
+    assert (
+        apply_bulk(secured_app, "deactivate", matching(created_after=datetime.now(UTC) + timedelta(hours=1))).changed
+        == 0
+    )
+    assert apply_bulk(secured_app, "deactivate", matching(role="viewer", active=True)).changed == len(users) - 1
 
 
 def test_lists_and_counts_find_by_the_new_marks(secured_app: SecuredApp) -> None:
@@ -170,11 +173,11 @@ def test_lists_and_counts_find_by_the_new_marks(secured_app: SecuredApp) -> None
         return len(listed)
 
     assert [found(role="member"), found(role="viewer"), found(active="true")] == [3, 0, 3]
-    do(secured_app, "role", these(users[:2]))
-    do(secured_app, "deactivate", these(users[1:]))
+    apply_bulk(secured_app, "role", target_of(users[:2]))
+    apply_bulk(secured_app, "deactivate", target_of(users[1:]))
     assert [found(role="member"), found(role="viewer"), found(active="true")] == [1, 2, 1]
     assert [found(role="viewer", active="false"), found(role="member", active="false")] == [1, 1]
-    do(secured_app, "delete", these(users))
+    apply_bulk(secured_app, "delete", target_of(users))
     assert [found(), found(deleted="true"), found(deleted="true", role="viewer")] == [0, 3, 2]
 
 
@@ -182,7 +185,7 @@ def test_lists_and_counts_find_by_the_new_marks(secured_app: SecuredApp) -> None
 def test_no_application_answers_with_what_was_before(
     secured_app: SecuredApp, make_app: Callable[..., Flask], action: Action
 ) -> None:
-    users = prepared(secured_app, action)
+    users = create_users_for(secured_app, action)
     elsewhere = make_app()
     people = [
         UserClient(app, secured_app.admin.headers, secured_app.admin.user) for app in (secured_app.app, elsewhere)
@@ -196,7 +199,7 @@ def test_no_application_answers_with_what_was_before(
 
     with polling(elsewhere):
         before = [seen(client) for client in people]
-        do(secured_app, action, query_of(action))
+        apply_bulk(secured_app, action, query_of(action))
         after = [seen(people[0])]
         wait_until(lambda: seen(people[1]) == after[0], seconds=BOUND_S)
     assert before[0] == before[1]
@@ -220,7 +223,7 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(secured_app
         connection.connection.dbapi_connection.close()
 
     with secured_app.app.app_context(), pytest.raises(Unavailable):
-        services().bulk.apply("deactivate", these(users), as_user(secured_app.admin.user))
+        services().bulk.apply("deactivate", target_of(users), as_user(secured_app.admin.user))
     # Until PostgreSQL is known to be back.
     wait_until(lambda: secured_app.anonymous.get("/health").json["status"] == "ok")
     assert secured_app.admin.get(path).json["active"] is False
@@ -238,13 +241,13 @@ def test_sessions_and_tokens_end(secured_app: SecuredApp, database: psycopg.Conn
     unused = [secured_app.session_client(user) for user in users]
     outside = [secured_app.session_client(other), secured_app.token_client(other)]
     assert {client.get("/me").status_code for client in inside + outside} == {200}
-    do(secured_app, action, these(users))
+    apply_bulk(secured_app, action, target_of(users))
     assert [client.get("/me").status_code for client in inside] == [401] * 9
     assert [client.get("/me").status_code for client in outside] == [200] * 2
     assert database.execute("SELECT count(*) FROM tokens").fetchone() == (1,)
-    do(secured_app, "activate" if action == "deactivate" else "restore", these(users))
+    apply_bulk(secured_app, "activate" if action == "deactivate" else "restore", target_of(users))
     assert [client.get("/me").status_code for client in inside + unused] == [401] * 12
-    revoked = [entry for entry in entries(secured_app, users[0]) if entry["action"] == "token_revoked"]
+    revoked = [entry for entry in history_of(secured_app, users[0]) if entry["action"] == "token_revoked"]
     assert [entry["changes"][0]["old"]["name"] for entry in revoked] == ["a program"] * 2
 
 
@@ -254,7 +257,7 @@ def test_a_new_role_counts_from_the_next_request(secured_app: SecuredApp) -> Non
     assert [client.get("/session").json["role"] for client in tokens] == ["editor"] * 2
     session = secured_app.session_client(users[0])
     assert session.post("/users", {"username": "one"}).status_code == 201
-    do(secured_app, "role", these(users))
+    apply_bulk(secured_app, "role", target_of(users))
     assert [client.get("/session").json["role"] for client in tokens] == ["viewer"] * 2
     assert [client.post("/users", {"username": "two"}).status_code for client in (*tokens, session)] == [403] * 3
 
@@ -263,6 +266,6 @@ def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) 
     users = [api.create_user(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():
-        services().bulk.apply("role", these(users), AuditContext(), role="admin")
+        services().bulk.apply("role", target_of(users), AuditContext(), role="admin")
         assert services_of(app).infrastructure.state.is_secured
     assert api.get("/users").status_code == 401

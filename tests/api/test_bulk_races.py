@@ -15,13 +15,13 @@ from app.models import ADMINISTRATOR
 from app.users.bulk import BulkResult, BulkTarget
 from app.users.bulk_actions import Action
 from tests.support.bulk_calls import (
-    all_like,
+    all_rows,
+    apply_bulk,
     as_user,
     create_users,
-    do,
-    everything,
-    require_sound,
-    these,
+    matching,
+    require_consistent,
+    target_of,
 )
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 from tests.support.waiting import wait_until
@@ -42,10 +42,10 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
         start = threading.Barrier(count)
 
         def remove(number: int, admins: Any = admins, guests: Any = guests, start: Any = start) -> str:
-            chosen = these([*guests[number], admins[(number + 1) % len(admins)]])
+            chosen = target_of([*guests[number], admins[(number + 1) % len(admins)]])
             start.wait()
             try:
-                do(secured_app, action, chosen, by=admins[number])
+                apply_bulk(secured_app, action, chosen, by=admins[number])
             except Conflict:
                 return "refused"
             return "done"
@@ -62,23 +62,23 @@ def test_two_opposite_calls_at_once_end_one_after_the_other(
 ) -> None:
     users = create_users(secured_app, 40)
     calls: list[tuple[Action, BulkTarget]] = [
-        ("activate", these(users)),
-        ("deactivate", these(users[::-1])),
-        ("activate", all_like(q="crowd", sort="-username")),
-        ("deactivate", all_like(q="crowd", active=True)),
+        ("activate", target_of(users)),
+        ("deactivate", target_of(users[::-1])),
+        ("activate", matching(q="crowd", sort="-username")),
+        ("deactivate", matching(q="crowd", active=True)),
     ]
     for _ in range(6):
         start = threading.Barrier(len(calls))
 
         def run(call: tuple[Action, BulkTarget], start: Any = start) -> BulkResult:
             start.wait()
-            return do(secured_app, *call)
+            return apply_bulk(secured_app, *call)
 
         with ThreadPoolExecutor(len(calls)) as pool:
             outcomes = list(pool.map(run, calls))
         assert all(outcome.changed in (0, 40) for outcome in outcomes)
         assert len({user["active"] for user in secured_app.admin.list_users(q="crowd")}) == 1
-    require_sound(database)
+    require_consistent(database)
 
 
 def test_deleting_and_restoring_at_once_end_one_after_the_other(
@@ -90,13 +90,13 @@ def test_deleting_and_restoring_at_once_end_one_after_the_other(
 
         def run(action: Action, start: Any = start) -> BulkResult:
             start.wait()
-            return do(secured_app, action, these(users))
+            return apply_bulk(secured_app, action, target_of(users))
 
         with ThreadPoolExecutor(2) as pool:
             outcomes = list(pool.map(run, ("delete", "restore")))
         assert all(outcome.changed in (0, 40) for outcome in outcomes)
         assert len(secured_app.admin.list_users(q="crowd", limit="100")) in (0, 40)
-    require_sound(database)
+    require_consistent(database)
 
 
 def test_single_changes_at_the_same_time_are_kept(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
@@ -112,7 +112,8 @@ def test_single_changes_at_the_same_time_are_kept(secured_app: SecuredApp, datab
     def switch() -> int:
         start.wait()
         return sum(
-            do(secured_app, action, all_like(q="crowd")).changed for action in ("deactivate", "activate", "role")
+            apply_bulk(secured_app, action, matching(q="crowd")).changed
+            for action in ("deactivate", "activate", "role")
         )
 
     with ThreadPoolExecutor(3) as pool:
@@ -124,7 +125,7 @@ def test_single_changes_at_the_same_time_are_kept(secured_app: SecuredApp, datab
         expected = {"name": by_name[user["id"]], "active": True, "role": "viewer", "version": 5}
         assert {name: user[name] for name in expected} == expected
         assert secured_app.admin.get(f"/users/{user['id']}").json == user
-    require_sound(database)
+    require_consistent(database)
 
 
 def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
@@ -140,7 +141,7 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
         other.execute(change.format("name = 'Other'"), [renamed["id"]])
         other.execute("DELETE FROM users WHERE id = %s", [purged["id"]])
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(do, secured_app, "deactivate", all_like(q="crowd", role="member"))
+            waiting = pool.submit(apply_bulk, secured_app, "deactivate", matching(q="crowd", role="member"))
             lock = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH hits%'"
             wait_until(lambda: database.execute(lock).fetchone())
             other.commit()
@@ -156,9 +157,9 @@ def test_a_call_that_waits_for_a_row_too_long_changes_nothing(
     make_app: Callable[..., Flask], secured_app: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
     users = create_users(secured_app)
-    before = everything(database)
+    before = all_rows(database)
     with psycopg.connect(servers.postgres.url) as other, make_app(database_timeout_s=0.5).app_context():
         other.execute("SELECT 1 FROM users WHERE id = %s FOR UPDATE", [users[1]["id"]])
         with pytest.raises(Unavailable):
-            services().bulk.apply("delete", these(users), as_user(secured_app.admin.user))
-    assert everything(database) == before
+            services().bulk.apply("delete", target_of(users), as_user(secured_app.admin.user))
+    assert all_rows(database) == before

@@ -16,14 +16,14 @@ from app.users.bulk_actions import Action
 from tests.support.bulk_calls import (
     ACTIONS,
     SYSTEM,
-    all_like,
+    all_rows,
+    apply_bulk,
+    bulk_refusal,
     create_users,
-    do,
-    entries,
-    everything,
-    prepared,
-    refused,
-    these,
+    create_users_for,
+    history_of,
+    matching,
+    target_of,
 )
 from tests.support.secured_app import PASSWORD, SecuredApp
 
@@ -33,38 +33,38 @@ def test_an_editor_changes_only_who_is_below(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
     editor = secured_app.create_user("editor", username="scissors")
-    below, above = prepared(secured_app, action, 4), prepared(secured_app, action, 2)
+    below, above = create_users_for(secured_app, action, 4), create_users_for(secured_app, action, 2)
     if action == "restore":
-        do(secured_app, "restore", these(above))
-    do(secured_app, "role", these(above), role="editor")
+        apply_bulk(secured_app, "restore", target_of(above))
+    apply_bulk(secured_app, "role", target_of(above), role="editor")
     if action == "restore":
-        do(secured_app, "delete", these(above))
-    before = everything(database)
-    sentence = refused(Forbidden, secured_app, action, these([*below, *above]), by=editor)
-    assert everything(database) == before
+        apply_bulk(secured_app, "delete", target_of(above))
+    before = all_rows(database)
+    sentence = bulk_refusal(Forbidden, secured_app, action, target_of([*below, *above]), by=editor)
+    assert all_rows(database) == before
     if action == "role":
         assert sentence == "Changing roles requires the role admin."
         return
     assert sentence.startswith("You may not change 2 of these 6 users, ")
     assert any(user["username"] in sentence for user in above)
     assert "role" in sentence.rpartition(".")[0]
-    assert do(secured_app, action, these(below), by=editor).changed == 4
-    assert {entry["actor"] for user in below for entry in entries(secured_app, user)[:1]} == {f"user:{editor['id']}"}
+    assert apply_bulk(secured_app, action, target_of(below), by=editor).changed == 4
+    assert {entry["actor"] for user in below for entry in history_of(secured_app, user)[:1]} == {f"user:{editor['id']}"}
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("role", ["member", "viewer"])
 def test_who_may_not_change_others_changes_nobody(secured_app: SecuredApp, action: Action, role: str) -> None:
-    users = prepared(secured_app, action)
-    assert "requires the role" in refused(
-        Forbidden, secured_app, action, these(users), by=secured_app.create_user(role)
+    users = create_users_for(secured_app, action)
+    assert "requires the role" in bulk_refusal(
+        Forbidden, secured_app, action, target_of(users), by=secured_app.create_user(role)
     )
 
 
 def test_an_editor_may_not_touch_an_equal_who_is_so_already(secured_app: SecuredApp) -> None:
     """As with a patch that changes nothing."""
     editor, other = create_users(secured_app, 2, "editor")
-    refused(Forbidden, secured_app, "activate", these([other]), by=editor)
+    bulk_refusal(Forbidden, secured_app, "activate", target_of([other]), by=editor)
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
@@ -73,14 +73,16 @@ def test_who_acts_is_never_among_them(
 ) -> None:
     users = create_users(secured_app)
     other = secured_app.create_user("admin", password=PASSWORD)
-    before = everything(database)
+    before = all_rows(database)
     for by in (secured_app.admin.user, other):
-        assert "your own user" in refused(Conflict, secured_app, action, these([*users, by]), by=by)
-        assert "your own user" in refused(Conflict, secured_app, action, all_like(), by=by)
-    assert everything(database) == before
+        assert "your own user" in bulk_refusal(Conflict, secured_app, action, target_of([*users, by]), by=by)
+        assert "your own user" in bulk_refusal(Conflict, secured_app, action, matching(), by=by)
+    assert all_rows(database) == before
     if action == "role":
-        assert do(secured_app, "role", these([secured_app.admin.user, other]), role="admin") == BulkResult(0, 2, None)
-    assert do(secured_app, "activate", all_like()).changed == 0
+        assert apply_bulk(secured_app, "role", target_of([secured_app.admin.user, other]), role="admin") == BulkResult(
+            0, 2, None
+        )
+    assert apply_bulk(secured_app, "activate", matching()).changed == 0
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
@@ -92,14 +94,14 @@ def test_the_last_administrators_are_not_taken_away(
         secured_app.create_user("admin", password=PASSWORD),
         secured_app.create_user("admin"),
     ]
-    everybody = these([*users, secured_app.admin.user])
-    before = everything(database)
+    everybody = target_of([*users, secured_app.admin.user])
+    before = all_rows(database)
     with secured_app.app.app_context():
-        for chosen in (everybody, all_like()):
+        for chosen in (everybody, matching()):
             with pytest.raises(Conflict, match="administrator"):
                 services().bulk.apply(action, chosen, SYSTEM, role="viewer")
-        assert everything(database) == before
-        assert services().bulk.apply(action, these(users), SYSTEM, role="viewer").changed == 5
+        assert all_rows(database) == before
+        assert services().bulk.apply(action, target_of(users), SYSTEM, role="viewer").changed == 5
 
 
 def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
@@ -112,18 +114,20 @@ def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
         " 'mass' || n, '=role:member', '=active:true']) FROM generate_series(0, %s) AS n",
         [bulk.MAX_USERS],
     )
-    before = everything(database)
+    before = all_rows(database)
     ids = tuple(user_id for (user_id,) in database.execute("SELECT id FROM users WHERE name = 'Mass'"))
-    for chosen in (all_like(q="mass"), all_like(role="member"), all_like(), BulkTarget(ids=ids)):
-        sentence = refused(Conflict, secured_app, "deactivate", chosen)
+    for chosen in (matching(q="mass"), matching(role="member"), matching(), BulkTarget(ids=ids)):
+        sentence = bulk_refusal(Conflict, secured_app, "deactivate", chosen)
         assert "At most 10,000" in sentence
         assert "arrow the search" in sentence
-    assert everything(database) == before
+    assert all_rows(database) == before
     secured_app.token({"id": str(ids[0]), "role": "member"})
-    outcome = do(secured_app, "delete", BulkTarget(ids=ids[:-1]), expected=10_000)
+    outcome = apply_bulk(secured_app, "delete", BulkTarget(ids=ids[:-1]), expected=10_000)
     assert (outcome.changed, outcome.unchanged) == (10_000, 0)
-    assert do(secured_app, "restore", BulkTarget(deleted_at=outcome.deleted_at), expected=10_000).changed == 10_000
-    assert do(secured_app, "deactivate", BulkTarget(ids=ids[1:])).changed == 10_000
+    assert (
+        apply_bulk(secured_app, "restore", BulkTarget(deleted_at=outcome.deleted_at), expected=10_000).changed == 10_000
+    )
+    assert apply_bulk(secured_app, "deactivate", BulkTarget(ids=ids[1:])).changed == 10_000
     assert len(secured_app.admin.list_users(q="mass", active="true")) == 1
     assert secured_app.admin.get(f"/users/{ids[1]}").json["version"] == 4
     assert database.execute("SELECT count(*) FROM history WHERE action = 'changed'").fetchone() == (10_000,)
@@ -134,14 +138,14 @@ def test_another_number_than_expected_is_refused(
     secured_app: SecuredApp, database: psycopg.Connection[Any], how: str
 ) -> None:
     users = create_users(secured_app)
-    chosen = these(users) if how == "ids" else all_like(q="crowd")
+    chosen = target_of(users) if how == "ids" else matching(q="crowd")
     secured_app.admin.delete(f"/users/{users[0]['id']}")
-    before = everything(database)
-    sentence = refused(Conflict, secured_app, "deactivate", chosen, expected=3)
+    before = all_rows(database)
+    sentence = bulk_refusal(Conflict, secured_app, "deactivate", chosen, expected=3)
     assert "2 users now, not 3" in sentence
     assert "confirm again" in sentence
-    assert everything(database) == before
-    assert do(secured_app, "deactivate", chosen, expected=2).changed == 2
+    assert all_rows(database) == before
+    assert apply_bulk(secured_app, "deactivate", chosen, expected=2).changed == 2
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
@@ -149,17 +153,17 @@ def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
     secured_app: SecuredApp, database: psycopg.Connection[Any], field: str
 ) -> None:
     users = create_users(secured_app)
-    moment = do(secured_app, "delete", these(users)).deleted_at
+    moment = apply_bulk(secured_app, "delete", target_of(users)).deleted_at
     other = secured_app.create_user(**{"username": "other", field: users[1][field].upper()})
-    before = everything(database)
-    for chosen in (these(users), all_like(q="crowd", deleted=True), BulkTarget(deleted_at=moment)):
+    before = all_rows(database)
+    for chosen in (target_of(users), matching(q="crowd", deleted=True), BulkTarget(deleted_at=moment)):
         with pytest.raises(AlreadyTaken) as caught:
-            do(secured_app, "restore", chosen)
+            apply_bulk(secured_app, "restore", chosen)
         assert str(caught.value) == f"Another user has the {field} of '{users[1]['username']}'."
         assert [field_error.field for field_error in caught.value.field_errors] == [field]
-    assert everything(database) == before
+    assert all_rows(database) == before
     secured_app.admin.delete(f"/users/{other['id']}?purge=true")
-    assert do(secured_app, "restore", BulkTarget(deleted_at=moment)).changed == 3
+    assert apply_bulk(secured_app, "restore", BulkTarget(deleted_at=moment)).changed == 3
 
 
 def test_two_in_the_trash_who_share_a_name_are_not_restored_both(secured_app: SecuredApp) -> None:
@@ -167,17 +171,17 @@ def test_two_in_the_trash_who_share_a_name_are_not_restored_both(secured_app: Se
     for _ in range(2):
         users.append(secured_app.create_user(username="ada"))
         secured_app.admin.delete(f"/users/{users[-1]['id']}")
-    assert "the username of 'ada'" in refused(AlreadyTaken, secured_app, "restore", these(users))
-    assert do(secured_app, "restore", these(users[:1])).changed == 1
+    assert "the username of 'ada'" in bulk_refusal(AlreadyTaken, secured_app, "restore", target_of(users))
+    assert apply_bulk(secured_app, "restore", target_of(users[:1])).changed == 1
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(secured_app: SecuredApp, action: Action) -> None:
-    users = prepared(secured_app, action)
-    assert "trash" in refused(Conflict, secured_app, action, all_like(q="crowd", deleted=action != "restore"))
+    users = create_users_for(secured_app, action)
+    assert "trash" in bulk_refusal(Conflict, secured_app, action, matching(q="crowd", deleted=action != "restore"))
     if action != "restore":
-        assert "trash" in refused(Conflict, secured_app, action, BulkTarget(deleted_at=datetime.now(UTC)))
-    assert do(secured_app, action, these(users)).changed == 3
+        assert "trash" in bulk_refusal(Conflict, secured_app, action, BulkTarget(deleted_at=datetime.now(UTC)))
+    assert apply_bulk(secured_app, action, target_of(users)).changed == 3
 
 
 @pytest.mark.parametrize(
@@ -195,4 +199,4 @@ def test_users_are_chosen_in_exactly_one_way(given: dict[str, Any]) -> None:
 
 def test_a_role_has_to_be_given(secured_app: SecuredApp) -> None:
     with pytest.raises(ValidationFailed):
-        do(secured_app, "role", all_like(), role=None)
+        apply_bulk(secured_app, "role", matching(), role=None)

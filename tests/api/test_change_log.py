@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from app.users.bulk_actions import Action
-from tests.support.bulk_calls import ACTIONS, do, prepared, these
-from tests.support.external_sql import last_id, since
+from tests.support.bulk_calls import ACTIONS, apply_bulk, create_users_for, target_of
+from tests.support.external_sql import history_since, last_history_id
 from tests.support.secured_app import PASSWORD, SecuredApp
 
 User = dict[str, Any]
@@ -94,9 +94,9 @@ def test_a_write_is_one_entry_with_its_transaction(
     user = secured_app.create_user("editor", username="bob")
     token = secured_app.token(user)["id"]
     write, actions = WRITES[name]
-    entry, before = last_id(database), current_xid(database)
+    entry, before = last_history_id(database), current_xid(database)
     assert write(secured_app, user, token).status_code < 300
-    found = since(database, entry=entry)
+    found = history_since(database, entry=entry)
     assert [row[1] for row in found] == actions
     actor = f"user:{secured_app.admin.id}"
     assert {row[2] for row in found} <= ({actor, None} if name == "purge" else {actor})
@@ -108,9 +108,9 @@ def test_a_write_is_one_entry_with_its_transaction(
 def test_a_restored_user_is_one_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
     user = secured_app.create_user()
     secured_app.admin.delete(f"/users/{user['id']}")
-    entry = last_id(database)
+    entry = last_history_id(database)
     secured_app.admin.post(f"/users/{user['id']}/restore")
-    assert since(database, entry=entry) == [(user["id"], "restored", f"user:{secured_app.admin.id}")]
+    assert history_since(database, entry=entry) == [(user["id"], "restored", f"user:{secured_app.admin.id}")]
     assert xids(database, entry) > [3]
 
 
@@ -118,10 +118,10 @@ def test_a_restored_user_is_one_entry(secured_app: SecuredApp, database: psycopg
 def test_a_bulk_change_is_one_entry_for_each_user(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
-    users = prepared(secured_app, action)
-    entry = last_id(database)
-    do(secured_app, action, these(users))
-    found = since(database, entry=entry)
+    users = create_users_for(secured_app, action)
+    entry = last_history_id(database)
+    apply_bulk(secured_app, action, target_of(users))
+    found = history_since(database, entry=entry)
     assert sorted(row[0] for row in found if row[0]) == sorted(user["id"] for user in users)
     assert {row[2] for row in found} == {f"user:{secured_app.admin.id}"}
     assert len(set(xids(database, entry))) == 1
@@ -135,7 +135,7 @@ def test_what_no_cached_answer_depends_on_has_no_transaction(
     """Strangers must not be able to empty caches by wrong passwords."""
     user = secured_app.create_user("editor", username="bob", password=PASSWORD)
     own = secured_app.session_client(user)
-    entry = last_id(database)
+    entry = last_history_id(database)
     secured_app.sign_in({"username": "bob", "password": PASSWORD})
     for _ in range(12):
         secured_app.sign_in({"username": "bob", "password": "wrong"})
@@ -143,21 +143,21 @@ def test_what_no_cached_answer_depends_on_has_no_transaction(
     own.delete("/session")
     secured_app.admin.delete(f"/users/{user['id']}/sessions")
     expected = {"signed_in", "sign_in_failed", "sign_in_locked", "unlocked", "signed_out", "sessions_ended"}
-    assert {row[1] for row in since(database, entry=entry)} == expected
+    assert {row[1] for row in history_since(database, entry=entry)} == expected
     assert set(xids(database, entry)) == {3}
 
 
 def test_the_use_of_a_token_is_no_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
     program = secured_app.token_client(secured_app.create_user("editor"))
-    entry = last_id(database)
+    entry = last_history_id(database)
     assert program.get("/users").status_code == 200
     assert database.execute("SELECT count(last_used_at) FROM tokens").fetchone() == (1,)
-    assert since(database, entry=entry) == []
+    assert history_since(database, entry=entry) == []
 
 
 def test_what_is_undone_leaves_no_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
     secured_app.create_user(username="taken")
-    user, entry = secured_app.create_user(username="bob"), last_id(database)
+    user, entry = secured_app.create_user(username="bob"), last_history_id(database)
     assert secured_app.admin.put(f"/users/{user['id']}", {"username": "taken"}).status_code == 409
     assert secured_app.admin.post("/users", {"username": "taken"}).status_code == 409
-    assert since(database, entry=entry) == []
+    assert history_since(database, entry=entry) == []

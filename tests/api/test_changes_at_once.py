@@ -14,7 +14,7 @@ from app.users.sql import WRITE_USERS
 from tests.support.api_client import ApiClient
 from tests.support.concurrency import at_once
 from tests.support.engines import statements_of
-from tests.support.rows import history, plainly
+from tests.support.rows import history_rows, serialized_user
 
 
 def test_changes_of_different_fields_at_once_all_arrive(
@@ -98,10 +98,10 @@ def test_who_loses_again_and_again_gets_a_lock(
     assert spied.count(WRITE_USERS) == min(losses + 1, 3)
     assert len([one for one in statements if "FOR UPDATE" in one]) == (losses >= 3)
     with app.app_context():
-        assert response.data == plainly(user_id)
+        assert response.data == serialized_user(user_id)
     last = {"email": None} if not losses else {"email": f"e{left[0]}@example.org"}
     assert response.json == {**response.json, **last, "attributes": {"n": 1}}
-    assert [entry[0] for entry in history(database, user_id)] == list(range(1, response.json["version"] + 1))
+    assert [entry[0] for entry in history_rows(database, user_id)] == list(range(1, response.json["version"] + 1))
 
 
 @pytest.mark.parametrize("condition", ["If-Match", "none"])
@@ -124,7 +124,7 @@ def test_who_goes_between_look_and_change_is_not_there(
     going = "UPDATE users SET deleted_at = now()" if gone == "trash" else "DELETE FROM users"
     after_each_look(monkeypatch, lambda: database.execute(going))
     assert api.patch(f"/users/{user['id']}", {"name": "New"}).status_code == 404
-    actions = [entry[1] for entry in history(database, uuid.UUID(user["id"]))]
+    actions = [entry[1] for entry in history_rows(database, uuid.UUID(user["id"]))]
     assert actions == ["created", "deleted" if gone == "trash" else "purged"]
 
 

@@ -9,11 +9,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.api_client import ApiClient
-from tests.support.console_client import PASSWORD, form_of, make, send, version, versions
+from tests.support.console_client import PASSWORD, create_user_page, form_of, send, version_fields, version_of
 
 
 def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     browser = app.test_client()
     led = browser.get(f"{path}?a=1")
     assert (led.status_code, led.location) == (302, f"/sign-in?next={path.replace('/', '%2F')}%3Fa%3D1")
@@ -45,8 +45,8 @@ def test_signing_out_ends_the_session(admin: FlaskClient) -> None:
 
 
 def test_users_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
-    make(admin, name="Zoë", username="zoe", role="viewer")
-    make(admin, name="Bob", username="bob")
+    create_user_page(admin, name="Zoë", username="zoe", role="viewer")
+    create_user_page(admin, name="Bob", username="bob")
     assert "Zoë" in admin.get("/people?q=zoe&role=viewer&active=true").text
     assert "Bob" not in admin.get("/people?q=zoe").text
     assert "No users match" in admin.get("/people?q=nobody").text
@@ -58,7 +58,7 @@ def test_users_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
 
 def test_pages_lead_on_and_back(admin: FlaskClient) -> None:
     for number in range(55):
-        make(admin, username=f"user{number:02}", name=f"User {number:02}")
+        create_user_page(admin, username=f"user{number:02}", name=f"User {number:02}")
     first = admin.get("/people?sort=name").text
     (onwards,) = re.findall(r'rel="next" href="([^"]+)"', first)
     second = admin.get(html.unescape(onwards)).text
@@ -69,7 +69,7 @@ def test_pages_lead_on_and_back(admin: FlaskClient) -> None:
 
 
 def test_a_change_of_a_user_is_shown_in_the_activity(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     saved = send(admin, path, **form_of(admin, path, name="Robert", role="editor", attributes='{"plan": "pro"}'))
     assert (saved.status_code, saved.location) == (303, f"{path}?done=saved")
     page = admin.get(path).text
@@ -78,7 +78,7 @@ def test_a_change_of_a_user_is_shown_in_the_activity(admin: FlaskClient) -> None
 
 
 def test_who_saves_after_somebody_else_sees_both_versions_and_loses_neither(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs"))
     conflict = send(admin, path, **mine)
@@ -87,7 +87,7 @@ def test_who_saves_after_somebody_else_sees_both_versions_and_loses_neither(admi
     assert "Saved value: Theirs" in conflict.text
     assert conflict.text.count('class="conflict"') == 1
     assert "Theirs" in admin.get(path).text
-    assert send(admin, path, **{**mine, **versions(conflict.text)}).status_code == 303
+    assert send(admin, path, **{**mine, **version_fields(conflict.text)}).status_code == 303
     assert "Mine" in admin.get(path).text
 
 
@@ -97,8 +97,8 @@ def test_who_saves_after_somebody_else_sees_both_versions_and_loses_neither(admi
 )
 def test_a_faulty_field_is_named_and_what_was_typed_stays(admin: FlaskClient, field: str, value: str) -> None:
     typed = {"name": "Typed Name", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
-    for path in ("/people/new", make(admin, name="Carol", username="carol")):
-        versioned = {} if path.endswith("new") else {"version": version(admin, path), "has_username": "1"}
+    for path in ("/people/new", create_user_page(admin, name="Carol", username="carol")):
+        versioned = {} if path.endswith("new") else {"version": version_of(admin, path), "has_username": "1"}
         response = send(admin, path, **{**typed, **versioned, field: value})
         assert response.status_code == 422, path
         assert f'class="error" id="{field}-note"' in response.text
@@ -113,7 +113,7 @@ def test_a_taken_name_is_said_at_its_field(admin: FlaskClient) -> None:
 
 
 def test_a_deleted_user_is_restored_by_undo_and_from_the_trash(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     for offer in ("the page after", "the trash"):
         gone = send(admin, f"{path}/delete")
         assert gone.status_code == 303
@@ -126,7 +126,7 @@ def test_a_deleted_user_is_restored_by_undo_and_from_the_trash(admin: FlaskClien
 
 def test_markup_in_any_field_is_only_text(admin: FlaskClient) -> None:
     evil = "<img src=x onerror=alert(1)>"
-    path = make(admin, name=evil, username='"><script>', attributes='{"<b>": "</textarea><script>"}')
+    path = create_user_page(admin, name=evil, username='"><script>', attributes='{"<b>": "</textarea><script>"}')
     for page in (admin.get(path), admin.get("/people"), admin.get("/people", query_string={"q": evil})):
         assert page.status_code == 200
         for tag in ("<img src=x", "<script>", "<b>"):
@@ -145,13 +145,13 @@ def test_a_session_of_a_user_is_shown_and_ended(admin: FlaskClient, sign_in: Cal
 
 
 def test_a_member_sees_their_own_page_and_no_other(admin: FlaskClient, sign_in: Callable[[str], FlaskClient]) -> None:
-    other, member = make(admin, name="Bob", username="bob"), sign_in("member")
+    other, member = create_user_page(admin, name="Bob", username="bob"), sign_in("member")
     own = member.get("/profile").location
     page = member.get(own)
     assert page.status_code == 200
     assert 'name="role"' not in page.text
     assert "/delete" not in page.text
-    saved = send(member, own, name="My Name", email="", attributes="{}", version=version(member, own))
+    saved = send(member, own, name="My Name", email="", attributes="{}", version=version_of(member, own))
     assert (saved.status_code, saved.location) == (303, f"{own}?done=saved")
     for path in (other, "/people", "/people/new"):
         assert member.get(path).status_code == 403
@@ -161,7 +161,7 @@ def test_a_member_sees_their_own_page_and_no_other(admin: FlaskClient, sign_in: 
 def test_a_member_who_forges_the_form_gains_nothing(sign_in: Callable[[str], FlaskClient]) -> None:
     member = sign_in("member")
     own = member.get("/profile").location
-    forged = {"name": "Eve", "attributes": "{}", "version": version(member, own), "has_role": "1", "role": "admin"}
+    forged = {"name": "Eve", "attributes": "{}", "version": version_of(member, own), "has_role": "1", "role": "admin"}
     assert send(member, own, **forged).status_code == 403
     assert member.get("/api/session").json["role"] == "member"
 
@@ -178,7 +178,7 @@ def test_a_new_password_ends_other_sessions_and_keeps_this_one(app: Flask, admin
 
 
 def test_a_page_of_another_site_changes_nothing(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}):
         assert admin.post(f"{path}/delete", headers=headers).status_code == 403
     assert admin.get(path).status_code == 200
@@ -193,8 +193,8 @@ def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: ApiCl
 
 
 def test_the_dashboard_shows_numbers_and_health(admin: FlaskClient) -> None:
-    make(admin, username="bob")
-    send(admin, f"{make(admin, username='gone')}/delete")
+    create_user_page(admin, username="bob")
+    send(admin, f"{create_user_page(admin, username='gone')}/delete")
     page = admin.get("/overview").text
     assert re.findall(r"<dt>(\w[^<]*)</dt><dd>(?:<a[^>]*>)?(\d+)", page) == [
         ("Users", "2"),

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from app.http.auth import COOKIE
-from tests.support.secured_app import OURS, SecuredApp, UserClient, cookie_of
+from tests.support.secured_app import SAME_ORIGIN, SecuredApp, UserClient, cookie_of
 
 FOREIGN = [
     "theme=gr\xfcn",
@@ -38,7 +38,7 @@ def test_no_other_cookie_ends_a_session(secured_app: SecuredApp, foreign: str) -
     """Fault 6: cookies of other applications, and of other hosts under our own name, are sent to us as well."""
     good = f"{COOKIE}={secured_app.session_cookie(secured_app.create_user('editor'))}"
     for cookie in (f"{foreign}; {good}", f"{good}; {foreign}", f"{foreign}; {good}; {foreign}"):
-        client = UserClient(secured_app.app, {"Cookie": cookie, **OURS}, {})
+        client = UserClient(secured_app.app, {"Cookie": cookie, **SAME_ORIGIN}, {})
         assert client.get("/me").status_code == HTTPStatus.OK, cookie
         client.create_user()
         page = client.flask_client.get("/people", headers=client.headers)
@@ -50,7 +50,7 @@ def test_a_browser_with_any_cookie_can_sign_in_and_out(secured_app: SecuredApp, 
     """Fault 6: it was led from the sign-in page to the sign-in page for ever."""
     secured_app.create_user(username="ada", password="correct horse battery")
     browser = secured_app.app.test_client(use_cookies=False)
-    headers = {"Cookie": foreign, **OURS}
+    headers = {"Cookie": foreign, **SAME_ORIGIN}
     form = {"username": "ada", "password": "correct horse battery", "next": "/profile"}
     sent = browser.post("/sign-in", data=form, headers=headers)
     assert (sent.status_code, sent.location) == (HTTPStatus.SEE_OTHER, "/profile")

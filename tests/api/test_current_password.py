@@ -7,7 +7,7 @@ import pytest
 
 from app.auth import passwords
 from tests.support.api_client import error_fields
-from tests.support.console_client import send, version
+from tests.support.console_client import send, version_of
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient, cookie_of
 
 pytestmark = pytest.mark.usefixtures("without_refusal_delay")
@@ -249,7 +249,7 @@ def test_whoever_fills_an_open_service_is_asked_for_nothing(api: Any) -> None:
 def test_a_session_that_ended_does_not_keep_it_in_the_form(sign_in: Callable[[str], Any]) -> None:
     member = sign_in("member")
     own = member.get("/profile").location
-    form = {"name": "Typed", "version": version(member, own), "current_password": PASSWORD}
+    form = {"name": "Typed", "version": version_of(member, own), "current_password": PASSWORD}
     member.delete("/api/session", headers={"Origin": "http://localhost"})
     asked = send(member, own, **form)
     assert asked.status_code == 401

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.console_client import OWN, PASSWORD, hidden, make, send
+from tests.support.console_client import PASSWORD, SAME_ORIGIN, create_user_page, hidden_value, send
 
 EVIL = {"name": "Mallory", "username": "mallory", "email": "mallory@evil.example", "role": "admin", "active": "on"}
 FOREIGN = [
@@ -38,7 +38,7 @@ def values(page: str) -> list[str]:
 def test_a_form_of_another_site_is_not_kept(
     admin: FlaskClient, stranger: FlaskClient, path: str, headers: dict[str, str]
 ) -> None:
-    target = path.format(id=make(admin, username="bob").rpartition("/")[2])
+    target = path.format(id=create_user_page(admin, username="bob").rpartition("/")[2])
     asked = stranger.post(target, data={**EVIL, "draft": "name=Mallory"}, headers=headers)
     assert asked.status_code in (401, 403)
     assert "mallory" not in asked.text.lower()
@@ -68,7 +68,7 @@ def test_nothing_that_another_site_posts_is_shown(stranger: FlaskClient, path: s
 def test_no_password_goes_into_a_draft_or_on_after_signing_in(stranger: FlaskClient) -> None:
     secrets = {"password": "a secret of bob", "current_password": "a secret of ada", "new_password": "a secret of eve"}
     asked = send(stranger, "/people/new", **EVIL, **secrets)
-    draft = hidden(asked.text, "draft")
+    draft = hidden_value(asked.text, "draft")
     assert "secret" not in asked.text
     assert "mallory" in draft
     response = send(
@@ -78,7 +78,7 @@ def test_no_password_goes_into_a_draft_or_on_after_signing_in(stranger: FlaskCli
     assert response.status_code == 200
     assert PASSWORD not in response.text
     assert values(response.text) == [draft.replace("&", "&amp;")]
-    shown = stranger.post("/people/new", data={"draft": draft}, headers=OWN)
+    shown = stranger.post("/people/new", data={"draft": draft}, headers=SAME_ORIGIN)
     assert "not saved yet" in shown.text
     assert 'value="mallory"' in shown.text
 

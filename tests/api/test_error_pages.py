@@ -14,7 +14,7 @@ from app.http.services import services_of
 from app.ops.service_state import Phase
 from app.search.pages import UserPages
 from tests.support.api_client import ApiClient
-from tests.support.console_client import OWN, send
+from tests.support.console_client import SAME_ORIGIN, send
 from tests.support.secured_app import SecuredApp
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
@@ -50,7 +50,7 @@ def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Fla
     for browser in (admin, app.test_client()):
         require_page(browser.get(path, headers=BROWSER), 404, "This page does not exist.")
         require_page(browser.get(path, headers=FRENCH), 404, "Cette page n")
-        require_page(browser.post(path, headers={**BROWSER, **OWN}), 404, "This page does not exist.")
+        require_page(browser.post(path, headers={**BROWSER, **SAME_ORIGIN}), 404, "This page does not exist.")
         assert browser.head(path, headers=BROWSER).data == b""
 
 
@@ -90,7 +90,7 @@ def test_the_exercises_addresses_are_json_and_their_errors_pages(admin: FlaskCli
     require_page(admin.get("/users/x", headers=BROWSER), 404)
     require_page(admin.get("/users?xyzzy=1", headers=BROWSER), 400)
     require_page(admin.get("/users?limit=x", headers=BROWSER), 422)
-    require_page(admin.delete("/users", headers={**BROWSER, **OWN}), 405)
+    require_page(admin.delete("/users", headers={**BROWSER, **SAME_ORIGIN}), 405)
     stranger = app.test_client()
     assert stranger.get("/users?limit=3", headers=BROWSER).location == "/sign-in?next=%2Fusers%3Flimit%3D3"
     assert stranger.get("/users").mimetype == "application/problem+json"

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 
 from tests.support.api_client import ApiClient
-from tests.support.external_sql import by, changes, last_id, newest, since
-from tests.support.rows import history
+from tests.support.external_sql import changed_fields, history_since, last_history_id, newest_entry, sql_actor
+from tests.support.rows import history_rows
 
 # Versions
 
@@ -33,7 +33,7 @@ def test_who_raises_the_version_is_left_alone(api: ApiClient, database: psycopg.
     database.execute("UPDATE users SET name = 'New', version = version + 1, updated_at = '2026-01-01T00:00:00Z'")
     row = database.execute("SELECT version, updated_at = '2026-01-01T00:00:00Z' FROM users").fetchone()
     assert row == (2, True)
-    assert newest(api, user["id"])["version"] == 2
+    assert newest_entry(api, user["id"])["version"] == 2
 
 
 # The mark
@@ -46,25 +46,25 @@ def test_a_mark_of_another_role_does_not_count(
     for name in ("internal", "tells"):
         analyst.execute(f"SET fullstack_app.{name} = 'yes'")
     analyst.execute("UPDATE users SET name = 'New'")
-    assert newest(api, user["id"])["actor"] == by(analyst)
+    assert newest_entry(api, user["id"])["actor"] == sql_actor(analyst)
     assert database.execute("SELECT version FROM users").fetchone() == (2,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         analyst.execute("SELECT mark_internal_change()")
     with analyst.transaction():
         analyst.execute("SELECT set_config('fullstack_app.internal', 'yes', true)")
         analyst.execute("TRUNCATE tokens")
-    assert since(database)[-1] == (None, "token_revoked", by(analyst))
+    assert history_since(database)[-1] == (None, "token_revoked", sql_actor(analyst))
 
 
 def test_the_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user = api.create_user(username="ada")
-    before = last_id(database)
+    before = last_history_id(database)
     with database.transaction():
         database.execute("SELECT mark_internal_change()")
         database.execute("UPDATE users SET name = 'marked'")
-    assert since(database, entry=before) == []
+    assert history_since(database, entry=before) == []
     database.execute("UPDATE users SET name = 'not marked'")
-    assert since(database, entry=before) == [(user["id"], "changed", by(database))]
+    assert history_since(database, entry=before) == [(user["id"], "changed", sql_actor(database))]
 
 
 def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_told(
@@ -80,8 +80,8 @@ def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_tol
         user = api.create_user(username="ada")
     finally:
         database.execute("DROP FUNCTION meddle() CASCADE")
-    assert changes(newest(api, other["id"])) == {"name": ("other", "meddled")}
-    assert newest(api, other["id"])["actor"] == "sql:fullstack_app"
+    assert changed_fields(newest_entry(api, other["id"])) == {"name": ("other", "meddled")}
+    assert newest_entry(api, other["id"])["actor"] == "sql:fullstack_app"
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
@@ -111,7 +111,7 @@ def test_no_search_path_leads_elsewhere(
     finally:
         database.execute(f"DROP SCHEMA {schema} CASCADE")
     found = api.get(f"/users/{user['id']}/history").json
-    assert [changes(entry).get("name") for entry in found[:2]] == [("New", "Newer"), ("ada", "New")]
+    assert [changed_fields(entry).get("name") for entry in found[:2]] == [("New", "Newer"), ("ada", "New")]
 
 
 def test_nobody_forges_entries_by_a_trigger_of_their_own(
@@ -134,4 +134,4 @@ def test_a_replicas_role_is_recorded_too(api: ApiClient, database: psycopg.Conne
     with database.transaction():
         database.execute("SET LOCAL session_replication_role = replica")
         database.execute("UPDATE users SET name = 'New'")
-    assert (newest(api, user["id"])["version"], len(history(database, uuid.UUID(user["id"])))) == (2, 2)
+    assert (newest_entry(api, user["id"])["version"], len(history_rows(database, uuid.UUID(user["id"])))) == (2, 2)

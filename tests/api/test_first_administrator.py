@@ -12,7 +12,7 @@ from flask import Flask
 
 from app.http.services import services
 from tests.support.api_client import ApiClient
-from tests.support.console_client import OWN, PASSWORD
+from tests.support.console_client import PASSWORD, SAME_ORIGIN
 from tests.support.service_process import Service
 from tests.support.waiting import wait_until
 
@@ -22,7 +22,7 @@ Way = Callable[[Flask, dict[str, str]], Any]
 
 def page(app: Flask, _: dict[str, str]) -> Any:
     form = {"email": "page@example.org", "name": "Page", "password": PASSWORD}
-    response = app.test_client().post("/first", data=form, headers=OWN)
+    response = app.test_client().post("/first", data=form, headers=SAME_ORIGIN)
     assert response.status_code == 303, response.text
     # Whoever was too late is shown the way to sign in, who was not has signed in.
     return "Set-Cookie" in response.headers
@@ -42,7 +42,7 @@ def request(method: str, path: str, **body: Any) -> Way:
 def form(action: str, user: str, **more: str) -> Way:
     def send(app: Flask, ids: dict[str, str]) -> bool:
         data = {"action": action, "id": ids[user], "expected": "1", **more}
-        response = app.test_client().post("/people/bulk", data=data, headers=OWN)
+        response = app.test_client().post("/people/bulk", data=data, headers=SAME_ORIGIN)
         assert response.status_code in (303, 409), response.text
         return response.status_code == 303
 
@@ -169,13 +169,15 @@ def test_a_command_makes_as_many_as_it_is_told_to(
 
 def test_an_administrator_makes_others(two: tuple[Flask, Flask], ids: dict[str, str]) -> None:
     browser = two[0].test_client()
-    made = browser.post("/first", data={"email": "a@example.org", "name": "A", "password": PASSWORD}, headers=OWN)
+    made = browser.post(
+        "/first", data={"email": "a@example.org", "name": "A", "password": PASSWORD}, headers=SAME_ORIGIN
+    )
     assert made.status_code == 303
     for name in ("member", "inactive"):
         change = {"role": "admin", "active": True}
-        response = browser.patch(f"/api/users/{ids[name]}", json=change, headers=OWN)
+        response = browser.patch(f"/api/users/{ids[name]}", json=change, headers=SAME_ORIGIN)
         assert response.status_code == 200, response.text
-    assert browser.post("/api/users", json=ADMIN, headers=OWN).status_code == 201
+    assert browser.post("/api/users", json=ADMIN, headers=SAME_ORIGIN).status_code == 201
 
 
 @pytest.mark.usefixtures("empty")

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support import accepted_values
-from tests.support.console_client import OWN, PASSWORD, hidden, make, send, versions
+from tests.support.console_client import PASSWORD, SAME_ORIGIN, create_user_page, hidden_value, send, version_fields
 
 FIELDS = ("name", "username", "email", "attributes")
 
@@ -36,10 +36,10 @@ def stored(browser: FlaskClient, path: str) -> dict[str, Any]:
 
 def test_a_new_user_by_the_form_is_the_one_that_the_api_makes(admin: FlaskClient) -> None:
     for values in users():
-        by_api = admin.post("/api/users", json=values, headers=OWN)
+        by_api = admin.post("/api/users", json=values, headers=SAME_ORIGIN)
         assert by_api.status_code == 201, by_api.text
-        assert admin.delete(f"/api/users/{by_api.json['id']}?purge=true", headers=OWN).status_code == 204
-        by_form = stored(admin, make(admin, **form(values)))
+        assert admin.delete(f"/api/users/{by_api.json['id']}?purge=true", headers=SAME_ORIGIN).status_code == 204
+        by_form = stored(admin, create_user_page(admin, **form(values)))
         for field in FIELDS:
             assert accepted_values.same_json(by_form[field], by_api.json[field]), field
 
@@ -48,38 +48,38 @@ def test_a_new_user_by_the_form_is_the_one_that_the_api_makes(admin: FlaskClient
 def test_an_edit_changes_only_its_field(admin: FlaskClient, edited: str) -> None:
     to = {"attributes": '{"a": 1}', "role": "viewer", "active": "", "password": PASSWORD, "email": "new@example.org"}
     for values in users(25):
-        before = admin.post("/api/users", json=values, headers=OWN).json
+        before = admin.post("/api/users", json=values, headers=SAME_ORIGIN).json
         path = f"/people/{before['id']}"
         page = admin.get(path)
-        sent = {**form(before), "email": before["email"] or "", **versions(page.text)}
+        sent = {**form(before), "email": before["email"] or "", **version_fields(page.text)}
         saved = send(admin, path, **{**sent, edited: to.get(edited, "another")})
         assert saved.status_code == 303, saved.text
         after = stored(admin, path)
         for field in before.keys() - {edited, "version", "updated_at"}:
             assert accepted_values.same_json(after[field], before[field]), (edited, field)
         assert after["version"] == before["version"] + 1
-        assert admin.delete(f"/api/users/{before['id']}?purge=true", headers=OWN).status_code == 204
+        assert admin.delete(f"/api/users/{before['id']}?purge=true", headers=SAME_ORIGIN).status_code == 204
 
 
 def test_what_an_earlier_release_or_sql_left_is_no_obstacle(
     admin: FlaskClient, database: psycopg.Connection[Any]
 ) -> None:
     """A value that breaks today's rules stays as it is while another field is edited."""
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     odd = {"name": "tab\there", "username": "two words", "email": "no address"}
     database.execute(
         "UPDATE users SET name = %(name)s, username = %(username)s, email = %(email)s WHERE username = 'bob'", odd
     )
     before = stored(admin, path)
     page = admin.get(path).text
-    sent = {**form(before), **versions(page), "role": "viewer"}
+    sent = {**form(before), **version_fields(page), "role": "viewer"}
     assert send(admin, path, **sent).status_code == 303
     assert {**odd, "role": "viewer"}.items() <= stored(admin, path).items()
 
 
 def test_a_field_that_comes_as_it_was_shown_is_not_sent_on(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob", attributes='{"b": 1, "a": [1.0, "x"]}')
-    shown = versions(admin.get(path).text)
+    path = create_user_page(admin, name="Bob", username="bob", attributes='{"b": 1, "a": [1.0, "x"]}')
+    shown = version_fields(admin.get(path).text)
     # Another layout of the same JSON is no change either.
     sent = {"name": "Robert", "attributes": '{"a":[1.0,"x"],  "b":1}', **shown}
     assert send(admin, path, **sent).status_code == 303
@@ -89,8 +89,8 @@ def test_a_field_that_comes_as_it_was_shown_is_not_sent_on(admin: FlaskClient) -
 
 @pytest.mark.parametrize("number", ["1" * 30, "-" + "9" * 400])
 def test_a_number_that_is_too_large_is_told_at_its_field(admin: FlaskClient, number: str) -> None:
-    path = make(admin, name="Bob", username="bob")
-    response = send(admin, path, attributes=f'{{"a": {number}}}', **versions(admin.get(path).text))
+    path = create_user_page(admin, name="Bob", username="bob")
+    response = send(admin, path, attributes=f'{{"a": {number}}}', **version_fields(admin.get(path).text))
     assert response.status_code == 422
     assert 'class="error" id="attributes-note"' in response.text
 
@@ -115,11 +115,11 @@ def test_who_was_made_signs_in_with_what_was_given(
     field = kind.__name__.removesuffix("s")
     logins = kind(50)
     for login, password in zip(logins, accepted_values.passwords(50), strict=True):
-        make(admin, password=password, **{field: login})
+        create_user_page(admin, password=password, **{field: login})
     for at, (login, password) in enumerate(zip(logins, accepted_values.passwords(50), strict=True)):
         form = {"username": login, "password": password}
         origin = {"REMOTE_ADDR": f"192.0.2.{at}"}
-        response = app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin)
+        response = app.test_client().post("/sign-in", data=form, headers=SAME_ORIGIN, environ_base=origin)
         assert (response.status_code, response.location) == (303, "/"), login
 
 
@@ -132,21 +132,21 @@ def test_a_password_is_changed_to_what_was_typed(admin: FlaskClient) -> None:
 
 def test_a_token_has_the_name_that_the_api_gives_it_and_is_made_once(admin: FlaskClient) -> None:
     for name in accepted_values.token_names():
-        newest_id = hidden(admin.get("/api-tokens").text, "newest_id")
+        newest_id = hidden_value(admin.get("/api-tokens").text, "newest_id")
         sent = {"name": name, "role": "viewer", "days": "90", "user_id": "", "newest_id": newest_id}
         assert send(admin, "/api-tokens", **sent).status_code == 201
         # Also when the name is written in another normal form than it is kept in.
         assert send(admin, "/api-tokens", **sent).status_code == 409
         (by_form,) = admin.get("/api/tokens").json
-        assert admin.delete(f"/api/tokens/{by_form['id']}", headers=OWN).status_code == 204
-        by_api = admin.post("/api/tokens", json={"name": name, "role": "viewer"}, headers=OWN).json
+        assert admin.delete(f"/api/tokens/{by_form['id']}", headers=SAME_ORIGIN).status_code == 204
+        by_api = admin.post("/api/tokens", json={"name": name, "role": "viewer"}, headers=SAME_ORIGIN).json
         assert by_form["name"] == by_api["name"]
-        assert admin.delete(f"/api/tokens/{by_api['id']}", headers=OWN).status_code == 204
+        assert admin.delete(f"/api/tokens/{by_api['id']}", headers=SAME_ORIGIN).status_code == 204
 
 
 def test_a_search_asks_what_the_api_is_asked(admin: FlaskClient) -> None:
     for values in users(20):
-        make(admin, **form(values))
+        create_user_page(admin, **form(values))
     for text in (*accepted_values.searches(60), *accepted_values.names(20)):
         query = urlencode({"q": text, "sort": "-created_at"})
         listed = admin.get(f"/api/users?{query}")

@@ -8,13 +8,21 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.console_client import PASSWORD, form_of, hidden, make, send, version, versions
+from tests.support.console_client import (
+    PASSWORD,
+    create_user_page,
+    form_of,
+    hidden_value,
+    send,
+    version_fields,
+    version_of,
+)
 
 EVERYTHING = {"name": "New Name", "email": "new@example.org", "username": "newbob", "role": "viewer", "active": ""}
 
 
 def test_what_only_they_changed_is_merged_and_only_what_both_changed_is_asked(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
     conflict = send(admin, path, **mine).text
@@ -26,7 +34,7 @@ def test_what_only_they_changed_is_merged_and_only_what_both_changed_is_asked(ad
 
 @pytest.mark.parametrize("keep", ["mine", "theirs"])
 def test_a_choice_between_two_versions_is_kept(admin: FlaskClient, keep: str) -> None:
-    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, name="Mine", role="viewer", attributes='{"plan": "mine"}')
     theirs = form_of(admin, path, name="Theirs", role="editor", attributes='{"plan": "theirs"}', active="")
     send(admin, path, **theirs)
@@ -34,8 +42,8 @@ def test_a_choice_between_two_versions_is_kept(admin: FlaskClient, keep: str) ->
     names = sorted(re.findall(r'name="theirs_(\w+)"', conflict.text))
     assert names == ["attributes", "name", "role"]
     choices = {f"keep_{name}": keep for name in names}
-    others = {f"theirs_{name}": hidden(conflict.text, f"theirs_{name}") for name in names}
-    saved = send(admin, path, **{**mine, "active": "", **versions(conflict.text), **choices, **others})
+    others = {f"theirs_{name}": hidden_value(conflict.text, f"theirs_{name}") for name in names}
+    saved = send(admin, path, **{**mine, "active": "", **version_fields(conflict.text), **choices, **others})
     assert saved.status_code == 303, saved.text
     user = admin.get(f"/api/users/{path.rpartition('/')[2]}").json
     chosen = "Mine" if keep == "mine" else "Theirs"
@@ -44,45 +52,45 @@ def test_a_choice_between_two_versions_is_kept(admin: FlaskClient, keep: str) ->
 
 
 def test_a_third_who_saves_during_the_choice_is_not_overwritten(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs"))
     conflict = send(admin, path, **mine)
     send(admin, path, **form_of(admin, path, name="Third"))
-    again = send(admin, path, **{**mine, **versions(conflict.text), "keep_name": "mine"})
+    again = send(admin, path, **{**mine, **version_fields(conflict.text), "keep_name": "mine"})
     assert again.status_code == 409
     assert "Saved value: Third" in again.text
 
 
 def test_a_fault_does_not_hide_that_somebody_saved_meanwhile(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine", email="nobody")
     send(admin, path, **form_of(admin, path, name="Theirs"))
     error_fields = send(admin, path, **mine)
     assert error_fields.status_code == 422
-    mended = send(admin, path, **{**mine, **versions(error_fields.text), "email": "bob@example.org"})
+    mended = send(admin, path, **{**mine, **version_fields(error_fields.text), "email": "bob@example.org"})
     assert mended.status_code == 409
     assert "Saved value: Theirs" in mended.text
 
 
 def test_the_same_change_by_two_is_no_conflict(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     form = form_of(admin, path, name="Robert", attributes='{"a": 1}')
     for _ in range(2):
         saved = send(admin, path, **form)
         assert (saved.status_code, saved.location) == (303, f"{path}?done=saved")
-    assert version(admin, path) == "2"
+    assert version_of(admin, path) == "2"
 
 
 def test_a_new_user_sent_twice_is_created_once(admin: FlaskClient) -> None:
     page = admin.get("/people/new").text
     form = {"name": "Bob", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
-    sent = [send(admin, "/people/new", **form, key=hidden(page, "key"), password=PASSWORD) for _ in range(2)]
+    sent = [send(admin, "/people/new", **form, key=hidden_value(page, "key"), password=PASSWORD) for _ in range(2)]
     assert [response.status_code for response in sent] == [303, 303]
     assert sent[0].location == sent[1].location
-    other = send(admin, "/people/new", **{**form, "username": "bob2"}, key=hidden(page, "key"), password=PASSWORD)
+    other = send(admin, "/people/new", **{**form, "username": "bob2"}, key=hidden_value(page, "key"), password=PASSWORD)
     assert other.status_code == 422
-    assert hidden(other.text, "key") != hidden(page, "key")
+    assert hidden_value(other.text, "key") != hidden_value(page, "key")
 
 
 def test_a_token_sent_twice_is_made_once(admin: FlaskClient) -> None:
@@ -90,7 +98,7 @@ def test_a_token_sent_twice_is_made_once(admin: FlaskClient) -> None:
         "name": "ci",
         "role": "viewer",
         "days": "90",
-        "newest_id": hidden(admin.get("/api-tokens").text, "newest_id"),
+        "newest_id": hidden_value(admin.get("/api-tokens").text, "newest_id"),
     }
     assert send(admin, "/api-tokens", **form, user_id="").status_code == 201
     again = send(admin, "/api-tokens", **form, user_id="")
@@ -100,11 +108,11 @@ def test_a_token_sent_twice_is_made_once(admin: FlaskClient) -> None:
 
 
 def test_deleting_and_restoring_twice_does_no_harm(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     assert [send(admin, f"{path}/delete").status_code for _ in range(2)] == [303, 303]
     assert send(admin, f"{path}/restore").status_code == 303
     assert send(admin, f"{path}/restore").status_code == 409
-    assert version(admin, path) == "3"
+    assert version_of(admin, path) == "3"
 
 
 @pytest.fixture
@@ -117,16 +125,16 @@ def outlived(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient,
         asked = send(browser, path, **form)
         assert asked.status_code == 401
         assert "Nothing was changed" in asked.text
-        fields = {name: hidden(asked.text, name) for name in ("next", "draft")}
+        fields = {name: hidden_value(asked.text, name) for name in ("next", "draft")}
         assert form.get("password", "no password") not in asked.text
         wrong = send(browser, "/sign-in", username="ada@example.org", password="something else", **fields)
         assert wrong.status_code == 401
-        assert hidden(wrong.text, "draft") == fields["draft"]
+        assert hidden_value(wrong.text, "draft") == fields["draft"]
         right = {"username": "ada@example.org", "password": PASSWORD}
         led = send(browser, "/sign-in", **right, **fields)
         assert f'action="{path}"' in led.text
         # What the only button of this page does.
-        shown = send(browser, path, draft=hidden(led.text, "draft"))
+        shown = send(browser, path, draft=hidden_value(led.text, "draft"))
         assert shown.status_code == 200
         assert "not saved yet" in shown.text or path == "/api-tokens"
         return browser, shown.text
@@ -149,12 +157,12 @@ def test_a_form_whose_session_ended_is_filled_again_after_signing_in(
 def test_an_edit_whose_session_ended_keeps_the_version_that_it_began_with(
     admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
 ) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs"))
     browser, page = outlived(path, **mine)
     assert 'value="Mine"' in page
-    saved = send(browser, path, **{**mine, **versions(page)})
+    saved = send(browser, path, **{**mine, **version_fields(page)})
     assert saved.status_code == 409
     assert "Saved value: Theirs" in saved.text
 
@@ -168,17 +176,17 @@ def test_a_token_form_whose_session_ended_is_filled_again(
 
 
 def test_a_draft_never_does_anything(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     for action in ("delete", "restore", "purge", "unlock"):
         response = send(admin, f"{path}/{action}", draft="a=b", confirmed="1")
         assert (response.status_code, response.location) == (303, "/")
     assert send(admin, "/people/bulk", draft="", action="delete", id=path.rpartition("/")[2]).location == "/"
     assert send(admin, path, **EVERYTHING, draft="name=Draft").status_code == 200
-    assert version(admin, path) == "1"
+    assert version_of(admin, path) == "1"
 
 
 def test_purging_asks_once_more(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     send(admin, f"{path}/delete")
     asked = send(admin, f"{path}/purge")
     assert "cannot be undone" in asked.text
@@ -188,6 +196,6 @@ def test_purging_asks_once_more(admin: FlaskClient) -> None:
 
 
 def test_attributes_that_are_no_json_are_told_where(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     error_fields = send(admin, path, **form_of(admin, path, attributes='{\r\n  "plan": "pro",\r\n  "seats" 3\r\n}'))
     assert "The value is not JSON: Expecting &#39;:&#39; delimiter at line 3, column 11." in error_fields.text

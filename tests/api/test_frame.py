@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from app.search.pages import UserPages
 from tests.support.api_client import ApiClient
-from tests.support.console_client import OWN, make, send
+from tests.support.console_client import SAME_ORIGIN, create_user_page, send
 
 FRENCH = {"Accept-Language": "fr-CA,fr;q=0.9,en;q=0.5"}
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#list"}
@@ -41,7 +41,7 @@ def test_an_asset_of_another_release_is_not_kept(admin: FlaskClient) -> None:
 
 def test_a_full_page_of_users_weighs_less_than_100_kb(admin: FlaskClient) -> None:
     for number in range(50):
-        make(admin, username=f"user{number:02}", name=f"A Name Of Usual Length {number:02}")
+        create_user_page(admin, username=f"user{number:02}", name=f"A Name Of Usual Length {number:02}")
     page = admin.get("/people")
     packed = {"Accept-Encoding": "gzip"}
     weight = len(page.data) + sum(len(admin.get(path, headers=packed).data) for path in assets_of(page.text))
@@ -69,7 +69,7 @@ def test_under_https_browsers_are_told_to_stay_there(admin: FlaskClient) -> None
 
 
 def test_no_page_holds_a_script_or_a_style_of_its_own(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     for address in ("/people", path, "/people/new", "/overview", "/api-tokens", "/password", "/sign-in"):
         page = admin.get(address).text
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page), address
@@ -101,19 +101,19 @@ def test_the_switch_knows_no_other_language_and_no_other_site(app: Flask, langua
 
 def test_a_fault_is_said_in_french_at_its_field(admin: FlaskClient) -> None:
     form = {"name": "Bob", "email": "nobody", "role": "member", "attributes": '{"a":', "password": "kurz"}
-    page = admin.post("/people/new", data=form, headers={**OWN, **FRENCH}).text.replace("\u00a0", " ")
+    page = admin.post("/people/new", data=form, headers={**SAME_ORIGIN, **FRENCH}).text.replace("\u00a0", " ")
     assert "N’est pas une adresse e-mail : une adresse doit avoir un @." in page
     assert "Doit avoir de 10 à 128 caractères" in page
     assert "à la ligne 1, colonne 6" in page
 
 
 def test_the_api_stays_english(admin: FlaskClient) -> None:
-    response = admin.post("/api/users", json={"email": "nobody"}, headers={**OWN, **FRENCH})
+    response = admin.post("/api/users", json={"email": "nobody"}, headers={**SAME_ORIGIN, **FRENCH})
     assert response.json["errors"][0]["message"].startswith("is not an email address")
 
 
 def test_a_script_gets_the_list_alone(admin: FlaskClient) -> None:
-    make(admin, name="Bob", username="bob")
+    create_user_page(admin, name="Bob", username="bob")
     response = admin.get("/people?q=bob&role=&active=", headers={**PARTIAL, "HX-Source": "form#search"})
     assert "<html" not in response.text
     assert 'id="list" data-q="bob"' in response.text

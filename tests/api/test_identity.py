@@ -13,10 +13,10 @@ from flask.testing import FlaskClient
 from app.errors import AlreadyTaken
 from app.http.services import services
 from tests.support.api_client import ApiClient
-from tests.support.bulk_calls import do, refused, these
+from tests.support.bulk_calls import apply_bulk, bulk_refusal, target_of
 from tests.support.console_client import send
 from tests.support.secured_app import PASSWORD, SecuredApp
-from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken
+from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken_refusal
 
 PAIRS = [
     *(("email", ANNA, other) for other in SPELLINGS),
@@ -44,11 +44,11 @@ def test_no_write_gives_two_users_one_identifier(
     first = api.create_user(**{"username": "first", field: one})
     assert first[field] == one
     second = api.create_user(username="second")
-    assert refusal(write(api, second["id"], {"username": "other", field: other})) == taken(field)
+    assert refusal(write(api, second["id"], {"username": "other", field: other})) == taken_refusal(field)
     api.delete(f"/users/{first['id']}")
     response = api.post("/users", {"username": "third", field: other})
     assert (response.status_code, response.json[field]) == (201, other)
-    assert refusal(api.post(f"/users/{first['id']}/restore")) == taken(field)
+    assert refusal(api.post(f"/users/{first['id']}/restore")) == taken_refusal(field)
 
 
 @pairs
@@ -109,10 +109,10 @@ def test_a_bulk_restore_gives_no_two_users_one_identifier(
     users = []
     for number, spelling in enumerate((one, other)):
         users.append(secured_app.create_user(**{"username": f"user{number}", field: spelling}))
-        do(secured_app, "delete", these(users[-1:]))
-    assert f"the {field} of" in refused(AlreadyTaken, secured_app, "restore", these(users))
-    do(secured_app, "restore", these(users[:1]))
-    assert f"the {field} of" in refused(AlreadyTaken, secured_app, "restore", these(users[1:]))
+        apply_bulk(secured_app, "delete", target_of(users[-1:]))
+    assert f"the {field} of" in bulk_refusal(AlreadyTaken, secured_app, "restore", target_of(users))
+    apply_bulk(secured_app, "restore", target_of(users[:1]))
+    assert f"the {field} of" in bulk_refusal(AlreadyTaken, secured_app, "restore", target_of(users[1:]))
 
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])

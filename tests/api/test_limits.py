@@ -16,7 +16,7 @@ from flask import Flask
 from embedded import Stack
 from embedded.ports import free_port
 from tests.support.api_client import ApiClient
-from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient
+from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient
 from tests.support.service_process import Service
 
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
@@ -298,7 +298,7 @@ def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(served: 
 def test_a_thousand_who_sign_in_at_once_leave_the_api_answering(served: Service) -> None:
     signed_in = served.post("/api/session", {"email": "ada@example.org", "password": PASSWORD})
     cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
-    origin = {"Origin": OURS["Origin"] + f":{served.port}", "Host": f"localhost:{served.port}"}
+    origin = {"Origin": SAME_ORIGIN["Origin"] + f":{served.port}", "Host": f"localhost:{served.port}"}
     body = {"name": "a program", "role": "admin"}
     token = served.post("/api/tokens", body, headers={"Cookie": cookie, **origin}).json["token"]
     bearer = {"Authorization": f"Bearer {token}"}

@@ -8,13 +8,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.support.console_client import hidden, make, send
+from tests.support.console_client import create_user_page, hidden_value, send
 
 
 @pytest.fixture
 def users(admin: FlaskClient) -> list[str]:
     """The ids of five members beside the administrator."""
-    return [make(admin, username=f"bob{n}", name=f"Bob {n}").rpartition("/")[2] for n in range(5)]
+    return [create_user_page(admin, username=f"bob{n}", name=f"Bob {n}").rpartition("/")[2] for n in range(5)]
 
 
 def ask(browser: FlaskClient, action: str, ids: list[str] | None = None, **form: str) -> TestResponse:
@@ -35,7 +35,7 @@ def named(browser: FlaskClient, query: str) -> list[str]:
 def undo_of(browser: FlaskClient, response: TestResponse) -> dict[str, str]:
     page = browser.get(response.location).text
     undo = page.partition('class="notice done"')[2].partition("</form>")[0]
-    return {name: hidden(f"<main{undo}", name) for name in ("deleted_at", "query")}
+    return {name: hidden_value(f"<main{undo}", name) for name in ("deleted_at", "query")}
 
 
 def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, users: list[str]) -> None:
@@ -74,7 +74,9 @@ def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, 
     assert re.search(r"<h1>[^<]*\b3 users\b", asked.text)
     assert [admin.get(f"/api/users?{query}").json for query in ("", "deleted=true")] == before
     assert re.findall(r'name="id" value="([^"]+)"', asked.text) == users[:3]
-    fields = {name: hidden(asked.text, name) for name in ("expected", "query", *(["role"] if action == "role" else []))}
+    fields = {
+        name: hidden_value(asked.text, name) for name in ("expected", "query", *(["role"] if action == "role" else []))
+    }
     done = ask(admin, action, users[:3], **fields)
     assert (done.status_code, done.location.partition("&done=")[0]) == (303, "/people?q=bob&sort=name")
     one = ask(admin, action, users[3:4], **form)
@@ -106,7 +108,7 @@ def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, user
     assert asked.status_code == 200
     assert "Deactivate 5 users?" in asked.text
     assert named(admin, "active=false") == []
-    fields = {name: hidden(asked.text, name) for name in ("all", "expected", "query")}
+    fields = {name: hidden_value(asked.text, name) for name in ("all", "expected", "query")}
     assert fields["query"] == "q=bob&amp;role=member" or html.unescape(fields["query"]) == "q=bob&role=member"
     done = many(admin, "deactivate", **fields)
     assert done.status_code == 303
@@ -115,7 +117,7 @@ def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, user
 
 def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: FlaskClient, users: list[str]) -> None:
     fields = {"all": "1", "expected": str(len(users)), "query": "q=bob"}
-    make(admin, username="bob9", name="Bob 9")
+    create_user_page(admin, username="bob9", name="Bob 9")
     refused = many(admin, "delete", **fields)
     assert refused.status_code == 409
     assert "confirm again" in refused.text

@@ -5,7 +5,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.console_client import form_of, make, send, version, versions
+from tests.support.console_client import create_user_page, form_of, send, version_fields, version_of
 
 TO = {
     "name": ("Mine", "Theirs"),
@@ -25,7 +25,7 @@ def asked(page: str) -> set[str]:
 @pytest.mark.parametrize("theirs", TO)
 @pytest.mark.parametrize("mine", TO)
 def test_only_a_field_that_both_changed_is_asked_about(admin: FlaskClient, mine: str, theirs: str) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     form = form_of(admin, path, **{mine: TO[mine][0]})
     assert send(admin, path, **form_of(admin, path, **{theirs: TO[theirs][1]})).status_code == 303
     response = send(admin, path, **form)
@@ -44,7 +44,7 @@ def test_only_a_field_that_both_changed_is_asked_about(admin: FlaskClient, mine:
 
 
 def test_what_only_one_changed_is_not_asked_beside_what_both_changed(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, name="Mine", role="viewer")
     send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
     conflict = send(admin, path, **mine)
@@ -56,7 +56,7 @@ def test_what_only_one_changed_is_not_asked_beside_what_both_changed(admin: Flas
 
 
 def test_a_program_that_writes_all_the_time_keeps_nobody_from_saving(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     for number in range(3):
         send(admin, path, **form_of(admin, path, attributes=f'{{"seen": {number}}}'))
@@ -66,7 +66,7 @@ def test_a_program_that_writes_all_the_time_keeps_nobody_from_saving(admin: Flas
 
 
 def test_a_password_is_never_merged_unseen(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, password="a long password of mine")
     send(admin, path, **form_of(admin, path, password="a long password of theirs"))
     conflict = send(admin, path, **mine)
@@ -74,16 +74,16 @@ def test_a_password_is_never_merged_unseen(admin: FlaskClient) -> None:
     assert asked(conflict.text) == set()
     assert "Enter the password again" in conflict.text
     assert "of mine" not in conflict.text
-    assert version(admin, path) == "2"
+    assert version_of(admin, path) == "2"
 
 
 def test_a_value_that_is_gone_is_offered_as_such(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob", email="bob@example.org")
+    path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, email="mine@example.org")
     send(admin, path, **form_of(admin, path, email=""))
     conflict = send(admin, path, **mine)
     assert asked(conflict.text) == {"email"}
     assert "Saved value: (none)" in conflict.text
     kept = {"keep_email": "theirs", "theirs_email": ""}
-    assert send(admin, path, **{**mine, **versions(conflict.text), **kept}).status_code == 303
+    assert send(admin, path, **{**mine, **version_fields(conflict.text), **kept}).status_code == 303
     assert admin.get(f"/api/users/{path.rpartition('/')[2]}").json["email"] is None

@@ -15,10 +15,10 @@ from flask import Flask
 from app.errors import AlreadyTaken, StartError
 from app.http.services import services
 from tests.support.api_client import ApiClient
-from tests.support.bulk_calls import do, refused, these
+from tests.support.bulk_calls import apply_bulk, bulk_refusal, target_of
 from tests.support.concurrency import at_once
 from tests.support.secured_app import PASSWORD, SecuredApp
-from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken
+from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, taken_refusal
 
 
 def test_the_settings_name_no_administrator_by_another_users_username(
@@ -39,7 +39,7 @@ def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelli
     """Fault 3: usernames and emails share one name space."""
     api.create_user(username="boss", email="boss@corp.example")
     member = api.create_user(username="member")
-    assert refusal(write(api, member["id"], {"username": spelling})) == taken("username")
+    assert refusal(write(api, member["id"], {"username": spelling})) == taken_refusal("username")
 
 
 @WRITES
@@ -48,7 +48,7 @@ def test_no_email_is_another_users_username(api: ApiClient, write: Write, spelli
     """Fault 3: usernames and emails share one name space."""
     api.create_user(username=ANNA, email="another@corp.example")
     member = api.create_user(username="member")
-    assert refusal(write(api, member["id"], {"username": "m", "email": spelling})) == taken("email")
+    assert refusal(write(api, member["id"], {"username": "m", "email": spelling})) == taken_refusal("email")
 
 
 def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) -> None:
@@ -58,13 +58,13 @@ def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) 
     path = f"/users/{own['id']}"
     other = api.create_user(username="other")
     assert api.patch(path, {"username": "own"}).status_code == 200
-    assert refusal(api.patch(f"/users/{other['id']}", {"username": "own@corp.example"})) == taken("username")
+    assert refusal(api.patch(f"/users/{other['id']}", {"username": "own@corp.example"})) == taken_refusal("username")
     assert api.patch(path, {"email": None}).status_code == 200
     assert api.patch(f"/users/{other['id']}", {"username": "own@corp.example"}).status_code == 200
-    assert refusal(api.patch(path, {"email": "own@corp.example"})) == taken("email")
+    assert refusal(api.patch(path, {"email": "own@corp.example"})) == taken_refusal("email")
     assert api.delete(f"/users/{other['id']}").status_code == 204
     assert api.patch(path, {"email": "own@corp.example"}).status_code == 200
-    assert refusal(api.post(f"/users/{other['id']}/restore")) == taken("username")
+    assert refusal(api.post(f"/users/{other['id']}/restore")) == taken_refusal("username")
     assert api.delete(f"{path}?purge=true").status_code == 204
     assert api.post(f"/users/{other['id']}/restore").status_code == 200
 
@@ -72,15 +72,15 @@ def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) 
 def test_a_bulk_restore_holds_usernames_against_emails(secured_app: SecuredApp) -> None:
     """Fault 3: among those who are restored, and against those who are there."""
     users = [secured_app.create_user(username="a", email=ANNA)]
-    do(secured_app, "delete", these(users))
+    apply_bulk(secured_app, "delete", target_of(users))
     users.append(secured_app.create_user(username=SPELLINGS[0], email="b@corp.example"))
-    do(secured_app, "delete", these(users[1:]))
-    refused(AlreadyTaken, secured_app, "restore", these(users))
-    assert do(secured_app, "restore", these(users[1:])).changed == 1
-    assert "the email of 'a'" in refused(AlreadyTaken, secured_app, "restore", these(users[:1]))
-    do(secured_app, "delete", these(users[1:]))
-    assert do(secured_app, "restore", these(users[:1])).changed == 1
-    assert "the username of" in refused(AlreadyTaken, secured_app, "restore", these(users[1:]))
+    apply_bulk(secured_app, "delete", target_of(users[1:]))
+    bulk_refusal(AlreadyTaken, secured_app, "restore", target_of(users))
+    assert apply_bulk(secured_app, "restore", target_of(users[1:])).changed == 1
+    assert "the email of 'a'" in bulk_refusal(AlreadyTaken, secured_app, "restore", target_of(users[:1]))
+    apply_bulk(secured_app, "delete", target_of(users[1:]))
+    assert apply_bulk(secured_app, "restore", target_of(users[:1])).changed == 1
+    assert "the username of" in bulk_refusal(AlreadyTaken, secured_app, "restore", target_of(users[1:]))
 
 
 @pytest.mark.usefixtures("without_refusal_delay")
@@ -89,7 +89,7 @@ def test_nobody_locks_another_user_out_by_a_name(secured_app: SecuredApp) -> Non
     boss = secured_app.create_user("admin", username="boss", email="boss@corp.example", password=PASSWORD)
     editor = secured_app.session_client(secured_app.create_user("editor"))
     response = editor.post("/users", {"username": "boss@corp.example", "password": "another long password"})
-    assert refusal(response) == taken("username")
+    assert refusal(response) == taken_refusal("username")
     for field in ("username", "email"):
         response = secured_app.sign_in({field: "boss@corp.example", "password": PASSWORD})
         assert response.json["user"]["id"] == boss["id"]
@@ -150,7 +150,7 @@ def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psy
     user = api.create_user(email="own@corp.example")
     new_id = str(uuid.uuid4())
     database.execute("UPDATE users SET id = %s", [new_id])
-    assert refusal(api.post("/users", {"username": "x", "email": "own@corp.example"})) == taken("email")
+    assert refusal(api.post("/users", {"username": "x", "email": "own@corp.example"})) == taken_refusal("email")
     assert api.delete(f"/users/{new_id}?purge=true").status_code == 204
     assert api.put(f"/users/{user['id']}", {"username": "own@corp.example"}).status_code == 201
     database.execute("TRUNCATE users CASCADE")
@@ -172,7 +172,7 @@ def test_sql_from_outside_is_held_to_it_by_any_search_path(
     database.execute("UPDATE public.users SET email_key = 'own@corp.example' WHERE username = 'member'")
     with pytest.raises(psycopg.errors.UniqueViolation):
         database.execute("UPDATE public.users SET username_key = 'boss@corp.example' WHERE username = 'member'")
-    assert refusal(api.post("/users", {"username": "own@corp.example"})) == taken("username")
+    assert refusal(api.post("/users", {"username": "own@corp.example"})) == taken_refusal("username")
     database.execute("TRUNCATE public.users CASCADE")
     assert api.post("/users", {"username": "own@corp.example"}).status_code == 201
 

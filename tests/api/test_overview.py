@@ -16,7 +16,7 @@ from app.http.services import services_of
 from app.schemas import ListQuery
 from app.search import text as search_text
 from app.users import bulk, dashboard
-from tests.support.console_client import OWN
+from tests.support.console_client import SAME_ORIGIN
 from tests.support.engines import engine_of
 from tests.support.leases import grant_lease
 
@@ -120,7 +120,7 @@ def test_french_has_the_same_sign(many: FlaskClient) -> None:
 def test_after_a_write_no_statement_counts_more_than_a_few_thousand_rows(app: Flask, many: FlaskClient) -> None:
     figures(many)
     for _ in range(2):
-        assert many.post("/api/users", json={"username": f"new-{_}"}, headers=OWN).status_code == 201
+        assert many.post("/api/users", json={"username": f"new-{_}"}, headers=SAME_ORIGIN).status_code == 201
         with rows_read(app) as read:
             figures(many)
         assert read, "it was kept"
@@ -151,7 +151,7 @@ def test_what_is_counted_is_exact_up_to_the_bound(
     expected = {"all": "361", "inactive": "100", "trash": "40"}
     assert figures(admin).items() >= expected.items()
     monkeypatch.setattr(dashboard, "COUNTED", 361)
-    assert admin.post("/api/users", json={"username": "one-more"}, headers=OWN).status_code == 201
+    assert admin.post("/api/users", json={"username": "one-more"}, headers=SAME_ORIGIN).status_code == 201
     found = figures(admin)
     assert found["all"].startswith("~")
     assert number(found["all"]) >= 362
@@ -164,7 +164,7 @@ def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
     app: Flask, many: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     confirm: Callable[[], Any] = lambda: many.post(  # noqa: E731 - the same request twice
-        "/people/bulk", data={"action": "deactivate", "all": "1", "query": "q=u"}, headers=OWN
+        "/people/bulk", data={"action": "deactivate", "all": "1", "query": "q=u"}, headers=SAME_ORIGIN
     )
     monkeypatch.setattr(bulk, "MAX_USERS", 1_000)
     with rows_read(app) as read:

@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.api_client import error_fields
-from tests.support.console_client import send, version
+from tests.support.console_client import send, version_of
 from tests.support.secured_app import SecuredApp, UserClient
 
 HAS: dict[str, Any] = {"plan": "free", "city": "Paris", "seats": {"paid": 1}, "a.b": None}
@@ -107,7 +107,7 @@ def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[st
     browser = sign_in(role)
     own = browser.get("/profile").location
     assert 'name="attributes"' not in browser.get(own).text
-    forged = {"name": "Mallory", "attributes": '{"plan": "pro"}', "version": version(browser, own)}
+    forged = {"name": "Mallory", "attributes": '{"plan": "pro"}', "version": version_of(browser, own)}
     response = send(browser, own, **forged)
     assert response.status_code == 403
     assert "attributes.plan" in response.text

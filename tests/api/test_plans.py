@@ -23,7 +23,7 @@ from app.search.planner_stats import PlannerStats
 from app.search.text import Term
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links
-from tests.support.seeded_database import database_of
+from tests.support.seeded_database import seeded_database
 
 COUNT = 100_000
 SHRINK = 20
@@ -69,7 +69,7 @@ DEPTHS = [None, 0.5, 0.98]
 
 @pytest.fixture(scope="module")
 def seeded(servers: Stack) -> Iterator[str]:
-    with database_of(COUNT, servers.postgres.url) as url:
+    with seeded_database(COUNT, servers.postgres.url) as url:
         yield url
 
 

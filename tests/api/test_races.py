@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests.support.api_client import SORTS, ApiClient, links
 from tests.support.concurrency import at_once
-from tests.support.service_process import Answer, Service
+from tests.support.service_process import Response, Service
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def service(serve_all: Callable[..., Service]) -> Service:
     return serve_all(WORKERS="2")
 
 
-def statuses(responses: list[Answer]) -> Counter[int]:
+def statuses(responses: list[Response]) -> Counter[int]:
     return Counter(response.status for response in responses)
 
 

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from app.http.auth import COOKIE
 from embedded import Stack
-from tests.support.raw_http import RawAnswer, request
+from tests.support.raw_http import RawResponse, request
 from tests.support.secured_app import PASSWORD
 from tests.support.service_process import Service
 
@@ -33,21 +33,21 @@ class Site:
 
     def __call__(
         self, method: str, path: str, *headers: bytes, cookie: str | None = None, body: bytes = b""
-    ) -> RawAnswer:
+    ) -> RawResponse:
         """A request with these headers; with a cookie, as a page of this service sends it."""
         own = [f"Cookie: {cookie}".encode(), b"Origin: http://127.0.0.1"] if cookie else []
         return request(self.port, method, path, [*own, *headers], body)
 
-    def sign_in(self, *headers: bytes, password: str = PASSWORD, email: str = "ada@example.org") -> RawAnswer:
+    def sign_in(self, *headers: bytes, password: str = PASSWORD, email: str = "ada@example.org") -> RawResponse:
         body = f'{{"email": "{email}", "password": "{password}"}}'.encode()
         return self("POST", "/api/session", b"Content-Type: application/json", *headers, body=body)
 
-    def create(self, *headers: bytes) -> RawAnswer:
+    def create(self, *headers: bytes) -> RawResponse:
         """A new user by the token, without a Content-Type."""
         return self("POST", "/api/users", self.bearer, *headers, body=b'{"username": "user-%d"}' % next(_NUMBERS))
 
     @staticmethod
-    def _cookie(response: RawAnswer) -> str:
+    def _cookie(response: RawResponse) -> str:
         return response.all("Set-Cookie")[0].partition(";")[0]
 
 

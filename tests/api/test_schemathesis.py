@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.http.auth import COOKIE
-from tests.support.secured_app import OURS, PASSWORD
+from tests.support.secured_app import PASSWORD, SAME_ORIGIN
 from tests.support.service_process import ROOT, Service
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def token_of(service: Service) -> dict[str, str]:
     """A new token of the administrator."""
     cookie = service.post("/api/session", ADMIN).headers["Set-Cookie"].partition(";")[0]
     assert cookie.startswith(COOKIE)
-    origin = OURS["Origin"] + f":{service.port}"
+    origin = SAME_ORIGIN["Origin"] + f":{service.port}"
     body = {"name": "schemathesis", "role": "admin"}
     headers = {"Cookie": cookie, "Origin": origin, "Host": origin.removeprefix("http://")}
     return service.post("/api/tokens", body, headers=headers).json

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.console_client import OWN
+from tests.support.console_client import SAME_ORIGIN
 from tests.support.secured_app import SecuredApp
 
 SWAGGER = "/api/docs/js/swagger-ui-bundle.js"
@@ -60,7 +60,7 @@ def test_every_kind_of_answer_has_them(
     client = secured_app.session_client(user) if by == "session" else secured_app.token_client(user)
     for _ in range(3):
         # Known by then, to whatever answers from memory.
-        response = client.flask_client.open(path, method=method, headers={**client.headers, **OWN})
+        response = client.flask_client.open(path, method=method, headers={**client.headers, **SAME_ORIGIN})
         response.close()
     expected = 401 if (by, method) == ("session", "DELETE") else status
     assert response.status_code == expected

@@ -15,7 +15,7 @@ from app.errors import Unauthorized
 from app.http.services import services
 from embedded import Stack
 from tests.support.api_client import is_timestamp
-from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
+from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient, cookie_of
 
 NEW = "another horse battery"
 HOUR_S, DAY_S = 3600, 86400
@@ -295,4 +295,4 @@ def test_an_emptied_redis_signs_everybody_out_and_opens_nothing(secured_app: Sec
     assert response.status_code == 401
     assert cookie_of(response) == ""
     assert secured_app.anonymous.get("/users").status_code == 401
-    assert secured_app.sign_in({"username": "root", "password": PASSWORD}, **OURS).status_code == 201
+    assert secured_app.sign_in({"username": "root", "password": PASSWORD}, **SAME_ORIGIN).status_code == 201

@@ -15,7 +15,7 @@ from app.auth import login, passwords
 from app.http.auth import COOKIE
 from embedded import Stack
 from tests.support.api_client import ApiClient
-from tests.support.secured_app import OURS, PASSWORD, SecuredApp, UserClient, cookie_of
+from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient, cookie_of
 
 NEW = "another horse battery"
 ADA = {"username": "ada", "email": "ada@example.org", "password": PASSWORD}
@@ -162,7 +162,9 @@ def test_history_tells_of_each_attempt_from_where_it_was_made(secured_app: Secur
 def test_an_id_that_somebody_planted_is_never_let_in(secured_app: SecuredApp) -> None:
     user = secured_app.create_user(**ADA)
     planted = "A" * 43 + "." + uuid.UUID(user["id"]).hex
-    response = secured_app.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **OURS)
+    response = secured_app.sign_in(
+        {"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **SAME_ORIGIN
+    )
     assert response.status_code == 201
     assert cookie_of(response) != planted
     assert secured_app.cookie_client(planted).get("/me").status_code == 401
@@ -171,7 +173,7 @@ def test_an_id_that_somebody_planted_is_never_let_in(secured_app: SecuredApp) ->
 def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(secured_app: SecuredApp) -> None:
     user = secured_app.create_user(**ADA)
     first = cookie_of(secured_app.sign_in({"username": "ada", "password": PASSWORD}))
-    second = secured_app.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **OURS)
+    second = secured_app.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **SAME_ORIGIN)
     assert cookie_of(second) != first
     assert secured_app.cookie_client(first).get("/me").status_code == 401
     assert len(secured_app.cookie_client(cookie_of(second), user).get("/me/sessions").json) == 1
@@ -252,7 +254,7 @@ def test_a_browser_signs_in_stays_so_and_signs_out(secured_app: SecuredApp) -> N
     assert browser.post("/api/session", json={"username": "ada", "password": PASSWORD}).status_code == 201
     assert browser.get("/api/me").json["username"] == "ada"
     assert browser.get("/me").json["username"] == "ada", "also at the root"
-    assert browser.delete("/api/session", headers=OURS).status_code == 204
+    assert browser.delete("/api/session", headers=SAME_ORIGIN).status_code == 204
     assert browser.get_cookie(COOKIE) is None
 
 

@@ -15,7 +15,7 @@ from app.http.services import services, services_of
 from app.schemas import ListQuery
 from app.users.sql import GET_USERS
 from tests.support.api_client import ApiClient
-from tests.support.rows import plainly, put
+from tests.support.rows import insert_user, serialized_user
 from tests.support.strategies import NASTY, ROW, UNHURRIED
 
 
@@ -32,7 +32,7 @@ def test_json_made_by_postgresql_is_ours_to_the_byte(
     clear_tables()
     with app.app_context():
         services_of(app).infrastructure.generations.invalidate_all()
-        require_same_json(put(**row), trashed=row.get("deleted_at") is not None)
+        require_same_json(insert_user(**row), trashed=row.get("deleted_at") is not None)
 
 
 @pytest.mark.parametrize("trashed", [False, True], ids=["live", "trash"])
@@ -43,9 +43,9 @@ def test_users_of_all_kinds_are_the_same_by_every_statement(
     response = api.post("/users", NASTY[kind])
     user_id = uuid.UUID(response.json["id"])
     with app.app_context():
-        assert response.data == plainly(user_id)
+        assert response.data == serialized_user(user_id)
         changed = api.patch(f"/users/{user_id}", {"name": "Someone \\ else"})
-        assert changed.data == plainly(user_id)
+        assert changed.data == serialized_user(user_id)
         if trashed:
             api.delete(f"/users/{user_id}")
         require_same_json(user_id, trashed=trashed)
@@ -60,12 +60,12 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
     with app.app_context():
         services_of(app).infrastructure.generations.invalidate_all()
         require_same_json(user_id, trashed=False)
-        assert text.encode() in plainly(user_id)
+        assert text.encode() in serialized_user(user_id)
 
 
 def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
-    plain = plainly(user_id)
+    plain = serialized_user(user_id)
     assert services().user_pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
     found = services().infrastructure.database.execute_prepared(GET_USERS, [str(user_id)])
     if trashed:

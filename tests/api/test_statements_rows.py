@@ -21,7 +21,7 @@ from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.users.idempotency import IdempotentRequest
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, GET_USERS, WRITE_USERS
 from tests.support.api_client import ApiClient
-from tests.support.rows import USERS_TABLE, columns, history, plainly, put
+from tests.support.rows import USERS_TABLE, history_rows, insert_user, serialized_user, user_columns
 from tests.support.strategies import NASTY, PATCHES, UNHURRIED, WHOLE
 
 CALLER = AuditContext(SETUP_ACTOR, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
@@ -34,8 +34,8 @@ def test_each_column_of_a_row_is_compared_here(
     """A new column has to be added to the statements, and to the comparison."""
     clear_tables()
     with app.app_context():
-        user_id = put()
-    compared = columns(database, user_id).keys() - {"has_password", "is_new"} | {
+        user_id = insert_user()
+    compared = user_columns(database, user_id).keys() - {"has_password", "is_new"} | {
         "id",
         "password_hash",
         "created_at",
@@ -75,10 +75,10 @@ def require_made_alike(
         for way in ways:
             clear()
             made, user_id = way()
-            assert made.body == plainly(user_id)
+            assert made.body == serialized_user(user_id)
             (kept,) = database.execute("SELECT password_hash FROM users").fetchone()
             assert passwords.verify_nullable(draft.password, kept)
-            found.append((made.version, columns(database, user_id), history(database, user_id)))
+            found.append((made.version, user_columns(database, user_id), history_rows(database, user_id)))
     assert found[0] == found[1] == found[2]
 
 
@@ -133,13 +133,13 @@ def require_changed_alike(
                 if later is not None:
                     database.execute("UPDATE users SET updated_at = %s", [later])
                 made = services().users.update(user_id, given, anything, CALLER)
-                assert made.body == plainly(user_id)
+                assert made.body == serialized_user(user_id)
                 (moved,) = database.execute("SELECT updated_at FROM users").fetchone()
                 assert later is None or moved == later
-                row = columns(database, user_id)
+                row = user_columns(database, user_id)
                 # The plain way ends the sessions of who is inactive once more; they have none.
                 row["session_epoch"] = row["active"] and row["session_epoch"]
-                found.append((made.version, row, history(database, user_id)))
+                found.append((made.version, row, history_rows(database, user_id)))
     assert found[0] == found[2]
     assert found[1] == found[3]
 
@@ -166,9 +166,9 @@ def test_what_changes_nothing_gives_no_version_and_no_entry(
     again = api.patch(f"/users/{user_id}", body)
     assert (again.data, again.headers["ETag"]) == (response.data, '"1"')
     assert WRITE_USERS not in spied
-    assert len(history(database, user_id)) == 1
+    assert len(history_rows(database, user_id)) == 1
     with app.app_context():
-        assert again.data == plainly(user_id)
+        assert again.data == serialized_user(user_id)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])

@@ -8,13 +8,15 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.console_client import form_of, make, send
+from tests.support.console_client import create_user_page, form_of, send
 
 
 @pytest.fixture
 def path(admin: FlaskClient) -> str:
     """The page of somebody in the trash."""
-    path = make(admin, name="Bob Trashed", username="bob", email="bob@example.org", attributes='{"plan": "pro"}')
+    path = create_user_page(
+        admin, name="Bob Trashed", username="bob", email="bob@example.org", attributes='{"plan": "pro"}'
+    )
     send(admin, path, **form_of(admin, path, name="Bob Deleted", attributes='{"plan": "pro"}'))
     assert send(admin, f"{path}/delete").status_code == 303
     return path
@@ -63,13 +65,13 @@ def test_each_role_is_offered_what_it_may_do(
 
 
 def test_who_was_deleted_by_sql_can_be_opened_too(admin: FlaskClient, database: psycopg.Connection[Any]) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     database.execute("UPDATE users SET deleted_at = now(), version = version + 1 WHERE username = 'bob'")
     assert "In the trash" in shown(admin, path)
 
 
 def test_a_save_of_who_was_deleted_meanwhile_says_so(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     form = form_of(admin, path, name="Robert")
     send(admin, f"{path}/delete")
     late = send(admin, path, **form)
@@ -79,7 +81,7 @@ def test_a_save_of_who_was_deleted_meanwhile_says_so(admin: FlaskClient) -> None
 
 
 def test_a_restore_whose_name_is_taken_says_so_on_the_page(admin: FlaskClient, path: str) -> None:
-    make(admin, username="bob")
+    create_user_page(admin, username="bob")
     refused = send(admin, f"{path}/restore")
     assert refused.status_code == 409
     assert "Another user has this username." in refused.text
@@ -95,7 +97,7 @@ def test_purging_names_whom_it_removes(admin: FlaskClient, path: str) -> None:
 
 
 def test_older_activity_of_who_is_in_the_trash_can_be_read(admin: FlaskClient) -> None:
-    path = make(admin, name="Bob", username="bob")
+    path = create_user_page(admin, name="Bob", username="bob")
     for number in range(25):
         send(admin, path, **form_of(admin, path, name=f"Bob {number}"))
     send(admin, f"{path}/delete")

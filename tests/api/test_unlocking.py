@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.console_client import OWN, PASSWORD, make, send
+from tests.support.console_client import PASSWORD, SAME_ORIGIN, create_user_page, send
 
 pytestmark = pytest.mark.usefixtures("without_refusal_delay")
 WRONG = "something else"
@@ -16,7 +16,7 @@ LOCKED = "This account is temporarily locked after too many failed sign-ins."
 @pytest.fixture
 def bob(admin: FlaskClient) -> str:
     """The page of somebody with a password."""
-    return make(admin, name="Bob", username="bob", email="bob@example.org", password=PASSWORD)
+    return create_user_page(admin, name="Bob", username="bob", email="bob@example.org", password=PASSWORD)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def guess(app: Flask) -> Callable[..., int]:
         form = {"username": login, "password": password}
         origin = {"REMOTE_ADDR": address}
         return [
-            app.test_client().post("/sign-in", data=form, headers=OWN, environ_base=origin).status_code
+            app.test_client().post("/sign-in", data=form, headers=SAME_ORIGIN, environ_base=origin).status_code
             for _ in range(times)
         ]
 
@@ -45,7 +45,7 @@ def is_offered(browser: FlaskClient, path: str) -> bool:
 def test_it_is_offered_once_the_next_attempt_would_be_refused(
     admin: FlaskClient, bob: str, guess: Callable[..., list[int]], login: str
 ) -> None:
-    other = make(admin, name="Eve", username="eve", password=PASSWORD)
+    other = create_user_page(admin, name="Eve", username="eve", password=PASSWORD)
     assert not is_offered(admin, bob)
     assert guess(4, login) == [401] * 4
     assert not is_offered(admin, bob)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from tests.support.asgi import ask
+from tests.support.asgi import request
 from tests.support.secured_app import SecuredApp, UserClient
 
 FORM = "application/x-www-form-urlencoded"
@@ -23,7 +23,7 @@ def remaining(client: UserClient, method: str, path: str, kind: str, body: bytes
     """What is left of the limit after a write whose body takes its time."""
     half = len(body) // 2
     headers = {**client.headers, "Content-Type": kind}
-    response = ask(client.app, method, path, headers, body[:half], lambda: time.sleep(0.1), body[half:])
+    response = request(client.app, method, path, headers, body[:half], lambda: time.sleep(0.1), body[half:])
     assert response.status_code < 400, response.text
     found = re.search(r"r=(\d+)", response.headers["RateLimit"])
     assert found is not None

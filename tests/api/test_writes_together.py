@@ -21,7 +21,7 @@ from app.http.services import services_of
 from app.users.sql import WRITE_USERS
 from app.users.writes import PendingWrite
 from tests.support.api_client import ApiClient
-from tests.support.rows import history
+from tests.support.rows import history_rows
 from tests.support.secured_app import SecuredApp
 from tests.support.waiting import wait_until
 
@@ -89,7 +89,7 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
     ]
     for response in responses:
         assert api.get(f"/users/{response.json['id']}").json == response.json
-        assert [entry[0] for entry in history(database, uuid.UUID(response.json["id"]))] == [1]
+        assert [entry[0] for entry in history_rows(database, uuid.UUID(response.json["id"]))] == [1]
     assert api.list_users(q="name") == sorted((one.json for one in responses), key=lambda user: user["id"])
 
 
@@ -153,7 +153,7 @@ def test_several_changes_of_one_user_at_once_all_arrive(
     assert [one.result().status_code for one in begun] == [200, 200, 200]
     last = api.get(f"/users/{user['id']}").json
     assert (last["name"], last["email"], last["version"]) == ("Ada", "ada@example.org", 3)
-    assert [entry[0] for entry in history(database, uuid.UUID(user["id"]))] == [1, 2, 3]
+    assert [entry[0] for entry in history_rows(database, uuid.UUID(user["id"]))] == [1, 2, 3]
 
 
 def test_who_waits_for_a_lock_holds_up_nobody(

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.support.secured_app import PASSWORD
-from tests.support.service_process import Answer, Service
+from tests.support.service_process import Response, Service
 
 WRITERS = 20
 BOUND_S = 1.0
@@ -41,7 +41,7 @@ def locked(url: str, sql: str, *values: object) -> Iterator[None]:
 
 
 ROW = "SELECT FROM users WHERE id = %s FOR UPDATE"
-WRITES: dict[str, Callable[[Service, str, int], Answer]] = {
+WRITES: dict[str, Callable[[Service, str, int], Response]] = {
     "PATCH": lambda service, path, n: service("PATCH", path, {"name": f"name {n}"}),
     "PATCH of the state": lambda service, path, n: service("PATCH", path, {"active": n % 2 == 0}),
     "PUT": lambda service, path, n: service("PUT", path, {"username": f"put-{n}"}),
@@ -52,7 +52,7 @@ WRITES: dict[str, Callable[[Service, str, int], Answer]] = {
 }
 
 
-def others(service: Service, users: list[dict[str, Any]], turn: int) -> dict[str, Answer]:
+def others(service: Service, users: list[dict[str, Any]], turn: int) -> dict[str, Response]:
     """What people do meanwhile."""
     user, path = users[turn], f"/api/users/{users[turn]['id']}"
     login = {"username": users[turn + 1]["username"], "password": PASSWORD}
@@ -71,7 +71,7 @@ def others(service: Service, users: list[dict[str, Any]], turn: int) -> dict[str
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_twenty_writers_of_one_locked_row_delay_nobody_else(
-    servers: Any, service: Service, users: list[dict[str, Any]], write: Callable[[Service, str, int], Answer]
+    servers: Any, service: Service, users: list[dict[str, Any]], write: Callable[[Service, str, int], Response]
 ) -> None:
     path = f"/api/users/{users[0]['id']}"
     slow: dict[str, float] = {}

@@ -20,7 +20,7 @@ from app.auth.sessions import Session
 from app.auth.tokens import TokenInfo
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
-from tests.support.leases import FOR_EVER, grant_lease
+from tests.support.leases import FOREVER_NS, grant_lease
 from tests.support.secured_app import SecuredApp
 from tests.support.service_process import Service, ask
 
@@ -79,7 +79,7 @@ def _room(generations: Generations, kind: Callable[[int], tuple[Any, Any]]) -> i
 def _fill(kind: Callable[[int], tuple[Any, Any]]) -> tuple[int, int]:
     """Keep answers until the first was dropped, and as many again. Returns how many, and the bytes allocated."""
     with contextlib.closing(Generations()) as generations:
-        generations.prolong_lease(FOR_EVER)
+        generations.prolong_lease(FOREVER_NS)
         cache, room = LocalCache(generations, 4 * MIB, 60), _room(generations, kind)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()

@@ -15,8 +15,8 @@ from app.cache.redis_answers import RedisAnswers
 from embedded import Redis
 from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
-from tests.support.leases import FOR_EVER
-from tests.support.redis_outages import OUTAGES, break_it, mend
+from tests.support.leases import FOREVER_NS
+from tests.support.redis_outages import OUTAGES, break_redis, repair
 from tests.support.tcp_proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -42,7 +42,7 @@ class Host:
     def __init__(self, stack: ExitStack, server: Redis, timeout_s: float = 0.5, *, direct: bool = False) -> None:
         self.proxy = stack.enter_context(Proxy(server.port))
         self.generations = stack.enter_context(closing(Generations(2)))
-        self.generations.prolong_lease(FOR_EVER)
+        self.generations.prolong_lease(FOREVER_NS)
         self.known = stack.enter_context(closing(Views(self.generations)))
         url = server.url if direct else server.url.replace(f":{server.port}/", f":{self.proxy.port}/")
         self.answers = stack.enter_context(
@@ -246,7 +246,7 @@ def test_without_redis_everything_is_computed_and_when_it_is_back_it_is_used(
 ) -> None:
     host = pair[0]
     host.get(lambda: b"kept")
-    break_it(kind, own_redis, host.proxy)
+    break_redis(kind, own_redis, host.proxy)
     began = time.monotonic()
     assert host.get(lambda: b"computed") == b"computed"
     assert time.monotonic() - began < 1.5
@@ -254,7 +254,7 @@ def test_without_redis_everything_is_computed_and_when_it_is_back_it_is_used(
     for _ in range(20):
         assert host.get(lambda: b"computed") == b"computed"
     assert time.monotonic() - began < 0.5, "nobody waits for what is known to be away"
-    mend(kind, own_redis, host.proxy)
+    repair(kind, own_redis, host.proxy)
     wait_until(lambda: host.answers.breaker.up)
     host.get(lambda: b"again")
     assert host.get(must_not_run) in (b"kept", b"again")

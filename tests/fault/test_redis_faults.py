@@ -14,7 +14,7 @@ from flask import Flask
 from embedded import Redis
 from tests.support.api_client import ApiClient
 from tests.support.pollers import polling
-from tests.support.redis_outages import OUTAGES, break_it, mend
+from tests.support.redis_outages import OUTAGES, break_redis, repair
 from tests.support.service_process import Service
 from tests.support.tcp_proxy import Proxy
 from tests.support.waiting import BOUND_S, wait_until
@@ -58,7 +58,7 @@ def test_every_request_is_still_right_and_in_time(
     user = clients[0].create_user()
     path, slowest, version = f"/users/{user['id']}", 0.0, 1
     clients[1].get(path)
-    break_it(kind, own_redis, proxy)
+    break_redis(kind, own_redis, proxy)
     for number, client in zip(range(40), itertools.cycle(clients), strict=False):
         began = time.monotonic()
         if number % 4 == 0:
@@ -71,7 +71,7 @@ def test_every_request_is_still_right_and_in_time(
     print(f"{kind}: slowest answer {1000 * slowest:.0f} ms")  # noqa: T201 - shown by -rP
     assert version == 11
     assert slowest < BOUND_S
-    mend(kind, own_redis, proxy)
+    repair(kind, own_redis, proxy)
     for client in clients:
         assert client.get(path).json["version"] == version
     wait_until(lambda: all(client.get("/health").json["status"] == "ok" for client in clients))
@@ -84,7 +84,7 @@ def test_every_request_is_still_right_and_in_time(
 def test_health_says_degraded_in_time_and_ok_when_it_is_back(
     own_redis: Redis, proxy: Proxy, clients: list[ApiClient], kind: str
 ) -> None:
-    break_it(kind, own_redis, proxy)
+    break_redis(kind, own_redis, proxy)
     for _ in range(3):
         began = time.monotonic()
         response = clients[0].get("/health")
@@ -94,7 +94,7 @@ def test_health_says_degraded_in_time_and_ok_when_it_is_back(
         assert response.json["checks"]["database"]["status"] == "ok"
         assert response.json["checks"]["cache"]["status"] == "down"
         assert clients[0].get("/health/ready").status_code == 200
-    mend(kind, own_redis, proxy)
+    repair(kind, own_redis, proxy)
     wait_until(lambda: clients[0].get("/health").json["status"] == "ok")
 
 
@@ -103,7 +103,7 @@ def test_redis_is_not_asked_again_and_again(
     proxy: Proxy, own_redis: Redis, clients: list[ApiClient], kind: str
 ) -> None:
     user = clients[0].create_user()
-    break_it(kind, own_redis, proxy)
+    break_redis(kind, own_redis, proxy)
     before, began, requests = proxy.connections, time.monotonic(), 0
     while time.monotonic() - began < 2:
         clients[0].get(f"/users/{user['id']}")
@@ -138,9 +138,9 @@ def test_nothing_stale_is_served_when_redis_comes_back_with_old_data(
         for client in clients:
             client.get(path)
             client.list_users()
-        break_it(kind, own_redis, proxy)
+        break_redis(kind, own_redis, proxy)
         writer.patch(path, {"name": f"n{number}"})
-        mend(kind, own_redis, proxy)
+        repair(kind, own_redis, proxy)
         for client in (reader, writer):
             assert client.get(path).json["name"] == f"n{number}"
             assert client.list_users()[0]["name"] == f"n{number}"
@@ -190,9 +190,9 @@ def test_reads_and_writes_go_on_right_while_redis_comes_and_goes(
     for thread in threads:
         thread.start()
     for kind in ["hung", "hangs up", "slow", "killed", "mute", "hung"]:
-        break_it(kind, own_redis, proxy)
+        break_redis(kind, own_redis, proxy)
         time.sleep(0.25)
-        mend(kind, own_redis, proxy)
+        repair(kind, own_redis, proxy)
         time.sleep(0.35)
     stop.set()
     for thread in threads:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from embedded import Stack
-from tests.support.app_processes import printed
+from tests.support.app_processes import output_of
 from tests.support.service_process import Service
 
 
@@ -40,7 +40,7 @@ for _ in range(100):
 os.write(2, f"stuck: {stuck}\\n".encode())
 os._exit(0)
 """
-    assert printed(program).splitlines()[-1].endswith("stuck: 0")
+    assert output_of(program).splitlines()[-1].endswith("stuck: 0")
 
 
 def _workers(service: Service) -> list[psutil.Process]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from embedded.ports import free_port
-from tests.support.service_process import Answer, ask
+from tests.support.service_process import Response, ask
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("web", "db", "cache", "adminer")
@@ -136,7 +136,7 @@ class Stack:
 
     def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
-    ) -> Answer:
+    ) -> Response:
         """One request on a connection of its own, held to what the contract promises of every answer.
 
         Who has signed in sends that credential along, unless `headers` has another.
@@ -148,10 +148,10 @@ class Stack:
         finally:
             connection.close()
 
-    def get(self, path: str, **kwargs: Any) -> Answer:
+    def get(self, path: str, **kwargs: Any) -> Response:
         return self.request("GET", path, **kwargs)
 
-    def sign_in(self, email: str, password: str) -> Answer:
+    def sign_in(self, email: str, password: str) -> Response:
         """Begin a session, and go on with it."""
         body, origin = {"email": email, "password": password}, f"http://localhost:{self.settings['WEB_PORT']}"
         self.credential = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from compose import Stack, wait_until
 
-from tests.support.service_process import Answer
+from tests.support.service_process import Response
 
 HERE = Path(__file__).parent
 _EMAIL, _PASSWORD = "ada@example.org", "correct $horse 'battery"
@@ -38,7 +38,7 @@ def closed(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
     stack.remove()
 
 
-def as_nobody(stack: Stack, method: str = "GET", path: str = "/api/users") -> Answer:
+def as_nobody(stack: Stack, method: str = "GET", path: str = "/api/users") -> Response:
     """A request without any credential."""
     kept, stack.credential = stack.credential, {}
     try:

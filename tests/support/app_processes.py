@@ -15,7 +15,7 @@ print([link for link in links if link.startswith("socket:")], len(os.listdir("/p
 """A program that prints the sockets that it has, and how many threads."""
 
 
-def printed(program: str, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
+def output_of(program: str, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
     """What a new process prints that has made an application."""
     begin = "import os, sys, app\napplication = app.create_app()\n"
     env = {**os.environ, "DATABASE_URL": database_url}

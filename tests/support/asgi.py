@@ -41,10 +41,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 def exchange(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
     """The answer to one request; None: it has none. A body that does not end is one that its client does not finish."""
-    return run(exchanging(app, scope, *parts, ends=ends))
+    return run(exchange_async(app, scope, *parts, ends=ends))
 
 
-async def exchanging(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
+async def exchange_async(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
     """The same, in a loop that runs."""
     sent: list[dict[str, Any]] = []
     left = itertools.chain(parts)
@@ -69,7 +69,7 @@ async def exchanging(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bo
     return Response(body["body"], start["status"], headers)
 
 
-def ask(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: Part) -> Response:
+def request(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: Part) -> Response:
     """One request to an application of its own for it."""
     length = str(sum(len(part) for part in parts if isinstance(part, bytes)))
     services = services_of(app)

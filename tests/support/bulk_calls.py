@@ -28,11 +28,11 @@ def create_users(secured_app: SecuredApp, count: int = 3, role: str = "member", 
     ]
 
 
-def these(users: Iterable[dict[str, Any]]) -> BulkTarget:
+def target_of(users: Iterable[dict[str, Any]]) -> BulkTarget:
     return BulkTarget(ids=tuple(uuid.UUID(user["id"]) for user in users))
 
 
-def all_like(**query: Any) -> BulkTarget:
+def matching(**query: Any) -> BulkTarget:
     return BulkTarget(query=ListQuery(**query))
 
 
@@ -40,7 +40,7 @@ def as_user(user: dict[str, Any]) -> AuditContext:
     return AuditContext(Actor("session", uuid.UUID(user["id"]), user["role"]), "192.0.2.7", "Console/1", "bulk-1")
 
 
-def do(
+def apply_bulk(
     secured_app: SecuredApp, action: Action, chosen: BulkTarget, by: dict[str, Any] | None = None, **more: Any
 ) -> BulkResult:
     """A bulk call, by the administrator unless told otherwise."""
@@ -50,14 +50,14 @@ def do(
         return services().bulk.apply(action, chosen, as_user(by or secured_app.admin.user), **more)
 
 
-def refused(kind: type[DomainError], secured_app: SecuredApp, *args: Any, **kwargs: Any) -> str:
+def bulk_refusal(kind: type[DomainError], secured_app: SecuredApp, *args: Any, **kwargs: Any) -> str:
     """The sentence with which a bulk call is refused."""
     with pytest.raises(kind) as caught:
-        do(secured_app, *args, **kwargs)
+        apply_bulk(secured_app, *args, **kwargs)
     return str(caught.value)
 
 
-def prepared(secured_app: SecuredApp, action: Action, count: int = 3) -> list[dict[str, Any]]:
+def create_users_for(secured_app: SecuredApp, action: Action, count: int = 3) -> list[dict[str, Any]]:
     """Users with whom `action` has something to do."""
     users = create_users(secured_app, count, active=action != "activate")
     if action == "restore":
@@ -67,15 +67,15 @@ def prepared(secured_app: SecuredApp, action: Action, count: int = 3) -> list[di
 
 
 def query_of(action: Action) -> BulkTarget:
-    return all_like(q="crowd", deleted=action == "restore")
+    return matching(q="crowd", deleted=action == "restore")
 
 
-def entries(secured_app: SecuredApp, user: dict[str, Any]) -> list[dict[str, Any]]:
+def history_of(secured_app: SecuredApp, user: dict[str, Any]) -> list[dict[str, Any]]:
     """The history of a user, newest first."""
     return secured_app.admin.get(f"/users/{user['id']}/history").json
 
 
-def everything(database: psycopg.Connection[Any]) -> list[Any]:
+def all_rows(database: psycopg.Connection[Any]) -> list[Any]:
     """All rows that a bulk call could change."""
     return [
         database.execute(f"SELECT t::text FROM {table} AS t ORDER BY 1").fetchall()  # noqa: S608 - constants
@@ -83,7 +83,7 @@ def everything(database: psycopg.Connection[Any]) -> list[Any]:
     ]
 
 
-def require_sound(database: psycopg.Connection[Any]) -> None:
+def require_consistent(database: psycopg.Connection[Any]) -> None:
     """Every user is found by what she is, and has one history entry for each of her versions."""
     fields = "id, username, email, name, role, active, attributes::text, version, deleted_at"
     columns = f"{fields}, tsvector_to_array(search_vector)"

@@ -7,15 +7,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 PASSWORD = "correct horse battery"
-OWN = {"Origin": "http://localhost"}
+SAME_ORIGIN = {"Origin": "http://localhost"}
 
 
 def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
     """Send a form as a page of this service does."""
-    return browser.post(path, data=form, headers=OWN)
+    return browser.post(path, data=form, headers=SAME_ORIGIN)
 
 
-def make(browser: FlaskClient, **form: str) -> str:
+def create_user_page(browser: FlaskClient, **form: str) -> str:
     """Create a user, and return the path of its page."""
     response = send(browser, "/people/new", **{"role": "member", "active": "on", "attributes": "{}", **form})
     assert response.status_code == 303, response.text
@@ -24,18 +24,18 @@ def make(browser: FlaskClient, **form: str) -> str:
     return path
 
 
-def version(browser: FlaskClient, path: str) -> str:
-    return hidden(browser.get(path).text, "version")
+def version_of(browser: FlaskClient, path: str) -> str:
+    return hidden_value(browser.get(path).text, "version")
 
 
-def hidden(page: str, name: str) -> str:
+def hidden_value(page: str, name: str) -> str:
     (found,) = re.findall(rf'name="{name}" value="([^"]*)"', page.partition("<main")[2].partition("</main>")[0])
     return html.unescape(found)
 
 
-def versions(page: str) -> dict[str, str]:
+def version_fields(page: str) -> dict[str, str]:
     """The version and the original values that a form contains."""
-    return {name: hidden(page, name) for name in ("version", "original")}
+    return {name: hidden_value(page, name) for name in ("version", "original")}
 
 
 def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
@@ -43,4 +43,4 @@ def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
     user = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
     fields = {name: user[name] or "" for name in ("name", "username", "email", "role")}
     has = {"has_username": "1", "has_role": "1", "has_active": "1"}
-    return {**fields, **has, "active": "on", "attributes": "{}", **versions(browser.get(path).text), **changed}
+    return {**fields, **has, "active": "on", "attributes": "{}", **version_fields(browser.get(path).text), **changed}

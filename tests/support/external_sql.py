@@ -33,33 +33,33 @@ def role_connection(servers: Stack) -> Iterator[psycopg.Connection[Any]]:
             owner.execute(f"DROP ROLE {name}")
 
 
-def by(connection: psycopg.Connection[Any]) -> str:
+def sql_actor(connection: psycopg.Connection[Any]) -> str:
     """The actor of what a connection changes."""
     return f"sql:{connection.info.user}"
 
 
-def since(database: psycopg.Connection[Any], *, entry: int = 0) -> list[Row]:
+def history_since(database: psycopg.Connection[Any], *, entry: int = 0) -> list[Row]:
     """User, action and actor of all entries with a greater id."""
     statement = "SELECT user_id::text, action, actor FROM history WHERE id > %s ORDER BY id, user_id"
     return database.execute(statement, [entry]).fetchall()
 
 
-def last_id(database: psycopg.Connection[Any]) -> int:
+def last_history_id(database: psycopg.Connection[Any]) -> int:
     """The id of the newest entry."""
     return int(database.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])  # type: ignore[index]
 
 
-def changes(entry: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def changed_fields(entry: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The old and the new value of each field."""
     return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
 
 
-def newest(api: ApiClient, user_id: str) -> dict[str, Any]:
+def newest_entry(api: ApiClient, user_id: str) -> dict[str, Any]:
     """The newest entry of a user."""
     return api.get(f"/users/{user_id}/history").json[0]
 
 
-def put(connection: psycopg.Connection[Any], *names: str) -> list[str]:
+def insert_users(connection: psycopg.Connection[Any], *names: str) -> list[str]:
     """Insert users by one statement. Returns their ids."""
     ids = [str(uuid.uuid4()) for _ in names]
     connection.execute(

@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 
-from tests.support.service_process import OURS, ROOT
+from tests.support.service_process import ROOT, SERVER_VARIABLES
 
 
 def flask_db(url: str, *words: str) -> str:
     """What `flask db WORDS` says."""
-    env = {**{name: value for name, value in os.environ.items() if name not in OURS}, "DATABASE_URL": url}
+    env = {**{name: value for name, value in os.environ.items() if name not in SERVER_VARIABLES}, "DATABASE_URL": url}
     command = [sys.executable, "-m", "flask", "--app", "app", "db", *words]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

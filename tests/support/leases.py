@@ -4,9 +4,9 @@ from flask import Flask
 
 from app.http.services import services_of
 
-FOR_EVER = 1 << 62
+FOREVER_NS = 1 << 62
 
 
 def grant_lease(app: Flask) -> None:
     """Let the application use its caches for good, as the change poller does from moment to moment."""
-    services_of(app).infrastructure.generations.prolong_lease(FOR_EVER)
+    services_of(app).infrastructure.generations.prolong_lease(FOREVER_NS)

@@ -10,7 +10,7 @@ import orjson
 
 
 @dataclass(frozen=True)
-class RawAnswer:
+class RawResponse:
     """What came back; names of headers in lower case."""
 
     status: int
@@ -28,7 +28,7 @@ class RawAnswer:
 
 def request(
     port: int, method: str, path: str, headers: Iterable[bytes], body: bytes = b"", host: bytes = b"127.0.0.1"
-) -> RawAnswer:
+) -> RawResponse:
     """One request with these header lines, in this order, beside Host and the length of its body."""
     own = [b"Host: " + host, b"Connection: close", *([b"Content-Length: %d" % len(body)] if body else [])]
     head = b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *own, *headers, b"", b""])
@@ -42,4 +42,4 @@ def request(
     first, *lines = received.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     pairs = [line.partition(": ") for line in lines]
     found = [(name.lower(), value) for name, _, value in pairs]
-    return RawAnswer(int(first.split()[1]), found, received.partition(b"\r\n\r\n")[2])
+    return RawResponse(int(first.split()[1]), found, received.partition(b"\r\n\r\n")[2])

@@ -9,7 +9,7 @@ OUTAGES = ["killed", "hung", "mute", "hangs up"]
 DELAYS_S = {"slow": 0.03, "too slow": 2 * LEASE_S, "very slow": 0.5}
 
 
-def break_it(kind: str, server: Redis, proxy: Proxy) -> None:
+def break_redis(kind: str, server: Redis, proxy: Proxy) -> None:
     match kind:
         case "killed":
             server.kill()
@@ -24,7 +24,7 @@ def break_it(kind: str, server: Redis, proxy: Proxy) -> None:
             proxy.delay_s = DELAYS_S[kind]
 
 
-def mend(kind: str, server: Redis, proxy: Proxy) -> None:
+def repair(kind: str, server: Redis, proxy: Proxy) -> None:
     proxy.mute = proxy.refuse = False
     proxy.delay_s = 0
     if kind == "killed":

@@ -14,7 +14,7 @@ from app.users.serialization import PUBLIC_COLUMNS, serialize
 USERS_TABLE = table_of(UserRow)
 
 
-def put(**fields: Any) -> uuid.UUID:
+def insert_user(**fields: Any) -> uuid.UUID:
     """A row as it is given, past all rules."""
     user_id = uuid.uuid4()
     row = {"username": "u", "name": "n", **fields, "id": user_id, "search_vector": ""}
@@ -24,13 +24,13 @@ def put(**fields: Any) -> uuid.UUID:
     return user_id
 
 
-def plainly(user_id: uuid.UUID) -> bytes:
+def serialized_user(user_id: uuid.UUID) -> bytes:
     """A user as serialization.serialize writes it."""
     with services().infrastructure.database.connection() as connection:
         return serialize(connection.execute(select(*PUBLIC_COLUMNS).where(USERS_TABLE.c.id == user_id)).one()).body
 
 
-def columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
+def user_columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
     """All columns of a row as text, but for its id and the moments of now; a password by whether there is one."""
     names = "username, username_key, email, email_key, name, name_key, role, active, attributes::text, version"
     rest = "search_vector::text, session_epoch, deleted_at, password_hash IS NOT NULL AS has_password"
@@ -40,7 +40,7 @@ def columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, 
     return dict(zip([column.name for column in cursor.description], row, strict=True))
 
 
-def history(database: psycopg.Connection[Any], user_id: uuid.UUID) -> list[tuple[Any, ...]]:
+def history_rows(database: psycopg.Connection[Any], user_id: uuid.UUID) -> list[tuple[Any, ...]]:
     """The entries of a user, but for their ids and moments."""
     names = "version, action, actor, address, agent, request_id, changes::text"
     return database.execute(f"SELECT {names} FROM history WHERE user_id = %s ORDER BY id", [user_id]).fetchall()  # noqa: S608

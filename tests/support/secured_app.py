@@ -21,7 +21,7 @@ from app.http.services import services
 from tests.support.api_client import ApiClient
 
 PASSWORD = "correct horse battery"
-OURS = {"Origin": "http://localhost"}
+SAME_ORIGIN = {"Origin": "http://localhost"}
 """What a browser says of a change that a page of ours makes."""
 
 
@@ -69,7 +69,7 @@ class SecuredApp:
 
     def cookie_client(self, secret: str, user: Mapping[str, Any] | None = None) -> UserClient:
         """Somebody with this cookie."""
-        return UserClient(self.app, {"Cookie": f"{COOKIE}={secret}", **OURS}, user or {})
+        return UserClient(self.app, {"Cookie": f"{COOKIE}={secret}", **SAME_ORIGIN}, user or {})
 
     def token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> dict[str, Any]:
         """A new token, of the user's own role unless told otherwise, with its secret."""

@@ -17,7 +17,7 @@ from seed import fill
 
 
 @contextmanager
-def database_of(count: int, server_url: str) -> Iterator[str]:
+def seeded_database(count: int, server_url: str) -> Iterator[str]:
     """The URL of a new database with so many users, beside the one of `server_url`. It goes in the end."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS seeded WITH (FORCE)")

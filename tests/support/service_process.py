@@ -19,14 +19,14 @@ from embedded.ports import free_port
 from tests.support.api_client import check
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = (
+SERVER_VARIABLES = (
     *("DATABASE_URL", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
     *("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "PORT", "FLASK_APP"),
 )
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back, and after how long."""
 
     status: int
@@ -72,7 +72,7 @@ class Service:
 
     def __call__(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
-    ) -> Answer:
+    ) -> Response:
         """One request on a connection of its own, checked as every answer is."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -80,10 +80,10 @@ class Service:
         finally:
             connection.close()
 
-    def get(self, path: str, **kwargs: Any) -> Answer:
+    def get(self, path: str, **kwargs: Any) -> Response:
         return self("GET", path, **kwargs)
 
-    def post(self, path: str, body: Any, **kwargs: Any) -> Answer:
+    def post(self, path: str, body: Any, **kwargs: Any) -> Response:
         return self("POST", path, body, **kwargs)
 
     @property
@@ -121,7 +121,7 @@ def first_administrator(service: Service) -> dict[str, str]:
 
 def clean_environment() -> dict[str, str]:
     """The environment of these tests, without what names a server."""
-    return {name: value for name, value in os.environ.items() if name not in OURS}
+    return {name: value for name, value in os.environ.items() if name not in SERVER_VARIABLES}
 
 
 def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +140,7 @@ def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def ask(
     connection: http.client.HTTPConnection, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}
-) -> Answer:
+) -> Response:
     """One request on this connection; what is not bytes is sent as JSON."""
     given = dict(headers)
     if body is not None and not isinstance(body, bytes):
@@ -149,6 +149,6 @@ def ask(
     began = time.monotonic()
     connection.request(method, path, body, given)
     response = connection.getresponse()
-    answer = Answer(response.status, response.headers, response.read(), time.monotonic() - began)
+    answer = Response(response.status, response.headers, response.read(), time.monotonic() - began)
     check(method, answer.status, answer.headers, answer.body)
     return answer

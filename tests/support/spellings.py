@@ -58,5 +58,5 @@ def refusal(response: TestResponse) -> tuple[int, list[dict[str, str]]]:
     return response.status_code, response.json.get("errors", [])
 
 
-def taken(field: str) -> tuple[int, list[dict[str, str]]]:
+def taken_refusal(field: str) -> tuple[int, list[dict[str, str]]]:
     return 409, [{"field": field, "message": "is taken by another user"}]

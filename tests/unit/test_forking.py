@@ -1,20 +1,20 @@
 """Workers are forked with an application that is made already: what that needs to be safe, and to be small."""
 
-from tests.support.app_processes import LINKS, printed
+from tests.support.app_processes import LINKS, output_of
 
 
 def test_an_application_that_was_made_has_no_connection_and_no_thread() -> None:
-    assert printed(LINKS) == "[] 1"
+    assert output_of(LINKS) == "[] 1"
 
 
 def test_a_server_loads_nothing_that_only_commands_and_migrations_need() -> None:
     program = "print([name for name in ('alembic', 'faker', 'flask_migrate', 'mako') if name in sys.modules])"
-    assert printed(program) == "[]"
+    assert output_of(program) == "[]"
 
 
 def test_who_looks_for_a_command_finds_all() -> None:
     program = "print(sorted(application.cli.commands), 'migrate' in application.extensions)"
-    assert printed(program) == "['db', 'doctor', 'openapi', 'tokens', 'users'] True"
+    assert output_of(program) == "['db', 'doctor', 'openapi', 'tokens', 'users'] True"
 
 
 def test_forked_processes_make_ids_and_secrets_of_their_own() -> None:
@@ -28,6 +28,6 @@ for _ in range(2):
         os._exit(0)
     os.wait()
 """
-    words = printed(program).split()
+    words = output_of(program).split()
     assert len(words) == 400
     assert len({word[-12:] for word in words}) == 400

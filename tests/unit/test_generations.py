@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cache.generations import SLOTS, Generations, clock_ns
-from tests.support.leases import FOR_EVER
+from tests.support.leases import FOREVER_NS
 from tests.support.waiting import wait_until
 
 FORK = multiprocessing.get_context("fork")
@@ -24,7 +24,7 @@ ALL = "all"
 @pytest.fixture
 def generations() -> Iterator[Generations]:
     with closing(Generations(PROCESSES)) as made:
-        made.prolong_lease(FOR_EVER)
+        made.prolong_lease(FOREVER_NS)
         yield made
 
 
@@ -143,7 +143,7 @@ def test_without_a_lease_nothing_may_be_used() -> None:
         generations.prolong_lease(clock_ns() + 50_000_000)
         assert generations.may_be_used(slots, clock_ns())
         wait_until(lambda: not generations.may_be_used(slots, clock_ns()))
-        generations.prolong_lease(FOR_EVER)
+        generations.prolong_lease(FOREVER_NS)
         generations.prolong_lease(0)
         assert not generations.has_lease()
 
@@ -210,7 +210,7 @@ ACTIONS = st.lists(
 def test_processes_agree_with_a_model(actions: Sequence[tuple[str, int, str]]) -> None:
     """A value is valid in each process if, and only if, no process has invalidated its key since its reading began."""
     with closing(Generations(PROCESSES)) as generations:
-        generations.prolong_lease(FOR_EVER)
+        generations.prolong_lease(FOREVER_NS)
         pipes = [FORK.Pipe() for _ in range(PROCESSES)]
 
         def serve(row: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.cache.generations import Generations, clock_ns
 from app.cache.known_changes import KnownChanges, Snapshot, View
-from tests.support.leases import FOR_EVER
+from tests.support.leases import FOREVER_NS
 
 FORK = multiprocessing.get_context("fork")
 XIDS = st.integers(4, 60)
@@ -78,7 +78,7 @@ def test_a_snapshot_of_very_many_open_transactions_is_shortened() -> None:
 @pytest.fixture
 def generations() -> Iterator[Generations]:
     with closing(Generations(2)) as made:
-        made.prolong_lease(FOR_EVER)
+        made.prolong_lease(FOREVER_NS)
         yield made
 
 
@@ -140,7 +140,7 @@ def test_a_reader_never_gets_half_of_a_view(known: KnownChanges) -> None:
         while True:
             number += 1
             xids = tuple([number] * (1 + number % 200))
-            known.publish(View(FOR_EVER, str(number), Snapshot(number, number, ()), xids, number))
+            known.publish(View(FOREVER_NS, str(number), Snapshot(number, number, ()), xids, number))
 
     poller = FORK.Process(target=publish, daemon=True)
     poller.start()

@@ -12,7 +12,7 @@ from app.cache import local
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
 from tests.support.cache_readers import must_not_run, slow_reader
-from tests.support.leases import FOR_EVER
+from tests.support.leases import FOREVER_NS
 
 MIB = 2**20
 KEYS = ["k"]
@@ -22,7 +22,7 @@ KEYS = ["k"]
 def generations() -> Iterator[Generations]:
     """With a lease that never ends."""
     with closing(Generations(2)) as made:
-        made.prolong_lease(FOR_EVER)
+        made.prolong_lease(FOREVER_NS)
         yield made
 
 
@@ -79,7 +79,7 @@ def test_without_a_lease_nothing_is_found(generations: Generations, cache: Local
     assert cache.get_or_compute("k", KEYS, lambda: b"computed") == b"computed"
     generations.prolong_lease(clock_ns() - 1)
     assert cache.get("k") is None
-    generations.prolong_lease(FOR_EVER)
+    generations.prolong_lease(FOREVER_NS)
     assert cache.get("k") is not None, "a lease that came in time invalidates nothing"
 
 
@@ -93,7 +93,7 @@ def test_a_lease_that_is_given_while_somebody_looks_lends_nothing_old() -> None:
             return found
 
     with closing(Racing()) as generations:
-        generations.prolong_lease(FOR_EVER)
+        generations.prolong_lease(FOREVER_NS)
         racing = LocalCache(generations, MIB, 60)
         racing.put("k", b"old", KEYS, clock_ns())
         assert racing.get("k") is None

@@ -13,7 +13,7 @@ from app.http import request_bodies
 from app.http.granian_adapter import AsgiApp
 from app.http.problems import REQUEST_ERROR
 from app.http.response_cache import CACHED, CachedResponse, ResponseCache
-from tests.support.asgi import Part, exchange, exchanging, run, scope_of
+from tests.support.asgi import Part, exchange, exchange_async, run, scope_of
 
 PLAIN = {"Host": "localhost"}
 
@@ -119,10 +119,10 @@ def test_what_fails_in_a_thread_fails_there_alone() -> None:
 
     async def both() -> Response | None:
         served = serving(app, THREADS="1")
-        bad = await exchanging(served, scope_of("GET", "/bad", PLAIN))
+        bad = await exchange_async(served, scope_of("GET", "/bad", PLAIN))
         assert bad is not None
         assert bad.status_code == 500
-        return await exchanging(served, scope_of("GET", "/", PLAIN))
+        return await exchange_async(served, scope_of("GET", "/", PLAIN))
 
     response = run(both())
     assert response is not None
@@ -166,7 +166,8 @@ def test_behind_a_trusted_proxy_places_are_those_of_the_clients(monkeypatch: pyt
         served = serving(app, late_s=1, TRUSTED_PROXIES="127.0.0.1")
         via = {**PLAIN, "Content-Length": "10", "X-Forwarded-For": "203.0.113.9"}
         stalled = [
-            asyncio.create_task(exchanging(served, scope_of("POST", "/", via), b"a=", ends=False)) for _ in range(16)
+            asyncio.create_task(exchange_async(served, scope_of("POST", "/", via), b"a=", ends=False))
+            for _ in range(16)
         ]
         await asyncio.sleep(0.01)
         statuses = []

@@ -12,7 +12,7 @@ from app.cache.generations import Generations
 from app.cache.single_flight import SingleFlight
 from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
-from tests.support.leases import FOR_EVER
+from tests.support.leases import FOREVER_NS
 
 KEYS = ["users"]
 
@@ -20,7 +20,7 @@ KEYS = ["users"]
 @pytest.fixture
 def generations() -> Iterator[Generations]:
     with closing(Generations()) as made:
-        made.prolong_lease(FOR_EVER)
+        made.prolong_lease(FOREVER_NS)
         yield made
 
 
@@ -66,7 +66,7 @@ def test_without_a_lease_nobody_shares(flights: SingleFlight, generations: Gener
     with slow_reader(lambda key, compute: flights.share(key, KEYS, compute)):
         generations.prolong_lease(0)
         assert flights.share("k", KEYS, lambda: b"new") == b"new"
-        generations.prolong_lease(FOR_EVER)
+        generations.prolong_lease(FOREVER_NS)
 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
