@@ -1,4 +1,4 @@
-"""What the tests share: one private PostgreSQL and Redis, and the application on top of them."""
+"""Fixtures of all tests: a private PostgreSQL and Redis, and applications that use them."""
 
 import os
 import time
@@ -31,7 +31,7 @@ from tests.support.service_process import Service
 BEGAN_S = pytest.StashKey[float]()
 POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
 INTERNAL = "-c fullstack_app.internal=yes"
-"""Options of a connection whose changes the history does not record, as those of the service."""
+"""Connection options that mark changes as internal, so the triggers do not record them in the history."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,12 +45,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_report_header() -> list[str]:
-    """Say before the first test which ones are left out."""
+    """Print the skipped tests before the first test."""
     return [f"left out: {reason}" for reason in skipped.reasons()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say it again after the last one, with what passed and in how many minutes."""
+    """Print the skipped tests, the number of passed tests and the minutes after the last test."""
     minutes = (time.monotonic() - config.stash[BEGAN_S]) / 60
     terminalreporter.write_line(
         f"{len(terminalreporter.stats.get('passed', []))} tests passed in {minutes:.1f} minutes"
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """PostgreSQL (TEST_POSTGRES=16 for the older one) and Redis, for all tests that do not break them."""
+    """PostgreSQL (version TEST_POSTGRES) and Redis, for tests that do not break them."""
     with stack(tmp_path_factory.mktemp("servers"), POSTGRES) as both:
         prepare(load_settings({}, database_url=both.postgres.url, redis_url=both.redis.url))
         yield both
@@ -69,7 +69,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
-    """Make applications on these servers, or on others; each with a state of its own unless told otherwise."""
+    """Create applications on these servers, or on the servers of `overrides`."""
     made: list[Flask] = []
 
     def make(**overrides: Any) -> Flask:
@@ -83,7 +83,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
             "log_level": "warning",
         }
         made.append(create_app(**{**defaults, **overrides}))
-        # As a start finds out: so a right that the role lacks fails tests.
+        # So tests fail if the database role lacks a right.
         services_of(made[-1]).infrastructure.state.is_role_available = True
         return made[-1]
 
@@ -94,7 +94,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
 
 @pytest.fixture(scope="session")
 def app(make_app: Callable[..., Flask]) -> Flask:
-    """The application that most tests use, with its memory on."""
+    """The application that most tests use. Its caches are on."""
     made = make_app()
     grant_lease(made)
     return made
@@ -102,7 +102,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 @pytest.fixture
 def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
-    """Make the tables, Redis and the memory empty, and the application open, now and whenever it is called."""
+    """Empty tables, Redis and caches, and return to setup mode; now, and at each call."""
     infrastructure = services_of(app).infrastructure
 
     def clear() -> None:
@@ -115,39 +115,39 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
 
     clear()
     yield clear
-    # Who stays would close the services that later tests start on these tables.
+    # A remaining administrator would end the setup mode of services that later tests start.
     with infrastructure.database.transaction() as connection:
         connection.execute(text("DELETE FROM users WHERE role = 'admin'"))
 
 
 @pytest.fixture
 def api(app: Flask, empty: Callable[[], None]) -> ApiClient:  # noqa: ARG001 - it is called for its effect
-    """The API on empty tables."""
+    """A client of the API, in setup mode, on empty tables."""
     return ApiClient(app)
 
 
 @pytest.fixture(params=["/api", ""], ids=["api", "root"])
 def api_or_root(request: pytest.FixtureRequest, app: Flask, api: ApiClient) -> ApiClient:
-    """Below /api, and at the root as the exercise has it."""
+    """A client of the API below /api, and one of the same API at the root."""
     return api if request.param == "/api" else ApiClient(app, "")
 
 
 @pytest.fixture
 def without_refusal_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse to sign somebody in without waiting."""
+    """Refuse sign-ins without delay."""
     monkeypatch.setattr(login, "REFUSAL_S", 0)
 
 
 @pytest.fixture
 def database(servers: Stack) -> Iterator[psycopg.Connection[Any]]:
-    """A connection beside the application."""
+    """A connection that the application does not use."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def new_database(servers: Stack) -> Iterator[str]:
-    """The URL of an empty database beside the one that is shared."""
+    """The URL of a new, empty database."""
     name = f"new_{uuid.uuid4().hex}"
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -175,18 +175,18 @@ def _starter(servers: Stack, folder: Path) -> Iterator[Callable[..., Service]]:
 
 @pytest.fixture
 def serve(servers: Stack, tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Start `python -m app` as often as wanted; all end with the test."""
+    """Start services (`python -m app`). They are killed after the test."""
     with _starter(servers, tmp_path) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def serve_all(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """The same, for all tests of a file."""
+    """Start services for all tests of a file. They are killed after its last test."""
     with _starter(servers, tmp_path_factory.mktemp("services")) as start:
         yield start
 
 
 def close(app: Flask) -> None:
-    """Let go of all that the application holds open."""
+    """Close all connections and threads of the application."""
     services_of(app).close()

@@ -1,4 +1,4 @@
-"""What the tests of the API and of the console share."""
+"""Fixtures of the tests of the API and of the console."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,13 +24,13 @@ from tests.support.secured_app import SecuredApp
 
 @pytest.fixture
 def secured_app(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
-    """A closed service."""
+    """The application with an administrator."""
     return SecuredApp(app)
 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the commands that Redis is asked from now on; what is sent at once is one."""
+    """The names of the Redis commands that are sent from now on. A pipeline counts as one command."""
     sent: list[str] = []
     send = AbstractConnection.send_packed_command
 
@@ -58,7 +58,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 
 @pytest.fixture
 def clear_tables(api: ApiClient, database: psycopg.Connection[Any]) -> Callable[[], None]:  # noqa: ARG001 - called for its effect
-    """Empties the tables, for one more example."""
+    """Empty the tables, for the next example of Hypothesis."""
 
     def clear() -> None:
         # PostgreSQL takes 40 ms for each TRUNCATE.
@@ -71,14 +71,14 @@ def clear_tables(api: ApiClient, database: psycopg.Connection[Any]) -> Callable[
 
 @pytest.fixture
 def analyst(servers: Stack, api: ApiClient) -> Iterator[psycopg.Connection[Any]]:  # noqa: ARG001 - it migrates
-    """A connection of a role that may write every table of the service, but is not the service's."""
+    """A connection of a role that may write all tables but is not the role of the service."""
     with role_connection(servers) as connection:
         yield connection
 
 
 @pytest.fixture
 def admin(app: Flask, api: ApiClient) -> FlaskClient:
-    """A browser in which an administrator has just signed in; `api` is on empty tables and closed now."""
+    """A browser with a session of the first administrator. The tables have no other users."""
     browser = app.test_client()
     made = browser.post("/first", data={"email": "ada@example.org", "name": "Ada", "password": PASSWORD})
     assert made.status_code == 303
@@ -88,7 +88,7 @@ def admin(app: Flask, api: ApiClient) -> FlaskClient:
 
 @pytest.fixture
 def sign_in(app: Flask, admin: FlaskClient) -> Callable[[str], FlaskClient]:
-    """Make a user with a role, and a browser in which they have signed in."""
+    """Create a user with a role. Returns a browser with a session of the user."""
 
     def sign_in(role: str) -> FlaskClient:
         name = f"{role}-of-test"
@@ -103,19 +103,19 @@ def sign_in(app: Flask, admin: FlaskClient) -> Callable[[str], FlaskClient]:
 
 @pytest.fixture(scope="module")
 def own_app(make_app: Callable[..., Flask]) -> Flask:
-    """An application of one file, whose lease may be taken away."""
+    """An application for one file, whose lease tests may end."""
     return make_app()
 
 
 @pytest.fixture(scope="module")
 def without_caches(make_app: Callable[..., Flask]) -> Flask:
-    """An application of one file that caches nothing."""
+    """An application for one file, without caches."""
     return make_app(cache_ttl_s=0)
 
 
 @pytest.fixture
 def own_secured_app(own_app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
-    """A closed service on an application of its own."""
+    """`own_app` with an administrator."""
     infrastructure = services_of(own_app).infrastructure
     grant_lease(own_app)
     infrastructure.state.is_secured, infrastructure.state.phase = False, Phase.UNMANAGED
@@ -125,8 +125,8 @@ def own_secured_app(own_app: Flask, empty: Callable[[], None]) -> SecuredApp:  #
 
 @pytest.fixture
 def pair(own_secured_app: SecuredApp, without_caches: Flask) -> Iterator[CachePair]:
-    """The application of `people`, and one without caches."""
-    # It would find out at the first request that needs somebody.
+    """`own_app`, and an application without caches."""
+    # It would ask PostgreSQL only at its first request with a credential.
     services_of(without_caches).infrastructure.state.is_secured = True
     made = CachePair(own_secured_app.app, without_caches)
     yield made
@@ -135,8 +135,8 @@ def pair(own_secured_app: SecuredApp, without_caches: Flask) -> Iterator[CachePa
 
 @pytest.fixture
 def sample_users(own_secured_app: SecuredApp, database: psycopg.Connection[Any]) -> SampleUsers:
-    """One user of each kind, with tokens of each kind."""
+    """One user of each kind, with tokens of each kind, in `own_app`."""
     made = make_sample_users(own_secured_app, database)
-    # One token was made to expire by SQL, which nobody tells this application.
+    # One token was made to expire by SQL, and no poller tells this application.
     services_of(own_secured_app.app).infrastructure.generations.invalidate_all()
     return made

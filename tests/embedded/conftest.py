@@ -1,4 +1,4 @@
-"""Parents of private servers, to be ended by the tests."""
+"""Starts scripts that start private servers."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,7 +8,7 @@ from witness import Script
 
 @pytest.fixture
 def script() -> Iterator[Callable[..., Script]]:
-    """Start scripts, and leave none behind."""
+    """Start scripts. They are killed after the test."""
     scripts: list[Script] = []
 
     def start(text: str, *arguments: str, env: dict[str, str] | None = None) -> Script:

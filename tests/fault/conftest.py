@@ -1,4 +1,4 @@
-"""What tests that break Redis share."""
+"""Fixtures of the tests that break servers."""
 
 from collections.abc import Iterator
 from pathlib import Path

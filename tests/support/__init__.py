@@ -1,1 +1,1 @@
-"""What tests of several folders share: clients, servers with faults, data, waiting."""
+"""Code that several folders of tests share: clients, servers with faults, test data, waiting."""

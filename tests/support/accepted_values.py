@@ -1,4 +1,4 @@
-"""Values that the API accepts and that are hard to carry through a form, from a fixed seed."""
+"""Random values that the API accepts and that forms may damage. The seed is fixed."""
 
 # ruff: noqa: RUF001, S311 - look-alikes are the purpose, and nothing here is secret
 
@@ -39,7 +39,7 @@ _LOCALS = (
 
 
 def names(count: int = MANY) -> list[str]:
-    """Names of users and tokens: blanks at the ends, 200 characters, marks, what is no letter at all."""
+    """Names of users and tokens: with blanks at the ends, of 200 characters, with combining marks, without letters."""
     fixed = [
         " leading",
         "trailing \t",
@@ -56,13 +56,13 @@ def names(count: int = MANY) -> list[str]:
 
 
 def usernames(count: int = MANY) -> list[str]:
-    """Usernames, all different even when written otherwise."""
+    """Usernames whose canonical forms differ."""
     fixed = ["-u254-" + "x" * 240, "<img>", "a&b;", "%00", "ÉCOLE", "e\u0301cole2", "👩‍👩‍👧‍👦"]
     return _distinct(_accepted(UserDraft, "username", fixed, lambda chance: _text(chance, 1, 60), count * 3), count)
 
 
 def emails(count: int = MANY) -> list[str]:
-    """Addresses: IDN domains, local parts beyond ASCII (RFC 6531), long ones, none the canonical form of another."""
+    """Long email addresses, IDN domains, non-ASCII local parts (RFC 6531). Their canonical forms differ."""
 
     def one(chance: random.Random) -> str:
         number = chance.randrange(10**9)
@@ -73,7 +73,7 @@ def emails(count: int = MANY) -> list[str]:
 
 
 def attributes(count: int = MANY) -> list[dict[str, Any]]:
-    """JSON objects: line ends and tabs in texts, null, numbers at their limits, depth, empty ones, strange keys."""
+    """JSON objects with line ends and tabs in strings, null, extreme numbers, deep nesting, or unusual keys."""
     fixed: list[dict[str, Any]] = [
         {},
         {"note": "one\ntwo\r\nthree\rfour\u2028five\u0085six\ttab\x7f"},
@@ -87,7 +87,7 @@ def attributes(count: int = MANY) -> list[dict[str, Any]]:
 
 
 def passwords(count: int = MANY) -> list[str]:
-    """Passwords; a line end, which no password field holds, is left out."""
+    """Passwords without line ends, because a password field cannot contain any."""
     fixed = [
         " " * 12,
         "\tleading and trailing\t ",
@@ -106,7 +106,7 @@ def token_names(count: int = MANY) -> list[str]:
 
 
 def searches(count: int = MANY) -> list[str]:
-    """What may be searched for: up to 200 characters of any kind."""
+    """Search queries: up to 200 characters of any kind."""
     chance = random.Random(SEED)
     return [" ", "👩" * 200, *(_text(chance, 1, 200) for _ in range(count - 2))]
 
@@ -126,7 +126,7 @@ def _accepted(model: type[BaseModel], field: str, fixed: list[Any], make: Any, c
 
 
 def _distinct(values: list[str], count: int) -> list[str]:
-    """The first `count`, each with a number at its end, cut so that it stays acceptable."""
+    """The first `count` values, cut to an accepted length, each with a unique number at its end."""
     return [f"{value[:240]}-u{number}" for number, value in enumerate(values[:count])]
 
 
@@ -151,5 +151,5 @@ def _value(chance: random.Random, depth: int) -> Any:
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Whether two documents are the same to the letter: 1 is not 1.0 or true."""
+    """Whether two JSON documents are identical: 1 differs from 1.0 and true."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The API as a client sees it. Every answer is held to what the contract promises of all answers."""
+"""A client of the API. It checks that each response satisfies what docs/api.md promises of all responses."""
 
 import itertools
 import json
@@ -15,14 +15,14 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 class ApiClient:
-    """Calls the application in this process. A path without /api is put below it."""
+    """Calls the application in this process. Paths are relative to `base`."""
 
     def __init__(self, app: Flask, base: str = "/api") -> None:
         self.app, self.base = app, base
         self.flask_client = app.test_client()
 
     def __call__(self, method: str, path: str, **kwargs: Any) -> TestResponse:
-        """Send a request, and check that the answer has the shape of every answer."""
+        """Send a request, and check the response, see `check`."""
         response = self.flask_client.open(self.base + path, method=method, **kwargs)
         check(method, response.status_code, response.headers, response.data)
         return response
@@ -43,7 +43,7 @@ class ApiClient:
         return self("DELETE", path, **kwargs)
 
     def create_user(self, **fields: Any) -> dict[str, Any]:
-        """Create a user, who has at least a name of her own."""
+        """Create a user, with a unique username unless a username or an email is given."""
         if "email" not in fields and "username" not in fields:
             fields["username"] = f"user-{next(_NUMBERS)}"
         response = self.post("/users", fields)
@@ -56,11 +56,11 @@ class ApiClient:
         return response.json
 
     def walk(self, relation: str = "next", start: str | None = None, **query: Any) -> list[dict[str, Any]]:
-        """All users of a list, page by page, in the order in which the pages have them."""
+        """All users of a list, read page by page, in the order of the pages."""
         return [user for page in self.pages(relation, start, **query) for user in page]
 
     def pages(self, relation: str = "next", start: str | None = None, **query: Any) -> list[list[dict[str, Any]]]:
-        """All pages; with `prev`, those before `start`, put back into their order."""
+        """All pages of a list. With `prev`: the pages before `start`, in the order of the list."""
         response = self.get("/users", query_string=query) if start is None else self.follow(start)
         found = [response.json]
         while (url := links(response).get(relation)) is not None:
@@ -90,13 +90,13 @@ def _with(body: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def links(response: Any) -> dict[str, str]:
-    """The Link headers of an answer, of this process or over a socket, by relation."""
+    """The URLs of the Link headers of a response, by relation."""
     headers = response.headers.get_all("Link") or []
     return {relation: url for header in headers for url, relation in _LINK.findall(header)}
 
 
 def check(method: str, status: int, headers: Any, body: bytes) -> None:
-    """What the contract promises of every answer, errors above all."""
+    """Check what docs/api.md promises of every response."""
     assert status < 500 or status == 503, (status, body)
     assert headers["X-Request-ID"]
     kind = headers.get("Content-Type", "")
@@ -104,7 +104,7 @@ def check(method: str, status: int, headers: Any, body: bytes) -> None:
     if method == "HEAD" or status in (204, 304):
         assert body == b""
         return
-    # Health alone says 503 in its own words.
+    # A health response with status 503 is no problem document.
     if status >= 400 and not (status == 503 and kind == "application/json"):
         check_problem(status, headers, body)
     elif method != "OPTIONS":
@@ -113,7 +113,7 @@ def check(method: str, status: int, headers: Any, body: bytes) -> None:
 
 
 def check_problem(status: int, headers: Any, body: bytes) -> None:
-    """RFC 9457, as the contract has it."""
+    """Check the body of an error response (RFC 9457)."""
     assert headers["Content-Type"] == "application/problem+json", body
     problem = json.loads(body)
     assert problem["status"] == status
@@ -129,7 +129,7 @@ def check_problem(status: int, headers: Any, body: bytes) -> None:
 
 
 def error_fields(response: TestResponse) -> set[str]:
-    """The fields that a 422 (or 400, or 409) names."""
+    """The fields that an error response names."""
     return {fault["field"] for fault in response.json.get("errors", [])}
 
 

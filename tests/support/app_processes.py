@@ -1,4 +1,4 @@
-"""Programs that make an application, each in a process of its own."""
+"""Runs programs that create an application in a new process."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/
          and os.path.lexists(f"/proc/self/fd/{number}")]
 print([link for link in links if link.startswith("socket:")], len(os.listdir("/proc/self/task")))
 """
-"""A program that prints the sockets that it has, and how many threads."""
+"""A program that prints its open sockets and its number of threads."""
 
 
 def output_of(program: str, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
-    """What a new process prints that has made an application."""
+    """The output of `program`, which runs in a new process after create_app()."""
     begin = "import os, sys, app\napplication = app.create_app()\n"
     env = {**os.environ, "DATABASE_URL": database_url}
     command = [sys.executable, "-c", begin + program]

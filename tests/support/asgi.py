@@ -1,4 +1,4 @@
-"""The application as the server calls it: requests whose bodies come in parts, with something done in between."""
+"""Calls the application by ASGI. Request bodies arrive in parts, and tests can act between the parts."""
 
 import asyncio
 import itertools
@@ -14,11 +14,11 @@ from app.http.services import services_of
 
 T = TypeVar("T")
 Part = bytes | Callable[[], object]
-"""Bytes of a body, or what is done before the next ones arrive."""
+"""Bytes of a body, or a function that is called before the next bytes arrive."""
 
 
 def scope_of(method: str, target: str, headers: Mapping[str, str] = {}, client: str = "127.0.0.1") -> dict[str, Any]:
-    """What a server tells of a request (ASGI 3.0)."""
+    """The ASGI 3.0 scope of a request."""
     path, _, query = target.partition("?")
     return {
         "type": "http",
@@ -34,18 +34,18 @@ def scope_of(method: str, target: str, headers: Mapping[str, str] = {}, client: 
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run, in a thread of its own: while Playwright runs, the main thread can't run another event loop."""
+    """asyncio.run in a new thread, because the main thread cannot run a second event loop while Playwright runs."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, main).result()
 
 
 def exchange(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
-    """The answer to one request; None: it has none. A body that does not end is one that its client does not finish."""
+    """The response to one request, or None without a response. ends=False: the client never completes the body."""
     return run(exchange_async(app, scope, *parts, ends=ends))
 
 
 async def exchange_async(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
-    """The same, in a loop that runs."""
+    """See `exchange`; for a running event loop."""
     sent: list[dict[str, Any]] = []
     left = itertools.chain(parts)
 
@@ -70,7 +70,7 @@ async def exchange_async(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends
 
 
 def request(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: Part) -> Response:
-    """One request to an application of its own for it."""
+    """The response to one request, by a new ASGI adapter."""
     length = str(sum(len(part) for part in parts if isinstance(part, bytes)))
     services = services_of(app)
     asgi_app = AsgiApp(app.wsgi_app, services.response_cache, services.settings)

@@ -1,4 +1,4 @@
-"""Many users, and bulk calls on them."""
+"""Bulk commands, and the users that they change."""
 
 import uuid
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def as_user(user: dict[str, Any]) -> AuditContext:
 def apply_bulk(
     secured_app: SecuredApp, action: Action, chosen: BulkTarget, by: dict[str, Any] | None = None, **more: Any
 ) -> BulkResult:
-    """A bulk call, by the administrator unless told otherwise."""
+    """Run a bulk command, as the administrator unless `by` is given."""
     if action == "role":
         more = {"role": "viewer", **more}
     with secured_app.app.app_context():
@@ -51,14 +51,14 @@ def apply_bulk(
 
 
 def bulk_refusal(kind: type[DomainError], secured_app: SecuredApp, *args: Any, **kwargs: Any) -> str:
-    """The sentence with which a bulk call is refused."""
+    """The message of the error that a bulk command raises."""
     with pytest.raises(kind) as caught:
         apply_bulk(secured_app, *args, **kwargs)
     return str(caught.value)
 
 
 def create_users_for(secured_app: SecuredApp, action: Action, count: int = 3) -> list[dict[str, Any]]:
-    """Users with whom `action` has something to do."""
+    """Create users that `action` changes."""
     users = create_users(secured_app, count, active=action != "activate")
     if action == "restore":
         for user in users:
@@ -76,7 +76,7 @@ def history_of(secured_app: SecuredApp, user: dict[str, Any]) -> list[dict[str, 
 
 
 def all_rows(database: psycopg.Connection[Any]) -> list[Any]:
-    """All rows that a bulk call could change."""
+    """All rows of the tables that a bulk command may change."""
     return [
         database.execute(f"SELECT t::text FROM {table} AS t ORDER BY 1").fetchall()  # noqa: S608 - constants
         for table in ("users", "history", "tokens")
@@ -84,7 +84,7 @@ def all_rows(database: psycopg.Connection[Any]) -> list[Any]:
 
 
 def require_consistent(database: psycopg.Connection[Any]) -> None:
-    """Every user is found by what she is, and has one history entry for each of her versions."""
+    """Check that the search vector of every user is right, and that each version has one history entry."""
     fields = "id, username, email, name, role, active, attributes::text, version, deleted_at"
     columns = f"{fields}, tsvector_to_array(search_vector)"
     for row in database.execute(f"SELECT {columns} FROM users"):  # noqa: S608 - constants

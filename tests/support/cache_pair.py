@@ -1,4 +1,4 @@
-"""The same requests to an application with its caches and to one without, and a crowd that makes them."""
+"""Compares an application with caches and one without caches, for users and tokens of each kind."""
 
 import uuid
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.support.secured_app import SecuredApp
 
 @dataclass(frozen=True)
 class WsgiResponse:
-    """An answer as the server would send it."""
+    """A response as a WSGI server receives it."""
 
     status: str
     headers: list[tuple[str, str]]
@@ -28,33 +28,33 @@ class WsgiResponse:
 
     @property
     def anonymous(self) -> tuple[str, list[tuple[str, str]], bytes]:
-        """All but the id of the request, in its place."""
+        """The response with the request id removed from headers and body."""
         hidden = [(name, "" if name == "X-Request-ID" else value) for name, value in self.headers]
         return self.status, hidden, self.body.replace(self.request_id.encode(), b"")
 
 
 class CachePair:
-    """An application with its caches on, and one on the same servers without caches."""
+    """An application with caches, and one without caches on the same servers."""
 
     def __init__(self, app: Flask, without_caches: Flask) -> None:
         self.app, self._without_caches = app, without_caches
         self.flask_requests = 0
-        """How many requests the first one's response cache has left to Flask."""
+        """The number of requests that Flask has answered in the application with caches."""
         request_started.connect(self._count, app)
 
     def close(self) -> None:
         request_started.disconnect(self._count, self.app)
 
     def cached(self, path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
-        """From the application that may answer from its caches."""
+        """The response of the application with caches."""
         return wsgi_get(self.app.wsgi_app, path, token, **kwargs)
 
     def uncached(self, path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
-        """From the one that can't."""
+        """The response of the application without caches."""
         return wsgi_get(self._without_caches.wsgi_app, path, token, **kwargs)
 
     def is_hit(self, path: str, token: str | None = None, **kwargs: Any) -> bool:
-        """Whether the response cache answers by itself, once it may know the response."""
+        """Whether the third of three equal requests is answered by the response cache."""
         for _ in range(3):
             before = self.flask_requests
             self.cached(path, token, **kwargs)
@@ -77,7 +77,7 @@ def wsgi_get(way: Callable[..., Any], path: str, token: str | None = None, **kwa
 
 
 def require_same(pair: CachePair, path: str, token: str | None = None, **kwargs: Any) -> WsgiResponse:
-    """Both answer the same: the one with caches before it may know the response, and then."""
+    """Check that the responses of both applications are equal, on a cache miss and on a hit. Returns the response."""
     first = pair.cached(path, token, **kwargs)
     uncached = pair.uncached(path, token, **kwargs)
     again = [pair.cached(path, token, **kwargs) for _ in range(2)]
@@ -90,7 +90,7 @@ def require_same(pair: CachePair, path: str, token: str | None = None, **kwargs:
 
 @dataclass
 class SampleUsers:
-    """One user of each kind, a token of each kind for them, and paths."""
+    """One user of each kind, tokens of each kind, and paths."""
 
     secured_app: SecuredApp
     tokens: dict[str, str]
@@ -123,7 +123,7 @@ class SampleUsers:
 
 
 def make_sample_users(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> SampleUsers:
-    """Users and tokens of all kinds."""
+    """Create users and tokens of each kind."""
     users = {
         "ada": secured_app.create_user(
             "editor", username="ada", name='Ada \\ "Ä" 田中 \u007f'.replace("\u007f", ""), attributes={"team": "blue"}

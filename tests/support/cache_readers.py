@@ -1,4 +1,4 @@
-"""Readers of what is kept: one who must find it, and one who is slow."""
+"""Functions that compute cached values: one that must not be called, and one that is slow."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 
 def must_not_run() -> bytes:
-    """To be computed by nobody."""
-    raise AssertionError("this was kept")
+    """A computation that must not be called, because the value is cached."""
+    raise AssertionError("the value was not cached")
 
 
 @contextmanager
 def slow_reader(through: Callable[[str, Callable[[], bytes]], bytes]) -> Iterator[None]:
-    """Somebody reads b"old" for "k" before the block, and is done with it only after the block."""
+    """A thread starts to compute b"old" for "k" before the block, and ends after the block."""
     computed, go_on = threading.Event(), threading.Event()
 
     def slowly() -> bytes:

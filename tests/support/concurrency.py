@@ -1,4 +1,4 @@
-"""How tests do many things at the same moment."""
+"""Makes calls concurrently."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Make all calls at the same moment, each in a thread of its own."""
+    """Make all calls at the same time, each in its own thread. Returns their results in order."""
     gate = threading.Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The console without scripts: helpers of its tests."""
+"""Sends the forms of the console, without a browser."""
 
 import html
 import re
@@ -11,7 +11,7 @@ SAME_ORIGIN = {"Origin": "http://localhost"}
 
 
 def send(browser: FlaskClient, path: str, **form: str) -> TestResponse:
-    """Send a form as a page of this service does."""
+    """Send a form with the Origin header of a page of this service."""
     return browser.post(path, data=form, headers=SAME_ORIGIN)
 
 
@@ -39,7 +39,7 @@ def version_fields(page: str) -> dict[str, str]:
 
 
 def form_of(browser: FlaskClient, path: str, **changed: str) -> dict[str, str]:
-    """What the form of a user sends, with some fields changed."""
+    """The fields that the form of a user sends, with `changed` fields replaced."""
     user = browser.get(f"/api/users/{path.rpartition('/')[2]}").json
     fields = {name: user[name] or "" for name in ("name", "username", "email", "role")}
     has = {"has_username": "1", "has_role": "1", "has_active": "1"}

@@ -25,5 +25,5 @@ END $$
 
 
 def empty_tables(connection: psycopg.Connection[Any]) -> None:
-    """Delete all rows, as fast as their number allows."""
+    """Delete all rows of all tables."""
     connection.execute(_EMPTY)

@@ -1,4 +1,4 @@
-"""The engine of an application, whose statements tests count."""
+"""SQLAlchemy's engine of an application, to count statements."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

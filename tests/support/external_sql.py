@@ -1,4 +1,4 @@
-"""SQL from outside the service, and what the history says of it."""
+"""Changes by SQL from outside the service, and their history entries."""
 
 # ruff: noqa: S608 - names of ours
 
@@ -19,7 +19,7 @@ COLUMNS = "(id, username, username_key, name, name_key, search_vector)"
 
 @contextmanager
 def role_connection(servers: Stack) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of a new role that may write every table of the service, but is not the service's."""
+    """A connection of a new role that may write all tables but is not the role of the service."""
     name, url = f"analyst_{uuid.uuid4().hex[:8]}", urlsplit(servers.postgres.url)
     with psycopg.connect(servers.postgres.url, autocommit=True) as owner:
         owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw'")
@@ -34,28 +34,28 @@ def role_connection(servers: Stack) -> Iterator[psycopg.Connection[Any]]:
 
 
 def sql_actor(connection: psycopg.Connection[Any]) -> str:
-    """The actor of what a connection changes."""
+    """The actor of history entries for changes by this connection."""
     return f"sql:{connection.info.user}"
 
 
 def history_since(database: psycopg.Connection[Any], *, entry: int = 0) -> list[Row]:
-    """User, action and actor of all entries with a greater id."""
+    """User, action and actor of all history entries with an id greater than `entry`."""
     statement = "SELECT user_id::text, action, actor FROM history WHERE id > %s ORDER BY id, user_id"
     return database.execute(statement, [entry]).fetchall()
 
 
 def last_history_id(database: psycopg.Connection[Any]) -> int:
-    """The id of the newest entry."""
+    """The id of the newest history entry, or 0."""
     return int(database.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])  # type: ignore[index]
 
 
 def changed_fields(entry: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The old and the new value of each field."""
+    """The old and the new value of each changed field of a history entry."""
     return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
 
 
 def newest_entry(api: ApiClient, user_id: str) -> dict[str, Any]:
-    """The newest entry of a user."""
+    """The newest history entry of a user."""
     return api.get(f"/users/{user_id}/history").json[0]
 
 

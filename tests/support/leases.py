@@ -1,4 +1,4 @@
-"""Leases without a change poller: for applications that are made in this process."""
+"""Leases without a change poller, for applications in this process."""
 
 from flask import Flask
 
@@ -8,5 +8,5 @@ FOREVER_NS = 1 << 62
 
 
 def grant_lease(app: Flask) -> None:
-    """Let the application use its caches for good, as the change poller does from moment to moment."""
+    """Give the application a lease that does not end, so it uses its caches."""
     services_of(app).infrastructure.generations.prolong_lease(FOREVER_NS)

@@ -1,4 +1,4 @@
-"""The commands and files in pages of the docs."""
+"""Finds the blocks of code in pages of the docs."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def console_commands(page: str) -> Iterator[tuple[str, list[str]]]:
-    """Each command after `$ ` in the console blocks of a page, with the lines after `>>> ` that it is given."""
+    """Each command after `$ ` in the console blocks of a page, with its input lines, which follow `>>> `."""
     for block in blocks(page):
         if block.language != "console":
             continue

@@ -1,4 +1,4 @@
-"""Passwords that a careless program reads wrongly: in URLs, in .env, in shells, in files."""
+"""Passwords with characters that URLs, .env files or shells treat specially."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ FIXED = (
 
 
 def odd_passwords(count: int, seed: int = 21) -> Iterator[str]:
-    """The fixed ones, then `count` by chance, of up to 64 characters; none ends in a backslash (see .env.example)."""
+    """FIXED, then `count` random passwords of up to 64 characters. None ends in a backslash (see .env.example)."""
     yield from FIXED
     chance = random.Random(seed)  # noqa: S311 - they protect nothing
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""A change poller in this process, for applications that are made in this process."""
+"""A change poller in a thread, for applications in this process."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 @contextmanager
 def polling(app: Flask) -> Iterator[None]:
-    """Let an application hear of changes, as `python -m app` does; its caches may be used."""
+    """Run a change poller for the application inside the block, so it uses its caches."""
     infrastructure: Infrastructure = services_of(app).infrastructure
     infrastructure.generations.prolong_lease(0)
     poller = ChangePoller(
@@ -29,7 +29,7 @@ def polling(app: Flask) -> Iterator[None]:
         yield
     finally:
         poller.close()
-        # If it sleeps, that wakes it.
+        # This wakes a sleeping poller.
         infrastructure.generations.has_lease()
         thread.join(10)
         infrastructure.generations.prolong_lease(0)

@@ -1,4 +1,4 @@
-"""Requests byte by byte, as no client library sends them."""
+"""HTTP requests with exact bytes, which client libraries would not send."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ import orjson
 
 @dataclass(frozen=True)
 class RawResponse:
-    """What came back; names of headers in lower case."""
+    """A response. Header names are in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -22,20 +22,20 @@ class RawResponse:
         return orjson.loads(self.body)
 
     def all(self, name: str) -> list[str]:
-        """All values of a header."""
+        """All values of a header, in order."""
         return [value for found, value in self.headers if found == name.lower()]
 
 
 def request(
     port: int, method: str, path: str, headers: Iterable[bytes], body: bytes = b"", host: bytes = b"127.0.0.1"
 ) -> RawResponse:
-    """One request with these header lines, in this order, beside Host and the length of its body."""
+    """Send a request with exactly these header lines, after Host, Connection and Content-Length."""
     own = [b"Host: " + host, b"Connection: close", *([b"Content-Length: %d" % len(body)] if body else [])]
     head = b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *own, *headers, b"", b""])
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(head + body)
-        # Who refuses a body that it has not read may hang up.
+        # A server may close the connection if it refuses a body before reading it.
         with contextlib.suppress(ConnectionResetError):
             while data := client.recv(65536):
                 received += data

@@ -1,4 +1,4 @@
-"""The README's path from the start to a user who signs in, typed as printed but for port, names and files."""
+"""Types the commands of the README. Port and file names are replaced."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _STARTS = ("docker compose up -d --wait", "make run")
 
 
 def commands(way: str) -> list[str]:
-    """The blocks of commands for one of WAYS, in order; the first one starts the service."""
+    """The blocks of commands for one of WAYS, in order. The first block starts the service."""
     others = [other for other in WAYS if other != way]
     return [
         block.text.strip()
@@ -21,7 +21,7 @@ def commands(way: str) -> list[str]:
 
 
 def walk(shell: Shell, typed: list[str], port: str, folder: Path) -> list[str]:
-    """Type the blocks; each has to succeed. Returns what each printed."""
+    """Type the blocks, and check that each succeeds. Returns their outputs."""
     printed = []
     for block in typed:
         text = block.replace("localhost:5000", f"localhost:{port}").replace(" cookies ", f" {folder}/cookies ")
@@ -33,7 +33,7 @@ def walk(shell: Shell, typed: list[str], port: str, folder: Path) -> list[str]:
 
 
 def check(printed: list[str]) -> None:
-    """What a reader should have seen after the first two steps."""
+    """Check the outputs of the first two steps."""
     text = "\n".join(printed)
     for expected in ("Ada Lovelace", '"role":"editor"', '"action":"changed"', '"version":4', '"kind":"session"'):
         assert expected in text, text

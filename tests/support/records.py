@@ -1,4 +1,4 @@
-"""What was written and read on two hosts, and how long before a read what it missed was answered."""
+"""Records writes and reads on two hosts, and computes how stale each read was."""
 
 import bisect
 import itertools
@@ -9,7 +9,7 @@ from operator import attrgetter
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A thing got its `version` by a host: it was sent and answered then."""
+    """A write that gave a thing its `version`. Times are of time.monotonic()."""
 
     sent: float
     answered: float
@@ -20,7 +20,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A host showed a thing; `shown` is its version, or whether it is as it was at first (even versions)."""
+    """A read of a thing. `shown`: its version; or True if the thing is in its first state, which even versions have."""
 
     began: float
     ended: float
@@ -31,21 +31,21 @@ class Read:
 
 @dataclass
 class Record:
-    """All that was seen. Appending to a list is safe for threads."""
+    """All writes, reads and faults. Threads may append to these lists."""
 
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def lags(self) -> Iterator[tuple[float, Read]]:
-        """How long before each read began a write that it missed was answered elsewhere; on its own host: infinite."""
+        """Each read, and how long before its start the first missed write was answered; infinite on the same host."""
         histories = {thing: _History(self.writes, thing) for thing in {read.thing for read in self.reads}}
         for read in self.reads:
             yield histories[read.thing].lag(read), read
 
 
 class _History:
-    """The writes of one thing."""
+    """The writes to one thing."""
 
     def __init__(self, writes: list[Write], thing: str) -> None:
         mine = sorted((one for one in writes if one.thing == thing), key=attrgetter("answered"))
@@ -60,20 +60,20 @@ class _History:
         return other.missed(version, read.began)
 
     def _latest_of(self, read: Read) -> int:
-        """The latest version that can have looked as it was shown."""
+        """The latest version with the shown state that was sent before the read ended."""
         sent = self._sent[: bisect.bisect_left(self._sent, (read.ended,))]
         latest = max((version for _, version in sent), default=0)
         return latest if (latest % 2 == 0) == read.shown else latest - 1
 
 
 class _Answered:
-    """What one host answered, in time."""
+    """The writes that one host answered, in order of time."""
 
     def __init__(self, writes: list[Write]) -> None:
         self._times = [one.answered for one in writes]
         self._versions = list(itertools.accumulate((one.version for one in writes), max))
 
     def missed(self, version: int, began: float) -> float:
-        """For how long a later version was answered when a read of `version` began; 0: there was none."""
+        """Seconds from the response to a later version until a read of `version` began; 0 without a later version."""
         first = bisect.bisect_right(self._versions, version)
         return max(0.0, began - self._times[first]) if first < len(self._times) else 0.0

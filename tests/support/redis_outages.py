@@ -1,11 +1,11 @@
-"""Ways to break a Redis, or the way to it."""
+"""Breaks Redis or the connection to Redis."""
 
 from app.cache.change_poller import LEASE_S
 from embedded import Redis
 from tests.support.tcp_proxy import Proxy
 
 OUTAGES = ["killed", "hung", "mute", "hangs up"]
-"""What leaves nobody with an answer."""
+"""Outages during which Redis sends no response."""
 DELAYS_S = {"slow": 0.03, "too slow": 2 * LEASE_S, "very slow": 0.5}
 
 

@@ -1,4 +1,4 @@
-"""Rows of users and of their history, past all doors."""
+"""Reads and writes rows of users and of the history, without the service."""
 
 import uuid
 from typing import Any
@@ -15,7 +15,7 @@ USERS_TABLE = table_of(UserRow)
 
 
 def insert_user(**fields: Any) -> uuid.UUID:
-    """A row as it is given, past all rules."""
+    """Insert a user without validation. Returns the id."""
     user_id = uuid.uuid4()
     row = {"username": "u", "name": "n", **fields, "id": user_id, "search_vector": ""}
     keys = {"username_key": user_id.hex, "name_key": row["name"], "email_key": row.get("email") and user_id.hex}
@@ -31,7 +31,7 @@ def serialized_user(user_id: uuid.UUID) -> bytes:
 
 
 def user_columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
-    """All columns of a row as text, but for its id and the moments of now; a password by whether there is one."""
+    """All columns of a user except the id and the current timestamps. has_password stands for the password hash."""
     names = "username, username_key, email, email_key, name, name_key, role, active, attributes::text, version"
     rest = "search_vector::text, session_epoch, deleted_at, password_hash IS NOT NULL AS has_password"
     new = "created_at = updated_at AS is_new"
@@ -41,6 +41,6 @@ def user_columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[
 
 
 def history_rows(database: psycopg.Connection[Any], user_id: uuid.UUID) -> list[tuple[Any, ...]]:
-    """The entries of a user, but for their ids and moments."""
+    """The history entries of a user, without ids and timestamps."""
     names = "version, action, actor, address, agent, request_id, changes::text"
     return database.execute(f"SELECT {names} FROM history WHERE user_id = %s ORDER BY id", [user_id]).fetchall()  # noqa: S608

@@ -1,4 +1,4 @@
-"""A closed service, and people at its doors: each with a browser's cookie or a program's token."""
+"""An application with an administrator, and clients that use a session cookie or an API token."""
 
 import functools
 import threading
@@ -22,11 +22,11 @@ from tests.support.api_client import ApiClient
 
 PASSWORD = "correct horse battery"
 SAME_ORIGIN = {"Origin": "http://localhost"}
-"""What a browser says of a change that a page of ours makes."""
+"""The headers by which a browser identifies a request from a page of this service."""
 
 
 class UserClient(ApiClient):
-    """Calls with headers of their own, and keeps no cookie that an answer sets."""
+    """A client with fixed headers. It ignores cookies that responses set."""
 
     def __init__(self, app: Flask, headers: Mapping[str, str], user: Mapping[str, Any]) -> None:
         super().__init__(app)
@@ -38,7 +38,7 @@ class UserClient(ApiClient):
 
 
 class SecuredApp:
-    """An application with an administrator, `admin`, who makes all others."""
+    """An application with an administrator. `admin` is the administrator's client, `anonymous` has no credential."""
 
     def __init__(self, app: Flask, **admin: str) -> None:
         self.app = app
@@ -48,14 +48,14 @@ class SecuredApp:
             self.admin = self.session_client(self.anonymous.create_user(**own))
 
     def create_user(self, role: str = "member", **fields: Any) -> dict[str, Any]:
-        """A user of this role."""
+        """Create a user with this role."""
         if "password" not in fields:
             return self.admin.create_user(role=role, **fields)
         with _kept_hashes():
             return self.admin.create_user(role=role, **fields)
 
     def session_cookie(self, user: Mapping[str, Any], age_s: float = 0.0) -> str:
-        """The cookie of a session that began a while ago, without the price of a password."""
+        """The cookie of a new session that began `age_s` ago. No password is hashed."""
         now: Any = sessions.time  # the clock of a test, if it has set one
         clock = SimpleNamespace(time=lambda: now.time() - age_s, monotonic=time.monotonic, sleep=time.sleep)
         with self.app.app_context(), patch.object(sessions, "time", clock):
@@ -64,30 +64,30 @@ class SecuredApp:
             )[0]
 
     def session_client(self, user: Mapping[str, Any], age_s: float = 0.0) -> UserClient:
-        """Somebody who signed in a while ago."""
+        """A client with a session that began `age_s` ago."""
         return self.cookie_client(self.session_cookie(user, age_s), user)
 
     def cookie_client(self, secret: str, user: Mapping[str, Any] | None = None) -> UserClient:
-        """Somebody with this cookie."""
+        """A client with this session cookie."""
         return UserClient(self.app, {"Cookie": f"{COOKIE}={secret}", **SAME_ORIGIN}, user or {})
 
     def token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> dict[str, Any]:
-        """A new token, of the user's own role unless told otherwise, with its secret."""
+        """Create a token with its secret. role: the role of the user if None."""
         body = {"name": "a program", "user_id": user["id"], "role": role or user["role"], **fields}
         response = self.admin.post("/tokens", body)
         assert response.status_code == 201, response.text
         return response.json
 
     def token_client(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> UserClient:
-        """A program of somebody."""
+        """A client with a new token of the user."""
         return self.bearer_client(self.token(user, role, **fields)["token"], user)
 
     def bearer_client(self, token: str, user: Mapping[str, Any] | None = None) -> UserClient:
-        """A program with this token."""
+        """A client with this token."""
         return UserClient(self.app, {"Authorization": f"Bearer {token}"}, user or {})
 
     def sign_in(self, body: Any, address: str = "127.0.0.1", **headers: str) -> TestResponse:
-        """An attempt to sign in, from this address."""
+        """Try to sign in from this address."""
         return self.anonymous.post("/session", body, headers=headers, environ_base={"REMOTE_ADDR": address})
 
 
@@ -103,6 +103,6 @@ def _kept_hashes() -> Iterator[None]:
 
 
 def cookie_of(response: TestResponse) -> str:
-    """The secret of the session that an answer begins; empty when it ends one."""
+    """The session cookie that a response sets; empty if the response deletes the cookie."""
     (line,) = [line for line in response.headers.getlist("Set-Cookie") if line.startswith(f"{COOKIE}=")]
     return line.partition(";")[0].partition("=")[2]

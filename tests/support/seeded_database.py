@@ -1,4 +1,4 @@
-"""A database of many users, for tests of plans: filled by the seeder of the benchmarks."""
+"""A database with many users, for tests of query plans. The benchmarks' seeder fills it."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from seed import fill
 
 @contextmanager
 def seeded_database(count: int, server_url: str) -> Iterator[str]:
-    """The URL of a new database with so many users, beside the one of `server_url`. It goes in the end."""
+    """The URL of a new database with `count` users on the server of `server_url`. It is dropped after the block."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS seeded WITH (FORCE)")
         connection.execute("CREATE DATABASE seeded")

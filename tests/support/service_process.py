@@ -1,4 +1,4 @@
-"""The service as a process: `python -m app` on a free port, asked over real sockets."""
+"""Runs `python -m app` on a free port, and sends requests to it."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ SERVER_VARIABLES = (
 
 @dataclass(frozen=True)
 class Response:
-    """What came back, and after how long."""
+    """A response, and the seconds that it took."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -40,7 +40,7 @@ class Response:
 
 
 class Service:
-    """A running service; its log goes to a file."""
+    """A running service. Its log is written to a file."""
 
     def __init__(self, log: Path, env: Mapping[str, str]) -> None:
         self.port = int(env.get("PORT") or free_port())
@@ -59,7 +59,7 @@ class Service:
         self.wait_for(lambda: self.get("/api/health/ready").status == 200, seconds)
 
     def wait_for(self, true: Any, seconds: float = 20) -> None:
-        """Wait until it is so. Not being reachable yet is no failure."""
+        """Wait until `true()` holds. Connection errors are retried."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -73,7 +73,7 @@ class Service:
     def __call__(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
     ) -> Response:
-        """One request on a connection of its own, checked as every answer is."""
+        """Send a request on a new connection, and check the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             return ask(connection, method, path, body, headers)
@@ -88,16 +88,16 @@ class Service:
 
     @property
     def text(self) -> str:
-        """All that it logged."""
+        """The complete log."""
         return self.log.read_text(errors="replace")
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Its log lines that are JSON."""
+        """The log lines that are JSON."""
         return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
 
     def end(self, seconds: float = 15) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(seconds)
@@ -120,12 +120,12 @@ def first_administrator(service: Service) -> dict[str, str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment of these tests, without what names a server."""
+    """The environment of the tests, without SERVER_VARIABLES."""
     return {name: value for name, value in os.environ.items() if name not in SERVER_VARIABLES}
 
 
 def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of the virtual environment."""
+    """Run Python with these arguments, in the folder of the repository."""
     own = {"FLASK_APP": "app", "DATABASE_WAIT_S": "1", "LOG_FORMAT": "text"}
     return subprocess.run(
         [sys.executable, *command],
@@ -141,7 +141,7 @@ def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
 def ask(
     connection: http.client.HTTPConnection, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}
 ) -> Response:
-    """One request on this connection; what is not bytes is sent as JSON."""
+    """Send a request on this connection, and check the response. A body that is not bytes is sent as JSON."""
     given = dict(headers)
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""Commands typed into bash on a terminal of its own, as a reader of the docs types them."""
+"""Types commands into an interactive bash on a pseudo-terminal."""
 
 import os
 import pty
@@ -19,11 +19,11 @@ _SETUP = (
 )
 
 Answers = Sequence[tuple[str, str]]
-"""What a program asks for, and what is typed then."""
+"""Prompts, each with the text to type."""
 
 
 class Typed(NamedTuple):
-    """What a command wrote on the terminal, and its exit status."""
+    """The output of a command, and its exit status."""
 
     output: str
     status: int
@@ -57,7 +57,7 @@ class Shell:
         os.close(self._fd)
 
     def type(self, command: str, answers: Answers = (), seconds: float = 900) -> Typed:
-        """Type a command of one or more lines, answer what it asks for, and wait until it ends."""
+        """Type a command of one or more lines, answer its prompts, and wait until it ends."""
         # In one group, so that the shell reads all lines before it runs any.
         os.write(self._fd, f"{{ {command}\n}}\n".encode())
         output = ""

@@ -1,4 +1,4 @@
-"""What a run of the tests leaves out on this machine, and why: said at its start and at its end."""
+"""The reasons for which tests are skipped on this machine. Each test run prints them."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from embedded import chromium
 
 
 def reasons() -> list[str]:
-    """One sentence for each group of tests that can't run here."""
+    """One sentence for each group of skipped tests."""
     found = []
     if chromium.program() is None:
         found.append(f"tests/browser: {chromium.MISSING}")

@@ -1,4 +1,4 @@
-"""Spellings of one identifier, and the writes of the API that can give a user an identifier."""
+"""Spellings of one identifier, and all requests that can set an identifier."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 
@@ -21,7 +21,7 @@ SPELLINGS = [
 """Other spellings of ANNA."""
 
 Write = Callable[[ApiClient, str, dict[str, Any]], TestResponse]
-"""Gives a user, or a new one in its place, these fields."""
+"""Updates a user, or replaces the user by a new one, with these fields."""
 
 
 def _posted(api: ApiClient, user_id: str, fields: dict[str, Any]) -> TestResponse:

@@ -1,4 +1,4 @@
-"""Users of all kinds: as Hypothesis draws them, and those that are known to be hard."""
+"""Hypothesis strategies for users, and values that are known to be difficult."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ ROW = st.fixed_dictionaries(
         "deleted_at": st.none() | MOMENTS,
     }
 )
-"""What may stand in a row, also what no rule of ours would let in."""
+"""A row of users, including values that the API would refuse."""
 
 LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"])
 NAMES = st.text(LETTERS | st.just(" "), min_size=1, max_size=40)

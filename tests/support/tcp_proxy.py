@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server that can be slow, and a port on which nobody ever answers."""
+"""A TCP proxy that can delay, drop or refuse the traffic to a server."""
 
 import contextlib
 import select
@@ -9,9 +9,9 @@ from typing import Self
 
 
 class Proxy:
-    """Passes bytes on to `port` of this machine, each answer `delay_s` late. Counts connections.
+    """Forwards connections to `port` of this machine, and delays data of the server by `delay_s`. Counts connections.
 
-    With `mute` it takes connections and never answers; `refuse` hangs up at once.
+    mute: accept connections, but send nothing. refuse: close new connections at once.
     """
 
     def __init__(self, port: int) -> None:
@@ -32,11 +32,11 @@ class Proxy:
         return self._listener.getsockname()[1]
 
     def divert(self, other: "Proxy") -> None:
-        """Let `other` serve the connections that are made from now on."""
+        """Let `other` forward all new connections."""
         self._server = other.serve
 
     def cut(self) -> None:
-        """Break all connections that are open."""
+        """Shut down all open connections."""
         for one in self._open[:]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -66,7 +66,7 @@ class Proxy:
             thread.join(5)
 
     def serve(self, client: socket.socket) -> None:
-        """Pass bytes between a client and the server, until one of them hangs up."""
+        """Forward bytes between a client and the server until one of them closes."""
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
             ends = [client, server]
             for one in ends:

@@ -1,4 +1,4 @@
-"""A closed service on two hosts, and the programs that read and change it at random, and record what they see."""
+"""A service on two hosts, and clients that read and write at random and record the results."""
 
 import contextlib
 import http.client
@@ -21,12 +21,12 @@ READERS = 4
 PASSWORD = "correct horse battery"
 CHANCE = random.Random()  # noqa: S311 - nothing here is secret
 LONGEST_S = 5.0
-"""No answer takes longer than this, whatever Redis does; far above the promise, for a busy machine."""
+"""The longest accepted response time, also during Redis outages. It is generous, for a busy machine."""
 
 
 @dataclass
 class TwoHosts:
-    """A closed service on two hosts: the token of an administrator, people, and a token of each."""
+    """A service on two hosts, with the token of an administrator, users, and a token of each user."""
 
     services: list[Service]
     admin_token: str = ""
@@ -34,7 +34,7 @@ class TwoHosts:
     tokens: list[str] = field(default_factory=list)
 
     def set_up(self) -> None:
-        """While the service is open, everybody may be made; the administrator's password closes it."""
+        """Create the users and tokens in setup mode, then end setup mode by giving the administrator a password."""
         first = self.services[0]
         root = first.post("/api/users", {"username": "root", "role": "admin"}).json
         self.admin_token = self._token(root["id"], "admin")
@@ -51,7 +51,7 @@ class TwoHosts:
 
 
 class Client:
-    """One program with connections to both hosts, some to each, so that it meets all workers."""
+    """A client with several connections to each host, to reach all workers."""
 
     def __init__(self, hosts: TwoHosts, record: Record) -> None:
         self._hosts, self._record = hosts, record
@@ -61,7 +61,7 @@ class Client:
         ]
 
     def ask(self, host: int, method: str, path: str, token: str, body: Any = None) -> tuple[int, bytes, float, float]:
-        """Status, body, and when it was sent and answered."""
+        """Send a request. Returns status, body, and the times of request and response."""
         connection = CHANCE.choice(self._open[host])
         headers = {"Authorization": f"Bearer {token}"}
         data = None if body is None else orjson.dumps(body)
@@ -81,7 +81,7 @@ class Client:
         return status, orjson.loads(answer), began, ended
 
     def write(self, host: int, method: str, path: str, body: Any = None) -> tuple[Any, float, float]:
-        """What must be done, as administrator."""
+        """Write as the administrator. A failure is recorded as a fault."""
         status, answer, sent, answered = self.ask(host, method, path, self._hosts.admin_token, body)
         if status >= 300:
             self._record.faults.append(f"{method} {path} was answered with {status}: {answer.decode()}")
@@ -93,7 +93,7 @@ class Client:
 
 
 def run(hosts: TwoHosts, seconds: float, meanwhile: Callable[[float], None] = time.sleep) -> Record:
-    """Read and write at random for so long."""
+    """Read and write at random for `seconds`."""
     record, stop = Record(), threading.Event()
     works = [_change, _change, _end_tokens, _lower, *[_read] * READERS]
 
@@ -116,7 +116,7 @@ def run(hosts: TwoHosts, seconds: float, meanwhile: Callable[[float], None] = ti
 
 
 def _change(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
-    """Change people: two threads, so that they meet."""
+    """Update random users."""
     for number in itertools.count():
         host, user_id = _host(), CHANCE.choice(hosts.user_ids)
         # Some by one statement, some under a lock.
@@ -128,7 +128,7 @@ def _change(hosts: TwoHosts, client: Client, record: Record, stop: threading.Eve
 
 
 def _read(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
-    """Read one of them, oneself, or a page."""
+    """Read one user, the own user, or a page."""
     while not stop.is_set():
         host, chance, number = _host(), CHANCE.random(), CHANCE.randrange(USERS)
         if chance < 0.5:
@@ -147,7 +147,7 @@ def _read(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event
 
 
 def _end_tokens(_: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
-    """Make a token, use it, end it in one way or another, and see for how long it is still good."""
+    """Create and use a token, end it in one of three ways, and record how long it remains valid."""
     guest = client.write(0, "POST", "/api/users", {"username": "guest"})[0]["id"]
     path = f"/api/users/{guest}"
     for number in itertools.count():
@@ -185,7 +185,7 @@ def _try_token(client: Client, record: Record, token: str, thing: str) -> bool:
 
 
 def _lower(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
-    """Take a viewer's role away and give it back, and see for how long a token has the old one."""
+    """Lower and raise the role of a viewer, and record how long the token keeps the old role."""
     viewer = client.write(0, "POST", "/api/users", {"username": "viewer", "role": "viewer"})[0]["id"]
     body = {"name": "looks on", "user_id": viewer, "role": "viewer"}
     token = client.write(0, "POST", "/api/tokens", body)[0]["token"]

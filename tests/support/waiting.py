@@ -1,15 +1,15 @@
-"""How tests wait for what comes by itself."""
+"""Waits for conditions."""
 
 import time
 from collections.abc import Callable
 
 BOUND_S = 1.0
-"""Far above the promise of 100 ms, for a busy machine; the measured times are printed."""
+"""Accepted delay where 100 ms are promised. It is generous, for a busy machine; tests print the measured times."""
 
 
 def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until it is so, and fail when the time is up."""
+    """Wait until `true()` holds. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, f"after {seconds} s it still is not so"
+        assert time.monotonic() < deadline, f"the condition does not hold after {seconds} s"
         time.sleep(0.01)
