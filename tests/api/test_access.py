@@ -1,4 +1,4 @@
-"""Who may come in by which door: every route, tried by everybody, by session and by token."""
+"""Permissions: every route, requested by every role, by session and by token."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What somebody would try who wants in, or wants others out."""
+"""Attempts to gain access or to deny access to other users."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Many users at once: each of them is changed as by a single command."""
+"""Bulk commands change each user like a single command."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

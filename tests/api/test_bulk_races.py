@@ -1,4 +1,4 @@
-"""Many users at once, while others change the same ones."""
+"""Bulk commands while other requests change the same users."""
 
 import threading
 from collections.abc import Callable

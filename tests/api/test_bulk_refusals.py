@@ -1,4 +1,4 @@
-"""Many users at once: whole or not at all, and what is refused."""
+"""Bulk commands change all selected users or none; and the commands that are refused."""
 
 import uuid
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A walk through all GET routes by all who may come: what the response cache answers is what the service would say."""
+"""All GET routes for all actors: each cache hit equals the uncached response."""
 
 import itertools
 import time

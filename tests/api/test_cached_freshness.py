@@ -1,4 +1,4 @@
-"""A cached response is never older than the last write, and no right outlives its end."""
+"""Cached responses are never older than the last write, and permissions end at once."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""A cached response is, byte for byte, what the service answers without its caches."""
+"""Cached responses equal uncached responses byte for byte."""
 
 import itertools
 from collections.abc import Callable

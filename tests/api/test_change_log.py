@@ -1,4 +1,4 @@
-"""Each write of the service is one entry for each changed user, with the transaction of the change as its xid."""
+"""Each write of the service records one history entry for each changed user, with the xid of its transaction."""
 
 import uuid
 from collections.abc import Callable

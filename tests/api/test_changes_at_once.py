@@ -1,4 +1,4 @@
-"""Changes of one user at once: none is lost, and none is made of what is no more."""
+"""Concurrent changes of one user: none is lost, and none is based on an old version."""
 
 import uuid
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`flask users`, `flask tokens`, `flask doctor`: what a person at the machine types, and what it does to the API."""
+"""The commands `flask users`, `flask tokens` and `flask doctor`."""
 
 import os
 import pty

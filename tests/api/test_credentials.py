@@ -1,4 +1,4 @@
-"""Which credential counts, whatever else a request carries."""
+"""The credential that counts if a request has several."""
 
 from collections.abc import Callable
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Fault 5: a session was as good as the password. To change how one signs in takes the password, or a fresh sign-in."""
+"""Fault 5: a change of sign-in fields requires the current password or a recent sign-in."""
 
 from collections.abc import Callable
 from typing import Any

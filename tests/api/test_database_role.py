@@ -1,4 +1,4 @@
-"""Fault 23: the service works as a role that reads and writes rows, and can change nothing else in PostgreSQL."""
+"""Fault 23: the service uses a database role that may only read and write rows."""
 
 import subprocess
 import uuid

@@ -1,4 +1,4 @@
-"""Fault 29: only a form of this service's own pages becomes a draft, and signing in sends no password on."""
+"""Fault 29: only forms of this service become drafts, and drafts contain no password."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Errors as a browser sees them: a page with a way back, wherever they come from; a program gets a problem."""
+"""Errors: an HTML page for browsers, problem details for programs."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The commands and snippets of the exercise, as printed, in processes of their own."""
+"""The commands and snippets of the exercise, as printed, in new processes."""
 
 import subprocess
 import sys

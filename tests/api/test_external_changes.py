@@ -1,4 +1,4 @@
-"""What somebody changes by SQL is in the history, as what the service changes itself."""
+"""The history records changes by SQL like changes by the service."""
 
 # ruff: noqa: S608 - names of ours
 

@@ -1,4 +1,4 @@
-"""Which changes by SQL the history records, and their versions: all but those of the service, which marks them."""
+"""The triggers record changes by SQL, but not changes that the service marks as internal."""
 
 # ruff: noqa: S608 - names of ours
 

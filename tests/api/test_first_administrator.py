@@ -1,4 +1,4 @@
-"""Fault 17: of all who would be the first administrator at the same moment, one is."""
+"""Fault 17: of concurrent requests that create the first administrator, one succeeds."""
 
 import threading
 import time

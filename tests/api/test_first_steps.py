@@ -1,4 +1,4 @@
-"""What a newcomer meets first: a page at the root, and believable users."""
+"""The first page, and the demo users."""
 
 import re
 

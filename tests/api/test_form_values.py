@@ -1,4 +1,4 @@
-"""Fault 1: what the API accepts, the forms of the console accept and keep, and an edit leaves all else as it was."""
+"""Fault 1: forms accept and keep every value that the API accepts."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Forms that meet trouble: somebody else was quicker, the session ended, the button was pressed twice."""
+"""Forms with conflicts: concurrent changes, expired sessions, repeated submits."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""What all pages have in common: assets, headers, languages, and parts that scripts ask for."""
+"""Parts that all pages share: assets, headers, languages, fragments for scripts."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""Fault 26: the OpenAPI document gives clients that one would use, and a linter finds nothing in it."""
+"""Fault 26: usable clients are generated from the OpenAPI document, and a linter accepts it."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The history of a user: who changed what, when, from where."""
+"""The history of a user: actor, change, time and address."""
 
 import pytest
 

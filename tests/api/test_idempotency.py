@@ -1,4 +1,4 @@
-"""Idempotency-Key: the same POST twice makes one user and gives one answer."""
+"""Idempotency-Key: a repeated POST creates one user and returns the same response."""
 
 from datetime import timedelta
 from typing import Any

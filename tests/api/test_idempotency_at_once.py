@@ -1,4 +1,4 @@
-"""Idempotency-Key, by many at once: one makes the user, and nobody waits for another's key."""
+"""Idempotency-Key: concurrent requests create one user, and do not wait for other keys."""
 
 import time
 from typing import Any

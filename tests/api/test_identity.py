@@ -1,4 +1,4 @@
-"""Fault 2: spellings of one mailbox or username are one user, by whichever interface."""
+"""Fault 2: spellings of one mailbox or username are one user in every interface."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 

@@ -1,4 +1,4 @@
-"""A refusal has one sentence with values in it: JSON has it in English, a page in the language of its reader."""
+"""Error messages with values: English in JSON, the language of the reader on pages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Guessing gets slow, for who guesses alone; and a crowd at the door leaves the house answering."""
+"""Rate limits: repeated failures are slowed down, and the service stays responsive under load."""
 
 import itertools
 import socket

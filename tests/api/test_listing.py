@@ -1,4 +1,4 @@
-"""Pages: where they begin and end, their links, and what changes between them."""
+"""Pages: their boundaries, their links, and changes between them."""
 
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit

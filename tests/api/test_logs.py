@@ -1,4 +1,4 @@
-"""What is logged: one line of JSON a request, and no personal data."""
+"""Logs: one line of JSON for each request, without personal data."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Bulk actions of the console: on selected users, or on all that match."""
+"""Bulk actions of the console: on selected users, or on all matching users."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Fault 27: two who edit one user at once are asked only about the fields that both changed."""
+"""Fault 27: concurrent edits of one user conflict only in fields that both changed."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Fault 3: usernames and emails share one name space, whoever writes."""
+"""Fault 3: usernames and emails share one name space."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 

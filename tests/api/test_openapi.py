@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page to try it on."""
+"""The OpenAPI document, and the page of the API docs."""
 
 import json
 import re

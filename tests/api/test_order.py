@@ -1,4 +1,4 @@
-"""Every sort, walked page by page, gives exactly the expected users in the expected order."""
+"""Every sort, read page by page, gives the expected users in the expected order."""
 
 import random
 from typing import Any

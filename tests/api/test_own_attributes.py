@@ -1,4 +1,4 @@
-"""Fault 4: members gave themselves the paid plan. Of their own attributes users change what a setting names."""
+"""Fault 4: users change only those attributes of their own that a setting names."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Passwords: of every script, hashed well, none that others try first, and no body that breaks the service."""
+"""Passwords: all scripts, hashing, common passwords, invalid bodies."""
 
 # ruff: noqa: RUF001 - passwords of every script
 

@@ -1,4 +1,4 @@
-"""No list request scans the table, and none reads more rows than is written down, whatever it asks for."""
+"""No list request scans the table, and each reads a bounded number of rows."""
 
 # ruff: noqa: S608 - statements are made of constants
 

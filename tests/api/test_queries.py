@@ -1,4 +1,4 @@
-"""What the contract says of every query string: nothing is guessed, and what is wrong is named."""
+"""Query strings: invalid parameters are refused and named."""
 
 from typing import Any
 

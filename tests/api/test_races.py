@@ -1,4 +1,4 @@
-"""Races, with real threads on a real server of two processes."""
+"""Races between threads, on a server of two processes."""
 
 import threading
 import uuid

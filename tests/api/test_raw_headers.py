@@ -1,4 +1,4 @@
-"""Headers as they are sent, through the real server: names with underscores, and bytes beyond ASCII."""
+"""Headers with underscores and non-ASCII bytes, on a real server."""
 
 import itertools
 import uuid

@@ -1,4 +1,4 @@
-"""What no well-behaved client sends, on real sockets to the real server."""
+"""Malformed and unusual requests on sockets of a real server."""
 
 import contextlib
 import socket

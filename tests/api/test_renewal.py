@@ -1,4 +1,4 @@
-"""Fault 20: a change of role renews a session once, and all its requests are answered."""
+"""Fault 20: a change of role renews a session once, and concurrent requests still succeed."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the contract says of every request: no input gives a 5xx, an HTML page or a silent guess."""
+"""Requests: no input causes a 5xx or an HTML page in the API."""
 
 import gzip
 import json

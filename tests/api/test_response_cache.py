@@ -1,4 +1,4 @@
-"""The response cache: which requests it answers without Flask, PostgreSQL and Redis, and which never."""
+"""The response cache: the requests that it answers without Flask, PostgreSQL and Redis."""
 
 import hashlib
 import time

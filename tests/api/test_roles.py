@@ -1,4 +1,4 @@
-"""Who may do what to whom: nobody comes above what they are, and one administrator always stays."""
+"""Roles: no user gains permissions, and one administrator always remains."""
 
 import threading
 import uuid

@@ -1,4 +1,4 @@
-"""Search, filters and counts, as the contract says them."""
+"""Search, filters and counts."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fault 33: /api/docs lacked the policy and nosniff that pages have. Every kind of answer has headers of safety now."""
+"""Fault 33: every kind of response has the security headers."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Sessions: seen and ended, and over in time."""
+"""Sessions: listed, ended and expired."""
 
 import time
 import uuid

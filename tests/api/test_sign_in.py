@@ -1,4 +1,4 @@
-"""Signing in: nobody learns who is there, ids change, and a cookie is worth nothing elsewhere."""
+"""Sign-in: it does not reveal users, session ids change, and cookies are bound to this service."""
 
 # ruff: noqa: RUF001 - digits of other scripts
 

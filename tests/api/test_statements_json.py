@@ -1,4 +1,4 @@
-"""The JSON that PostgreSQL makes of a user is that of serialization.serialize, to the byte."""
+"""PostgreSQL's JSON of a user equals serialization.serialize byte for byte."""
 
 import uuid
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The prepared statements leave the rows that the same writes in SQLAlchemy leave, and nothing where they refuse."""
+"""Prepared statements write the same rows as SQLAlchemy, and nothing if they refuse."""
 
 import uuid
 from collections.abc import Callable

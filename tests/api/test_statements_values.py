@@ -1,4 +1,4 @@
-"""Values arrive in PostgreSQL as they were given; U+0000, which it cannot hold, is refused and never cut."""
+"""Values reach PostgreSQL unchanged; U+0000 is refused."""
 
 import uuid
 from typing import Any

@@ -1,4 +1,4 @@
-"""Planner statistics as threads read them."""
+"""Planner statistics, read by several threads."""
 
 from collections.abc import Callable
 from typing import Any

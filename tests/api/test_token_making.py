@@ -1,4 +1,4 @@
-"""Making API tokens: for whom, with which role, what is refused, and what the history keeps of it."""
+"""Creating API tokens: users, roles, refusals, history."""
 
 import uuid
 from typing import Any

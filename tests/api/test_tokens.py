@@ -1,4 +1,4 @@
-"""API tokens in use: shown once, checked before anything is looked up, and over at once."""
+"""Using API tokens: shown once, checked before any look-up, ended at once."""
 
 import hashlib
 import re

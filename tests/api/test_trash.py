@@ -1,4 +1,4 @@
-"""The trash: delete, see, restore, purge."""
+"""The trash: delete, list, restore, purge."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Fault 27: users in the trash can be opened, with history and who deleted them; a purge names whom it removes."""
+"""Fault 27: pages of deleted users show their history and who deleted them; a purge names the user."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Fault 27: "Unlock" is shown for a user whom wrong passwords keep out now, and for nobody else."""
+"""Fault 27: "Unlock" is shown only for users who are locked by failed sign-ins."""
 
 from collections.abc import Callable
 

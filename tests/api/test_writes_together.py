@@ -1,4 +1,4 @@
-"""Several who write at once share a statement: each gets what is theirs, and nobody waits for, or loses by, another."""
+"""Group commit: concurrent writes share a statement, and each gets its own result."""
 
 import threading
 import time

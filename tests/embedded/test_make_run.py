@@ -1,4 +1,4 @@
-"""`make run` and `make demo`, with a stand-in for the service."""
+"""`make run` and `make demo`, with a substitute for the service."""
 
 import http.client
 import signal

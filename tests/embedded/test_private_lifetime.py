@@ -1,4 +1,4 @@
-"""No server outlives the process that started it."""
+"""Private servers end with the process that started them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The private PostgreSQL: both versions, and as everybody."""
+"""The private PostgreSQL: both versions, as root and as an ordinary user."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The private Redis, as bundled and as found."""
+"""The private Redis: the bundled one, and one on the path."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fault 24: the README can be typed from top to bottom, without Docker."""
+"""Fault 24: the commands of the README work from top to bottom, without Docker."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the tests of the private servers look at: ways to be, parents to end, processes left."""
+"""Scripts that start private servers, and the processes that they leave."""
 
 import os
 import signal

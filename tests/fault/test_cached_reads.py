@@ -1,4 +1,4 @@
-"""Reads of a whole application: from memory and Redis, and never older than a write that was answered before."""
+"""Cached reads of an application: never older than a write that was answered before."""
 
 import random
 import threading

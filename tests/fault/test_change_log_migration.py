@@ -1,4 +1,4 @@
-"""The history of earlier releases becomes the change log; its index is built while others work, and has to be valid."""
+"""Migration of the history to the change log. Its index is built concurrently, and must be valid."""
 
 import uuid
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Changes by other hosts and by SQL, as the processes of two hosts hear of them, each a `python -m app`."""
+"""Changes by other hosts and by SQL, seen by two hosts."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Columns of earlier releases get their new names, and lose nothing on the way there and back."""
+"""Columns get their new names and keep their values, upwards and downwards."""
 
 import uuid
 from collections.abc import Callable, Iterator

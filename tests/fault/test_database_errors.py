@@ -1,4 +1,4 @@
-"""Fault 9: which errors of PostgreSQL open the circuit breaker, and what each is for the client."""
+"""Fault 9: the PostgreSQL errors that open the circuit breaker, and the status of each error."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fault 18: Redis that is full drops cached answers, and never a session or a count of guesses."""
+"""Fault 18: a full Redis drops cached answers, but no sessions and no counters."""
 
 import itertools
 import secrets

@@ -1,4 +1,4 @@
-"""Fault 20: a service that nobody asks for anything wakes at most once a second, with all its processes."""
+"""Fault 20: an idle service wakes at most once a second, in all processes together."""
 
 import time
 from collections.abc import Callable

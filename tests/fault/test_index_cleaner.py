@@ -1,4 +1,4 @@
-"""The search index is cleaned in the background after changes, so that no request has to do it."""
+"""The search index is cleaned in the background after changes."""
 
 import time
 from collections.abc import Callable

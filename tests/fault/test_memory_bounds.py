@@ -1,4 +1,4 @@
-"""Fault 13: memory for answers is bounded by what it really takes: keys, headers and overhead count."""
+"""Fault 13: the memory limit of cached responses includes keys, headers and overhead."""
 
 import contextlib
 import hashlib

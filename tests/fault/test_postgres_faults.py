@@ -1,4 +1,4 @@
-"""PostgreSQL hung, killed, restarted: a clear 503 in bounded time, then service again without a restart."""
+"""PostgreSQL hangs, is killed or restarted: 503 in bounded time, then normal service without a restart."""
 
 import threading
 import time

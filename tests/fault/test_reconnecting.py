@@ -1,4 +1,4 @@
-"""Fault 31: PostgreSQL or Redis drops idle connections, as a restart does; the next request is answered at once."""
+"""Fault 31: after PostgreSQL or Redis dropped idle connections, the next request succeeds."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Answers in Redis, which hosts share: none is used that lacks a change which the host has heard of."""
+"""Redis answers, which hosts share: a host uses none that lacks a change known to the host."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Redis killed, hung, slow, emptied, restarted: every answer is still right, and comes in time."""
+"""Redis is killed, hangs, is slow, emptied or restarted: every response is right and in time."""
 
 import itertools
 import threading

@@ -1,4 +1,4 @@
-"""Signing in while Redis is away: sessions wait, tokens go on, and nothing turns open."""
+"""Without Redis: sessions are unavailable, tokens work, and setup mode does not return."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

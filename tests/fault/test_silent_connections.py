@@ -1,4 +1,4 @@
-"""Fault 14: connections that say nothing, any more or at all, end, and leave their places to others."""
+"""Fault 14: connections without requests are closed."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Fault 14: bodies that stall, and answers that nobody reads, stop neither reads nor writes nor signing in."""
+"""Fault 14: stalled bodies and unread responses block no reads, writes or sign-ins."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Starting and stopping `python -m app`: what it waits for, what it refuses, and that no request is cut."""
+"""Start and stop of `python -m app`: waiting, refusals, and draining without cut requests."""
 
 # ruff: noqa: S104 - such an address is refused
 

@@ -1,4 +1,4 @@
-"""Fault 15: no lock that a worker needs is held across its fork; a worker that does not work any more is replaced."""
+"""Fault 15: no lock is held across a fork, and a stuck worker is replaced."""
 
 import contextlib
 import http.client

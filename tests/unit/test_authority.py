@@ -1,4 +1,4 @@
-"""Who may do what to whom, without HTTP."""
+"""Permissions, without HTTP."""
 
 import time
 import uuid

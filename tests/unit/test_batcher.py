@@ -1,4 +1,4 @@
-"""Look-ups of a crowd: few, each after who it answers has asked, and nobody gets what is another's."""
+"""The batcher: concurrent look-ups share queries that begin after the calls."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Fault 14: a body that is late ends with 408 and frees its place, and no address holds more than a small share."""
+"""Fault 14: a late body is 408 and frees its slot, and an address has a limited share of the slots."""
 
 import asyncio
 from collections.abc import Awaitable

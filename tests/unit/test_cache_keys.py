@@ -1,4 +1,4 @@
-"""The names of cached answers: different questions never share one."""
+"""Cache keys: different queries never share a key."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The circuit breaker: requests never probe, and one thread does."""
+"""The circuit breaker: one thread probes, requests do not."""
 
 import itertools
 import threading

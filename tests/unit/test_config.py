@@ -1,4 +1,4 @@
-"""Settings: each wrong variable is named, and no secret is ever shown."""
+"""Settings: each invalid variable is named, and no secret is shown."""
 
 # ruff: noqa: S104 - such addresses are what is refused
 

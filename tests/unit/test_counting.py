@@ -1,4 +1,4 @@
-"""Counting in memory, while Redis is away: the same windows, and never more than a few megabytes."""
+"""Counters in memory, which are used without Redis: the same windows, in bounded memory."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cursors: they come back as they were made, or are refused."""
+"""Cursors are decoded as they were encoded, or refused."""
 
 import string
 

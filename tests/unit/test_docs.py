@@ -1,4 +1,4 @@
-"""Every setting, route, query parameter, field and command has its line in the docs, and nothing there is made up."""
+"""Every setting, route, query parameter, field and command is documented, and no other."""
 
 import re
 from pathlib import Path

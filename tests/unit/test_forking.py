@@ -1,4 +1,4 @@
-"""Workers are forked with an application that is made already: what that needs to be safe, and to be small."""
+"""Workers are forked from a created application: safety and size."""
 
 from tests.support.app_processes import LINKS, output_of
 

@@ -1,4 +1,4 @@
-"""Generations: what one process of a host invalidates is invalid for all of them, at once and for good."""
+"""Generations: an invalidation by one process counts at once for all processes of the host."""
 
 import multiprocessing
 import signal

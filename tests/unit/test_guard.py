@@ -1,4 +1,4 @@
-"""Who may knock in open mode."""
+"""Host names and origins that setup mode accepts."""
 
 # ruff: noqa: S104 - such addresses are what is refused
 

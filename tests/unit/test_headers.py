@@ -1,4 +1,4 @@
-"""Request headers as WSGI has them."""
+"""Request headers in the WSGI environ."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Fault 2: two spellings of one username or mailbox have one canonical form, and two mailboxes have two."""
+"""Fault 2: spellings of one identifier have one canonical form, different identifiers have two."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 

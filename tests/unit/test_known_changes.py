@@ -1,4 +1,4 @@
-"""Which values of other times a host accepts: those that include every change that it has heard of."""
+"""A host accepts only values that include every change known to the host."""
 
 import multiprocessing
 import time

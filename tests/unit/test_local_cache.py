@@ -1,4 +1,4 @@
-"""What a process keeps in memory: nothing that is out of date, and no more than it may."""
+"""The local cache: no stale values, bounded size."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Which conditions of a list query are looked up in an index, by the statistics of the planner."""
+"""The conditions of a list query that an index look-up serves, by planner statistics."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What has to be said in several places is said in all of them: a test names what was forgotten."""
+"""Declarations that exist in several places agree."""
 
 import re
 import typing

@@ -1,4 +1,4 @@
-"""Whose word on addresses is believed."""
+"""Forwarded headers, and the proxies that are trusted."""
 
 import ipaddress
 import time

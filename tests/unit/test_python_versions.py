@@ -1,4 +1,4 @@
-"""All places agree on the oldest Python and on that of the image, and `tests/fresh` tries both."""
+"""All files agree on the oldest Python and on the Python of the image."""
 
 import re
 import subprocess

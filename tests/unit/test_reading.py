@@ -1,4 +1,4 @@
-"""Strict JSON: what is refused, and that all else comes through unchanged."""
+"""Strict JSON: invalid documents are refused, others are unchanged."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Fault 22: one rule for secrets, of which one final line end is cut, and one for all other settings."""
+"""Fault 22: secrets lose one final line end, other settings lose surrounding white space."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How the server calls the application: ASGI outside, WSGI to the letter inside."""
+"""The ASGI adapter calls the WSGI application according to PEP 3333."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Computations that several want at once are done once, and nobody gets one that began before a write they may know."""
+"""Single flight: concurrent callers share a computation, unless it began before an invalidation."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""French: every sentence has its translation, what is compiled is what was written, and values keep their places."""
+"""French: every sentence is translated, the compiled catalog is current, and placeholders match."""
 
 import ast
 import io

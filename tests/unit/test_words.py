@@ -1,4 +1,4 @@
-"""How text is compared: keys that sort and make unique, and the words that a search finds."""
+"""Text comparison: sort keys, unique keys, and the lexemes of search."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 
