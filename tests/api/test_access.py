@@ -242,7 +242,7 @@ def test_every_route_is_in_the_table(app: Flask) -> None:
 
 
 @of_each_line
-def test_nobody_comes_in_at_the_root_who_may_not_below_api(tester: RouteTester, line: Line) -> None:
+def test_routes_at_the_root_have_the_permissions_of_those_below_api(tester: RouteTester, line: Line) -> None:
     user = tester.create_user("member")
     path = line.path.replace("/api/", "/", 1).format_map(_Ids(tester, tester.secured_app.anonymous, user))
     for method in (line.method, *(["HEAD"] if line.method == "GET" else [])):
@@ -251,9 +251,7 @@ def test_nobody_comes_in_at_the_root_who_may_not_below_api(tester: RouteTester, 
         assert response.status_code in allowed
 
 
-def test_a_route_of_a_guest_is_open_to_nobody_once_the_service_is_closed(
-    secured_app: SecuredApp, make_app: Any
-) -> None:
+def test_a_route_without_a_rule_is_denied_once_the_service_is_secured(secured_app: SecuredApp, make_app: Any) -> None:
     app = make_app()
     app.add_url_rule("/guests", "guest", lambda: {"hello": "world"})
     assert app.test_client().get("/guests").status_code == 401

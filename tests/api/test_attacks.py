@@ -30,7 +30,7 @@ def late(client: ApiClient, method: str, path: str, body: Any, first: Callable[[
     return request(client.app, method, f"{client.base}{path}", headers, first, json.dumps(body).encode())
 
 
-def test_who_was_demoted_while_the_body_was_on_its_way_can_not_undo_it(secured_app: SecuredApp) -> None:
+def test_a_user_demoted_during_the_upload_cannot_revert_it(secured_app: SecuredApp) -> None:
     bob = secured_app.create_user("admin", username="bob", password=PASSWORD)
     for client in (secured_app.session_client(bob), secured_app.token_client(bob)):
         secured_app.admin.patch(f"/users/{bob['id']}", {"role": "admin"})
@@ -75,7 +75,7 @@ def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(sec
     assert secured_app.sign_in({"username": "vic", **new}).status_code == 201
 
 
-def test_who_began_while_the_service_was_open_makes_nobody_after_it_was_closed(api: ApiClient) -> None:
+def test_a_request_begun_in_setup_mode_creates_no_user_after_setup(api: ApiClient) -> None:
     root = {"username": "root", "role": "admin", "password": PASSWORD}
     ghost = {"username": "ghost", "role": "admin", "password": PASSWORD}
     found: list[int] = []
@@ -93,9 +93,7 @@ def test_a_new_role_met_by_a_slow_body_does_not_sign_out(secured_app: SecuredApp
     assert "fsa_session=;" not in response.headers["Set-Cookie"]
 
 
-def test_who_looked_before_there_was_an_administrator_does_not_open_the_door_again(
-    api: ApiClient, monkeypatch: Any
-) -> None:
+def test_a_stale_check_for_administrators_does_not_restore_setup_mode(api: ApiClient, monkeypatch: Any) -> None:
     app = api.app
     look, other = Admins.has_admin, ApiClient(app)
 
@@ -131,7 +129,7 @@ def test_bodies_that_never_end_leave_threads_to_others(serve: Callable[..., Serv
         assert service.get("/api/health", timeout=5).status == 200
 
 
-def test_a_browser_keeps_nothing_of_me_for_who_signs_in_next(secured_app: SecuredApp) -> None:
+def test_the_own_record_is_not_stored_by_browsers(secured_app: SecuredApp) -> None:
     """The address is the same for all, and so is the ETag of all records that are as often changed."""
     ada, bob = (secured_app.session_client(secured_app.create_user(username=name)) for name in ("ada", "bob"))
     response = ada.get("/me")
@@ -151,7 +149,7 @@ def test_a_network_of_ipv6_can_not_lock_an_account_out(secured_app: SecuredApp) 
     assert secured_app.sign_in({"username": "vic", "password": PASSWORD}, "2001:db8::ffff").status_code == 201
 
 
-def test_who_knew_the_old_password_does_not_overwrite_the_reset(secured_app: SecuredApp, monkeypatch: Any) -> None:
+def test_knowing_the_old_password_does_not_overwrite_a_reset(secured_app: SecuredApp, monkeypatch: Any) -> None:
     """Trying again and again, they would be between the check and the change when it happens."""
     vic, hashed = secured_app.create_user(username="vic", password=PASSWORD), passwords.hash_password
     thief = secured_app.session_client(vic)
@@ -208,7 +206,7 @@ def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None
     assert "s3cret" not in str(refused.value)
 
 
-def test_who_was_shut_out_where_redis_was_away_changes_nothing_elsewhere(
+def test_a_deactivation_on_a_host_without_redis_refuses_writes_elsewhere(
     secured_app: SecuredApp, make_app: Callable[..., Flask]
 ) -> None:
     """Another host, which could not tell the cache."""

@@ -36,7 +36,7 @@ from tests.support.waiting import BOUND_S, wait_until
 
 @pytest.mark.parametrize("how", ["ids", "query"])
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_changes_all_chosen_and_nobody_else(
+def test_every_bulk_action_changes_exactly_the_selected_users(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action, how: str
 ) -> None:
     users = create_users_for(secured_app, action)
@@ -93,7 +93,7 @@ def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, ac
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_who_is_so_already_gets_no_new_version(
+def test_a_user_already_in_the_target_state_gets_no_new_version(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
     users = create_users_for(secured_app, action)
@@ -107,7 +107,7 @@ def test_who_is_so_already_gets_no_new_version(
     require_consistent(database)
 
 
-def test_who_is_gone_meanwhile_counts_as_unchanged(secured_app: SecuredApp) -> None:
+def test_a_user_purged_meanwhile_counts_as_unchanged(secured_app: SecuredApp) -> None:
     here, trashed, purged = users = create_users(secured_app)
     secured_app.admin.delete(f"/users/{trashed['id']}")
     secured_app.admin.delete(f"/users/{purged['id']}?purge=true")
@@ -138,7 +138,7 @@ def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(
     require_consistent(database)
 
 
-def test_all_that_match_are_meant_whatever_page_they_were_seen_on(secured_app: SecuredApp) -> None:
+def test_a_bulk_action_by_query_applies_to_all_matching_users(secured_app: SecuredApp) -> None:
     users = create_users(secured_app, 7)
     pages = secured_app.admin.pages(q="crowd", limit="2", sort="-name")
     assert len(pages) == 4
@@ -161,7 +161,7 @@ def test_any_filter_chooses(secured_app: SecuredApp) -> None:
     assert apply_bulk(secured_app, "deactivate", matching(role="viewer", active=True)).changed == len(users) - 1
 
 
-def test_lists_and_counts_find_by_the_new_marks(secured_app: SecuredApp) -> None:
+def test_lists_and_counts_use_the_new_tags(secured_app: SecuredApp) -> None:
     users = create_users(secured_app, 3)
 
     def found(**query: str) -> int:

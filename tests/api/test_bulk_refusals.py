@@ -29,7 +29,7 @@ from tests.support.secured_app import PASSWORD, SecuredApp
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_an_editor_changes_only_who_is_below(
+def test_an_editor_changes_only_users_of_lower_roles(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
     editor = secured_app.create_user("editor", username="scissors")
@@ -54,7 +54,7 @@ def test_an_editor_changes_only_who_is_below(
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("role", ["member", "viewer"])
-def test_who_may_not_change_others_changes_nobody(secured_app: SecuredApp, action: Action, role: str) -> None:
+def test_a_user_who_may_not_change_others_changes_no_user(secured_app: SecuredApp, action: Action, role: str) -> None:
     users = create_users_for(secured_app, action)
     assert "requires the role" in bulk_refusal(
         Forbidden, secured_app, action, target_of(users), by=secured_app.create_user(role)
@@ -68,7 +68,7 @@ def test_an_editor_may_not_touch_an_equal_who_is_so_already(secured_app: Secured
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
-def test_who_acts_is_never_among_them(
+def test_a_bulk_command_never_changes_its_actor(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
     users = create_users(secured_app)
@@ -176,7 +176,7 @@ def test_two_in_the_trash_who_share_a_name_are_not_restored_both(secured_app: Se
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_who_lies_in_the_other_half_is_not_chosen_by_a_query(secured_app: SecuredApp, action: Action) -> None:
+def test_a_query_selects_no_users_of_the_other_partition(secured_app: SecuredApp, action: Action) -> None:
     users = create_users_for(secured_app, action)
     assert "trash" in bulk_refusal(Conflict, secured_app, action, matching(q="crowd", deleted=action != "restore"))
     if action != "restore":

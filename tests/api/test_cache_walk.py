@@ -138,7 +138,7 @@ def walk(pair: CachePair, behind_proxy: list[Flask]) -> Walk:
 
 
 @pytest.mark.timeout(600)
-def test_a_hit_is_what_the_service_says_without_its_cache_whatever_was_changed(
+def test_a_cache_hit_equals_the_uncached_response_after_each_change(
     walk: Walk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert walk.go() >= {200, 304, 401, 403}
@@ -188,7 +188,7 @@ def require_hits(walk: Walk) -> None:
 
 
 @pytest.mark.parametrize("what", ["one user", "oneself", "a page"])
-def test_one_user_oneself_and_a_page_are_kept(walk: Walk, database: psycopg.Connection[Any], what: str) -> None:
+def test_a_user_the_own_record_and_a_page_are_cached(walk: Walk, database: psycopg.Connection[Any], what: str) -> None:
     """A change that nobody is told of shows it."""
     bob, token = walk.users["bob"]["id"], walk.tokens["bob" if what == "oneself" else "root"]["token"]
     path = {"one user": f"/api/users/{bob}", "oneself": "/api/me", "a page": "/api/users?q=bob"}[what]

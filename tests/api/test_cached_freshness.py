@@ -52,7 +52,7 @@ WRITES: dict[str, Callable[[SecuredApp, dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("client", WRITES)
-def test_after_a_write_through_any_door_the_next_answer_is_new(
+def test_after_a_write_by_any_interface_the_next_response_is_new(
     pair: CachePair, own_secured_app: SecuredApp, client: str
 ) -> None:
     user, token = (
@@ -81,7 +81,7 @@ def test_after_a_write_through_any_door_the_next_answer_is_new(
     require_same(pair, "/api/me", own)
 
 
-def test_who_is_new_or_back_is_in_the_next_page(pair: CachePair, own_secured_app: SecuredApp) -> None:
+def test_a_new_or_restored_user_is_in_the_next_page(pair: CachePair, own_secured_app: SecuredApp) -> None:
     token = own_secured_app.token(own_secured_app.admin.user)["token"]
     assert pair.is_hit("/api/users", token)
     user = own_secured_app.create_user(username="bob")
@@ -148,7 +148,7 @@ def test_a_token_is_over_when_its_time_has_come(pair: CachePair, own_secured_app
     assert require_same(pair, "/api/users", token).status[:3] == "401"
 
 
-def test_what_a_second_host_finds_done_it_shows_as_done(
+def test_a_change_without_effect_shows_the_change_of_another_host(
     make_app: Callable[..., Flask], own_secured_app: SecuredApp, pair: CachePair
 ) -> None:
     """A change that changes nothing is answered with what another host did; what is read next is no older."""
@@ -169,7 +169,9 @@ def test_what_a_second_host_finds_done_it_shows_as_done(
     assert done.data in pair.cached(paths[1], token).body
 
 
-def test_over_a_socket_both_lanes_are_one_service(serve: Callable[..., Service], sample_users: SampleUsers) -> None:
+def test_cached_and_uncached_responses_over_a_socket_are_equal(
+    serve: Callable[..., Service], sample_users: SampleUsers
+) -> None:
     """With the launcher's own lease, from a worker of its own."""
     service = serve(WORKERS="1", LOG_LEVEL="info")
     path, headers = f"/api/users/{sample_users.ids['bob']}", {"Authorization": f"Bearer {sample_users.tokens['root']}"}

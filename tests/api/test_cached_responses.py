@@ -40,9 +40,7 @@ QUERIES = [
 ]
 
 
-def test_everybody_gets_about_everybody_what_they_get_without_caches(
-    pair: CachePair, sample_users: SampleUsers
-) -> None:
+def test_all_actors_get_the_same_response_with_and_without_caches(pair: CachePair, sample_users: SampleUsers) -> None:
     statuses = set()
     for path, token in itertools.product(sample_users.paths, sample_users.tokens.values()):
         statuses.add(require_same(pair, path, token).status[:3])

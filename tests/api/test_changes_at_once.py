@@ -58,7 +58,7 @@ def test_changes_of_different_fields_at_once_all_arrive(
     assert user["version"] == 1 + 6 * rounds + rounds - 1
 
 
-def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: ApiClient) -> None:
+def test_of_concurrent_changes_of_one_version_one_succeeds(app: Flask, api: ApiClient) -> None:
     path = f"/users/{api.create_user()['id']}"
     for number in range(1, 16):
         tag = {"If-Match": f'"{number}"'}
@@ -73,7 +73,7 @@ def test_of_those_who_change_one_version_at_once_one_does(app: Flask, api: ApiCl
 
 
 @pytest.mark.parametrize("losses", [0, 1, 2, 3, 4])
-def test_who_loses_again_and_again_gets_a_lock(
+def test_a_write_that_repeatedly_conflicts_locks_the_row(
     app: Flask,
     api: ApiClient,
     database: psycopg.Connection[Any],
@@ -117,7 +117,7 @@ def test_if_match_is_asked_again_after_each_loss(
 
 
 @pytest.mark.parametrize("gone", ["trash", "purged"])
-def test_who_goes_between_look_and_change_is_not_there(
+def test_a_user_deleted_between_read_and_write_is_not_found(
     api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
     user = api.create_user()

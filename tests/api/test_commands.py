@@ -166,7 +166,7 @@ def read_to(terminal: int, end: str) -> str:
     return seen
 
 
-def test_a_new_password_signs_out_and_lets_in_who_forgot_it(app: Flask, flask: Callable[..., Result]) -> None:
+def test_a_new_password_ends_sessions_and_allows_sign_in(app: Flask, flask: Callable[..., Result]) -> None:
     ada(flask)
     _, browser = sign_in(app)
     while sign_in(app, OTHER)[0] != 429:
@@ -305,9 +305,7 @@ def test_without_a_database_a_command_says_so(make_app: Callable[..., Flask]) ->
     assert "secret" not in doctor.output
 
 
-def test_without_redis_nobody_is_said_to_be_unlocked(
-    make_app: Callable[..., Flask], flask: Callable[..., Result]
-) -> None:
+def test_without_redis_no_unlock_is_reported(make_app: Callable[..., Flask], flask: Callable[..., Result]) -> None:
     ada(flask)
     lone = make_app(redis_url="redis://127.0.0.1:1/0").test_cli_runner()
     done = lone.invoke(args=["users", "unlock", "ada@example.org"])

@@ -61,7 +61,7 @@ def test_purge_and_restore_take_if_match_too(api: ApiClient, path: str) -> None:
     assert api.delete(f"{path}?purge=true", headers={"If-Match": '"4"'}).status_code == 204
 
 
-def test_put_that_only_creates_is_412_when_somebody_is_there(api: ApiClient, path: str) -> None:
+def test_put_with_if_none_match_is_412_if_the_user_exists(api: ApiClient, path: str) -> None:
     response = api.put(path, {"username": "third"}, headers={"If-None-Match": "*"})
     assert response.status_code == 412
     new = f"/users/{uuid.uuid4()}"
@@ -70,14 +70,14 @@ def test_put_that_only_creates_is_412_when_somebody_is_there(api: ApiClient, pat
 
 
 @pytest.mark.parametrize("tag", ["*", '"1"'])
-def test_put_that_only_replaces_is_412_when_nobody_is_there(api: ApiClient, tag: str) -> None:
+def test_put_with_if_match_is_412_if_the_user_does_not_exist(api: ApiClient, tag: str) -> None:
     new = f"/users/{uuid.uuid4()}"
     assert api.put(new, {"username": "a"}, headers={"If-Match": tag}).status_code == 412
     assert api.get(new).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_a_condition_on_nobody_is_404(api: ApiClient, method: str) -> None:
+def test_a_condition_on_an_unknown_user_is_404(api: ApiClient, method: str) -> None:
     body = {"json": {}} if method == "PATCH" else {}
     assert api(method, f"/users/{uuid.uuid4()}", headers={"If-Match": '"1"'}, **body).status_code == 404
 

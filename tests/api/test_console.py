@@ -12,7 +12,7 @@ from tests.support.api_client import ApiClient
 from tests.support.console_client import PASSWORD, create_user_page, form_of, send, version_fields, version_of
 
 
-def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClient) -> None:
+def test_an_anonymous_visitor_is_redirected_to_sign_in_and_back(app: Flask, admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     browser = app.test_client()
     led = browser.get(f"{path}?a=1")
@@ -25,13 +25,13 @@ def test_who_is_not_signed_in_is_led_there_and_back(app: Flask, admin: FlaskClie
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
 @pytest.mark.usefixtures("admin")
-def test_nobody_is_led_to_another_site(app: Flask, target: str) -> None:
+def test_sign_in_never_redirects_to_another_site(app: Flask, target: str) -> None:
     response = send(app.test_client(), "/sign-in", username="ada@example.org", password=PASSWORD, next=target)
     assert (response.status_code, response.location) == (303, "/")
 
 
 @pytest.mark.usefixtures("admin")
-def test_a_wrong_password_is_said_and_the_name_stays(app: Flask) -> None:
+def test_a_wrong_password_shows_an_error_and_keeps_the_username(app: Flask) -> None:
     response = send(app.test_client(), "/sign-in", username="ada@example.org", password="something else")
     assert response.status_code == 401
     assert 'role="alert"' in response.text
@@ -77,7 +77,7 @@ def test_a_change_of_a_user_is_shown_in_the_activity(admin: FlaskClient) -> None
         assert text in page
 
 
-def test_who_saves_after_somebody_else_sees_both_versions_and_loses_neither(admin: FlaskClient) -> None:
+def test_a_conflicting_save_shows_both_versions(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs"))

@@ -64,7 +64,7 @@ def test_a_name_made_from_a_long_username_keeps_the_rule_of_names(api: ApiClient
 
 
 @pytest.mark.parametrize("body", [{}, {"name": "Ada"}, {"email": None}])
-def test_without_email_and_username_nobody_is_made(api: ApiClient, body: dict[str, Any]) -> None:
+def test_a_user_without_email_and_username_is_refused(api: ApiClient, body: dict[str, Any]) -> None:
     response = api.post("/users", body)
     assert response.status_code == 422
     assert error_fields(response) == {"email", "username"}
@@ -153,7 +153,7 @@ def test_many_users_may_have_no_email(api: ApiClient) -> None:
     ids=lambda text: text[:20],
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-def test_what_is_nobodys_id_is_404(api: ApiClient, method: str, user_id: str) -> None:
+def test_an_unknown_id_is_404(api: ApiClient, method: str, user_id: str) -> None:
     body = {"json": {}} if method == "PATCH" else {}
     assert api(method, f"/users/{user_id}", **body).status_code == 404
     assert api("GET", f"/users/{user_id}/history").status_code == 404

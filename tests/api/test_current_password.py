@@ -53,7 +53,7 @@ def test_an_administrators_own_username_takes_it_too(secured_app: SecuredApp, wa
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fields", CHANGES, ids=str)
-def test_soon_after_signing_in_nobody_is_asked_again(secured_app: SecuredApp, fields: dict[str, Any], way: str) -> None:
+def test_soon_after_sign_in_no_password_is_required(secured_app: SecuredApp, fields: dict[str, Any], way: str) -> None:
     user = ada(secured_app)
     wrong = change(secured_app.session_client(user), way, {**fields, "current_password": "not the password"})
     assert (wrong.status_code, error_fields(wrong)) == (403, {"current_password"})
@@ -149,7 +149,7 @@ def test_a_token_changes_how_others_sign_in(secured_app: SecuredApp) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_knew_the_old_password_does_not_overwrite_the_reset(
+def test_knowing_the_old_password_does_not_overwrite_a_reset(
     secured_app: SecuredApp, monkeypatch: Any, way: str
 ) -> None:
     user, verified = ada(secured_app), passwords.verify
@@ -239,7 +239,7 @@ def test_a_form_of_the_own_page_that_guesses_is_slowed_down(secured_app: Secured
     assert 'value="new@example.org"' in found[-1].text
 
 
-def test_whoever_fills_an_open_service_is_asked_for_nothing(api: Any) -> None:
+def test_in_setup_mode_no_current_password_is_required(api: Any) -> None:
     user = api.create_user(username="ada", email="ada@example.org", password=PASSWORD)
     for fields in CHANGES:
         assert api.patch(f"/users/{user['id']}", fields).status_code == 200

@@ -116,7 +116,7 @@ def test_a_host_that_is_not_local_is_refused_with_a_page(api: ApiClient) -> None
         require_page(api.flask_client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
 
 
-def test_a_fault_of_ours_is_a_page_with_the_number_to_tell(admin: FlaskClient, monkeypatch: Any) -> None:
+def test_an_internal_error_is_a_page_with_the_request_id(admin: FlaskClient, monkeypatch: Any) -> None:
     """Fault 11: 500."""
 
     def fail(*_: Any, **__: Any) -> None:

@@ -25,7 +25,9 @@ from tests.support.secured_app import PASSWORD, SecuredApp
 # Each kind of statement
 
 
-def test_a_change_is_told_as_the_service_tells_it(api: ApiClient, analyst: psycopg.Connection[Any]) -> None:
+def test_a_change_by_sql_is_recorded_like_a_change_by_the_service(
+    api: ApiClient, analyst: psycopg.Connection[Any]
+) -> None:
     user = api.create_user(username="ada", email="ada@example.org", attributes={"team": "x", "n": 1, "gone": None})
     before = api.create_user(username="bob", email="bob@example.org", attributes={"team": "x", "n": 1, "gone": None})
     new = {"name": "Ada L.", "email": None, "role": "viewer", "active": False, "attributes": {"team": "y", "n": 1.0}}
@@ -106,7 +108,7 @@ def test_each_action_is_called_as_the_service_calls_it(api: ApiClient, analyst: 
 CREATED = {"username": "ada", "name": "ada", "role": "member", "active": True}
 
 
-def test_what_changes_nothing_is_no_change(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_a_patch_without_effect_is_no_change(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user = api.create_user(username="ada")
     database.execute("UPDATE users SET name = name, attributes = attributes")
     database.execute("UPDATE users SET name = 'x' WHERE false")

@@ -56,7 +56,7 @@ def test_a_mark_of_another_role_does_not_count(
     assert history_since(database)[-1] == (None, "token_revoked", sql_actor(analyst))
 
 
-def test_the_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_the_internal_mark_ends_with_its_transaction(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user = api.create_user(username="ada")
     before = last_history_id(database)
     with database.transaction():
@@ -114,7 +114,7 @@ def test_no_search_path_leads_elsewhere(
     assert [changed_fields(entry).get("name") for entry in found[:2]] == [("New", "Newer"), ("ada", "New")]
 
 
-def test_nobody_forges_entries_by_a_trigger_of_their_own(
+def test_a_foreign_trigger_cannot_forge_history_entries(
     analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     name = analyst.info.user

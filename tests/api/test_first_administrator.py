@@ -139,7 +139,7 @@ def administrators(database: psycopg.Connection[Any]) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_whoever_comes_to_the_page_while_another_is_made_is_too_late(
+def test_the_setup_page_creates_no_second_administrator(
     two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
 ) -> None:
     assert raced(two, ids, database, locked, (way, page)) == (True, False)
@@ -181,7 +181,7 @@ def test_an_administrator_makes_others(two: tuple[Flask, Flask], ids: dict[str, 
 
 
 @pytest.mark.usefixtures("empty")
-def test_of_many_who_come_at_once_to_two_services_one_is_the_first(
+def test_of_concurrent_requests_to_two_services_one_creates_the_first_administrator(
     serve: Callable[..., Service], database: psycopg.Connection[Any]
 ) -> None:
     services = [serve(WORKERS="2") for _ in range(2)]

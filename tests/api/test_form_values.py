@@ -109,7 +109,7 @@ def test_the_first_administrator_is_kept_as_typed_and_can_sign_in(app: Flask, em
 
 
 @pytest.mark.parametrize("kind", [accepted_values.usernames, accepted_values.emails])
-def test_who_was_made_signs_in_with_what_was_given(
+def test_a_created_user_signs_in_with_the_given_password(
     app: Flask, admin: FlaskClient, kind: Callable[[int], list[str]]
 ) -> None:
     field = kind.__name__.removesuffix("s")

@@ -51,7 +51,7 @@ def test_a_choice_between_two_versions_is_kept(admin: FlaskClient, keep: str) ->
     assert (user["role"], user["active"]) == ("viewer" if keep == "mine" else "editor", False)
 
 
-def test_a_third_who_saves_during_the_choice_is_not_overwritten(admin: FlaskClient) -> None:
+def test_a_third_change_during_a_merge_is_not_overwritten(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs"))
@@ -62,7 +62,7 @@ def test_a_third_who_saves_during_the_choice_is_not_overwritten(admin: FlaskClie
     assert "Saved value: Third" in again.text
 
 
-def test_a_fault_does_not_hide_that_somebody_saved_meanwhile(admin: FlaskClient) -> None:
+def test_an_invalid_field_does_not_hide_a_concurrent_change(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine", email="nobody")
     send(admin, path, **form_of(admin, path, name="Theirs"))

@@ -138,9 +138,7 @@ def test_what_is_wrong_with_a_list_takes_its_place(sign_in: Callable[[str], Flas
     assert 'role="alert"' in response.text
 
 
-def test_what_nobody_foresaw_is_a_page_with_the_number_of_the_request(
-    admin: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_is_a_page_with_the_request_id(admin: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UserPages, "page", lambda *_: 1 / 0)
     response = admin.get("/people", headers={"X-Request-ID": "find-me"})
     assert response.status_code == 500
@@ -175,9 +173,7 @@ def test_administrators_find_the_way_to_adminer(
         assert ('href="http://localhost:8080"' in page.text) == is_told
 
 
-def test_who_is_not_signed_in_sees_nothing_of_what_is_for_others(
-    make_app: Callable[..., Flask], admin: FlaskClient
-) -> None:
+def test_an_anonymous_visitor_sees_no_protected_content(make_app: Callable[..., Flask], admin: FlaskClient) -> None:
     assert admin.get("/overview").status_code == 200
     stranger = make_app(adminer_url="http://localhost:8080").test_client()
     assert stranger.get("/people").status_code == 302

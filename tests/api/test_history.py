@@ -63,7 +63,7 @@ def test_a_password_is_named_but_never_shown(api: ApiClient) -> None:
         assert secret not in response.text
 
 
-def test_what_failed_leaves_no_entry(api: ApiClient) -> None:
+def test_a_failed_change_leaves_no_history_entry(api: ApiClient) -> None:
     api.create_user(username="taken")
     user = api.create_user(username="ada")
     path = f"/users/{user['id']}"

@@ -88,7 +88,7 @@ def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
         assert passwords.verify_nullable(body["password"], kept_hash)
 
 
-def test_what_failed_may_be_tried_again_with_the_same_key(api: ApiClient) -> None:
+def test_a_failed_post_may_be_repeated_with_the_same_key(api: ApiClient) -> None:
     other = api.create_user(username="ada")
     assert api.post("/users", ADA, headers=KEY).status_code == 409
     assert api.post("/users", {**ADA, "role": "king"}, headers=KEY).status_code == 422
@@ -142,7 +142,7 @@ def test_two_keys_make_two_users(api: ApiClient) -> None:
     assert len(api.list_users()) == 2
 
 
-def test_a_key_belongs_to_who_sends_it(secured_app: SecuredApp) -> None:
+def test_an_idempotency_key_belongs_to_its_sender(secured_app: SecuredApp) -> None:
     """Fault 10: two clients that both begin with the key `1` each make their own user, and see no one else's."""
     ada, bob = secured_app.create_user("admin"), secured_app.create_user("editor")
     clients = [
@@ -164,7 +164,7 @@ def test_a_key_belongs_to_who_sends_it(secured_app: SecuredApp) -> None:
     assert secured_app.session_client(bob).post("/users", {"username": "by-4"}, headers=KEY).data == made[4].data
 
 
-def test_what_guests_made_while_the_service_was_open_is_nobody_elses(api: ApiClient) -> None:
+def test_idempotency_keys_of_setup_mode_are_not_shared_with_users(api: ApiClient) -> None:
     """Fault 10: the keys of all guests are one client's, and no one else's."""
     made = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", ADA, headers=KEY).data == made.data

@@ -13,7 +13,7 @@ from tests.support.concurrency import at_once
 
 
 @pytest.mark.usefixtures("api")
-def test_of_those_who_come_with_one_key_at_once_one_makes_a_user(app: Flask, database: psycopg.Connection[Any]) -> None:
+def test_of_concurrent_posts_with_one_key_one_creates_a_user(app: Flask, database: psycopg.Connection[Any]) -> None:
     for number in range(15):
         body, key = {"username": f"u{number}"}, {"Idempotency-Key": f"k{number}"}
         responses = at_once([lambda body=body, key=key: ApiClient(app).post("/users", body, headers=key)] * 8)

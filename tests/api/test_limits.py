@@ -68,7 +68,7 @@ def test_delays_grow_and_the_answer_says_how_long(secured_app: SecuredApp, pass_
     assert 10 * MINUTE_S < wait_s() <= HOUR_S
 
 
-def test_who_guesses_all_day_waits_until_the_next(secured_app: SecuredApp, pass_by: Callable[[int], None]) -> None:
+def test_fifty_failed_sign_ins_lock_for_a_day(secured_app: SecuredApp, pass_by: Callable[[int], None]) -> None:
     user = secured_app.create_user(**ADA)
     refusals = []
     for number in range(60):
@@ -95,7 +95,7 @@ def test_a_lock_says_what_the_limit_is(secured_app: SecuredApp) -> None:
     assert "Set-Cookie" not in response.headers
 
 
-def test_a_lock_tells_nobody_who_is_there(secured_app: SecuredApp) -> None:
+def test_a_lock_does_not_reveal_whether_the_user_exists(secured_app: SecuredApp) -> None:
     secured_app.create_user(**ADA)
 
     def seen(username: str) -> list[Any]:
@@ -109,7 +109,7 @@ def test_a_lock_tells_nobody_who_is_there(secured_app: SecuredApp) -> None:
     assert seen("ada") == seen("nobody")
 
 
-def test_a_stranger_locks_out_no_other_address(secured_app: SecuredApp) -> None:
+def test_failed_sign_ins_from_one_address_lock_out_no_other_address(secured_app: SecuredApp) -> None:
     secured_app.create_user(**ADA)
     for _ in range(30):
         secured_app.sign_in(WRONG, HERE)
@@ -179,7 +179,9 @@ def test_redis_does_not_tell_who_was_guessed_from_where(secured_app: SecuredApp,
     assert HERE.encode() not in keys
 
 
-def test_what_a_short_window_refuses_does_not_count_in_the_longer_ones(secured_app: SecuredApp, servers: Stack) -> None:
+def test_an_attempt_refused_by_a_short_window_does_not_count_in_longer_ones(
+    secured_app: SecuredApp, servers: Stack
+) -> None:
     """Else who goes on guessing for a minute would be kept out for a day."""
     secured_app.create_user(**ADA)
     for _ in range(12):
@@ -295,7 +297,7 @@ def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(served: 
 
 
 @pytest.mark.timeout(180)
-def test_a_thousand_who_sign_in_at_once_leave_the_api_answering(served: Service) -> None:
+def test_a_thousand_concurrent_sign_ins_leave_the_api_responsive(served: Service) -> None:
     signed_in = served.post("/api/session", {"email": "ada@example.org", "password": PASSWORD})
     cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
     origin = {"Origin": SAME_ORIGIN["Origin"] + f":{served.port}", "Host": f"localhost:{served.port}"}

@@ -59,7 +59,7 @@ def changed_between(api: ApiClient, sort: str, change: Callable[[int], None]) ->
 
 
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if "updated" not in sort])
-def test_rows_that_come_and_go_between_pages_move_nobody(api: ApiClient, sort: str) -> None:
+def test_inserts_and_deletes_between_pages_shift_no_user(api: ApiClient, sort: str) -> None:
     guests: list[str] = []
 
     def change(step: int) -> None:

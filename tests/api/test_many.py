@@ -124,7 +124,7 @@ def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: F
     assert len(named(admin, "q=bob")) == len(users) + 1
 
 
-def test_whom_one_may_not_touch_keeps_all_from_being_changed(
+def test_one_forbidden_user_fails_the_whole_bulk_command(
     admin: FlaskClient, users: list[str], sign_in: Callable[[str], FlaskClient]
 ) -> None:
     editor = sign_in("editor")
@@ -163,7 +163,7 @@ def test_oneself_is_never_among_them(admin: FlaskClient, users: list[str]) -> No
     ],
 )
 @pytest.mark.usefixtures("users")
-def test_what_makes_no_sense_is_refused_and_nobody_is_changed(admin: FlaskClient, form: dict[str, str]) -> None:
+def test_a_meaningless_bulk_command_is_refused_and_changes_no_user(admin: FlaskClient, form: dict[str, str]) -> None:
     response = send(admin, "/people/bulk", **form)
     assert response.status_code in (200, 400, 404, 409, 422)
     assert response.status_code != 200 or "expected" in form

@@ -55,7 +55,7 @@ def test_what_only_one_changed_is_not_asked_beside_what_both_changed(admin: Flas
     assert 'value="theirs@example.org"' in conflict.text
 
 
-def test_a_program_that_writes_all_the_time_keeps_nobody_from_saving(admin: FlaskClient) -> None:
+def test_a_program_that_writes_constantly_does_not_block_a_form(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     for number in range(3):

@@ -84,7 +84,7 @@ def test_a_bulk_restore_holds_usernames_against_emails(secured_app: SecuredApp) 
 
 
 @pytest.mark.usefixtures("without_refusal_delay")
-def test_nobody_locks_another_user_out_by_a_name(secured_app: SecuredApp) -> None:
+def test_a_username_equal_to_the_email_of_another_user_is_refused(secured_app: SecuredApp) -> None:
     """Fault 3: what an editor could do to an administrator."""
     boss = secured_app.create_user("admin", username="boss", email="boss@corp.example", password=PASSWORD)
     editor = secured_app.session_client(secured_app.create_user("editor"))

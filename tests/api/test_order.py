@@ -69,7 +69,7 @@ def make(api: ApiClient, database: psycopg.Connection[Any]) -> list[dict[str, An
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 19, 57, 200])
-def test_walking_forwards_gives_everybody_once_in_order(
+def test_walking_forwards_lists_each_user_once_in_order(
     client: ApiClient, users: list[dict[str, Any]], sort: str, limit: int
 ) -> None:
     pages = client.pages(sort=sort, limit=limit)
@@ -79,7 +79,7 @@ def test_walking_forwards_gives_everybody_once_in_order(
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("limit", [1, 7, 19])
-def test_walking_backwards_gives_everybody_once_in_order(
+def test_walking_backwards_lists_each_user_once_in_order(
     client: ApiClient, users: list[dict[str, Any]], sort: str, limit: int
 ) -> None:
     last = client.last_page(sort=sort, limit=limit)

@@ -127,7 +127,7 @@ def test_after_a_write_no_statement_counts_more_than_a_few_thousand_rows(app: Fl
         assert max(read) <= dashboard.COUNTED + 1
 
 
-def test_statistics_that_know_nothing_of_the_users_let_nobody_count_them_all(
+def test_outdated_statistics_do_not_cause_a_full_count(
     app: Flask, admin: FlaskClient, database: psycopg.Connection[Any]
 ) -> None:
     """As after an import, until PostgreSQL looks."""

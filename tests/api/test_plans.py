@@ -304,7 +304,7 @@ def test_a_page_of_one_role_above_member_reads_no_more_rows_than_it_shows(spy: S
         ("-name", {"q": "a", "deleted": "true"}),
     ],
 )
-def test_short_pages_lead_to_everybody_all_the_same(
+def test_short_pages_still_lead_to_all_users(
     spy: Spy, explainer: psycopg.Connection[Any], sort: str, query: dict[str, str]
 ) -> None:
     """Pages that end where a walk ended, also empty ones: together they hold exactly those who fit, in order."""

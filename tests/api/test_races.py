@@ -49,7 +49,9 @@ def test_of_fifty_creators_of_one_email_one_wins(service: Service, api: ApiClien
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}])
-def test_of_those_who_put_one_new_id_one_creates(service: Service, api: ApiClient, headers: dict[str, str]) -> None:
+def test_of_concurrent_puts_of_one_new_id_one_creates_the_user(
+    service: Service, api: ApiClient, headers: dict[str, str]
+) -> None:
     for _ in range(5):
         path = f"/api/users/{uuid.uuid4()}"
         bodies = [{"username": f"{path[-12:]}-{number}"} for number in range(8)]
@@ -74,7 +76,7 @@ def test_one_idempotency_key_twenty_times_at_once_makes_one_user(
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
-def test_of_those_who_delete_or_restore_at_once_one_does(service: Service, api: ApiClient) -> None:
+def test_of_concurrent_deletes_or_restores_one_succeeds(service: Service, api: ApiClient) -> None:
     path = f"/api/users/{api.create_user()['id']}"
     for _ in range(3):
         assert statuses(at_once([lambda: service("DELETE", path)] * 8)) == {204: 1, 404: 7}
@@ -106,9 +108,7 @@ def test_many_changes_at_once_are_all_kept_one_after_another(service: Service, a
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_walks_see_everybody_who_was_there_throughout_once(
-    service: Service, app: Flask, api: ApiClient, sort: str
-) -> None:
+def test_walks_list_each_lasting_user_once(service: Service, app: Flask, api: ApiClient, sort: str) -> None:
     lasting = {api.create_user(username=f"m{n:03}", email=f"m{n:03}@example.org")["id"] for n in range(60)}
     stop = threading.Event()
 

@@ -188,7 +188,7 @@ def test_many_requests_on_one_connection_are_answered_in_order(service: Service)
     assert order == list(range(1, 11))
 
 
-def test_idle_connections_keep_nobody_out(service: Service) -> None:
+def test_idle_connections_do_not_block_other_clients(service: Service) -> None:
     idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(200)]
     try:
         for client in idle[::2]:

@@ -74,7 +74,7 @@ def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(secured_app: Secu
     assert secured_app.cookie_client(new, user).get("/me").status_code == 200
 
 
-def test_a_renewal_that_nobody_received_is_received_by_the_next_request(secured_app: SecuredApp) -> None:
+def test_a_lost_session_renewal_is_repeated_by_the_next_request(secured_app: SecuredApp) -> None:
     """Fault 20: as when the browser goes to another page before the answer is there."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)

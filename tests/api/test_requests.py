@@ -233,7 +233,7 @@ def test_another_sites_page_may_not_write(api_or_root: ApiClient, headers: dict[
     assert "Access-Control-Allow-Origin" not in api_or_root.get("/users", headers=headers).headers
 
 
-def test_answers_say_how_they_may_be_kept(api_or_root: ApiClient) -> None:
+def test_responses_have_cache_control(api_or_root: ApiClient) -> None:
     user = api_or_root.create_user()
     for path in ("/users", f"/users/{user['id']}", f"/users/{user['id']}/history"):
         assert api_or_root.get(path).headers["Cache-Control"] == "private, no-cache"

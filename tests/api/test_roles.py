@@ -39,7 +39,7 @@ def enter(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[
 )
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 @pytest.mark.parametrize("path", ["/me", "/users/{id}"])
-def test_nobody_gives_themselves_more_than_is_theirs(
+def test_users_cannot_change_their_own_protected_fields(
     secured_app: SecuredApp, path: str, role: str, fields: dict[str, Any], refused: str
 ) -> None:
     user = secured_app.create_user(role)
@@ -93,7 +93,7 @@ def test_an_inactive_default_does_not_wake_anybody(secured_app: SecuredApp) -> N
 
 
 @pytest.mark.parametrize("role", ["member", "viewer"])
-def test_who_may_not_make_users_does_not_make_them_with_put(secured_app: SecuredApp, role: str) -> None:
+def test_put_creates_no_user_without_the_right_to_create(secured_app: SecuredApp, role: str) -> None:
     client = secured_app.session_client(secured_app.create_user(role))
     assert client.put(f"/users/{uuid.uuid4()}", {"username": "new"}).status_code == 403
     assert client.put(f"/users/{uuid.uuid4()}", {"username": "new"}, headers={"If-None-Match": "*"}).status_code == 403
@@ -112,7 +112,7 @@ def test_an_editor_makes_only_users_of_a_lower_role(
 
 
 @pytest.mark.parametrize("role", ["editor", "admin"])
-def test_an_editor_touches_nobody_who_is_not_below(
+def test_an_editor_changes_no_user_of_the_same_or_a_higher_role(
     secured_app: SecuredApp, enter: Callable[..., UserClient], role: str
 ) -> None:
     other = secured_app.create_user(role)
@@ -189,7 +189,7 @@ def test_the_last_administrator_stays_one(secured_app: SecuredApp, patch: dict[s
     assert secured_app.admin.get("/me").json == me
 
 
-def test_who_could_not_sign_in_is_no_other_administrator(secured_app: SecuredApp) -> None:
+def test_an_administrator_who_cannot_sign_in_does_not_count_as_another(secured_app: SecuredApp) -> None:
     secured_app.create_user("admin")
     secured_app.create_user("admin", password=PASSWORD, active=False)
     gone = secured_app.create_user("admin", password=PASSWORD)
@@ -237,7 +237,7 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
             secured_app.admin.delete(f"/users/{other}")
 
 
-def test_first_visitors_who_come_at_once_leave_the_service_closed(app: Flask, api: ApiClient) -> None:
+def test_concurrent_first_visitors_leave_the_service_secured(app: Flask, api: ApiClient) -> None:
     """While it was open each of them might do anything, so who comes first matters less than that it ends."""
     statuses, start = [], threading.Barrier(4)
 

@@ -76,7 +76,7 @@ def test_every_word_is_the_beginning_of_some_word_of_a_user(searched: ApiClient)
 
 
 @pytest.mark.parametrize("q", ["", " ", "-", "@ . !", "'", "\u0301", "&|!():*<->"])
-def test_a_search_without_a_word_finds_everybody(searched: ApiClient, q: str) -> None:
+def test_a_search_without_a_word_finds_all_users(searched: ApiClient, q: str) -> None:
     assert len(searched.walk(q=q)) == len(PEOPLE)
 
 

@@ -71,7 +71,7 @@ def test_every_kind_of_answer_has_them(
 
 
 @pytest.mark.parametrize("path", ["/api/users", "/people", "/sign-in", "/api/docs", SWAGGER, "/nowhere", "/first"])
-def test_nobody_has_them_too(secured_app: SecuredApp, path: str) -> None:
+def test_anonymous_responses_have_security_headers(secured_app: SecuredApp, path: str) -> None:
     for kind in ("text/html", "application/json"):
         response = secured_app.anonymous.flask_client.get(path, headers={"Accept": kind})
         require_safe(response)

@@ -62,7 +62,7 @@ def test_a_list_of_sessions_says_where_and_since_when(secured_app: SecuredApp) -
     assert not any(one["current"] for one in by_admin)
 
 
-def test_no_list_holds_what_would_let_anybody_in(secured_app: SecuredApp) -> None:
+def test_the_list_of_sessions_contains_no_usable_secret(secured_app: SecuredApp) -> None:
     user = secured_app.create_user()
     secret = secured_app.session_cookie(user)
     text = secured_app.admin.get(f"/users/{user['id']}/sessions").text
@@ -92,7 +92,7 @@ def test_one_session_is_ended_and_the_others_stay(secured_app: SecuredApp) -> No
     assert other.delete(f"/me/sessions/{current}").status_code == 404
 
 
-def test_ending_all_ends_this_one_too_and_nobody_elses(secured_app: SecuredApp) -> None:
+def test_ending_all_sessions_ends_the_current_one_and_no_other_users(secured_app: SecuredApp) -> None:
     user, stranger = secured_app.create_user(), secured_app.session_client(secured_app.create_user())
     mine = [secured_app.session_client(user) for _ in range(3)]
     assert mine[0].delete("/me/sessions").status_code == 204
@@ -282,12 +282,14 @@ def test_changing_ones_password_needs_the_present_one_and_guesses_are_counted(se
     assert client.put("/me/password", right).status_code == 204
 
 
-def test_who_has_no_password_can_not_give_it(secured_app: SecuredApp) -> None:
+def test_a_user_without_a_password_cannot_confirm_with_one(secured_app: SecuredApp) -> None:
     client = secured_app.session_client(secured_app.create_user())
     assert client.put("/me/password", {"current_password": "", "new_password": NEW}).status_code == 403
 
 
-def test_an_emptied_redis_signs_everybody_out_and_opens_nothing(secured_app: SecuredApp, servers: Stack) -> None:
+def test_an_emptied_redis_ends_all_sessions_and_does_not_start_setup_mode(
+    secured_app: SecuredApp, servers: Stack
+) -> None:
     client: UserClient = secured_app.session_client(secured_app.create_user("editor"))
     with redis.Redis.from_url(servers.redis.url) as redis_client:
         redis_client.flushall()

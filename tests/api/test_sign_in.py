@@ -58,7 +58,7 @@ def test_an_email_is_not_hidden_by_a_username_that_looks_like_it(secured_app: Se
         assert secured_app.sign_in({field: "ada@example.org", "password": NEW}).status_code == 401
 
 
-def test_a_refusal_says_and_does_the_same_for_whoever_is_there(
+def test_a_refused_sign_in_is_the_same_for_known_and_unknown_users(
     secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured_app.create_user(**ADA)
@@ -118,7 +118,7 @@ def test_the_password_of_an_unknown_user_is_compared_with_a_hash_of_todays_param
 
 
 @pytest.mark.parametrize("username", ["ada\0", "ada\0x", "ada@example.org\0", "\0"])
-def test_who_adds_a_character_that_ends_strings_elsewhere_is_nobody(secured_app: SecuredApp, username: str) -> None:
+def test_a_username_with_u0000_signs_no_user_in(secured_app: SecuredApp, username: str) -> None:
     """Else guesses would be counted for one name and tried on another."""
     secured_app.create_user(**ADA)
     assert secured_app.sign_in({"username": username, "password": PASSWORD}).status_code == 400
@@ -159,7 +159,7 @@ def test_history_tells_of_each_attempt_from_where_it_was_made(secured_app: Secur
 # Ids and cookies
 
 
-def test_an_id_that_somebody_planted_is_never_let_in(secured_app: SecuredApp) -> None:
+def test_a_planted_session_id_is_never_accepted(secured_app: SecuredApp) -> None:
     user = secured_app.create_user(**ADA)
     planted = "A" * 43 + "." + uuid.UUID(user["id"]).hex
     response = secured_app.sign_in(
@@ -385,7 +385,7 @@ def test_a_token_needs_no_origin_and_works_from_any(secured_app: SecuredApp) -> 
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
-def test_another_sites_page_signs_nobody_in(secured_app: SecuredApp, headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_cannot_sign_a_user_in(secured_app: SecuredApp, headers: dict[str, str]) -> None:
     """Else it could make somebody use its own account unawares."""
     secured_app.create_user(**ADA)
     response = secured_app.sign_in({"username": "ada", "password": PASSWORD}, **headers)
@@ -393,7 +393,7 @@ def test_another_sites_page_signs_nobody_in(secured_app: SecuredApp, headers: di
     assert "Set-Cookie" not in response.headers
 
 
-def test_a_form_signs_nobody_in(secured_app: SecuredApp) -> None:
+def test_form_content_types_cannot_sign_a_user_in(secured_app: SecuredApp) -> None:
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
         response = secured_app.anonymous.post("/session", json.dumps(ADA).encode(), content_type=kind)
         assert response.status_code == 415

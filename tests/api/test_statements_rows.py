@@ -155,7 +155,7 @@ def require_changed_alike(
         {"attributes": {"gone": None}},
     ],
 )
-def test_what_changes_nothing_gives_no_version_and_no_entry(
+def test_a_change_without_effect_creates_no_version_and_no_history_entry(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], body: dict[str, Any]
 ) -> None:
     response = api.post(
@@ -190,7 +190,7 @@ def test_a_name_that_is_taken_leaves_nothing(
         assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,)  # noqa: S608 - names of ours
 
 
-def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
+def test_a_refused_identifier_is_named(app: Flask, api: ApiClient) -> None:
     api.create_user(username="ada")
     other = uuid.UUID(api.create_user(username="bob")["id"])
     ways = [
@@ -203,7 +203,7 @@ def test_who_is_refused_a_name_hears_which(app: Flask, api: ApiClient) -> None:
         assert [field_error.field for field_error in refused.value.field_errors] == ["username"]
 
 
-def test_the_hot_statements_are_what_requests_use(api: ApiClient, spied: list[Statement]) -> None:
+def test_requests_use_the_prepared_statements(api: ApiClient, spied: list[Statement]) -> None:
     user = api.create_user(username="ada")
     made = api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"}).json
     api.patch(f"/users/{user['id']}", {"name": "Ada"})

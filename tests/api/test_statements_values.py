@@ -95,7 +95,7 @@ def test_json_is_refused_if_and_only_if_it_holds_u0000(value: object) -> None:
 
 
 @pytest.mark.parametrize("column", ["username", "name", "email", "lexemes", "attributes", "agent", "changes"])
-def test_u0000_in_any_value_of_a_new_user_makes_nobody(
+def test_u0000_in_any_value_of_a_new_user_is_refused(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], column: str
 ) -> None:
     row: dict[str, object] = {

@@ -51,7 +51,7 @@ def test_a_token_is_never_above_its_user(secured_app: SecuredApp) -> None:
 
 
 @pytest.mark.parametrize("state", ["inactive", "deleted"])
-def test_nobody_gets_a_token_who_may_not_sign_in(secured_app: SecuredApp, state: str) -> None:
+def test_a_user_who_may_not_sign_in_gets_no_token(secured_app: SecuredApp, state: str) -> None:
     user = secured_app.create_user(active=state != "inactive")
     if state == "deleted":
         secured_app.admin.delete(f"/users/{user['id']}")

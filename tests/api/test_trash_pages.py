@@ -64,13 +64,13 @@ def test_each_role_is_offered_what_it_may_do(
     assert offered() == {"viewer": [], "editor": []}
 
 
-def test_who_was_deleted_by_sql_can_be_opened_too(admin: FlaskClient, database: psycopg.Connection[Any]) -> None:
+def test_a_user_deleted_by_sql_can_be_opened(admin: FlaskClient, database: psycopg.Connection[Any]) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     database.execute("UPDATE users SET deleted_at = now(), version = version + 1 WHERE username = 'bob'")
     assert "In the trash" in shown(admin, path)
 
 
-def test_a_save_of_who_was_deleted_meanwhile_says_so(admin: FlaskClient) -> None:
+def test_saving_a_user_that_was_deleted_meanwhile_says_so(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     form = form_of(admin, path, name="Robert")
     send(admin, f"{path}/delete")

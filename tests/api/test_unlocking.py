@@ -59,7 +59,9 @@ def test_it_is_offered_once_the_next_attempt_would_be_refused(
     assert guess(1, login, PASSWORD) == [303]
 
 
-def test_who_knew_the_password_is_not_locked(admin: FlaskClient, bob: str, guess: Callable[..., list[int]]) -> None:
+def test_a_successful_sign_in_resets_the_failures(
+    admin: FlaskClient, bob: str, guess: Callable[..., list[int]]
+) -> None:
     guess(4)
     assert guess(1, password=PASSWORD) == [303]
     guess(4)

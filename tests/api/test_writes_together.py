@@ -78,7 +78,7 @@ def posts(app: Flask, bodies: list[dict[str, Any]], begin: Begin) -> list[Any]:
     return [one.result() for one in begun]
 
 
-def test_all_who_are_made_at_once_are_made_by_one_statement(
+def test_concurrent_creates_share_one_statement(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
 ) -> None:
     bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
@@ -93,7 +93,7 @@ def test_all_who_are_made_at_once_are_made_by_one_statement(
     assert api.list_users(q="name") == sorted((one.json for one in responses), key=lambda user: user["id"])
 
 
-def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
+def test_concurrent_creates_and_updates_share_one_statement(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
 ) -> None:
     users = [api.create_user(username=f"old{n}") for n in range(3)]
@@ -113,7 +113,7 @@ def test_who_is_made_and_who_is_changed_at_once_go_by_one_statement(
         assert actions == [("created",), ("changed",)][:version]
 
 
-def test_who_takes_a_name_that_another_gives_away_at_once_has_it_or_hears_why(
+def test_taking_a_username_while_it_is_released_succeeds_or_is_409(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     ada = api.create_user(username="ada")
@@ -126,7 +126,7 @@ def test_who_takes_a_name_that_another_gives_away_at_once_has_it_or_hears_why(
     assert database.execute("SELECT count(*) FROM users").fetchone() == (1 + (made.result().status_code == 201),)
 
 
-def test_a_name_that_is_taken_is_the_fault_of_one_alone(
+def test_a_taken_name_fails_only_its_own_request(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     api.create_user(username="taken")
@@ -156,7 +156,7 @@ def test_several_changes_of_one_user_at_once_all_arrive(
     assert [entry[0] for entry in history_rows(database, uuid.UUID(user["id"]))] == [1, 2, 3]
 
 
-def test_who_waits_for_a_lock_holds_up_nobody(
+def test_a_write_that_waits_for_a_lock_delays_no_other_write(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     users = [api.create_user() for _ in range(4)]
@@ -175,7 +175,7 @@ def test_who_waits_for_a_lock_holds_up_nobody(
         assert begun[0].result(10).json["name"] == "New"
 
 
-def test_who_waits_for_a_name_holds_up_nobody(
+def test_a_write_that_waits_for_an_identifier_delays_no_other_write(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     """Somebody else has made a user of this name, and does not say yet whether it stays."""
@@ -194,7 +194,7 @@ def test_who_waits_for_a_name_holds_up_nobody(
         assert begun[1].result(10).status_code == 409
 
 
-def test_a_connection_that_is_lost_loses_nobody_silently(
+def test_after_a_lost_connection_each_writer_gets_an_error_or_its_user_exists(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
 ) -> None:
     """Nobody knows whether it was written: all hear that, and none is written twice."""
@@ -254,7 +254,7 @@ def test_a_right_that_was_lost_unheard_writes_nothing(
     assert counts(database) == before
 
 
-def test_who_lost_a_right_takes_nobody_along(
+def test_a_revoked_token_fails_only_its_own_write(
     own_secured_app: SecuredApp, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
     editors = [own_secured_app.create_user("editor") for _ in range(4)]
@@ -271,7 +271,7 @@ def test_who_lost_a_right_takes_nobody_along(
     assert [one.result().status_code for one in begun] == [201, 401, 201, 201]
 
 
-def test_what_was_changed_is_read_at_once(own_secured_app: SecuredApp) -> None:
+def test_a_change_is_read_at_once(own_secured_app: SecuredApp) -> None:
     user, token = own_secured_app.create_user(username="bob"), own_secured_app.token(own_secured_app.admin.user)
     program = own_secured_app.bearer_client(token["token"])
     program.get(f"/users/{user['id']}")
@@ -281,7 +281,7 @@ def test_what_was_changed_is_read_at_once(own_secured_app: SecuredApp) -> None:
         assert response.json["version"] == number
 
 
-def test_what_somebody_else_changed_meanwhile_is_not_known_as_it_was(
+def test_a_concurrent_change_is_not_hidden_by_an_older_snapshot(
     own_secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is slow to say what it changed: by then another has changed the same user, and has said so."""
@@ -316,7 +316,9 @@ def counts(database: psycopg.Connection[Any]) -> tuple[int, ...]:
     return found
 
 
-def test_uses_are_noted_though_memory_lets_in(own_secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+def test_token_use_is_recorded_for_cached_tokens(
+    own_secured_app: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
     token = own_secured_app.token(own_secured_app.create_user("editor"))
     program = own_secured_app.bearer_client(token["token"])
     assert program.post("/users", {"username": "new"}).status_code == 201

@@ -61,7 +61,7 @@ def test_without_settings_it_is_durable(tmp_path: Path) -> None:
             assert ask(server, f"SHOW {name}") == "on"
 
 
-def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
+def test_a_connection_needs_the_password(tmp_path: Path) -> None:
     with Postgres(tmp_path / "data", settings=FAST) as server:
         secret = tmp_path / "data.password"
         assert secret.stat().st_mode & 0o777 == 0o600

@@ -68,7 +68,7 @@ def heard(app: Flask) -> None:
     wait_until(lambda: known.view(["users"]) is not None)
 
 
-def test_what_is_kept_needs_no_database(
+def test_cached_reads_need_no_database(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient, make_app: Callable[..., Flask]
 ) -> None:
     """One user and a page in memory, and what was expensive in Redis for all hosts."""
@@ -90,7 +90,7 @@ def test_what_is_kept_needs_no_database(
         assert elsewhere.get(paths[-1]).data == first[-1]
 
 
-def test_what_is_cheap_is_not_asked_of_redis(
+def test_cheap_pages_are_not_cached_in_redis(
     monkeypatch: pytest.MonkeyPatch,
     servers: Stack,
     app_with_caches: Flask,
@@ -112,7 +112,7 @@ def test_what_is_cheap_is_not_asked_of_redis(
         assert client.keys(PAGES) != before, "what many may have is"
 
 
-def test_what_nobody_has_counted_is_expensive(
+def test_pages_without_statistics_are_treated_as_expensive(
     monkeypatch: pytest.MonkeyPatch, servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
     """As in a table that was filled a moment ago."""
@@ -126,7 +126,7 @@ def test_what_nobody_has_counted_is_expensive(
         assert client.keys(PAGES) != before
 
 
-def test_a_herd_of_requests_is_two_selects_at_most(
+def test_concurrent_reads_of_one_user_are_at_most_two_selects(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient
 ) -> None:
     """One for who comes first, and one for all who come meanwhile."""
@@ -180,7 +180,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
             assert [shown["name"] for shown in api.list_users(**filters) if shown["id"] == user["id"]] == ["new"]
 
 
-def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
+def test_no_read_is_older_than_a_write_that_was_answered_before(
     servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
     """Random reads and writes by threads: single users, pages, filtered pages."""
@@ -234,9 +234,7 @@ def test_no_reader_ever_sees_less_than_what_a_writer_was_answered(
     assert hits > 0
 
 
-def test_what_redis_keeps_goes_by_itself_after_its_time(
-    servers: Stack, app_with_caches: Flask, api: UserClient
-) -> None:
+def test_values_in_redis_expire_after_cache_ttl_s(servers: Stack, app_with_caches: Flask, api: UserClient) -> None:
     user = api.create_user()
     with redis.Redis.from_url(servers.redis.url) as client:
         client.flushall()
@@ -252,7 +250,7 @@ def test_what_redis_keeps_goes_by_itself_after_its_time(
 @pytest.mark.parametrize(
     ("settings", "kept"), [({}, {"memory", "redis"}), ({"cache_ttl_s": 0}, set()), ({"cache_memory_mib": 0}, {"redis"})]
 )
-def test_what_is_turned_off_is_read_each_time(
+def test_disabled_caches_read_each_time(
     make_app: Callable[..., Flask],
     servers: Stack,
     empty: Callable[[], None],  # noqa: ARG001

@@ -37,7 +37,7 @@ def _wakes(service: Service) -> int:
     return found
 
 
-def test_a_service_that_nobody_asks_wakes_at_most_once_a_second(
+def test_an_idle_service_wakes_at_most_once_a_second(
     serve: Callable[..., Service], servers: Stack, database: psycopg.Connection[Any], new_database: str
 ) -> None:
     """Fault 20: and it asks neither Redis nor PostgreSQL for anything."""

@@ -20,13 +20,15 @@ def _cleaned(database: psycopg.Connection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
-def test_words_wait_until_somebody_cleans(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_lexemes_are_pending_until_a_cleanup(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     _cleaned(database)
     api.create_user(username="bob")
     assert _cleaned(database) == 1
 
 
-def test_words_that_wait_go_into_their_index(app: Flask, api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_pending_lexemes_are_merged_into_the_index(
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any]
+) -> None:
     cleaner = IndexCleaner(services_of(app).infrastructure.database.connect_autocommit)
     cleaner.start()
     api.create_user(username="bob")

@@ -70,7 +70,7 @@ def others(service: Service, users: list[dict[str, Any]], turn: int) -> dict[str
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_twenty_writers_of_one_locked_row_delay_nobody_else(
+def test_twenty_writers_of_one_locked_row_delay_no_other_request(
     servers: Any, service: Service, users: list[dict[str, Any]], write: Callable[[Service, str, int], Response]
 ) -> None:
     path = f"/api/users/{users[0]['id']}"
@@ -116,7 +116,7 @@ def test_writers_of_many_locked_rows_leave_the_reads_alone(
     assert max(response.seconds for response in responses) < REFUSED_WITHIN_S
 
 
-def test_many_who_repeat_one_idempotency_key_delay_nobody_else(
+def test_many_requests_with_one_idempotency_key_delay_no_other_request(
     servers: Any, service: Service, users: list[dict[str, Any]]
 ) -> None:
     sent = {"Idempotency-Key": "the same"}
@@ -132,7 +132,7 @@ def test_many_who_repeat_one_idempotency_key_delay_nobody_else(
     assert {writer.result().status for writer in writers} == {503}
 
 
-def test_many_who_want_one_identifier_delay_nobody_else(
+def test_many_requests_for_one_identifier_delay_no_other_request(
     servers: Any, service: Service, users: list[dict[str, Any]]
 ) -> None:
     """Somebody inserts it by SQL, and has not committed yet."""
@@ -151,7 +151,7 @@ def test_many_who_want_one_identifier_delay_nobody_else(
     assert {writer.result().status for writer in writers} == {503}
 
 
-def test_a_token_whose_row_is_locked_still_lets_in(servers: Any, service: Service, users: list[dict[str, Any]]) -> None:
+def test_a_token_whose_row_is_locked_is_accepted(servers: Any, service: Service, users: list[dict[str, Any]]) -> None:
     """Only the note of its last use would wait."""
     draft = {"name": "a program", "role": "member", "user_id": users[0]["id"]}
     token = service.post("/api/tokens", draft).json
@@ -161,9 +161,7 @@ def test_a_token_whose_row_is_locked_still_lets_in(servers: Any, service: Servic
         assert response.seconds < BOUND_S
 
 
-def test_a_lock_that_is_held_for_a_moment_only_refuses_nobody(
-    servers: Any, service: Service, users: list[dict[str, Any]]
-) -> None:
+def test_a_short_lock_refuses_no_request(servers: Any, service: Service, users: list[dict[str, Any]]) -> None:
     path = f"/api/users/{users[0]['id']}"
     with ThreadPoolExecutor(WRITERS) as pool:
         with locked(servers.postgres.url, ROW, users[0]["id"]):

@@ -93,7 +93,7 @@ def _fill(kind: Callable[[int], tuple[Any, Any]]) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("kind", [_page, _short, _session, _known, _actor])
-def test_what_is_kept_never_takes_more_than_it_may(kind: Callable[[int], tuple[Any, Any]]) -> None:
+def test_cached_values_never_exceed_the_memory_limit(kind: Callable[[int], tuple[Any, Any]]) -> None:
     """Fault 13: by what Python has allocated, in a process of its own, where no thread of another test allocates."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         number, taken = pool.submit(_fill, kind).result(100)

@@ -76,7 +76,7 @@ def pair(stack: ExitStack, own_redis: Redis) -> list[Host]:
     return [Host(stack, own_redis) for _ in range(2)]
 
 
-def test_what_was_computed_is_kept_for_every_host(pair: list[Host]) -> None:
+def test_computed_values_are_shared_by_all_hosts(pair: list[Host]) -> None:
     assert pair[0].get(lambda: b"value") == b"value"
     for host in pair:
         assert host.get(must_not_run) == b"value"
@@ -91,7 +91,7 @@ def test_any_value_comes_back_whole_or_is_computed_again(pair: list[Host], value
         assert host.get(lambda: value) == value
 
 
-def test_a_change_that_was_heard_is_in_every_answer_that_is_used(pair: list[Host]) -> None:
+def test_every_used_answer_includes_the_changes_known_to_the_host(pair: list[Host]) -> None:
     one, other = pair
     one.get(lambda: b"old")
     for host in pair:
@@ -102,7 +102,7 @@ def test_a_change_that_was_heard_is_in_every_answer_that_is_used(pair: list[Host
     assert other.get(must_not_run) == b"new"
 
 
-def test_a_host_that_has_not_heard_of_a_change_uses_what_it_knows_as_long_as_it_may(pair: list[Host]) -> None:
+def test_a_host_uses_older_answers_until_it_sees_the_change(pair: list[Host]) -> None:
     one, other = pair
     one.get(lambda: b"old")
     one.ask(101, 100)
@@ -179,7 +179,7 @@ def test_without_a_lease_redis_is_not_asked(pair: list[Host]) -> None:
     assert host.get(lambda: b"new") == b"new"
 
 
-def test_a_slow_reader_does_not_put_an_older_answer_back(pair: list[Host]) -> None:
+def test_a_slow_computation_does_not_replace_a_newer_redis_answer(pair: list[Host]) -> None:
     one, other = pair
     with slow_reader(lambda _, compute: one.get(compute)):
         for host in pair:
@@ -189,14 +189,14 @@ def test_a_slow_reader_does_not_put_an_older_answer_back(pair: list[Host]) -> No
         assert host.get(lambda: b"new") == b"new"
 
 
-def test_who_asks_after_a_write_does_not_share_what_began_before_it(pair: list[Host]) -> None:
+def test_a_read_after_a_write_does_not_join_an_older_computation(pair: list[Host]) -> None:
     host = pair[0]
     with slow_reader(lambda _, compute: host.get(compute)):
         host.generations.invalidate(USERS)
         assert host.get(lambda: b"new") == b"new"
 
 
-def test_who_asks_after_a_write_does_not_share_what_looked_at_the_changes_before_it(pair: list[Host]) -> None:
+def test_a_read_after_a_write_does_not_join_a_computation_with_an_older_view(pair: list[Host]) -> None:
     """One reader has looked which changes are known; then a write is answered, and the answer is still in Redis."""
     host = pair[0]
     host.get(lambda: b"old")
@@ -210,7 +210,7 @@ def test_who_asks_after_a_write_does_not_share_what_looked_at_the_changes_before
         assert first.result(5) == b"old"
 
 
-def test_a_herd_asking_for_one_missing_key_computes_it_once(pair: list[Host]) -> None:
+def test_concurrent_requests_for_one_missing_key_compute_it_once(pair: list[Host]) -> None:
     calls: list[int] = []
 
     def compute() -> bytes:
@@ -222,7 +222,7 @@ def test_a_herd_asking_for_one_missing_key_computes_it_once(pair: list[Host]) ->
     assert len(calls) == 1
 
 
-def test_a_herd_whose_leader_fails_is_not_left_waiting(pair: list[Host]) -> None:
+def test_concurrent_requests_do_not_wait_for_a_failed_computation(pair: list[Host]) -> None:
     gate = threading.Barrier(8)
 
     def compute() -> bytes:
@@ -260,7 +260,7 @@ def test_without_redis_everything_is_computed_and_when_it_is_back_it_is_used(
     assert host.get(must_not_run) in (b"kept", b"again")
 
 
-def test_what_is_kept_goes_by_itself_after_its_time(pair: list[Host], own_redis: Redis) -> None:
+def test_a_redis_answer_expires_after_its_ttl(pair: list[Host], own_redis: Redis) -> None:
     pair[0].get(lambda: b"value")
     with redis.Redis.from_url(own_redis.url) as client:
         (key,) = client.keys("*")

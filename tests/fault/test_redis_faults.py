@@ -215,7 +215,7 @@ def test_a_service_starts_and_serves_without_redis(serve: Callable[..., Service]
         service("DELETE", f"/api/users/{made.json['id']}?purge=true")
 
 
-def test_two_workers_serve_nothing_stale_while_redis_hangs_and_comes_back(
+def test_two_workers_serve_nothing_stale_during_a_redis_outage(
     serve: Callable[..., Service],
     own_redis: Redis,
     empty: Callable[[], None],  # noqa: ARG001

@@ -54,7 +54,7 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, ow
     assert fragile.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
 
 
-def test_without_redis_nothing_turns_open(fragile: SecuredApp, own_redis: Redis) -> None:
+def test_without_redis_setup_mode_does_not_return(fragile: SecuredApp, own_redis: Redis) -> None:
     stranger = fragile.cookie_client("x" * 43 + "." + "0" * 32)
     own_redis.kill()
     front = services_of(fragile.app).admins

@@ -150,7 +150,7 @@ def received(client: socket.socket) -> bytes:
     return b"".join(parts).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def test_answers_that_nobody_reads_hold_no_thread(guarded: Guarded) -> None:
+def test_unread_responses_occupy_no_thread(guarded: Guarded) -> None:
     by_token = {"Authorization": f"Bearer {guarded.token}"}
     for number in range(20):
         body = {"username": f"long-{time.monotonic_ns()}", "attributes": {"text": "x" * 15_000, "number": number}}

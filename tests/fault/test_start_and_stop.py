@@ -45,7 +45,7 @@ def test_without_a_database_it_waits_says_so_and_gives_up_with_the_cause(serve: 
     assert "Traceback" not in service.text
 
 
-def test_a_database_that_comes_late_is_waited_for(
+def test_the_start_waits_for_a_database_that_becomes_available_later(
     servers: Stack, new_database: str, serve: Callable[..., Service]
 ) -> None:
     with Proxy(servers.postgres.port) as proxy:
@@ -205,7 +205,7 @@ def test_an_idle_service_stops_with_exit_code_0(serve: Callable[..., Service], n
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-def test_a_service_that_is_told_to_stop_before_it_serves_kills_nobody(
+def test_a_service_stopped_before_it_serves_kills_no_other_process(
     serve: Callable[..., Service], delay_s: float
 ) -> None:
     """Whenever the signal comes: while a worker is forked, makes itself ready, or begins to listen."""

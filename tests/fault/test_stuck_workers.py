@@ -109,7 +109,7 @@ def _change_by_sql(database_url: str, stop: threading.Event) -> None:
             connection.execute("UPDATE users SET attributes = '{}' WHERE username LIKE 'sql%'")
 
 
-def test_a_service_that_was_stopped_as_a_whole_kills_nobody(serve: Callable[..., Service]) -> None:
+def test_a_paused_service_kills_no_worker_when_resumed(serve: Callable[..., Service]) -> None:
     """Fault 15: as by `docker pause`: nobody could prove anything meanwhile."""
     service = serve(WORKERS="2")
     service.wait_for(lambda: service.get("/api/users").status == 200)

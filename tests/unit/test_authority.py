@@ -94,7 +94,7 @@ def test_a_token_does_not_change_how_its_user_signs_in(role: str, *, full_scope:
         ("admin", "admin", FIELDS),
     ],
 )
-def test_of_others_only_who_stands_above_changes_anything(role: str, other: str, changed: tuple[str, ...]) -> None:
+def test_other_users_are_changed_only_by_higher_roles(role: str, other: str, changed: tuple[str, ...]) -> None:
     actor = signed_in(role)
     assert {field for field in FIELDS if may(actor.require_change, OTHER, other, [field])} == set(changed)
     assert may(actor.require_change, OTHER, other, []) == bool(changed)
@@ -113,7 +113,7 @@ def test_a_token_of_a_lower_role_does_not_act_as_its_user(role: str) -> None:
     assert Actor("token", SELF, role, "t").owns(SELF)
 
 
-def test_nobody_owns_a_record_while_nobody_is_signed_in() -> None:
+def test_in_setup_mode_no_actor_owns_a_record() -> None:
     assert not SETUP_ACTOR.owns(SELF)
     assert not Actor("session", None, "member").owns(SELF)
 

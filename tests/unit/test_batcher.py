@@ -50,14 +50,14 @@ def users(batcher: Batcher[int, int], table: Table, keys: Sequence[int], pool: T
     return [one.exception(10) or one.result() for one in waiting]
 
 
-def test_who_asks_alone_is_answered_at_once(table: Table) -> None:
+def test_a_single_caller_is_answered_at_once(table: Table) -> None:
     table.go_on.set()
     batcher = Batcher(table.look_up)
     assert [batcher.get(key) for key in (1, 2, 2, 1000)] == [2, 4, 4, None]
     assert table.questions == [[1], [2], [2], [1000]]
 
 
-def test_a_crowd_costs_few_look_ups_and_each_gets_its_own(table: Table) -> None:
+def test_concurrent_look_ups_share_few_queries_and_each_gets_its_own_result(table: Table) -> None:
     batcher, keys = Batcher(table.look_up), [*range(60), *range(2000, 2010)]
     with ThreadPoolExecutor(len(keys)) as pool:
         found = users(batcher, table, keys, pool)
@@ -66,14 +66,14 @@ def test_a_crowd_costs_few_look_ups_and_each_gets_its_own(table: Table) -> None:
     assert sorted(table.questions[1]) == keys[1:]
 
 
-def test_those_who_ask_for_the_same_all_get_it(table: Table) -> None:
+def test_callers_with_the_same_key_all_get_its_value(table: Table) -> None:
     batcher = Batcher(table.look_up)
     with ThreadPoolExecutor(40) as pool:
         assert users(batcher, table, [7] * 40, pool) == [14] * 40
     assert len(table.questions) == 2
 
 
-def test_over_a_hundred_who_wait_are_looked_up_in_several_questions(table: Table) -> None:
+def test_over_a_hundred_waiting_look_ups_take_several_queries(table: Table) -> None:
     batcher, keys = Batcher(table.look_up), list(range(251))
     with ThreadPoolExecutor(len(keys)) as pool:
         assert users(batcher, table, keys, pool) == list(range(0, 502, 2))
@@ -81,7 +81,7 @@ def test_over_a_hundred_who_wait_are_looked_up_in_several_questions(table: Table
     assert sorted(key for question in table.questions for key in question) == keys
 
 
-def test_an_error_reaches_each_who_waited_and_nobody_afterwards(table: Table) -> None:
+def test_an_error_reaches_each_waiting_caller_and_no_later_one(table: Table) -> None:
     batcher, table.error = Batcher(table.look_up), LookupError("away")
     with ThreadPoolExecutor(30) as pool:
         found = users(batcher, table, list(range(30)), pool)
@@ -90,7 +90,7 @@ def test_an_error_reaches_each_who_waited_and_nobody_afterwards(table: Table) ->
     assert batcher.get(3) == 6
 
 
-def test_nobody_is_answered_by_a_look_up_that_began_before_they_asked() -> None:
+def test_no_caller_gets_the_result_of_a_query_that_began_before_its_call() -> None:
     """A number only grows; who asks after it was n gets no less than n."""
     truth = [0]
 

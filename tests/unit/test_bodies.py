@@ -45,7 +45,7 @@ def stalled(bodies: RequestBodies, count: int, address: str = "a") -> list[Await
         ([(0, b"1" * 50_000), (0.3, b"11")], False),
     ],
 )
-def test_a_body_is_as_quick_as_agreed_or_too_late(parts: list[tuple[float, bytes]], arrives: bool) -> None:
+def test_a_body_arrives_in_time_or_is_408(parts: list[tuple[float, bytes]], arrives: bool) -> None:
     bodies = RequestBodies(max_bytes=100_000, timeout_s=0.2)
     length = sum(len(part) for _, part in parts) or 10
     reading = bodies.read(Client(*parts), length if arrives else max(10, length), "a")
@@ -64,7 +64,7 @@ def test_a_body_is_as_large_as_allowed(length: int | None) -> None:
     assert run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 4)), 10, "a")) == b"1" * 10
 
 
-def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
+def test_an_address_without_free_slots_gets_a_short_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT_WITHOUT_SLOT_S", 0.3)
@@ -86,7 +86,7 @@ def test_an_address_that_holds_its_share_gets_little_time_and_others_get_theirs(
     run(scene())
 
 
-def test_many_addresses_leave_those_that_are_quick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_bodies_of_many_addresses_do_not_block_quick_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT_WITHOUT_SLOT_S", 0.3)
 
     async def scene() -> None:

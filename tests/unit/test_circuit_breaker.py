@@ -18,7 +18,7 @@ def breakers():
         breaker.close()
 
 
-def test_a_link_is_up_until_somebody_says_otherwise(breakers: list[CircuitBreaker]) -> None:
+def test_the_circuit_is_closed_until_a_failure(breakers: list[CircuitBreaker]) -> None:
     probes: list[float] = []
     breakers.append(CircuitBreaker("thing", lambda: probes.append(time.monotonic())))
     assert breakers[0].up
@@ -66,7 +66,7 @@ def test_probing_is_done_by_one_thread_that_is_not_the_callers(breakers: list[Ci
     assert threading.get_ident() not in probing
 
 
-def test_a_thing_that_stays_away_is_probed_ever_more_rarely(breakers: list[CircuitBreaker]) -> None:
+def test_an_unavailable_server_is_probed_at_growing_intervals(breakers: list[CircuitBreaker]) -> None:
     probes: list[float] = []
 
     def probe() -> None:
@@ -81,7 +81,7 @@ def test_a_thing_that_stays_away_is_probed_ever_more_rarely(breakers: list[Circu
     assert pauses == sorted(pauses)
 
 
-def test_a_closed_link_stops_probing(breakers: list[CircuitBreaker]) -> None:
+def test_a_closed_breaker_stops_probing(breakers: list[CircuitBreaker]) -> None:
     probes: list[float] = []
 
     def probe() -> None:
@@ -99,7 +99,7 @@ def test_a_closed_link_stops_probing(breakers: list[CircuitBreaker]) -> None:
     assert len(probes) == number
 
 
-def test_a_closed_link_starts_no_probing(breakers: list[CircuitBreaker]) -> None:
+def test_a_closed_breaker_starts_no_probing(breakers: list[CircuitBreaker]) -> None:
     probes: list[float] = []
     breaker = CircuitBreaker("thing", lambda: probes.append(time.monotonic()))
     breakers.append(breaker)

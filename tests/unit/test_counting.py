@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_what_a_window_refuses_does_not_count_in_those_after_it(clock: Clock) -> None:
+def test_an_attempt_refused_by_one_window_does_not_count_in_later_windows(clock: Clock) -> None:
     counts = InMemoryCounters()
     seen = [counts.increment([MINUTE, HOUR]) for _ in range(4)]
     assert [(count.window, count.value, count.over_limit_by) for count in seen] == [
@@ -47,7 +47,7 @@ def test_a_window_begins_with_the_first_and_ends_whatever_comes(clock: Clock) ->
     assert resets == [60, 35, 9, 60]
 
 
-def test_what_is_forgotten_begins_anew(clock: Clock) -> None:
+def test_a_reset_counter_starts_a_new_window(clock: Clock) -> None:
     counts = InMemoryCounters()
     for _ in range(3):
         counts.increment([MINUTE, HOUR])
@@ -69,7 +69,7 @@ def test_when_there_are_too_many_counters_the_window_that_began_first_is_dropped
     assert counts.values("abcd") == [2, 0, 1, 1]
 
 
-def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted() -> None:
+def test_a_reserved_quota_counts_like_single_increments() -> None:
     counts, window = InMemoryCounters(), FixedWindow("writes", 10, 60, cost=4)
     given = []
     for _ in range(3):
@@ -82,7 +82,7 @@ def test_a_step_is_given_out_one_by_one_as_if_each_had_been_counted() -> None:
     assert ReservedQuota(count).take() is None
 
 
-def test_a_step_ends_with_its_window(clock: Clock) -> None:
+def test_a_reserved_quota_ends_with_its_window(clock: Clock) -> None:
     allowance = ReservedQuota(InMemoryCounters().increment([FixedWindow("writes", 10, 60, cost=4)]))
     assert allowance.take() == (FixedWindow("writes", 10, 60, cost=4), 1, 60)
     clock.now_s += 59.5
@@ -91,7 +91,7 @@ def test_a_step_ends_with_its_window(clock: Clock) -> None:
     assert allowance.take() is None
 
 
-def test_the_last_second_of_a_window_does_not_cost_a_step_for_each(clock: Clock) -> None:
+def test_a_quota_reserved_in_the_last_second_can_be_used(clock: Clock) -> None:
     counts, window = InMemoryCounters(), FixedWindow("writes", 100, 60, cost=2)
     counts.increment([window])
     clock.now_s += 59.7

@@ -12,7 +12,7 @@ def test_a_server_loads_nothing_that_only_commands_and_migrations_need() -> None
     assert output_of(program) == "[]"
 
 
-def test_who_looks_for_a_command_finds_all() -> None:
+def test_all_commands_are_listed() -> None:
     program = "print(sorted(application.cli.commands), 'migrate' in application.extensions)"
     assert output_of(program) == "['db', 'doctor', 'openapi', 'tokens', 'users'] True"
 

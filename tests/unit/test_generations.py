@@ -153,7 +153,7 @@ def test_the_lease_is_one_for_all_processes(generations: Generations) -> None:
     assert not generations.has_lease()
 
 
-def test_who_wants_a_cached_value_is_noted_and_wakes_the_poller(generations: Generations) -> None:
+def test_a_read_is_recorded_and_wakes_the_poller(generations: Generations) -> None:
     generations.prolong_lease(0)
     woken = FORK.Event()
 
@@ -171,7 +171,7 @@ def test_who_wants_a_cached_value_is_noted_and_wakes_the_poller(generations: Gen
     assert generations.idle_ns() < 2_000_000_000
 
 
-def test_a_reader_wakes_a_sleep_once_and_nobody_who_does_not_sleep(generations: Generations) -> None:
+def test_a_reader_wakes_a_sleeping_poller_once(generations: Generations) -> None:
     generations.prolong_lease(0)
     # Nobody sleeps, so nothing is left for the next sleep.
     assert not generations.has_lease()

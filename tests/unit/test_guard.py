@@ -25,7 +25,7 @@ NONE: frozenset[str] = frozenset()
         "a.b.localhost:5000",
     ],
 )
-def test_a_local_name_may_knock(host: str) -> None:
+def test_a_local_host_name_is_accepted_in_setup_mode(host: str) -> None:
     check_host(host, NONE)
 
 
@@ -55,7 +55,7 @@ def test_a_local_name_may_knock(host: str) -> None:
         "0x7f000001",
     ],
 )
-def test_any_other_name_is_turned_away(host: str) -> None:
+def test_any_other_host_name_is_refused_in_setup_mode(host: str) -> None:
     with pytest.raises(Forbidden):
         check_host(host, NONE)
 
@@ -119,7 +119,7 @@ def test_a_host_header_has_a_name_and_perhaps_a_port(host: str, parts: tuple[str
     assert parse_host(host) == parts
 
 
-def test_a_name_that_was_allowed_may_knock() -> None:
+def test_a_host_name_from_the_settings_is_accepted() -> None:
     check_host("Users.Example.org:443", frozenset({"users.example.org"}))
     with pytest.raises(Forbidden):
         check_host("example.org", frozenset({"users.example.org"}))
@@ -157,7 +157,7 @@ def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.com"},
     ],
 )
-def test_another_sites_page_may_not(headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_may_not_change_anything(headers: dict[str, str]) -> None:
     with pytest.raises(Forbidden):
         check_origin("http", "localhost:5000", headers)
 

@@ -19,7 +19,7 @@ def test_a_name_with_an_underscore_is_none_of_ours(name: str) -> None:
     assert environ_headers([half]) == ({} if "-" in name else {variable: "forged"})
 
 
-def test_bytes_stay_what_they_are() -> None:
+def test_bytes_are_unchanged() -> None:
     """Fault 6: PEP 3333 has each byte as one character."""
     every = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
     assert environ_headers([(b"x-any", every)])["HTTP_X_ANY"].encode("latin-1") == every

@@ -113,7 +113,7 @@ def test_without_a_lease_there_is_no_view(known: KnownChanges, generations: Gene
     assert known.view(["users"]) is None
 
 
-def test_a_change_by_this_host_has_to_be_heard_first(known: KnownChanges, generations: Generations) -> None:
+def test_a_change_by_this_host_must_first_be_seen_by_the_poller(known: KnownChanges, generations: Generations) -> None:
     """The poller may have asked before it was committed."""
     known.publish(view())
     generations.invalidate(["users"])

@@ -40,13 +40,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"x" * 100_000, ((("a", "b"),), b"body", None)])
-def test_what_was_computed_is_kept_whole(cache: LocalCache, value: object) -> None:
+def test_a_computed_value_is_cached_completely(cache: LocalCache, value: object) -> None:
     assert cache.get_or_compute("k", KEYS, lambda: value) == value
     assert cache.get_or_compute("k", KEYS, must_not_run) == value
     assert cache.get("k") == value
 
 
-def test_what_was_never_kept_is_not_found(cache: LocalCache) -> None:
+def test_an_unknown_key_is_not_found(cache: LocalCache) -> None:
     cache.get_or_compute("k", KEYS, lambda: b"value")
     assert cache.get("other") is None
 
@@ -63,7 +63,7 @@ def test_a_write_invalidates_its_keys_and_nothing_else(generations: Generations,
     assert [cache.get(key) for key in ("one", "other", "page", "part")] == [None] * 4
 
 
-def test_a_slow_reader_does_not_put_an_older_value_back(generations: Generations, cache: LocalCache) -> None:
+def test_a_slow_computation_does_not_replace_a_newer_value(generations: Generations, cache: LocalCache) -> None:
     with slow_reader(lambda key, compute: cache.get_or_compute(key, KEYS, compute)):
         generations.invalidate(KEYS)
         assert cache.get_or_compute("k", KEYS, lambda: b"new") == b"new"
@@ -83,7 +83,7 @@ def test_without_a_lease_nothing_is_found(generations: Generations, cache: Local
     assert cache.get("k") is not None, "a lease that came in time invalidates nothing"
 
 
-def test_a_lease_that_is_given_while_somebody_looks_lends_nothing_old() -> None:
+def test_a_lease_granted_during_a_look_up_returns_no_stale_value() -> None:
     """It was over, and is given anew with what was heard meanwhile, between two steps of a reader."""
 
     class Racing(Generations):
@@ -99,7 +99,7 @@ def test_a_lease_that_is_given_while_somebody_looks_lends_nothing_old() -> None:
         assert racing.get("k") is None
 
 
-def test_a_value_goes_after_its_time(cache: LocalCache, clock: list[int]) -> None:
+def test_a_value_expires_after_its_ttl(cache: LocalCache, clock: list[int]) -> None:
     cache.get_or_compute("k", KEYS, lambda: b"kept")
     clock[0] += int(59.9e9)
     assert cache.get("k") == b"kept"
@@ -107,7 +107,7 @@ def test_a_value_goes_after_its_time(cache: LocalCache, clock: list[int]) -> Non
     assert cache.get("k") is None
 
 
-def test_what_raises_is_raised_and_not_kept(cache: LocalCache) -> None:
+def test_an_exception_is_raised_and_not_cached(cache: LocalCache) -> None:
     def fail() -> bytes:
         raise LookupError("nothing there")
 
@@ -121,7 +121,7 @@ def kept(cache: LocalCache, count: int) -> list[int]:
     return [number for number in range(count) if cache.get(number) is not None]
 
 
-def test_it_never_keeps_more_than_it_may(generations: Generations) -> None:
+def test_the_cache_never_exceeds_its_maximum_size(generations: Generations) -> None:
     cache = LocalCache(generations, 100_000, 60)
     for number in range(1000):
         cache.get_or_compute(number, KEYS, lambda: bytes(1000))
@@ -169,14 +169,14 @@ def test_a_value_that_is_a_great_share_of_all_is_not_kept(generations: Generatio
     assert cache.get("small") == b"x"
 
 
-def test_without_room_it_keeps_nothing(generations: Generations) -> None:
+def test_a_cache_of_size_zero_keeps_nothing(generations: Generations) -> None:
     cache = LocalCache(generations, 0, 60)
     for value in (b"one", b"two"):
         assert cache.get_or_compute("k", KEYS, lambda value=value: value) == value
     assert cache.get("k") is None
 
 
-def test_threads_that_fill_read_and_invalidate_never_get_what_is_not_theirs(generations: Generations) -> None:
+def test_concurrent_threads_never_get_the_value_of_another_key(generations: Generations) -> None:
     cache, stop = LocalCache(generations, 50_000, 60), time.monotonic() + 1
 
     def run(seed: int) -> int:
@@ -193,7 +193,7 @@ def test_threads_that_fill_read_and_invalidate_never_get_what_is_not_theirs(gene
         list(pool.map(run, range(6)))
 
 
-def test_nobody_reads_less_than_what_was_written_and_invalidated_before(generations: Generations) -> None:
+def test_no_read_is_older_than_the_last_invalidated_write(generations: Generations) -> None:
     """Threads that write a counter and invalidate it, and threads that read it through the cache."""
     cache, truth, answered = LocalCache(generations, MIB, 60), [0], [0]
     stop, lock = time.monotonic() + 1, threading.Lock()

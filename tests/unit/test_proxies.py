@@ -24,12 +24,12 @@ DIRECT = ("198.51.100.7", "http", "localhost")
 CLAIMS = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "users.example.org"}
 
 
-def test_without_trusted_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_forwarded_headers_are_ignored() -> None:
     assert seen("", "198.51.100.7", CLAIMS) == DIRECT
     assert seen("", "127.0.0.1", CLAIMS) == ("127.0.0.1", "http", "localhost")
 
 
-def test_a_stranger_is_not_believed() -> None:
+def test_headers_from_an_untrusted_address_are_ignored() -> None:
     assert seen("10.0.0.0/8", "198.51.100.7", CLAIMS) == DIRECT
 
 
@@ -43,7 +43,7 @@ def test_a_stranger_is_not_believed() -> None:
         ("10.0.0.0/8", "::ffff:10.1.2.3"),
     ],
 )
-def test_a_trusted_proxy_is_believed(trusted: str, remote: str) -> None:
+def test_headers_from_a_trusted_proxy_are_used(trusted: str, remote: str) -> None:
     assert seen(trusted, remote, CLAIMS) == ("203.0.113.9", "https", "users.example.org")
 
 
@@ -162,7 +162,7 @@ def test_forwarded_does_not_count_beside_x_forwarded(name: str) -> None:
 
 
 @pytest.mark.parametrize("claim", ["a" * 60_000, "for=" + 'a="' + r"\a" * 30_000, "a=;" * 20_000 + "a" * 10_000])
-def test_a_long_header_holds_nobody_up(claim: str) -> None:
+def test_a_long_header_is_parsed_quickly(claim: str) -> None:
     """Fault 7: the event loop reads Forwarded, which many proxies pass on as a client sent it; 32 kB took 8 s."""
     began = time.perf_counter()
     assert seen("10.0.0.0/8", "10.0.0.1", {"Forwarded": claim})[0] == "10.0.0.1"

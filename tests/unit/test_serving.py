@@ -99,7 +99,7 @@ def test_a_body_of_unknown_length_has_one_when_it_is_there() -> None:
     assert answered(app, scope, b"abc", b"", b"def").data == b"6abcdef"
 
 
-def test_who_is_gone_before_the_body_is_there_is_not_answered() -> None:
+def test_a_client_that_disconnects_before_the_body_is_complete_gets_no_response() -> None:
     async def gone() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
@@ -110,7 +110,7 @@ def test_who_is_gone_before_the_body_is_there_is_not_answered() -> None:
     run(app(scope_of("POST", "/", {**PLAIN, "Content-Length": "5"}), gone, send))
 
 
-def test_what_fails_in_a_thread_fails_there_alone() -> None:
+def test_an_exception_in_one_thread_affects_no_other_request() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["PATH_INFO"] == "/bad":
             raise ZeroDivisionError
@@ -154,7 +154,7 @@ def runs_an_event_loop() -> bool:
     return True
 
 
-def test_behind_a_trusted_proxy_places_are_those_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_trusted_proxy_slots_are_counted_per_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 14: whoever fills the share of an address takes nothing from others who come through the same proxy."""
     monkeypatch.setattr(request_bodies, "TIMEOUT_WITHOUT_SLOT_S", 0.05)
 

@@ -29,13 +29,13 @@ def flights(generations: Generations) -> SingleFlight:
     return SingleFlight(generations)
 
 
-def test_who_asks_alone_computes_and_nothing_is_kept(flights: SingleFlight) -> None:
+def test_a_single_caller_computes_and_nothing_is_kept(flights: SingleFlight) -> None:
     value = object()
     assert flights.share("k", KEYS, lambda: value) is value
     assert flights.share("k", KEYS, lambda: b"another") == b"another"
 
 
-def test_all_who_ask_meanwhile_share_one_computation(flights: SingleFlight) -> None:
+def test_concurrent_callers_share_one_computation(flights: SingleFlight) -> None:
     calls = list[int]()
 
     def compute() -> object:
@@ -52,7 +52,7 @@ def test_one_key_does_not_wait_for_another(flights: SingleFlight) -> None:
         assert flights.share("other", KEYS, lambda: b"at once") == b"at once"
 
 
-def test_who_asks_after_a_write_does_not_share_what_began_before_it(
+def test_a_read_after_a_write_does_not_join_an_older_computation(
     flights: SingleFlight, generations: Generations
 ) -> None:
     with slow_reader(lambda key, compute: flights.share(key, KEYS, compute)):
@@ -61,7 +61,7 @@ def test_who_asks_after_a_write_does_not_share_what_began_before_it(
         assert flights.share("k", KEYS, lambda: b"new") == b"new"
 
 
-def test_without_a_lease_nobody_shares(flights: SingleFlight, generations: Generations) -> None:
+def test_without_a_lease_computations_are_not_shared(flights: SingleFlight, generations: Generations) -> None:
     """Another host may have written, and been heard by nobody here."""
     with slow_reader(lambda key, compute: flights.share(key, KEYS, compute)):
         generations.prolong_lease(0)
@@ -70,7 +70,7 @@ def test_without_a_lease_nobody_shares(flights: SingleFlight, generations: Gener
 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
-def test_if_the_first_fails_each_tries_for_itself(flights: SingleFlight, error: type[BaseException]) -> None:
+def test_if_the_first_computation_fails_each_caller_computes(flights: SingleFlight, error: type[BaseException]) -> None:
     computing, go_on = threading.Event(), threading.Event()
 
     def fail() -> bytes:
@@ -91,7 +91,7 @@ def test_if_the_first_fails_each_tries_for_itself(flights: SingleFlight, error: 
     assert flights.share("k", KEYS, lambda: b"again") == b"again"
 
 
-def test_an_error_of_one_who_tries_for_itself_is_its_own(flights: SingleFlight) -> None:
+def test_an_error_of_a_separate_computation_reaches_only_its_caller(flights: SingleFlight) -> None:
     gate = threading.Barrier(8)
 
     def ask(number: int) -> int:
@@ -110,7 +110,7 @@ def test_an_error_of_one_who_tries_for_itself_is_its_own(flights: SingleFlight) 
 
 
 @pytest.mark.parametrize("value", [b"", 0, ()])
-def test_what_counts_as_false_is_shared_all_the_same(flights: SingleFlight, value: object) -> None:
+def test_falsy_results_are_shared(flights: SingleFlight, value: object) -> None:
     computing, go_on = threading.Event(), threading.Event()
 
     def compute() -> object:

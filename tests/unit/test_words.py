@@ -128,7 +128,7 @@ def test_words_on_both_sides_of_a_space_are_found_alone(one: str, other: str) ->
 
 
 @given(ANY_WORDS, st.integers(1, 254))
-def test_the_beginning_of_a_word_finds_it(text: str, length: int) -> None:
+def test_a_prefix_of_a_word_finds_it(text: str, length: int) -> None:
     """What a person typed so far matches the word in the end: the folded prefix is a prefix of the folded word."""
     folded = search_text.fold(text)
     found = search_text.tokenize(folded[:length])
@@ -137,7 +137,7 @@ def test_the_beginning_of_a_word_finds_it(text: str, length: int) -> None:
 
 
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
-def test_no_search_meets_a_mark(query: str, key: str, value: str) -> None:
+def test_no_search_text_matches_a_tag(query: str, key: str, value: str) -> None:
     marks = [
         search_text.role_tag("admin"),
         search_text.active_tag(active=True),
@@ -147,7 +147,7 @@ def test_no_search_meets_a_mark(query: str, key: str, value: str) -> None:
         assert not any(mark.startswith(word) for mark in marks)
 
 
-def test_searching_for_how_marks_are_spelt_finds_no_mark() -> None:
+def test_searching_for_the_spelling_of_a_tag_finds_no_tag() -> None:
     marks = {word for word in lexemes(attributes={"city": "Paris"}) if not word.isalnum()}
     assert len(marks) == 3
     for query in ("role member", "=role:member", "active true", "@", "="):
@@ -169,15 +169,15 @@ def test_keys_and_words_fit_into_an_index(text: str) -> None:
     ("value", "text"),
     [("Paris", "Paris"), (7, "7"), (1.5, "1.5"), (True, "true"), (False, "false"), (None, "null"), ("", "")],
 )
-def test_a_plain_attribute_has_a_mark(value: object, text: str) -> None:
+def test_a_scalar_attribute_has_a_tag(value: object, text: str) -> None:
     assert search_text.attribute_tag("city", text) in lexemes(attributes={"city": value})
 
 
 @pytest.mark.parametrize("value", [{}, [], {"a": 1}, ["x"]])
-def test_an_object_or_array_has_no_mark(value: object) -> None:
+def test_an_object_or_array_has_no_tag(value: object) -> None:
     assert lexemes(attributes={"city": value}) == lexemes()
 
 
-def test_marks_do_not_mix_up_key_and_value() -> None:
+def test_tags_keep_key_and_value_apart() -> None:
     assert search_text.attribute_tag("a", "b:c") != search_text.attribute_tag("a:b", "c")
     assert search_text.attribute_tag("a", '","') != search_text.attribute_tag('a","', "")
