@@ -113,14 +113,14 @@ of_each_line = pytest.mark.parametrize("line", LINES, ids=[f"{line.method} {line
 
 
 class RouteTester:
-    """Makes who asks and whom they ask about, anew for each request: many of them end the one or the other."""
+    """Creates the client and the target of each request, because many requests change them."""
 
     def __init__(self, secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
         self.secured_app, self.database = secured_app, database
         self._numbers = itertools.count()
 
     def create_user(self, role: str) -> dict[str, Any]:
-        """A user with a password, for which nobody hashes anything."""
+        """Create a user with the password hash of the administrator, so nothing is hashed."""
         user = self.secured_app.create_user(role, username=f"{role}-{next(self._numbers)}")
         self.database.execute(
             "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE username = 'root') WHERE id = %s",
@@ -129,7 +129,7 @@ class RouteTester:
         return user
 
     def ask(self, line: Line, client: UserClient, target: dict[str, Any]) -> int:
-        """The status that `who` gets from the route of `line` about `whom`."""
+        """The status of a request by `client` to the route of `line`, for the user `target`."""
         path = line.path.format_map(_Ids(self, client, target))
         body = {name: value.format(name=target["username"]) for name, value in line.body.items()}
         # Of the pages all forms are sent empty: 422 and 303 say that they were let in.
@@ -140,7 +140,7 @@ class RouteTester:
 
 
 class _Ids(dict[str, str]):
-    """The ids that a path needs, made when they are asked for."""
+    """The ids in a path. They are created on demand."""
 
     def __init__(self, tester: RouteTester, client: UserClient, target: dict[str, Any]) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Ids(dict[str, str]):
                 return self._session_of(self._who.user)
 
     def _session_of(self, user: Any) -> str:
-        """One that is not the one of this request, unless nobody asks."""
+        """A session that is not the session of this request."""
         secured_app = self._street.secured_app
         if "id" not in user:
             user = self._street.create_user("member")
@@ -203,7 +203,7 @@ def test_a_credential_that_is_over_counts_for_nothing(tester: RouteTester, line:
 
 
 def spoilt(tester: RouteTester, state: str) -> UserClient:
-    """Somebody with a credential that was an administrator's, and is not any more."""
+    """A client with an invalid credential of an administrator."""
     secured_app, user = tester.secured_app, tester.create_user("admin")
     token, secret = secured_app.token(user), secured_app.session_cookie(user)
     match state:

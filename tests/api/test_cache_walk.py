@@ -74,7 +74,7 @@ class Walk:
                 yield from ((rule.endpoint, f"{rule.rule}?{query}") for query in ("limit=2", "q=a&sort=-name"))
 
     def visitors(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Each token, each session, and nobody."""
+        """Each token, each session, and no credential."""
         for name, token in self.tokens.items():
             yield name, {"Authorization": f"Bearer {token['token']}"}
         for name, cookie in self.cookies.items():
@@ -189,7 +189,7 @@ def require_hits(walk: Walk) -> None:
 
 @pytest.mark.parametrize("what", ["one user", "oneself", "a page"])
 def test_a_user_the_own_record_and_a_page_are_cached(walk: Walk, database: psycopg.Connection[Any], what: str) -> None:
-    """A change that nobody is told of shows it."""
+    """An internal change by SQL, which invalidates nothing, shows which responses are cached."""
     bob, token = walk.users["bob"]["id"], walk.tokens["bob" if what == "oneself" else "root"]["token"]
     path = {"one user": f"/api/users/{bob}", "oneself": "/api/me", "a page": "/api/users?q=bob"}[what]
     before = walk.pair.cached(path, token).body

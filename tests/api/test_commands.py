@@ -26,7 +26,7 @@ ORIGIN = {"Origin": "http://localhost"}
 
 @pytest.fixture
 def flask(app: Flask, api: ApiClient) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
-    """Run `flask WORDS`, as typed; errors end it as they would in a shell."""
+    """Run `flask WORDS`."""
 
     def run(*words: str, stdin: str | None = None) -> Result:
         return app.test_cli_runner().invoke(args=list(words), input=stdin, catch_exceptions=False)

@@ -33,7 +33,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(servers: Stack) -> Run:
-    """Run a program of the virtual environment as `docker compose exec web` would."""
+    """Run a program of the virtual environment, as `docker compose exec web` does."""
 
     def start(*command: str, typed: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         own = {

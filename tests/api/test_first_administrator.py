@@ -81,16 +81,16 @@ WAYS: dict[str, Way] = {
 
 
 @pytest.fixture
-def two(make_app: Callable[..., Flask], empty: Callable[[], None]) -> tuple[Flask, Flask]:  # noqa: ARG001
-    """Two open services on one database, which know nothing of each other."""
+def two_apps(make_app: Callable[..., Flask], empty: Callable[[], None]) -> tuple[Flask, Flask]:  # noqa: ARG001
+    """Two applications in setup mode on one database, without shared memory."""
     first = {"admin_email": "settings@example.org", "admin_password": PASSWORD}
     return make_app(log_level="error", **first), make_app(log_level="error", **first)
 
 
 @pytest.fixture
-def ids(two: tuple[Flask, Flask], database: psycopg.Connection[Any]) -> dict[str, str]:
-    """Users of whom one step makes an administrator."""
-    client = ApiClient(two[0])
+def ids(two_apps: tuple[Flask, Flask], database: psycopg.Connection[Any]) -> dict[str, str]:
+    """Users who become administrator by one request."""
+    client = ApiClient(two_apps[0])
     made = {
         "member": client.create_user(username="member", password=PASSWORD),
         "inactive": client.create_user(username="inactive", password=PASSWORD, role="admin", active=False),
@@ -105,7 +105,7 @@ def ids(two: tuple[Flask, Flask], database: psycopg.Connection[Any]) -> dict[str
 
 @pytest.fixture
 def locked(servers: Any) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that holds up every change of users; all may look. Commit to let them go on."""
+    """A connection with a lock that blocks writes to users, but no reads. A commit releases it."""
     with psycopg.connect(servers.postgres.url) as connection:
         connection.execute("LOCK TABLE users IN SHARE MODE")
         yield connection
@@ -114,7 +114,7 @@ def locked(servers: Any) -> Iterator[psycopg.Connection[Any]]:
 def begun(
     pool: ThreadPoolExecutor, database: psycopg.Connection[Any], waiting: int, way: Way, *args: Any
 ) -> Future[Any]:
-    """Begin `way` in a thread; return when so many sessions wait for a lock, or it has ended."""
+    """Start `way` in a thread. Returns when `waiting` sessions wait for a lock, or `way` has ended."""
     future = pool.submit(way, *args)
     statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     wait_until(lambda: database.execute(statement).fetchone() == (waiting,) or future.done())
@@ -122,12 +122,16 @@ def begun(
 
 
 def raced(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, ways: tuple[Way, Way]
+    two_apps: tuple[Flask, Flask],
+    ids: dict[str, str],
+    database: psycopg.Connection[Any],
+    locked: Any,
+    ways: tuple[Way, Way],
 ) -> tuple[bool, bool]:
     """Whether each of two made an administrator, of whom both had seen that there is none before either wrote."""
     with ThreadPoolExecutor(2) as pool:
-        first = begun(pool, database, 1, ways[0], two[0], ids)
-        second = begun(pool, database, 2, ways[1], two[1], ids)
+        first = begun(pool, database, 1, ways[0], two_apps[0], ids)
+        second = begun(pool, database, 2, ways[1], two_apps[1], ids)
         locked.commit()
         return first.result(), second.result()
 
@@ -140,9 +144,9 @@ def administrators(database: psycopg.Connection[Any]) -> int:
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_the_setup_page_creates_no_second_administrator(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
+    two_apps: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
 ) -> None:
-    assert raced(two, ids, database, locked, (way, page)) == (True, False)
+    assert raced(two_apps, ids, database, locked, (way, page)) == (True, False)
     assert administrators(database) == 1
 
 
@@ -150,9 +154,9 @@ def test_the_setup_page_creates_no_second_administrator(
     "way", [way for way in WAYS.values() if way is not command], ids=[name for name in WAYS if name != "command"]
 )
 def test_nothing_makes_another_one_while_the_page_makes_the_first(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
+    two_apps: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any, way: Way
 ) -> None:
-    first, second = raced(two, ids, database, locked, (page, way))
+    first, second = raced(two_apps, ids, database, locked, (page, way))
     assert first
     # What the settings name is made only when there is none, without a word.
     assert second is (way is settings)
@@ -160,15 +164,15 @@ def test_nothing_makes_another_one_while_the_page_makes_the_first(
 
 
 def test_a_command_makes_as_many_as_it_is_told_to(
-    two: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any
+    two_apps: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any
 ) -> None:
     """Whoever may use the command line of the machine need not be the first."""
-    assert raced(two, ids, database, locked, (page, command)) == (True, True)
+    assert raced(two_apps, ids, database, locked, (page, command)) == (True, True)
     assert administrators(database) == 2
 
 
-def test_an_administrator_makes_others(two: tuple[Flask, Flask], ids: dict[str, str]) -> None:
-    browser = two[0].test_client()
+def test_an_administrator_makes_others(two_apps: tuple[Flask, Flask], ids: dict[str, str]) -> None:
+    browser = two_apps[0].test_client()
     made = browser.post(
         "/first", data={"email": "a@example.org", "name": "A", "password": PASSWORD}, headers=SAME_ORIGIN
     )

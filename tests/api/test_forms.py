@@ -116,10 +116,10 @@ def test_deleting_and_restoring_twice_does_no_harm(admin: FlaskClient) -> None:
 
 
 @pytest.fixture
-def outlived(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient, str]]:  # noqa: ARG001 - it closes the service
-    """Send a form of which the session has ended, sign in on the page that answers, and return what comes then."""
+def submit_after_session_end(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient, str]]:  # noqa: ARG001 - it closes the service
+    """Submit a form with an ended session, sign in on the returned page, and return the response."""
 
-    def outlived(path: str, **form: str) -> tuple[FlaskClient, str]:
+    def submit_after_session_end(path: str, **form: str) -> tuple[FlaskClient, str]:
         browser = app.test_client()
         browser.set_cookie("fsa_session", f"{'x' * 43}.{'0' * 32}")
         asked = send(browser, path, **form)
@@ -139,14 +139,14 @@ def outlived(app: Flask, admin: FlaskClient) -> Callable[..., tuple[FlaskClient,
         assert "not saved yet" in shown.text or path == "/api-tokens"
         return browser, shown.text
 
-    return outlived
+    return submit_after_session_end
 
 
 def test_a_form_whose_session_ended_is_filled_again_after_signing_in(
-    admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
+    admin: FlaskClient, submit_after_session_end: Callable[..., tuple[FlaskClient, str]]
 ) -> None:
     form = {"role": "editor", "has_active": "1", "attributes": '{"a": "<é&>"}', "name": "Zoë & Co", "username": "zoe"}
-    _, page = outlived("/people/new", **form, password="a secret of nobody")
+    _, page = submit_after_session_end("/people/new", **form, password="a secret of nobody")
     assert 'value="Zoë &amp; Co"' in page
     assert '{"a": "<é&>"}' in html.unescape(page)
     assert '<option value="editor" selected>' in page
@@ -155,12 +155,12 @@ def test_a_form_whose_session_ended_is_filled_again_after_signing_in(
 
 
 def test_an_edit_whose_session_ended_keeps_the_version_that_it_began_with(
-    admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
+    admin: FlaskClient, submit_after_session_end: Callable[..., tuple[FlaskClient, str]]
 ) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs"))
-    browser, page = outlived(path, **mine)
+    browser, page = submit_after_session_end(path, **mine)
     assert 'value="Mine"' in page
     saved = send(browser, path, **{**mine, **version_fields(page)})
     assert saved.status_code == 409
@@ -168,9 +168,11 @@ def test_an_edit_whose_session_ended_keeps_the_version_that_it_began_with(
 
 
 def test_a_token_form_whose_session_ended_is_filled_again(
-    admin: FlaskClient, outlived: Callable[..., tuple[FlaskClient, str]]
+    admin: FlaskClient, submit_after_session_end: Callable[..., tuple[FlaskClient, str]]
 ) -> None:
-    _, page = outlived("/api-tokens", name="for the build", role="editor", days="365", user_id="", newest="")
+    _, page = submit_after_session_end(
+        "/api-tokens", name="for the build", role="editor", days="365", user_id="", newest=""
+    )
     assert 'value="for the build"' in page
     assert admin.get("/api/tokens").json == []
 

@@ -24,7 +24,7 @@ ADMIN = "root@example.org"
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The document in a file."""
+    """The OpenAPI document in a file."""
     folder = tmp_path_factory.mktemp("openapi")
     app = create_app(log_level="error")
     path = folder / "openapi.json"
@@ -34,7 +34,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(document: Path) -> Iterator[SimpleNamespace]:
-    """What openapi-python-client makes of the document: its `api`, `models` and `client`."""
+    """The client that openapi-python-client generates: its modules `api`, `models` and `client`."""
     folder = document.parent / "client"
     made = _run("openapi_python_client", "generate", "--path", document, "--meta", "none", "--output-path", folder)
     assert "Warning" not in made, made
@@ -51,7 +51,7 @@ def client(document: Path) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture(scope="module")
 def models(document: Path) -> ModuleType:
-    """What datamodel-codegen makes of it."""
+    """The module that datamodel-codegen generates."""
     output = document.parent / "datamodel.py"
     _run(
         "datamodel_code_generator",

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("without_refusal_delay")
 
 
 @pytest.fixture
-def pass_by(servers: Stack) -> Callable[[int], None]:
-    """Let the windows of so many seconds end at once."""
+def end_windows(servers: Stack) -> Callable[[int], None]:
+    """Let the windows of this length end now."""
 
     def end(window_s: int) -> None:
         with redis.Redis.from_url(servers.redis.url) as client:
@@ -42,7 +42,7 @@ def pass_by(servers: Stack) -> Callable[[int], None]:
     return end
 
 
-def test_delays_grow_and_the_answer_says_how_long(secured_app: SecuredApp, pass_by: Callable[[int], None]) -> None:
+def test_delays_grow_and_the_answer_says_how_long(secured_app: SecuredApp, end_windows: Callable[[int], None]) -> None:
     secured_app.create_user(**ADA)
 
     def guess_five_times() -> None:
@@ -55,26 +55,26 @@ def test_delays_grow_and_the_answer_says_how_long(secured_app: SecuredApp, pass_
 
     guess_five_times()
     assert 0 < wait_s() <= MINUTE_S
-    pass_by(MINUTE_S)
+    end_windows(MINUTE_S)
     guess_five_times()
-    pass_by(MINUTE_S)
+    end_windows(MINUTE_S)
     assert MINUTE_S < wait_s() <= 10 * MINUTE_S
     for _ in range(2):
-        pass_by(MINUTE_S)
-        pass_by(10 * MINUTE_S)
+        end_windows(MINUTE_S)
+        end_windows(10 * MINUTE_S)
         guess_five_times()
-    pass_by(MINUTE_S)
-    pass_by(10 * MINUTE_S)
+    end_windows(MINUTE_S)
+    end_windows(10 * MINUTE_S)
     assert 10 * MINUTE_S < wait_s() <= HOUR_S
 
 
-def test_fifty_failed_sign_ins_lock_for_a_day(secured_app: SecuredApp, pass_by: Callable[[int], None]) -> None:
+def test_fifty_failed_sign_ins_lock_for_a_day(secured_app: SecuredApp, end_windows: Callable[[int], None]) -> None:
     user = secured_app.create_user(**ADA)
     refusals = []
     for number in range(60):
         if number % 5 == 0 and number:
             for window_s in (MINUTE_S, 10 * MINUTE_S, HOUR_S):
-                pass_by(window_s)
+                end_windows(window_s)
         refusals.append(secured_app.sign_in(WRONG, HERE))
     assert [response.status_code for response in refusals] == [401] * 50 + [429] * 10
     assert HOUR_S < int(refusals[-1].headers["Retry-After"]) <= DAY_S
@@ -257,14 +257,14 @@ def test_zero_is_no_limit_for_writes(make_app: Callable[..., Flask], secured_app
 
 
 @pytest.fixture
-def served(serve: Callable[..., Service], new_database: str, empty: Callable[[], None]) -> Service:  # noqa: ARG001
-    """A closed service behind a proxy, which the test is."""
+def behind_proxy(serve: Callable[..., Service], new_database: str, empty: Callable[[], None]) -> Service:  # noqa: ARG001
+    """A secured service that trusts the test as its proxy."""
     admin = {"ADMIN_EMAIL": "ada@example.org", "ADMIN_PASSWORD": PASSWORD}
     return serve(DATABASE_URL=new_database, TRUSTED_PROXIES="127.0.0.1", WORKERS="1", LOG_LEVEL="warning", **admin)
 
 
 def request(service: Service, body: bytes, *headers: str) -> socket.socket:
-    """A connection on which signing in was asked for, and nothing was read yet."""
+    """A connection with a sign-in request whose response is not read yet."""
     connection = socket.create_connection(("127.0.0.1", service.port), timeout=60)
     lines = [
         "POST /api/session HTTP/1.1",
@@ -283,7 +283,7 @@ def answer_of(connection: socket.socket) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(served: Service) -> None:
+def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(behind_proxy: Service) -> None:
     """Some proxies add to the client's X-Forwarded-For, others add a second one."""
     body = b'{"email": "ada@example.org", "password": "%s"}' % PASSWORD.encode()
     for headers in (
@@ -291,20 +291,20 @@ def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(served: 
         ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9"],
         ["X-Forwarded-For: 203.0.113.9", "X_Forwarded_For: 6.6.6.6"],
     ):
-        response = answer_of(request(served, body, *headers))
+        response = answer_of(request(behind_proxy, body, *headers))
         assert response.startswith(b"HTTP/1.1 201")
         assert b'"address":"203.0.113.9"' in response, headers
 
 
 @pytest.mark.timeout(180)
-def test_a_thousand_concurrent_sign_ins_leave_the_api_responsive(served: Service) -> None:
-    signed_in = served.post("/api/session", {"email": "ada@example.org", "password": PASSWORD})
+def test_a_thousand_concurrent_sign_ins_leave_the_api_responsive(behind_proxy: Service) -> None:
+    signed_in = behind_proxy.post("/api/session", {"email": "ada@example.org", "password": PASSWORD})
     cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
-    origin = {"Origin": SAME_ORIGIN["Origin"] + f":{served.port}", "Host": f"localhost:{served.port}"}
+    origin = {"Origin": SAME_ORIGIN["Origin"] + f":{behind_proxy.port}", "Host": f"localhost:{behind_proxy.port}"}
     body = {"name": "a program", "role": "admin"}
-    token = served.post("/api/tokens", body, headers={"Cookie": cookie, **origin}).json["token"]
+    token = behind_proxy.post("/api/tokens", body, headers={"Cookie": cookie, **origin}).json["token"]
     bearer = {"Authorization": f"Bearer {token}"}
-    process = psutil.Process(served.process.pid)
+    process = psutil.Process(behind_proxy.process.pid)
 
     def memory() -> int:
         return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
@@ -313,14 +313,14 @@ def test_a_thousand_concurrent_sign_ins_leave_the_api_responsive(served: Service
 
     def go_on() -> None:
         while not stop.is_set():
-            seen[served.get("/api/me", headers=bearer, timeout=30).status] += 1
+            seen[behind_proxy.get("/api/me", headers=bearer, timeout=30).status] += 1
             highest[0] = max(highest[0], memory())
             time.sleep(0.02)
 
     beside = threading.Thread(target=go_on)
     beside.start()
     guess = b'{"email": "ada@example.org", "password": "a wrong guess"}'
-    requests = [request(served, guess, f"X-Forwarded-For: 10.0.{n // 250}.{n % 250}") for n in range(1000)]
+    requests = [request(behind_proxy, guess, f"X-Forwarded-For: 10.0.{n // 250}.{n % 250}") for n in range(1000)]
     statuses = Counter(int(answer_of(connection)[9:12]) for connection in requests)
     stop.set()
     beside.join()
@@ -330,8 +330,8 @@ def test_a_thousand_concurrent_sign_ins_leave_the_api_responsive(served: Service
     assert statuses[401] >= 1
     assert seen.keys() == {200}
     assert highest[0] - before < 200 * 2**20
-    assert served.get("/api/me", headers=bearer).status == 200
-    assert [event for event in served.events if event["level"] == "error"] == []
+    assert behind_proxy.get("/api/me", headers=bearer).status == 200
+    assert [event for event in behind_proxy.events if event["level"] == "error"] == []
 
 
 def test_writes_of_a_credential_are_limited_and_say_so(make_app: Callable[..., Flask], secured_app: SecuredApp) -> None:

@@ -13,7 +13,7 @@ from tests.support.console_client import create_user_page, hidden_value, send
 
 @pytest.fixture
 def users(admin: FlaskClient) -> list[str]:
-    """The ids of five members beside the administrator."""
+    """The ids of five members."""
     return [create_user_page(admin, username=f"bob{n}", name=f"Bob {n}").rpartition("/")[2] for n in range(5)]
 
 

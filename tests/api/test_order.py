@@ -17,7 +17,7 @@ FOLDED = {"Ádá": "ada", "ÅDA": "ada", "Zoë": "zoe", "Ørsted": "orsted", "Ж
 
 
 def key_of(user: dict[str, Any], sort: str) -> tuple[str, str]:
-    """What the contract says: case and accents do not count, ties are broken by id; nobody's email comes first."""
+    """The order of docs/api.md: without case and accents, then by id; users without an email come first."""
     value = user[sort]
     if sort == "name":
         value = FOLDED.get(value, value.lower())
@@ -37,7 +37,7 @@ def client(app: Flask) -> ApiClient:
 
 @pytest.fixture(scope="module")
 def users(servers: Stack, app: Flask, client: ApiClient) -> list[dict[str, Any]]:
-    """57 users with many ties of each kind: names, times to the microsecond, and no email. Made once."""
+    """57 users, many with equal names, equal times or no email. Created once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         empty_tables(database)
         infrastructure = services_of(app).infrastructure

@@ -26,14 +26,14 @@ _FIGURE = re.compile(r"<dt>\w[^<]*</dt><dd>(?:<a[^>]*>)?([^<]+)")
 
 @pytest.fixture
 def app(make_app: Callable[..., Flask]) -> Flask:
-    """An application that has read no statistics yet: it reads them once a minute."""
+    """A new application, which has read no planner statistics yet."""
     made = make_app()
     grant_lease(made)
     return made
 
 
 def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
-    """Add many users of the last days, of whom a quarter are inactive and some lie in the trash."""
+    """Insert many users of the last days. A quarter are inactive, some are deleted."""
     marks = [search_text.active_tag(active=True), search_text.active_tag(active=False), search_text.DELETED_TAG]
     database.execute(
         "INSERT INTO users"
@@ -52,8 +52,8 @@ def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
 
 
 @pytest.fixture
-def many(admin: FlaskClient, database: psycopg.Connection[Any]) -> FlaskClient:
-    """The browser of an administrator, of a table with more users than are counted."""
+def browser_of_many(admin: FlaskClient, database: psycopg.Connection[Any]) -> FlaskClient:
+    """A browser of an administrator, with more users than the dashboard counts."""
     fill(database)
     database.execute("ANALYZE users")
     return admin
@@ -99,30 +99,32 @@ def number(text: str) -> int:
     return int("".join(filter(str.isdigit, text)))
 
 
-def test_of_many_there_are_estimates_that_are_shown_as_such(many: FlaskClient) -> None:
-    found = figures(many)
+def test_of_many_there_are_estimates_that_are_shown_as_such(browser_of_many: FlaskClient) -> None:
+    found = figures(browser_of_many)
     assert found["trash"] == "40"
     for label, count in (("all", MANY + 1 - TRASHED), ("inactive", INACTIVE)):
         assert found[label].startswith("~"), found
         assert number(found[label]) == pytest.approx(count, rel=0.15)
-    page = many.get("/overview").text
+    page = browser_of_many.get("/overview").text
     (made,) = re.findall(r"(~[\d,]+) new \w+ in 30 days", page)
     assert number(made) == pytest.approx(MANY, rel=0.15)
     bars = re.findall(r"</rect>|: (~[\d,]+)</title>", page)
     assert len([bar for bar in bars if number(bar or "0") > 500]) == pytest.approx(20, abs=2)
 
 
-def test_french_has_the_same_sign(many: FlaskClient) -> None:
-    page = many.get("/overview", headers={"Accept-Language": "fr"}).text
+def test_french_has_the_same_sign(browser_of_many: FlaskClient) -> None:
+    page = browser_of_many.get("/overview", headers={"Accept-Language": "fr"}).text
     assert re.search(r"<dd><a[^>]*>~2\d[\s\u202f\xa0]\d{3}</a>", page), page
 
 
-def test_after_a_write_no_statement_counts_more_than_a_few_thousand_rows(app: Flask, many: FlaskClient) -> None:
-    figures(many)
+def test_after_a_write_no_statement_counts_more_than_a_few_thousand_rows(
+    app: Flask, browser_of_many: FlaskClient
+) -> None:
+    figures(browser_of_many)
     for _ in range(2):
-        assert many.post("/api/users", json={"username": f"new-{_}"}, headers=SAME_ORIGIN).status_code == 201
+        assert browser_of_many.post("/api/users", json={"username": f"new-{_}"}, headers=SAME_ORIGIN).status_code == 201
         with rows_read(app) as read:
-            figures(many)
+            figures(browser_of_many)
         assert read, "it was kept"
         assert max(read) <= dashboard.COUNTED + 1
 
@@ -161,9 +163,9 @@ def test_what_is_counted_is_exact_up_to_the_bound(
 
 
 def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
-    app: Flask, many: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    app: Flask, browser_of_many: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    confirm: Callable[[], Any] = lambda: many.post(  # noqa: E731 - the same request twice
+    confirm: Callable[[], Any] = lambda: browser_of_many.post(  # noqa: E731 - the same request twice
         "/people/bulk", data={"action": "deactivate", "all": "1", "query": "q=u"}, headers=SAME_ORIGIN
     )
     monkeypatch.setattr(bulk, "MAX_USERS", 1_000)
@@ -177,7 +179,7 @@ def test_a_bulk_action_on_too_many_counts_no_further_than_it_may_go(
     assert f"Deactivate {MANY - TRASHED:,} users?" in confirm().text
 
 
-def test_the_figures_are_the_same_as_those_of_exact_counts(app: Flask, many: FlaskClient) -> None:
-    response = many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
+def test_the_figures_are_the_same_as_those_of_exact_counts(app: Flask, browser_of_many: FlaskClient) -> None:
+    response = browser_of_many.get("/api/users?deleted=true&limit=200", headers={"Prefer": "count=exact"})
     assert int(response.headers["X-Total-Count"]) == len(orjson.loads(response.data)) == TRASHED
     assert services_of(app).dashboard.figures().trashed == (TRASHED, True)

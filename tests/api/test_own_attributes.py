@@ -17,19 +17,19 @@ OWN_FORM = ("name", "email", "attributes", "version")
 
 
 @pytest.fixture(params=["session", "token"])
-def enter(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
-    """Come in as a user, by session and by token."""
+def make_client(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
+    """Create a client of a user, by session and by token."""
     return secured_app.session_client if request.param == "session" else secured_app.token_client
 
 
 @pytest.fixture
-def generous(make_app: Callable[..., Flask], empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - called for its effect
-    """A service whose users may change two of their own attributes."""
+def own_attributes_app(make_app: Callable[..., Flask], empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - called for its effect
+    """An application whose users may change two of their own attributes."""
     return SecuredApp(make_app(self_editable_attributes=" city ,a.b,, "))
 
 
 def change(client: UserClient, way: str, attributes: Any) -> Any:
-    """Ask for these attributes: all of them by PUT, as a merge patch by PATCH."""
+    """Set attributes: all of them by PUT, or as a merge patch by PATCH."""
     method, path = way.format(id=client.id).split()
     if method == "patch":
         return client.patch(path, {"attributes": attributes})
@@ -42,10 +42,10 @@ def change(client: UserClient, way: str, attributes: Any) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
 def test_no_own_attribute_is_changed_by_default(
-    secured_app: SecuredApp, enter: Callable[[dict[str, Any]], UserClient], role: str, way: str
+    secured_app: SecuredApp, make_client: Callable[[dict[str, Any]], UserClient], role: str, way: str
 ) -> None:
     user = secured_app.create_user(role, attributes={key: value for key, value in HAS.items() if value is not None})
-    client = enter(user)
+    client = make_client(user)
     for attributes, named in (
         ({"plan": "pro"}, {"attributes.plan"}),
         ({"plan": None}, {"attributes.plan"}),
@@ -67,10 +67,12 @@ def test_no_own_attribute_is_changed_by_default(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
-def test_what_the_setting_names_is_ones_own(generous: SecuredApp, role: str, way: str) -> None:
-    user = generous.create_user(role, attributes={key: value for key, value in HAS.items() if value is not None})
-    for enter in (generous.session_client, generous.token_client):
-        client = enter(user)
+def test_what_the_setting_names_is_ones_own(own_attributes_app: SecuredApp, role: str, way: str) -> None:
+    user = own_attributes_app.create_user(
+        role, attributes={key: value for key, value in HAS.items() if value is not None}
+    )
+    for make_client in (own_attributes_app.session_client, own_attributes_app.token_client):
+        client = make_client(user)
         for attributes in ({"city": "Lyon"}, {"city": {"at": [1]}, "a.b": 1}, {"city": None, "a.b": None}):
             response = change(client, way, attributes)
             assert response.status_code == 200, response.text
@@ -79,18 +81,23 @@ def test_what_the_setting_names_is_ones_own(generous: SecuredApp, role: str, way
             response = change(client, way, attributes)
             assert response.status_code == 403
             assert error_fields(response) == {f"attributes.{key}" for key in attributes} - {"attributes.city"}
-        assert generous.admin.get(f"/users/{user['id']}").json["attributes"] == {"plan": "free", "seats": {"paid": 1}}
+        assert own_attributes_app.admin.get(f"/users/{user['id']}").json["attributes"] == {
+            "plan": "free",
+            "seats": {"paid": 1},
+        }
 
 
 def test_who_administers_a_user_changes_its_attributes(
-    secured_app: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]
+    secured_app: SecuredApp, make_client: Callable[[dict[str, Any]], UserClient]
 ) -> None:
     """Editors those of a lower role, administrators everybody's, also their own."""
     for role, other in (("editor", "member"), ("editor", "viewer"), ("admin", "editor"), ("admin", "admin")):
         user = secured_app.create_user(other)
-        response = enter(secured_app.create_user(role)).patch(f"/users/{user['id']}", {"attributes": {"plan": "pro"}})
+        response = make_client(secured_app.create_user(role)).patch(
+            f"/users/{user['id']}", {"attributes": {"plan": "pro"}}
+        )
         assert (response.status_code, response.json["attributes"]) == (200, {"plan": "pro"})
-    admin = enter(secured_app.create_user("admin"))
+    admin = make_client(secured_app.create_user("admin"))
     assert admin.patch("/me", {"attributes": {"plan": "pro"}}).json["attributes"] == {"plan": "pro"}
 
 
@@ -118,8 +125,8 @@ def test_the_own_page_shows_attributes_and_takes_no_change(sign_in: Callable[[st
     assert browser.get("/api/me").json["name"] == "Mallory"
 
 
-def test_the_own_page_offers_what_the_setting_names(generous: SecuredApp) -> None:
-    client = generous.session_client(generous.create_user(attributes={"plan": "free"}))
+def test_the_own_page_offers_what_the_setting_names(own_attributes_app: SecuredApp) -> None:
+    client = own_attributes_app.session_client(own_attributes_app.create_user(attributes={"plan": "free"}))
     browser, headers, own = client.flask_client, client.headers, f"/people/{client.id}"
     page = browser.get(own, headers=headers).text
     assert 'name="attributes"' in page
@@ -130,18 +137,18 @@ def test_the_own_page_offers_what_the_setting_names(generous: SecuredApp) -> Non
     refused = browser.post(own, data=form, headers=headers)
     assert refused.status_code == 403
     assert "attributes.plan" in refused.text
-    assert generous.admin.get(f"/users/{client.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
+    assert own_attributes_app.admin.get(f"/users/{client.id}").json["attributes"] == {"plan": "free", "city": "Lyon"}
 
 
 def test_the_order_of_names_is_no_change(
-    secured_app: SecuredApp, enter: Callable[[dict[str, Any]], UserClient]
+    secured_app: SecuredApp, make_client: Callable[[dict[str, Any]], UserClient]
 ) -> None:
     """Fault 4: clients that sort names send their record back otherwise ordered; that changes no attribute."""
     user = secured_app.create_user(
         "member", attributes={"address": {"zip": "75001", "city": {"b": 1, "a": [{"d": 1, "c": 2}]}}}
     )
     sorted_names = {"address": {"city": {"a": [{"c": 2, "d": 1}], "b": 1}, "zip": "75001"}}
-    client = enter(user)
+    client = make_client(user)
     response = client.put(f"/users/{client.id}", {**client.user, "name": "New", "attributes": sorted_names})
     assert response.status_code == 200, response.text
     again = client.put(f"/users/{client.id}", {**client.user, "name": "New"})

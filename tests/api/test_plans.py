@@ -68,25 +68,25 @@ DEPTHS = [None, 0.5, 0.98]
 
 
 @pytest.fixture(scope="module")
-def seeded(servers: Stack) -> Iterator[str]:
+def seeded_url(servers: Stack) -> Iterator[str]:
     with seeded_database(COUNT, servers.postgres.url) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def big(make_app: Callable[..., Flask], seeded: str) -> Flask:
-    return make_app(database_url=seeded, cache_ttl_s=0)
+def seeded_app(make_app: Callable[..., Flask], seeded_url: str) -> Flask:
+    return make_app(database_url=seeded_url, cache_ttl_s=0)
 
 
 @pytest.fixture(scope="module")
-def explainer(big: Flask) -> Iterator[psycopg.Connection[Any]]:
-    """A connection with the session settings of the service, on which plans are what the service gets."""
-    with services_of(big).infrastructure.database.connection() as connection:
+def explainer(seeded_app: Flask) -> Iterator[psycopg.Connection[Any]]:
+    """A connection with the session settings of the service, so its plans are those of the service."""
+    with services_of(seeded_app).infrastructure.database.connection() as connection:
         yield connection.connection.driver_connection
 
 
 @pytest.fixture
-def shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def smaller_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MAX_ROWS_WITHOUT_PROBE", "MAX_ESTIMATED_ROWS", "MAX_SORTED_ROWS"):
         monkeypatch.setattr(bounds, name, getattr(bounds, name) // SHRINK)
     scanned = {sort: rows // SHRINK for sort, rows in bounds.MAX_SCANNED_ROWS.items()}
@@ -94,7 +94,7 @@ def shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def grid(number: int) -> list[dict[str, str]]:
-    """So many of all combinations, the same each time, and every single value at least once."""
+    """`number` combinations from a fixed seed, with each value at least once."""
     whole = list(itertools.product(QUERIES, FILTERS, SORTS, DEPTHS, ["false", "true"]))
     chosen = random.Random(5).sample(whole, number)  # noqa: S311 - the same sample each time
     chosen += [(q, filters, "name", None, "false") for q in QUERIES for filters in FILTERS]
@@ -104,7 +104,7 @@ def grid(number: int) -> list[dict[str, str]]:
     ]
 
 
-class Spy:
+class Planner:
     """Asks for lists and tells which statements that took."""
 
     def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
@@ -170,8 +170,8 @@ class Spy:
 
 
 @pytest.fixture
-def spy(big: Flask, explainer: psycopg.Connection[Any]) -> Spy:
-    return Spy(big, explainer)
+def planner(seeded_app: Flask, explainer: psycopg.Connection[Any]) -> Planner:
+    return Planner(seeded_app, explainer)
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -190,8 +190,8 @@ def rows_read(nodes: list[dict[str, Any]]) -> float:
     )
 
 
-def test_the_seeded_users_are_many_and_of_every_kind(seeded: str) -> None:
-    with psycopg.connect(seeded) as connection:
+def test_the_seeded_users_are_many_and_of_every_kind(seeded_url: str) -> None:
+    with psycopg.connect(seeded_url) as connection:
         (count,) = connection.execute("SELECT count(*) FROM users").fetchone()
         assert count >= COUNT
         (trash,) = connection.execute("SELECT count(*) FROM users WHERE deleted_at IS NOT NULL").fetchone()
@@ -209,42 +209,42 @@ def test_the_seeded_users_are_many_and_of_every_kind(seeded: str) -> None:
     ],
 )
 def test_how_many_were_created_in_a_time_is_known_without_counting(
-    big: Flask, explainer: psycopg.Connection[Any], after: datetime | None, before: datetime | None
+    seeded_app: Flask, explainer: psycopg.Connection[Any], after: datetime | None, before: datetime | None
 ) -> None:
     (counted,) = explainer.execute(
         "SELECT count(*) FROM users WHERE created_at > coalesce(%s, '-infinity'::timestamptz)"
         " AND created_at < coalesce(%s, 'infinity'::timestamptz)",
         [after, before],
     ).fetchone()
-    known = PlannerStats(services_of(big).infrastructure.database).snapshot()
+    known = PlannerStats(services_of(seeded_app).infrastructure.database).snapshot()
     assert known.created_share(after, before) * COUNT == pytest.approx(counted, abs=COUNT / 100)
 
 
 def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_any_size(
-    big: Flask,
+    seeded_app: Flask,
 ) -> None:
-    known = replace(PlannerStats(services_of(big).infrastructure.database).snapshot(), total=1_000 * COUNT)
+    known = replace(PlannerStats(services_of(seeded_app).infrastructure.database).snapshot(), total=1_000 * COUNT)
     assert known.rows(Term("zzzz", is_prefix=True)) <= bounds.MAX_ROWS_WITHOUT_PROBE
     assert known.rows(Term("maria")) > bounds.MAX_ESTIMATED_ROWS
 
 
-def test_no_list_request_scans_the_table(spy: Spy) -> None:
+def test_no_list_request_scans_the_table(planner: Planner) -> None:
     """Nor sorts all of it, nor reads a whole index of it: what is not bounded by a condition is by a LIMIT."""
     for query in grid(500):
-        for statement, parameters in spy.statements(query):
-            nodes = spy.plan(statement, parameters, analyze=False)
+        for statement, parameters in planner.statements(query):
+            nodes = planner.plan(statement, parameters, analyze=False)
             scans = [node["Node Type"] for node in nodes if node.get("Relation Name") == "users"]
             assert scans, statement
             assert "Seq Scan" not in scans, (query, statement)
 
 
-def test_a_prepared_statement_looks_up_or_walks_in_order_whatever_the_values_are(spy: Spy) -> None:
+def test_a_prepared_statement_looks_up_or_walks_in_order_whatever_the_values_are(planner: Planner) -> None:
     """Else PostgreSQL could take for all values the way that is right for some."""
     for query in grid(300):
-        spy.statements(query)
-    assert len(spy.named) > 20
-    for statement in spy.named.values():
-        nodes = spy.generic_plan(statement)
+        planner.statements(query)
+    assert len(planner.named) > 20
+    for statement in planner.named.values():
+        nodes = planner.generic_plan(statement)
         indexes = [node for node in nodes if "Index Name" in node]
         assert "Seq Scan" not in [node["Node Type"] for node in nodes if node.get("Relation Name") == "users"]
         if statement.startswith("WITH hits"):
@@ -258,16 +258,16 @@ def test_a_prepared_statement_looks_up_or_walks_in_order_whatever_the_values_are
         assert set(above) <= {"Limit", "Result", "Nested Loop"}, statement
 
 
-@pytest.mark.usefixtures("shrunk")
-def test_no_list_request_scans_the_table_when_the_bounds_are_overstepped(spy: Spy) -> None:
+@pytest.mark.usefixtures("smaller_bounds")
+def test_no_list_request_scans_the_table_when_the_bounds_are_overstepped(planner: Planner) -> None:
     for query in grid(300):
-        for statement, parameters in spy.statements(query):
-            nodes = spy.plan(statement, parameters, analyze=False)
+        for statement, parameters in planner.statements(query):
+            nodes = planner.plan(statement, parameters, analyze=False)
             assert "Seq Scan" not in [node["Node Type"] for node in nodes], (query, statement)
 
 
-@pytest.mark.usefixtures("shrunk")
-def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
+@pytest.mark.usefixtures("smaller_bounds")
+def test_no_statement_reads_more_rows_than_is_written_down(planner: Planner) -> None:
     """Each stops at MAX_SORTED_ROWS matches or at MAX_SCANNED_ROWS rows in order, and then fetches one page.
 
     Twice as much is allowed, as of a condition that the index does not serve only the rows that fit are counted.
@@ -276,8 +276,8 @@ def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
     worst, most = 0.0, ()
     for query in grid(150):
         bound = 2 * (max(bounds.MAX_SORTED_ROWS + 1, bounds.MAX_SCANNED_ROWS[query["sort"].removeprefix("-")]) + page)
-        for statement, parameters in spy.statements(query):
-            read = rows_read(spy.plan(statement, parameters, analyze=True))
+        for statement, parameters in planner.statements(query):
+            read = rows_read(planner.plan(statement, parameters, analyze=True))
             if read / bound > worst:
                 worst, most = read / bound, (read, bound, query, statement)
     assert worst <= 1, most
@@ -285,13 +285,15 @@ def test_no_statement_reads_more_rows_than_is_written_down(spy: Spy) -> None:
 
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("role", ["viewer", "editor", "admin"])
-def test_a_page_of_one_role_above_member_reads_no_more_rows_than_it_shows(spy: Spy, sort: str, role: str) -> None:
-    statements = spy.statements({"role": role, "sort": sort})
+def test_a_page_of_one_role_above_member_reads_no_more_rows_than_it_shows(
+    planner: Planner, sort: str, role: str
+) -> None:
+    statements = planner.statements({"role": role, "sort": sort})
     assert len(statements) == 1
-    assert rows_read(spy.plan(*statements[0], analyze=True)) <= 51
+    assert rows_read(planner.plan(*statements[0], analyze=True)) <= 51
 
 
-@pytest.mark.usefixtures("shrunk")
+@pytest.mark.usefixtures("smaller_bounds")
 @pytest.mark.parametrize(
     ("sort", "query"),
     [
@@ -305,11 +307,11 @@ def test_a_page_of_one_role_above_member_reads_no_more_rows_than_it_shows(spy: S
     ],
 )
 def test_short_pages_still_lead_to_all_users(
-    spy: Spy, explainer: psycopg.Connection[Any], sort: str, query: dict[str, str]
+    planner: Planner, explainer: psycopg.Connection[Any], sort: str, query: dict[str, str]
 ) -> None:
     """Pages that end where a walk ended, also empty ones: together they hold exactly those who fit, in order."""
     asked = {**query, "sort": sort, "limit": "200"}
-    walked = [user["id"] for page in spy.client.pages(**asked) for user in page]
+    walked = [user["id"] for page in planner.client.pages(**asked) for user in page]
     field = sort.removeprefix("-")
     direction = "DESC" if sort.startswith("-") else "ASC"
     condition, values = _condition(query)
@@ -317,8 +319,8 @@ def test_short_pages_still_lead_to_all_users(
     rows = explainer.execute(f"SELECT id FROM users WHERE {condition} {order}".encode(), values).fetchall()
     assert walked == [str(row_id) for (row_id,) in rows]
     assert len(walked) > 20
-    last = spy.client.last_page(**asked)
-    backwards = spy.client.walk("prev", start=links(last)["prev"]) if "prev" in links(last) else []
+    last = planner.client.last_page(**asked)
+    backwards = planner.client.walk("prev", start=links(last)["prev"]) if "prev" in links(last) else []
     assert [user["id"] for user in backwards + last.json] == walked
 
 

@@ -21,7 +21,7 @@ def service(serve_all: Callable[..., Service]) -> Iterator[Service]:
 
 
 def send(service: Service, *parts: bytes, pause_s: float = 0, timeout: float = 10) -> tuple[int, bytes]:
-    """Send bytes as they are; the status of the answer (0: hung up without one) and all of it."""
+    """Send raw bytes. Returns the status (0 without a response) and the whole response."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=timeout) as client:
         received = b""
         # An answer may come before all is sent, and the connection end with it.

@@ -27,8 +27,8 @@ from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
-def asked(own_app: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What PostgreSQL and Redis are asked from now on."""
+def server_commands(own_app: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The commands that are sent to PostgreSQL and Redis from now on."""
     engine, send = engine_of(own_app), DeadlineConnection.execute_prepared
 
     def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
@@ -56,7 +56,7 @@ class Log:
 
 @pytest.mark.parametrize("token_name", ["root", "ada", "vera", "lasting"])
 def test_a_hit_asks_neither_flask_nor_postgresql_nor_redis(
-    pair: CachePair, sample_users: SampleUsers, asked: list[str], token_name: str
+    pair: CachePair, sample_users: SampleUsers, server_commands: list[str], token_name: str
 ) -> None:
     paths = [
         f"/api/users/{sample_users.ids['bob']}",
@@ -68,10 +68,10 @@ def test_a_hit_asks_neither_flask_nor_postgresql_nor_redis(
     ]
     for path in paths:
         assert pair.is_hit(path, sample_users.tokens[token_name])
-    before, known = pair.flask_requests, asked.copy()
+    before, known = pair.flask_requests, server_commands.copy()
     for path in paths * 3:
         assert pair.cached(path, sample_users.tokens[token_name]).status == "200 OK"
-    assert (pair.flask_requests, asked) == (before, known)
+    assert (pair.flask_requests, server_commands) == (before, known)
 
 
 @pytest.mark.parametrize(

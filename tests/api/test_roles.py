@@ -22,8 +22,8 @@ def entries(secured_app: SecuredApp, user: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(params=["session", "token"])
-def enter(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
-    """Come in as a user, by session and by token."""
+def make_client(secured_app: SecuredApp, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], UserClient]:
+    """Create a client of a user, by session and by token."""
     return secured_app.session_client if request.param == "session" else secured_app.token_client
 
 
@@ -52,12 +52,15 @@ def test_users_cannot_change_their_own_protected_fields(
 
 
 def test_what_may_not_be_set_is_ignored_where_get_gives_it(
-    secured_app: SecuredApp, enter: Callable[..., UserClient]
+    secured_app: SecuredApp, make_client: Callable[..., UserClient]
 ) -> None:
     user = secured_app.create_user(name="Ada")
     given = {**user, "name": "Ada King", "id": str(uuid.uuid4()), "version": 99, "created_at": "2000-01-01T00:00:00Z"}
     for number, response in enumerate(
-        [enter(user).put(f"/users/{user['id']}", given), enter(user).patch("/me", {**given, "name": "Ada K."})]
+        [
+            make_client(user).put(f"/users/{user['id']}", given),
+            make_client(user).patch("/me", {**given, "name": "Ada K."}),
+        ]
     ):
         assert response.status_code == 200
         shown = response.json
@@ -65,10 +68,10 @@ def test_what_may_not_be_set_is_ignored_where_get_gives_it(
 
 
 def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
-    secured_app: SecuredApp, enter: Callable[..., UserClient]
+    secured_app: SecuredApp, make_client: Callable[..., UserClient]
 ) -> None:
     user = secured_app.create_user("viewer", email="ada@example.org", attributes={"a": 1})
-    client = enter(user)
+    client = make_client(user)
     mine = client.get("/me").json
     assert client.put(f"/users/{user['id']}", {**mine, "name": "Ada King"}).json["name"] == "Ada King"
 
@@ -101,9 +104,9 @@ def test_put_creates_no_user_without_the_right_to_create(secured_app: SecuredApp
 
 @pytest.mark.parametrize("role", LADDER)
 def test_an_editor_makes_only_users_of_a_lower_role(
-    secured_app: SecuredApp, enter: Callable[..., UserClient], role: str
+    secured_app: SecuredApp, make_client: Callable[..., UserClient], role: str
 ) -> None:
-    editor = enter(secured_app.create_user("editor"))
+    editor = make_client(secured_app.create_user("editor"))
     expected = 201 if role in ("member", "viewer") else 403
     body = {"username": f"new-{role}", "role": role}
     assert editor.post("/users", body).status_code == expected
@@ -113,10 +116,10 @@ def test_an_editor_makes_only_users_of_a_lower_role(
 
 @pytest.mark.parametrize("role", ["editor", "admin"])
 def test_an_editor_changes_no_user_of_the_same_or_a_higher_role(
-    secured_app: SecuredApp, enter: Callable[..., UserClient], role: str
+    secured_app: SecuredApp, make_client: Callable[..., UserClient], role: str
 ) -> None:
     other = secured_app.create_user(role)
-    editor, path = enter(secured_app.create_user("editor")), f"/users/{other['id']}"
+    editor, path = make_client(secured_app.create_user("editor")), f"/users/{other['id']}"
     whole = {"username": other["username"], "role": role}
     attempts = [
         editor.patch(path, {"name": "New"}),
@@ -137,32 +140,38 @@ def test_an_editor_changes_no_user_of_the_same_or_a_higher_role(
     assert [entry["action"] for entry in entries(secured_app, other)] == ["deleted", "created"]
 
 
-def test_an_editor_hands_out_no_role(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    user, editor = secured_app.create_user(), enter(secured_app.create_user("editor"))
+def test_an_editor_hands_out_no_role(secured_app: SecuredApp, make_client: Callable[..., UserClient]) -> None:
+    user, editor = secured_app.create_user(), make_client(secured_app.create_user("editor"))
     for role in ("viewer", "editor", "admin"):
         assert editor.patch(f"/users/{user['id']}", {"role": role}).status_code == 403
     assert editor.put(f"/users/{user['id']}", {"username": user["username"], "role": "viewer"}).status_code == 403
     assert editor.patch(f"/users/{user['id']}", {"role": "member", "name": "Ada"}).status_code == 200
 
 
-def test_an_editor_does_not_delete_the_own_record(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
+def test_an_editor_does_not_delete_the_own_record(
+    secured_app: SecuredApp, make_client: Callable[..., UserClient]
+) -> None:
     editor = secured_app.create_user("editor")
-    assert enter(editor).delete(f"/users/{editor['id']}").status_code == 403
+    assert make_client(editor).delete(f"/users/{editor['id']}").status_code == 403
 
 
-def test_restoring_and_purging_follow_the_table(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
-    user, editor = secured_app.create_user(), enter(secured_app.create_user("editor"))
+def test_restoring_and_purging_follow_the_table(
+    secured_app: SecuredApp, make_client: Callable[..., UserClient]
+) -> None:
+    user, editor = secured_app.create_user(), make_client(secured_app.create_user("editor"))
     path = f"/users/{user['id']}"
     assert editor.delete(path).status_code == 204
     assert editor.delete(f"{path}?purge=true").status_code == 403
     assert editor.post(f"{path}/restore").status_code == 200
-    assert enter(secured_app.create_user("viewer")).post(f"{path}/restore").status_code == 403
+    assert make_client(secured_app.create_user("viewer")).post(f"{path}/restore").status_code == 403
     assert secured_app.admin.delete(f"{path}?purge=true").status_code == 204
 
 
-def test_a_lowered_role_counts_from_the_next_request(secured_app: SecuredApp, enter: Callable[..., UserClient]) -> None:
+def test_a_lowered_role_counts_from_the_next_request(
+    secured_app: SecuredApp, make_client: Callable[..., UserClient]
+) -> None:
     user = secured_app.create_user("editor")
-    client, target = enter(user), secured_app.create_user()
+    client, target = make_client(user), secured_app.create_user()
     assert client.patch(f"/users/{target['id']}", {"name": "One"}).status_code == 200
     secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
     if "Cookie" in client.headers:

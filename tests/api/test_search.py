@@ -64,20 +64,20 @@ SEARCHES = [
 
 
 @pytest.fixture
-def searched(api: ApiClient) -> ApiClient:
+def client(api: ApiClient) -> ApiClient:
     for user in PEOPLE:
         api.create_user(**user)
     return api
 
 
-def test_every_word_is_the_beginning_of_some_word_of_a_user(searched: ApiClient) -> None:
-    wrong = {q: found for q, names in SEARCHES if (found := usernames(searched, q=q)) != sorted(names)}
+def test_every_word_is_the_beginning_of_some_word_of_a_user(client: ApiClient) -> None:
+    wrong = {q: found for q, names in SEARCHES if (found := usernames(client, q=q)) != sorted(names)}
     assert wrong == {}
 
 
 @pytest.mark.parametrize("q", ["", " ", "-", "@ . !", "'", "\u0301", "&|!():*<->"])
-def test_a_search_without_a_word_finds_all_users(searched: ApiClient, q: str) -> None:
-    assert len(searched.walk(q=q)) == len(PEOPLE)
+def test_a_search_without_a_word_finds_all_users(client: ApiClient, q: str) -> None:
+    assert len(client.walk(q=q)) == len(PEOPLE)
 
 
 @pytest.mark.parametrize(
@@ -97,28 +97,28 @@ def test_a_search_without_a_word_finds_all_users(searched: ApiClient, q: str) ->
         "%(words)s",
     ],
 )
-def test_what_is_special_elsewhere_is_nothing_special_here(searched: ApiClient, q: str) -> None:
-    assert searched.get("/users", query_string={"q": q}).status_code == 200
+def test_what_is_special_elsewhere_is_nothing_special_here(client: ApiClient, q: str) -> None:
+    assert client.get("/users", query_string={"q": q}).status_code == 200
 
 
-def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(searched: ApiClient) -> None:
-    (ada,) = searched.list_users(q="lovelace")
-    searched.patch(f"/users/{ada['id']}", {"name": "Countess Byron"})
-    assert searched.list_users(q="lovelace") == []
-    assert usernames(searched, q="coun byr") == ["ada"]
-    searched.patch(f"/users/{ada['id']}", {"email": None})
-    assert usernames(searched, q="example") == ["emile"]
+def test_a_change_of_name_is_found_at_once_and_the_old_one_no_more(client: ApiClient) -> None:
+    (ada,) = client.list_users(q="lovelace")
+    client.patch(f"/users/{ada['id']}", {"name": "Countess Byron"})
+    assert client.list_users(q="lovelace") == []
+    assert usernames(client, q="coun byr") == ["ada"]
+    client.patch(f"/users/{ada['id']}", {"email": None})
+    assert usernames(client, q="example") == ["emile"]
 
 
-def test_the_trash_is_searched_apart(searched: ApiClient) -> None:
-    (ada,) = searched.list_users(q="lovelace")
-    searched.delete(f"/users/{ada['id']}")
-    assert searched.list_users(q="lovelace") == []
-    assert usernames(searched, q="lovelace", deleted="true") == ["ada"]
-    assert searched.list_users(q="zola", deleted="true") == []
-    searched.post(f"/users/{ada['id']}/restore")
-    assert usernames(searched, q="lovelace") == ["ada"]
-    assert searched.list_users(q="lovelace", deleted="true") == []
+def test_the_trash_is_searched_apart(client: ApiClient) -> None:
+    (ada,) = client.list_users(q="lovelace")
+    client.delete(f"/users/{ada['id']}")
+    assert client.list_users(q="lovelace") == []
+    assert usernames(client, q="lovelace", deleted="true") == ["ada"]
+    assert client.list_users(q="zola", deleted="true") == []
+    client.post(f"/users/{ada['id']}/restore")
+    assert usernames(client, q="lovelace") == ["ada"]
+    assert client.list_users(q="lovelace", deleted="true") == []
 
 
 def usernames(api: ApiClient, **query: Any) -> list[str]:
@@ -126,9 +126,9 @@ def usernames(api: ApiClient, **query: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("field", "value"), [("email", "ADA@EXAMPLE.org"), ("username", "ADA"), ("username", "σοφια")])
-def test_names_are_filtered_whole_and_in_any_case(searched: ApiClient, field: str, value: str) -> None:
-    assert len(searched.list_users(**{field: value})) == 1
-    assert searched.list_users(**{field: value[:-1]}) == []
+def test_names_are_filtered_whole_and_in_any_case(client: ApiClient, field: str, value: str) -> None:
+    assert len(client.list_users(**{field: value})) == 1
+    assert client.list_users(**{field: value[:-1]}) == []
 
 
 def test_role_and_active_are_exact_filters_alone_and_together(api: ApiClient) -> None:
@@ -232,32 +232,32 @@ def test_several_attributes_must_all_fit(api: ApiClient) -> None:
     assert usernames(api, **{"attributes.a": "1", "attributes.b": "2"}) == ["both"]
 
 
-def test_counts_are_given_when_they_are_preferred(searched: ApiClient) -> None:
-    assert "X-Total-Count" not in searched.get("/users").headers
+def test_counts_are_given_when_they_are_preferred(client: ApiClient) -> None:
+    assert "X-Total-Count" not in client.get("/users").headers
     for prefer in ("count=exact", 'count="exact"', "respond-async, count=exact; x=y", "COUNT=exact"):
-        response = searched.get("/users?limit=3", headers={"Prefer": prefer})
+        response = client.get("/users?limit=3", headers={"Prefer": prefer})
         assert response.headers["X-Total-Count"] == str(len(PEOPLE)), prefer
         assert response.headers["Preference-Applied"] == "count=exact"
     for prefer in ("count=planned", "count", "", "return=minimal"):
-        assert "X-Total-Count" not in searched.get("/users", headers={"Prefer": prefer}).headers
+        assert "X-Total-Count" not in client.get("/users", headers={"Prefer": prefer}).headers
 
 
-def test_an_exact_count_follows_filters_and_changes_not_pages(searched: ApiClient) -> None:
+def test_an_exact_count_follows_filters_and_changes_not_pages(client: ApiClient) -> None:
     headers = {"Prefer": "count=exact"}
 
     def count(**query: Any) -> int:
-        return int(searched.get("/users", query_string=query, headers=headers).headers["X-Total-Count"])
+        return int(client.get("/users", query_string=query, headers=headers).headers["X-Total-Count"])
 
     assert count(q="example") == count(q="example", limit=1, sort="-name") == 2
     assert count(role="admin") == 0
     assert count(deleted="true") == 0
-    (ada,) = searched.list_users(q="lovelace")
-    searched.delete(f"/users/{ada['id']}")
+    (ada,) = client.list_users(q="lovelace")
+    client.delete(f"/users/{ada['id']}")
     assert (count(q="example"), count(deleted="true"), count()) == (1, 1, len(PEOPLE) - 1)
 
 
-def test_an_estimated_count_comes_from_the_statistics(searched: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_an_estimated_count_comes_from_the_statistics(client: ApiClient, database: psycopg.Connection[Any]) -> None:
     database.execute("ANALYZE users")
-    response = searched.get("/users", headers={"Prefer": "count=estimated"})
+    response = client.get("/users", headers={"Prefer": "count=estimated"})
     assert response.headers["Preference-Applied"] == "count=estimated"
     assert int(response.headers["X-Total-Count"]) == len(PEOPLE)

@@ -210,14 +210,14 @@ def test_redis_forgets_a_purged_user(secured_app: SecuredApp, servers: Stack) ->
 
 
 @pytest.fixture(params=["told", "not told"])
-def untold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis is told that sessions end, or can't be."""
+def with_and_without_redis_deletes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with session deletes in Redis, once with deletes that fail."""
     if request.param == "not told":
         for name in ("delete", "delete_all"):
             monkeypatch.setattr(SessionStore, name, lambda *_: False)
 
 
-@pytest.mark.usefixtures("untold")
+@pytest.mark.usefixtures("with_and_without_redis_deletes")
 @pytest.mark.parametrize("how", ["password", "own password", "no password", "deactivated", "deleted", "purged"])
 def test_what_ends_all_sessions_ends_them_at_once(secured_app: SecuredApp, how: str) -> None:
     user = secured_app.create_user(password=PASSWORD)

@@ -15,8 +15,8 @@ _COMMON = Term("zebedee")
 
 
 @pytest.fixture
-def filled(empty: Callable[[], None], database: psycopg.Connection[Any]) -> Callable[[int], None]:
-    """Give the table so many users of one name, and let PostgreSQL count them."""
+def fill_users(empty: Callable[[], None], database: psycopg.Connection[Any]) -> Callable[[int], None]:
+    """Insert users of one name, and run ANALYZE."""
 
     def fill(count: int) -> None:
         empty()
@@ -32,15 +32,15 @@ def filled(empty: Callable[[], None], database: psycopg.Connection[Any]) -> Call
 
 
 def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
-    app: Flask, filled: Callable[[int], None]
+    app: Flask, fill_users: Callable[[int], None]
 ) -> None:
     """Fault 16: the statistics were replaced in place, so a thread could find the lexemes of one and the shares of
     another."""
     planner_stats = PlannerStats(services_of(app).infrastructure.database, ttl_s=0)
-    filled(200)
+    fill_users(200)
     snapshot = planner_stats.snapshot()
     assert (snapshot.total, round(snapshot.rows(_COMMON))) == (200, 200)
-    filled(20)
+    fill_users(20)
     current = planner_stats.snapshot()
     assert (current.total, round(current.rows(_COMMON))) == (20, 20)
     assert (snapshot.total, round(snapshot.rows(_COMMON))) == (200, 200)

@@ -29,7 +29,7 @@ FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
 
 @contextmanager
 def counted(app: Flask) -> Iterator[list[str]]:
-    """The SQL statements that are executed inside, by SQLAlchemy and beside it."""
+    """The SQL statements that are executed inside, by SQLAlchemy and prepared."""
     engine, found = engine_of(app), []
     ask = DeadlineConnection.execute_prepared
 
@@ -51,7 +51,7 @@ def counted(app: Flask) -> Iterator[list[str]]:
 
 @pytest.fixture(params=["cached", "not cached"])
 def warm(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Use a token before the change, so that the cache knows it; or not."""
+    """Use a token before a change, so it is cached; or do not use it."""
 
     def use(client: ApiClient) -> ApiClient:
         if request.param == "cached":

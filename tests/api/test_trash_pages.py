@@ -13,7 +13,7 @@ from tests.support.console_client import create_user_page, form_of, send
 
 @pytest.fixture
 def path(admin: FlaskClient) -> str:
-    """The page of somebody in the trash."""
+    """The path of the page of a deleted user."""
     path = create_user_page(
         admin, name="Bob Trashed", username="bob", email="bob@example.org", attributes='{"plan": "pro"}'
     )
@@ -23,7 +23,7 @@ def path(admin: FlaskClient) -> str:
 
 
 def shown(browser: FlaskClient, path: str) -> str:
-    """The page, as somebody reads it."""
+    """The visible text of a page."""
     response = browser.get(path)
     assert response.status_code == 200
     return response.text

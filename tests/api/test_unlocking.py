@@ -15,13 +15,13 @@ LOCKED = "This account is temporarily locked after too many failed sign-ins."
 
 @pytest.fixture
 def bob(admin: FlaskClient) -> str:
-    """The page of somebody with a password."""
+    """The path of the page of a user with a password."""
     return create_user_page(admin, name="Bob", username="bob", email="bob@example.org", password=PASSWORD)
 
 
 @pytest.fixture
 def guess(app: Flask) -> Callable[..., int]:
-    """Try to sign in, and return the status of each answer."""
+    """Try to sign in. Returns the status of each response."""
 
     def guess(times: int, login: str = "bob", password: str = WRONG, address: str = "192.0.2.9") -> list[int]:
         form = {"username": login, "password": password}

@@ -20,7 +20,7 @@ def secured_app(make_app: Callable[..., Flask], empty: Callable[[], None]) -> Se
 
 
 def remaining(client: UserClient, method: str, path: str, kind: str, body: bytes) -> int:
-    """What is left of the limit after a write whose body takes its time."""
+    """The remaining quota after a write with a slow body."""
     half = len(body) // 2
     headers = {**client.headers, "Content-Type": kind}
     response = request(client.app, method, path, headers, body[:half], lambda: time.sleep(0.1), body[half:])

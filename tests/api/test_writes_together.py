@@ -28,9 +28,9 @@ from tests.support.waiting import wait_until
 
 @contextmanager
 def together(count: int, writer: ApiClient) -> Iterator[None]:
-    """Lets `count` calls that are begun inside write by one statement, when all have come so far.
+    """Let `count` calls that are started inside write by one statement.
 
-    They come while a write of `writer` is under way, which in the end fails and writes nothing.
+    They wait in the queue while a write of `writer` is executed, which fails and writes nothing.
     """
     ask, get = Database.execute_prepared, Batcher.get
     is_under_way, go_on, waiting = threading.Event(), threading.Event(), list[object]()
@@ -64,7 +64,7 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
 
 @pytest.fixture
 def begin() -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
-    """Begins a call in a thread of its own."""
+    """Start a call in a new thread."""
     with ThreadPoolExecutor(40) as pool:
         yield pool.submit
 
@@ -178,7 +178,7 @@ def test_a_write_that_waits_for_a_lock_delays_no_other_write(
 def test_a_write_that_waits_for_an_identifier_delays_no_other_write(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], begin: Begin
 ) -> None:
-    """Somebody else has made a user of this name, and does not say yet whether it stays."""
+    """Another transaction has inserted a user of this name, and is still open."""
     like, names = api.create_user(username="like"), ("x", "Ada", "y")
     with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
         somebody.execute(
@@ -197,7 +197,7 @@ def test_a_write_that_waits_for_an_identifier_delays_no_other_write(
 def test_after_a_lost_connection_each_writer_gets_an_error_or_its_user_exists(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
 ) -> None:
-    """Nobody knows whether it was written: all hear that, and none is written twice."""
+    """The result of the COMMIT is unknown: each writer gets 503 or 201, and nothing is written twice."""
     ask = Database.execute_prepared
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
 
@@ -233,7 +233,7 @@ LOST = {
 def test_a_right_that_was_lost_unheard_writes_nothing(
     own_secured_app: SecuredApp, database: psycopg.Connection[Any], lost: str, way: str
 ) -> None:
-    """Another host ended it, and its word has not come yet."""
+    """Another host ended the right, and this host has not seen the change yet."""
     ada, bob = own_secured_app.create_user("editor", username="ada"), own_secured_app.create_user(username="bob")
     token = own_secured_app.token(ada)
     program = own_secured_app.bearer_client(token["token"])
@@ -284,7 +284,7 @@ def test_a_change_is_read_at_once(own_secured_app: SecuredApp) -> None:
 def test_a_concurrent_change_is_not_hidden_by_an_older_snapshot(
     own_secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One is slow to say what it changed: by then another has changed the same user, and has said so."""
+    """A write is slow to return, and another write changes the same user meanwhile."""
     user = own_secured_app.create_user(username="bob")
     path, ask = f"/users/{user['id']}", Database.execute_prepared
     own_secured_app.admin.get(path)

@@ -50,7 +50,7 @@ sys.exit(run.main(
 
 @pytest.fixture
 def run(script: Callable[..., Script], tmp_path: Path) -> Callable[..., Script]:
-    """Start `make run`'s Python part on a folder of this test."""
+    """Start the Python part of `make run` in a folder of this test."""
 
     def start(*arguments: str, service: str = SERVICE, port: str = "", flask: str = FLASK) -> Script:
         env = {"PORT": port or str(free_port()), "REDIS_HOST": "elsewhere"}

@@ -32,19 +32,19 @@ PAGES = "fsa:answer:*:page:*"
 
 @pytest.fixture(autouse=True)
 def all_expensive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few users stand for so many that Redis is asked for what they have in common."""
+    """Treat every page as expensive, so Redis is used with few users."""
     monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", -1)
 
 
-def opened(app: Flask) -> UserClient:
-    """A program of an administrator, in a new closed service."""
+def admin_client(app: Flask) -> UserClient:
+    """A client with a token of the administrator of a new SecuredApp."""
     secured_app = SecuredApp(app)
     return secured_app.token_client(secured_app.admin.user)
 
 
 @pytest.fixture
 def app_with_caches(make_app: Callable[..., Flask], empty: Callable[[], None]) -> Iterator[Flask]:  # noqa: ARG001
-    """An application that hears of changes, so that all of its caches are used."""
+    """An application with a change poller, so all of its caches are used."""
     app = make_app()
     with polling(app):
         yield app
@@ -52,18 +52,18 @@ def app_with_caches(make_app: Callable[..., Flask], empty: Callable[[], None]) -
 
 @pytest.fixture
 def api(app_with_caches: Flask) -> UserClient:
-    return opened(app_with_caches)
+    return admin_client(app_with_caches)
 
 
 @pytest.fixture
-def unheard(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """A connection whose changes nobody is told of: they show what is kept."""
+def internal_connection(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """A connection whose changes are marked as internal. They invalidate nothing, so they show what is cached."""
     database.execute("SET fullstack_app.internal = 'yes'")
     return database
 
 
-def heard(app: Flask) -> None:
-    """Wait until the poller has heard of all that was written: then Redis is used again."""
+def wait_for_poller(app: Flask) -> None:
+    """Wait until the poller has seen all writes, because only then Redis is used."""
     known = services_of(app).infrastructure.known_changes
     wait_until(lambda: known.view(["users"]) is not None)
 
@@ -74,14 +74,14 @@ def test_cached_reads_need_no_database(
     """One user and a page in memory, and what was expensive in Redis for all hosts."""
     user = api.create_user()
     paths = [f"/users/{user['id']}", "/users", "/users?q=user"]
-    heard(app_with_caches)
+    wait_for_poller(app_with_caches)
     first = [api.get(path).data for path in paths]
     other = make_app()
     with polling(other):
         elsewhere = UserClient(other, api.headers, {})
-        # It gets to know the token.
+        # This caches the token.
         assert elsewhere.get("/me").status_code == 200
-        heard(other)
+        wait_for_poller(other)
         # The planner statistics are read once a minute.
         assert elsewhere.get("/users?q=nobody").json == []
         monkeypatch.setattr(Database, "execute_prepared", lambda *_, **__: must_not_run())
@@ -102,7 +102,7 @@ def test_cheap_pages_are_not_cached_in_redis(
     database.execute("ANALYZE users")
     known = PlannerStats(services_of(app_with_caches).infrastructure.database).snapshot()
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: known)
-    heard(app_with_caches)
+    wait_for_poller(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys(PAGES)
         for query in ("", "?q=zebedee", "?q=zeb", f"?username={user['username']}"):
@@ -119,7 +119,7 @@ def test_pages_without_statistics_are_treated_as_expensive(
     monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: Statistics())
     api.create_user(name="Zebedee")
-    heard(app_with_caches)
+    wait_for_poller(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:
         before = client.keys(PAGES)
         assert b"Zebedee" in api.get("/users?q=zebedee").data
@@ -238,7 +238,7 @@ def test_values_in_redis_expire_after_cache_ttl_s(servers: Stack, app_with_cache
     user = api.create_user()
     with redis.Redis.from_url(servers.redis.url) as client:
         client.flushall()
-        heard(app_with_caches)
+        wait_for_poller(app_with_caches)
         for path in (f"/users/{user['id']}", "/users", "/users?q=user"):
             api.get(path)
         times = {key: client.ttl(key) for key in client.keys("fsa:answer:*")}
@@ -254,19 +254,19 @@ def test_disabled_caches_read_each_time(
     make_app: Callable[..., Flask],
     servers: Stack,
     empty: Callable[[], None],  # noqa: ARG001
-    unheard: psycopg.Connection[Any],
+    internal_connection: psycopg.Connection[Any],
     settings: dict[str, int],
     kept: set[str],
 ) -> None:
-    """A change that nobody is told of shows what is kept."""
+    """An internal change shows what is cached."""
     app = make_app(**settings)
     with polling(app):
-        api = opened(app)
+        api = admin_client(app)
         made = api.create_user(name="old")
         paths = {"one": f"/users/{made['id']}", "all": "/users", "expensive": "/users?role=member"}
-        heard(app)
+        wait_for_poller(app)
         assert all(b'"name":"old"' in api.get(path).data for path in paths.values())
-        unheard.execute("UPDATE users SET name = 'new' WHERE username <> 'root'")
+        internal_connection.execute("UPDATE users SET name = 'new' WHERE username <> 'root'")
         old = {name for name, path in paths.items() if b'"name":"old"' in api.get(path).data}
     assert old == ({"one", "all", "expensive"} if "memory" in kept else {"expensive"} if "redis" in kept else set())
     with redis.Redis.from_url(servers.redis.url) as client:

@@ -22,8 +22,8 @@ ENTRY = "INSERT INTO history (user_id, version, action, changes"
 
 
 @pytest.fixture
-def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
-    """A database of the release before, revision 0007, with some history."""
+def old_database(new_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database of revision 0007, with some history."""
     flask_db(new_database, "upgrade", "0007")
     with psycopg.connect(new_database, autocommit=True) as connection:
         connection.execute(
@@ -45,32 +45,38 @@ def one(connection: psycopg.Connection[Any], statement: str) -> Any:
     return found
 
 
-def test_old_rows_get_a_constant_and_are_not_written_anew(old: psycopg.Connection[Any], new_database: str) -> None:
-    file = one(old, "SELECT pg_relation_filenode('history')")
+def test_old_rows_get_a_constant_and_are_not_written_anew(
+    old_database: psycopg.Connection[Any], new_database: str
+) -> None:
+    file = one(old_database, "SELECT pg_relation_filenode('history')")
     migrate(new_database)
-    assert one(old, "SELECT pg_relation_filenode('history')") == file
-    assert xids(old) == ["3", "3", "3"]
-    with old.transaction():
-        own = one(old, "SELECT pg_current_xact_id()::text")
-        old.execute(f"{ENTRY}) VALUES (%s, 1, 'changed', '[]')", [uuid.uuid4()])
-    assert xids(old)[-1] == own
-    assert one(old, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
+    assert one(old_database, "SELECT pg_relation_filenode('history')") == file
+    assert xids(old_database) == ["3", "3", "3"]
+    with old_database.transaction():
+        own = one(old_database, "SELECT pg_current_xact_id()::text")
+        old_database.execute(f"{ENTRY}) VALUES (%s, 1, 'changed', '[]')", [uuid.uuid4()])
+    assert xids(old_database)[-1] == own
+    assert one(old_database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
 
 
-def test_the_way_back_leaves_what_the_release_before_knows(old: psycopg.Connection[Any], new_database: str) -> None:
+def test_the_way_back_leaves_what_the_release_before_knows(
+    old_database: psycopg.Connection[Any], new_database: str
+) -> None:
     migrate(new_database)
-    old.execute("TRUNCATE users CASCADE")
-    assert one(old, "SELECT count(*) FROM history WHERE user_id IS NULL") == 2
+    old_database.execute("TRUNCATE users CASCADE")
+    assert one(old_database, "SELECT count(*) FROM history WHERE user_id IS NULL") == 2
     flask_db(new_database, "downgrade", "0007")
-    assert one(old, "SELECT count(*) FROM history") == 3
-    old.execute("DELETE FROM users")
+    assert one(old_database, "SELECT count(*) FROM history") == 3
+    old_database.execute("DELETE FROM users")
     functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname ~ %s"
-    assert old.execute(functions, ["external|internal|raise_version|user_changes|token_json"]).fetchone() == (0,)
+    assert old_database.execute(functions, ["external|internal|raise_version|user_changes|token_json"]).fetchone() == (
+        0,
+    )
     migrate(new_database)
 
 
 def test_others_who_wait_to_migrate_do_not_keep_the_index_from_being_built(
-    old: psycopg.Connection[Any], new_database: str
+    old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     """The build waits for all transactions, so they may have none."""
     flask_db(new_database, "upgrade", "0008")
@@ -78,34 +84,34 @@ def test_others_who_wait_to_migrate_do_not_keep_the_index_from_being_built(
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("SELECT count(*) FROM history")
         begun = [pool.submit(flask_db, new_database, "upgrade") for _ in range(2)]
-        wait_until(lambda: one(old, BUILDING) and one(old, WAITING), seconds=60)
+        wait_until(lambda: one(old_database, BUILDING) and one(old_database, WAITING), seconds=60)
         # SQL of others goes on meanwhile.
-        old.execute("DELETE FROM users")
+        old_database.execute("DELETE FROM users")
         reader.rollback()
         for future in begun:
             future.result()
-    assert one(old, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
+    assert one(old_database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
 
 
 def test_an_index_that_an_interrupted_build_left_is_built_again(
-    old: psycopg.Connection[Any], new_database: str
+    old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     flask_db(new_database, "upgrade", "0008")
-    _invalidate(old)
+    _invalidate(old_database)
     migrate(new_database)
-    assert one(old, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
+    assert one(old_database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
 
 
 @pytest.mark.parametrize("fault", ["invalid", "missing"])
 def test_a_start_without_a_valid_index_is_refused_and_says_what_to_do(
-    old: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service], fault: str
+    old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service], fault: str
 ) -> None:
     migrate(new_database)
     if fault == "invalid":
-        old.execute("DROP INDEX history_by_xid")
-        _invalidate(old)
+        old_database.execute("DROP INDEX history_by_xid")
+        _invalidate(old_database)
     else:
-        old.execute("DROP INDEX history_by_xid")
+        old_database.execute("DROP INDEX history_by_xid")
     with pytest.raises(StartError) as caught:
         migrate(new_database)
     service = serve(DATABASE_URL=new_database, ready=False)
@@ -113,7 +119,7 @@ def test_a_start_without_a_valid_index_is_refused_and_says_what_to_do(
     assert "history_by_xid" in service.text
     advice = str(caught.value).partition("start again: ")[2]
     for statement in advice.rstrip(";").split(";"):
-        old.execute(statement.encode())
+        old_database.execute(statement.encode())
     migrate(new_database)
 
 
@@ -124,15 +130,15 @@ def _invalidate(connection: psycopg.Connection[Any]) -> None:
 
 
 def test_xids_of_another_cluster_are_reset_by_hand_and_not_by_a_start(
-    old: psycopg.Connection[Any], new_database: str
+    old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     migrate(new_database)
-    old.execute(
+    old_database.execute(
         f"{ENTRY}, xid) SELECT gen_random_uuid(), 1, 'created', '[]', {FUTURE} FROM generate_series(1, 20050)"  # noqa: S608
     )
-    old.execute(f"{ENTRY}) VALUES (%s, 1, 'created', '[]')", [uuid.uuid4()])
-    kept = xids(old)[-1]
+    old_database.execute(f"{ENTRY}) VALUES (%s, 1, 'created', '[]')", [uuid.uuid4()])
+    kept = xids(old_database)[-1]
     migrate(new_database)
-    assert len(set(xids(old))) == 3
+    assert len(set(xids(old_database))) == 3
     assert "20050" in flask_db(new_database, "upgrade")
-    assert set(xids(old)) == {"3", kept}
+    assert set(xids(old_database)) == {"3", kept}

@@ -19,7 +19,7 @@ from tests.support.two_hosts import TwoHosts
 from tests.support.waiting import wait_until
 
 TRIES = 8
-"""How often each path is asked, on a connection of its own: both workers should be met."""
+"""How often each path is requested on a new connection, to reach both workers."""
 TABLES = ("users", "tokens")
 QUIET = {"WORKERS": "2", "LOG_LEVEL": "warning", "WRITE_RATE_PER_MINUTE": "0", "REDIS_TIMEOUT_MS": "500"}
 
@@ -41,7 +41,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def hosts_of_file(serve_all: Callable[..., Service], redis_server: Redis, postgres: Postgres) -> TwoHosts:
-    """A closed service on two hosts."""
+    """A secured service on two hosts."""
     env = {**QUIET, "DATABASE_URL": postgres.url, "REDIS_URL": redis_server.url}
     made = TwoHosts([serve_all(**env) for _ in range(2)])
     made.set_up()
@@ -53,14 +53,14 @@ def hosts_of_file(serve_all: Callable[..., Service], redis_server: Redis, postgr
 
 @pytest.fixture
 def sql_(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody at psql."""
+    """A connection from outside the service."""
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def hosts(hosts_of_file: TwoHosts, sql_: psycopg.Connection[Any]) -> TwoHosts:
-    """The service with the users and tokens that it had at first."""
+    """The hosts, with their original users and tokens."""
     sql_.execute("BEGIN; TRUNCATE users, tokens")
     for table in TABLES:
         sql_.execute(f"INSERT INTO {table} SELECT * FROM saved_{table}")  # noqa: S608 - names from above
@@ -70,7 +70,7 @@ def hosts(hosts_of_file: TwoHosts, sql_: psycopg.Connection[Any]) -> TwoHosts:
 
 
 class Reader:
-    """Reads one user, oneself and a page from a host, each on several connections, by token."""
+    """Reads one user, the own user and pages from a host, on several connections, by token."""
 
     def __init__(self, hosts: TwoHosts, host: int) -> None:
         self.service, self._hosts = hosts.services[host], hosts
@@ -83,7 +83,7 @@ class Reader:
         return self.get(f"/api/users/{self._user_id}", self._hosts.admin_token)
 
     def names(self) -> set[str]:
-        """What all of them show as the name of the first user."""
+        """All names of the first user in these responses."""
         found = set()
         for _ in range(TRIES):
             me = self.get("/api/me", self._hosts.tokens[0])

@@ -35,7 +35,7 @@ def start_hosts(
     own_redis: Redis,
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
 ) -> Callable[..., TwoHosts]:
-    """Start two services, so two hosts: each has memory of its own."""
+    """Start two services. Each is a host with its own memory."""
 
     def start(**env: str) -> TwoHosts:
         own = {"WORKERS": "2", "REDIS_URL": own_redis.url, "WRITE_RATE_PER_MINUTE": "0", "LOG_LEVEL": "warning", **env}
@@ -47,8 +47,8 @@ def start_hosts(
 
 
 @pytest.fixture
-def quick_turns() -> Iterator[None]:
-    """Threads that take turns often: what a client notes late hides what is old."""
+def frequent_thread_switches() -> Iterator[None]:
+    """Switch threads often, so clients record times without delay."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     yield
@@ -56,7 +56,7 @@ def quick_turns() -> Iterator[None]:
 
 
 @pytest.mark.timeout(FOR_S + 120)
-@pytest.mark.usefixtures("quick_turns")
+@pytest.mark.usefixtures("frequent_thread_switches")
 def test_no_read_of_two_hosts_is_older_than_promised(
     start_hosts: Callable[..., TwoHosts], database: psycopg.Connection[Any]
 ) -> None:
@@ -78,7 +78,7 @@ def test_no_read_of_two_hosts_is_older_than_promised(
 
 
 @pytest.mark.timeout(FOR_S + 120)
-@pytest.mark.usefixtures("quick_turns")
+@pytest.mark.usefixtures("frequent_thread_switches")
 def test_no_read_is_older_than_promised_while_redis_is_killed_hangs_and_comes_back(
     start_hosts: Callable[..., TwoHosts], own_redis: Redis
 ) -> None:

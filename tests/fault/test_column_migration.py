@@ -17,8 +17,8 @@ USER = str(uuid.uuid4())
 
 
 @pytest.fixture
-def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
-    """A database of the release before, revision 0010, with a user, and a history that its triggers wrote."""
+def old_database(new_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database of revision 0010, with a user and history entries of its triggers."""
     flask_db(new_database, "upgrade", "0010")
     with psycopg.connect(new_database, autocommit=True) as connection:
         connection.execute(
@@ -48,23 +48,23 @@ def names(connection: psycopg.Connection[Any]) -> set[str]:
     return {name for (name,) in found}
 
 
-def test_rows_keep_their_values_there_and_back(old: psycopg.Connection[Any], new_database: str) -> None:
-    before = [rows(old, "users"), rows(old, "history")]
-    old_names = names(old)
+def test_rows_keep_their_values_there_and_back(old_database: psycopg.Connection[Any], new_database: str) -> None:
+    before = [rows(old_database, "users"), rows(old_database, "history")]
+    old_names = names(old_database)
     migrate(new_database)
-    assert [rows(old, "users"), rows(old, "history")] == before
-    assert {"users.search_vector", "history.created_at", "users_by_search_vector"} <= names(old)
-    assert not {"users.words", "history.at", "users_by_words"} & names(old)
-    assert not [name for name in names(old) if "above_member" in name]
+    assert [rows(old_database, "users"), rows(old_database, "history")] == before
+    assert {"users.search_vector", "history.created_at", "users_by_search_vector"} <= names(old_database)
+    assert not {"users.words", "history.at", "users_by_words"} & names(old_database)
+    assert not [name for name in names(old_database) if "above_member" in name]
     assert "No new upgrade operations detected" in flask_db(new_database, "check")
     flask_db(new_database, "downgrade", "0010")
-    assert [rows(old, "users"), rows(old, "history")] == before
-    assert names(old) == old_names
-    assert old.execute("SELECT gin_clean_pending_list_of_users() >= 0").fetchone() == (True,)
+    assert [rows(old_database, "users"), rows(old_database, "history")] == before
+    assert names(old_database) == old_names
+    assert old_database.execute("SELECT gin_clean_pending_list_of_users() >= 0").fetchone() == (True,)
 
 
 def test_the_service_finds_and_shows_what_the_release_before_wrote(
-    old: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
+    old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
 ) -> None:
     service = serve(DATABASE_URL=new_database)
     assert [user["id"] for user in service.get("/api/users?q=ada&role=editor").json] == [USER]
@@ -72,20 +72,20 @@ def test_the_service_finds_and_shows_what_the_release_before_wrote(
     assert [entry["action"] for entry in entries] == ["changed", "created"]
     times = [entry["at"] for entry in entries]
     assert times == sorted(times, reverse=True)
-    old.execute("UPDATE users SET name = 'Ada Lovelace' WHERE id = %s", [USER])
+    old_database.execute("UPDATE users SET name = 'Ada Lovelace' WHERE id = %s", [USER])
     assert len(service.get(f"/api/users/{USER}/history").json) == 3
     # The role of the service still has its rights.
     role = "SELECT has_function_privilege('fullstack_app', 'gin_clean_pending_list_of_users()', 'EXECUTE')"
-    assert old.execute(role).fetchone() == (True,)
+    assert old_database.execute(role).fetchone() == (True,)
 
 
 def test_a_long_transaction_stops_the_start_instead_of_all_statements(
-    old: psycopg.Connection[Any], new_database: str
+    old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     with psycopg.connect(new_database) as reader:
         reader.execute("SELECT count(*) FROM users")
         with pytest.raises(StartError, match="lock timeout"):
             migrate(new_database)
-    assert "users.words" in names(old)
+    assert "users.words" in names(old_database)
     migrate(new_database)
-    assert "users.search_vector" in names(old)
+    assert "users.search_vector" in names(old_database)

@@ -42,14 +42,14 @@ def _settings_of_the_stack() -> dict[str, str]:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Redis]:
+def small_redis(tmp_path: Path) -> Iterator[Redis]:
     with Redis(tmp_path / "redis", settings=_settings_of_the_stack()) as server:
         yield server
 
 
 @pytest.fixture
-def secured_app(make_app: Callable[..., Flask], empty: Callable[[], None], small: Redis) -> SecuredApp:  # noqa: ARG001
-    return SecuredApp(make_app(redis_url=small.url))
+def secured_app(make_app: Callable[..., Flask], empty: Callable[[], None], small_redis: Redis) -> SecuredApp:  # noqa: ARG001
+    return SecuredApp(make_app(redis_url=small_redis.url))
 
 
 def _guess(secured_app: SecuredApp) -> int:
@@ -62,7 +62,7 @@ def _evicted(client: redis.Redis) -> int:
 
 @pytest.mark.parametrize("ttl_s", [1, 60, 86400])
 def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
-    secured_app: SecuredApp, small: Redis, ttl_s: int
+    secured_app: SecuredApp, small_redis: Redis, ttl_s: int
 ) -> None:
     """Fault 18: whatever the pages' time to live."""
     user = secured_app.create_user(username="ada", password=PASSWORD)
@@ -70,11 +70,11 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     assert [_guess(secured_app) for _ in range(4)] == [401] * 4
     infrastructure = services_of(secured_app.app).infrastructure
     pages = RedisAnswers(
-        small.url, 0.5, ttl_s, generations=infrastructure.generations, known_changes=infrastructure.known_changes
+        small_redis.url, 0.5, ttl_s, generations=infrastructure.generations, known_changes=infrastructure.known_changes
     )
     grant_lease(secured_app.app)
     infrastructure.known_changes.publish(View(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
-    with redis.Redis.from_url(small.url) as redis_client:
+    with redis.Redis.from_url(small_redis.url) as redis_client:
         number = 0
         while _evicted(redis_client) < 500:
             pages.get_or_compute(f"page:{number}", lambda: secrets.token_bytes(20_000))
@@ -92,11 +92,11 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
 
 
 def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(
-    secured_app: SecuredApp, small: Redis
+    secured_app: SecuredApp, small_redis: Redis
 ) -> None:
     """Fault 18: guesses are counted in the process then; a new session is refused, those that are there go on."""
     secured_app.create_user(username="ada", password=PASSWORD)
-    client, store = secured_app.session_client(secured_app.create_user()), SessionStore(small.url)
+    client, store = secured_app.session_client(secured_app.create_user()), SessionStore(small_redis.url)
 
     def fill() -> None:
         while True:
@@ -116,9 +116,9 @@ def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(
     assert secured_app.anonymous.get("/health").json["status"] == "ok", "no breaker opened"
 
 
-def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) -> None:
+def test_counts_end_with_their_windows_and_leave_nothing_behind(small_redis: Redis) -> None:
     """Fault 18: without a TTL, too."""
-    with redis.Redis.from_url(small.url) as client:
+    with redis.Redis.from_url(small_redis.url) as client:
         counts = RedisCounters(client)
         for number in range(50):
             counts.increment([FixedWindow(f"fsa:limit:{number}:1", 5, 1)])
@@ -130,9 +130,9 @@ def test_counts_end_with_their_windows_and_leave_nothing_behind(small: Redis) ->
         assert client.dbsize() <= 3
 
 
-def test_of_too_many_counters_those_that_end_first_are_deleted(small: Redis) -> None:
+def test_of_too_many_counters_those_that_end_first_are_deleted(small_redis: Redis) -> None:
     """Fault 18: so that a flood of guesses can't fill Redis."""
-    with redis.Redis.from_url(small.url) as client:
+    with redis.Redis.from_url(small_redis.url) as client:
         counts = RedisCounters(client, max_counters=100)
         counts.increment([FixedWindow("fsa:limit:long:86400", 5, 86400)])
         for number in range(1000):

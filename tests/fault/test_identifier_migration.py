@@ -21,15 +21,15 @@ OTHER = "anna@xn--bcher-kva.example"
 
 
 @pytest.fixture
-def old(new_database: str) -> Iterator[psycopg.Connection[Any]]:
-    """A database of the release before, revision 0004."""
+def old_database(new_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database of revision 0004."""
     flask_db(new_database, "upgrade", "0004")
     with psycopg.connect(new_database, autocommit=True) as connection:
         yield connection
 
 
 def put(
-    old: psycopg.Connection[Any],
+    old_database: psycopg.Connection[Any],
     username: str,
     email: str | None = None,
     *,
@@ -38,7 +38,7 @@ def put(
 ) -> str:
     """A user as the release before wrote it. `search_vector`: the name of that column. Returns the user's id."""
     user_id = str(uuid.uuid4())
-    old.execute(
+    old_database.execute(
         f"INSERT INTO users (id, username, username_key, email, email_key, name, name_key, {search_vector}, deleted_at)"  # noqa: S608 - a constant
         " VALUES (%s, %s, %s, %s, %s, '', '', '', CASE WHEN %s THEN now() END)",
         [user_id, username, username.casefold(), email, email and email.casefold(), trashed],
@@ -50,42 +50,51 @@ def migrate(url: str) -> None:
     prepare(load_settings({}, database_url=url))
 
 
-def rows(old: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
-    return old.execute("SELECT users::text FROM users ORDER BY id").fetchall()
+def rows(old_database: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    return old_database.execute("SELECT users::text FROM users ORDER BY id").fetchall()
 
 
-def keys(old: psycopg.Connection[Any], user_id: str) -> tuple[str, str | None]:
-    (found,) = old.execute("SELECT username_key, email_key FROM users WHERE id = %s", [user_id]).fetchall()
+def keys(old_database: psycopg.Connection[Any], user_id: str) -> tuple[str, str | None]:
+    (found,) = old_database.execute("SELECT username_key, email_key FROM users WHERE id = %s", [user_id]).fetchall()
     return found
 
 
-def test_identifiers_of_earlier_releases_become_canonical(old: psycopg.Connection[Any], new_database: str) -> None:
-    plain = put(old, "Ada", "ADA@example.org")
-    own = put(old, ANNA, ANNA)
-    trashed = put(old, "ﬁona", OTHER, trashed=True)
+def test_identifiers_of_earlier_releases_become_canonical(
+    old_database: psycopg.Connection[Any], new_database: str
+) -> None:
+    plain = put(old_database, "Ada", "ADA@example.org")
+    own = put(old_database, ANNA, ANNA)
+    trashed = put(old_database, "ﬁona", OTHER, trashed=True)
     # Each gets what the one before had: by case folding ß is ss.
-    chain = [put(old, name, name) for name in ("leni@straße.example", "leni@ｓtrasse.example")]
+    chain = [put(old_database, name, name) for name in ("leni@straße.example", "leni@ｓtrasse.example")]
     migrate(new_database)
-    assert keys(old, plain) == ("ada", "ada@example.org")
-    assert keys(old, own) == (OTHER, OTHER)
-    assert keys(old, trashed) == ("fiona", OTHER)
-    assert [keys(old, user)[0] for user in chain] == ["leni@xn--strae-oqa.example", "leni@strasse.example"]
+    assert keys(old_database, plain) == ("ada", "ada@example.org")
+    assert keys(old_database, own) == (OTHER, OTHER)
+    assert keys(old_database, trashed) == ("fiona", OTHER)
+    assert [keys(old_database, user)[0] for user in chain] == ["leni@xn--strae-oqa.example", "leni@strasse.example"]
     with pytest.raises(psycopg.errors.UniqueViolation):
-        put(old, OTHER, search_vector="search_vector")
+        put(old_database, OTHER, search_vector="search_vector")
     with pytest.raises(psycopg.errors.UniqueViolation):
-        old.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [trashed])
-    assert put(old, "ada@example.com", "ada@example.net", search_vector="search_vector")
+        old_database.execute("UPDATE users SET deleted_at = NULL WHERE id = %s", [trashed])
+    assert put(old_database, "ada@example.com", "ada@example.net", search_vector="search_vector")
 
 
 def test_all_who_collide_are_listed_and_nothing_is_changed(
-    old: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
+    old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
 ) -> None:
-    same = [put(old, "anna", ANNA), put(old, "anne", OTHER), put(old, "anja", "anna@bücher。example")]
-    forms = [put(old, "ada１"), put(old, "ada1")]
-    across = [put(old, "boss", "boss@corp.example"), put(old, "boss@corp.example", "eve@corp.example")]
-    put(old, "fıona", ANNA, trashed=True)
-    put(old, "alone", "alone@corp.example")
-    before = rows(old)
+    same = [
+        put(old_database, "anna", ANNA),
+        put(old_database, "anne", OTHER),
+        put(old_database, "anja", "anna@bücher。example"),
+    ]
+    forms = [put(old_database, "ada１"), put(old_database, "ada1")]
+    across = [
+        put(old_database, "boss", "boss@corp.example"),
+        put(old_database, "boss@corp.example", "eve@corp.example"),
+    ]
+    put(old_database, "fıona", ANNA, trashed=True)
+    put(old_database, "alone", "alone@corp.example")
+    before = rows(old_database)
     with pytest.raises(StartError) as caught:
         migrate(new_database)
     message = str(caught.value)
@@ -96,19 +105,19 @@ def test_all_who_collide_are_listed_and_nothing_is_changed(
     assert [named[user] for user in across] == ["email", "username"]
     assert "Nothing was changed" in message
     assert "anna" not in message
-    assert rows(old) == before
-    assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
+    assert rows(old_database) == before
+    assert old_database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
     # As the message says: all but one of each line.
     for user in (*same[1:], forms[0], across[1]):
-        old.execute("DELETE FROM users WHERE id = %s", [user])
+        old_database.execute("DELETE FROM users WHERE id = %s", [user])
     migrate(new_database)
     assert serve(DATABASE_URL=new_database).get("/api/health/ready").status == 200
 
 
 def test_the_start_says_who_collides_and_ends(
-    old: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
+    old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
 ) -> None:
-    users = [put(old, "anna", ANNA), put(old, "anne", OTHER)]
+    users = [put(old_database, "anna", ANNA), put(old_database, "anne", OTHER)]
     service = serve(DATABASE_URL=new_database, ready=False)
     assert service.process.wait(20) == 1
     (refused,) = [event for event in service.events if event["event"] == "start_refused"]
@@ -116,16 +125,16 @@ def test_the_start_says_who_collides_and_ends(
     assert "Traceback" not in service.text
 
 
-def test_more_users_than_one_batch_and_back(old: psycopg.Connection[Any], new_database: str) -> None:
-    old.execute(
+def test_more_users_than_one_batch_and_back(old_database: psycopg.Connection[Any], new_database: str) -> None:
+    old_database.execute(
         "INSERT INTO users (username, username_key, email, email_key, name, name_key, words)"
         " SELECT u, u, e, e, '', '', '' FROM (SELECT 'user' || n AS u, 'user' || n || '@bücher.example' AS e"
         " FROM generate_series(1, 25000) AS n) AS made"
     )
-    before = rows(old)
+    before = rows(old_database)
     migrate(new_database)
     canonical = "SELECT count(*) FROM users WHERE email_key LIKE '%@xn--bcher-kva.example'"
-    assert old.execute(canonical).fetchone() == (25_000,)
+    assert old_database.execute(canonical).fetchone() == (25_000,)
     flask_db(new_database, "downgrade", "0004")
-    assert rows(old) == before
-    assert old.execute("SELECT to_regclass('identifiers')").fetchone() == (None,)
+    assert rows(old_database) == before
+    assert old_database.execute("SELECT to_regclass('identifiers')").fetchone() == (None,)

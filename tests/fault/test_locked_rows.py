@@ -21,7 +21,7 @@ REFUSED_WITHIN_S = 4.5
 
 @pytest.fixture
 def service(serve: Callable[..., Service], empty: Callable[[], None]) -> Service:  # noqa: ARG001
-    """An open service of one worker, whose pool has ten connections."""
+    """A service in setup mode, with one worker and ten database connections."""
     return serve(WORKERS="1", CACHE_TTL_S="0", WRITE_RATE_PER_MINUTE="0")
 
 
@@ -33,7 +33,7 @@ def users(service: Service) -> list[dict[str, Any]]:
 
 @contextmanager
 def locked(url: str, sql: str, *values: object) -> Iterator[None]:
-    """Hold the locks that a statement takes, as somebody in Adminer with an open transaction does."""
+    """Hold the locks of a statement in an open transaction."""
     with psycopg.connect(url) as connection:
         connection.execute(sql, values)
         yield
@@ -53,7 +53,7 @@ WRITES: dict[str, Callable[[Service, str, int], Response]] = {
 
 
 def others(service: Service, users: list[dict[str, Any]], turn: int) -> dict[str, Response]:
-    """What people do meanwhile."""
+    """Other requests meanwhile."""
     user, path = users[turn], f"/api/users/{users[turn]['id']}"
     login = {"username": users[turn + 1]["username"], "password": PASSWORD}
     return {

@@ -26,7 +26,7 @@ CONNECT_S = 3.0
 
 @pytest.fixture(scope="module")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL to be broken."""
+    """A PostgreSQL that tests break."""
     with Postgres(tmp_path_factory.mktemp("broken") / "postgres", settings=FAST) as server:
         prepare(load_settings({}, database_url=server.url))
         yield server

@@ -24,7 +24,7 @@ DROPS = ["restarted", "killed", "idle connections ended"]
 
 @pytest.fixture(scope="module")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL to be restarted."""
+    """A PostgreSQL that tests restart."""
     with Postgres(tmp_path_factory.mktemp("restarted") / "postgres", settings=FAST) as server:
         prepare(load_settings({}, database_url=server.url))
         yield server
@@ -152,7 +152,7 @@ def test_what_was_refused_while_postgres_was_away_is_served_as_soon_as_it_is_rea
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Redis]:
-    """A Redis to be restarted, that keeps its data."""
+    """A Redis that tests restart. It keeps its data."""
     with Redis(tmp_path / "redis", settings={"appendonly": "yes", "appendfsync": "always"}) as server:
         yield server
 

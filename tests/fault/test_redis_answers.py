@@ -72,7 +72,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def pair(stack: ExitStack, own_redis: Redis) -> list[Host]:
-    """Two hosts on one Redis, who have heard of no change."""
+    """Two hosts on one Redis, without any changes yet."""
     return [Host(stack, own_redis) for _ in range(2)]
 
 

@@ -22,7 +22,7 @@ from tests.support.waiting import BOUND_S, wait_until
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Redis]:
-    """A Redis to be broken, that keeps its data when it is killed."""
+    """A Redis that tests break. It keeps its data when it is killed."""
     settings = {"appendonly": "yes", "appendfsync": "always"}
     with Redis(tmp_path / "redis", settings=settings) as server:
         yield server
@@ -41,7 +41,7 @@ def clients(
     proxy: Proxy,
     empty: Callable[[], None],  # noqa: ARG001
 ) -> Iterator[list[ApiClient]]:
-    """Two clients of an application that hears of changes, so that it uses what Redis keeps."""
+    """Clients of two applications with change pollers, so they use Redis."""
     url = own_redis.url.replace(str(own_redis.port), str(proxy.port))
     app = make_app(redis_url=url, redis_timeout_ms=40, log_level="error")
     with polling(app):

@@ -16,23 +16,23 @@ NEW = "another horse battery"
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Redis]:
-    """A Redis to be stopped, that keeps its data."""
+    """A Redis that tests stop. It keeps its data."""
     with Redis(tmp_path / "redis", settings={"appendonly": "yes", "appendfsync": "always"}) as server:
         yield server
 
 
 @pytest.fixture
-def fragile(make_app: Callable[..., Flask], own_redis: Redis, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001
-    """A closed service on a Redis of its own."""
+def secured_app(make_app: Callable[..., Flask], own_redis: Redis, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001
+    """An application with an administrator, on `own_redis`."""
     return SecuredApp(make_app(redis_url=own_redis.url, log_level="error"))
 
 
-def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, own_redis: Redis) -> None:
-    user = fragile.create_user("editor", password=PASSWORD)
+def test_without_redis_sessions_are_503_and_tokens_go_on(secured_app: SecuredApp, own_redis: Redis) -> None:
+    user = secured_app.create_user("editor", password=PASSWORD)
     browser, program, fresh = (
-        fragile.session_client(user),
-        fragile.token_client(user),
-        fragile.token_client(user, "viewer"),
+        secured_app.session_client(user),
+        secured_app.token_client(user),
+        secured_app.token_client(user, "viewer"),
     )
     assert browser.get("/me").status_code == program.get("/me").status_code == 200
     own_redis.kill()
@@ -46,31 +46,34 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(fragile: SecuredApp, ow
         assert fresh.get("/users").status_code == 200
         assert program.get("/me/sessions").status_code == 503
         assert program.delete("/me/sessions").status_code == 503
-        signing_in = fragile.sign_in({"username": user["username"], "password": PASSWORD})
+        signing_in = secured_app.sign_in({"username": user["username"], "password": PASSWORD})
         assert signing_in.status_code == 503
         assert "Set-Cookie" not in signing_in.headers
     own_redis.start()
     wait_until(lambda: browser.get("/me").status_code == 200, seconds=15)
-    assert fragile.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
+    assert secured_app.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
 
 
-def test_without_redis_setup_mode_does_not_return(fragile: SecuredApp, own_redis: Redis) -> None:
-    stranger = fragile.cookie_client("x" * 43 + "." + "0" * 32)
+def test_without_redis_setup_mode_does_not_return(secured_app: SecuredApp, own_redis: Redis) -> None:
+    stranger = secured_app.cookie_client("x" * 43 + "." + "0" * 32)
     own_redis.kill()
-    front = services_of(fragile.app).admins
+    front = services_of(secured_app.app).admins
     assert front.is_secured()
     for _ in range(3):
-        assert fragile.anonymous.get("/users").status_code == 401
-        assert fragile.anonymous.post("/users", {"username": "new"}).status_code == 401
+        assert secured_app.anonymous.get("/users").status_code == 401
+        assert secured_app.anonymous.post("/users", {"username": "new"}).status_code == 401
         assert stranger.get("/users").status_code == 503
-        assert fragile.cookie_client("nonsense").get("/users").status_code == 401
-        assert fragile.bearer_client("fsa_nonsense").get("/users").status_code == 401
-        assert fragile.anonymous.get("/health").status_code == 200
+        assert secured_app.cookie_client("nonsense").get("/users").status_code == 401
+        assert secured_app.bearer_client("fsa_nonsense").get("/users").status_code == 401
+        assert secured_app.anonymous.get("/health").status_code == 200
 
 
-def test_what_ended_while_redis_was_away_stays_ended(fragile: SecuredApp, own_redis: Redis) -> None:
-    users = [fragile.create_user(password=PASSWORD) for _ in range(3)]
-    people, program = [fragile.session_client(user) for user in users], fragile.token_client(fragile.admin.user)
+def test_what_ended_while_redis_was_away_stays_ended(secured_app: SecuredApp, own_redis: Redis) -> None:
+    users = [secured_app.create_user(password=PASSWORD) for _ in range(3)]
+    people, program = (
+        [secured_app.session_client(user) for user in users],
+        secured_app.token_client(secured_app.admin.user),
+    )
     for client in people:
         assert client.get("/me").status_code == 200
     own_redis.kill()
@@ -83,16 +86,18 @@ def test_what_ended_while_redis_was_away_stays_ended(fragile: SecuredApp, own_re
     assert [client.get("/me").status_code for client in people] == [401] * 3
 
 
-def test_what_was_revoked_while_redis_was_away_stays_revoked(fragile: SecuredApp, own_redis: Redis) -> None:
-    user = fragile.create_user("editor")
-    token, program = fragile.token(user), fragile.token_client(fragile.admin.user)
-    lowered = fragile.token_client(user)
-    assert fragile.bearer_client(token["token"]).get("/users").status_code == lowered.get("/users").status_code == 200
+def test_what_was_revoked_while_redis_was_away_stays_revoked(secured_app: SecuredApp, own_redis: Redis) -> None:
+    user = secured_app.create_user("editor")
+    token, program = secured_app.token(user), secured_app.token_client(secured_app.admin.user)
+    lowered = secured_app.token_client(user)
+    assert (
+        secured_app.bearer_client(token["token"]).get("/users").status_code == lowered.get("/users").status_code == 200
+    )
     own_redis.kill()
     assert program.delete(f"/tokens/{token['id']}").status_code == 204
     assert program.patch(f"/users/{user['id']}", {"role": "member"}).status_code == 200
     for _ in range(2):
-        assert fragile.bearer_client(token["token"]).get("/users").status_code == 401
+        assert secured_app.bearer_client(token["token"]).get("/users").status_code == 401
         assert lowered.get("/users").status_code == 403
         own_redis.start()
-        wait_until(lambda: fragile.anonymous.get("/health").json["status"] == "ok", seconds=15)
+        wait_until(lambda: secured_app.anonymous.get("/health").json["status"] == "ok", seconds=15)

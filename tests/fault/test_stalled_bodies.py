@@ -24,7 +24,7 @@ JSON = "Content-Type: application/json\r\n"
 
 
 @dataclass(frozen=True)
-class Guarded:
+class SecuredService:
     """A service with one administrator, and the headers of the credentials that it knows."""
 
     service: Service
@@ -58,19 +58,19 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded(serve_all: Callable[..., Service]) -> Iterator[Guarded]:
+def secured_service(serve_all: Callable[..., Service]) -> Iterator[SecuredService]:
     admin = {"ADMIN_EMAIL": ADMIN["email"], "ADMIN_PASSWORD": ADMIN["password"]}
     service = serve_all(WORKERS="1", THREADS="8", WRITE_RATE_PER_MINUTE="0", **admin)
     cookie = service.post("/api/session", ADMIN).headers["Set-Cookie"].partition(";")[0]
     browser = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
     token = service.post("/api/tokens", {"name": "t", "role": "admin"}, headers=browser).json["token"]
-    yield Guarded(service, token, cookie)
+    yield SecuredService(service, token, cookie)
     service.end()
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _nobody_left(servers, serve_all) -> Iterator[None]:  # type: ignore[no-untyped-def] # noqa: ARG001
-    """Who stays would close the services that later tests start on these tables."""
+def delete_administrators(servers, serve_all) -> Iterator[None]:  # type: ignore[no-untyped-def] # noqa: ARG001
+    """Delete the administrators, who would end the setup mode of services that later tests start."""
     yield
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         empty_tables(connection)
@@ -101,18 +101,18 @@ def writes(app: Flask) -> list[tuple[str, str]]:
     )
 
 
-def test_stalled_bodies_of_no_route_stop_anything(guarded: Guarded, app: Flask) -> None:
-    """By nobody, by a token and by a session: 200 each, at every route that takes a body."""
-    port, routes = guarded.service.port, writes(app)
+def test_stalled_bodies_of_no_route_stop_anything(secured_service: SecuredService, app: Flask) -> None:
+    """200 requests each without credential, by token and by session, to every route with a body."""
+    port, routes = secured_service.service.port, writes(app)
     assert len(routes) > 30
     for method, path in routes:
         with ExitStack() as stack:
             kind = FORM if "/" not in path[1:] or path.startswith(("/people", "/api-tokens")) else JSON
-            for credential in guarded.credentials:
-                request = guarded.head(method, path, f"{credential}{kind}Content-Length: 100000\r\n") + b"a="
+            for credential in secured_service.credentials:
+                request = secured_service.head(method, path, f"{credential}{kind}Content-Length: 100000\r\n") + b"a="
                 stack.enter_context(stalled(port, request))
             try:
-                guarded.require_alive()
+                secured_service.require_alive()
             except (AssertionError, OSError) as error:
                 raise AssertionError(f"{method} {path}: {error!r}") from error
 
@@ -121,11 +121,11 @@ def test_stalled_bodies_of_no_route_stop_anything(guarded: Guarded, app: Flask) 
     ("head", "address"), [(JSON, "127.0.0.2"), (FORM, "127.0.0.3"), (f"{JSON}Expect: 100-continue\r\n", "127.0.0.4")]
 )
 def test_a_body_that_is_late_by_10_s_is_408_and_the_connection_closed(
-    guarded: Guarded, head: str, address: str
+    secured_service: SecuredService, head: str, address: str
 ) -> None:
-    request = guarded.head("POST", "/api/users", f"{head}Content-Length: 1000\r\n") + b"{"
+    request = secured_service.head("POST", "/api/users", f"{head}Content-Length: 1000\r\n") + b"{"
     began = time.monotonic()
-    with stalled(guarded.service.port, request, 20, address) as clients:
+    with stalled(secured_service.service.port, request, 20, address) as clients:
         responses = [(received(client), time.monotonic() - began) for client in clients]
     late = [(response, after_s) for response, after_s in responses if response.startswith(b"HTTP/1.1 408")]
     refused = [response for response, _ in responses if response.startswith(b"HTTP/1.1 503")]
@@ -150,11 +150,13 @@ def received(client: socket.socket) -> bytes:
     return b"".join(parts).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def test_unread_responses_occupy_no_thread(guarded: Guarded) -> None:
-    by_token = {"Authorization": f"Bearer {guarded.token}"}
+def test_unread_responses_occupy_no_thread(secured_service: SecuredService) -> None:
+    by_token = {"Authorization": f"Bearer {secured_service.token}"}
     for number in range(20):
         body = {"username": f"long-{time.monotonic_ns()}", "attributes": {"text": "x" * 15_000, "number": number}}
-        assert guarded.service.post("/api/users", body, headers=by_token).status == 201
-    read = guarded.head("GET", "/api/users?sort=-created_at&limit=20", f"Authorization: Bearer {guarded.token}\r\n")
-    with stalled(guarded.service.port, read * 20):
-        guarded.require_alive()
+        assert secured_service.service.post("/api/users", body, headers=by_token).status == 201
+    read = secured_service.head(
+        "GET", "/api/users?sort=-created_at&limit=20", f"Authorization: Bearer {secured_service.token}\r\n"
+    )
+    with stalled(secured_service.service.port, read * 20):
+        secured_service.require_alive()

@@ -32,8 +32,10 @@ def table() -> Table:
     return Table()
 
 
-def users(batcher: Batcher[int, int], table: Table, keys: Sequence[int], pool: ThreadPoolExecutor) -> list[object]:
-    """What all get who ask for `keys` while one question is under way: values, or errors."""
+def look_up_all(
+    batcher: Batcher[int, int], table: Table, keys: Sequence[int], pool: ThreadPoolExecutor
+) -> list[object]:
+    """Look up `keys` concurrently while one query is executed. Returns values or errors."""
     asking = list[int]()
 
     def ask(key: int) -> int | None:
@@ -60,7 +62,7 @@ def test_a_single_caller_is_answered_at_once(table: Table) -> None:
 def test_concurrent_look_ups_share_few_queries_and_each_gets_its_own_result(table: Table) -> None:
     batcher, keys = Batcher(table.look_up), [*range(60), *range(2000, 2010)]
     with ThreadPoolExecutor(len(keys)) as pool:
-        found = users(batcher, table, keys, pool)
+        found = look_up_all(batcher, table, keys, pool)
     assert found == [*range(0, 120, 2), *[None] * 10]
     assert len(table.questions) == 2
     assert sorted(table.questions[1]) == keys[1:]
@@ -69,14 +71,14 @@ def test_concurrent_look_ups_share_few_queries_and_each_gets_its_own_result(tabl
 def test_callers_with_the_same_key_all_get_its_value(table: Table) -> None:
     batcher = Batcher(table.look_up)
     with ThreadPoolExecutor(40) as pool:
-        assert users(batcher, table, [7] * 40, pool) == [14] * 40
+        assert look_up_all(batcher, table, [7] * 40, pool) == [14] * 40
     assert len(table.questions) == 2
 
 
 def test_over_a_hundred_waiting_look_ups_take_several_queries(table: Table) -> None:
     batcher, keys = Batcher(table.look_up), list(range(251))
     with ThreadPoolExecutor(len(keys)) as pool:
-        assert users(batcher, table, keys, pool) == list(range(0, 502, 2))
+        assert look_up_all(batcher, table, keys, pool) == list(range(0, 502, 2))
     assert [len(question) for question in table.questions] == [1, 100, 100, 50]
     assert sorted(key for question in table.questions for key in question) == keys
 
@@ -84,7 +86,7 @@ def test_over_a_hundred_waiting_look_ups_take_several_queries(table: Table) -> N
 def test_an_error_reaches_each_waiting_caller_and_no_later_one(table: Table) -> None:
     batcher, table.error = Batcher(table.look_up), LookupError("away")
     with ThreadPoolExecutor(30) as pool:
-        found = users(batcher, table, list(range(30)), pool)
+        found = look_up_all(batcher, table, list(range(30)), pool)
     assert found == [table.error] * 30
     table.error = None
     assert batcher.get(3) == 6

@@ -29,7 +29,7 @@ def generations() -> Iterator[Generations]:
 
 
 def in_child(row: int, generations: Generations, do: object) -> int | None:
-    """Do something in a forked process that writes `row`. Returns its exit code."""
+    """Call `do` in a forked process that writes `row`. Returns its exit code."""
 
     def run() -> None:
         generations.use_row(row)

@@ -20,7 +20,7 @@ KEYS = ["k"]
 
 @pytest.fixture
 def generations() -> Iterator[Generations]:
-    """With a lease that never ends."""
+    """Generations with a lease that does not end."""
     with closing(Generations(2)) as made:
         made.prolong_lease(FOREVER_NS)
         yield made
@@ -33,7 +33,7 @@ def cache(generations: Generations) -> LocalCache:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Its one number is what time it is for the cache."""
+    """The clock of the cache: a list with the current time in ns."""
     now_ns = [clock_ns()]
     monkeypatch.setattr(local, "clock_ns", lambda: now_ns[0])
     return now_ns
