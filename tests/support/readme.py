@@ -25,7 +25,7 @@ def walk(shell: Shell, typed: list[str], port: str, folder: Path) -> list[str]:
     printed = []
     for block in typed:
         text = block.replace("localhost:5000", f"localhost:{port}").replace(" cookies ", f" {folder}/cookies ")
-        asks = [("Password: ", PASSWORD), ("again: ", PASSWORD)] if "users create" in text else []
+        asks = [("Password: ", PASSWORD), ("Repeat the password: ", PASSWORD)] if "users create" in text else []
         output, status = shell.type(text, asks)
         assert status == 0, f"{block}\n{output}"
         printed.append(output)
