@@ -17,9 +17,9 @@ help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
 	@$(ready) && $(local)
-demo: ## add 1,000 believable users, to what runs or to what is kept (COUNT=)
+demo: ## add 1,000 realistic users to the data of `make run` (COUNT=)
 	@$(ready) && $(local) --demo $(COUNT)
-flask: ## a command on what runs or is kept: make flask DO="users create --role admin --email ada@example.com"
+flask: ## run a command on the data of `make run`: make flask DO="users create --role admin --email ada@example.com"
 	@$(ready) && $(local) --flask $(DO)
 check: ## lint, format, types and import rules
 	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

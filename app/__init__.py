@@ -1,4 +1,4 @@
-"""The front door for guests: db, cache, create_app - and nothing else."""
+"""The public names of the exercise: db, cache and create_app."""
 
 from app.extensions import cache, db
 from app.factory import create_app

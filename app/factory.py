@@ -50,7 +50,7 @@ from app.users.writes import UserWrites
 from app.version import VERSION
 
 _REDIS_TIMEOUT_S = 2.0
-"""Of guests and health checks. Caches and sessions have shorter time-outs of their own."""
+"""Time-out of the public `cache` client and of health checks. Other clients have shorter ones."""
 
 
 def create_app(**overrides: Any) -> OpenAPI:

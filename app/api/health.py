@@ -87,7 +87,7 @@ def live() -> Response:
     responses={200: ProcessStatus, 503: ProcessStatus},
 )
 def ready() -> Response:
-    """503 during start, migration and shutdown, while PostgreSQL is unavailable, and while writes do not finish."""
+    """503 during start, migration and shutdown, and while PostgreSQL is unavailable."""
     return (
         _json_response({"status": "ok"}, 200)
         if services().infrastructure.health.ready()

@@ -207,8 +207,8 @@ def _active_or_deleted(user_id: uuid.UUID) -> dict[str, Any]:
 
 
 def _current(user_id: uuid.UUID) -> dict[str, Any]:
-    """A user as stored in PostgreSQL, because the caches may lag behind other hosts. Raises: NotFound"""
-    user: dict[str, Any] = orjson.loads(services().user_reads.get_snapshot(user_id).body)
+    """A user who is not in the trash. Raises: NotFound"""
+    user: dict[str, Any] = orjson.loads(services().user_reads.get(user_id).body)
     return user
 
 

@@ -1,6 +1,6 @@
-"""Who may come in: the one place where credentials are read and routes are allowed. Default deny.
+"""Authentication and authorization of requests. Default deny.
 
-What depends on the user concerned (an editor may not touch an administrator) is in auth.permissions.
+Rules that depend on the user concerned (an editor may not change an administrator) are in auth.permissions.
 """
 
 import re
@@ -29,16 +29,16 @@ COOKIE = "fsa_session"
 _AGENT_CHARACTERS = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_COOKIES = 8
-"""Of one name; each costs a look into Redis."""
+"""Session cookies that are tried; each is read from Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Whom a route lets in: everybody, everybody who is known, the owner of the record, or a role and all above it.
+    """The condition on the actor of a route.
 
-    min_role: the lowest role that is allowed. allow_owner: the owner of the record is allowed, too.
-    rechecked_on_write: the statement that writes checks the token again (auth.tokens.token_guard), so a cached
-    authentication is enough before it.
+    min_role: the lowest role that is allowed. allow_owner: the owner of the record is allowed, too. public: no
+    credential is needed. rechecked_on_write: the statement that writes checks the token again
+    (auth.tokens.token_guard), so a cached authentication is enough before it.
     """
 
     min_role: Role | None = None
@@ -47,14 +47,14 @@ class Rule:
     rechecked_on_write: bool = False
 
     def allows(self, who: Actor) -> bool:
-        """Whether the role of `who` is enough, whosever record it is."""
+        """Whether the role of `who` is sufficient for every record."""
         return who.unrestricted or (self.min_role is not None and who.may(self.min_role))
 
 
 PUBLIC = Rule(public=True)
-KNOWN = Rule(min_role="member")
-GUEST = Rule()
-"""For routes that are not ours (the exercise has one): anybody while the service is open, then nobody."""
+SIGNED_IN = Rule(min_role="member")
+NO_RULE = Rule()
+"""For routes without a rule, such as the one that the exercise adds: allowed in setup mode, then refused."""
 
 RULES: dict[str, Rule] = {
     "health.report": PUBLIC,
@@ -69,11 +69,11 @@ RULES: dict[str, Rule] = {
     "console_setup.create_first_admin": PUBLIC,
     "console_account.sign_in_form": PUBLIC,
     "console_account.sign_in": PUBLIC,
-    "console_account.sign_out": KNOWN,
-    "console_account.profile": KNOWN,
-    "console_account.password_form": KNOWN,
-    "console_account.change_password": KNOWN,
-    "console_dashboard.show": KNOWN,
+    "console_account.sign_out": SIGNED_IN,
+    "console_account.profile": SIGNED_IN,
+    "console_account.password_form": SIGNED_IN,
+    "console_account.change_password": SIGNED_IN,
+    "console_dashboard.show": SIGNED_IN,
     "console_dashboard.health": PUBLIC,
     "console_tokens.index": Rule("admin"),
     "console_tokens.create": Rule("admin"),
@@ -90,14 +90,14 @@ RULES: dict[str, Rule] = {
     "console_user.unlock": Rule("admin"),
     "console_user.end_session": Rule("admin", allow_owner=True),
     "session.create": PUBLIC,
-    "session.get": KNOWN,
-    "session.delete": KNOWN,
-    "me.get": KNOWN,
+    "session.get": SIGNED_IN,
+    "session.delete": SIGNED_IN,
+    "me.get": SIGNED_IN,
     "me.update": Rule("member", rechecked_on_write=True),
-    "me.change_password": KNOWN,
-    "me.list_sessions": KNOWN,
-    "me.revoke_sessions": KNOWN,
-    "me.revoke_session": KNOWN,
+    "me.change_password": SIGNED_IN,
+    "me.list_sessions": SIGNED_IN,
+    "me.revoke_sessions": SIGNED_IN,
+    "me.revoke_session": SIGNED_IN,
     "users.list_users": Rule("viewer"),
     "users.create": Rule("editor", rechecked_on_write=True),
     "users.get": Rule("viewer", allow_owner=True),
@@ -114,7 +114,7 @@ RULES: dict[str, Rule] = {
     "tokens.create": Rule("admin"),
     "tokens.revoke": Rule("admin"),
 }
-"""Endpoint to rule; `root_` endpoints are the same routes at the root. What is not here is a guest."""
+"""Endpoint to rule; `root_` endpoints are the same routes at the root. A route that is not listed has NO_RULE."""
 
 
 def install_access(app: Flask) -> None:
@@ -163,7 +163,7 @@ def drop_cookie() -> None:
 def _authorize() -> None:
     asked, admins, current = request_ctx.request, services().admins, context()
     host: str = asked.environ.get("HTTP_HOST", "")
-    rule = RULES.get((asked.endpoint or "").removeprefix("root_"), GUEST)
+    rule = RULES.get((asked.endpoint or "").removeprefix("root_"), NO_RULE)
     is_public = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
     # Health checks work without PostgreSQL: a public route only uses what is known already.
     is_open = not (admins.is_known_secured if is_public else admins.is_secured())
@@ -173,7 +173,7 @@ def _authorize() -> None:
     if not is_public:
         _authenticate(asked, token, rule, is_open=is_open)
     is_unsafe = asked.method not in SAFE
-    # A browser sends Basic and the like by itself, whichever page asks it to; never a token.
+    # A browser adds other credentials, such as Basic, to requests of any page. It never adds a token.
     if is_unsafe and (is_public or token is None):
         check_origin(asked.scheme, host, asked.headers)
         if current.session is not None and not is_same_origin(asked.scheme, host, asked.headers):
@@ -189,7 +189,7 @@ def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: boo
     current, cookies = context(), _session_cookies(asked)
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
-    # A request that may change something asks PostgreSQL: a right that was lost counts as lost, whoever lost Redis.
+    # A request that may change something is authenticated by PostgreSQL, not by the cache.
     is_unsafe = asked.method not in SAFE
     if token is not None:
         current.actor = services().tokens.authenticate(token, uncached=is_unsafe and not rule.rechecked_on_write)
@@ -202,7 +202,7 @@ def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: boo
 
 
 def _bearer_token(asked: Request) -> str | None:
-    """The API token of the request. Another scheme is for something else, such as a proxy in front, and ignored."""
+    """The API token of the request. Other schemes, such as Basic for a proxy, are ignored."""
     scheme, _, secret = asked.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 

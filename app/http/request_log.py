@@ -27,7 +27,7 @@ def install_request_log(app: Flask) -> None:
 
 
 class _RequestLog:
-    """WSGI middleware. It begins the context of each request; the id is the client's, if that is sane, else new."""
+    """WSGI middleware. It begins the context of each request, with a valid id of the client or a new one."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
@@ -54,7 +54,7 @@ def _id_for(offered: str) -> str:
 
 
 def _log_request(method: str, route: str | None, status: int, began: float, request_id: str) -> None:
-    """What the service could not do is a warning; health alone says in a calm voice that it is not ready."""
+    """Log one request: as a warning for a status of 500 or more, except of a health check."""
     is_failure = status >= _FAILURE and "/health" not in (route or "")
     level = logging.WARNING if is_failure else logging.INFO
     if is_written(level):

@@ -45,7 +45,7 @@ class Infrastructure:
     health: Health
 
     def close(self) -> None:
-        """Close every connection, and let go of the shared memory."""
+        """Close every connection, and release the shared memory."""
         self.health.close()
         self.database.close()
         self.redis_answers.close()

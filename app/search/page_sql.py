@@ -24,7 +24,8 @@ from app.types import MAX_PAGE_SIZE
 class PageStatement:
     """SQL with %(name)s for its parameters.
 
-    is_prepared: PostgreSQL plans it once, because one plan is right for any values. Else it is planned for each values.
+    is_prepared: PostgreSQL plans it once, because one plan is right for any values. Otherwise it is planned for each
+    set of values.
     """
 
     sql: str

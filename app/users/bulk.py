@@ -31,7 +31,7 @@ _COLUMNS = "id, username, username_key, email_key, role, active, password_hash, 
 
 @dataclass(frozen=True, slots=True)
 class BulkTarget:
-    """The users to change, by exactly one of three. Raises: ValidationFailed
+    """The users to change, by exactly one of ids, query or deleted_at. Raises: ValidationFailed
 
     ids: users with these ids. query: all users that match; its page and order are ignored. deleted_at: all users that
     one bulk delete moved to the trash; this undoes it.

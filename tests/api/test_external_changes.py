@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
+from app.models import USER_FIELDS
 from tests.support.api_client import ApiClient
 from tests.support.external_sql import (
     COLUMNS,
@@ -50,6 +51,12 @@ def test_a_change_by_sql_is_recorded_like_a_change_by_the_service(
     told = {name: entry[name] for name in ("version", "action", "actor", "address", "agent", "request_id")}
     nothing = dict.fromkeys(("address", "agent", "request_id"))
     assert told == {"version": 2, "action": "changed", "actor": sql_actor(analyst), **nothing}
+
+
+def test_the_triggers_know_every_field(database: psycopg.Connection[Any]) -> None:
+    """A field that the function lacks would be changed by SQL with an empty entry in the history."""
+    (source,) = database.execute("SELECT prosrc FROM pg_proc WHERE proname = 'user_changes'").fetchone()
+    assert [field.name for field in USER_FIELDS if f"new_user.{field.name}" not in source] == []
 
 
 def test_attributes_are_compared_as_json(api: ApiClient, database: psycopg.Connection[Any]) -> None:
