@@ -70,9 +70,10 @@ def secured_service(serve_all: Callable[..., Service]) -> Iterator[SecuredServic
 
 @pytest.fixture(autouse=True, scope="module")
 def delete_administrators(servers, serve_all) -> Iterator[None]:  # type: ignore[no-untyped-def] # noqa: ARG001
-    """Delete the administrators, who would end the setup mode of services that later tests start."""
-    yield
+    """Delete the administrators: ADMIN_EMAIL creates one only if there is none, and later tests need none."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
+        empty_tables(connection)
+        yield
         empty_tables(connection)
 
 
