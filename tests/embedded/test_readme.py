@@ -26,7 +26,8 @@ def test_the_readme_can_be_typed_from_top_to_bottom_without_docker(tmp_path: Pat
     try:
         with Shell(ROOT, env) as shell:
             ready = f"curl -s --retry 60 --retry-all-errors --retry-delay 1 http://localhost:{port}/api/health/ready"
-            assert shell.type(ready).status == 0, (tmp_path / "run.log").read_text()
+            typed = shell.type(ready)
+            assert typed.status == 0, f"{typed}\n{(tmp_path / 'run.log').read_text()}"
             readme.check(readme.walk(shell, rest, port, tmp_path))
     finally:
         running.terminate()
