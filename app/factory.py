@@ -23,7 +23,7 @@ from app.console.i18n import install_languages
 from app.console.template_filters import install_template_filters
 from app.db.database import Database, engine_options, engine_url
 from app.extensions import cache, db
-from app.http.auth import install_access
+from app.http.access import install_access
 from app.http.minimal_response import MinimalFlask
 from app.http.problems import install_problems
 from app.http.proxies import install_proxies

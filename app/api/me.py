@@ -19,7 +19,7 @@ from app.api.sessions import SessionList, sessions_response
 from app.auth.schemas import PasswordChange
 from app.cache.keys import user_key
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
-from app.http.auth import actor, audit_context, keep_cookie, session
+from app.http.access import actor, audit_context, keep_cookie, session
 from app.http.response_cache import cacheable
 from app.http.services import services
 from app.schemas import User, UserPatch

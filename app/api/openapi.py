@@ -7,7 +7,7 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
-from app.http.auth import COOKIE, RULES
+from app.http.access import COOKIE, RULES
 from app.models import ROLES
 from app.schemas import NO_NUL
 

@@ -8,7 +8,7 @@ from app.api.declarations import JSON, StrictBlueprint, problems
 from app.auth.permissions import Actor
 from app.auth.schemas import Identity, SignIn
 from app.auth.sessions import Session
-from app.http.auth import actor, audit_context, drop_cookie, session, sign_in
+from app.http.access import actor, audit_context, drop_cookie, session, sign_in
 from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 

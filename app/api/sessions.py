@@ -8,7 +8,7 @@ from pydantic import Field, RootModel
 from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
 from app.auth import sessions
 from app.auth.schemas import Session
-from app.http.auth import audit_context, session
+from app.http.access import audit_context, session
 from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 

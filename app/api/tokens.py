@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, problems
 from app.auth.schemas import NewToken, Token, TokenDraft
-from app.http.auth import audit_context
+from app.http.access import audit_context
 from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 

@@ -20,7 +20,7 @@ from app.api.declarations import (
 )
 from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, BadRequest, Forbidden
-from app.http.auth import actor, audit_context
+from app.http.access import actor, audit_context
 from app.http.links import page_links
 from app.http.minimal_response import MinimalResponse
 from app.http.parsing import query_pairs

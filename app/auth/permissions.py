@@ -8,7 +8,7 @@
 | roles, tokens, sessions of other users, purge | | | | x |
 
 A token may not change the email or password of its own user. A session may, soon after its user gave the password.
-http.auth holds the minimum role of each route. This module holds the rules that depend on the user concerned.
+http.access holds the minimum role of each route. This module holds the rules that depend on the user concerned.
 """
 
 import time

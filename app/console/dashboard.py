@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.blueprints import console_blueprint
 from app.console.rendering import render
-from app.http.auth import actor
+from app.http.access import actor
 from app.http.services import services
 
 blueprint = console_blueprint("console_dashboard")

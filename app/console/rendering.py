@@ -10,7 +10,7 @@ from app.auth.permissions import SETUP_ACTOR, SIGNED_OUT_ACTOR
 from app.console.assets import asset_url
 from app.console.i18n import LANGUAGES, language
 from app.errors import DomainError
-from app.http.auth import actor
+from app.http.access import actor
 from app.http.services import services
 from app.models import ROLES
 

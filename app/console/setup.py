@@ -10,8 +10,8 @@ from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.rendering import render
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed
-from app.http.auth import audit_context
-from app.http.auth import sign_in as begin_session
+from app.http.access import audit_context
+from app.http.access import sign_in as begin_session
 from app.http.parsing import validated
 from app.http.services import services
 from app.schemas import UserDraft

@@ -18,7 +18,7 @@ from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.console.safe_redirect import local
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
-from app.http.auth import actor, audit_context
+from app.http.access import actor, audit_context
 from app.http.parsing import token_id_of, user_id_of, validated
 from app.http.services import services
 

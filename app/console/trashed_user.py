@@ -8,7 +8,7 @@ from flask import Response
 
 from app.console.activity import activity
 from app.console.rendering import render
-from app.http.auth import actor
+from app.http.access import actor
 from app.http.services import services
 
 

@@ -41,7 +41,7 @@ from app.errors import (
     ValidationFailed,
     VersionConflict,
 )
-from app.http.auth import actor, audit_context
+from app.http.access import actor, audit_context
 from app.http.parsing import user_id_of
 from app.http.problems import STATUSES
 from app.http.services import services

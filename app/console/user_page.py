@@ -11,7 +11,7 @@ from app.console.activity import activity
 from app.console.rendering import render
 from app.console.user_form import Form
 from app.errors import Unavailable
-from app.http.auth import actor, session
+from app.http.access import actor, session
 from app.http.services import services
 
 

@@ -14,7 +14,7 @@ from app.console.list_url import DEFAULT_SORT, FILTERS, NOTICE_PARAMETERS, ListU
 from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
-from app.http.auth import audit_context
+from app.http.access import audit_context
 from app.http.parsing import user_id_of, validated
 from app.http.services import services
 from app.schemas import ListQuery

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
 
 from app import create_app
 from app.auth.audit_log import AuditContext
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 from app.http.services import services, services_of
 from embedded.ports import HOST
 from rig.subjects import Subject

@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 from app.schemas import UserDraft
 
 OWN_TOKEN = os.environ["TEST_TOKEN_ID"]

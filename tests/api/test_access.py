@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.http.auth import RULES
+from app.http.access import RULES
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 # As the table under "Who may" in the docs, but route by route. `self` is a member on the own record, all

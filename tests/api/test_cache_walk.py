@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app.auth import tokens
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 from app.http.services import services_of
 from tests.support.cache_pair import CachePair, WsgiResponse
 from tests.support.leases import grant_lease

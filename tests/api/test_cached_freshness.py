@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from app.auth.audit_log import AuditContext
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 from app.http.services import services
 from app.users.bulk import BulkTarget
 from tests.support.cache_pair import CachePair, SampleUsers, require_same

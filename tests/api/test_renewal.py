@@ -8,7 +8,7 @@ import redis
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 from embedded import Stack
 from tests.support.concurrency import at_once
 from tests.support.secured_app import SecuredApp, cookie_of

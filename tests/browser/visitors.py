@@ -18,7 +18,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 
 NARROW = 360
 """The width of a small phone, in CSS pixels."""

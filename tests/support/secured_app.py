@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from app.auth import sessions
 from app.auth.audit_log import AuditContext
-from app.http.auth import COOKIE
+from app.http.access import COOKIE
 from app.http.services import services
 from tests.support.api_client import ApiClient
 
