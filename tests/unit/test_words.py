@@ -118,7 +118,7 @@ def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: s
 @given(st.text(st.characters(codec="ascii")))
 @example("a" * 3000 + "\x00B_7")
 def test_plain_text_has_the_words_that_any_text_has(text: str) -> None:
-    """ASCII has a faster implementation. A letter that is not ASCII chooses the general one."""
+    """A letter that is not ASCII folds the text by another way."""
     assert search_text.tokenize(f"{text} ж") == [*search_text.tokenize(text), "ж"]
 
 
