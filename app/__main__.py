@@ -79,7 +79,7 @@ class Launcher:
 
     def _await_event(self) -> None:
         timeout_s = _STOP_S if self._stop_at_s is None else max(0.0, self._stop_at_s - time.monotonic())
-        is_preparing = self._state.phase is Phase.STARTING
+        is_preparing = self._state.phase == Phase.STARTING
         ready = self._supervisor.wait([self._woken, *([self._preparing.sentinel] if is_preparing else [])], timeout_s)
         if self._woken in ready:
             self._woken.recv(1024)
@@ -90,7 +90,7 @@ class Launcher:
         self._preparing.join()
         if self._preparing.exitcode:
             self._exit_code, self._stop_at_s = 1, 0.0
-        elif self._state.phase is Phase.STARTING:
+        elif self._state.phase == Phase.STARTING:
             self._state.phase = Phase.SERVING
             log.info(
                 "serving",
@@ -109,7 +109,7 @@ class Launcher:
 
     def _handle_signal(self, *_: Any) -> None:
         """Drain, then stop. Stop at once if the service does not serve yet, or at the second signal."""
-        if self._state.phase is Phase.SERVING:
+        if self._state.phase == Phase.SERVING:
             self._state.phase = Phase.DRAINING
             log.info("draining", s=self._settings.drain_delay_s)
             self._stop_at_s = time.monotonic() + self._settings.drain_delay_s
@@ -162,7 +162,7 @@ def _work(app: Flask, index: int) -> None:
 def _poll(infrastructure: Infrastructure) -> None:
     """Run the change poller."""
     infrastructure.generations.use_row(_POLLER)
-    while infrastructure.state.is_starting:
+    while infrastructure.state.phase == Phase.STARTING:
         # The history exists only after the migration.
         time.sleep(_START_POLL_S)
     cleaner = IndexCleaner(infrastructure.database.connect_autocommit)

@@ -35,7 +35,7 @@ from app.http.services import Infrastructure, Services, install_services
 from app.models import HistoryEntry, User
 from app.ops.health import Health
 from app.ops.logging_config import configure_logs
-from app.ops.service_state import ServiceState
+from app.ops.service_state import create_state
 from app.routes import register_routes
 from app.search.pages import UserPages
 from app.search.planner_stats import PlannerStats
@@ -110,7 +110,9 @@ def _flask_app(settings: Settings) -> OpenAPI:
 
 
 def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
-    state = ServiceState()
+    state = create_state()
+    # A service that other machines can reach is never in setup mode.
+    state.is_secured = settings.is_public
     database = Database(settings, state, engine)
     # A row for each worker, and the first one for the change poller.
     generations = Generations(1 + settings.worker_count)
@@ -138,7 +140,7 @@ def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
 def _build_services(settings: Settings, infrastructure: Infrastructure, app: OpenAPI) -> Services:
     database, local_cache = infrastructure.database, infrastructure.local_cache
     answers = infrastructure.redis_answers if settings.cache_ttl_s else NoAnswers()
-    admins = Admins(database, infrastructure.state, settings)
+    admins = Admins(database, infrastructure.state)
     tokens = Tokens(database, local_cache, infrastructure.generations)
     sessions = Sessions(database, SessionStore(settings.redis_address), local_cache, settings)
     rate_limits = RateLimits(settings, infrastructure.redis_answers.breaker)
@@ -151,7 +153,7 @@ def _build_services(settings: Settings, infrastructure: Infrastructure, app: Ope
     return Services(
         settings=settings,
         infrastructure=infrastructure,
-        response_cache=ResponseCache(app.wsgi_app, local_cache, admins, tokens),
+        response_cache=ResponseCache(app.wsgi_app, local_cache, infrastructure.state, tokens),
         admins=admins,
         rate_limits=rate_limits,
         tokens=tokens,

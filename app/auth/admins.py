@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, exists, func, select, text
 
 from app.auth.permissions import Actor
-from app.config import Settings
 from app.db.database import Database
 from app.db.expressions import is_any_of
 from app.errors import N_, Conflict
@@ -20,32 +19,17 @@ IS_ADMIN = text(ADMINISTRATOR)
 
 
 class Admins:
-    """Whether the service is secured. It is secured as soon as an administrator exists who can sign in.
+    """Whether the service is secured. It is secured as soon as an administrator exists who can sign in."""
 
-    In setup mode each request that needs a credential looks for an administrator. A service that other machines can
-    reach starts secured.
-    """
-
-    def __init__(self, database: Database, state: ServiceState, settings: Settings) -> None:
-        self._database, self._state, self._is_public = database, state, settings.is_public
-
-    @property
-    def is_known_secured(self) -> bool:
-        """Whether the service is known to be secured, without a query."""
-        return self._state.is_secured or self._is_public
+    def __init__(self, database: Database, state: ServiceState) -> None:
+        self._database, self._state = database, state
 
     def is_secured(self) -> bool:
-        """Whether requests need a credential. Raises: Unavailable"""
-        if self.is_known_secured:
-            return True
-        self.check()
-        return self._state.is_secured
-
-    def check(self) -> None:
-        """Look for an administrator, unless the service is known to be secured. Raises: Unavailable"""
+        """Whether requests need a credential. In setup mode this looks for an administrator. Raises: Unavailable"""
         # The flag is only ever set, never cleared: another process may set it during this query.
         if not self._state.is_secured and self.has_admin():
             self._state.is_secured = True
+        return self._state.is_secured
 
     def has_admin(self) -> bool:
         """Whether an administrator exists who can sign in. Raises: Unavailable"""

@@ -10,6 +10,7 @@ from app.console.blueprints import console_blueprint
 from app.console.rendering import render
 from app.http.access import actor
 from app.http.services import services
+from app.ops.service_state import Phase
 
 blueprint = console_blueprint("console_dashboard")
 
@@ -53,4 +54,4 @@ def _chart(sign_ups: list[tuple[date, int]]) -> dict[str, Any]:
 
 def _health() -> dict[str, Any]:
     status, checks = services().infrastructure.health.report()
-    return {"health": status, "checks": checks, "phase": services().infrastructure.state.phase.name.lower()}
+    return {"health": status, "checks": checks, "phase": Phase(services().infrastructure.state.phase).name.lower()}

@@ -17,7 +17,8 @@ from app.models import ROLES
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
-    current_actor = SIGNED_OUT_ACTOR if actor() == SETUP_ACTOR and services().admins.is_known_secured else actor()
+    is_secured = services().infrastructure.state.is_secured
+    current_actor = SIGNED_OUT_ACTOR if is_secured and actor() == SETUP_ACTOR else actor()
     body = render_template(
         template,
         actor=current_actor,

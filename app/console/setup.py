@@ -41,8 +41,7 @@ def create_first_admin() -> WerkzeugResponse:
     except (ValidationFailed, AlreadyTaken) as error:
         return _render_form(form, error.field_errors, HTTPStatus.UNPROCESSABLE_ENTITY)
     except Conflict:
-        # Another process created one, and this process has not noticed yet.
-        services().admins.check()
+        # Another process created one.
         return redirect(url_for(".show"), HTTPStatus.SEE_OTHER)
     begin_session(SignIn(email=form["email"], password=form["password"]))
     return redirect(url_for("console_dashboard.show"), HTTPStatus.SEE_OTHER)

@@ -85,7 +85,7 @@ class Database:
         It connects as DATABASE_ROLE, or as the owner of the tables if that role is not available.
         Raises: psycopg.OperationalError
         """
-        if self._state.phase is Phase.UNMANAGED and not self._has_checked_role:
+        if self._state.phase == Phase.UNMANAGED and not self._has_checked_role:
             # Without a launcher, no other process has checked the role.
             self._has_checked_role = True
             self._state.is_role_available = self._state.is_role_available or can_connect(self._settings.role_conninfo)

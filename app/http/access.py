@@ -161,12 +161,12 @@ def drop_cookie() -> None:
 
 
 def _authorize() -> None:
-    asked, admins, current = request_ctx.request, services().admins, context()
+    asked, current = request_ctx.request, context()
     host: str = asked.environ.get("HTTP_HOST", "")
     rule = RULES.get((asked.endpoint or "").removeprefix("root_"), NO_RULE)
     is_public = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
     # Health checks work without PostgreSQL: a public route only uses what is known already.
-    is_open = not (admins.is_known_secured if is_public else admins.is_secured())
+    is_open = not services().infrastructure.state.is_secured and (is_public or not services().admins.is_secured())
     if is_open:
         check_host(host, services().settings.host_names)
     token = _bearer_token(asked)

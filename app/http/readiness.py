@@ -4,6 +4,7 @@ from flask import Flask, request
 
 from app.errors import N_, Unavailable
 from app.http.services import services
+from app.ops.service_state import Phase
 
 _ALWAYS = ("health.", "root_health.")
 
@@ -14,5 +15,5 @@ def install_readiness(app: Flask) -> None:
 
 
 def _check() -> None:
-    if services().infrastructure.state.is_starting and not (request.endpoint or "").startswith(_ALWAYS):
+    if services().infrastructure.state.phase == Phase.STARTING and not (request.endpoint or "").startswith(_ALWAYS):
         raise Unavailable(N_("The service is starting. Try again shortly."))

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from flask import Response
 
-from app.auth.admins import Admins
 from app.auth.tokens import Tokens
 from app.cache.generations import clock_ns
 from app.cache.local import LocalCache
 from app.http.context import CachePolicy, RequestContext, context
 from app.http.problems import REQUEST_ERROR
+from app.ops.service_state import ServiceState
 
 CACHED = "app.cached_response"
 """Key of an environ whose response was looked up before: the CachedResponse, or None."""
@@ -58,8 +58,10 @@ def cacheable(response: Response, *keys: str, by_actor: bool = False) -> Respons
 class ResponseCache:
     """Middleware around `app`. Nothing is cached while the service is open."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], cache: LocalCache, admins: Admins, tokens: Tokens) -> None:
-        self._app, self._cache, self._admins, self._tokens = app, cache, admins, tokens
+    def __init__(
+        self, app: Callable[..., Iterable[bytes]], cache: LocalCache, state: ServiceState, tokens: Tokens
+    ) -> None:
+        self._app, self._cache, self._state, self._tokens = app, cache, state, tokens
 
     def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
         """As a WSGI application (PEP 3333)."""
@@ -74,7 +76,7 @@ class ResponseCache:
 
     def get(self, environ: dict[str, Any]) -> CachedResponse | None:
         """The cached and valid response to a request, if there is one."""
-        if not _is_cacheable(environ) or not self._admins.is_known_secured:
+        if not _is_cacheable(environ) or not self._state.is_secured:
             return None
         actor = self._tokens.cached_actor(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
         if actor is None:

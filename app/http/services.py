@@ -45,14 +45,13 @@ class Infrastructure:
     health: Health
 
     def close(self) -> None:
-        """Close every connection, and release the shared memory."""
+        """Close every connection, and release the shared generations."""
         self.health.close()
         self.database.close()
         self.redis_answers.close()
         self.redis.close()
         self.known_changes.close()
         self.generations.close()
-        self.state.close()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """The state that all processes of a service share: its phase, whether it is secured, and heartbeats."""
 
+import ctypes
 import enum
 import mmap
+from typing import ClassVar
 
-_PHASE, _SECURED, _ROLE_AVAILABLE = range(3)
-_HEAD = 8
 MAX_PROCESSES = 260
 """More than the maximum of WORKERS, and the change poller."""
 
@@ -18,52 +18,26 @@ class Phase(enum.IntEnum):
     DRAINING = 3
 
 
-class ServiceState:
-    """Numbers in memory that all later forked processes share.
+class ServiceState(ctypes.Structure):
+    """Numbers in memory. Each is read and written at once, so no lock is needed.
 
-    Each number has eight bytes, which are read and written at once. No lock is needed.
+    phase: a Phase. is_secured: requests need a credential, from when an administrator is found until the next start.
+    is_role_available: the service can connect as DATABASE_ROLE, as the start or `flask db upgrade` found.
+    heartbeats: the time at which the next heartbeat of each process is due (time.monotonic_ns).
     """
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8 * (_HEAD + MAX_PROCESSES))
-        self._numbers = memoryview(self._memory).cast("Q")
-        self.heartbeats = self._numbers[_HEAD:]
-        """The time at which the next heartbeat of each process is due (time.monotonic_ns)."""
+    phase: int
+    is_secured: bool
+    is_role_available: bool
+    heartbeats: "ctypes.Array[ctypes.c_uint64]"
+    _fields_: ClassVar = [
+        ("phase", ctypes.c_uint64),
+        ("is_secured", ctypes.c_bool),
+        ("is_role_available", ctypes.c_bool),
+        ("heartbeats", ctypes.c_uint64 * MAX_PROCESSES),
+    ]
 
-    @property
-    def phase(self) -> Phase:
-        """The present phase."""
-        return Phase(self._numbers[_PHASE])
 
-    @phase.setter
-    def phase(self, phase: Phase) -> None:
-        self._numbers[_PHASE] = phase
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether the phase is STARTING. Each request reads it, so it creates no Phase."""
-        return self._numbers[_PHASE] == Phase.STARTING
-
-    @property
-    def is_secured(self) -> bool:
-        """Whether an administrator was found. From then until the next start, requests need a credential."""
-        return bool(self._numbers[_SECURED])
-
-    @is_secured.setter
-    def is_secured(self, is_secured: bool) -> None:
-        self._numbers[_SECURED] = is_secured
-
-    @property
-    def is_role_available(self) -> bool:
-        """Whether the service can connect as DATABASE_ROLE, as the start or `flask db upgrade` found."""
-        return bool(self._numbers[_ROLE_AVAILABLE])
-
-    @is_role_available.setter
-    def is_role_available(self, is_role_available: bool) -> None:
-        self._numbers[_ROLE_AVAILABLE] = is_role_available
-
-    def close(self) -> None:
-        """Release the memory in this process."""
-        self.heartbeats.release()
-        self._numbers.release()
-        self._memory.close()
+def create_state() -> ServiceState:
+    """A new state in memory that all later forked processes share."""
+    return ServiceState.from_buffer(mmap.mmap(-1, ctypes.sizeof(ServiceState)))

@@ -46,7 +46,7 @@ class BootstrapAdmin:
         settings = self._settings
         if settings.admin_email and not self._admins.has_admin():
             self._create_from(settings.admin_email, settings.admin_password)
-        self._admins.check()
+        self._admins.is_secured()
         if settings.is_public and not self._admins.has_admin():
             raise StartError(
                 "The service can be reached from other machines"

@@ -70,8 +70,8 @@ class UserTransactions:
             raise
         self._generations.invalidate([USERS_KEY, *keys])
         with suppress(Unavailable):
-            # The first administrator secures the service before its creation is confirmed.
-            self._admins.check()
+            # Notices the first administrator, which secures the service before its creation is confirmed.
+            self._admins.is_secured()
 
     def invalidate_user(self, user_id: uuid.UUID) -> None:
         """Invalidate a user and all lists."""
