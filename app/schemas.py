@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from app.errors import N_, FieldError, ValidationFailed
 from app.types import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
-from app.validation_messages import rule
+from app.validation import RuleError
 
 READ_ONLY = ("id", "version", "created_at", "updated_at", "deleted_at")
 """Fields that are ignored in a body, so that a client can send the response of GET back with PUT."""
@@ -46,7 +46,11 @@ CurrentPassword = Annotated[
 ]
 
 
-class UserDraft(BaseModel):
+class UserBody(BaseModel):
+    """The body of a write. The fields READ_ONLY are ignored."""
+
+
+class UserDraft(UserBody):
     """The body of POST: a user to create. A missing field has its default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_draft_schema)
@@ -82,7 +86,7 @@ def _patch_schema(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class UserPatch(BaseModel):
+class UserPatch(UserBody):
     """A JSON merge patch (RFC 7396) of a user. A missing field is not changed; null resets a field to its default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_patch_schema)
@@ -204,7 +208,7 @@ class ListQuery(BaseModel):
     def _limit_filters(cls, attributes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         others = sum(info.data.get(name) is not None for name in _FILTERS) + bool(info.data.get("q"))
         if len(attributes) + others > MAX_FILTERS:
-            raise rule(N_("must not make more than %(most)s filters, with all others", most=MAX_FILTERS))
+            raise RuleError(N_("must not make more than %(most)s filters, with all others", most=MAX_FILTERS))
         return attributes
 
 

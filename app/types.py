@@ -13,7 +13,7 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool, TypeAdapter
 
 from app.errors import N_, Message
-from app.validation_messages import library_text, rule
+from app.validation import RuleError, library_text
 
 # email-validator then accepts .local, .test and the like, which private networks use.
 SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -51,13 +51,13 @@ def _trim(value: object) -> object:
 
 def _refuse_control_characters(value: str) -> str:
     if _CONTROL.search(value):
-        raise rule(N_("must not contain control characters"))
+        raise RuleError(N_("must not contain control characters"))
     return value
 
 
 def _refuse_white_space(value: str) -> str:
     if any(character.isspace() for character in value):
-        raise rule(N_("must not contain white space"))
+        raise RuleError(N_("must not contain white space"))
     return _refuse_control_characters(value)
 
 
@@ -66,42 +66,42 @@ def _check_email(value: str) -> str:
     try:
         validate_email(value, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
-        raise rule(N_("is not an email address: %(reason)s", reason=library_text(str(error)))) from None
+        raise RuleError(N_("is not an email address: %(reason)s", reason=library_text(str(error)))) from None
     return _refuse_white_space(value)
 
 
 def _check_password(value: str) -> str:
     normal = unicodedata.normalize("NFKC", value) if len(value) <= _MAX_NORMALIZED else value
     if not MIN_PASSWORD <= len(normal) <= MAX_PASSWORD:
-        raise rule(N_("must have %(least)s to %(most)s characters", least=MIN_PASSWORD, most=MAX_PASSWORD))
+        raise RuleError(N_("must have %(least)s to %(most)s characters", least=MIN_PASSWORD, most=MAX_PASSWORD))
     if normal.casefold() in _COMMON_PASSWORDS:
-        raise rule(N_("is one of the most common passwords"))
+        raise RuleError(N_("is one of the most common passwords"))
     return normal
 
 
 def check_attributes(value: dict[str, Any]) -> dict[str, Any]:
-    """Check the limits of attributes. Raises: PydanticCustomError, which names the rule"""
+    """Check the limits of attributes. Raises: RuleError"""
     _check_json(value, depth=1)
     if len(orjson.dumps(value)) > MAX_ATTRIBUTES_BYTES:
-        raise rule(N_("must be at most 16 KiB as JSON"))
+        raise RuleError(N_("must be at most 16 KiB as JSON"))
     return value
 
 
 def _check_json(value: object, depth: int) -> None:
     if isinstance(value, (dict, list)):
         if depth > MAX_ATTRIBUTES_DEPTH:
-            raise rule(N_("must be at most 8 levels deep"))
+            raise RuleError(N_("must be at most 8 levels deep"))
         for item in value.values() if isinstance(value, dict) else value:
             _check_json(item, depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise rule(N_("must contain only finite numbers"))
+        raise RuleError(N_("must contain only finite numbers"))
     elif isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
-        raise rule(N_("must contain only integers of at most 64 bits"))
+        raise RuleError(N_("must contain only integers of at most 64 bits"))
 
 
 def _check_digits(value: object) -> object:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        raise rule(N_("must be an integer"))
+        raise RuleError(N_("must be an integer"))
     return value
 
 
@@ -111,7 +111,7 @@ def _check_rfc3339(value: object) -> object:
     # In a query string, an unescaped + of an offset is a space.
     text = value.replace(" ", "+") if isinstance(value, str) else ""
     if not _RFC3339.fullmatch(text):
-        raise rule(N_("must be an RFC 3339 date and time, such as 2026-01-31T09:30:00Z"))
+        raise RuleError(N_("must be an RFC 3339 date and time, such as 2026-01-31T09:30:00Z"))
     return text
 
 
@@ -120,13 +120,13 @@ def _convert_to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise rule(N_("must be within the years 1 to 9999 in UTC")) from None
+        raise RuleError(N_("must be within the years 1 to 9999 in UTC")) from None
 
 
 def _parse_flag(value: object) -> object:
     if isinstance(value, str):
         if value not in ("true", "false"):
-            raise rule(N_("must be true or false"))
+            raise RuleError(N_("must be true or false"))
         return value == "true"
     return value
 

@@ -7,25 +7,26 @@ app.http.parsing validates requests in place of flask-openapi3, which accepts un
 import functools
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Response, request
+from flask import Response
+from flask.globals import request_ctx
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from werkzeug.http import parse_etags
 
 from app.http.minimal_response import MinimalResponse
-from app.http.parsing import read_body, read_query, token_id_of, user_id_of
+from app.http.parsing import read_body, read_query, user_id_of
 from app.schemas import NoQuery
 from app.users.serialization import Document
 
 JSON = "application/json"
-_PATHS: dict[str, Callable[[str], Any]] = {"user_id": user_id_of, "token_id": token_id_of}
 
 
 class UserPath(BaseModel):
     """The path of one user."""
 
-    user_id: uuid.UUID = Field(description="id of the user")
+    user_id: Annotated[uuid.UUID, BeforeValidator(user_id_of)] = Field(description="id of the user")
 
 
 class FieldError(BaseModel):
@@ -76,9 +77,20 @@ class WriteHeader(BaseModel):
     if_match: str | None = Field(default=None, alias="If-Match", description="412 unless the ETag is this")
     if_none_match: str | None = Field(default=None, alias="If-None-Match", description="* with PUT: only create")
 
+    def allows(self, version: int | None) -> bool:
+        """Whether a user of this version may be written (RFC 9110, section 13). None: there is no such user."""
+        if self.if_match is not None:
+            wanted = parse_etags(self.if_match)
+            if version is None or not (wanted.star_tag or wanted.is_strong(str(version))):
+                return False
+        if self.if_none_match is None or version is None:
+            return True
+        unwanted = parse_etags(self.if_none_match)
+        return not (unwanted.star_tag or unwanted.contains_weak(str(version)))
+
 
 class StrictBlueprint(APIBlueprint):
-    """A blueprint whose views get validated `query` and `body`, and ids as UUIDs."""
+    """A blueprint whose views get validated `query` and `body`, and ids as UUIDs. Headers are text."""
 
     @staticmethod
     def create_view_func(*declared: Any, **_: Any) -> Callable[..., Any]:
@@ -86,16 +98,17 @@ class StrictBlueprint(APIBlueprint):
         func, header, _cookie, path, query, _form, body, *_rest = declared
 
         @functools.wraps(func)
-        def view(**parameters: Any) -> Any:
+        def view(**parts: Any) -> Any:
+            request = request_ctx.request
+            parameters: dict[str, Any] = {}
             if path is not None:
-                found = {name: _PATHS.get(name, str)(text) for name, text in parameters.items()}
-                parameters = {"path": path.model_construct(**found)}
+                parameters["path"] = path.model_validate(parts)
             if query is not None:
                 parameters["query"] = read_query(request, query)
             elif request.query_string:
                 read_query(request, NoQuery)
             if header is not None:
-                parameters["header"] = _read_header(header)
+                parameters["header"] = header.model_validate(dict(request.headers))
             if body is not None:
                 parameters["body"] = read_body(request, body)
             return func(**parameters)
@@ -103,40 +116,16 @@ class StrictBlueprint(APIBlueprint):
         return view
 
 
-def _read_header(model: type[BaseModel]) -> BaseModel:
-    """The headers of `model`, as text. The view interprets them."""
-    values: dict[str, Any] = {
-        name: request.headers.get(field.alias or name) for name, field in model.model_fields.items()
-    }
-    return model.model_construct(**values)
+def user_response(document: Document, status: int = 200, header: ReadHeader | None = None) -> Response:
+    """One user with its ETag.
 
-
-def precondition(header: WriteHeader) -> Callable[[int | None], bool]:
-    """If-Match and If-None-Match (RFC 9110, section 13) as a condition on the current version (None: no user)."""
-    wanted, unwanted = request.if_match, request.if_none_match
-
-    def allowed(version: int | None) -> bool:
-        tag = str(version)
-        if header.if_match is not None and (version is None or not (wanted.star_tag or wanted.is_strong(tag))):
-            return False
-        known = version is not None and (unwanted.star_tag or unwanted.contains_weak(tag))
-        return header.if_none_match is None or not known
-
-    return allowed
-
-
-def read_response(document: Document, header: ReadHeader) -> Response:
-    """One user, or 304 if the client has this version (RFC 9110, section 13.1.2)."""
-    response = user_response(document)
-    tags = request.if_none_match
-    if header.if_none_match is not None and (tags.star_tag or tags.contains_weak(str(document.version))):
-        response.status_code, response.data = 304, b""
-    return response
-
-
-def user_response(document: Document, status: int = 200) -> Response:
-    """One user with its ETag."""
+    header: of a conditional read: 304 if the client has this version (RFC 9110, section 13.1.2).
+    """
     response = MinimalResponse(document.body, status, content_type=JSON)
     response.headers["ETag"] = f'"{document.version}"'
     response.headers["Cache-Control"] = "private, no-cache"
+    if header is not None and header.if_none_match is not None:
+        tags = parse_etags(header.if_none_match)
+        if tags.star_tag or tags.contains_weak(str(document.version)):
+            response.status_code, response.data = 304, b""
     return response

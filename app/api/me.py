@@ -4,18 +4,10 @@ import uuid
 
 from flask import Response
 from flask_openapi3 import Tag
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from app.api.declarations import (
-    ReadHeader,
-    StrictBlueprint,
-    WriteHeader,
-    precondition,
-    problems,
-    read_response,
-    user_response,
-)
-from app.api.sessions import SessionList, sessions_response
+from app.api.declarations import ReadHeader, StrictBlueprint, WriteHeader, problems, user_response
+from app.api.sessions import SessionId, SessionList, sessions_response
 from app.auth.schemas import PasswordChange
 from app.cache.keys import user_key
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
@@ -28,7 +20,7 @@ from app.schemas import User, UserPatch
 class OwnSessionPath(BaseModel):
     """The path of an own session."""
 
-    session_id: str = Field(description="id of the session", pattern="^[0-9a-f]{64}$")
+    session_id: SessionId
 
 
 blueprint = StrictBlueprint(
@@ -44,7 +36,7 @@ _WRITE = problems(409, 412, 413, 415, 422)
 def get(header: ReadHeader) -> Response:
     """The user of the session, or of the token."""
     user_id = _own_id()
-    response = read_response(services().user_reads.get(user_id), header)
+    response = user_response(services().user_reads.get(user_id), header=header)
     # The ETag is a version, and another user may have the same. A browser cache must not show it to the next user.
     response.headers["Cache-Control"] = "no-store"
     return cacheable(response, user_key(user_id), by_actor=True)
@@ -57,7 +49,7 @@ def update(body: UserPatch, header: WriteHeader) -> Response:
     A new email or password requires `current_password`, or a sign-in less than five minutes ago. A token may change
     neither. A new password ends all your sessions.
     """
-    return user_response(services().users.update(_own_id(), body, precondition(header), audit_context()))
+    return user_response(services().users.update(_own_id(), body, header.allows, audit_context()))
 
 
 @blueprint.put(

@@ -1,5 +1,7 @@
 """/api/users/{id}/sessions: list and end the sessions of a user, and unlock a user."""
 
+from typing import Annotated
+
 import orjson
 from flask import Response
 from flask_openapi3 import Tag
@@ -12,11 +14,13 @@ from app.http.access import audit_context, session
 from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
+SessionId = Annotated[str, Field(description="id of the session", json_schema_extra={"pattern": "^[0-9a-f]{64}$"})]
+
 
 class SessionPath(UserPath):
     """The path of one session of a user."""
 
-    session_id: str = Field(description="id of the session", pattern="^[0-9a-f]{64}$")
+    session_id: SessionId
 
 
 class SessionList(RootModel[list[Session]]):

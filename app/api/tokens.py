@@ -1,23 +1,25 @@
 """/api/tokens: list, create and revoke API tokens."""
 
 import uuid
+from typing import Annotated
 
 import orjson
 from flask import Response, url_for
 from flask_openapi3 import Tag
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, BeforeValidator, Field, RootModel
 
 from app.api.declarations import JSON, StrictBlueprint, problems
 from app.auth.schemas import NewToken, Token, TokenDraft
 from app.http.access import audit_context
 from app.http.minimal_response import MinimalResponse
+from app.http.parsing import token_id_of
 from app.http.services import services
 
 
 class TokenPath(BaseModel):
     """The path of one token."""
 
-    token_id: uuid.UUID = Field(description="id of the token")
+    token_id: Annotated[uuid.UUID, BeforeValidator(token_id_of)] = Field(description="id of the token")
 
 
 class TokenList(RootModel[list[Token]]):

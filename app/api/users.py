@@ -1,7 +1,7 @@
 """/api/users: list, create, get, replace, update, delete, restore, history."""
 
 from datetime import timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Response, request, url_for
 from flask_openapi3 import Tag
@@ -13,15 +13,12 @@ from app.api.declarations import (
     StrictBlueprint,
     UserPath,
     WriteHeader,
-    precondition,
     problems,
-    read_response,
     user_response,
 )
 from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, BadRequest, Forbidden
 from app.http.access import actor, audit_context
-from app.http.links import page_links
 from app.http.minimal_response import MinimalResponse
 from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
@@ -52,10 +49,8 @@ class CreateHeader(BaseModel):
     idempotency_key: str | None = Field(
         default=None,
         alias="Idempotency-Key",
-        min_length=1,
-        max_length=_KEY_CHARACTERS,
-        pattern="^[!-~]([ -~]*[!-~])?$",
         description="a repeated request with the same key creates no second user",
+        json_schema_extra={"minLength": 1, "maxLength": _KEY_CHARACTERS, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     )
 
 
@@ -86,9 +81,7 @@ def list_users(query: ListQuery, header: ListHeader) -> Response:
     and still have a next page. Each additional parameter `attributes.<key>=<text>` is an exact filter.
     """
     page = services().user_pages.page(query)
-    response = MinimalResponse(page.body, content_type=JSON)
-    response.headers["Cache-Control"] = "private, no-cache"
-    _link(response, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
+    response = _page_response(page.body, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
     preferred = _count_preference(header.prefer)
     if preferred:
         user_pages = services().user_pages
@@ -105,7 +98,7 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
         body, audit_context(), _idempotent_request(body, header.idempotency_key)
     )
     response = user_response(document, 201)
-    response.headers["Location"] = url_for(".get", user_id=user_id)
+    response.headers["Location"] = f"{_path().rstrip('/')}/{user_id}"
     if is_replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -116,7 +109,8 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
 )
 def get(path: UserPath, header: ReadHeader) -> Response:
     """The ETag is the version of the user."""
-    return cacheable(read_response(services().user_reads.get(path.user_id), header), user_key(path.user_id))
+    response = user_response(services().user_reads.get(path.user_id), header=header)
+    return cacheable(response, user_key(path.user_id))
 
 
 @blueprint.put(
@@ -127,7 +121,7 @@ def get(path: UserPath, header: ReadHeader) -> Response:
 )
 def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
     """Full replacement: missing fields get their defaults. Without a password the password stays."""
-    document, is_new = services().users.replace(path.user_id, body, precondition(header), audit_context())
+    document, is_new = services().users.replace(path.user_id, body, header.allows, audit_context())
     response = user_response(document, 201 if is_new else 200)
     if is_new:
         response.headers["Location"] = url_for(".get", user_id=path.user_id)
@@ -142,7 +136,7 @@ def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Respo
 )
 def update(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
     """JSON merge patch (RFC 7396): missing fields stay, null sets the default."""
-    return user_response(services().users.update(path.user_id, body, precondition(header), audit_context()))
+    return user_response(services().users.update(path.user_id, body, header.allows, audit_context()))
 
 
 @blueprint.delete(
@@ -157,7 +151,7 @@ def delete(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
         raise Forbidden(N_("Purging users requires the role admin."))
     users = services().users
     command = users.purge if query.purge else users.delete
-    command(path.user_id, precondition(header), audit_context())
+    command(path.user_id, header.allows, audit_context())
     return Response(status=204)
 
 
@@ -169,7 +163,7 @@ def delete(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
 )
 def restore(path: UserPath, header: WriteHeader) -> Response:
     """409 if another user has its username or email now."""
-    return user_response(services().users.restore(path.user_id, precondition(header), audit_context()))
+    return user_response(services().users.restore(path.user_id, header.allows, audit_context()))
 
 
 @blueprint.get(
@@ -181,20 +175,28 @@ def restore(path: UserPath, header: WriteHeader) -> Response:
 def list_history(path: UserPath, query: HistoryQuery) -> Response:
     """Newest first. Deleted users have a history, too. The history of a purged user has no values."""
     page = services().history.page(path.user_id, query.limit, query.cursor)
-    response = MinimalResponse(page.body, content_type=JSON)
+    return _page_response(page.body, {"first": "", "next": page.next_cursor})
+
+
+def _page_response(body: bytes, cursors: dict[str, str | None]) -> Response:
+    """A page with links to other pages (RFC 8288).
+
+    cursors: by relation; "" is the first page, None is no page.
+    """
+    response = MinimalResponse(body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
-    _link(response, {"first": "", "next": page.next_cursor})
+    url = f"{request.scheme}://{request.host}{_path()}"
+    others = [pair for pair in query_pairs(request.query_string) if pair[0] != "cursor"]
+    for relation, cursor in cursors.items():
+        if cursor is not None:
+            query = urlencode([*others, ("cursor", cursor)] if cursor else others)
+            response.headers.add("Link", f'<{url}{"?" if query else ""}{query}>; rel="{relation}"')
     return response
 
 
-def _link(response: Response, cursors: dict[str, str | None]) -> None:
-    for link in page_links(_url(), query_pairs(request.query_string), cursors):
-        response.headers.add("Link", link)
-
-
-def _url() -> str:
-    """The URL of the request without its query. Cheaper than `request.base_url`, which decodes and encodes it again."""
-    return f"{request.scheme}://{request.host}{quote(request.root_path + request.path)}"
+def _path() -> str:
+    """The path of the request. Cheaper than `url_for`, and than `request.base_url`, which decodes it again."""
+    return quote(request.root_path + request.path)
 
 
 def _count_preference(prefer: str | None) -> str | None:

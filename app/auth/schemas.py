@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 from app.errors import N_
 from app.schemas import USER_EXAMPLE, USER_ID, CurrentPassword, User
 from app.types import Name, Password, Role, Timestamp
-from app.validation_messages import rule
+from app.validation import RuleError
 
 _SESSION_EXAMPLE: dict[str, Any] = {
     "id": "5e" * 32,
@@ -53,7 +53,7 @@ class SignIn(BaseModel):
     @model_validator(mode="after")
     def _require_one_name(self) -> Self:
         if (self.username is None) == (self.email is None):
-            raise rule(N_("must have either username or email"))
+            raise RuleError(N_("must have either username or email"))
         return self
 
     @property

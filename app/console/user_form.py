@@ -10,9 +10,9 @@ from flask import request
 
 from app.console.drafts import sent_draft
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
-from app.http.parsing import validated
 from app.http.strict_json import parse_json
 from app.schemas import UserDraft, UserReplacement
+from app.validation import validated
 
 Model = TypeVar("Model", bound=UserDraft)
 FIELDS = ("name", "username", "email", "role", "active", "attributes")

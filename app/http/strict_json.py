@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from app.errors import N_, BadRequest, Message
-from app.validation_messages import library_text
+from app.validation import library_text
 
 _BODY = N_("The body")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -30,12 +30,9 @@ def parse_json(body: bytes, subject: Message = _BODY) -> Any:
         raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject)) from None
     except ValueError:
         raise BadRequest(N_("%(subject)s contains a number with too many digits.", subject=subject)) from None
-    # Deeper than any rule allows, and far below the recursion limit.
-    if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
-        raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
     # Only escapes can contain U+0000 and surrogates, and most bodies have none.
-    if "\\u" in text:
-        _check_escapes(document, subject)
+    if "\\u" in text or text.count("[") + text.count("{") > _MAX_DEPTH:
+        _check_depth_and_texts(document, subject)
     return document
 
 
@@ -69,29 +66,22 @@ def _finite(text: str) -> float:
     return number
 
 
-def _depth(document: Any) -> int:
-    level, depth = [document], 0
+def _check_depth_and_texts(document: Any, subject: Message) -> None:
+    depth, level = 0, [document]
     while level:
         depth += 1
-        level = [
-            item
-            for outer in level
-            for item in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
-        ]
-    return depth
-
-
-def _check_escapes(document: Any, subject: Message) -> None:
-    stack = [document]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            _check_text(item, subject)
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend(item.keys())
-            stack.extend(item.values())
+        # Deeper than any rule allows, and far below the recursion limit.
+        if depth > _MAX_DEPTH:
+            raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item, subject)
+            elif isinstance(item, dict):
+                inner += [*item, *item.values()]
+            elif isinstance(item, list):
+                inner += item
+        level = inner
 
 
 def _check_text(text: str, subject: Message) -> None:

@@ -2,7 +2,6 @@
 
 import uuid
 
-from pydantic import ValidationError
 from sqlalchemy import select
 
 from app.auth.admins import Admins
@@ -15,6 +14,7 @@ from app.identifiers import canonical
 from app.models import users as table
 from app.schemas import UserDraft, UserPatch
 from app.users.commands import UserCommands
+from app.validation import validated
 
 
 class BootstrapAdmin:
@@ -59,14 +59,11 @@ class BootstrapAdmin:
     def _create_from(self, email: str, password: str | None) -> None:
         """Raises: StartError, Unavailable"""
         try:
-            draft = UserDraft(email=email, password=password, role="admin")
+            draft = validated(UserDraft, {"email": email, "password": password, "role": "admin"})
             self.create(draft, AuditContext(system_actor("ADMIN_EMAIL", first_admin_only=True)))
-        except ValidationError as error:
-            details = error.errors(include_input=False)
-            problems = "; ".join(f"ADMIN_{str(detail['loc'][0]).upper()} {detail['msg']}" for detail in details)
-            raise StartError(f"The first administrator cannot be created: {problems}.") from None
         except ValidationFailed as error:
-            raise StartError(f"The first administrator cannot be created: {error}.") from None
+            problems = "; ".join(f"ADMIN_{problem.field.upper()} {problem.message}" for problem in error.field_errors)
+            raise StartError(f"The first administrator cannot be created: {problems}.") from None
         except (Conflict, AlreadyTaken) as error:
             # Another replica may have created the administrator at the same time.
             if not self._admins.has_admin():

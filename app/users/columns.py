@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, Row, func
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
@@ -15,7 +14,7 @@ from app.models import USER_FIELDS, users
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import check_attributes
-from app.validation_messages import message_of_rule
+from app.validation import RuleError
 
 NEXT_VERSION: dict[str, Any] = {
     "version": users.c.version + 1,
@@ -83,8 +82,8 @@ def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> UserDraft:
         attributes = {} if patch.attributes is None else _merge(merged["attributes"], patch.attributes)
         try:
             merged["attributes"] = check_attributes(attributes)
-        except PydanticCustomError as error:
-            raise ValidationFailed([FieldError("attributes", message_of_rule(error))]) from None
+        except RuleError as error:
+            raise ValidationFailed([FieldError("attributes", error.message)]) from None
     return UserDraft.model_construct(**merged)
 
 

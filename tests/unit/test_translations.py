@@ -21,9 +21,9 @@ from app.auth.permissions import Actor
 from app.auth.schemas import PasswordChange, SignIn, TokenDraft
 from app.console.i18n import translate
 from app.errors import N_, BadRequest, DomainError, FieldError, Message, OperatorError, ValidationFailed
-from app.http.parsing import validated
 from app.http.strict_json import parse_json
 from app.schemas import DeleteQuery, HistoryQuery, ListQuery, UserDraft, UserPatch, UserReplacement
+from app.validation import validated
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "app" / "console" / "translations"
@@ -107,7 +107,7 @@ def refusals() -> set[str]:
     """What is raised or named with a sentence for clients."""
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, DomainError)}
     operators = {name for name in kinds if issubclass(getattr(errors, name), OperatorError)}
-    return {*kinds - operators, "FieldError", "rule"}
+    return {*kinds - operators, "FieldError", "RuleError"}
 
 
 def test_what_translators_get_is_a_literal_with_the_values_that_are_given() -> None:
@@ -120,7 +120,7 @@ def test_what_translators_get_is_a_literal_with_the_values_that_are_given() -> N
             assert isinstance(text, ast.Constant), (path, call.lineno)
             assert isinstance(text.value, str), (path, call.lineno)
         # Libraries give their values later.
-        if all(keyword.arg for keyword in call.keywords) and path != "validation_messages.py":
+        if all(keyword.arg for keyword in call.keywords) and path != "validation.py":
             places = {place for text in texts for place in re.findall(r"%\((\w+)\)s", text.value)}
             assert places == {keyword.arg for keyword in call.keywords}, (path, call.lineno)
 
@@ -130,7 +130,7 @@ def test_what_is_refused_is_said_in_a_sentence_that_translators_know() -> None:
     for path, call in calls_of(refusals()):
         said = [argument for place, argument in enumerate(call.args) if place != FIELDS.get(call.func.id)]
         assert not any(isinstance(argument, ast.Constant | ast.JoinedStr) for argument in said), (path, call.lineno)
-    assert {path for path, _ in calls_of({"Message"})} <= {"errors.py", "validation_messages.py"}
+    assert {path for path, _ in calls_of({"Message"})} <= {"errors.py", "validation.py"}
 
 
 def messages_of(message: Message) -> Iterator[Message]:

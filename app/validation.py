@@ -1,10 +1,14 @@
-"""Messages of validation errors, of our rules and of libraries. Messages that are not listed are not translated."""
+"""Validates values as models, with the messages of our rules and of libraries. Only listed messages are translated."""
 
-from pydantic_core import ErrorDetails, PydanticCustomError
+from typing import TypeVar
 
-from app.errors import N_, Message
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-_RULE = "rule"
+from app.errors import N_, FieldError, Message, ValidationFailed
+
+Model = TypeVar("Model", bound=BaseModel)
+
 _ONE_CHARACTER = N_("string should have at least 1 character")
 _PYDANTIC = {
     "bool_type": N_("input should be a valid boolean"),
@@ -59,22 +63,37 @@ _TEXTS = (
 """Messages of libraries whose errors have only a text, which is the template."""
 
 
-def rule(message: Message) -> PydanticCustomError:
-    """The error that a validator of pydantic raises for `message`."""
-    return PydanticCustomError(_RULE, "{message}", {"message": message})
+class RuleError(ValueError):
+    """A value breaks a rule of ours. Validators of pydantic raise it."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
 
 
-def message_of_rule(error: PydanticCustomError) -> Message:
-    """The message of an error that `rule` returned."""
-    message: Message = (error.context or {})["message"]
-    return message
+def validated(model: type[Model], values: object) -> Model:
+    """`values` as `model`. Raises: ValidationFailed, with every bad field at once."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValidationFailed(
+            [
+                FieldError(".".join(map(str, field_error["loc"])) or "body", _message_of(field_error))
+                for field_error in error.errors(include_url=False, include_input=False)
+            ]
+        ) from None
 
 
-def message_of(error: ErrorDetails) -> Message:
+def library_text(text: str) -> Message:
+    """The message for a text of json or email-validator."""
+    return Message(text)
+
+
+def _message_of(error: ErrorDetails) -> Message:
     """The message of an item of `ValidationError.errors()`."""
     kind, values = error["type"], error.get("ctx", {})
-    if kind == _RULE:
-        message: Message = values["message"]
+    if kind == "value_error":
+        message: Message = values["error"].message
         return message
     if kind == "string_too_short" and values["min_length"] == 1:
         return _ONE_CHARACTER
@@ -83,11 +102,6 @@ def message_of(error: ErrorDetails) -> Message:
     if kind in _PYDANTIC:
         return Message(_PYDANTIC[kind].template, values)
     return Message(error["msg"][:1].lower() + error["msg"][1:])
-
-
-def library_text(text: str) -> Message:
-    """The message for a text of json or email-validator."""
-    return Message(text)
 
 
 def _alternatives(expected: str) -> Message:
