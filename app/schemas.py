@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.errors import N_, FieldError, ValidationFailed
+from app.errors import N_
 from app.types import Attributes, Cursor, Email, Flag, Limit, Name, Password, Role, Timestamp, Username
 from app.validation import RuleError
 
@@ -64,14 +64,6 @@ class UserDraft(UserBody):
     active: bool = True
     attributes: Attributes = Field(default_factory=dict)
     password: Password | None = None
-
-    def completed(self) -> "UserDraft":
-        """A copy with the defaults of username and name. Raises: ValidationFailed, if it has no email either."""
-        username = self.username or self.email
-        if not username:
-            missing = N_("email or username has to be there")
-            raise ValidationFailed([FieldError("email", missing), FieldError("username", missing)])
-        return self.model_copy(update={"username": username, "name": self.name or username[:200]})
 
 
 class UserReplacement(UserDraft):

@@ -1,6 +1,5 @@
 """/api/users: list, create, get, replace, update, delete, restore, history."""
 
-from datetime import timedelta
 from urllib.parse import quote, urlencode
 
 from flask import Response, request, url_for
@@ -24,7 +23,6 @@ from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
 from app.http.services import services
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
-from app.users.idempotency import IdempotentRequest
 
 _KEY_CHARACTERS = 255
 
@@ -94,9 +92,10 @@ def list_users(query: ListQuery, header: ListHeader) -> Response:
 @blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
     """`email` or `username` is required. Other fields have defaults."""
-    document, user_id, is_replayed = services().users.create(
-        body, audit_context(), _idempotent_request(body, header.idempotency_key)
-    )
+    key = header.idempotency_key
+    if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise BadRequest(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
+    document, user_id, is_replayed = services().users.create(body, audit_context(), key)
     response = user_response(document, 201)
     response.headers["Location"] = f"{_path().rstrip('/')}/{user_id}"
     if is_replayed:
@@ -206,11 +205,3 @@ def _count_preference(prefer: str | None) -> str | None:
         if name.strip().lower() == "count" and value.strip().strip('"') in ("exact", "estimated"):
             return value.strip().strip('"')
     return None
-
-
-def _idempotent_request(draft: UserDraft, key: str | None) -> IdempotentRequest | None:
-    if key is None:
-        return None
-    if not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
-        raise BadRequest(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
-    return IdempotentRequest(key, draft, timedelta(hours=services().settings.idempotency_ttl_h), actor().principal)

@@ -2,7 +2,6 @@
 
 import uuid
 from contextlib import suppress
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -46,7 +45,6 @@ from app.http.parsing import user_id_of
 from app.http.problems import STATUSES
 from app.http.services import services
 from app.types import Precondition
-from app.users.idempotency import IdempotentRequest
 
 _MAX_ATTEMPTS = 3
 """Attempts to save a form while other requests change other fields of the same user."""
@@ -72,11 +70,8 @@ def create() -> WerkzeugResponse:
     form = {**empty_form(), "key": "", **sent_form()}
     try:
         user = new_user(form)
-        ttl = timedelta(hours=services().settings.idempotency_ttl_h)
-        idempotent_request = (
-            IdempotentRequest(f"console:{form['key']}", user, ttl, actor().principal) if form["key"] else None
-        )
-        _, user_id, _ = services().users.create(user, audit_context(), idempotent_request)
+        key = f"console:{form['key']}" if form["key"] else None
+        _, user_id, _ = services().users.create(user, audit_context(), key)
     except IdempotencyKeyReused:
         error = gettext("This form already created a user. To create another user, review the form and send it again.")
         form = {**form, "key": str(uuid.uuid4())}

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, func
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.db.expressions import text_array
-from app.errors import FieldError, ValidationFailed
+from app.errors import N_, FieldError, ValidationFailed
 from app.identifiers import canonical
 from app.models import USER_FIELDS, users
 from app.schemas import UserDraft, UserPatch
@@ -28,7 +28,16 @@ END_SESSIONS: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
 
 def draft_values(draft: UserDraft) -> dict[str, Any]:
     """The fields of a draft, with defaults. Raises: ValidationFailed"""
-    return draft.completed().model_dump(exclude={"password", "current_password"})
+    return _with_defaults(draft.model_dump(exclude={"password", "current_password"}))
+
+
+def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the defaults of username and name. Raises: ValidationFailed, if they have no email either."""
+    username = values["username"] or values["email"]
+    if not username:
+        missing = N_("email or username has to be there")
+        raise ValidationFailed([FieldError("email", missing), FieldError("username", missing)])
+    return {**values, "username": username, "name": values["name"] or username[:200]}
 
 
 def row_values(row: Row[Any]) -> dict[str, Any]:
@@ -69,10 +78,10 @@ def replace_tags(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
     return remaining.op("||")(func.array_to_tsvector(text_array(new)))
 
 
-def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> UserDraft:
-    """Apply a JSON merge patch (RFC 7396) to the fields of a user. null sets the default.
+def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> dict[str, Any]:
+    """The fields of a user after a JSON merge patch (RFC 7396). null sets the default.
 
-    Raises: ValidationFailed, if the merged attributes break a rule
+    Raises: ValidationFailed, if the merged attributes break a rule, or neither email nor username is left
     """
     merged = dict(values)
     for name in patch.model_fields_set - {"password", "current_password", "attributes"}:
@@ -84,7 +93,7 @@ def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> UserDraft:
             merged["attributes"] = check_attributes(attributes)
         except RuleError as error:
             raise ValidationFailed([FieldError("attributes", error.message)]) from None
-    return UserDraft.model_construct(**merged)
+    return _with_defaults(merged)
 
 
 def _merge(target: Any, patch: Any) -> Any:

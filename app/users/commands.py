@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Connection, Row, delete, func, select
 from uuid_utils.compat import uuid7
 
 from app.auth import admins, audit_log, passwords, tokens
@@ -31,7 +32,7 @@ from app.users.columns import (
     with_derived_columns,
 )
 from app.users.idempotency import IdempotentRequest
-from app.users.reads import UserReads, UserSnapshot
+from app.users.reads import UserReads
 from app.users.rows import insert_row, lock_row, update_row
 from app.users.serialization import Document, serialize
 from app.users.unit_of_work import UnitOfWork, UserTransactions
@@ -59,12 +60,14 @@ class UserCommands:
         self._reads, self._writes, self._transactions = reads, writes, transactions
         self._login, self._tokens, self._sessions = login, tokens, sessions
         self._self_editable_keys = settings.self_editable_keys
+        self._idempotency_ttl = timedelta(hours=settings.idempotency_ttl_h)
 
     def create(
-        self, draft: UserDraft, audit_context: AuditContext, request: IdempotentRequest | None = None
+        self, draft: UserDraft, audit_context: AuditContext, idempotency_key: str | None = None
     ) -> tuple[Document, uuid.UUID, bool]:
-        """Create a user. Returns it, its id, and whether it is the stored response of an earlier `request`.
+        """Create a user. Returns it, its id, and whether it is the stored response of an earlier request.
 
+        idempotency_key: of the request; the same key creates no second user.
         The token of the actor is checked with the write.
         Raises: ValidationFailed, Forbidden, Unauthorized, AlreadyTaken, IdempotencyKeyReused, Unavailable
         """
@@ -72,7 +75,9 @@ class UserCommands:
         audit_context.actor.require_create(draft.role)
         passwords.reject_own_name(draft.password, values)
         values["password_hash"] = passwords.hash_password(draft.password)
-        user_id = uuid7()
+        user_id, request = uuid7(), None
+        if idempotency_key is not None:
+            request = IdempotentRequest(idempotency_key, draft, self._idempotency_ttl, audit_context.actor.principal)
         created = self._writes.create(user_id, values, audit_context, request)
         if created is not None:
             return created, user_id, False
@@ -149,22 +154,16 @@ class UserCommands:
         """Change a user without a lock. None: the user has changed at each attempt, or the token is not valid."""
         for _ in range(_MAX_OPTIMISTIC_ATTEMPTS):
             snapshot = self._reads.get_snapshot(user_id)
-            updated = self._update_snapshot(snapshot, patch, precondition, audit_context)
+            _require(precondition, snapshot.version)
+            pending = self._writes.pending_update(snapshot, apply_patch(snapshot.values, patch), audit_context)
+            if pending is None:
+                # Another host may have made this change. Reads after this response must not return an older version.
+                self._transactions.invalidate_user(user_id)
+                return Document(snapshot.version, snapshot.body)
+            updated = self._writes.write(pending)
             if updated is not None:
                 return updated
         return None
-
-    def _update_snapshot(
-        self, snapshot: UserSnapshot, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
-    ) -> Document | None:
-        """Change the user of a snapshot. None: the user has changed since, or the token is not valid."""
-        _require(precondition, snapshot.version)
-        pending = self._writes.pending_update(snapshot, apply_patch(snapshot.values, patch), audit_context)
-        if pending is not None:
-            return self._writes.write(pending)
-        # Another host may have made this change. Reads after this response must not return an older version.
-        self._transactions.invalidate_user(snapshot.id)
-        return Document(snapshot.version, snapshot.body)
 
     def _update_locked(
         self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
@@ -174,9 +173,9 @@ class UserCommands:
         if "password" in patch.model_fields_set:
             password_columns["password_hash"] = passwords.hash_password(patch.password)
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_active(lock_row(work.connection, user_id))
+            row = _lock_existing(work.connection, user_id)
             _require(precondition, row.version)
-            values = draft_values(apply_patch(row_values(row), patch))
+            values = apply_patch(row_values(row), patch)
             passwords.reject_own_name(patch.password, values)
             return self._update_row(work, audit_context, row, {**values, **password_columns})
 
@@ -195,7 +194,7 @@ class UserCommands:
         Raises: NotFound, Forbidden, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_active(lock_row(work.connection, user_id))
+            row = _lock_existing(work.connection, user_id)
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
@@ -210,7 +209,7 @@ class UserCommands:
         use), VersionConflict, Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_exists(lock_row(work.connection, user_id))
+            row = _lock_existing(work.connection, user_id, or_deleted=True)
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
             if row.deleted_at is None:
@@ -226,7 +225,7 @@ class UserCommands:
         Raises: NotFound, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         with self._transactions.unit_of_work(user_id) as work:
-            row = _require_exists(lock_row(work.connection, user_id))
+            row = _lock_existing(work.connection, user_id, or_deleted=True)
             _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
@@ -258,14 +257,10 @@ class UserCommands:
         return updated
 
 
-def _require_exists(row: Row[Any] | None) -> Row[Any]:
-    if row is None:
-        raise NotFound(N_("There is no such user."))
-    return row
-
-
-def _require_active(row: Row[Any] | None) -> Row[Any]:
-    if row is None or row.deleted_at is not None:
+def _lock_existing(connection: Connection, user_id: uuid.UUID, *, or_deleted: bool = False) -> Row[Any]:
+    """Lock an active user, or one in the trash if `or_deleted`. Raises: NotFound"""
+    row = lock_row(connection, user_id)
+    if row is None or (row.deleted_at is not None and not or_deleted):
         raise NotFound(N_("There is no such user."))
     return row
 

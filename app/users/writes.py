@@ -18,10 +18,9 @@ from app.db.database import Database, execute_prepared_in
 from app.db.encoding import encode_bytea, encode_json
 from app.db.statement import Statement
 from app.errors import Busy, Unavailable
-from app.schemas import UserDraft
 from app.search.text import lexemes
 from app.users import history, idempotency
-from app.users.columns import draft_values, key_columns
+from app.users.columns import key_columns
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserSnapshot
 from app.users.serialization import Document
@@ -100,10 +99,9 @@ class UserWrites:
         return self._write(statement, [pending], _SINGLE_LOCK_TIMEOUT, *stored, execute=execute).get(user_id)
 
     def pending_update(
-        self, before: UserSnapshot, after: UserDraft, audit_context: AuditContext
+        self, before: UserSnapshot, values: dict[str, Any], audit_context: AuditContext
     ) -> PendingWrite | None:
-        """The write that changes `before` to `after`. None: nothing changes. Raises: ValidationFailed, Forbidden"""
-        values = draft_values(after)
+        """The write that changes the fields of `before` to `values`. None: nothing changes. Raises: Forbidden"""
         changes = history.diff(before.values, values)
         fields = [change["field"] for change in changes]
         audit_context.actor.require_change(before.id, before.values["role"], fields, self._self_editable_keys)

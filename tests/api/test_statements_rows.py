@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -18,14 +18,12 @@ from app.db.connection import Statement
 from app.errors import AlreadyTaken
 from app.http.services import services
 from app.schemas import UserDraft, UserPatch, UserReplacement
-from app.users.idempotency import IdempotentRequest
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, GET_USERS, WRITE_USERS
 from tests.support.api_client import ApiClient
 from tests.support.rows import USERS_TABLE, history_rows, insert_user, serialized_user, user_columns
 from tests.support.strategies import NASTY, PATCHES, UNHURRIED, WHOLE
 
 CALLER = AuditContext(SETUP_ACTOR, "192.0.2.7", 'Agent \\ "1" ü', "request-1")
-DAY = timedelta(days=1)
 
 
 def test_each_column_of_a_row_is_compared_here(
@@ -66,7 +64,7 @@ def require_made_alike(
     """By WRITE_USERS, by CREATE_USER_IDEMPOTENTLY and by UserCommands.replace, which makes a row in SQLAlchemy."""
     ways: list[Callable[[], tuple[Any, uuid.UUID]]] = [
         lambda: services().users.create(draft, CALLER)[:2],
-        lambda: services().users.create(draft, CALLER, IdempotentRequest("key", draft, DAY, "open"))[:2],
+        lambda: services().users.create(draft, CALLER, "key")[:2],
         lambda: (services().users.replace(plain_id, replacement, anything, CALLER)[0], plain_id),
     ]
     plain_id, found = uuid.uuid4(), []
