@@ -9,7 +9,7 @@ import threading
 from typing import Any, cast
 
 import redis as redis_client
-from flask import g, has_app_context
+from flask import has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -36,14 +36,10 @@ class Session(FlaskSession):
         return super().get_bind(*args, **kwargs) if has_app_context() else _engine_of_environment()
 
 
-def _session_scope() -> object:
-    """Identifies the application context, or the thread outside of one."""
-    return g.setdefault("session_scope", object()) if has_app_context() else threading.get_ident()
-
-
 db = SQLAlchemy(
     model_class=Base,
-    session_options={"class_": Session, "scopefunc": _session_scope},
+    # A session for each thread. Flask-SQLAlchemy's own scope, the application context, does not exist in a plain shell.
+    session_options={"class_": Session, "scopefunc": threading.get_ident},
     disable_autonaming=True,
 )
 Base.query = db.session.query_property()
