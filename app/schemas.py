@@ -190,7 +190,6 @@ class ListQuery(BaseModel):
     deleted: Flag = Field(default=False, description="true lists the trash instead")
     attributes: dict[str, str] = Field(
         default_factory=dict,
-        exclude=True,
         description="exact filters: `attributes[plan]=pro`, also spelled `attributes.plan=pro`;"
         f" {MAX_FILTERS} at most, with all other filters",
     )

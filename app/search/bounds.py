@@ -1,8 +1,5 @@
 """Bounds on the work of one list query. Times are of one core with all pages in memory."""
 
-MAX_CACHEABLE_QUERY_CHARACTERS = 1024
-"""Length of a query string. Answers to longer queries are not cached."""
-
 MAX_UNCACHED_ROWS = 1_000
 """Estimated matches of a term up to which PostgreSQL answers about as soon as two requests to Redis."""
 

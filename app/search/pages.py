@@ -6,10 +6,9 @@ the page ends there, and its `next_cursor` continues after the last row of the s
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
-from urllib.parse import urlencode
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,10 +18,8 @@ from app.db.statement import compile_statement
 from app.schemas import ListQuery
 from app.search import bounds, cursors, page_sql
 from app.search.cursors import Keyset
-from app.search.lookup import Lookup, fills_a_page, plan_lookup
-from app.search.page_sql import PageStatement
 from app.search.planner_stats import PlannerStats
-from app.search.query_builder import UserQuery
+from app.search.query_builder import UserQuery, fills_a_page, plan_lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +32,13 @@ class Page:
 
 
 class _Row(NamedTuple):
-    """A row of a PageStatement as text. `id` is empty if it has no user."""
+    """A row of a page as text. `id` is empty if it has no user; then a scan ended at the row `stop_id`, `stop_key`."""
 
     id: bytes
     body: bytes
     sort_key: bytes
-    other: Sequence[bytes]
+    stop_id: bytes = b""
+    stop_key: bytes = b""
 
 
 class UserPages:
@@ -52,13 +50,26 @@ class UserPages:
     def page(self, list_query: ListQuery) -> Page:
         """One page, from the cache unless PostgreSQL is as fast. Raises: BadRequest (the cursor), Unavailable"""
         query = UserQuery(list_query)
-        if self._is_cheap(query) or not _is_cacheable(list_query):
+        if self._is_cheap(query):
             return self._read_page(query)
-        return _decoded(self._answers.get_or_compute(page_key(list_query), lambda: _encoded(self._read_page(query))))
 
-    def count(self, list_query: ListQuery) -> int:
-        """The number of users in the whole list, counted. Raises: Unavailable"""
-        return self._cached_count(count_key(list_query), list_query, None)
+        def compute() -> bytes:
+            page = self._read_page(query)
+            return orjson.dumps([page.next_cursor, page.previous_cursor]) + b"\n" + page.body
+
+        page_cursors, _, body = self._answers.get_or_compute(page_key(list_query), compute).partition(b"\n")
+        return Page(body, *orjson.loads(page_cursors))
+
+    def count(self, list_query: ListQuery, limit: int | None = None) -> int:
+        """The number of users in the whole list, counted up to `limit` + 1. Raises: Unavailable"""
+
+        def compute() -> bytes:
+            query = UserQuery(list_query)
+            with self._database.connection() as connection:
+                counted = connection.exec_driver_sql(page_sql.count(query, limit), query.parameters).scalar_one()
+            return str(counted).encode()
+
+        return int(self._answers.get_or_compute(f"{count_key(list_query)}:{limit}", compute))
 
     def estimate(self, list_query: ListQuery) -> int:
         """The number of users that the planner of PostgreSQL expects in the whole list. Raises: Unavailable"""
@@ -80,7 +91,7 @@ class UserPages:
 
         At most `limit` + 1 users are counted. Raises: Unavailable
         """
-        counted = self._cached_count(f"{count_key(list_query)}:{limit}", list_query, limit)
+        counted = self.count(list_query, limit)
         return (counted, True) if counted <= limit else (max(self.estimate(list_query), counted), False)
 
     def _is_cheap(self, query: UserQuery) -> bool:
@@ -92,29 +103,19 @@ class UserPages:
             statistics.rows(term) <= bounds.MAX_UNCACHED_ROWS for term in query.terms
         )
 
-    def _cached_count(self, key: str, list_query: ListQuery, limit: int | None) -> int:
-        query = UserQuery(list_query)
-        if not _is_cacheable(list_query):
-            return self._count(query, limit)
-        return int(self._answers.get_or_compute(key, lambda: str(self._count(query, limit)).encode()))
-
-    def _count(self, query: UserQuery, limit: int | None) -> int:
-        with self._database.connection() as connection:
-            return int(connection.exec_driver_sql(page_sql.count(query, limit), query.parameters).scalar_one())
-
     def _read_page(self, query: UserQuery) -> Page:
         rows, stopped_at = self._find(query)
         has_more = len(rows) > query.limit
         rows = rows[: query.limit]
         if query.backwards:
             rows.reverse()
-        next_cursor, previous_cursor = _cursors(query, rows, has_more=has_more, stopped_at=stopped_at)
-        return Page(b"".join((b"[", b",".join(row.body for row in rows), b"]")), next_cursor, previous_cursor)
+        body = b",".join([row.body for row in rows])
+        return Page(b"[" + body + b"]", *_cursors(query, rows, has_more=has_more, stopped_at=stopped_at))
 
     def _find(self, query: UserQuery) -> tuple[list[_Row], Keyset | None]:
         """Up to `limit` + 1 rows, and where a scan reached its bound (None: it did not)."""
         if not query.is_filtered:
-            return self._rows(page_sql.in_order(query)), None
+            return self._rows(page_sql.in_order(query), query.parameters, is_prepared=True), None
         statistics = self._planner_stats.snapshot()
         lookup = plan_lookup(query, statistics)
         max_rows = bounds.MAX_SCANNED_ROWS[query.sort]
@@ -127,66 +128,40 @@ class UserPages:
                 return rows, None
             if len(rows) * bounds.PROBE_DIVISOR >= query.limit:
                 return self._scan(query, max_rows)
-        sorted_rows = self._look_up(query, lookup)
-        return self._scan(query, max_rows) if sorted_rows is None else (sorted_rows, None)
-
-    def _look_up(self, query: UserQuery, lookup: Lookup) -> list[_Row] | None:
-        """The first of all sorted matches. None: there are more than MAX_SORTED_ROWS."""
-        rows = self._rows(page_sql.by_lookup(query, lookup))
-        if int(rows[0].other[0]) > bounds.MAX_SORTED_ROWS:
-            return None
-        return [row for row in rows if row.id]
+        # One index alone serves the unique key of an active user, and lexemes.
+        is_prepared = not (query.created_range or query.deleted)
+        rows = self._rows(page_sql.by_lookup(query, lookup), lookup.parameters, is_prepared=is_prepared)
+        if not rows:
+            return self._scan(query, max_rows)
+        return rows if rows[0].id else [], None
 
     def _scan(self, query: UserQuery, max_rows: int) -> tuple[list[_Row], Keyset | None]:
         """The matches among the next `max_rows`, and where the scan ended before the page was full."""
-        rows = self._rows(page_sql.by_scan(query, max_rows))
-        stops = [Keyset(row.other[1].decode(), row.other[0].decode(), query.backwards) for row in rows if not row.id]
+        rows = self._rows(page_sql.by_scan(query, max_rows), query.parameters, is_prepared=True)
+        stops = [Keyset(row.stop_key.decode(), row.stop_id.decode(), query.backwards) for row in rows if not row.id]
         return [row for row in rows if row.id], stops[0] if stops else None
 
-    def _rows(self, page: PageStatement) -> list[_Row]:
-        statement, names = compile_statement(page.sql, prepared=page.is_prepared)
-        values = [page.parameters[name] for name in names]
+    def _rows(self, sql: str, parameters: Mapping[str, Any], *, is_prepared: bool) -> list[_Row]:
+        """is_prepared: PostgreSQL plans it once, because one plan is right for any values."""
+        statement, names = compile_statement(sql, prepared=is_prepared)
+        values = [parameters[name] for name in names]
         result = self._database.execute_prepared(statement, *values, timeout_s=bounds.STATEMENT_TIMEOUT_S)
-        others = range(3, result.nfields)
-        return [
-            _Row(
-                result.get_value(row, 0) or b"",
-                result.get_value(row, 1) or b"",
-                result.get_value(row, 2) or b"",
-                [result.get_value(row, column) or b"" for column in others] if others else (),
-            )
-            for row in range(result.ntuples)
-        ]
+        columns = range(result.nfields)
+        return [_Row(*[result.get_value(row, at) or b"" for at in columns]) for row in range(result.ntuples)]
 
 
 def page_key(query: ListQuery) -> str:
     """The key of a cached page."""
-    return f"page:{_digest(query.model_dump_json())}:{_digest(repr(sorted(query.attributes.items())))}"
+    return f"page:{_digest(query.model_dump())}"
 
 
 def count_key(query: ListQuery) -> str:
     """The key of a cached count. It depends on the filters only."""
-    filters = query.model_dump_json(exclude={"limit", "cursor", "sort"})
-    return f"count:{_digest(filters)}:{_digest(repr(sorted(query.attributes.items())))}"
+    return f"count:{_digest(query.model_dump(exclude={'limit', 'cursor', 'sort'}))}"
 
 
-def _is_cacheable(query: ListQuery) -> bool:
-    """Whether the query string is short enough for its answer to be cached."""
-    parameters = query.model_dump(exclude_defaults=True) | query.attributes
-    return len(urlencode(parameters)) <= bounds.MAX_CACHEABLE_QUERY_CHARACTERS
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _encoded(page: Page) -> bytes:
-    return b"".join((orjson.dumps([page.next_cursor, page.previous_cursor]), b"\n", page.body))
-
-
-def _decoded(answer: bytes) -> Page:
-    page_cursors, _, body = answer.partition(b"\n")
-    return Page(body, *orjson.loads(page_cursors))
+def _digest(parameters: dict[str, Any]) -> str:
+    return hashlib.blake2b(orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
 
 def _cursors(

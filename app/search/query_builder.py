@@ -1,14 +1,16 @@
-"""The conditions and the order of a list query as SQL."""
+"""The conditions and the order of a list query as SQL, and which of the conditions an index looks up."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.identifiers import canonical
 from app.models import PRIVILEGED_ROLE, SORT_KEYS
 from app.schemas import ListQuery
-from app.search import cursors
+from app.search import bounds, cursors
 from app.search import text as search_text
 from app.search.cursors import Keyset
+from app.search.planner_stats import Statistics
 from app.search.text import Term
 from app.types import TIMESTAMP
 
@@ -25,61 +27,43 @@ class UserQuery:
 
     limit: users of a page. sort_column: the expression of the sort index. partition: the condition for active (or
     deleted) users. key_conditions: on username and email, which are unique. created_range: conditions on `created_at`.
-    terms: words and tags that a user must have. privileged_role: a role that has its own sort indexes; not set for
-    deleted users. keyset: where the page begins; None is the first page. Raises: BadRequest (the cursor)
+    terms: words and tags that a user must have. conditions: all filters. is_filtered: there are filters that the sort
+    index does not serve. has_role_index: sort indexes that begin with the role serve its filter. lookup_partition: the
+    partition in a form of which no partial index is used if the lexeme index is the only one that serves a filter;
+    else the planner chooses by the values. keyset: where the page begins; None is the first page.
+    Raises: BadRequest (the cursor)
     """
 
     def __init__(self, query: ListQuery) -> None:
-        self.limit = query.limit
+        self.limit, self.deleted = query.limit, query.deleted
+        self.partition = f"deleted_at IS {'NOT ' if query.deleted else ''}NULL"
         self.sort = query.sort.removeprefix("-")
         self.sort_column = SORT_KEYS[self.sort]
-        self.deleted = query.deleted
-        self.partition = f"deleted_at IS {'NOT ' if query.deleted else ''}NULL"
         self.cursor_kind = f"users:{query.sort}:{'trash' if query.deleted else 'live'}"
         self.keyset = cursors.decode(self.cursor_kind, query.cursor, self._read_key) if query.cursor else None
         self.backwards = self.keyset is not None and self.keyset.backwards
         self.descending = query.sort.startswith("-") != self.backwards
-        self.created_after, self.created_before = query.created_after, query.created_before
         self.terms = _terms(query)
         self.parameters = _parameters(query, self.terms, self.keyset)
-        self.created_range = _given(_CREATED_RANGE, self.parameters)
-        self.key_conditions = _given(_KEY_CONDITIONS, self.parameters)
-        self.privileged_role = query.role if query.role != "member" and not query.deleted else None
-
-    @property
-    def conditions(self) -> list[str]:
-        """Every filter of the query, without the partition and the keyset."""
+        self.key_conditions = [sql for name, sql in _KEY_CONDITIONS.items() if self.parameters[name] is not None]
+        self.created_range = [sql for name, sql in _CREATED_RANGE.items() if self.parameters[name] is not None]
         lexemes = ["search_vector @@ %(tsquery)s::tsquery"] if self.terms else []
-        return [*self.key_conditions, *lexemes, *self.created_range]
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether there are filters that the sort index does not serve."""
-        other_terms = len(self.terms) - (self.privileged_role is not None)
-        return bool(self.key_conditions or other_terms or (self.created_range and self.sort != "created_at"))
+        self.conditions = [*self.key_conditions, *lexemes, *self.created_range]
+        self.has_role_index = query.role not in (None, "member") and not query.deleted
+        range_is_filter = bool(self.created_range) and self.sort != "created_at"
+        self.is_filtered = bool(self.key_conditions) or len(self.terms) > self.has_role_index or range_is_filter
+        uses_only_lexemes = self.terms and not (self.key_conditions or self.created_range or query.deleted)
+        self.lookup_partition = f"({self.partition}) IS TRUE" if uses_only_lexemes else self.partition
 
     @property
     def index_conditions(self) -> list[str]:
         """The conditions that the sort index serves. `updated_at` is never before `created_at`."""
-        role = [] if self.privileged_role is None else ["role = %(role)s", PRIVILEGED_ROLE]
+        role = ["role = %(role)s", PRIVILEGED_ROLE] if self.has_role_index else []
         if self.sort == "created_at":
             return [*role, *self.created_range]
-        if self.sort == "updated_at" and self.created_after is not None:
+        if self.sort == "updated_at" and self.parameters["created_after"] is not None:
             return [*role, "updated_at > %(created_after)s::timestamptz"]
         return role
-
-    @property
-    def uses_only_lexemes(self) -> bool:
-        """Whether the lexeme index is the only one that serves a filter. Else the planner chooses by the values."""
-        return not (self.key_conditions or self.created_range or self.deleted)
-
-    def where(self, conditions: list[str], *, hide_partition: bool = False) -> str:
-        """The partition and `conditions`, joined by AND.
-
-        hide_partition: IS TRUE keeps the planner from using partial indexes of the partition.
-        """
-        partition = f"({self.partition}) IS TRUE" if hide_partition else self.partition
-        return " AND ".join([partition, *conditions])
 
     def keyset_conditions(self, column: str) -> list[str]:
         """The condition for rows after the keyset, in the direction of reading. None for the first page."""
@@ -106,6 +90,68 @@ class UserQuery:
         return key.encode()
 
 
+class Lookup(NamedTuple):
+    """Conditions in the form that is cheapest to look up, with their parameters.
+
+    expected_rows: estimated matches. Infinite if no index serves a condition with a short posting list.
+    """
+
+    conditions: list[str]
+    parameters: Mapping[str, Any]
+    expected_rows: float
+
+
+def plan_lookup(query: UserQuery, statistics: Statistics) -> Lookup:
+    """The look-up that reads no long posting list. Terms with long lists are checked on the rows of the other terms."""
+    if query.key_conditions:
+        return Lookup(query.conditions, query.parameters, 1)
+    partition_rows = statistics.partition_rows(deleted=query.deleted)
+    terms, filters, share = _split_terms(query.terms, statistics)
+    expected_rows = share * partition_rows if terms else math.inf
+    conditions = ["search_vector @@ %(lookup_tsquery)s::tsquery"] if terms else []
+    # PostgreSQL uses no index for a condition with IS TRUE. It checks the condition on the rows.
+    if filters:
+        conditions.append("(search_vector @@ %(filter_tsquery)s::tsquery) IS TRUE")
+    if query.created_range:
+        created_share = statistics.created_share(query.parameters["created_after"], query.parameters["created_before"])
+        if created_share * partition_rows <= bounds.MAX_POSTING_LIST_ROWS:
+            conditions += query.created_range
+            expected_rows = created_share * min(expected_rows, partition_rows)
+        else:
+            conditions += [f"({condition}) IS TRUE" for condition in query.created_range]
+    looks_up_tag = partition_rows <= statistics.total * bounds.MIN_SHARE_WITHOUT_DELETED_TAG
+    parameters = {
+        "lookup_tsquery": search_text.tsquery(terms, deleted=query.deleted if looks_up_tag else None),
+        "filter_tsquery": search_text.tsquery(filters, deleted=query.deleted),
+    }
+    return Lookup(conditions, query.parameters | parameters, expected_rows)
+
+
+def fills_a_page(query: UserQuery, statistics: Statistics, lookup: Lookup) -> bool:
+    """Whether a scan of the sort index finds a whole page, provided that matches are spread evenly."""
+    scanned_rows = bounds.MAX_SCANNED_ROWS[query.sort]
+    return lookup.expected_rows * scanned_rows >= query.limit * statistics.partition_rows(deleted=query.deleted)
+
+
+def _split_terms(terms: list[Term], statistics: Statistics) -> tuple[list[Term], list[Term], float]:
+    """The terms that the lexeme index looks up, the other terms, and the share of users who match the first ones.
+
+    None is looked up if all posting lists are long, else all but long prefixes: PostgreSQL skips through the long list
+    of a lexeme, but it reads all lists of a prefix.
+    """
+    looked_up, others, share, has_short_list = [], [], 1.0, False
+    for term in terms:
+        rows = statistics.rows(term)
+        max_rows = bounds.MAX_PREFIX_POSTING_LIST_ROWS if term.is_prefix else bounds.MAX_POSTING_LIST_ROWS
+        has_short_list = has_short_list or rows <= max_rows
+        if term.is_prefix and rows > max_rows:
+            others.append(term)
+        else:
+            looked_up.append(term)
+            share *= rows / max(statistics.total, 1)
+    return (looked_up, others, share) if has_short_list else ([], terms, 1.0)
+
+
 def _terms(query: ListQuery) -> list[Term]:
     tags = [search_text.attribute_tag(key, value) for key, value in query.attributes.items()]
     if query.role is not None:
@@ -128,8 +174,3 @@ def _parameters(query: ListQuery, terms: list[Term], keyset: Keyset | None) -> d
         "cursor_key": keyset and keyset.key,
         "cursor_id": keyset and keyset.id,
     }
-
-
-def _given(conditions: Mapping[str, str], parameters: Mapping[str, Any]) -> list[str]:
-    """The conditions whose parameter has a value."""
-    return [condition for name, condition in conditions.items() if parameters[name] is not None]

@@ -138,7 +138,7 @@ def _condition(action: Action, target: BulkTarget) -> tuple[str, dict[str, Any]]
     """The target as a condition in SQL, and its parameters."""
     if target.query is not None:
         query = UserQuery(target.query.model_copy(update={"cursor": None}))
-        return query.where(query.conditions), query.parameters
+        return " AND ".join([query.partition, *query.conditions]), query.parameters
     if target.deleted_at is not None:
         # Deleted users do not change, so the index of updated_at finds them.
         return "deleted_at = %(then)s AND updated_at >= %(then)s", {"then": target.deleted_at}
