@@ -2,16 +2,23 @@
 
 import hashlib
 import ipaddress
+import math
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
+from cachetools import LRUCache
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.auth.counters import Count, FixedWindow, InMemoryCounters, RedisCounters, ReservedQuota
+from app.auth.counters import FixedWindow, InMemoryCounters, RedisCounters
 from app.cache.redis_client import open_client
 from app.config import Settings
 from app.errors import N_, Quota, RateLimited, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
+
+Result = TypeVar("Result")
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
@@ -30,72 +37,16 @@ _PREFIX = "fsa:limit"
 _TIMEOUT_S = 0.1
 
 
-class _FailoverCounters:
-    """Counts in Redis. Counts in the memory of this process while Redis is unavailable or full."""
+@dataclass(slots=True)
+class _Reservation:
+    """Writes of a credential that need no round trip: those after number `used` up to number `last` of a window.
 
-    def __init__(self, redis_address: str, breaker: CircuitBreaker) -> None:
-        self._client = open_client(redis_address, _TIMEOUT_S)
-        self._breaker = breaker
-        self._shared, self._local = RedisCounters(self._client), InMemoryCounters()
-        self._reserved: dict[str, ReservedQuota] = {}
-        self._reserve_lock = threading.Lock()
+    ends_at: when the window ends (time.monotonic).
+    """
 
-    def close(self) -> None:
-        self._client.close()
-
-    def increment(self, windows: Sequence[FixedWindow]) -> Count:
-        """Increment each window in turn, up to the first that exceeds its limit. Returns the last incremented one."""
-        if self._breaker.up:
-            try:
-                return self._shared.increment(windows)
-            except OutOfMemoryError:
-                # Sessions fill Redis and are not evicted. Reads still work, so the circuit stays closed.
-                return self._local.increment(windows)
-            except (RedisError, OSError) as error:
-                self._breaker.failed(error)
-        return self._local.increment(windows)
-
-    def increment_reserved(self, window: FixedWindow) -> Count:
-        """Count one event from a reserved part of the window. Reserves `window.cost` events if none is left."""
-        return self._take(window) or self._reserve(window)
-
-    def _take(self, window: FixedWindow) -> Count | None:
-        quota = self._reserved.get(window.key)
-        return quota.take() if quota is not None else None
-
-    def _reserve(self, window: FixedWindow) -> Count:
-        # One thread reserves for all waiting threads.
-        with self._reserve_lock:
-            if (taken := self._take(window)) is not None:
-                return taken
-            count = self.increment([window])
-            if len(self._reserved) >= _MAX_RESERVED:
-                self._reserved.clear()
-            self._reserved[window.key] = quota = ReservedQuota(count)
-            return quota.take() or count
-
-    def values(self, keys: Sequence[str]) -> list[int]:
-        """The value of each counter."""
-        if self._breaker.up:
-            try:
-                return self._shared.values(keys)
-            except (RedisError, OSError) as error:
-                self._breaker.failed(error)
-        return self._local.values(keys)
-
-    def reset_local(self, keys: Iterable[str]) -> None:
-        """Reset these counters of this process."""
-        self._local.reset(keys)
-
-    def reset(self, keys: Sequence[str]) -> bool:
-        """Reset these counters here and in Redis. Returns whether Redis is available."""
-        self.reset_local(keys)
-        if self._breaker.up:
-            try:
-                self._shared.reset(keys)
-            except (RedisError, OSError) as error:
-                self._breaker.failed(error)
-        return self._breaker.up
+    used: int
+    last: int
+    ends_at: float
 
 
 class RateLimits:
@@ -106,11 +57,15 @@ class RateLimits:
 
     def __init__(self, settings: Settings, breaker: CircuitBreaker) -> None:
         self._write_rate_per_minute = settings.write_rate_per_minute
-        self._counters = _FailoverCounters(settings.redis_address, breaker)
+        self._breaker = breaker
+        self._redis = open_client(settings.redis_address, _TIMEOUT_S)
+        self._shared, self._local = RedisCounters(self._redis), InMemoryCounters()
+        self._reserved: LRUCache[str, _Reservation] = LRUCache(_MAX_RESERVED)
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the connections to Redis."""
-        self._counters.close()
+        self._redis.close()
 
     def count_sign_in(self, account: str, address: str | None) -> list[str]:
         """Count a sign-in attempt. Returns the counters to reset if its password is right.
@@ -118,33 +73,37 @@ class RateLimits:
         Raises: RateLimited; its `is_new_lock` marks the first refusal for this account
         """
         network = network_key(address)
-        of_address, of_failures = _windows(_ADDRESS, "address", network), _failure_windows(account, network)
+        of_address = _windows(_ADDRESS, "address", network)
+        of_failures = _windows(_ACCOUNT_FROM_ADDRESS, "account", account, network)
         windows = [*of_address, *of_failures, *_windows(_ACCOUNT, "account", account)]
-        count = self._counters.increment(windows)
-        if count.over_limit_by > 0:
-            is_new = count.over_limit_by == 1 and count.window not in of_address
+        count = self._failing_over(lambda counters: counters.increment(windows))
+        if count.value > count.window.limit:
+            is_new = count.value == count.window.limit + 1 and count.window not in of_address
             message = N_("Too many sign-in attempts. Try again later, or ask an administrator to unlock the account.")
-            raise RateLimited(message, _quota("sign-in", count), is_new_lock=is_new)
+            _, limit, window_s = count.window
+            quota = Quota("sign-in", limit, window_s, 0, _whole_seconds(count.remaining_s))
+            raise RateLimited(message, quota, is_new_lock=is_new)
         return [window.key for window in of_failures]
 
     def reset_failures(self, keys: Sequence[str]) -> None:
         """Reset counters that `count_sign_in` returned, after the right password."""
-        self._counters.reset(keys)
+        self.reset_local_failures(keys)
+        self._failing_over(lambda counters: counters.reset(keys))
 
     def reset_local_failures(self, keys: Sequence[str]) -> None:
         """Reset them in this process only. `Sessions.create` resets them in Redis, in the same round trip."""
-        self._counters.reset_local(keys)
+        self._local.reset(keys)
 
     def unlock(self, account: str, addresses: Iterable[str]) -> None:
         """Reset the counters of an account, and of the account from these addresses. Raises: Unavailable"""
-        windows = _lockout_windows(account, addresses)
-        if not self._counters.reset([window.key for window in windows]):
+        self.reset_failures([window.key for window in _lockout_windows(account, addresses)])
+        if not self._breaker.up:
             raise Unavailable(N_("Redis is unavailable, so the failed sign-ins that it counts could not be reset."))
 
     def is_locked(self, account: str, addresses: Iterable[str]) -> bool:
         """Whether the next attempt on an account would be refused, from anywhere or from one of these addresses."""
         windows = _lockout_windows(account, addresses)
-        values = self._counters.values([window.key for window in windows])
+        values = self._failing_over(lambda counters: counters.values([window.key for window in windows]))
         return any(value >= window.limit for window, value in zip(windows, values, strict=True))
 
     def count_write(self, credential_id: str) -> Quota | None:
@@ -152,35 +111,53 @@ class RateLimits:
         limit = self._write_rate_per_minute
         if not limit:
             return None
-        (window,) = _windows([(limit, _MINUTE_S)], "writes", credential_id)
-        count = self._counters.increment_reserved(window._replace(cost=max(1, limit // _RESERVATIONS)))
-        quota = _quota("writes", count)
-        if count.over_limit_by > 0:
+        # One thread reserves for all waiting threads.
+        with self._lock:
+            reserved = self._reserved.get(credential_id)
+            if reserved is None or reserved.used >= reserved.last or time.monotonic() >= reserved.ends_at:
+                self._reserved[credential_id] = reserved = self._reserve(credential_id, limit)
+            reserved.used = number = reserved.used + 1
+        reset_s = _whole_seconds(reserved.ends_at - time.monotonic())
+        quota = Quota("writes", limit, _MINUTE_S, max(0, limit - number), reset_s)
+        if number > limit:
             raise RateLimited(N_("This credential may make %(limit)s writes per minute.", limit=limit), quota)
         return quota
 
+    def _reserve(self, credential_id: str, limit: int) -> _Reservation:
+        windows, amount = _windows([(limit, _MINUTE_S)], "writes", credential_id), max(1, limit // _RESERVATIONS)
+        count = self._failing_over(lambda counters: counters.increment(windows, amount))
+        return _Reservation(count.value - amount, count.value, time.monotonic() + count.remaining_s)
 
-def _quota(name: str, count: Count) -> Quota:
-    window = count.window
-    return Quota(name, window.limit, window.window_s, max(0, -count.over_limit_by), count.reset_s)
+    def _failing_over(self, operation: Callable[[RedisCounters | InMemoryCounters], Result]) -> Result:
+        """Use the counters in Redis, or those of this process while Redis is unavailable or full."""
+        if self._breaker.up:
+            try:
+                return operation(self._shared)
+            except OutOfMemoryError:
+                # Sessions fill Redis and are not evicted. Reads still work, so the circuit stays closed.
+                return operation(self._local)
+            except (RedisError, OSError) as error:
+                self._breaker.failed(error)
+        return operation(self._local)
 
 
-def _failure_windows(account: str, network: str) -> list[FixedWindow]:
-    """The limits of attempts on one account from one network."""
-    return _windows(_ACCOUNT_FROM_ADDRESS, "account", account, network)
+def _whole_seconds(remaining_s: float) -> int:
+    """The seconds after which a window has ended, at least one."""
+    return max(1, math.ceil(remaining_s))
 
 
 def _lockout_windows(account: str, addresses: Iterable[str]) -> list[FixedWindow]:
     """All limits that may lock an account: from anywhere, and from each of these addresses."""
     windows = _windows(_ACCOUNT, "account", account)
     for network in {network_key(address) for address in addresses}:
-        windows += _failure_windows(account, network)
+        windows += _windows(_ACCOUNT_FROM_ADDRESS, "account", account, network)
     return windows
 
 
 def _windows(limits: Iterable[tuple[int, int]], scope: str, *subject: str) -> list[FixedWindow]:
-    """A window for each (limit, seconds) of a subject in a scope."""
-    prefix = ":".join((_PREFIX, scope, *map(_digest, subject)))
+    """A window for each (limit, seconds) of a subject in a scope. Their keys do not show names and addresses."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=12).hexdigest() for text in subject)
+    prefix = ":".join((_PREFIX, scope, *digests))
     return [FixedWindow(f"{prefix}:{seconds}", limit, seconds) for limit, seconds in limits]
 
 
@@ -193,8 +170,3 @@ def network_key(address: str | None) -> str:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
         return f"{int(parsed) >> 64:x}::/64"
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
-
-
-def _digest(text: str) -> str:
-    """A digest, so Redis shows no usernames and addresses."""
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

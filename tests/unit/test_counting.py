@@ -1,9 +1,15 @@
 """Counters in memory, which are used without Redis: the same windows, in bounded memory."""
 
+from collections.abc import Callable
+
 import pytest
 
-from app.auth import counters
-from app.auth.counters import FixedWindow, InMemoryCounters, ReservedQuota
+from app.auth import counters, rate_limits
+from app.auth.counters import FixedWindow, InMemoryCounters
+from app.auth.rate_limits import RateLimits
+from app.config import load_settings
+from app.errors import Quota, RateLimited
+from app.ops.circuit_breaker import CircuitBreaker
 
 MINUTE, HOUR = FixedWindow("minute", 2, 60), FixedWindow("hour", 3, 3600)
 
@@ -18,6 +24,15 @@ class Clock:
         return self.now_s
 
 
+class UnavailableRedis(CircuitBreaker):
+    """The breaker of a Redis that is never available, without a thread that probes it."""
+
+    up = False
+
+    def __init__(self) -> None:
+        super().__init__("redis", lambda: None)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -28,12 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_an_attempt_refused_by_one_window_does_not_count_in_later_windows(clock: Clock) -> None:
     counts = InMemoryCounters()
     seen = [counts.increment([MINUTE, HOUR]) for _ in range(4)]
-    assert [(count.window, count.value, count.over_limit_by) for count in seen] == [
-        (HOUR, 1, -2),
-        (HOUR, 2, -1),
-        (MINUTE, 3, 1),
-        (MINUTE, 4, 2),
-    ]
+    assert [(count.window, count.value) for count in seen] == [(HOUR, 1), (HOUR, 2), (MINUTE, 3), (MINUTE, 4)]
     clock.now_s += 60
     assert counts.increment([MINUTE, HOUR]).value == 3
     assert counts.increment([MINUTE, HOUR]) == (HOUR, 4, 3540)
@@ -42,9 +52,9 @@ def test_an_attempt_refused_by_one_window_does_not_count_in_later_windows(clock:
 def test_a_window_begins_with_the_first_and_ends_whatever_comes(clock: Clock) -> None:
     counts, resets = InMemoryCounters(), []
     for _ in range(4):
-        resets.append(counts.increment([MINUTE]).reset_s)
+        resets.append(counts.increment([MINUTE]).remaining_s)
         clock.now_s += 25.5
-    assert resets == [60, 35, 9, 60]
+    assert resets == [60, 34.5, 9, 60]
 
 
 def test_a_reset_counter_starts_a_new_window(clock: Clock) -> None:
@@ -57,7 +67,7 @@ def test_a_reset_counter_starts_a_new_window(clock: Clock) -> None:
     assert counts.increment([HOUR]).value == 3
 
 
-def test_when_there_are_too_many_counters_the_window_that_began_first_is_dropped(clock: Clock) -> None:
+def test_of_too_many_counters_the_least_recently_used_is_dropped(clock: Clock) -> None:
     counts = InMemoryCounters(max_counters=3)
     windows = [FixedWindow(name, 9, 60 if name == "a" else 120) for name in "abcd"]
     for window in windows[:3]:
@@ -65,35 +75,40 @@ def test_when_there_are_too_many_counters_the_window_that_began_first_is_dropped
     clock.now_s += 60
     counts.increment(windows[:1])
     counts.increment(windows[3:])
-    assert counts.increment(windows[:1]).value == 2, "a began anew, so b was the oldest"
+    assert counts.increment(windows[:1]).value == 2, "a began anew, so b was not used for longest"
     assert counts.values("abcd") == [2, 0, 1, 1]
 
 
-def test_a_reserved_quota_counts_like_single_increments() -> None:
-    counts, window = InMemoryCounters(), FixedWindow("writes", 10, 60, cost=4)
-    given = []
-    for _ in range(3):
-        allowance = ReservedQuota(counts.increment([window]))
-        while (count := allowance.take()) is not None:
-            given.append((count.value, count.over_limit_by))
-    assert given == [(number, number - 10) for number in range(1, 11)], "of the last step only what fits"
-    count = counts.increment([window])
-    assert count.over_limit_by > 0
-    assert ReservedQuota(count).take() is None
+@pytest.fixture
+def limits(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], RateLimits]:
+    """Limits of so many writes per minute, without Redis. A fiftieth of them is reserved at once."""
+    monkeypatch.setattr(rate_limits, "time", clock)
+    return lambda writes: RateLimits(load_settings({}, write_rate_per_minute=writes), UnavailableRedis())
 
 
-def test_a_reserved_quota_ends_with_its_window(clock: Clock) -> None:
-    allowance = ReservedQuota(InMemoryCounters().increment([FixedWindow("writes", 10, 60, cost=4)]))
-    assert allowance.take() == (FixedWindow("writes", 10, 60, cost=4), 1, 60)
+def test_reserved_writes_count_like_single_increments(limits: Callable[[int], RateLimits]) -> None:
+    counted = limits(210)
+    given = [counted.count_write("credential") for _ in range(210)]
+    assert [quota.remaining for quota in given if quota] == [*reversed(range(210))]
+    for _ in range(9):
+        with pytest.raises(RateLimited) as refused:
+            counted.count_write("credential")
+        assert refused.value.quota.remaining == 0, "of the last step only what fits"
+    assert counted.count_write("another") == Quota("writes", 210, 60, 209, 60)
+
+
+def test_reserved_writes_end_with_their_window(clock: Clock, limits: Callable[[int], RateLimits]) -> None:
+    counted = limits(200)
+    assert counted.count_write("credential") == Quota("writes", 200, 60, 199, 60)
     clock.now_s += 59.5
-    assert allowance.take() is not None, "in its last second as in its first"
+    assert counted.count_write("credential") == Quota("writes", 200, 60, 198, 1), "in its last second as in its first"
     clock.now_s += 0.5
-    assert allowance.take() is None
+    assert counted.count_write("credential") == Quota("writes", 200, 60, 199, 60)
 
 
-def test_a_quota_reserved_in_the_last_second_can_be_used(clock: Clock) -> None:
-    counts, window = InMemoryCounters(), FixedWindow("writes", 100, 60, cost=2)
-    counts.increment([window])
+def test_writes_reserved_in_the_last_second_can_be_used(clock: Clock, limits: Callable[[int], RateLimits]) -> None:
+    counted = limits(100)
+    for _ in range(2):
+        counted.count_write("credential")
     clock.now_s += 59.7
-    allowance = ReservedQuota(counts.increment([window]))
-    assert [count.value for count in (allowance.take(), allowance.take()) if count] == [3, 4]
+    assert [quota.remaining for _ in range(2) if (quota := counted.count_write("credential"))] == [97, 96]
