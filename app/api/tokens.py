@@ -51,8 +51,8 @@ def create(body: TokenDraft) -> Response:
     deactivated or deleted. If the role of its user becomes lower than that of the token, it also applies to the token.
     """
     created = services().tokens.create(body, audit_context())
-    response = _json_response({**created.fields, "token": created.secret}, 201)
-    response.headers["Location"] = f"{url_for('.list_tokens')}/{created.fields['id']}"
+    response = _json_response(created, 201)
+    response.headers["Location"] = f"{url_for('.list_tokens')}/{created['id']}"
     return response
 
 

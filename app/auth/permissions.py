@@ -68,7 +68,7 @@ class Actor:
 
     def may(self, min_role: Role) -> bool:
         """Whether the actor has the role `min_role` or a higher role."""
-        return self.unrestricted or _rank(self.role) >= _rank(min_role)
+        return self.unrestricted or ROLES.index(self.role) >= ROLES.index(min_role)
 
     def owns(self, user_id: uuid.UUID) -> bool:
         """Whether the actor may act as this user."""
@@ -90,7 +90,7 @@ class Actor:
 
     def require_role_above(self, role: Role) -> None:
         """Require that the actor's role is above `role`, or admin. Raises: Forbidden"""
-        if not self.unrestricted and self.role != "admin" and _rank(role) >= _rank(self.role):
+        if not self.unrestricted and self.role != "admin" and ROLES.index(role) >= ROLES.index(self.role):
             raise Forbidden(
                 N_(
                     "The role %(role)s may not create or change a user with the role %(other)s.",
@@ -167,8 +167,4 @@ def system_actor(name: str, *, first_admin_only: bool = False) -> Actor:
 
 def lower_role(one: Role, other: Role) -> Role:
     """The lower of two roles."""
-    return min(one, other, key=_rank)
-
-
-def _rank(role: Role) -> int:
-    return ROLES.index(role)
+    return min(one, other, key=ROLES.index)

@@ -2,11 +2,14 @@
 
 import hashlib
 import math
+import re
+import secrets
+import string
 import time
 import uuid
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
@@ -16,9 +19,9 @@ from uuid_utils.compat import uuid7
 from app.auth import audit_log
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor, lower_role
+from app.auth.schemas import Token as PublicToken
 from app.auth.schemas import TokenDraft
 from app.auth.sql import FIND_TOKEN, RECHECK_TOKEN, TOUCH_TOKEN
-from app.auth.token_secrets import create_secret, secret_digest
 from app.cache.generations import Generations, clock_ns
 from app.cache.keys import user_key
 from app.cache.local import LocalCache
@@ -29,18 +32,16 @@ from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavai
 from app.models import Token, table_of, users
 from app.types import ROLE_NAMES, Role, format_timestamp
 
+PREFIX = "fsa_"
+"""The prefix of all secrets. Secret scanners find leaked tokens by it."""
+_SECRET = re.compile(rf"{PREFIX}(?P<body>[0-9A-Za-z]{{43}})(?P<checksum>[0-9A-Za-z]{{6}})")
+"""256 random bits and a checksum, in base 62."""
+_DIGITS = string.digits + string.ascii_letters
+
 _TOUCH_INTERVAL_S = 60.0
 _MAX_TRACKED = 10_000
 _ACTIVE = users.c.deleted_at.is_(None)
 _tokens = table_of(Token)
-
-
-@dataclass(frozen=True, slots=True)
-class CreatedToken:
-    """A new token: its public fields, and its secret, which is not stored."""
-
-    fields: dict[str, Any]
-    secret: str
 
 
 class TokenInfo(NamedTuple):
@@ -49,34 +50,11 @@ class TokenInfo(NamedTuple):
     actor: Actor
     expires_at: float
 
-    @property
-    def id(self) -> str:
-        """The id of the token."""
-        return self.actor.credential_id or ""
 
-    def is_expired(self) -> bool:
-        """Whether the token has expired by the clock."""
-        return time.time() >= self.expires_at
-
-
-class LastUsedTracker:
-    """When the next use of each token is recorded: at most once a minute in each process."""
-
-    def __init__(self) -> None:
-        self._due_at: dict[str, float] = {}
-
-    def is_due(self, token_id: str) -> bool:
-        """Whether a minute has passed since the last record."""
-        return time.monotonic() >= self._due_at.get(token_id, 0.0)
-
-    def take(self, token_id: str) -> bool:
-        """Whether the use must be recorded now. If so, the next record is due in a minute."""
-        if not self.is_due(token_id):
-            return False
-        if len(self._due_at) >= _MAX_TRACKED:
-            self._due_at.clear()
-        self._due_at[token_id] = time.monotonic() + _TOUCH_INTERVAL_S
-        return True
+def create_secret() -> str:
+    """A new random secret."""
+    body = _base62(secrets.randbits(256), 43)
+    return f"{PREFIX}{body}{_base62(zlib.crc32(body.encode()), 6)}"
 
 
 def token_guard(actor: Actor) -> dict[str, object]:
@@ -94,36 +72,31 @@ class Tokens:
 
     def __init__(self, database: Database, local_cache: LocalCache, generations: Generations) -> None:
         self._database, self._cache, self._generations = database, local_cache, generations
-        self.last_used = LastUsedTracker()
+        self.touch_due_s: dict[str | None, float] = {}
+        """By id of a token: when its next use is recorded, at most once a minute (time.monotonic)."""
 
     def authenticate(self, secret: str, *, uncached: bool = False) -> Actor:
         """The actor of a token. uncached: query PostgreSQL. Raises: Unauthorized, Unavailable"""
-        token = (
-            self._query(secret_digest(secret))
-            if uncached
-            else self._get_cached(secret) or self._query_and_cache(secret)
-        )
-        if token.is_expired():
+        digest = hashlib.sha256(secret.encode()).digest()
+        token: TokenInfo | None = None if uncached else self._cache.get(digest)
+        if token is None:
+            started_ns = clock_ns()
+            _check_format(secret)
+            token = self._query(digest)
+            self._cache.put(digest, token, [user_key(cast("uuid.UUID", token.actor.user_id))], started_ns)
+        if time.time() >= token.expires_at:
             raise Unauthorized(N_("This API token has expired."))
-        if self.last_used.take(token.id):
-            self._touch_last_used(token.id)
+        if time.monotonic() >= self.touch_due_s.get(token.actor.credential_id, 0.0):
+            self._touch_last_used(token.actor.credential_id)
         return token.actor
 
     def cached_actor(self, secret: str) -> Actor | None:
         """The actor of a token. None: it is not cached, has expired, or its use must be recorded now."""
-        token = self._get_cached(secret)
-        return None if token is None or token.is_expired() or self.last_used.is_due(token.id) else token.actor
-
-    def _get_cached(self, secret: str) -> TokenInfo | None:
         token: TokenInfo | None = self._cache.get(hashlib.sha256(secret.encode()).digest())
-        return token
-
-    def _query_and_cache(self, secret: str) -> TokenInfo:
-        """Raises: Unauthorized, Unavailable"""
-        started_ns, digest = clock_ns(), secret_digest(secret)
-        token = self._query(digest)
-        self._cache.put(digest, token, [user_key(cast("uuid.UUID", token.actor.user_id))], started_ns)
-        return token
+        if token is None or time.time() >= token.expires_at:
+            return None
+        is_touch_due = time.monotonic() >= self.touch_due_s.get(token.actor.credential_id, 0.0)
+        return None if is_touch_due else token.actor
 
     def recheck(self, actor: Actor) -> None:
         """Check a cached actor against PostgreSQL. No effect on other actors than tokens.
@@ -149,8 +122,11 @@ class Tokens:
         with self._database.connection() as connection:
             return [_fields(row) for row in connection.execute(statement)]
 
-    def create(self, draft: TokenDraft, audit_context: AuditContext) -> CreatedToken:
-        """Create a token for `draft.user_id`, or for the actor. Raises: ValidationFailed, Forbidden, Unavailable"""
+    def create(self, draft: TokenDraft, audit_context: AuditContext) -> dict[str, Any]:
+        """Create a token for `draft.user_id`, or for the actor. Returns its fields, and as `token` its secret.
+
+        The secret is not stored. Raises: ValidationFailed, Forbidden, Unavailable
+        """
         user_id = _require_valid(draft, audit_context.actor)
         secret = create_secret()
         values = {
@@ -158,14 +134,14 @@ class Tokens:
             "user_id": user_id,
             "name": draft.name,
             "role": draft.role,
-            "digest": secret_digest(secret),
+            "digest": hashlib.sha256(secret.encode()).digest(),
             "expires_at": draft.expires_at,
         }
         with self._database.transaction(user_id) as connection:
             user = _lock_user(connection, user_id, draft.role)
             row = connection.execute(insert(_tokens).values(values).returning(_tokens)).one()
             audit_log.record(connection, audit_context, user_id, user.version, "token_created", [_change(None, row)])
-        return CreatedToken({**_fields(row), "username": user.username}, secret)
+        return {**_fields(row), "username": user.username, "token": secret}
 
     def revoke(self, token_id: uuid.UUID, audit_context: AuditContext) -> None:
         """Delete a token. Raises: NotFound, Unavailable"""
@@ -199,7 +175,10 @@ class Tokens:
         actor = Actor("token", uuid.UUID(user_id), current_role, token_id, full_scope=current_role == user_role)
         return TokenInfo(actor, float(expires) if expires else math.inf)
 
-    def _touch_last_used(self, token_id: str) -> None:
+    def _touch_last_used(self, token_id: str | None) -> None:
+        if len(self.touch_due_s) >= _MAX_TRACKED:
+            self.touch_due_s.clear()
+        self.touch_due_s[token_id] = time.monotonic() + _TOUCH_INTERVAL_S
         # A request must not fail because its use is not recorded.
         with suppress(Unavailable):
             self._database.execute_prepared(TOUCH_TOKEN, token_id)
@@ -239,17 +218,29 @@ def _lock_user(connection: Connection, user_id: uuid.UUID, token_role: Role) -> 
     return cast("Row[Any]", user)
 
 
+def _check_format(secret: str) -> None:
+    """Detect an incomplete or mistyped secret without a query. Raises: Unauthorized"""
+    found = _SECRET.fullmatch(secret)
+    if found is None or found["checksum"] != _base62(zlib.crc32(found["body"].encode()), 6):
+        raise Unauthorized(N_("This is not a valid API token. It is incomplete or mistyped."))
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))
+
+
 def _unknown() -> Unauthorized:
     return Unauthorized(N_("This API token is unknown. It may have been revoked."))
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:
-    fields = {name: getattr(row, name) for name in ("id", "user_id", "name", "role")}
-    times = {
-        name: format_timestamp(value) if (value := getattr(row, name)) is not None else None
-        for name in ("created_at", "expires_at", "last_used_at")
-    }
-    return {**fields, **times, **({"username": row.username} if "username" in row._fields else {})}
+    """The public fields of a token, as far as the row has them."""
+    values = {name: value for name, value in row._asdict().items() if name in PublicToken.model_fields}
+    return {name: format_timestamp(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def _change(before: Row[Any] | None, after: Row[Any] | None) -> dict[str, Any]:

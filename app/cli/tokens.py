@@ -52,9 +52,9 @@ def create(name: str, role: str, login: str, expires_in: timedelta | None) -> No
     expires_at = datetime.now(UTC) + expires_in if expires_in else None
     fields = {"name": name, "role": role, "user_id": user_id, "expires_at": expires_at}
     created = services().tokens.create(validated(TokenDraft, fields), AuditContext(system_actor("flask tokens create")))
-    until = f"until {created.fields['expires_at']}" if expires_at else "until it is revoked"
-    click.echo(f"Token {created.fields['id']} acts for {username} as {role}, {until}. Its secret:", err=True)
-    click.echo(created.secret)
+    until = f"until {created['expires_at']}" if expires_at else "until it is revoked"
+    click.echo(f"Token {created['id']} acts for {username} as {role}, {until}. Its secret:", err=True)
+    click.echo(created["token"])
 
 
 @group.command("list")

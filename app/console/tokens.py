@@ -11,7 +11,6 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import TokenDraft
-from app.auth.tokens import CreatedToken
 from app.console.blueprints import console_blueprint
 from app.console.drafts import accept_drafts, sent_draft
 from app.console.messages import errors_by_field
@@ -65,7 +64,7 @@ def revoke(token_id: str) -> WerkzeugResponse:
 
 
 def _render_tokens(
-    form: dict[str, str], errors: Mapping[str, str], status: int, created: CreatedToken | None = None
+    form: dict[str, str], errors: Mapping[str, str], status: int, created: dict[str, Any] | None = None
 ) -> Response:
     lifetimes = {
         "30": gettext("30 days"),

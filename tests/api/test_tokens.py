@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from app.auth import token_secrets, tokens
+from app.auth import tokens
 from app.auth.sql import TOUCH_TOKEN
 from app.db.connection import DeadlineConnection
 from app.db.database import Database
@@ -153,7 +153,7 @@ def test_a_damaged_token_is_refused_without_a_look_up(secured_app: SecuredApp) -
 
 
 def test_a_whole_token_that_was_never_made_is_refused(secured_app: SecuredApp) -> None:
-    assert secured_app.bearer_client(token_secrets.create_secret()).get("/me").status_code == 401
+    assert secured_app.bearer_client(tokens.create_secret()).get("/me").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_last_use_is_written_at_most_once_a_minute(
     first = last_used()
     assert first is not None
     # Another process, which has noted nothing yet, does not write within the minute either.
-    services_of(secured_app.app).tokens.last_used = tokens.LastUsedTracker()
+    services_of(secured_app.app).tokens.touch_due_s.clear()
     program.get("/me")
     assert last_used() == first
     database.execute("UPDATE tokens SET last_used_at = now() - interval '61 seconds'")
