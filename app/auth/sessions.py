@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ _GRACE_S = 60
 """How long a renewed session accepts requests with its previous secret."""
 _MAX_RENEWALS = 10
 """Renewals that a cookie is followed through, within _GRACE_S."""
-_ENDED = N_("This session has ended. Sign in again.")
+SESSION_ENDED = N_("This session has ended. Sign in again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,6 @@ class Session:
     def expires_at(self) -> float:
         """When the session ends if it is not used again."""
         return min(self.seen + self.idle_s, self.created + self.max_s)
-
-    def is_expired(self) -> bool:
-        """Whether the session has expired by the clock."""
-        return time.time() >= self.expires_at
 
     @property
     def actor(self) -> Actor:
@@ -135,20 +131,18 @@ class Sessions:
         status = self._status(user_id)
         return self.create(user_id, status.role or "member", status.epoch, audit_context)
 
-    def resume(
-        self, cookie: str, audit_context: Callable[[], AuditContext], *, uncached: bool = False
-    ) -> tuple[Session, str | None]:
+    def resume(self, cookie: str, audit_context: AuditContext, *, uncached: bool = False) -> tuple[Session, str | None]:
         """The session of a cookie, and a new cookie if the session was renewed (its user has another role).
 
         uncached: read the state of the user from PostgreSQL. Raises: Unauthorized, Unavailable
         """
         session, current_cookie = self._read(cookie)
         status = self._query_status(session.user_id) if uncached else self._status(session.user_id)
-        if status.role is None or not status.active or status.epoch != session.epoch or session.is_expired():
-            self._delete(session.id, session.user_id)
-            raise Unauthorized(_ENDED)
+        if status.role is None or not _is_valid(session, status):
+            self._store.delete(session.id, session.user_id.hex)
+            raise Unauthorized(SESSION_ENDED)
         if status.role != session.role:
-            session, current_cookie = self._renew(current_cookie, replace(session, role=status.role), audit_context())
+            session, current_cookie = self._renew(current_cookie, replace(session, role=status.role), audit_context)
         elif time.time() - session.seen > _TOUCH_INTERVAL_S:
             session = replace(session, seen=time.time())
             self._store.touch(session.id, session.user_id.hex, _serialize(session), session.expires_at)
@@ -169,14 +163,14 @@ class Sessions:
         stored = [
             self._deserialize(session_id, record) for session_id, record in self._store.list_by_owner(user_id.hex)
         ]
-        valid = (session for session in stored if session.epoch == status.epoch and not session.is_expired())
-        return sorted(valid, key=lambda session: session.seen, reverse=True) if status.active else []
+        valid = (session for session in stored if _is_valid(session, status))
+        return sorted(valid, key=lambda session: session.seen, reverse=True)
 
     def revoke(
         self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
     ) -> None:
         """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
-        if not self._delete(session_id, user_id):
+        if not self._store.delete(session_id, user_id.hex):
             raise NotFound(N_("There is no such session."))
         self._record(user_id, audit_context, action)
 
@@ -198,10 +192,7 @@ class Sessions:
             session, _ = self._read(cookie)
         except Unauthorized:
             return
-        self._delete(session.id, session.user_id)
-
-    def _delete(self, session_id: str, user_id: uuid.UUID) -> bool:
-        return self._store.delete(session_id, user_id.hex)
+        self._store.delete(session.id, session.user_id.hex)
 
     def _renew(self, cookie: str, session: Session, audit_context: AuditContext) -> tuple[Session, str]:
         """Replace the secret of a session. Of concurrent requests, all get the secret of the first.
@@ -215,7 +206,7 @@ class Sessions:
         owner, following = session.user_id.hex, _mask(secret, random)
         stored = self._store.renew(session.id, new.id, owner, _serialize(new), new.expires_at, following, _GRACE_S)
         if stored is None:
-            raise Unauthorized(_ENDED)
+            raise Unauthorized(SESSION_ENDED)
         return (new, f"{new_secret}.{owner}") if stored == following else self._read(cookie)
 
     def _read(self, cookie: str) -> tuple[Session, str]:
@@ -224,18 +215,19 @@ class Sessions:
         Raises: Unauthorized, Unavailable
         """
         if not _COOKIE.fullmatch(cookie):
-            raise Unauthorized(_ENDED)
+            raise Unauthorized(SESSION_ENDED)
         secret, _, owner = cookie.partition(".")
         for _ in range(_MAX_RENEWALS):
-            record, following = self._store.get(_session_id(secret))
+            session_id = _session_id(secret)
+            record, following = self._store.get(session_id)
             if record is not None:
-                session = self._deserialize(_session_id(secret), record)
+                session = self._deserialize(session_id, record)
                 if session.user_id.hex == owner:
                     return session, f"{secret}.{owner}"
             if following is None:
                 break
             secret = _encode(_mask(secret, following))
-        raise Unauthorized(_ENDED)
+        raise Unauthorized(SESSION_ENDED)
 
     def _deserialize(self, session_id: str, record: bytes) -> Session:
         stored = orjson.loads(record)
@@ -244,8 +236,8 @@ class Sessions:
 
     def _status(self, user_id: uuid.UUID) -> AccountStatus:
         """The state of a user, cached. Raises: Unavailable"""
-        key = user_key(user_id)
-        return self._cache.get_or_compute(("account status", user_id.hex), [key], lambda: self._query_status(user_id))
+        query = functools.partial(self._query_status, user_id)
+        return self._cache.get_or_compute(("account status", user_id.hex), [user_key(user_id)], query)
 
     def _query_status(self, user_id: uuid.UUID) -> AccountStatus:
         result = self._database.execute_prepared(GET_ACCOUNT_STATUS, user_id)
@@ -258,6 +250,10 @@ class Sessions:
         with self._database.connection() as connection:
             version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
         audit_log.record_event_now(self._database, audit_context, user_id, version or 1, action)
+
+
+def _is_valid(session: Session, status: AccountStatus) -> bool:
+    return status.active and status.epoch == session.epoch and time.time() < session.expires_at
 
 
 def _serialize(session: Session) -> bytes:

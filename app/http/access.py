@@ -6,16 +6,15 @@ Rules that depend on the user concerned (an editor may not change an administrat
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from http import HTTPStatus
 
 from flask import Flask, Request, Response
 from flask.globals import request_ctx
 
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import SETUP_ACTOR, Actor
+from app.auth.permissions import Actor
 from app.auth.schemas import SignIn
-from app.auth.sessions import Session
+from app.auth.sessions import SESSION_ENDED, Session
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.http.context import context
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
@@ -45,10 +44,6 @@ class Rule:
     allow_owner: bool = False
     public: bool = False
     rechecked_on_write: bool = False
-
-    def allows(self, who: Actor) -> bool:
-        """Whether the role of `who` is sufficient for every record."""
-        return who.unrestricted or (self.min_role is not None and who.may(self.min_role))
 
 
 PUBLIC = Rule(public=True)
@@ -130,7 +125,14 @@ def actor() -> Actor:
 
 def audit_context() -> AuditContext:
     """The actor of the current request, and where the request comes from."""
-    return _audit_context_of(request_ctx.request, actor())
+    environ, current = request_ctx.request.environ, context()
+    agent = environ.get("HTTP_USER_AGENT")
+    return AuditContext(
+        actor=current.actor,
+        address=environ.get("REMOTE_ADDR"),
+        agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
+        request_id=current.request_id,
+    )
 
 
 def session() -> Session | None:
@@ -184,27 +186,32 @@ def _authorize() -> None:
             current.quota = services().rate_limits.count_write(current.actor.credential_id or "")
 
 
-def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: bool) -> None:
-    """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
-    current, cookies = context(), _session_cookies(asked)
-    if token is not None and cookies and not is_open:
-        raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
-    # A request that may change something is authenticated by PostgreSQL, not by the cache.
-    is_unsafe = asked.method not in SAFE
-    if token is not None:
-        current.actor = services().tokens.authenticate(token, uncached=is_unsafe and not rule.rechecked_on_write)
-    elif cookies:
-        _resume(asked, cookies, is_open=is_open)
-    elif not is_open:
-        raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
-    if is_open:
-        current.actor = replace(current.actor, unrestricted=True, first_admin_only=True)
-
-
 def _bearer_token(asked: Request) -> str | None:
     """The API token of the request. Other schemes, such as Basic for a proxy, are ignored."""
     scheme, _, secret = asked.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: bool) -> None:
+    """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
+    current = context()
+    cookies = _session_cookies(asked) if "HTTP_COOKIE" in asked.environ else []
+    if token is not None and cookies and not is_open:
+        raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
+    if token is not None:
+        # A request that may change something is authenticated by PostgreSQL, not by the cache.
+        uncached = asked.method not in SAFE and not rule.rechecked_on_write
+        current.actor = services().tokens.authenticate(token, uncached=uncached)
+    elif cookies:
+        try:
+            _resume_session(asked, cookies)
+        except (Unauthorized, Unavailable):
+            if not is_open:
+                raise
+    elif not is_open:
+        raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
+    if is_open:
+        current.actor = replace(current.actor, unrestricted=True, first_admin_only=True)
 
 
 def _session_cookies(asked: Request) -> list[str]:
@@ -212,39 +219,22 @@ def _session_cookies(asked: Request) -> list[str]:
     return list(dict.fromkeys(cookie_values(asked.environ, COOKIE)))[:_MAX_COOKIES]
 
 
-def _resume(asked: Request, cookies: list[str], *, is_open: bool) -> None:
-    """Set the session from the cookies. An open service ignores bad ones. Raises: Unauthorized, Unavailable"""
-    current = context()
-    try:
-        found, new_secret = _first_session(asked, cookies)
-    except (Unauthorized, Unavailable) as error:
-        if isinstance(error, Unauthorized):
-            drop_cookie()
-        if not is_open:
-            raise
-    else:
-        current.session, current.actor = found, found.actor
-        if new_secret is not None:
-            keep_cookie(new_secret)
-
-
-def _first_session(asked: Request, cookies: list[str]) -> tuple[Session, str | None]:
-    """The session of the first good cookie, and its new secret, if it has one. Raises: Unauthorized, Unavailable"""
-    resume = partial(
-        services().sessions.resume,
-        audit_context=lambda: _audit_context_of(asked, SETUP_ACTOR),
-        uncached=asked.method not in SAFE,
-    )
-    for offered in cookies[:-1]:
+def _resume_session(asked: Request, cookies: list[str]) -> None:
+    """Set the session from the first valid cookie. Raises: Unauthorized (there is none), Unavailable"""
+    current, uncached = context(), asked.method not in SAFE
+    for cookie in cookies:
         with suppress(Unauthorized):
-            return resume(offered)
-    return resume(cookies[-1])
+            current.session, current.cookie = services().sessions.resume(cookie, audit_context(), uncached=uncached)
+            current.actor = current.session.actor
+            return
+    drop_cookie()
+    raise Unauthorized(SESSION_ENDED)
 
 
 def _require(asked: Request, rule: Rule) -> None:
     """Raises: Forbidden, NotFound (the id is malformed)"""
     current = context()
-    if rule.allows(current.actor):
+    if current.actor.unrestricted or (rule.min_role is not None and current.actor.may(rule.min_role)):
         return
     if rule.allow_owner and current.actor.owns(user_id_of((asked.view_args or {})["user_id"])):
         current.is_owner = True
@@ -255,17 +245,6 @@ def _require(asked: Request, rule: Rule) -> None:
     if rule.allow_owner:
         raise Forbidden(N_("This requires the role %(role)s, or that the record is your own.", role=least))
     raise Forbidden(N_("This requires the role %(role)s.", role=least))
-
-
-def _audit_context_of(asked: Request, who: Actor) -> AuditContext:
-    environ = asked.environ
-    agent = environ.get("HTTP_USER_AGENT")
-    return AuditContext(
-        actor=who,
-        address=environ.get("REMOTE_ADDR"),
-        agent=_CONTROL.sub("", agent)[:_AGENT_CHARACTERS] if agent else None,
-        request_id=context().request_id,
-    )
 
 
 def _add_headers(response: Response) -> Response:

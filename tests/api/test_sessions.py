@@ -172,7 +172,7 @@ def test_limits_are_settings(make_app: Callable[..., Flask], secured_app: Secure
         assert session.expires_at == session.seen + 1800
         clock.ahead_s = 1900
         with pytest.raises(Unauthorized):
-            services().sessions.resume(secret, AuditContext)
+            services().sessions.resume(secret, AuditContext())
 
 
 def test_being_seen_is_written_at_most_once_a_minute(secured_app: SecuredApp, clock: Clock) -> None:
