@@ -87,10 +87,9 @@ class KnownChanges:
             return None
         view = self._read()
         # The poller has found the changes that this host made before the poll began.
-        is_complete = (
-            view is not None and self._generations.changed_here_ns(self._generations.slots_of(keys)) < view.began_ns
-        )
-        return view if is_complete else None
+        if view is None or self._generations.changed_here_ns(self._generations.slots_of(keys)) >= view.began_ns:
+            return None
+        return view
 
     def close(self) -> None:
         """Release the memory in this process."""
@@ -100,17 +99,12 @@ class KnownChanges:
     def _read(self) -> View | None:
         for _ in range(_MAX_TRIES):
             sequence, length = self._numbers[0], self._numbers[1]
-            if sequence and not sequence & 1:
-                if self._last is not None and self._last[0] == sequence:
-                    return self._last[1]
-                data = self._memory[_HEAD.size : _HEAD.size + length]
-                if self._numbers[0] == sequence:
-                    view = _parsed(data)
-                    self._last = (sequence, view)
-                    return view
+            if self._last is not None and self._last[0] == sequence:
+                return self._last[1]
+            data = self._memory[_HEAD.size : _HEAD.size + length]
+            if sequence and not sequence & 1 and self._numbers[0] == sequence:
+                began_ns, incarnation, snapshot, xids, floor = orjson.loads(data)
+                view = View(began_ns, incarnation, Snapshot.parse(snapshot), tuple(xids), floor)
+                self._last = (sequence, view)
+                return view
         return None
-
-
-def _parsed(data: bytes) -> View:
-    began_ns, incarnation, snapshot, xids, floor = orjson.loads(data)
-    return View(began_ns, incarnation, Snapshot.parse(snapshot), tuple(xids), floor)

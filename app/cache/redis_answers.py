@@ -4,17 +4,15 @@ Each value contains a snapshot of PostgreSQL from before it was read. A host use
 all changes that the host knows. So values are never deleted, and a restored Redis returns no outdated value.
 """
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
-from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.cache.generations import Generations
 from app.cache.keys import USERS_KEY
-from app.cache.known_changes import KnownChanges, Snapshot, View
+from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import connected
 from app.cache.single_flight import SingleFlight
 from app.ops.circuit_breaker import CircuitBreaker
@@ -49,24 +47,21 @@ class RedisAnswers:
         self, url: str, timeout_s: float, ttl_s: int, *, generations: Generations, known_changes: KnownChanges
     ) -> None:
         self._url, self._timeout_s, self._ttl_s, self._known = url, timeout_s, ttl_s, known_changes
-        self._client: Redis | None = None
-        self._connecting = threading.Lock()
+        # Any, because redis-py has no types for execute_command.
+        self._client: Any = None
         self._flights = SingleFlight(generations)
         self.breaker = CircuitBreaker("cache", self._connect)
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
         """See Answers."""
         # The view is read within the flight. An earlier view may lack a change that precedes a joining request.
-        return self._flights.share(key, [USERS_KEY], lambda: self._get_or_compute(key, compute))
+        return self._flights.share(key, [USERS_KEY], functools.partial(self._get_or_compute, key, compute))
 
     def ping(self) -> None:
         """Check that Redis answers, if necessary on a new connection. Raises: RedisError, OSError"""
-        with self._redis() as redis:
-            if redis is not None:
-                redis.ping()
-                return
-        self._connect()
-        self.breaker.worked()
+        if not self._execute("PING"):
+            self._connect()
+            self.breaker.worked()
 
     def close(self) -> None:
         """Close all connections."""
@@ -79,53 +74,31 @@ class RedisAnswers:
         if view is None:
             return compute()
         name = f"{_PREFIX}{view.incarnation}:{key}"
-        cached: bytes | None = None
-        with self._redis() as redis:
-            if redis is not None:
-                cached = cast("bytes | None", redis.get(name))
-        if cached is not None and (known := _accepted_answer(cached, view)) is not None:
-            return known
+        cached = self._execute("GET", name)
+        if cached is not None:
+            read_at, _, answer = cached.partition(b"\n")
+            if view.accepts(Snapshot.parse(read_at.decode())):
+                return cast("bytes", answer)
         answer = compute()
         if len(answer) <= _MAX_VALUE_BYTES:
-            with self._redis() as redis:
-                if redis is not None:
-                    redis.set(name, f"{view.snapshot}\n".encode() + answer, ex=self._ttl_s)
+            self._execute("SET", name, f"{view.snapshot}\n".encode() + answer, "EX", self._ttl_s)
         return answer
 
-    @contextlib.contextmanager
-    def _redis(self) -> Iterator[Redis | None]:
-        """Redis, or None while it is unavailable. An error of Redis ends the block and opens the circuit breaker."""
-        if self._client is None and self.breaker.up:
-            self._connect_first()
+    def _execute(self, *command: str | bytes | int) -> Any:
+        """The reply to a command. None: there is none, or Redis is unavailable. An error opens the circuit breaker."""
         if not self.breaker.up:
-            yield None
-            return
+            return None
         try:
-            yield self._client
+            if self._client is None:
+                self._connect()
+            return self._client.execute_command(*command)
         except OutOfMemoryError:
             # Redis is full of values that it does not evict. It still answers.
-            return
+            return None
         except (RedisError, OSError) as error:
             self.breaker.failed(error)
-
-    def _connect_first(self) -> None:
-        with self._connecting:
-            if self._client is None and self.breaker.up:
-                try:
-                    self._connect()
-                except (RedisError, OSError) as error:
-                    self.breaker.failed(error)
+            return None
 
     def _connect(self) -> None:
         """Raises: RedisError, OSError"""
         self._client = connected(self._url, self._timeout_s)
-
-
-def _accepted_answer(cached: bytes, view: View) -> bytes | None:
-    """The answer in a value. None: it lacks a change that `view` has, or the value has another format."""
-    snapshot, _, answer = cached.partition(b"\n")
-    try:
-        read_at = Snapshot.parse(snapshot.decode())
-    except ValueError:
-        return None
-    return answer if view.accepts(read_at) else None

@@ -1,8 +1,10 @@
 """Single flight (concurrent requests share one computation) and batching (concurrent look-ups share one query)."""
 
+import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from app.cache.generations import Generations, clock_ns
@@ -22,45 +24,38 @@ class SingleFlight:
 
     def __init__(self, generations: Generations) -> None:
         self._generations = generations
-        self._flights: dict[Hashable, _Flight] = {}
+        self._flights: dict[Hashable, tuple[int, Future[Any]]] = {}
 
     def share(self, key: Hashable, keys: Iterable[str], compute: Callable[[], Value]) -> Value:
         """The result of `compute`, from this or a concurrent call. If the concurrent call fails, compute.
 
         keys: a change of one of them invalidates the result. Raises: the errors of `compute`
         """
-        flight = _Flight(clock_ns())
-        leader = self._flights.setdefault(key, flight)
-        if leader is not flight:
-            if not self._generations.may_be_used(self._generations.slots_of(keys), leader.began_ns):
-                return compute()
-            value: Value | None = leader.wait()
-            return compute() if value is None else value
-        try:
-            flight.value = found = compute()
-            return found
-        finally:
-            del self._flights[key]
-            flight.finish()
+        own: Future[Value] = Future()
+        began_ns, flight = self._flights.setdefault(key, (clock_ns(), own))
+        if flight is own:
+            try:
+                own.set_result(compute())
+            finally:
+                del self._flights[key]
+                # If there is no result, the waiting calls compute for themselves.
+                own.cancel()
+            return own.result()
+        if self._generations.may_be_used(self._generations.slots_of(keys), began_ns):
+            with contextlib.suppress(CancelledError):
+                shared: Value = flight.result()
+                return shared
+        return compute()
 
 
-class _Flight:
-    """A computation in progress."""
+@dataclass(slots=True)
+class _Waiter(Generic[Key, Value]):
+    """A thread that waits for one key."""
 
-    def __init__(self, began_ns: int) -> None:
-        self.began_ns = began_ns
-        self.value: Any = None
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def wait(self) -> Any:
-        """Wait for the value. None: the computation failed."""
-        with self._lock:
-            return self.value
-
-    def finish(self) -> None:
-        """Release the waiting threads."""
-        self._lock.release()
+    key: Key
+    value: Value | None = None
+    error: Exception | None = None
+    is_served: bool = False
 
 
 class Batcher(Generic[Key, Value]):
@@ -68,12 +63,12 @@ class Batcher(Generic[Key, Value]):
 
     def __init__(self, look_up: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
         self._look_up = look_up
-        self._waiting: deque[_Waiter[Key, Value]] = deque()
+        self._waiting: list[_Waiter[Key, Value]] = []
         self._turn = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
         """The value of `key`, read after the call. None: there is no value. Raises: the errors of `look_up`"""
-        waiter = _Waiter[Key, Value](key)
+        waiter: _Waiter[Key, Value] = _Waiter(key)
         self._waiting.append(waiter)
         with self._turn:
             while not waiter.is_served:
@@ -84,7 +79,8 @@ class Batcher(Generic[Key, Value]):
 
     def _serve(self) -> None:
         """Run the query for the threads that have waited longest."""
-        waiters = [self._waiting.popleft() for _ in range(min(_MAX_BATCH, len(self._waiting)))]
+        waiters = self._waiting[:_MAX_BATCH]
+        del self._waiting[: len(waiters)]
         found: Mapping[Key, Value] = {}
         error: Exception | None = None
         try:
@@ -94,15 +90,3 @@ class Batcher(Generic[Key, Value]):
             error = raised
         for waiter in waiters:
             waiter.value, waiter.error, waiter.is_served = found.get(waiter.key), error, True
-
-
-class _Waiter(Generic[Key, Value]):
-    """A thread that waits for one key."""
-
-    __slots__ = ("error", "is_served", "key", "value")
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.value: Value | None = None
-        self.error: Exception | None = None
-        self.is_served = False
