@@ -16,8 +16,8 @@ from app.api.declarations import (
     user_response,
 )
 from app.cache.keys import USERS_KEY, user_key
-from app.errors import N_, BadRequest, Forbidden
-from app.http.access import actor, audit_context
+from app.errors import N_, BadRequest
+from app.http.access import audit_context
 from app.http.minimal_response import MinimalResponse
 from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
@@ -146,8 +146,6 @@ def update(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
 )
 def delete(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
     """Moves the user to the trash. `purge=true` deletes an active or deleted user permanently."""
-    if query.purge and not actor().may("admin"):
-        raise Forbidden(N_("Purging users requires the role admin."))
     users = services().users
     command = users.purge if query.purge else users.delete
     command(path.user_id, header.allows, audit_context())

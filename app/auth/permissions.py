@@ -99,6 +99,11 @@ class Actor:
                 )
             )
 
+    def require_purge(self) -> None:
+        """Require that the actor may purge users. Raises: Forbidden"""
+        if not self.may("admin"):
+            raise Forbidden(N_("Purging users requires the role admin."))
+
     def require_change(
         self, user_id: uuid.UUID, role: Role, fields: Iterable[str], self_editable: Collection[str] = ()
     ) -> None:

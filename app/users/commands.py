@@ -222,8 +222,9 @@ class UserCommands:
     def purge(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> None:
         """Delete an active or deleted user permanently, with all values in its history.
 
-        Raises: NotFound, VersionConflict, Conflict (the user is the last administrator), Unavailable
+        Raises: Forbidden, NotFound, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
+        audit_context.actor.require_purge()
         with self._transactions.unit_of_work(user_id) as work:
             row = _lock_existing(work.connection, user_id, or_deleted=True)
             _require(precondition, row.version)
