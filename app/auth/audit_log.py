@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, select, text
 from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.sql import WRITE_AUDIT_EVENT
 from app.db.database import Database
-from app.models import NO_XID, HistoryEntry, table_of
+from app.models import HistoryEntry, table_of
 
 _history = table_of(HistoryEntry)
 _BATCH_SIZE = 1_000
@@ -42,13 +42,6 @@ def record(
 
 
 def record_event(
-    connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
-) -> None:
-    """Write the entry of an event that changes no user, in the transaction of `connection`."""
-    connection.execute(insert(_history), {**_values(audit_context, action, (user_id, version, [])), "xid": NO_XID})
-
-
-def record_event_now(
     database: Database, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
 ) -> None:
     """Write the entry of an event that changes no user, in one round trip and its own transaction.

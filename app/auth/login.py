@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from sqlalchemy import select, update
 
@@ -72,7 +72,7 @@ class Login:
             user.id, user.role, user.session_epoch, audit_context, delete_keys=failure_keys
         )
         own_context = replace(audit_context, actor=Actor("session", user.id, user.role))
-        audit_log.record_event_now(self._database, own_context, user.id, user.version, "signed_in")
+        audit_log.record_event(self._database, own_context, user.id, user.version, "signed_in")
         return cookie_and_session
 
     def run_with_password(
@@ -100,32 +100,23 @@ class Login:
     def reauthenticate(
         self, user_id: uuid.UUID, password: str, precondition: Precondition, audit_context: AuditContext
     ) -> tuple[Precondition, AuditContext]:
-        """Verify the password of the signed-in user.
+        """Verify the password of the signed-in user, counted like a sign-in.
 
         Returns `precondition`, which now also requires the verified version, and `audit_context` with a recent
         authentication. Raises: Forbidden, RateLimited, Unavailable
         """
-        verified_version = self._verify_password(user_id, password, audit_context)
-        now = replace(audit_context, actor=replace(audit_context.actor, authenticated_at=time.time()))
-        return lambda version: version == verified_version and precondition(version), now
-
-    def _verify_password(self, user_id: uuid.UUID, password: str, audit_context: AuditContext) -> int:
-        """Verify the password of a user, counted like a sign-in. Returns the version of the user.
-
-        Raises: Forbidden, RateLimited, Unavailable
-        """
         failure_keys = self._rate_limits.count_sign_in(user_id.hex, audit_context.address)
         with self._database.connection() as connection:
-            columns = (users.c.id, users.c.version, users.c.password_hash)
-            statement = select(*columns).where(users.c.id == user_id, _ACTIVE)
-            user: Any = connection.execute(statement).one_or_none()
+            statement = select(users.c.version, users.c.password_hash).where(users.c.id == user_id, _ACTIVE)
+            user = connection.execute(statement).one_or_none()
         if user is None or not passwords.verify(password, user.password_hash):
             if user is not None:
-                audit_log.record_event_now(self._database, audit_context, user.id, user.version, "sign_in_failed")
+                audit_log.record_event(self._database, audit_context, user_id, user.version, "sign_in_failed")
             field_error = FieldError("current_password", N_("is incorrect"))
             raise Forbidden(N_("The current password is incorrect."), [field_error])
         self._rate_limits.reset_failures(failure_keys)
-        return int(user.version)
+        now = replace(audit_context, actor=replace(audit_context.actor, authenticated_at=time.time()))
+        return lambda version: version == user.version and precondition(version), now
 
     def is_locked(self, user_id: uuid.UUID) -> bool:
         """Whether failed attempts lock a user out now, from at least one address. Raises: Unavailable"""
@@ -135,12 +126,13 @@ class Login:
 
     def unlock(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """Reset the failed attempts of a user, from every address. Raises: NotFound, Unavailable"""
-        with self._database.transaction() as connection:
+        with self._database.connection() as connection:
             version = connection.scalar(select(users.c.version).where(users.c.id == user_id, _ACTIVE))
-            if version is None:
-                raise NotFound(N_("There is no such user."))
-            self._rate_limits.unlock(user_id.hex, audit_log.addresses_of_failed_sign_ins(connection, user_id))
-            audit_log.record_event(connection, audit_context, user_id, version, "unlocked")
+            addresses = audit_log.addresses_of_failed_sign_ins(connection, user_id)
+        if version is None:
+            raise NotFound(N_("There is no such user."))
+        self._rate_limits.unlock(user_id.hex, addresses)
+        audit_log.record_event(self._database, audit_context, user_id, version, "unlocked")
 
     def _count_attempt(self, user: _LoginUser | None, credentials: SignIn, audit_context: AuditContext) -> list[str]:
         """Count an attempt. Returns the counters to reset if it succeeds. Raises: RateLimited
@@ -152,7 +144,7 @@ class Login:
             return self._rate_limits.count_sign_in(account, audit_context.address)
         except RateLimited as error:
             if error.is_new_lock and user is not None:
-                audit_log.record_event_now(self._database, audit_context, user.id, user.version, "sign_in_locked")
+                audit_log.record_event(self._database, audit_context, user.id, user.version, "sign_in_locked")
             raise
 
     def _authenticate(self, user: _LoginUser | None, credentials: SignIn, audit_context: AuditContext) -> _LoginUser:
@@ -161,7 +153,7 @@ class Login:
         if user is not None and is_right and user.active:
             return user
         if user is not None:
-            audit_log.record_event_now(self._database, audit_context, user.id, user.version, "sign_in_failed")
+            audit_log.record_event(self._database, audit_context, user.id, user.version, "sign_in_failed")
         raise Unauthorized(_WRONG)
 
     def _find(self, credentials: SignIn) -> _LoginUser | None:

@@ -249,7 +249,7 @@ class Sessions:
     def _record(self, user_id: uuid.UUID, audit_context: AuditContext, action: str) -> None:
         with self._database.connection() as connection:
             version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
-        audit_log.record_event_now(self._database, audit_context, user_id, version or 1, action)
+        audit_log.record_event(self._database, audit_context, user_id, version or 1, action)
 
 
 def _is_valid(session: Session, status: AccountStatus) -> bool:

@@ -43,14 +43,11 @@ def sign_in() -> WerkzeugResponse:
     except (Unauthorized, RateLimited, Unavailable) as error:
         errors, status = {"form": translate(error.message)}, STATUSES[type(error)]
     else:
-        # A redirect with 307 would send the password to the form's address too.
-        return redirect(target, HTTPStatus.SEE_OTHER) if draft is None else _resume_draft(target, draft)
+        if draft is None:
+            return redirect(target, HTTPStatus.SEE_OTHER)
+        # The form of this page sends the draft to `target`. A redirect with 307 would send the password, too.
+        return render("resume_draft.html", target=target, draft=draft)
     return render("sign_in.html", status, form=form, errors=errors, target=target, draft=draft)
-
-
-def _resume_draft(target: str, draft: str) -> Response:
-    """A page whose form sends the draft, and nothing else, to `target`."""
-    return render("resume_draft.html", target=target, draft=draft)
 
 
 @blueprint.post("/sign-out")

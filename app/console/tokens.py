@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.auth.schemas import TokenDraft
 from app.console.blueprints import console_blueprint
 from app.console.drafts import accept_drafts, sent_draft
+from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.console.safe_redirect import local
@@ -26,8 +27,8 @@ blueprint = console_blueprint("console_tokens")
 accept_drafts("console_tokens.create")
 
 _FIELDS = ("name", "role", "days", "user_id", "newest_id")
-_LIFETIMES_DAYS = ("", "30", "90", "365")
-"""Lifetimes to choose from. Empty: the token never expires."""
+_LIFETIMES = {"30": N_("30 days"), "90": N_("90 days"), "365": N_("1 year"), "": N_("Never expires")}
+"""The lifetimes in days to choose from. Empty: the token never expires."""
 
 
 @blueprint.get("/api-tokens")
@@ -66,22 +67,18 @@ def revoke(token_id: str) -> WerkzeugResponse:
 def _render_tokens(
     form: dict[str, str], errors: Mapping[str, str], status: int, created: dict[str, Any] | None = None
 ) -> Response:
-    lifetimes = {
-        "30": gettext("30 days"),
-        "90": gettext("90 days"),
-        "365": gettext("1 year"),
-        "": gettext("Never expires"),
-    }
-    values: dict[str, Any] = {
-        "tokens": services().tokens.get_list(),
-        "form": form,
-        "errors": errors,
-        "created": created,
-    }
     user_id = user_id_of(form["user_id"]) if form["user_id"] else None
     is_other_user = user_id is not None and user_id != actor().user_id
-    user = orjson.loads(services().user_reads.get(user_id).body) if user_id and is_other_user else None
-    return render("tokens.html", status, lifetimes=lifetimes, user=user, **values)
+    return render(
+        "tokens.html",
+        status,
+        tokens=services().tokens.get_list(),
+        user=orjson.loads(services().user_reads.get(user_id).body) if user_id and is_other_user else None,
+        lifetimes={days: translate(label) for days, label in _LIFETIMES.items()},
+        form=form,
+        errors=errors,
+        created=created,
+    )
 
 
 def _empty_form(user_id: str) -> dict[str, str]:
@@ -103,6 +100,6 @@ def _is_duplicate(new_token: TokenDraft, newest_id: str) -> bool:
 
 def _expires_at(days: str) -> datetime | None:
     """The end of a lifetime that starts now. None: never. Raises: ValidationFailed"""
-    if days not in _LIFETIMES_DAYS:
+    if days not in _LIFETIMES:
         raise ValidationFailed([FieldError("days", N_("is not a valid choice"))])
     return datetime.now(UTC) + timedelta(days=int(days)) if days else None
