@@ -139,9 +139,9 @@ class User(Base):
 
     def to_dict(self) -> dict[str, Any]:
         """The public fields for jsonify, as the exercise requires."""
-        public = (*(field.name for field in USER_FIELDS), "version")
+        fields = {name: getattr(self, name) for name in (*FIELD_NAMES, "version")}
         timestamps = {name: getattr(self, name).isoformat() for name in ("created_at", "updated_at")}
-        return {"id": str(self.id), **{name: getattr(self, name) for name in public}, **timestamps}
+        return {"id": str(self.id), **fields, **timestamps}
 
 
 class Identifier(Base):
@@ -225,27 +225,32 @@ users = table_of(User)
 class UserField(NamedTuple):
     """A field that clients set: its column, and the SQL type of the column.
 
-    searchable: searches find its words. fast_write: a prepared statement changes it without a lock. Other fields may
-    end sessions or remove the last administrator.
+    searchable: searches find its words. tagged: a filter finds its exact value. own: every user may change it in their
+    own record. fast_write: a prepared statement changes it without a lock. Other fields may end sessions or remove the
+    last administrator.
     """
 
     name: str
     sql_type: str
     searchable: bool = False
+    tagged: bool = False
+    own: bool = False
     fast_write: bool = True
 
 
 USER_FIELDS = (
     UserField("username", "text", searchable=True),
-    UserField("email", "text", searchable=True),
-    UserField("name", "text", searchable=True),
-    UserField("role", "text", fast_write=False),
-    UserField("active", "boolean", fast_write=False),
+    UserField("email", "text", searchable=True, own=True),
+    UserField("name", "text", searchable=True, own=True),
+    UserField("role", "text", tagged=True, fast_write=False),
+    UserField("active", "boolean", tagged=True, fast_write=False),
     UserField("attributes", "json"),
 )
-"""The fields in the order of the JSON. SQL, JSON, the history and the search lexemes derive from it."""
+"""The fields in the order of the JSON. SQL, JSON, history, search, permissions and the form derive from it."""
+FIELD_NAMES = tuple(field.name for field in USER_FIELDS)
 SEARCHABLE_FIELDS = tuple(field.name for field in USER_FIELDS if field.searchable)
-_JSON_COLUMNS = ", ".join(f"u.{name}" for name in ("id", *(field.name for field in USER_FIELDS), "version"))
+TAGGED_FIELDS = tuple(field.name for field in USER_FIELDS if field.tagged)
+_JSON_COLUMNS = ", ".join(f"u.{name}" for name in ("id", *FIELD_NAMES, "version"))
 
 
 def user_json(*, trashed: bool = False) -> str:

@@ -161,7 +161,7 @@ NO_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
 
 
 MAX_FILTERS = 10
-_FILTERS = ("email", "username", "role", "active", "created_after", "created_before")
+_NO_FILTERS = ("limit", "cursor", "sort", "deleted")
 
 
 class ListQuery(BaseModel):
@@ -197,8 +197,8 @@ class ListQuery(BaseModel):
     @field_validator("attributes")
     @classmethod
     def _limit_filters(cls, attributes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        others = sum(info.data.get(name) is not None for name in _FILTERS) + bool(info.data.get("q"))
-        if len(attributes) + others > MAX_FILTERS:
+        others = [name for name, value in info.data.items() if name not in _NO_FILTERS and value not in (None, "")]
+        if len(attributes) + len(others) > MAX_FILTERS:
             raise RuleError(N_("must not make more than %(most)s filters, with all others", most=MAX_FILTERS))
         return attributes
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.errors import N_, FieldError, Forbidden, PasswordRequired
-from app.models import ROLES
+from app.models import ROLES, USER_FIELDS
 from app.types import ROLE_NAMES, Role
 
-OWN_FIELDS = frozenset({"name", "email", "password"})
+OWN_FIELDS = frozenset({"password", *(field.name for field in USER_FIELDS if field.own)})
 """Fields of the own record that every user may change, besides the self-editable attributes."""
 SIGN_IN_FIELDS = frozenset({"username", "email", "password"})
 """Fields that identify a user at sign-in. A stolen session or token must not be enough to change them."""

@@ -11,25 +11,26 @@ from flask import request
 from app.console.drafts import sent_draft
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
 from app.http.strict_json import parse_json
+from app.models import FIELD_NAMES
 from app.schemas import UserDraft, UserReplacement
 from app.validation import validated
 
 Model = TypeVar("Model", bound=UserDraft)
-FIELDS = ("name", "username", "email", "role", "active", "attributes")
+_TEXT_FIELDS = tuple(name for name in FIELD_NAMES if name not in ("active", "attributes"))
 Form = dict[str, str]
 """Field to value, as browsers send it. A checkbox that is not checked is empty."""
 
 
 def empty_form() -> Form:
     """The form for a new user. Its key makes the creation idempotent when the form is sent twice."""
-    fields = dict.fromkeys((*FIELDS, "password"), "")
+    fields = dict.fromkeys((*FIELD_NAMES, "password"), "")
     return {**fields, "role": "member", "active": "on", "attributes": "{}", "key": str(uuid.uuid4())}
 
 
 def form_of_user(user: dict[str, Any]) -> Form:
     """The form of an existing user. `original` holds the values as JSON, for the merge."""
     attributes = orjson.dumps(user["attributes"], option=orjson.OPT_INDENT_2).decode()
-    texts = {name: user[name] or "" for name in ("name", "username", "email", "role")}
+    texts = {name: user[name] or "" for name in _TEXT_FIELDS}
     fields = {**texts, "active": "on" if user["active"] else "", "attributes": attributes}
     return {**fields, "password": "", "version": str(user["version"]), "original": orjson.dumps(fields).decode()}
 
@@ -47,10 +48,8 @@ def draft_form() -> Form | None:
 
 def apply_choices(form: Form) -> Form:
     """The form after the user resolved a conflict: with their values where the user chose them."""
-    theirs = {
-        name: request.form.get(f"theirs_{name}", "") for name in FIELDS if request.form.get(f"keep_{name}") == "theirs"
-    }
-    return {**form, **theirs}
+    chosen = [name for name in FIELD_NAMES if request.form.get(f"keep_{name}") == "theirs"]
+    return {**form, **{name: request.form.get(f"theirs_{name}", "") for name in chosen}}
 
 
 def merge_conflict(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str, str]]]:
@@ -60,7 +59,7 @@ def merge_conflict(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str,
     different values.
     """
     original = _original(mine)
-    differing = [name for name in FIELDS if not _equal(name, mine[name], theirs[name])]
+    differing = [name for name in FIELD_NAMES if not _equal(name, mine[name], theirs[name])]
     changed = [name for name in differing if not _equal(name, mine[name], original.get(name))]
     conflicts = {
         name: (mine[name], theirs[name]) for name in changed if not _equal(name, theirs[name], original.get(name))
@@ -71,7 +70,7 @@ def merge_conflict(mine: Form, theirs: Form) -> tuple[Form, dict[str, tuple[str,
 
 def new_user(form: Form) -> UserDraft:
     """The new user that the form describes. Raises: ValidationFailed"""
-    return _validated(UserDraft, form, FIELDS)
+    return _validated(UserDraft, form, FIELD_NAMES)
 
 
 def edited_user(form: Form, user: dict[str, Any]) -> UserReplacement:
@@ -80,10 +79,10 @@ def edited_user(form: Form, user: dict[str, Any]) -> UserReplacement:
     Raises: ValidationFailed
     """
     original = _original(form)
-    edited = [name for name in FIELDS if not _equal(name, form[name], original.get(name))]
+    edited = [name for name in FIELD_NAMES if not _equal(name, form[name], original.get(name))]
     draft = _validated(UserReplacement, form, edited)
     new = {name: getattr(draft, name) for name in (*edited, "password", "current_password")}
-    return UserReplacement.model_construct(**{name: user[name] for name in FIELDS}).model_copy(update=new)
+    return UserReplacement.model_construct(**{name: user[name] for name in FIELD_NAMES}).model_copy(update=new)
 
 
 def _validated(model: type[Model], form: Form, names: Iterable[str]) -> Model:
@@ -91,7 +90,7 @@ def _validated(model: type[Model], form: Form, names: Iterable[str]) -> Model:
 
     Raises: ValidationFailed
     """
-    texts = {name: form[name] for name in names if name not in ("active", "attributes") and form[name].strip()}
+    texts = {name: form[name] for name in _TEXT_FIELDS if name in names and form[name].strip()}
     passwords = {name: form[name] for name in ("password", "current_password") if form.get(name)}
     values: dict[str, Any] = {name: text for name, text in (texts | passwords).items() if name in model.model_fields}
     field_errors = []
@@ -112,7 +111,7 @@ def _validated(model: type[Model], form: Form, names: Iterable[str]) -> Model:
 
 
 def _parse(sent: dict[str, str]) -> Form:
-    names = (*FIELDS, "key", "version", "original")
+    names = (*FIELD_NAMES, "key", "version", "original")
     form = {name: sent[name].replace("\r\n", "\n") for name in names if name in sent}
     # Browsers do not send a checkbox that is not checked. A hidden field tells that the form has one.
     if "has_active" in sent:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from app.identifiers import canonical
-from app.models import PRIVILEGED_ROLE, SORT_KEYS
+from app.models import PRIVILEGED_ROLE, SORT_KEYS, TAGGED_FIELDS
 from app.schemas import ListQuery
 from app.search import bounds, cursors
 from app.search import text as search_text
@@ -154,10 +154,10 @@ def _split_terms(terms: list[Term], statistics: Statistics) -> tuple[list[Term],
 
 def _terms(query: ListQuery) -> list[Term]:
     tags = [search_text.attribute_tag(key, value) for key, value in query.attributes.items()]
-    if query.role is not None:
-        tags.append(search_text.role_tag(query.role))
-    if query.active is not None:
-        tags.append(search_text.active_tag(query.active))
+    for name in TAGGED_FIELDS:
+        value = getattr(query, name)
+        if value is not None:
+            tags.append(search_text.field_tag(name, value))
     return [*search_text.prefix_terms(query.q), *map(Term, tags)]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.models import SEARCHABLE_FIELDS
+from app.models import SEARCHABLE_FIELDS, TAGGED_FIELDS
 
 # Letters that Unicode does not decompose, as PostgreSQL's unaccent maps them.
 _UNDECOMPOSED = str.maketrans("øłđħıŧðŋ", "oldhitdn") | str.maketrans({"æ": "ae", "œ": "oe", "þ": "th"})
@@ -58,7 +58,10 @@ def lexemes(user: Mapping[str, Any]) -> list[str]:
 
     `user` has the fields of USER_FIELDS. Attributes that are objects or arrays have no tag.
     """
-    found = {role_tag(user["role"]), active_tag(user["active"])}
+    found = set()
+    for name in TAGGED_FIELDS:
+        if user[name] is not None:
+            found.add(field_tag(name, user[name]))
     for name in SEARCHABLE_FIELDS:
         for word in tokenize(user[name] or ""):
             found.add(word)
@@ -70,14 +73,9 @@ def lexemes(user: Mapping[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def role_tag(role: str) -> str:
-    """The tag of a role."""
-    return f"=role:{role}"
-
-
-def active_tag(active: bool) -> str:
-    """The tag of active or of deactivated users."""
-    return f"=active:{'true' if active else 'false'}"
+def field_tag(name: str, value: str | bool) -> str:
+    """The tag of a value of one of TAGGED_FIELDS. The text of a value has no quotes and no backslashes."""
+    return f"={name}:{str(value).lower()}"
 
 
 def attribute_tag(key: str, text: str) -> str:

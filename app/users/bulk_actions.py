@@ -8,7 +8,7 @@ from sqlalchemy import Row
 from app.auth.permissions import Actor
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.models import ROLES
-from app.search import text as search_text
+from app.search.text import field_tag
 from app.types import ROLE_NAMES, Role
 from app.users import history
 from app.users.columns import END_SESSIONS, replace_tags, restore_values, soft_delete_values
@@ -45,10 +45,10 @@ def bulk_action_of(action: Action, role: Role | None) -> BulkAction:
     if action == "role":
         if role is None:
             raise ValidationFailed([FieldError("role", N_("is required"))])
-        search_vector = replace_tags(map(search_text.role_tag, ROLES), [search_text.role_tag(role)])
+        search_vector = replace_tags([field_tag("role", name) for name in ROLES], [field_tag("role", role)])
         return BulkAction("changed", {"role": role, "search_vector": search_vector}, {"role": role})
     active = action == "activate"
-    search_vector = replace_tags([search_text.active_tag(not active)], [search_text.active_tag(active)])
+    search_vector = replace_tags([field_tag("active", not active)], [field_tag("active", active)])
     values = {"active": active, "search_vector": search_vector, **({} if active else END_SESSIONS)}
     return BulkAction("changed", values, {"active": active})
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from app.db.expressions import text_array
 from app.errors import N_, FieldError, ValidationFailed
 from app.identifiers import canonical
-from app.models import USER_FIELDS, users
+from app.models import FIELD_NAMES, users
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import check_attributes
@@ -42,7 +42,7 @@ def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
 
 def row_values(row: Row[Any]) -> dict[str, Any]:
     """The fields of a row that was selected with PUBLIC_COLUMNS."""
-    values = {field.name: getattr(row, field.name) for field in USER_FIELDS}
+    values = {name: getattr(row, name) for name in FIELD_NAMES}
     return {**values, "attributes": orjson.loads(row.attributes)}
 
 

@@ -13,12 +13,12 @@ from sqlalchemy import cast as sql_cast
 
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import USER_FIELDS, HistoryEntry, table_of, users
+from app.models import FIELD_NAMES, HistoryEntry, table_of, users
 from app.search import cursors
 from app.search.cursors import Keyset
 from app.types import format_timestamp
 
-_SCALAR_FIELDS = tuple(field.name for field in USER_FIELDS if field.name != "attributes")
+_SCALAR_FIELDS = tuple(name for name in FIELD_NAMES if name != "attributes")
 _history = table_of(HistoryEntry)
 _CURSOR_KIND = "history"
 _ID = struct.Struct("q")

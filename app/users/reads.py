@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.cache.single_flight import Batcher
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import USER_FIELDS, users
+from app.models import FIELD_NAMES, users
 from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
 from app.users.sql import GET_USERS
 
@@ -42,7 +42,7 @@ class UserReads:
         """An active user to change, without a lock. Raises: NotFound, Unavailable"""
         document = self.get(user_id)
         fields = orjson.loads(document.body)
-        values = {field.name: fields[field.name] for field in USER_FIELDS}
+        values = {name: fields[name] for name in FIELD_NAMES}
         return UserSnapshot(user_id, document.version, values, document.body)
 
     def get_deleted(self, user_id: uuid.UUID) -> Document:

@@ -5,7 +5,7 @@ The same reads and writes exist in SQLAlchemy for rarer requests. tests/api/test
 
 from app.auth.sql import ENTRY_COLUMNS
 from app.db.statement import MARK_INTERNAL_CHANGE, Statement
-from app.models import ROLES, USER_FIELDS, user_json
+from app.models import FIELD_NAMES, ROLES, USER_FIELDS, user_json
 
 _SELECT_ACTIVE = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
 # The subquery hides the number of ids from the planner, which would plan anew for each number.
@@ -13,7 +13,6 @@ GET_USERS = Statement(f"{_SELECT_ACTIVE} u.id = ANY((SELECT $1::uuid[])::uuid[])
 """By ids: id, version and JSON of the active users."""
 
 _KEY_COLUMNS = ("username_key", "email_key", "name_key")
-_FIELDS = [field.name for field in USER_FIELDS]
 _FAST_FIELDS = [field.name for field in USER_FIELDS if field.fast_write]
 
 _DRAFT_COLUMNS = ", ".join(
@@ -49,7 +48,7 @@ WITH draft AS MATERIALIZED (
     json_to_recordset($1::json) AS d({_DRAFT_COLUMNS})
   WHERE token IS NULL OR EXISTS ({_VALID_TOKEN})
 )"""
-_INSERTED_COLUMNS = ", ".join(["id", *_FIELDS, *_KEY_COLUMNS, "password_hash", "search_vector"])
+_INSERTED_COLUMNS = ", ".join(["id", *FIELD_NAMES, *_KEY_COLUMNS, "password_hash", "search_vector"])
 
 
 def _created(where: str) -> str:

@@ -34,7 +34,11 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 def fill(database: psycopg.Connection[Any], count: int = MANY) -> None:
     """Insert many users of the last days. A quarter are inactive, some are deleted."""
-    marks = [search_text.active_tag(active=True), search_text.active_tag(active=False), search_text.DELETED_TAG]
+    marks = [
+        search_text.field_tag("active", value=True),
+        search_text.field_tag("active", value=False),
+        search_text.DELETED_TAG,
+    ]
     database.execute(
         "INSERT INTO users"
         " (id, username, username_key, name, name_key, role, active, created_at, deleted_at, search_vector)"

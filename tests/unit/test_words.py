@@ -139,8 +139,8 @@ def test_a_prefix_of_a_word_finds_it(text: str, length: int) -> None:
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_no_search_text_matches_a_tag(query: str, key: str, value: str) -> None:
     marks = [
-        search_text.role_tag("admin"),
-        search_text.active_tag(active=True),
+        search_text.field_tag("role", "admin"),
+        search_text.field_tag("active", value=True),
         search_text.attribute_tag(key, value),
     ]
     for word in search_text.tokenize(query):
