@@ -12,7 +12,7 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.cache.redis_client import connected, run_script
+from app.cache.redis_client import open_client, run_script
 from app.errors import N_, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
 
@@ -52,9 +52,8 @@ class SessionStore:
     """Session records by id. All methods raise Unavailable while Redis is unavailable."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._client: Redis | None = None
-        self.breaker = CircuitBreaker("sessions", self._connect)
+        self._client = open_client(url, _TIMEOUT_S)
+        self.breaker = CircuitBreaker("sessions", self._client.ping)
 
     def create(
         self, session_id: str, owner: str, record: bytes, ends_at: float, *, delete_keys: Sequence[str] = ()
@@ -64,8 +63,12 @@ class SessionStore:
         values = (record, session_id, f"{session_id} {owner}", ends_at, time.time(), _MAX_SWEPT)
         with self._redis() as redis:
             expired = cast("list[bytes]", run_script(redis, _CREATE, keys, values))
-            if expired:
-                _sweep(redis, expired)
+            pipe = redis.pipeline()
+            for member in expired:
+                expired_id, _, expired_owner = member.decode().partition(" ")
+                _delete(pipe, expired_id, expired_owner)
+            # Without commands, it sends nothing.
+            pipe.execute()
 
     def get(self, session_id: str) -> tuple[bytes | None, bytes | None]:
         """The record of a session, and the masked next secret of a session that was renewed. None: there is none."""
@@ -126,8 +129,7 @@ class SessionStore:
     def close(self) -> None:
         """Close all connections."""
         self.breaker.close()
-        if self._client is not None:
-            self._client.close()
+        self._client.close()
 
     def require_up(self) -> None:
         """Raise Unavailable if the circuit breaker is open, without a request to Redis."""
@@ -136,30 +138,15 @@ class SessionStore:
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis]:
-        if self.breaker.up:
-            try:
-                if self._client is None:
-                    self._connect()
-                yield cast("Redis", self._client)
-            except OutOfMemoryError:
-                # Existing sessions can still be read, so the circuit stays closed.
-                raise Unavailable(_FULL) from None
-            except (RedisError, OSError) as error:
-                self.breaker.failed(error)
-            else:
-                return
-        raise Unavailable(_UNAVAILABLE)
-
-    def _connect(self) -> None:
-        self._client = connected(self._url, _TIMEOUT_S)
-
-
-def _sweep(redis: Redis, expired: list[bytes]) -> None:
-    pipe = redis.pipeline()
-    for member in expired:
-        session_id, _, owner = member.decode().partition(" ")
-        _delete(pipe, session_id, owner)
-    pipe.execute()
+        self.require_up()
+        try:
+            yield self._client
+        except OutOfMemoryError:
+            # Existing sessions can still be read, so the circuit stays closed.
+            raise Unavailable(_FULL) from None
+        except (RedisError, OSError) as error:
+            self.breaker.failed(error)
+            raise Unavailable(_UNAVAILABLE) from None
 
 
 def _delete(pipe: Redis, session_id: str, owner: str) -> None:

@@ -37,9 +37,7 @@ def check_host(host: str, allowed_hosts: frozenset[str]) -> None:
 def check_origin(scheme: str, host: str, headers: Headers) -> None:
     """Refuse an unsafe request that a page of another origin makes. Raises: Forbidden"""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
-    if site is not None and site not in _OWN:
-        raise Forbidden(N_("Writes from pages of other sites are refused."))
-    if origin is not None and not _is_own(origin, scheme, host):
+    if (site is not None and site not in _OWN) or (origin is not None and not _is_own(origin, scheme, host)):
         raise Forbidden(N_("Writes from pages of other sites are refused."))
 
 

@@ -19,7 +19,7 @@ class CircuitBreaker:
     probe: raises an error while the server does not answer. It is repeated with growing pauses.
     """
 
-    def __init__(self, name: str, probe: Callable[[], None]) -> None:
+    def __init__(self, name: str, probe: Callable[[], object]) -> None:
         self.name = name
         self.error = ""
         self._probe = probe
