@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import orjson
 from flask import Response
 from flask.globals import request_ctx
 from flask_openapi3 import APIBlueprint
@@ -128,4 +129,11 @@ def user_response(document: Document, status: int = 200, header: ReadHeader | No
         tags = parse_etags(header.if_none_match)
         if tags.star_tag or tags.contains_weak(str(document.version)):
             response.status_code, response.data = 304, b""
+    return response
+
+
+def json_response(body: object, status: int = 200) -> Response:
+    """A JSON response that no cache stores."""
+    response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
+    response.headers["Cache-Control"] = "no-store"
     return response

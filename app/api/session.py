@@ -4,12 +4,11 @@ import orjson
 from flask import Response
 from flask_openapi3 import Tag
 
-from app.api.declarations import JSON, StrictBlueprint, problems
+from app.api.declarations import StrictBlueprint, json_response, problems
 from app.auth.permissions import Actor
 from app.auth.schemas import Identity, SignIn
 from app.auth.sessions import Session
 from app.http.access import actor, audit_context, drop_cookie, session, sign_in
-from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 blueprint = StrictBlueprint(
@@ -56,6 +55,4 @@ def _identity_response(identity: Actor, current: Session | None, status: int = 2
         "user": orjson.Fragment(services().user_reads.get(own_id).body) if own_id else None,
         "session": {**current.public_fields(), "current": True} if current else None,
     }
-    response = MinimalResponse(orjson.dumps(fields), status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return json_response(fields, status)

@@ -2,16 +2,14 @@
 
 from typing import Annotated
 
-import orjson
 from flask import Response
 from flask_openapi3 import Tag
 from pydantic import Field, RootModel
 
-from app.api.declarations import JSON, StrictBlueprint, UserPath, problems
+from app.api.declarations import StrictBlueprint, UserPath, json_response, problems
 from app.auth import sessions
 from app.auth.schemas import Session
 from app.http.access import audit_context, session
-from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 SessionId = Annotated[str, Field(description="id of the session", json_schema_extra={"pattern": "^[0-9a-f]{64}$"})]
@@ -86,6 +84,4 @@ def sessions_response(listed: list[sessions.Session]) -> Response:
     """A JSON array of sessions. `current` marks the session of this request."""
     current = session()
     body = [{**one.public_fields(), "current": current is not None and one.id == current.id} for one in listed]
-    response = MinimalResponse(orjson.dumps(body), content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return json_response(body)

@@ -3,15 +3,13 @@
 import uuid
 from typing import Annotated
 
-import orjson
 from flask import Response, url_for
 from flask_openapi3 import Tag
 from pydantic import BaseModel, BeforeValidator, Field, RootModel
 
-from app.api.declarations import JSON, StrictBlueprint, problems
+from app.api.declarations import StrictBlueprint, json_response, problems
 from app.auth.schemas import NewToken, Token, TokenDraft
 from app.http.access import audit_context
-from app.http.minimal_response import MinimalResponse
 from app.http.parsing import token_id_of
 from app.http.services import services
 
@@ -37,7 +35,7 @@ blueprint = StrictBlueprint(
 @blueprint.get("/tokens", operation_id="listTokens", summary="List all API tokens", responses={200: TokenList})
 def list_tokens() -> Response:
     """The secrets are not stored, so they are not listed."""
-    return _json_response(services().tokens.get_list(), 200)
+    return json_response(services().tokens.get_list())
 
 
 @blueprint.post(
@@ -51,7 +49,7 @@ def create(body: TokenDraft) -> Response:
     deactivated or deleted. If the role of its user becomes lower than that of the token, it also applies to the token.
     """
     created = services().tokens.create(body, audit_context())
-    response = _json_response(created, 201)
+    response = json_response(created, 201)
     response.headers["Location"] = f"{url_for('.list_tokens')}/{created['id']}"
     return response
 
@@ -66,9 +64,3 @@ def revoke(path: TokenPath) -> Response:
     """The next request with the token fails with 401."""
     services().tokens.revoke(path.token_id, audit_context())
     return Response(status=204)
-
-
-def _json_response(body: object, status: int) -> Response:
-    response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    return response
