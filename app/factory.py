@@ -20,7 +20,7 @@ from app.cli import install_commands, settings_refused
 from app.config import Settings, load_settings
 from app.console.error_pages import install_error_pages
 from app.console.i18n import install_languages
-from app.console.template_filters import install_template_filters
+from app.console.rendering import install_templates
 from app.db.database import Database, engine_options, engine_url
 from app.extensions import cache, db
 from app.http.access import install_access
@@ -76,7 +76,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     install_readiness(app)
     install_access(app)
     install_languages(app)
-    install_template_filters(app)
+    install_templates(app, settings.adminer_url)
     register_routes(app)
     install_commands(app)
     app.shell_context_processor(lambda: {"db": db, "cache": cache, "User": User, "HistoryEntry": HistoryEntry})

@@ -15,12 +15,8 @@ from app.http.csrf import SAFE, is_same_origin
 DRAFT = "draft"
 """The form field that holds a draft: the form data, URL-encoded."""
 
-_ENDPOINTS: set[str] = set()
-
-
-def accept_drafts(endpoint: str) -> None:
-    """Declare that `endpoint` shows its form again when it receives a draft, and changes nothing."""
-    _ENDPOINTS.add(endpoint)
+_ENDPOINTS = ("console_user.create", "console_user.update", "console_tokens.create")
+"""Endpoints that show their form again when they receive a draft, and change nothing."""
 
 
 def sent_draft() -> dict[str, str] | None:

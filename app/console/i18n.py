@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from flask import Blueprint, Flask, redirect, request
-from flask_babel import Babel, get_locale, gettext
+from flask_babel import Babel, gettext
 from werkzeug.wrappers import Response
 
 from app.console.safe_redirect import local
@@ -20,11 +20,6 @@ blueprint = Blueprint("console_language", __name__)
 def install_languages(app: Flask) -> None:
     """Enable translations in the templates of `app`. The API is always English."""
     Babel(app, default_translation_directories="console/translations", locale_selector=_select_language)
-
-
-def language() -> str:
-    """The language of the current request: en or fr."""
-    return str(get_locale())
 
 
 def translate(message: Message) -> str:
@@ -45,6 +40,8 @@ def set_language() -> Response:
     return response
 
 
-def _select_language() -> str:
-    codes = [value for value in cookie_values(request.environ, _COOKIE) if value in LANGUAGES]
-    return codes[0] if codes else request.accept_languages.best_match(LANGUAGES, "en")
+def _select_language() -> str | None:
+    for code in cookie_values(request.environ, _COOKIE):
+        if code in LANGUAGES:
+            return code
+    return request.accept_languages.best_match(LANGUAGES, "en")

@@ -32,10 +32,8 @@ def summarize(error: DomainError) -> str:
     ]
     if form_messages:
         return " ".join(form_messages)
-    fields = dict.fromkeys(
-        field_error.field[:_MAX_NAME_CHARACTERS].replace("'", "") for field_error in error.field_errors
-    )
-    names = ", ".join(fields)
+    fields = [field_error.field[:_MAX_NAME_CHARACTERS].replace("'", "") for field_error in error.field_errors]
+    names = ", ".join(dict.fromkeys(fields))
     if request.method in SAFE:
         if not names:
             return str(gettext("This address is not valid."))

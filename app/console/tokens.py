@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import TokenDraft
 from app.console.blueprints import console_blueprint
-from app.console.drafts import accept_drafts, sent_draft
+from app.console.drafts import sent_draft
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render
@@ -24,7 +24,6 @@ from app.http.services import services
 from app.validation import validated
 
 blueprint = console_blueprint("console_tokens")
-accept_drafts("console_tokens.create")
 
 _FIELDS = ("name", "role", "days", "user_id", "newest_id")
 _LIFETIMES = {"30": N_("30 days"), "90": N_("90 days"), "365": N_("1 year"), "": N_("Never expires")}

@@ -12,7 +12,6 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.activity import activity
 from app.console.blueprints import console_blueprint
-from app.console.drafts import accept_drafts
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import is_fragment, render
@@ -51,8 +50,6 @@ _MAX_ATTEMPTS = 3
 _FORM_ERRORS = (ValidationFailed, BadRequest, AlreadyTaken, Forbidden, Conflict)
 
 blueprint = console_blueprint("console_user")
-accept_drafts("console_user.create")
-accept_drafts("console_user.update")
 
 
 @blueprint.get("/people/new")
