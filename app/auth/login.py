@@ -77,23 +77,21 @@ class Login:
 
     def run_with_password(
         self,
-        password: str | None,
+        password: str,
         precondition: Precondition,
         audit_context: AuditContext,
         command: Callable[[Precondition, AuditContext], Result],
     ) -> Result:
         """Run `command`. If it requires the password of the signed-in user, verify `password` and run it again.
 
-        Raises: PasswordRequired (`password` is None), Forbidden (it is wrong), RateLimited, Unavailable, and what
-        `command` raises
+        Raises: Forbidden (the password is wrong), RateLimited, Unavailable, and what `command` raises
         """
         actor = audit_context.actor
-        # A given password must be right even soon after the sign-in, so `command` is made to require it.
-        unverified = replace(audit_context, actor=replace(actor, authenticated_at=0.0))
         try:
-            return command(precondition, audit_context if password is None else unverified)
+            # A given password must be right even soon after the sign-in, so `command` is made to require it.
+            return command(precondition, replace(audit_context, actor=replace(actor, authenticated_at=0.0)))
         except PasswordRequired:
-            if password is None or actor.user_id is None:
+            if actor.user_id is None:
                 raise
         return command(*self.reauthenticate(actor.user_id, password, precondition, audit_context))
 

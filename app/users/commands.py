@@ -98,6 +98,8 @@ class UserCommands:
         or the last administrator), Unavailable
         """
         command = partial(self._replace, user_id, draft)
+        if draft.current_password is None:
+            return command(precondition, audit_context)
         return self._login.run_with_password(draft.current_password, precondition, audit_context, command)
 
     def _replace(
@@ -131,6 +133,8 @@ class UserCommands:
         Conflict (the user is the last administrator), Unavailable
         """
         command = partial(self._update, user_id, patch)
+        if patch.current_password is None:
+            return command(precondition, audit_context)
         return self._login.run_with_password(patch.current_password, precondition, audit_context, command)
 
     def _update(
