@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool, TypeAdapter
+from typing_extensions import TypeAliasType
 
 from app.errors import N_, Message
 from app.validation import RuleError, library_text
@@ -157,7 +158,13 @@ Name = Annotated[
     BeforeValidator(_trim),
     AfterValidator(_refuse_control_characters),
 ]
-Role = Literal["member", "viewer", "editor", "admin"]
+Role = TypeAliasType(
+    "Role",
+    Annotated[
+        Literal["member", "viewer", "editor", "admin"],
+        Field(description="Each role may do all that the one before may."),
+    ],
+)
 ROLE_NAMES: dict[Role, Message] = {
     "member": N_("member"),
     "viewer": N_("viewer"),

@@ -8,11 +8,9 @@ from flask import current_app
 from flask_openapi3 import OpenAPI
 
 from app.http.access import COOKIE, RULES
-from app.models import ROLES
 from app.schemas import NO_NUL
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-_ROLE = {"$ref": "#/components/schemas/Role"}
 _CREDENTIALS = {
     "token": {
         "type": "http",
@@ -59,19 +57,13 @@ _HEADERS_BY_STATUS = {
     "429": ("Retry-After", *_QUOTA),
     "503": ("Retry-After",),
 }
+_USER = {"application/json": {"schema": {"$ref": "#/components/schemas/User"}}}
+"""The content of a response that also has an ETag."""
 _HEADERS_BY_OPERATION = {
     ("listUsers", "200"): ("Link", "X-Total-Count", "Preference-Applied"),
     ("getUserHistory", "200"): ("Link",),
-    ("createUser", "201"): ("ETag", "Location", "Idempotent-Replayed"),
-    ("getUser", "200"): ("ETag",),
-    ("getUser", "304"): ("ETag",),
-    ("replaceUser", "200"): ("ETag",),
-    ("replaceUser", "201"): ("ETag", "Location"),
-    ("updateUser", "200"): ("ETag",),
-    ("restoreUser", "200"): ("ETag",),
-    ("getMe", "200"): ("ETag",),
-    ("getMe", "304"): ("ETag",),
-    ("updateMe", "200"): ("ETag",),
+    ("createUser", "201"): ("Location", "Idempotent-Replayed"),
+    ("replaceUser", "201"): ("Location",),
     ("changeMyPassword", "204"): ("Set-Cookie",),
     ("createToken", "201"): ("Location",),
     ("signIn", "201"): ("Set-Cookie",),
@@ -103,12 +95,6 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             if (method.upper(), address) in public:
                 operation["security"] = []
             _complete_operation(method, operation)
-    document = cast("dict[str, Any]", _with_shared_role(document))
-    document["components"]["schemas"]["Role"] = {
-        "type": "string",
-        "enum": list(ROLES),
-        "description": "Each role may do all that the one before may.",
-    }
     return document
 
 
@@ -132,6 +118,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
         if int(status) >= HTTPStatus.BAD_REQUEST and not (is_health and status == "503"):
             response["content"] = _PROBLEM
         names = ("X-Request-ID", *_HEADERS_BY_STATUS.get(status, ()))
+        names += ("ETag",) if status == "304" or response.get("content") == _USER else ()
         names += _QUOTA if is_counted and int(status) != HTTPStatus.TOO_MANY_REQUESTS else ()
         names += _HEADERS_BY_OPERATION.get((operation["operationId"], status), ())
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
@@ -148,17 +135,6 @@ def _public_operations() -> set[tuple[str, str]]:
         if rule.endpoint in RULES and RULES[rule.endpoint].public
         for method in rule.methods or ()
     }
-
-
-def _with_shared_role(node: Any) -> Any:
-    """`node` with each list of the roles replaced by a reference: one type in a generated client, not one per field."""
-    if isinstance(node, list):
-        return [_with_shared_role(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if node.get("enum") == list(ROLES):
-        return {**{key: node[key] for key in ("description", "default") if key in node}, **_ROLE}
-    return {key: _with_shared_role(value) for key, value in node.items()}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

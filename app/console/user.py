@@ -10,12 +10,10 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.activity import activity
 from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import is_fragment, render
-from app.console.trashed_user import render_trashed_user
 from app.console.user_form import (
     Form,
     apply_choices,
@@ -27,7 +25,7 @@ from app.console.user_form import (
     new_user,
     sent_form,
 )
-from app.console.user_page import render_new_user, render_user
+from app.console.user_page import activity, render_new_user, render_trashed_user, render_user
 from app.errors import (
     AlreadyTaken,
     BadRequest,

@@ -1,18 +1,21 @@
-"""Renders the page of a user and the form for a new user."""
+"""Renders the page of a user, also of one in the trash, and the form for a new user."""
 
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from flask import Response, request
 
-from app.console.activity import activity
 from app.console.rendering import render
 from app.console.user_form import Form
 from app.errors import Unavailable
 from app.http.access import actor, session
 from app.http.services import services
+
+_ENTRIES = 20
+"""Entries of a page of the activity."""
 
 
 def render_new_user(
@@ -56,6 +59,36 @@ def render_user(
         **_sessions(user_id),
         **(activity(user_id) if current_actor.may("viewer") else {"entries": [], "older": None, "authors": {}}),
     )
+
+
+def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Response:
+    """The page of a user in the trash, who can be restored or purged, but not edited.
+
+    error: why the last request changed nothing; the status is then 409. Raises: NotFound
+    """
+    user = orjson.loads(services().user_reads.get_deleted(user_id).body)
+    deletion = services().history.latest(user_id, "deleted")
+    current_actor, values = actor(), activity(user_id)
+    values["authors"] |= services().history.names_of_actors([deletion["actor"]] if deletion else [])
+    return render(
+        "trashed_user.html",
+        HTTPStatus.CONFLICT if error else HTTPStatus.OK,
+        user=user,
+        user_id=user_id,
+        attributes=orjson.dumps(user["attributes"], option=orjson.OPT_INDENT_2).decode(),
+        deletion=deletion,
+        errors={"form": error} if error else {},
+        may_restore=current_actor.may("editor") and current_actor.may_change(user_id, user["role"]),
+        **values,
+    )
+
+
+def activity(user_id: uuid.UUID) -> dict[str, Any]:
+    """The values of `_activity.html`. Raises: NotFound, BadRequest (invalid cursor)"""
+    page = services().history.page(user_id, _ENTRIES, request.args.get("before"))
+    entries = orjson.loads(page.body)
+    authors = services().history.names_of_actors(entry["actor"] for entry in entries)
+    return {"entries": entries, "older": page.next_cursor, "authors": authors}
 
 
 def _sessions(user_id: uuid.UUID) -> dict[str, Any]:
