@@ -24,13 +24,11 @@ from app.console.rendering import install_templates
 from app.db.database import Database, engine_options, engine_url
 from app.extensions import cache, db
 from app.http.access import install_access
-from app.http.minimal_response import MinimalFlask
 from app.http.problems import install_problems
 from app.http.proxies import install_proxies
-from app.http.readiness import install_readiness
 from app.http.request_log import install_request_log
 from app.http.response_cache import ResponseCache
-from app.http.security_headers import install_security_headers
+from app.http.response_headers import install_response_headers
 from app.http.services import Infrastructure, Services, install_services
 from app.models import HistoryEntry, User
 from app.ops.health import Health
@@ -63,17 +61,17 @@ def create_app(**overrides: Any) -> OpenAPI:
     configure_logs(settings.log_level, settings.log_format)
     app = _flask_app(settings)
     db.init_app(app)
-    # Inside of the response cache, so that cached responses have them already.
-    install_security_headers(app)
     with app.app_context():
         services = _build_services(settings, _build_infrastructure(settings, db.engine), app)
     install_services(app, services)
     app.wsgi_app = services.response_cache  # type: ignore[method-assign]
+    # The last one to run, after the functions that add headers.
+    app.after_request(services.response_cache.store)
+    install_response_headers(app)
     install_request_log(app)
     install_proxies(app, settings.proxy_networks)
     install_problems(app)
     install_error_pages(app)
-    install_readiness(app)
     install_access(app)
     install_languages(app)
     install_templates(app, settings.adminer_url)
@@ -84,7 +82,7 @@ def create_app(**overrides: Any) -> OpenAPI:
 
 
 def _flask_app(settings: Settings) -> OpenAPI:
-    app = MinimalFlask(
+    app = OpenAPI(
         "app",
         info=Info(
             title="fullstack-app",

@@ -16,7 +16,6 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.http import parse_etags
 
-from app.http.minimal_response import MinimalResponse
 from app.http.parsing import read_body, read_query, user_id_of
 from app.schemas import NoQuery
 from app.users.serialization import Document
@@ -122,7 +121,7 @@ def user_response(document: Document, status: int = 200, header: ReadHeader | No
 
     header: of a conditional read: 304 if the client has this version (RFC 9110, section 13.1.2).
     """
-    response = MinimalResponse(document.body, status, content_type=JSON)
+    response = Response(document.body, status, content_type=JSON)
     response.headers["ETag"] = f'"{document.version}"'
     response.headers["Cache-Control"] = "private, no-cache"
     if header is not None and header.if_none_match is not None:
@@ -134,6 +133,6 @@ def user_response(document: Document, status: int = 200, header: ReadHeader | No
 
 def json_response(body: object, status: int = 200) -> Response:
     """A JSON response that no cache stores."""
-    response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
+    response = Response(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response

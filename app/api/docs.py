@@ -7,7 +7,7 @@ import orjson
 from flask import Blueprint, Response, render_template, send_from_directory
 
 from app.api.openapi import openapi_document
-from app.http.security_headers import SWAGGER_POLICY
+from app.http.response_headers import SWAGGER_POLICY
 
 _ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 

@@ -9,7 +9,6 @@ from flask_openapi3 import Tag
 from pydantic import BaseModel, ConfigDict
 
 from app.api.declarations import JSON, StrictBlueprint, problems
-from app.http.minimal_response import MinimalResponse
 from app.http.services import services
 
 
@@ -96,7 +95,7 @@ def ready() -> Response:
 
 
 def _json_response(body: dict[str, Any], status: int) -> Response:
-    response = MinimalResponse(orjson.dumps(body), status, content_type=JSON)
+    response = Response(orjson.dumps(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "1"

@@ -18,7 +18,6 @@ from app.api.declarations import (
 from app.cache.keys import USERS_KEY, user_key
 from app.errors import N_, BadRequest
 from app.http.access import audit_context
-from app.http.minimal_response import MinimalResponse
 from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
 from app.http.services import services
@@ -180,7 +179,7 @@ def _page_response(body: bytes, cursors: dict[str, str | None]) -> Response:
 
     cursors: by relation; "" is the first page, None is no page.
     """
-    response = MinimalResponse(body, content_type=JSON)
+    response = Response(body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     url = f"{request.scheme}://{request.host}{_path()}"
     others = [pair for pair in query_pairs(request.query_string) if pair[0] != "cursor"]

@@ -59,7 +59,7 @@ class Generations:
 
     def slots_of(self, keys: Iterable[str]) -> Slots:
         """The slots that hold the generations of `keys`."""
-        return (_ALL, *(1 + zlib.crc32(key.encode()) % (SLOTS - 1) for key in keys))
+        return (_ALL, *[1 + zlib.crc32(key.encode()) % (SLOTS - 1) for key in keys])
 
     def invalidate(self, keys: Iterable[str]) -> None:
         """Invalidate all values with one of `keys` whose reading began before this call."""
@@ -69,18 +69,13 @@ class Generations:
         """Invalidate all values whose reading began before this call."""
         self._raise((_ALL,))
 
-    def latest(self, slots: Slots) -> int:
-        """The time of the last invalidation of one of `slots` (clock_ns)."""
-        memory, unpack, width = self._memory, self._unpack, 8 * self._rows
-        found: int = max([max(unpack(memory, 8 * _HEAD + width * slot)) for slot in slots])
-        return found
-
-    def changed_here_ns(self, slots: Slots) -> int:
-        """The time of the last invalidation of one of `slots` by a worker of this host (clock_ns)."""
-        memory, unpack, width = self._memory, self._unpack, 8 * self._rows
-        first = POLLER_ROW + 1
-        changed: int = max([max(unpack(memory, 8 * _HEAD + width * slot)[first:], default=0) for slot in slots])
-        return changed
+    def latest(self, slots: Slots, *, by_poller: bool = True) -> int:
+        """The time of the last invalidation of one of `slots` (clock_ns); without by_poller, by one of the workers."""
+        memory, unpack, width, latest = self._memory, self._unpack, 8 * self._rows, 0
+        for slot in slots:
+            times = unpack(memory, 8 * _HEAD + width * slot)
+            latest = max(latest, *(times if by_poller else times[POLLER_ROW + 1 :]))
+        return latest
 
     def may_be_used(self, slots: Slots, began_ns: int) -> bool:
         """Whether the host has the lease, and a value of `slots` whose reading began at `began_ns` is valid."""

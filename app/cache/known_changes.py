@@ -86,10 +86,9 @@ class KnownChanges:
         if not self._generations.has_lease():
             return None
         view = self._read()
+        changed_ns = self._generations.latest(self._generations.slots_of(keys), by_poller=False)
         # The poller has found the changes that this host made before the poll began.
-        if view is None or self._generations.changed_here_ns(self._generations.slots_of(keys)) >= view.began_ns:
-            return None
-        return view
+        return view if view is not None and changed_ns < view.began_ns else None
 
     def close(self) -> None:
         """Release the memory in this process."""

@@ -1,6 +1,6 @@
 """A cache in the memory of one process. Its values are valid while the generations of their keys are older."""
 
-import sys
+import pickle
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
@@ -11,10 +11,8 @@ from app.cache.generations import Generations, Slots, clock_ns
 
 Value = TypeVar("Value")
 
-_OVERHEAD_BYTES = 480
-"""The approximate size of an entry without its key and value."""
-_OBJECT_BYTES = 64
-"""The approximate size of the contents of an object, such as a UUID."""
+_OVERHEAD_BYTES = 820
+"""The approximate size of an entry without the contents of its key and value."""
 _MAX_ENTRY_FRACTION = 8
 """The largest entry takes this fraction of max_bytes."""
 
@@ -47,7 +45,7 @@ class LocalCache:
 
     def put(self, key: Hashable, value: object, keys: Iterable[str], began_ns: int) -> None:
         """Cache a value whose reading began at `began_ns` (clock_ns). A change of one of `keys` invalidates it."""
-        size = _OVERHEAD_BYTES + _bytes_of(key) + _bytes_of(value)
+        size = _OVERHEAD_BYTES + len(pickle.dumps((key, value), pickle.HIGHEST_PROTOCOL))
         if size > self._max_bytes // _MAX_ENTRY_FRACTION:
             return
         entry = (value, self._generations.slots_of(keys), began_ns, clock_ns() + self._ttl_ns)
@@ -63,14 +61,3 @@ class LocalCache:
         value = compute()
         self.put(key, value, keys, began_ns)
         return value
-
-
-def _bytes_of(value: object) -> int:
-    """The approximate size of an object and its contents. Shared contents are counted several times."""
-    size = sys.getsizeof(value)
-    if isinstance(value, (tuple, list, frozenset)):
-        return size + sum(map(_bytes_of, value))
-    names = getattr(value, "__slots__", ())
-    if names:
-        return size + sum(_bytes_of(getattr(value, name, None)) for name in names)
-    return size if isinstance(value, (bytes, str, int, float)) or value is None else size + _OBJECT_BYTES

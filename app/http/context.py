@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.sessions import Session
+from app.cache.generations import clock_ns
 from app.errors import Quota
 
 
@@ -25,12 +26,14 @@ class CachePolicy(NamedTuple):
 class RequestContext:
     """One request.
 
-    actor: who makes the request. session: of the actor, if there is one. cookie: the secret of a session cookie to set;
-    "" deletes the cookie. quota: the rate limit that the request counts against. route: the URL rule. is_owner: the
-    actor is let in as the owner of the record, not by role. cache_policy: set by a view whose response may be cached.
+    began_ns: its start (cache.generations.clock_ns). actor: who makes the request. session: of the actor, if there is
+    one. cookie: the secret of a session cookie to set; "" deletes the cookie. quota: the rate limit that the request
+    counts against. route: the URL rule. is_owner: the actor is let in as the owner of the record, not by role.
+    cache_policy: set by a view whose response may be cached.
     """
 
     request_id: str
+    began_ns: int
     actor: Actor = SETUP_ACTOR
     session: Session | None = None
     cookie: str | None = None
@@ -46,7 +49,7 @@ _current: ContextVar[RequestContext] = ContextVar("request context")
 @contextmanager
 def request_context(request_id: str) -> Iterator[RequestContext]:
     """A new context, which is the current one inside of the block."""
-    started = RequestContext(request_id)
+    started = RequestContext(request_id, clock_ns())
     token = _current.set(started)
     try:
         yield started

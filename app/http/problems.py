@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app.errors import (
@@ -26,7 +26,6 @@ from app.errors import (
     VersionConflict,
 )
 from app.http.context import context
-from app.http.minimal_response import MinimalResponse
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +71,6 @@ _TITLES = {
 
 def install_problems(app: Flask) -> None:
     """Answer every error of `app` with problem details."""
-    app.before_request(_raise_request_error)
     app.register_error_handler(DomainError, domain_problem)
     app.register_error_handler(HTTPException, http_problem)
     app.register_error_handler(Exception, unforeseen_problem)
@@ -91,7 +89,7 @@ def problem(
     }
     if field_errors:
         body["errors"] = field_errors
-    response = MinimalResponse(orjson.dumps(body), status, headers, content_type="application/problem+json")
+    response = Response(orjson.dumps(body), status, headers, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -139,9 +137,3 @@ def unforeseen_problem(error: Exception) -> Response:
     """The response to an unexpected error. The error is logged and not shown."""
     log.error("unforeseen", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")
-
-
-def _raise_request_error() -> None:
-    error: Exception | None = request.environ.get(REQUEST_ERROR)
-    if error is not None:
-        raise error

@@ -3,16 +3,15 @@
 import logging
 import random
 import re
-import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, request
+from flask import Flask
 
-from app.http.context import context, request_context
-from app.ops.logging_config import is_written
+from app.cache.generations import clock_ns
+from app.http.context import RequestContext, request_context
 
 log = structlog.get_logger("app.request")
 
@@ -23,7 +22,6 @@ _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
 def install_request_log(app: Flask) -> None:
     """Log each request of `app`, whether Flask or the response cache answers it."""
     app.wsgi_app = _RequestLog(app.wsgi_app)  # type: ignore[method-assign]
-    app.before_request(_set_route)
 
 
 class _RequestLog:
@@ -34,18 +32,13 @@ class _RequestLog:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """As WSGI has it (PEP 3333)."""
-        began = time.perf_counter()
         with request_context(_id_for(environ.get("HTTP_X_REQUEST_ID", ""))) as current:
 
             def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-                _log_request(environ["REQUEST_METHOD"], current.route, int(status[:3]), began, current.request_id)
+                _log_request(environ["REQUEST_METHOD"], int(status[:3]), current)
                 return start_response(status, [*headers, ("X-Request-ID", current.request_id)], *exc_info)
 
             return self._app(environ, start)
-
-
-def _set_route() -> None:
-    context().route = request.url_rule.rule if request.url_rule is not None else None
 
 
 def _id_for(offered: str) -> str:
@@ -53,10 +46,15 @@ def _id_for(offered: str) -> str:
     return offered if offered and _SANE.fullmatch(offered) else f"{random.getrandbits(128):032x}"
 
 
-def _log_request(method: str, route: str | None, status: int, began: float, request_id: str) -> None:
+def _log_request(method: str, status: int, current: RequestContext) -> None:
     """Log one request: as a warning for a status of 500 or more, except of a health check."""
-    is_failure = status >= _FAILURE and "/health" not in (route or "")
-    level = logging.WARNING if is_failure else logging.INFO
-    if is_written(level):
-        ms = round(1000 * (time.perf_counter() - began), 2)
-        log.log(level, "request", method=method, route=route, status=status, ms=ms, request_id=request_id)
+    is_failure = status >= _FAILURE and "/health" not in (current.route or "")
+    log.log(
+        logging.WARNING if is_failure else logging.INFO,
+        "request",
+        method=method,
+        route=current.route,
+        status=status,
+        ms=round((clock_ns() - current.began_ns) / 1e6, 2),
+        request_id=current.request_id,
+    )

@@ -4,22 +4,21 @@ A view opts in by `cacheable`. Only complete responses with status 200 are cache
 response shows, or of the credential of the request, invalidates it.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from flask import Response
+from flask import Response, request
 
 from app.auth.tokens import Tokens
-from app.cache.generations import clock_ns
 from app.cache.local import LocalCache
-from app.http.context import CachePolicy, RequestContext, context
+from app.http.context import CachePolicy, context
 from app.http.problems import REQUEST_ERROR
 from app.ops.service_state import ServiceState
 
 CACHED = "app.cached_response"
 """Key of an environ whose response was looked up before: the CachedResponse, or None."""
 
-_StartResponse = Callable[..., Any]
 _UNCACHEABLE_HEADERS = frozenset(
     {
         "HTTP_COOKIE",
@@ -63,13 +62,11 @@ class ResponseCache:
     ) -> None:
         self._app, self._cache, self._state, self._tokens = app, cache, state, tokens
 
-    def __call__(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """As a WSGI application (PEP 3333)."""
         found: CachedResponse | None = environ[CACHED] if CACHED in environ else self.get(environ)
         if found is None:
-            return (
-                self._fetch(environ, start_response) if _is_cacheable(environ) else self._app(environ, start_response)
-            )
+            return self._app(environ, start_response)
         context().route = found.route
         start_response("200 OK", list(found.headers))
         return [found.body]
@@ -87,23 +84,19 @@ class ResponseCache:
             found = self._cache.get((actor.role, actor.user_id, *url))
         return found
 
-    def _fetch(self, environ: dict[str, Any], start_response: _StartResponse) -> Iterable[bytes]:
-        started: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            started[:] = [(status, headers)]
-            return start_response(status, headers, *exc_info)
-
-        began_ns, url = clock_ns(), _url_of(environ)
-        body = self._app(environ, start)
-        request_context = context()
-        policy = request_context.cache_policy
+    def store(self, response: Response) -> Response:
+        """Cache the response of the current request if its view allows it. For Flask's after_request."""
+        current, environ = context(), request.environ
+        policy, actor = current.cache_policy, current.actor
         # While the service is open, roles decide nothing.
-        may_keep = policy is not None and not request_context.actor.unrestricted
-        if policy and may_keep and started and started[0][0].startswith("200") and isinstance(body, list):
-            response = CachedResponse(tuple(started[0][1]), b"".join(body), request_context.route)
-            self._cache.put((*_variant(request_context, policy), *url), response, policy.keys, began_ns)
-        return body
+        if policy is None or response.status_code != HTTPStatus.OK or actor.unrestricted or not _is_cacheable(environ):
+            return response
+        # Other actors of the role may not read the record of an owner.
+        by_actor = policy.by_actor or current.is_owner
+        variant = (actor.role, actor.user_id) if by_actor else (actor.role,)
+        stored = CachedResponse(tuple(response.headers.to_wsgi_list()), response.get_data(), current.route)
+        self._cache.put((*variant, *_url_of(environ)), stored, policy.keys, current.began_ns)
+        return response
 
 
 def _is_cacheable(environ: dict[str, Any]) -> bool:
@@ -120,12 +113,3 @@ def _is_cacheable(environ: dict[str, Any]) -> bool:
 def _url_of(environ: dict[str, Any]) -> tuple[str, str, str, str]:
     """Scheme, host, path and query of a request, which links in its response contain."""
     return (environ["wsgi.url_scheme"], environ.get("HTTP_HOST", ""), environ["PATH_INFO"], environ["QUERY_STRING"])
-
-
-def _variant(request_context: RequestContext, policy: CachePolicy) -> tuple[Hashable, ...]:
-    """The actors that may get a response: all actors of a role, or one user with this role.
-
-    An owner of a record gets a response of its own, since other actors of the role are not allowed to read it.
-    """
-    actor = request_context.actor
-    return (actor.role, actor.user_id) if policy.by_actor or request_context.is_owner else (actor.role,)

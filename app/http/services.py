@@ -88,7 +88,7 @@ def install_services(app: Flask, built: Services) -> None:
 
 def services() -> Services:
     """The services of the current application."""
-    return services_of(current_app)
+    return cast("Services", current_app.extensions[_KEY])
 
 
 def services_of(app: Flask) -> Services:

@@ -10,12 +10,6 @@ import orjson
 import structlog
 
 _STDERR = 2
-_min_level = logging.NOTSET
-
-
-def is_written(level: int) -> bool:
-    """Whether lines of this level are written. It is faster than asking a logger, which takes a microsecond."""
-    return level >= _min_level
 
 
 def configure_logs(level: str, log_format: str) -> None:
@@ -23,8 +17,6 @@ def configure_logs(level: str, log_format: str) -> None:
 
     level: debug, info, warning or error. log_format: json, text or auto (text on a terminal).
     """
-    global _min_level  # noqa: PLW0603 - like the configuration of structlog
-    _min_level = logging.getLevelNamesMapping()[level.upper()]
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from flask import Response
-from flask_openapi3 import OpenAPI
 
 from app import __main__ as service
 from app import factory
@@ -25,8 +23,6 @@ from app.cache.single_flight import SingleFlight
 from app.db import connection, database
 from app.db.connection import DeadlineConnection
 from app.db.statement import Statement
-from app.http.minimal_response import MinimalResponse
-from app.http.response_cache import ResponseCache
 from app.ops.circuit_breaker import CircuitBreaker
 from app.users import reads, writes
 
@@ -41,6 +37,10 @@ class NoResponseCache:
 
     def get(self, _: dict[str, Any]) -> None:
         """Nothing is cached."""
+
+    def store(self, response: Any) -> Any:
+        """Nothing is cached."""
+        return response
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """As a WSGI application."""
@@ -149,25 +149,11 @@ class Rows:
         return None if value is None else str(value).encode()
 
 
-class ListingResponseCache(ResponseCache):
-    """Caches responses that are not lists: those of Flask's own class."""
-
-    def __init__(self, app: Callable[..., Iterable[bytes]], *parts: Any) -> None:
-        super().__init__(lambda environ, start: list(app(environ, start)), *parts)
-
-
 def _replace(name: str, value: Any, *places: Any) -> None:
     """Replace an attribute of each place. Raises: AttributeError, when a place has none of this name"""
     for place in places:
         getattr(place, name)
         setattr(place, name, value)
-
-
-def _use_flask() -> None:
-    _replace("MinimalFlask", OpenAPI, factory)
-    _replace("ResponseCache", ListingResponseCache, factory)
-    # Modules import the class by name, so its only method is replaced.
-    _replace("__call__", Response.__call__, MinimalResponse)
 
 
 @dataclass(frozen=True)
@@ -226,7 +212,6 @@ VARIANTS = (
         lambda: _replace("DeadlineConnection", RowsConnection, connection),
         ("zipf", "once", "create", "mixed"),
     ),
-    Variant("flask", "Flask's own response class, sessions", _use_flask, ("one", "zipf", "once", "create", "mixed")),
 )
 
 
