@@ -167,53 +167,53 @@ def drop_cookie() -> None:
 
 
 def _authorize() -> None:
-    asked, current, state = request_ctx.request, context(), services().infrastructure.state
-    current.route = asked.url_rule.rule if asked.url_rule is not None else None
-    if REQUEST_ERROR in asked.environ:
-        raise asked.environ[REQUEST_ERROR]
-    host: str = asked.environ.get("HTTP_HOST", "")
-    rule = RULES.get((asked.endpoint or "").removeprefix("root_"), NO_RULE)
+    request, current, state = request_ctx.request, context(), services().infrastructure.state
+    current.route = request.url_rule.rule if request.url_rule is not None else None
+    if REQUEST_ERROR in request.environ:
+        raise request.environ[REQUEST_ERROR]
+    host: str = request.environ.get("HTTP_HOST", "")
+    rule = RULES.get((request.endpoint or "").removeprefix("root_"), NO_RULE)
     if state.phase == Phase.STARTING and not rule.while_starting:
         raise Unavailable(N_("The service is starting. Try again shortly."))
-    is_public = asked.url_rule is None or asked.method == "OPTIONS" or rule.public
+    is_public = request.url_rule is None or request.method == "OPTIONS" or rule.public
     # Health checks work without PostgreSQL: a public route only uses what is known already.
     is_open = not state.is_secured and (is_public or not services().admins.is_secured())
     if is_open:
         check_host(host, services().settings.host_names)
-    token = _bearer_token(asked)
+    token = _bearer_token(request)
     if not is_public:
-        _authenticate(asked, token, rule, is_open=is_open)
-    is_unsafe = asked.method not in SAFE
+        _authenticate(request, token, rule, is_open=is_open)
+    is_unsafe = request.method not in SAFE
     # A browser adds other credentials, such as Basic, to requests of any page. It never adds a token.
     if is_unsafe and (is_public or token is None):
-        check_origin(asked.scheme, host, asked.headers)
-        if current.session is not None and not is_same_origin(asked.scheme, host, asked.headers):
+        check_origin(request.scheme, host, request.headers)
+        if current.session is not None and not is_same_origin(request.scheme, host, request.headers):
             raise Forbidden(N_("A write with a session cookie requires the header Sec-Fetch-Site or Origin."))
     if not is_public:
-        _require(asked, rule)
+        _require(request, rule)
         if is_unsafe and not current.actor.unrestricted:
             current.quota = services().rate_limits.count_write(current.actor.credential_id or "")
 
 
-def _bearer_token(asked: Request) -> str | None:
+def _bearer_token(request: Request) -> str | None:
     """The API token of the request. Other schemes, such as Basic for a proxy, are ignored."""
-    scheme, _, secret = asked.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, secret = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: bool) -> None:
+def _authenticate(request: Request, token: str | None, rule: Rule, *, is_open: bool) -> None:
     """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
     current = context()
-    cookies = _session_cookies(asked) if "HTTP_COOKIE" in asked.environ else []
+    cookies = _session_cookies(request) if "HTTP_COOKIE" in request.environ else []
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
     if token is not None:
         # A request that may change something is authenticated by PostgreSQL, not by the cache.
-        uncached = asked.method not in SAFE and not rule.rechecked_on_write
+        uncached = request.method not in SAFE and not rule.rechecked_on_write
         current.actor = services().tokens.authenticate(token, uncached=uncached)
     elif cookies:
         try:
-            _resume_session(asked, cookies)
+            _resume_session(request, cookies)
         except (Unauthorized, Unavailable):
             if not is_open:
                 raise
@@ -223,14 +223,14 @@ def _authenticate(asked: Request, token: str | None, rule: Rule, *, is_open: boo
         current.actor = replace(current.actor, unrestricted=True, first_admin_only=True)
 
 
-def _session_cookies(asked: Request) -> list[str]:
+def _session_cookies(request: Request) -> list[str]:
     """All values of the session cookie: another host of the same site can set cookies of this name as well."""
-    return list(dict.fromkeys(cookie_values(asked.environ, COOKIE)))[:_MAX_COOKIES]
+    return list(dict.fromkeys(cookie_values(request.environ, COOKIE)))[:_MAX_COOKIES]
 
 
-def _resume_session(asked: Request, cookies: list[str]) -> None:
+def _resume_session(request: Request, cookies: list[str]) -> None:
     """Set the session from the first valid cookie. Raises: Unauthorized (there is none), Unavailable"""
-    current, uncached = context(), asked.method not in SAFE
+    current, uncached = context(), request.method not in SAFE
     for cookie in cookies:
         with suppress(Unauthorized):
             current.session, current.cookie = services().sessions.resume(cookie, audit_context(), uncached=uncached)
@@ -240,12 +240,12 @@ def _resume_session(asked: Request, cookies: list[str]) -> None:
     raise Unauthorized(SESSION_ENDED)
 
 
-def _require(asked: Request, rule: Rule) -> None:
+def _require(request: Request, rule: Rule) -> None:
     """Raises: Forbidden, NotFound (the id is malformed)"""
     current = context()
     if current.actor.unrestricted or (rule.min_role is not None and current.actor.may(rule.min_role)):
         return
-    if rule.allow_owner and current.actor.owns(user_id_of((asked.view_args or {})["user_id"])):
+    if rule.allow_owner and current.actor.owns(user_id_of((request.view_args or {})["user_id"])):
         current.is_owner = True
         return
     if rule.min_role is None:

@@ -29,7 +29,7 @@ class ServiceState(ctypes.Structure):
     phase: int
     is_secured: bool
     is_role_available: bool
-    heartbeats: "ctypes.Array[ctypes.c_uint64]"
+    heartbeats: ctypes.Array[ctypes.c_uint64]
     _fields_: ClassVar = [
         ("phase", ctypes.c_uint64),
         ("is_secured", ctypes.c_bool),
