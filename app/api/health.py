@@ -55,38 +55,32 @@ blueprint = StrictBlueprint(
 )
 
 
-@blueprint.get(
-    "/health",
-    operation_id="getHealth",
-    summary="Get the health of the service",
-    responses={200: HealthReport, 503: HealthReport},
-)
+@blueprint.get("/health", operation_id="getHealth", responses={200: HealthReport, 503: HealthReport})
 def report() -> Response:
-    """503 while PostgreSQL is unavailable."""
+    """Get the health of the service
+
+    503 while PostgreSQL is unavailable.
+    """
     status, checks = services().infrastructure.health.report()
     body = {"status": status, "checks": {name: check.as_json() for name, check in checks.items()}}
     return _json_response(body, 503 if status == "down" else 200)
 
 
-@blueprint.get(
-    "/health/live",
-    operation_id="getLiveness",
-    summary="Check that the process responds",
-    responses={200: ProcessStatus},
-)
+@blueprint.get("/health/live", operation_id="getLiveness", responses={200: ProcessStatus})
 def live() -> Response:
-    """Uses neither PostgreSQL nor Redis."""
+    """Check that the process responds
+
+    Uses neither PostgreSQL nor Redis.
+    """
     return _json_response({"status": "ok"}, 200)
 
 
-@blueprint.get(
-    "/health/ready",
-    operation_id="getReadiness",
-    summary="Check that the service is ready for requests",
-    responses={200: ProcessStatus, 503: ProcessStatus},
-)
+@blueprint.get("/health/ready", operation_id="getReadiness", responses={200: ProcessStatus, 503: ProcessStatus})
 def ready() -> Response:
-    """503 during start, migration and shutdown, and while PostgreSQL is unavailable."""
+    """Check that the service is ready for requests
+
+    503 during start, migration and shutdown, and while PostgreSQL is unavailable.
+    """
     return (
         _json_response({"status": "ok"}, 200)
         if services().infrastructure.health.ready()

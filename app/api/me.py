@@ -32,9 +32,12 @@ blueprint = StrictBlueprint(
 _WRITE = problems(409, 412, 413, 415, 422)
 
 
-@blueprint.get("/me", operation_id="getMe", summary="Get your own user", responses={200: User, 304: None})
+@blueprint.get("/me", operation_id="getMe", responses={200: User, 304: None})
 def get(header: ReadHeader) -> Response:
-    """The user of the session, or of the token."""
+    """Get your own user
+
+    The user of the session, or of the token.
+    """
     user_id = _own_id()
     response = user_response(services().user_reads.get(user_id), header=header)
     # The ETag is a version, and another user may have the same. A browser cache must not show it to the next user.
@@ -42,9 +45,11 @@ def get(header: ReadHeader) -> Response:
     return cacheable(response, user_key(user_id), by_actor=True)
 
 
-@blueprint.patch("/me", operation_id="updateMe", summary="Update your own user", responses={200: User, **_WRITE})
+@blueprint.patch("/me", operation_id="updateMe", responses={200: User, **_WRITE})
 def update(body: UserPatch, header: WriteHeader) -> Response:
-    """JSON merge patch (RFC 7396) of name, email, password and self-editable attributes.
+    """Update your own user
+
+    JSON merge patch (RFC 7396) of name, email, password and self-editable attributes.
 
     A new email or password requires `current_password`, or a sign-in less than five minutes ago. A token may change
     neither. A new password ends all your sessions.
@@ -52,11 +57,12 @@ def update(body: UserPatch, header: WriteHeader) -> Response:
     return user_response(services().users.update(_own_id(), body, header.allows, audit_context()))
 
 
-@blueprint.put(
-    "/me/password", operation_id="changeMyPassword", summary="Change your password", responses={204: None, **_WRITE}
-)
+@blueprint.put("/me/password", operation_id="changeMyPassword", responses={204: None, **_WRITE})
 def change_password(body: PasswordChange) -> Response:
-    """Ends your other sessions. The current session gets a new id. Tokens may not use this route."""
+    """Change your password
+
+    Ends your other sessions. The current session gets a new id. Tokens may not use this route.
+    """
     user_id = _own_id()
     try:
         services().users.set_own_password(user_id, body, audit_context())
@@ -69,26 +75,31 @@ def change_password(body: PasswordChange) -> Response:
     return Response(status=204)
 
 
-@blueprint.get(
-    "/me/sessions", operation_id="listMySessions", summary="List your sessions", responses={200: SessionList}
-)
+@blueprint.get("/me/sessions", operation_id="listMySessions", responses={200: SessionList})
 def list_sessions() -> Response:
-    """Your sessions, last seen first."""
+    """List your sessions
+
+    Your sessions, last seen first.
+    """
     return sessions_response(services().sessions.get_list(_own_id()))
 
 
-@blueprint.delete("/me/sessions", operation_id="endMySessions", summary="End all your sessions", responses={204: None})
+@blueprint.delete("/me/sessions", operation_id="endMySessions", responses={204: None})
 def revoke_sessions() -> Response:
-    """Also ends the current session."""
+    """End all your sessions
+
+    Also ends the current session.
+    """
     services().sessions.revoke_all(_own_id(), audit_context())
     return Response(status=204)
 
 
-@blueprint.delete(
-    "/me/sessions/<session_id>", operation_id="endMySession", summary="End one of your sessions", responses={204: None}
-)
+@blueprint.delete("/me/sessions/<session_id>", operation_id="endMySession", responses={204: None})
 def revoke_session(path: OwnSessionPath) -> Response:
-    """The next request of the session fails with 401."""
+    """End one of your sessions
+
+    The next request of the session fails with 401.
+    """
     services().sessions.revoke(_own_id(), path.session_id, audit_context())
     return Response(status=204)
 

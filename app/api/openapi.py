@@ -99,8 +99,8 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
-    # flask-openapi3 joins the lines of a docstring with <br/>.
-    operation["description"] = operation["description"].replace("<br/>", " ")
+    # flask-openapi3 joins the lines of a docstring below the summary with <br/>.
+    operation["description"] = operation["description"].replace("<br/>", " ").strip()
     for parameter in operation.get("parameters", []):
         parameter["schema"] = _without_null(parameter["schema"])
         if parameter["name"] == "attributes":

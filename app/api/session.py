@@ -19,26 +19,32 @@ blueprint = StrictBlueprint(
 )
 
 
-@blueprint.post(
-    "/session", operation_id="signIn", summary="Sign in", responses={201: Identity, **problems(413, 415, 422)}
-)
+@blueprint.post("/session", operation_id="signIn", responses={201: Identity, **problems(413, 415, 422)})
 def create(body: SignIn) -> Response:
-    """Takes a username or email, and a password. Sets a session cookie that scripts cannot read. The session always has
+    """Sign in
+
+    Takes a username or email, and a password. Sets a session cookie that scripts cannot read. The session always has
     a new id. The session of the request ends.
     """
     new_session = sign_in(body)
     return _identity_response(new_session.actor, new_session, 201)
 
 
-@blueprint.get("/session", operation_id="getSession", summary="Get the current identity", responses={200: Identity})
+@blueprint.get("/session", operation_id="getSession", responses={200: Identity})
 def get() -> Response:
-    """`role` is the role of the credential. A token with a lower role than its user gets no `user`."""
+    """Get the current identity
+
+    `role` is the role of the credential. A token with a lower role than its user gets no `user`.
+    """
     return _identity_response(actor(), session())
 
 
-@blueprint.delete("/session", operation_id="signOut", summary="Sign out", responses={204: None})
+@blueprint.delete("/session", operation_id="signOut", responses={204: None})
 def delete() -> Response:
-    """Ends the session of the cookie. It does not revoke a token: see /api/tokens."""
+    """Sign out
+
+    Ends the session of the cookie. It does not revoke a token: see /api/tokens.
+    """
     current = session()
     if current is not None:
         services().sessions.revoke(current.user_id, current.id, audit_context(), "signed_out")

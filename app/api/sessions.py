@@ -38,44 +38,41 @@ blueprint = StrictBlueprint(
 )
 
 
-@blueprint.get(
-    "/users/<user_id>/sessions",
-    operation_id="listUserSessions",
-    summary="List a user's sessions",
-    responses={200: SessionList},
-)
+@blueprint.get("/users/<user_id>/sessions", operation_id="listUserSessions", responses={200: SessionList})
 def list_sessions(path: UserPath) -> Response:
-    """Address, browser, start and last use of each session."""
+    """List a user's sessions
+
+    Address, browser, start and last use of each session.
+    """
     return sessions_response(services().sessions.get_list(path.user_id))
 
 
-@blueprint.delete(
-    "/users/<user_id>/sessions",
-    operation_id="endUserSessions",
-    summary="End all sessions of a user",
-    responses={204: None},
-)
+@blueprint.delete("/users/<user_id>/sessions", operation_id="endUserSessions", responses={204: None})
 def revoke_all(path: UserPath) -> Response:
-    """Tokens stay valid: see /api/tokens."""
+    """End all sessions of a user
+
+    Tokens stay valid: see /api/tokens.
+    """
     services().sessions.revoke_all(path.user_id, audit_context())
     return Response(status=204)
 
 
-@blueprint.delete(
-    "/users/<user_id>/sessions/<session_id>",
-    operation_id="endUserSession",
-    summary="End a session",
-    responses={204: None},
-)
+@blueprint.delete("/users/<user_id>/sessions/<session_id>", operation_id="endUserSession", responses={204: None})
 def revoke(path: SessionPath) -> Response:
-    """The next request of the session fails with 401."""
+    """End a session
+
+    The next request of the session fails with 401.
+    """
     services().sessions.revoke(path.user_id, path.session_id, audit_context())
     return Response(status=204)
 
 
-@blueprint.post("/users/<user_id>/unlock", operation_id="unlockUser", summary="Unlock a user", responses={204: None})
+@blueprint.post("/users/<user_id>/unlock", operation_id="unlockUser", responses={204: None})
 def unlock(path: UserPath) -> Response:
-    """Resets the failed sign-ins of the user, from every address."""
+    """Unlock a user
+
+    Resets the failed sign-ins of the user, from every address.
+    """
     services().login.unlock(path.user_id, audit_context())
     return Response(status=204)
 

@@ -32,20 +32,20 @@ blueprint = StrictBlueprint(
 )
 
 
-@blueprint.get("/tokens", operation_id="listTokens", summary="List all API tokens", responses={200: TokenList})
+@blueprint.get("/tokens", operation_id="listTokens", responses={200: TokenList})
 def list_tokens() -> Response:
-    """The secrets are not stored, so they are not listed."""
+    """List all API tokens
+
+    The secrets are not stored, so they are not listed.
+    """
     return json_response(services().tokens.get_list())
 
 
-@blueprint.post(
-    "/tokens",
-    operation_id="createToken",
-    summary="Create an API token",
-    responses={201: NewToken, **problems(413, 415, 422)},
-)
+@blueprint.post("/tokens", operation_id="createToken", responses={201: NewToken, **problems(413, 415, 422)})
 def create(body: TokenDraft) -> Response:
-    """Only this response contains the secret. A token is valid until it is revoked or expires, or its user is
+    """Create an API token
+
+    Only this response contains the secret. A token is valid until it is revoked or expires, or its user is
     deactivated or deleted. If the role of its user becomes lower than that of the token, it also applies to the token.
     """
     created = services().tokens.create(body, audit_context())
@@ -54,13 +54,11 @@ def create(body: TokenDraft) -> Response:
     return response
 
 
-@blueprint.delete(
-    "/tokens/<token_id>",
-    operation_id="revokeToken",
-    summary="Revoke an API token",
-    responses={204: None, **problems(404)},
-)
+@blueprint.delete("/tokens/<token_id>", operation_id="revokeToken", responses={204: None, **problems(404)})
 def revoke(path: TokenPath) -> Response:
-    """The next request with the token fails with 401."""
+    """Revoke an API token
+
+    The next request with the token fails with 401.
+    """
     services().tokens.revoke(path.token_id, audit_context())
     return Response(status=204)

@@ -67,14 +67,11 @@ blueprint = StrictBlueprint(
 )
 
 
-@blueprint.get(
-    "/users",
-    operation_id="listUsers",
-    summary="List, search and filter users",
-    responses={200: UserList, **problems(422)},
-)
+@blueprint.get("/users", operation_id="listUsers", responses={200: UserList, **problems(422)})
 def list_users(query: ListQuery, header: ListHeader) -> Response:
-    """Keyset pages: follow `Link: <...>; rel="next"` until it is missing. A page may have fewer users than `limit`
+    """List, search and filter users
+
+    Keyset pages: follow `Link: <...>; rel="next"` until it is missing. A page may have fewer users than `limit`
     and still have a next page. Each additional parameter `attributes.<key>=<text>` is an exact filter.
     """
     page = services().user_pages.page(query)
@@ -88,9 +85,12 @@ def list_users(query: ListQuery, header: ListHeader) -> Response:
     return cacheable(response, USERS_KEY)
 
 
-@blueprint.post("/users", operation_id="createUser", summary="Create a user", responses={201: User, **_BODY, **_WRITE})
+@blueprint.post("/users", operation_id="createUser", responses={201: User, **_BODY, **_WRITE})
 def create(body: UserDraft, header: CreateHeader) -> Response:
-    """`email` or `username` is required. Other fields have defaults."""
+    """Create a user
+
+    `email` or `username` is required. Other fields have defaults.
+    """
     key = header.idempotency_key
     if key is not None and not (0 < len(key) <= _KEY_CHARACTERS and key.isascii() and key.isprintable()):
         raise BadRequest(N_("Idempotency-Key must be 1 to 255 printable ASCII characters."), "Idempotency-Key")
@@ -102,23 +102,24 @@ def create(body: UserDraft, header: CreateHeader) -> Response:
     return response
 
 
-@blueprint.get(
-    "/users/<user_id>", operation_id="getUser", summary="Get a user", responses={200: User, 304: None, **_ONE}
-)
+@blueprint.get("/users/<user_id>", operation_id="getUser", responses={200: User, 304: None, **_ONE})
 def get(path: UserPath, header: ReadHeader) -> Response:
-    """The ETag is the version of the user."""
+    """Get a user
+
+    The ETag is the version of the user.
+    """
     response = user_response(services().user_reads.get(path.user_id), header=header)
     return cacheable(response, user_key(path.user_id))
 
 
 @blueprint.put(
-    "/users/<user_id>",
-    operation_id="replaceUser",
-    summary="Replace a user, or create a user with this id",
-    responses={200: User, 201: User, **_ONE, **_BODY, **_WRITE},
+    "/users/<user_id>", operation_id="replaceUser", responses={200: User, 201: User, **_ONE, **_BODY, **_WRITE}
 )
 def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Response:
-    """Full replacement: missing fields get their defaults. Without a password the password stays."""
+    """Replace a user, or create a user with this id
+
+    Full replacement: missing fields get their defaults. Without a password the password stays.
+    """
     document, is_new = services().users.replace(path.user_id, body, header.allows, audit_context())
     response = user_response(document, 201 if is_new else 200)
     if is_new:
@@ -126,50 +127,46 @@ def replace(path: UserPath, body: UserReplacement, header: WriteHeader) -> Respo
     return response
 
 
-@blueprint.patch(
-    "/users/<user_id>",
-    operation_id="updateUser",
-    summary="Update fields of a user",
-    responses={200: User, **_ONE, **_BODY, **_WRITE},
-)
+@blueprint.patch("/users/<user_id>", operation_id="updateUser", responses={200: User, **_ONE, **_BODY, **_WRITE})
 def update(path: UserPath, body: UserPatch, header: WriteHeader) -> Response:
-    """JSON merge patch (RFC 7396): missing fields stay, null sets the default."""
+    """Update fields of a user
+
+    JSON merge patch (RFC 7396): missing fields stay, null sets the default.
+    """
     return user_response(services().users.update(path.user_id, body, header.allows, audit_context()))
 
 
 @blueprint.delete(
-    "/users/<user_id>",
-    operation_id="deleteUser",
-    summary="Delete a user",
-    responses={204: None, **_ONE, **_WRITE, **problems(422)},
+    "/users/<user_id>", operation_id="deleteUser", responses={204: None, **_ONE, **_WRITE, **problems(422)}
 )
 def delete(path: UserPath, query: DeleteQuery, header: WriteHeader) -> Response:
-    """Moves the user to the trash. `purge=true` deletes an active or deleted user permanently."""
+    """Delete a user
+
+    Moves the user to the trash. `purge=true` deletes an active or deleted user permanently.
+    """
     users = services().users
     command = users.purge if query.purge else users.delete
     command(path.user_id, header.allows, audit_context())
     return Response(status=204)
 
 
-@blueprint.post(
-    "/users/<user_id>/restore",
-    operation_id="restoreUser",
-    summary="Restore a user from the trash",
-    responses={200: User, **_ONE, **_WRITE},
-)
+@blueprint.post("/users/<user_id>/restore", operation_id="restoreUser", responses={200: User, **_ONE, **_WRITE})
 def restore(path: UserPath, header: WriteHeader) -> Response:
-    """409 if another user has its username or email now."""
+    """Restore a user from the trash
+
+    409 if another user has its username or email now.
+    """
     return user_response(services().users.restore(path.user_id, header.allows, audit_context()))
 
 
 @blueprint.get(
-    "/users/<user_id>/history",
-    operation_id="getUserHistory",
-    summary="List the history of a user",
-    responses={200: HistoryList, **_ONE, **problems(422)},
+    "/users/<user_id>/history", operation_id="getUserHistory", responses={200: HistoryList, **_ONE, **problems(422)}
 )
 def list_history(path: UserPath, query: HistoryQuery) -> Response:
-    """Newest first. Deleted users have a history, too. The history of a purged user has no values."""
+    """List the history of a user
+
+    Newest first. Deleted users have a history, too. The history of a purged user has no values.
+    """
     page = services().history.page(path.user_id, query.limit, query.cursor)
     return _page_response(page.body, {"first": "", "next": page.next_cursor})
 
