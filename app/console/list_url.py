@@ -25,13 +25,14 @@ class ListUrl:
         pairs: list[tuple[str, str]] = []
         for name, value in query_pairs(query):
             pairs += query_pairs(value.encode()) if name == FILTERS else [(name, value)]
-        self._pairs = [
-            (name, value)
-            for name, value in pairs
-            if (value or name.startswith("attributes.")) and name not in NOTICE_PARAMETERS
-        ]
+        self._pairs: list[tuple[str, str]] = []
+        self.other_filters: list[tuple[str, str]] = []
+        for name, value in pairs:
+            if (value or name.startswith("attributes.")) and name not in NOTICE_PARAMETERS:
+                self._pairs.append((name, value))
+                if name not in _CONTROLS:
+                    self.other_filters.append((name, value))
         self.parameters = dict(self._pairs)
-        self.other_filters = [pair for pair in self._pairs if pair[0] not in _CONTROLS]
 
     def query(self) -> ListQuery:
         """The list query, sorted by DEFAULT_SORT unless there is a sort. Raises: BadRequest, ValidationFailed"""

@@ -18,14 +18,18 @@ _CURSOR_KEYS = SORT_KEYS | {
     name: f"to_char({name}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')" for name in ("created_at", "updated_at")
 }
 """The sort key as a cursor holds it, by sort order."""
-_USER_JSON = {deleted: user_json(trashed=deleted) for deleted in (False, True)}
+_COLUMNS = {
+    (sort, deleted): f"u.id, {user_json(trashed=deleted)}, {key}"
+    for sort, key in _CURSOR_KEYS.items()
+    for deleted in (False, True)
+}
+"""The columns of a page, by sort order and partition."""
 
 
 def in_order(query: UserQuery) -> str:
     """The rows after the cursor. The sort index serves every condition, for any values."""
-    where = _where(query)
-    rows = f"SELECT {_columns(query)} FROM users AS u WHERE {where} {query.order_by(query.sort_column)}"
-    return _limited(rows)
+    columns, where = _COLUMNS[query.sort, query.deleted], _where(query)
+    return _limited(f"SELECT {columns} FROM users AS u WHERE {where} {query.order_by(query.sort_column)}")
 
 
 def by_lookup(query: UserQuery, lookup: Lookup) -> str:
@@ -42,7 +46,7 @@ def by_lookup(query: UserQuery, lookup: Lookup) -> str:
         f"WITH hits AS MATERIALIZED (SELECT id, {query.sort_column} AS key FROM users"
         f" WHERE {where} LIMIT (SELECT {bounds.MAX_SORTED_ROWS + 1})),"
         f" page AS ({page})"
-        f" SELECT {_columns(query)}"
+        f" SELECT {_COLUMNS[query.sort, query.deleted]}"
         f" FROM (SELECT count(*) AS hits FROM hits) AS total"
         f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true"
         f" WHERE total.hits <= {bounds.MAX_SORTED_ROWS} {query.order_by('page.key', 'u.id')}"
@@ -66,7 +70,7 @@ def by_scan(query: UserQuery, max_rows: int) -> str:
         f"WITH page AS MATERIALIZED ({_limited(f'SELECT id, key FROM ({scanned}) AS scanned WHERE fits')}),"
         f" stop AS (SELECT id, {_CURSOR_KEYS[query.sort]} AS key FROM users"
         f" WHERE {where} AND (SELECT count(*) FROM page) < %(row_limit)s {order} OFFSET {max_rows - 1} LIMIT 1)"
-        f" SELECT {_columns(query)}, stop.id, stop.key"
+        f" SELECT {_COLUMNS[query.sort, query.deleted]}, stop.id, stop.key"
         f" FROM stop FULL JOIN (page JOIN users AS u ON u.id = page.id) ON false"
         f" {query.order_by('page.key', 'u.id')}"
     )
@@ -88,10 +92,6 @@ def count(query: UserQuery, limit: int | None) -> str:
 def _where(query: UserQuery) -> str:
     """The conditions that the sort index serves, and the position of the cursor in it."""
     return " AND ".join([query.partition, *query.index_conditions, *query.keyset_conditions(query.sort_column)])
-
-
-def _columns(query: UserQuery) -> str:
-    return f"u.id, {_USER_JSON[query.deleted]}, {_CURSOR_KEYS[query.sort]}"
 
 
 def _limited(rows: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from app.identifiers import canonical
@@ -153,12 +154,15 @@ def _split_terms(terms: list[Term], statistics: Statistics) -> tuple[list[Term],
 
 
 def _terms(query: ListQuery) -> list[Term]:
-    tags = [search_text.attribute_tag(key, value) for key, value in query.attributes.items()]
+    """The words of a search are prefixes. Short prefixes are lexemes themselves."""
+    words = dict.fromkeys(search_text.tokenize(query.q))
+    terms = [Term(word, len(word) > search_text.MAX_SHORT_PREFIX_CHARACTERS) for word in words]
+    terms += map(Term, starmap(search_text.attribute_tag, query.attributes.items()))
     for name in TAGGED_FIELDS:
         value = getattr(query, name)
         if value is not None:
-            tags.append(search_text.field_tag(name, value))
-    return [*search_text.prefix_terms(query.q), *map(Term, tags)]
+            terms.append(Term(search_text.field_tag(name, value)))
+    return terms
 
 
 def _parameters(query: ListQuery, terms: list[Term], keyset: Keyset | None) -> dict[str, Any]:

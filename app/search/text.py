@@ -21,15 +21,15 @@ _UNSPACED = (
     r"\u2e80-\u312f\u31a0-\u31bf\u31f0-\u31ff\U0001b000-\U0001b16f"  # radicals, kana, Bopomofo
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
-_WORD = re.compile(rf"(?!\W)[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
-
 # PostgreSQL allows 2,704 bytes for a key of a btree index, and 2,046 bytes for a lexeme of a tsvector.
 _MAX_SORT_KEY_CHARACTERS = 200
-_MAX_LEXEME_BYTES = 2000
+_MAX_LEXEME_CHARACTERS = 500
+
+_WORD = re.compile(rf"(?!\W)[{_UNSPACED}]|[^\W_{_UNSPACED}]{{1,{_MAX_LEXEME_CHARACTERS}}}")
 
 # For a prefix PostgreSQL reads and merges the posting lists of all lexemes: 79 ms for one letter and a million users.
 # A short prefix is a lexeme itself, so it has one posting list. Longer prefixes match few lexemes.
-_MAX_SHORT_PREFIX_CHARACTERS = 3
+MAX_SHORT_PREFIX_CHARACTERS = 3
 
 # A tag is a lexeme for a filter value. It begins with a character that no word contains, so that no search matches it.
 DELETED_TAG = "=trash"
@@ -50,7 +50,7 @@ def fold(value: str) -> str:
 
 def tokenize(value: str) -> list[str]:
     """The folded words of `value`, in order: runs of letters and digits, or one character of an unspaced script."""
-    return [word.encode()[:_MAX_LEXEME_BYTES].decode(errors="ignore") for word in _WORD.findall(fold(value))]
+    return _WORD.findall(fold(value))
 
 
 def lexemes(user: Mapping[str, Any]) -> list[str]:
@@ -65,7 +65,7 @@ def lexemes(user: Mapping[str, Any]) -> list[str]:
     for name in SEARCHABLE_FIELDS:
         for word in tokenize(user[name] or ""):
             found.add(word)
-            for length in range(1, _MAX_SHORT_PREFIX_CHARACTERS + 1):
+            for length in range(1, MAX_SHORT_PREFIX_CHARACTERS + 1):
                 found.add(word[:length])
     for key, value in user["attributes"].items():
         if not isinstance(value, (dict, list)):
@@ -88,11 +88,6 @@ class Term(NamedTuple):
 
     lexeme: str
     is_prefix: bool = False
-
-
-def prefix_terms(text: str) -> list[Term]:
-    """The terms of a search: each word of `text` is a prefix. Short prefixes are lexemes themselves."""
-    return [Term(word, len(word) > _MAX_SHORT_PREFIX_CHARACTERS) for word in dict.fromkeys(tokenize(text))]
 
 
 def tsquery(terms: Iterable[Term], *, deleted: bool | None) -> str:
