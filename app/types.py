@@ -29,7 +29,7 @@ _MAX_NORMALIZED = 4096
 # Of the lists of zxcvbn (10,000, MIT) and Django (20,000, BSD), the passwords of at least MIN_PASSWORD characters.
 _COMMON_PASSWORDS = frozenset((Path(__file__).parent / "common_passwords.txt").read_text(encoding="utf-8").splitlines())
 
-# Control characters and line separators. strict_json refuses lone surrogates and U+0000.
+# Control characters and line separators. http.parsing refuses lone surrogates and U+0000.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # The white space of ECMAScript, and so of JSON Schema. That of Python contains control characters.
 _WHITE_SPACE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))

@@ -10,7 +10,7 @@ from flask import request
 
 from app.console.drafts import sent_draft
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
-from app.http.strict_json import parse_json
+from app.http.parsing import parse_json
 from app.models import FIELD_NAMES
 from app.schemas import UserDraft, UserReplacement
 from app.validation import validated

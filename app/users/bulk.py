@@ -18,7 +18,7 @@ from app.schemas import ListQuery
 from app.search.query_builder import UserQuery
 from app.types import Role
 from app.users.bulk_actions import Action, BulkAction, bulk_action_of, require_role_for
-from app.users.columns import NEXT_VERSION
+from app.users.rows import NEXT_VERSION
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 
 MAX_USERS = 10_000

@@ -11,7 +11,7 @@ from app.models import ROLES
 from app.search.text import field_tag
 from app.types import ROLE_NAMES, Role
 from app.users import history
-from app.users.columns import END_SESSIONS, replace_tags, restore_values, soft_delete_values
+from app.users.rows import END_SESSIONS, RESTORE, SOFT_DELETE, replace_tags
 
 Action = Literal["activate", "deactivate", "role", "delete", "restore"]
 
@@ -39,9 +39,9 @@ class BulkAction:
 def bulk_action_of(action: Action, role: Role | None) -> BulkAction:
     """The description of an action. role: the new role of users. Raises: ValidationFailed (`role` is missing)"""
     if action == "delete":
-        return BulkAction("deleted", {**soft_delete_values(), **END_SESSIONS})
+        return BulkAction("deleted", {**SOFT_DELETE, **END_SESSIONS})
     if action == "restore":
-        return BulkAction("restored", restore_values())
+        return BulkAction("restored", RESTORE)
     if action == "role":
         if role is None:
             raise ValidationFailed([FieldError("role", N_("is required"))])

@@ -22,18 +22,20 @@ from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
 from app.users import history, idempotency
-from app.users.columns import (
-    END_SESSIONS,
-    apply_patch,
-    draft_values,
-    restore_values,
-    row_values,
-    soft_delete_values,
-    with_derived_columns,
-)
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserReads
-from app.users.rows import insert_row, lock_row, update_row
+from app.users.rows import (
+    END_SESSIONS,
+    RESTORE,
+    SOFT_DELETE,
+    apply_patch,
+    draft_values,
+    insert_row,
+    lock_row,
+    row_values,
+    update_row,
+    with_derived_columns,
+)
 from app.users.serialization import Document, serialize
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 from app.users.writes import UserWrites
@@ -203,7 +205,7 @@ class UserCommands:
             _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
-            deleted = update_row(work.connection, row, {**soft_delete_values(), **END_SESSIONS})
+            deleted = update_row(work.connection, row, {**SOFT_DELETE, **END_SESSIONS})
             audit_log.record(work.connection, audit_context, user_id, deleted.version, "deleted")
 
     def restore(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> Document:
@@ -219,7 +221,7 @@ class UserCommands:
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
             admins.check_promotion(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
-            restored = serialize(update_row(work.connection, row, restore_values()))
+            restored = serialize(update_row(work.connection, row, RESTORE))
             audit_log.record(work.connection, audit_context, user_id, restored.version, "restored")
         return restored
 

@@ -1,16 +1,113 @@
-"""Locks, inserts and updates the row of a single user, in the transaction of a command."""
+"""Rows of users: values of columns from drafts and patches; locks, inserts and updates of one row in a transaction."""
 
 import uuid
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.auth import audit_log
 from app.auth.audit_log import AuditContext
-from app.models import HistoryEntry, table_of, users
+from app.db.expressions import text_array
+from app.errors import N_, FieldError, ValidationFailed
+from app.identifiers import canonical
+from app.models import FIELD_NAMES, HistoryEntry, table_of, users
+from app.schemas import UserDraft, UserPatch
+from app.search import text as search_text
+from app.types import check_attributes
 from app.users import history
-from app.users.columns import NEXT_VERSION, with_derived_columns
 from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
+from app.validation import RuleError
+
+NEXT_VERSION: dict[str, Any] = {
+    "version": users.c.version + 1,
+    # Never earlier than before, even if the clock was set back.
+    "updated_at": func.greatest(func.now(), users.c.updated_at),
+}
+"""Set by every change."""
+END_SESSIONS: dict[str, Any] = {"session_epoch": users.c.session_epoch + 1}
+"""Ends all sessions of the user."""
+
+
+def replace_tags(old: Iterable[str], new: Iterable[str]) -> ColumnElement[Any]:
+    """The search vector of a user with the tags `new` instead of `old`."""
+    remaining = func.ts_delete(users.c.search_vector, text_array(old), type_=TSVECTOR)
+    return remaining.op("||")(func.array_to_tsvector(text_array(new)))
+
+
+SOFT_DELETE: dict[str, Any] = {"deleted_at": func.now(), "search_vector": replace_tags((), [search_text.DELETED_TAG])}
+"""Moves a user to the deleted partition."""
+RESTORE: dict[str, Any] = {"deleted_at": None, "search_vector": replace_tags([search_text.DELETED_TAG], ())}
+"""Moves a user back to the active partition."""
+
+
+def draft_values(draft: UserDraft) -> dict[str, Any]:
+    """The fields of a draft, with defaults. Raises: ValidationFailed"""
+    return _with_defaults(draft.model_dump(exclude={"password", "current_password"}))
+
+
+def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the defaults of username and name. Raises: ValidationFailed, if they have no email either."""
+    username = values["username"] or values["email"]
+    if not username:
+        missing = N_("email or username has to be there")
+        raise ValidationFailed([FieldError("email", missing), FieldError("username", missing)])
+    return {**values, "username": username, "name": values["name"] or username[:200]}
+
+
+def row_values(row: Row[Any]) -> dict[str, Any]:
+    """The fields of a row that was selected with PUBLIC_COLUMNS."""
+    values = {name: getattr(row, name) for name in FIELD_NAMES}
+    return {**values, "attributes": orjson.loads(row.attributes)}
+
+
+def key_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The derived keys by which users are compared and sorted."""
+    email = values["email"]
+    return {
+        "username_key": canonical(values["username"]),
+        "email_key": None if email is None else canonical(email),
+        "name_key": search_text.sort_key(values["name"]),
+    }
+
+
+def with_derived_columns(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with all columns that derive from them."""
+    lexemes = search_text.lexemes(values)
+    return {**values, **key_columns(values), "search_vector": func.array_to_tsvector(text_array(lexemes))}
+
+
+def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> dict[str, Any]:
+    """The fields of a user after a JSON merge patch (RFC 7396). null sets the default.
+
+    Raises: ValidationFailed, if the merged attributes break a rule, or neither email nor username is left
+    """
+    merged = dict(values)
+    for name in patch.model_fields_set - {"password", "current_password", "attributes"}:
+        value = getattr(patch, name)
+        merged[name] = UserDraft.model_fields[name].default if value is None else value
+    if "attributes" in patch.model_fields_set:
+        attributes = {} if patch.attributes is None else _merge(merged["attributes"], patch.attributes)
+        try:
+            merged["attributes"] = check_attributes(attributes)
+        except RuleError as error:
+            raise ValidationFailed([FieldError("attributes", error.message)]) from None
+    return _with_defaults(merged)
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    """MergePatch of RFC 7396, section 2. The parser of the body limits the depth."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value)
+    return merged
 
 
 def insert_row(

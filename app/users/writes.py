@@ -20,9 +20,9 @@ from app.db.statement import Statement
 from app.errors import Busy, Unavailable
 from app.search.text import lexemes
 from app.users import history, idempotency
-from app.users.columns import key_columns
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserSnapshot
+from app.users.rows import key_columns
 from app.users.serialization import Document
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
 from app.users.unit_of_work import UserTransactions
