@@ -48,8 +48,9 @@ SELECT (SELECT s FROM now)::text,
       SELECT x FROM unnest(%(in_progress)s::xid8[]) AS x WHERE pg_visible_in_snapshot(x, (SELECT s FROM now))))
     LIMIT {_MAX_CHANGES + 1}) AS changes)
 """
-_SNAPSHOT = "SELECT pg_current_snapshot()::text"
-_MAX_XID = "SELECT max(xid)::text FROM history WHERE xid > '3' AND xid < %s::xid8"
+_MAX_XID = "SELECT coalesce(max(xid)::text, '0') FROM history WHERE xid > '3' AND xid < %s::xid8"
+_AFTER_ALL = Snapshot(2**63, 2**63, ())
+"""A snapshot after which nothing has changed."""
 
 
 class _Poll(NamedTuple):
@@ -97,13 +98,11 @@ class ChangePoller:
 
     def _polls(self, connection: psycopg.Connection[Any]) -> Any:
         """Poll, and yield after each poll. Raises: psycopg.Error"""
-        last: _Poll | None = None
-        last_began_ns = 0
+        last, last_began_ns = _Poll(_AFTER_ALL, "", []), 0
         while not self._is_closed:
             began_ns = clock_ns()
-            since = last.snapshot if last is not None else Snapshot.parse(_value(connection, _SNAPSHOT))
-            poll = _poll(connection, since)
-            if last is None or began_ns - last_began_ns > _MAX_GAP_NS or _is_incomplete(last, poll):
+            poll = _poll(connection, last.snapshot)
+            if began_ns - last_began_ns > _MAX_GAP_NS or _is_incomplete(last, poll):
                 self._reset(connection, poll)
             else:
                 self._apply(poll.changes)
@@ -117,7 +116,8 @@ class ChangePoller:
     def _reset(self, connection: psycopg.Connection[Any], poll: _Poll) -> None:
         """Invalidate everything, because changes may have been missed, and remember the latest transaction."""
         self._xids.clear()
-        self._floor = int(_value(connection, _MAX_XID, str(poll.snapshot.xmax)) or 0)
+        (max_xid,) = connection.execute(_MAX_XID, [str(poll.snapshot.xmax)]).fetchone() or ("0",)
+        self._floor = int(max_xid)
         self._generations.invalidate_all()
         self._on_change()
 
@@ -152,9 +152,3 @@ def _poll(connection: psycopg.Connection[Any], since: Snapshot) -> _Poll:
     snapshot, database, changes = row or ("", "", None)
     incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
     return _Poll(Snapshot.parse(snapshot), incarnation, [(int(xid), user) for xid, user in changes or ()])
-
-
-def _value(connection: psycopg.Connection[Any], statement: str, *values: str) -> str:
-    """Raises: psycopg.Error"""
-    row = connection.execute(statement, values).fetchone()
-    return row[0] if row is not None else ""

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -27,12 +26,12 @@ def open_client(url: str, timeout_s: float) -> Redis:
 
 def connected(url: str, timeout_s: float) -> Redis:
     """A client that has connected. Raises: RedisError, OSError"""
-    client = open_client(resolved(url), timeout_s)
-    try:
-        client.ping()
-    except BaseException:
-        client.close()
-        raise
+    client = open_client(url, timeout_s)
+    if url.startswith("redis://"):
+        # So that no request waits for a name look-up. rediss:// keeps the name, which the certificate contains.
+        options = client.connection_pool.connection_kwargs
+        options["host"] = getaddrinfo(options["host"], None, proto=IPPROTO_TCP)[0][4][0]
+    client.ping()
     return client
 
 
@@ -45,17 +44,3 @@ def run_script(redis: Redis, script: str, keys: Sequence[str], values: Iterable[
         if "OOM command not allowed" in str(error):
             raise OutOfMemoryError(str(error)) from None
         raise
-
-
-def resolved(url: str) -> str:
-    """Resolve the host of `url`, so that no request waits for a name look-up. Raises: OSError
-
-    rediss:// keeps its name, which the certificate contains.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "redis" or not parts.hostname:
-        return url
-    address = str(getaddrinfo(parts.hostname, parts.port or 6379, proto=IPPROTO_TCP)[0][4][0])
-    host = f"[{address}]" if ":" in address else address
-    user, at, _ = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{parts.port or 6379}"))
