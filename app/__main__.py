@@ -165,10 +165,10 @@ def _poll(infrastructure: Infrastructure) -> None:
     while infrastructure.state.phase == Phase.STARTING:
         # The history exists only after the migration.
         time.sleep(_START_POLL_S)
-    cleaner = IndexCleaner(infrastructure.database.connect_autocommit)
+    cleaner = IndexCleaner(infrastructure.database.connect)
     cleaner.start()
     ChangePoller(
-        infrastructure.database.connect_autocommit,
+        infrastructure.database.connect,
         infrastructure.generations,
         infrastructure.known_changes,
         cleaner.request,

@@ -2,7 +2,7 @@
 
     python bench/ablation.py --alone                      single requests in a process without a server
     python bench/ablation.py                              the workloads and goals of bench/speed.py
-    python bench/ablation.py --only create --without group cursor --rounds 2
+    python bench/ablation.py --only create --without group batch --rounds 2
 
 Each variant is the service with a plainer part in place of one mechanism (bench/rig/variants.py).
 """

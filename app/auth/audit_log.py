@@ -48,7 +48,8 @@ def record_event(
 
     Raises: Unavailable
     """
-    database.execute_prepared(WRITE_AUDIT_EVENT, user_id, version, action, *origin_columns(audit_context).values())
+    values = {"user_id": user_id, "version": version, "action": action, **origin_columns(audit_context)}
+    database.execute(WRITE_AUDIT_EVENT, values)
 
 
 def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:

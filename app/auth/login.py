@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import select, update
 
@@ -161,13 +161,8 @@ class Login:
             # libpq would cut the key there, and the attempt would count for one name and look up another.
             return None
         statement = FIND_LOGIN_BY_EMAIL if credentials.username is None else FIND_LOGIN
-        result = self._database.execute_prepared(statement, key)
-        if not result.ntuples:
-            return None
-        user_id, role, active, version, epoch = (_text(result.get_value(0, column)) for column in range(5))
-        password_hash = result.get_value(0, 5)
-        columns = (uuid.UUID(user_id), cast("Role", role), active == "t", int(version), int(epoch))
-        return _LoginUser(*columns, _text(password_hash) if password_hash is not None else None)
+        row = self._database.execute(statement, {"key": key}).fetchone()
+        return None if row is None else _LoginUser(*row)
 
     def _rehash(self, user: _LoginUser, password: str) -> None:
         """Store the hash of the same password with current parameters. No effect if the password changed meanwhile."""
@@ -176,7 +171,3 @@ class Login:
         with suppress(Busy), self._database.transaction(user.id) as connection:
             unchanged = (users.c.id == user.id, users.c.password_hash == user.password_hash)
             connection.execute(update(users).where(*unchanged).values(password_hash=password_hash))
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode()

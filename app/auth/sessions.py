@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import select
@@ -240,11 +240,8 @@ class Sessions:
         return self._cache.get_or_compute(("account status", user_id.hex), [user_key(user_id)], query)
 
     def _query_status(self, user_id: uuid.UUID) -> AccountStatus:
-        result = self._database.execute_prepared(GET_ACCOUNT_STATUS, user_id)
-        if not result.ntuples:
-            return AccountStatus(None, active=False, epoch=-1)
-        role, active, epoch = ((result.get_value(0, column) or b"").decode() for column in range(3))
-        return AccountStatus(cast("Role", role), active == "t", int(epoch))
+        row = self._database.execute(GET_ACCOUNT_STATUS, {"user_id": user_id}).fetchone()
+        return AccountStatus(None, active=False, epoch=-1) if row is None else AccountStatus(*row)
 
     def _record(self, user_id: uuid.UUID, audit_context: AuditContext, action: str) -> None:
         with self._database.connection() as connection:

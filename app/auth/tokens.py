@@ -26,7 +26,6 @@ from app.cache.generations import Generations, clock_ns
 from app.cache.keys import user_key
 from app.cache.local import LocalCache
 from app.db.database import Database
-from app.db.encoding import encode_bytea
 from app.db.expressions import is_any_of
 from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavailable, ValidationFailed
 from app.models import Token, table_of, users
@@ -105,10 +104,10 @@ class Tokens:
         """
         if actor.kind != "token":
             return
-        result = self._database.execute_prepared(RECHECK_TOKEN, actor.credential_id)
-        if not result.ntuples:
+        row = self._database.execute(RECHECK_TOKEN, {"token_id": actor.credential_id}).fetchone()
+        if row is None:
             raise _unknown()
-        role, user_role = (cast("Role", cast("bytes", result.get_value(0, column)).decode()) for column in range(2))
+        role, user_role = row
         current_role = lower_role(role, user_role)
         if (current_role, current_role == user_role) != (actor.role, actor.full_scope):
             raise Unavailable(N_("The role of this API token has just changed. Try again shortly."))
@@ -165,15 +164,13 @@ class Tokens:
 
     def _query(self, digest: bytes) -> TokenInfo:
         """Raises: Unauthorized, Unavailable"""
-        result = self._database.execute_prepared(FIND_TOKEN, encode_bytea(digest))
-        if not result.ntuples:
+        row = self._database.execute(FIND_TOKEN, {"digest": digest}).fetchone()
+        if row is None:
             raise _unknown()
-        token_id, role, expires, user_id, user_role = (
-            value.decode() if (value := result.get_value(0, column)) is not None else "" for column in range(5)
-        )
-        current_role = lower_role(cast("Role", role), cast("Role", user_role))
-        actor = Actor("token", uuid.UUID(user_id), current_role, token_id, full_scope=current_role == user_role)
-        return TokenInfo(actor, float(expires) if expires else math.inf)
+        token_id, role, expires_at, user_id, user_role = row
+        current_role = lower_role(role, user_role)
+        actor = Actor("token", user_id, current_role, str(token_id), full_scope=current_role == user_role)
+        return TokenInfo(actor, math.inf if expires_at is None else expires_at)
 
     def _touch_last_used(self, token_id: str | None) -> None:
         if len(self.touch_due_s) >= _MAX_TRACKED:
@@ -181,7 +178,7 @@ class Tokens:
         self.touch_due_s[token_id] = time.monotonic() + _TOUCH_INTERVAL_S
         # A request must not fail because its use is not recorded.
         with suppress(Unavailable):
-            self._database.execute_prepared(TOUCH_TOKEN, token_id)
+            self._database.execute(TOUCH_TOKEN, {"token_id": token_id})
 
 
 def revoke_all(connection: Connection, owners: Iterable[Row[Any]], audit_context: AuditContext) -> None:

@@ -62,10 +62,21 @@ def set_up(settings: Settings) -> bool:
             logs_in = _create(owner, settings)
             _grant(owner, settings.database_role)
         if not logs_in:
-            _log_in(settings)
+            psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()
     except (psycopg.Error, _Unusable) as error:
         cause = str(error).strip().partition("\n")[0]
         log.warning("works_as_owner", role=settings.database_role, cause=cause)
+        return False
+    return True
+
+
+def can_log_in(settings: Settings) -> bool:
+    """Whether the service can connect as DATABASE_ROLE."""
+    if settings.role_conninfo is None:
+        return False
+    try:
+        psycopg.connect(settings.role_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
+    except psycopg.OperationalError:
         return False
     return True
 
@@ -87,7 +98,7 @@ def _create(owner: psycopg.Connection[Any], settings: Settings) -> bool:
     found = owner.execute(_HAS_OTHER_RIGHTS, [role]).fetchone()
     if found == (True,):
         raise _Unusable("there is a role of this name with further rights")
-    if found and _can_log_in(settings):
+    if found and can_log_in(settings):
         return True
     verifier = owner.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
     statement = "ALTER ROLE {} LOGIN PASSWORD {}" if found else "CREATE ROLE {} LOGIN PASSWORD {}"
@@ -120,16 +131,3 @@ def _revoke(owner: psycopg.Connection[Any]) -> None:
 
 def _holds(owner: psycopg.Connection[Any], condition: str, value: str) -> bool:
     return owner.execute(f"SELECT {condition}", [value]).fetchone() == (True,)
-
-
-def _can_log_in(settings: Settings) -> bool:
-    try:
-        _log_in(settings)
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def _log_in(settings: Settings) -> None:
-    """Raises: psycopg.OperationalError"""
-    psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()

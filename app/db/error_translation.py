@@ -49,7 +49,7 @@ def translate(error: psycopg.Error) -> Exception | None:
         return Busy(N_("Another request is changing the same data. Try again shortly."))
     if isinstance(error, _DATA_ERRORS):
         log.warning("value_refused_by_database", sqlstate=error.sqlstate, error=error.__class__.__name__)
-        return BadRequest(N_("A value of this request is out of range."))
+        return BadRequest(N_("A value of this request is out of range, or contains U+0000."))
     if error.sqlstate in _NOT_MIGRATED:
         return Unavailable(N_("The database is not migrated. Run `flask db upgrade`."))
     if isinstance(error, (psycopg.OperationalError, psycopg.InternalError)):

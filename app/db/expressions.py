@@ -7,6 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, any_, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 
+MARK_INTERNAL_CHANGE = "mark_internal_change()"
+"""SQL that marks its transaction: the service writes its history itself, and the triggers don't."""
+
 
 def is_any_of(column: ColumnElement[Any], values: Iterable[uuid.UUID] | Iterable[str]) -> ColumnElement[bool]:
     """SQL: `column` = ANY(`values`), which are one parameter."""

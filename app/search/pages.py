@@ -6,6 +6,7 @@ the page ends there, and its `next_cursor` continues after the last row of the s
 """
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ import orjson
 
 from app.cache.redis_answers import Answers
 from app.db.database import Database
-from app.db.statement import compile_statement
 from app.schemas import ListQuery
 from app.search import bounds, cursors, page_sql
 from app.search.cursors import Keyset
@@ -32,13 +32,13 @@ class Page:
 
 
 class _Row(NamedTuple):
-    """A row of a page as text. `id` is empty if it has no user; then a scan ended at the row `stop_id`, `stop_key`."""
+    """A row of a page. `id` is None if it has no user; then a scan ended at the row `stop_id`, `stop_key`."""
 
-    id: bytes
-    body: bytes
-    sort_key: bytes
-    stop_id: bytes = b""
-    stop_key: bytes = b""
+    id: uuid.UUID | None
+    body: str
+    sort_key: str
+    stop_id: uuid.UUID | None = None
+    stop_key: str = ""
 
 
 class UserPages:
@@ -109,8 +109,8 @@ class UserPages:
         rows = rows[: query.limit]
         if query.backwards:
             rows.reverse()
-        body = b",".join([row.body for row in rows])
-        return Page(b"[" + body + b"]", *_cursors(query, rows, has_more=has_more, stopped_at=stopped_at))
+        body = ",".join([row.body for row in rows])
+        return Page(f"[{body}]".encode(), *_cursors(query, rows, has_more=has_more, stopped_at=stopped_at))
 
     def _find(self, query: UserQuery) -> tuple[list[_Row], Keyset | None]:
         """Up to `limit` + 1 rows, and where a scan reached its bound (None: it did not)."""
@@ -138,16 +138,17 @@ class UserPages:
     def _scan(self, query: UserQuery, max_rows: int) -> tuple[list[_Row], Keyset | None]:
         """The matches among the next `max_rows`, and where the scan ended before the page was full."""
         rows = self._rows(page_sql.by_scan(query, max_rows), query.parameters, is_prepared=True)
-        stops = [Keyset(row.stop_key.decode(), row.stop_id.decode(), query.backwards) for row in rows if not row.id]
+        stops = [Keyset(row.stop_key, str(row.stop_id), query.backwards) for row in rows if not row.id]
         return [row for row in rows if row.id], stops[0] if stops else None
 
     def _rows(self, sql: str, parameters: Mapping[str, Any], *, is_prepared: bool) -> list[_Row]:
-        """is_prepared: PostgreSQL plans it once, because one plan is right for any values."""
-        statement, names = compile_statement(sql, prepared=is_prepared)
-        values = [parameters[name] for name in names]
-        result = self._database.execute_prepared(statement, *values, timeout_s=bounds.STATEMENT_TIMEOUT_S)
-        columns = range(result.nfields)
-        return [_Row(*[result.get_value(row, at) or b"" for at in columns]) for row in range(result.ntuples)]
+        """is_prepared: PostgreSQL plans it once, because one plan is right for any values.
+
+        With one plan for all values, other searches took 2.4 s instead of 0.9 ms.
+        """
+        sql = page_sql.hide_values(sql) if is_prepared else sql
+        found = self._database.execute(sql, parameters, prepare=is_prepared, timeout_s=bounds.STATEMENT_TIMEOUT_S)
+        return [_Row(*row) for row in found.fetchall()]
 
 
 def page_key(query: ListQuery) -> str:
@@ -168,8 +169,8 @@ def _cursors(
     query: UserQuery, rows: list[_Row], *, has_more: bool, stopped_at: Keyset | None
 ) -> tuple[str | None, str | None]:
     """The cursors of the next page and of the previous one. rows: in the order of the page."""
-    first = Keyset(rows[0].sort_key.decode(), rows[0].id.decode(), backwards=True) if rows else None
-    last = Keyset(rows[-1].sort_key.decode(), rows[-1].id.decode()) if rows else None
+    first = Keyset(rows[0].sort_key, str(rows[0].id), backwards=True) if rows else None
+    last = Keyset(rows[-1].sort_key, str(rows[-1].id)) if rows else None
     start = query.keyset
     if query.backwards:
         following = last or (Keyset(start.key, start.id, inclusive=True) if start else None)

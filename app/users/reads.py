@@ -33,7 +33,7 @@ class UserReads:
 
     def get(self, user_id: uuid.UUID) -> Document:
         """An active user. Raises: NotFound, Unavailable"""
-        document = self._batcher.get(str(user_id))
+        document = self._batcher.get(user_id)
         if document is None:
             raise NotFound(N_("There is no such user."))
         return document
@@ -54,9 +54,6 @@ class UserReads:
             raise NotFound(N_("There is no such user."))
         return serialize(row)
 
-    def _query(self, user_ids: Sequence[str]) -> dict[str, Document]:
-        result, documents = self._database.execute_prepared(GET_USERS, list(dict.fromkeys(user_ids))), {}
-        for row in range(result.ntuples):
-            user_id, version, body = (result.get_value(row, column) or b"" for column in range(3))
-            documents[user_id.decode()] = Document(int(version), body)
-        return documents
+    def _query(self, user_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Document]:
+        found = self._database.execute(GET_USERS, {"ids": ",".join(map(str, user_ids))})
+        return {user_id: Document(version, body.encode()) for user_id, version, body in found.fetchall()}

@@ -4,13 +4,13 @@ The same reads and writes exist in SQLAlchemy for rarer requests. tests/api/test
 """
 
 from app.auth.sql import ENTRY_COLUMNS
-from app.db.statement import MARK_INTERNAL_CHANGE, Statement
+from app.db.expressions import MARK_INTERNAL_CHANGE
 from app.models import FIELD_NAMES, ROLES, USER_FIELDS, user_json
 
 _SELECT_ACTIVE = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
 # The subquery hides the number of ids from the planner, which would plan anew for each number.
-GET_USERS = Statement(f"{_SELECT_ACTIVE} u.id = ANY((SELECT $1::uuid[])::uuid[])", "get_users")
-"""By ids: id, version and JSON of the active users."""
+GET_USERS = f"{_SELECT_ACTIVE} u.id = ANY((SELECT string_to_array(%(ids)s, ',')::uuid[])::uuid[])"
+"""By ids, separated by commas: id, version and JSON of the active users."""
 
 _KEY_COLUMNS = ("username_key", "email_key", "name_key")
 _FAST_FIELDS = [field.name for field in USER_FIELDS if field.fast_write]
@@ -39,13 +39,13 @@ _VALID_TOKEN = f"""
         ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
 
 
-# $1: a JSON array of the users to write. $2: lock_timeout. expected_json: the JSON that an update is based on; NULL for
-# a new user. Users whose writer has an invalid token are left out.
+# drafts: a JSON array of the users to write. expected_json: the JSON that an update is based on; NULL for a new user.
+# Users whose writer has an invalid token are left out.
 _DRAFT = f"""
 WITH draft AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS search_vector
-  FROM (SELECT set_config('lock_timeout', $2, true), {MARK_INTERNAL_CHANGE}) AS transaction_settings,
-    json_to_recordset($1::json) AS d({_DRAFT_COLUMNS})
+  FROM (SELECT set_config('lock_timeout', %(lock_timeout)s, true), {MARK_INTERNAL_CHANGE}) AS transaction_settings,
+    json_to_recordset(%(drafts)s::json) AS d({_DRAFT_COLUMNS})
   WHERE token IS NULL OR EXISTS ({_VALID_TOKEN})
 )"""
 _INSERTED_COLUMNS = ", ".join(["id", *FIELD_NAMES, *_KEY_COLUMNS, "password_hash", "search_vector"])
@@ -77,11 +77,8 @@ recorded AS (
 )
 SELECT u.id, u.version, {user_json()} FROM written AS u"""
 
-WRITE_USERS = Statement(
-    f"""{_DRAFT}, {_created("expected_json IS NULL")}, {_UPDATED},
-written AS (SELECT *, true AS is_new FROM created UNION ALL SELECT *, false FROM updated), {_RECORD_AND_RETURN}""",
-    "write_users",
-)
+WRITE_USERS = f"""{_DRAFT}, {_created("expected_json IS NULL")}, {_UPDATED},
+written AS (SELECT *, true AS is_new FROM created UNION ALL SELECT *, false FROM updated), {_RECORD_AND_RETURN}"""
 """Creates users, updates fields that are not security-sensitive, and writes the history.
 
 Returns id, version and JSON of each written user. Not written: users whose JSON is not `expected_json` any more, and
@@ -90,26 +87,23 @@ users whose writer has an invalid token.
 
 # Two requests with one key: the second waits for the first, finds its key and creates nothing. SKIP LOCKED: two
 # requests that sweep the same old keys must not wait for each other.
-CREATE_USER_IDEMPOTENTLY = Statement(
-    f"""{_DRAFT},
+CREATE_USER_IDEMPOTENTLY = f"""{_DRAFT},
 stored AS (
   INSERT INTO idempotency_keys AS k (key, fingerprint, password_hash, user_id, body, created_at)
-  SELECT $3, $4::bytea, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now()
+  SELECT %(key)s, %(fingerprint)s, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now()
   FROM (SELECT *, 1 AS version, now() AS created_at, now() AS updated_at FROM draft) AS u
   ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, password_hash = excluded.password_hash,
     user_id = excluded.user_id, body = excluded.body, created_at = excluded.created_at
-    WHERE k.created_at < now() - $5::interval
+    WHERE k.created_at < now() - %(ttl)s
   RETURNING 1
 ),
 swept AS (
   DELETE FROM idempotency_keys WHERE key IN (
-    SELECT key FROM idempotency_keys WHERE created_at < now() - $5::interval AND key <> $3
+    SELECT key FROM idempotency_keys WHERE created_at < now() - %(ttl)s AND key <> %(key)s
     ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 ),
-{_created("EXISTS (SELECT FROM stored)")}, written AS (SELECT *, true AS is_new FROM created), {_RECORD_AND_RETURN}""",
-    "create_user_idempotently",
-)
+{_created("EXISTS (SELECT FROM stored)")}, written AS (SELECT *, true AS is_new FROM created), {_RECORD_AND_RETURN}"""
 """Creates one user, stores the response under its Idempotency-Key, and deletes some expired keys.
 
-$3: the key. $4: the fingerprint. $5: how long keys are kept. Creates nothing if the key is in use.
+ttl: how long keys are kept. Creates nothing if the key is in use.
 """

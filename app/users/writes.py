@@ -1,22 +1,19 @@
 """Creates and updates users by prepared statements. Concurrent writes share one round trip and one commit."""
 
-import functools
 import uuid
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
 
-from psycopg.pq.abc import PGresult
+from psycopg.types.json import Json
 
 from app.auth import admins, audit_log, tokens
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor
 from app.cache.keys import user_key
 from app.cache.single_flight import Batcher
 from app.config import Settings
 from app.db.connection import LOCK_TIMEOUT_MS
-from app.db.database import Database, execute_prepared_in
-from app.db.encoding import encode_bytea, encode_json
-from app.db.statement import Statement
+from app.db.database import Database
 from app.errors import Busy, Unavailable
 from app.search.text import lexemes
 from app.users import history, idempotency
@@ -31,14 +28,12 @@ _BATCH_LOCK_TIMEOUT = "25ms"
 """How long a batch waits for a lock. A commit takes a few milliseconds."""
 _SINGLE_LOCK_TIMEOUT = f"{LOCK_TIMEOUT_MS}ms"
 """How long a single write waits for a lock."""
-_Execute = Callable[..., PGresult]
 
 
 class PendingWrite:
-    """One user to create or update. row: the columns of _DRAFT as JSON.
+    """One user to create or update. row: the columns of _DRAFT.
 
     changes: the history entry. expected_json: the JSON that an update is based on; None: the user is new.
-    Raises: BadRequest
     """
 
     def __init__(
@@ -53,7 +48,7 @@ class PendingWrite:
         keys = key_columns(values)
         derived = {**keys, "lexemes": lexemes(values), "changes": changes, "expected_json": expected_json}
         writer = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
-        self.row = encode_json({"id": user_id, **values, **derived, **writer})
+        self.row = {"id": user_id, **values, **derived, **writer}
         is_update = expected_json is not None
         # A new user may wait for a transaction that took its identifier; an update, for one that locked its row.
         self.contention_key: Hashable = user_id if is_update else keys["email_key"] or keys["username_key"]
@@ -87,16 +82,17 @@ class UserWrites:
         is_admin = admins.is_admin(values)
         if request is None and not is_admin:
             return self.write(pending)
-        execute = (
-            functools.partial(self._execute_with_promotion, audit_context.actor, values)
-            if is_admin
-            else functools.partial(self._execute_in_slot, user_id if request is None else request.stored_key)
-        )
-        if request is None:
-            return self._write(WRITE_USERS, [pending], _SINGLE_LOCK_TIMEOUT, execute=execute).get(user_id)
-        stored = (request.stored_key, encode_bytea(request.fingerprint), f"{request.ttl.total_seconds()} seconds")
-        statement = CREATE_USER_IDEMPOTENTLY
-        return self._write(statement, [pending], _SINGLE_LOCK_TIMEOUT, *stored, execute=execute).get(user_id)
+        sql, parameters = WRITE_USERS, _parameters([pending], _SINGLE_LOCK_TIMEOUT)
+        if request is not None:
+            stored = {"key": request.stored_key, "fingerprint": request.fingerprint, "ttl": request.ttl}
+            sql, parameters = CREATE_USER_IDEMPOTENTLY, parameters | stored
+        with self._transactions.invalidating([user_key(user_id)]):
+            if is_admin:
+                with self._database.transaction() as connection:
+                    admins.check_promotion(connection, audit_context.actor, [{}], values)
+                    return _documents(connection.exec_driver_sql(sql, parameters).all()).get(user_id)
+            with self._database.write_slots.slot(parameters["key"]):
+                return _documents(self._database.execute(sql, parameters).fetchall()).get(user_id)
 
     def pending_update(
         self, before: UserSnapshot, values: dict[str, Any], audit_context: AuditContext
@@ -116,8 +112,8 @@ class UserWrites:
         written = self._batcher.get(pending)
         if not pending.must_run_alone:
             return written
-        execute = functools.partial(self._execute_in_slot, pending.contention_key)
-        return self._write(WRITE_USERS, [pending], _SINGLE_LOCK_TIMEOUT, execute=execute).get(pending.user_id)
+        with self._database.write_slots.slot(pending.contention_key):
+            return self._write([pending], _SINGLE_LOCK_TIMEOUT).get(pending.user_id)
 
     def earlier_response(self, request: IdempotentRequest) -> Document | None:
         """The stored response of an earlier request with this key, or None.
@@ -129,10 +125,10 @@ class UserWrites:
     def _write_batch(self, pending: Sequence[PendingWrite]) -> Mapping[PendingWrite, Document]:
         # The second of two updates of one user is based on an old version. Sorted: all batches lock in one order.
         first: dict[uuid.UUID, PendingWrite] = {}
-        for write in sorted(pending, key=lambda write: write.user_id):
+        for write in sorted(pending, key=attrgetter("user_id")):
             first.setdefault(write.user_id, write)
         try:
-            written = self._write(WRITE_USERS, list(first.values()), _BATCH_LOCK_TIMEOUT)
+            written = self._write(first.values(), _BATCH_LOCK_TIMEOUT)
         except Exception as error:
             is_lock_timeout = isinstance(error, Busy)
             # After any other Unavailable it is unknown whether the batch was written.
@@ -144,41 +140,20 @@ class UserWrites:
             return {}
         return {first[user_id]: document for user_id, document in written.items()}
 
-    def _execute_in_slot(self, key: Hashable, statement: Statement, *parameters: object) -> PGresult:
-        """Execute a statement that may wait for other writers of `key`. Raises: Busy, and as execute_prepared"""
-        with self._database.write_slot(key):
-            return self._database.execute_prepared(statement, *parameters)
-
-    def _execute_with_promotion(
-        self, actor: Actor, values: Mapping[str, Any], statement: Statement, *parameters: object
-    ) -> PGresult:
-        """Execute a statement that creates an administrator. Raises: Conflict, and as execute_prepared"""
-        with self._database.transaction() as connection:
-            admins.check_promotion(connection, actor, [{}], values)
-            return execute_prepared_in(connection, statement, *parameters)
-
-    def _write(
-        self,
-        statement: Statement,
-        pending: Sequence[PendingWrite],
-        lock_timeout: str,
-        *parameters: object,
-        execute: _Execute | None = None,
-    ) -> dict[uuid.UUID, Document]:
+    def _write(self, pending: Iterable[PendingWrite], lock_timeout: str) -> dict[uuid.UUID, Document]:
         """Execute one statement for all pending writes. Returns the written users by id.
 
-        execute: executes the statement; None is Database.execute_prepared.
-        Raises: AlreadyTaken, Unavailable, and what `execute` raises
+        Raises: AlreadyTaken, Busy, Unavailable
         """
-        rows = b"[" + b",".join(write.row for write in pending) + b"]"
-        with self._transactions.invalidating(user_key(write.user_id) for write in pending):
-            return _documents((execute or self._database.execute_prepared)(statement, rows, lock_timeout, *parameters))
+        with self._transactions.invalidating([user_key(write.user_id) for write in pending]):
+            return _documents(self._database.execute(WRITE_USERS, _parameters(pending, lock_timeout)).fetchall())
 
 
-def _documents(result: PGresult) -> dict[uuid.UUID, Document]:
+def _parameters(pending: Iterable[PendingWrite], lock_timeout: str) -> dict[str, Any]:
+    """The parameters of WRITE_USERS."""
+    return {"drafts": Json([write.row for write in pending]), "lock_timeout": lock_timeout}
+
+
+def _documents(rows: Sequence[Any]) -> dict[uuid.UUID, Document]:
     """The rows of a write statement by user id."""
-    written = {}
-    for row in range(result.ntuples):
-        user_id, version, body = (cast("bytes", result.get_value(row, column)) for column in range(3))
-        written[uuid.UUID(user_id.decode())] = Document(int(version), body)
-    return written
+    return {user_id: Document(version, body.encode()) for user_id, version, body in rows}

@@ -59,7 +59,7 @@ def main() -> None:
 def _change_poller(infrastructure: Infrastructure) -> Iterator[None]:
     """Poll for changes inside of the block, so that the caches may be used."""
     poller = ChangePoller(
-        infrastructure.database.connect_autocommit,
+        infrastructure.database.connect,
         infrastructure.generations,
         infrastructure.known_changes,
         on_change=lambda: None,

@@ -11,8 +11,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
 from app import __main__ as service
 from app import factory
 from app.auth import session_store
@@ -20,13 +18,9 @@ from app.cache import redis_answers
 from app.cache.keys import USERS_KEY
 from app.cache.redis_answers import RedisAnswers
 from app.cache.single_flight import SingleFlight
-from app.db import connection, database
-from app.db.connection import DeadlineConnection
-from app.db.statement import Statement
+from app.db import database
 from app.ops.circuit_breaker import CircuitBreaker
 from app.users import reads, writes
-
-_NEVER = 10**9
 
 
 class NoResponseCache:
@@ -105,50 +99,6 @@ class AlwaysUp(CircuitBreaker):
         """Do nothing."""
 
 
-class PublicApiConnection(DeadlineConnection):
-    """Executes prepared statements by psycopg's cursor. Only the time-out of the session applies."""
-
-    def execute_prepared(self, statement: Statement, values: Sequence[bytes | None], _: float | None = None) -> Any:
-        """Execute a statement. Raises: psycopg.Error"""
-        is_idle = self.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
-        texts = [None if value is None else value.decode() for value in values]
-        # With None, as the service has it, psycopg prepares nothing.
-        self.prepare_threshold = _NEVER
-        if is_idle:
-            self.autocommit = True
-        try:
-            return self.result_of(psycopg.RawCursor(self).execute(statement.sql, texts, prepare=bool(statement.name)))
-        finally:
-            if is_idle:
-                self.autocommit = False
-
-    def result_of(self, cursor: psycopg.RawCursor[Any]) -> Any:
-        """The result, of which nothing is converted."""
-        return cursor.pgresult
-
-
-class RowsConnection(PublicApiConnection):
-    """Converts each value to Python, as psycopg does by default."""
-
-    def result_of(self, cursor: psycopg.RawCursor[Any]) -> Any:
-        """All rows."""
-        return Rows(cursor.fetchall() if cursor.description else (), len(cursor.description or ()))
-
-
-class Rows:
-    """Rows with the methods of a PGresult that the service calls."""
-
-    def __init__(self, rows: Sequence[Sequence[Any]], nfields: int) -> None:
-        self._rows, self.ntuples, self.nfields = rows, len(rows), nfields
-
-    def get_value(self, row: int, column: int) -> bytes | None:
-        """A value as text. A boolean is t or f, as PostgreSQL writes it."""
-        value = self._rows[row][column]
-        if isinstance(value, bool):
-            return b"t" if value else b"f"
-        return None if value is None else str(value).encode()
-
-
 def _replace(name: str, value: Any, *places: Any) -> None:
     """Replace an attribute of each place. Raises: AttributeError, when a place has none of this name"""
     for place in places:
@@ -199,18 +149,6 @@ VARIANTS = (
         "no circuit breaker",
         lambda: _replace("CircuitBreaker", AlwaysUp, database, redis_answers, session_store),
         ("one", "once", "create"),
-    ),
-    Variant(
-        "cursor",
-        "psycopg's cursor, not libpq's functions",
-        lambda: _replace("DeadlineConnection", PublicApiConnection, connection),
-        ("zipf", "once", "create", "mixed"),
-    ),
-    Variant(
-        "rows",
-        "psycopg's cursor and rows",
-        lambda: _replace("DeadlineConnection", RowsConnection, connection),
-        ("zipf", "once", "create", "mixed"),
     ),
 )
 

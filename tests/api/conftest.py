@@ -9,8 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis.connection import AbstractConnection
 
-from app.db.connection import DeadlineConnection
-from app.db.statement import Statement
+from app.db.database import Database
 from app.http.services import services_of
 from app.ops.service_state import Phase
 from embedded import Stack
@@ -44,15 +43,15 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def spied(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The prepared statements that are executed from now on."""
-    ask, seen = DeadlineConnection.execute_prepared, []
+    ask, seen = Database.execute, []
 
-    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
-        seen.append(statement)
-        return ask(connection, statement, *given)
+    def asking(database: Database, sql: str, *given: Any, **options: Any) -> Any:
+        seen.append(sql)
+        return ask(database, sql, *given, **options)
 
-    monkeypatch.setattr(DeadlineConnection, "execute_prepared", asking)
+    monkeypatch.setattr(Database, "execute", asking)
     return seen
 
 

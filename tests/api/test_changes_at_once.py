@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.db.connection import Statement
 from app.users.reads import UserReads
 from app.users.sql import WRITE_USERS
 from tests.support.api_client import ApiClient
@@ -77,7 +76,7 @@ def test_a_write_that_repeatedly_conflicts_locks_the_row(
     app: Flask,
     api: ApiClient,
     database: psycopg.Connection[Any],
-    spied: list[Statement],
+    spied: list[str],
     monkeypatch: pytest.MonkeyPatch,
     losses: int,
 ) -> None:

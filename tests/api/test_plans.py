@@ -4,7 +4,8 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +14,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.db.connection import DeadlineConnection
-from app.db.statement import Statement
+from app.db.database import Database
 from app.http.services import services_of
 from app.models import SORT_KEYS
 from app.search import bounds, cursors
@@ -110,7 +110,7 @@ class Planner:
     def __init__(self, app: Flask, connection: psycopg.Connection[Any]) -> None:
         self.client, self._connection = ApiClient(app), connection
         self._kept: dict[tuple[str, str, str], str] = {}
-        self.named: dict[str, str] = {}
+        self.prepared: set[str] = set()
 
     def statements(self, query: dict[str, str]) -> list[tuple[str, Any]]:
         """The SELECTs that listing issues for this query, with their parameters."""
@@ -118,19 +118,17 @@ class Planner:
         if depth := asked.pop("depth", None):
             asked["cursor"] = self._cursor(asked["sort"], asked["deleted"], depth)
         issued: list[tuple[str, Any]] = []
-        ask = DeadlineConnection.execute_prepared
+        ask = Database.execute
 
-        def noting(
-            connection: DeadlineConnection, statement: Statement, values: Sequence[bytes | None], *more: Any
-        ) -> Any:
-            if "FROM users" in statement.sql:
-                if statement.name:
-                    self.named[statement.name] = statement.sql
-                issued.append((statement.sql, [None if value is None else value.decode() for value in values]))
-            return ask(connection, statement, values, *more)
+        def noting(database: Database, sql: str, parameters: Any, *, prepare: bool = True, **options: Any) -> Any:
+            if "FROM users" in sql:
+                if prepare:
+                    self.prepared.add(sql)
+                issued.append((sql, parameters))
+            return ask(database, sql, parameters, prepare=prepare, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DeadlineConnection, "execute_prepared", noting)
+            patch.setattr(Database, "execute", noting)
             response = self.client.get("/users", query_string=asked, headers={"Prefer": "count=estimated"})
         assert response.status_code == 200, response.text
         assert issued
@@ -138,7 +136,9 @@ class Planner:
 
     def generic_plan(self, statement: str) -> list[dict[str, Any]]:
         """All nodes of the plan for any values, which a prepared statement gets after a few times."""
-        text = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}"
+        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+        numbered = statement % {name: f"${number}" for number, name in enumerate(names, 1)}
+        text = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered}"
         (plan,) = self._connection.execute(text.encode()).fetchone()
         return list(_nodes(plan[0]["Plan"]))
 
@@ -146,7 +146,7 @@ class Planner:
         """All nodes of the plan of a statement."""
         options = "ANALYZE, TIMING OFF, FORMAT JSON" if analyze else "FORMAT JSON"
         text = f"EXPLAIN ({options}) {statement}"
-        (plan,) = psycopg.RawCursor(self._connection).execute(text.encode(), parameters).fetchone()
+        (plan,) = self._connection.execute(text.encode(), parameters).fetchone()
         return list(_nodes(plan[0]["Plan"]))
 
     def _cursor(self, sort: str, deleted: str, depth: str) -> str:
@@ -242,8 +242,8 @@ def test_a_prepared_statement_looks_up_or_walks_in_order_whatever_the_values_are
     """Else PostgreSQL could take for all values the way that is right for some."""
     for query in grid(300):
         planner.statements(query)
-    assert len(planner.named) > 20
-    for statement in planner.named.values():
+    assert len(planner.prepared) > 20
+    for statement in planner.prepared:
         nodes = planner.generic_plan(statement)
         indexes = [node for node in nodes if "Index Name" in node]
         assert "Seq Scan" not in [node["Node Type"] for node in nodes if node.get("Relation Name") == "users"]

@@ -15,8 +15,7 @@ from sqlalchemy import event
 
 from app.auth import tokens
 from app.cache.generations import clock_ns
-from app.db.connection import DeadlineConnection
-from app.db.statement import Statement
+from app.db.database import Database
 from app.http import request_log
 from app.http.services import services_of
 from app.ops.service_state import Phase
@@ -29,16 +28,16 @@ from tests.support.secured_app import SecuredApp
 @pytest.fixture
 def server_commands(own_app: Flask, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The commands that are sent to PostgreSQL and Redis from now on."""
-    engine, send = engine_of(own_app), DeadlineConnection.execute_prepared
+    engine, execute = engine_of(own_app), Database.execute
 
-    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
-        commands.append(statement.sql)
-        return send(connection, statement, *given)
+    def asking(database: Database, sql: str, *given: Any, **options: Any) -> Any:
+        commands.append(sql)
+        return execute(database, sql, *given, **options)
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         commands.append(statement)
 
-    monkeypatch.setattr(DeadlineConnection, "execute_prepared", asking)
+    monkeypatch.setattr(Database, "execute", asking)
     event.listen(engine, "before_cursor_execute", note)
     yield commands
     event.remove(engine, "before_cursor_execute", note)

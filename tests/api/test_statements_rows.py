@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from app.auth import passwords
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import SETUP_ACTOR
-from app.db.connection import Statement
 from app.errors import AlreadyTaken
 from app.http.services import services
 from app.schemas import UserDraft, UserPatch, UserReplacement
@@ -154,7 +153,7 @@ def require_changed_alike(
     ],
 )
 def test_a_change_without_effect_creates_no_version_and_no_history_entry(
-    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], body: dict[str, Any]
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[str], body: dict[str, Any]
 ) -> None:
     response = api.post(
         "/users", {"username": "ada", "name": "Ada", "email": "ada@example.org", "attributes": {"a": 1}}
@@ -201,7 +200,7 @@ def test_a_refused_identifier_is_named(app: Flask, api: ApiClient) -> None:
         assert [field_error.field for field_error in refused.value.field_errors] == ["username"]
 
 
-def test_requests_use_the_prepared_statements(api: ApiClient, spied: list[Statement]) -> None:
+def test_requests_use_the_prepared_statements(api: ApiClient, spied: list[str]) -> None:
     user = api.create_user(username="ada")
     made = api.post("/users", {"username": "bob"}, headers={"Idempotency-Key": "k"}).json
     api.patch(f"/users/{user['id']}", {"name": "Ada"})

@@ -9,7 +9,6 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.db.connection import Statement
 from app.http.services import services
 from tests.support.api_client import ApiClient, error_fields, links
 from tests.support.console_client import send
@@ -138,7 +137,7 @@ def test_a_command_refuses_what_is_no_time_from_now(
 def test_a_datetime_of_our_own_code_reaches_postgres_in_utc(app: Flask) -> None:
     """PostgreSQL takes no offset of 16 hours or more, so that none may get there."""
     with app.app_context():
-        found = services().infrastructure.database.execute_prepared(
-            Statement("SELECT $1::timestamptz"), datetime(9999, 12, 31, tzinfo=UTC)
+        found = services().infrastructure.database.execute(
+            "SELECT (%(time)s::timestamptz)::text", {"time": datetime(9999, 12, 31, tzinfo=UTC)}
         )
-    assert found.get_value(0, 0) == b"9999-12-31 00:00:00+00"
+    assert found.fetchall() == [("9999-12-31 00:00:00+00",)]

@@ -14,9 +14,7 @@ from sqlalchemy import event
 
 from app.auth import tokens
 from app.auth.sql import TOUCH_TOKEN
-from app.db.connection import DeadlineConnection
 from app.db.database import Database
-from app.db.statement import Statement
 from app.errors import N_, Unavailable
 from app.http.services import services_of
 from tests.support.api_client import ApiClient
@@ -31,11 +29,11 @@ FORM = re.compile(r"fsa_[0-9A-Za-z]{49}")
 def counted(app: Flask) -> Iterator[list[str]]:
     """The SQL statements that are executed inside, by SQLAlchemy and prepared."""
     engine, found = engine_of(app), []
-    ask = DeadlineConnection.execute_prepared
+    ask = Database.execute
 
-    def asking(connection: DeadlineConnection, statement: Statement, *given: Any) -> Any:
-        found.append(statement.sql)
-        return ask(connection, statement, *given)
+    def asking(database: Database, sql: str, *given: Any, **options: Any) -> Any:
+        found.append(sql)
+        return ask(database, sql, *given, **options)
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:  # noqa: ARG001 - SQLAlchemy gives them
         found.append(statement)
@@ -43,7 +41,7 @@ def counted(app: Flask) -> Iterator[list[str]]:
     event.listen(engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DeadlineConnection, "execute_prepared", asking)
+            patch.setattr(Database, "execute", asking)
             yield found
     finally:
         event.remove(engine, "before_cursor_execute", note)
@@ -306,15 +304,15 @@ def test_last_use_is_written_at_most_once_a_minute(
 def test_a_use_that_can_not_be_noted_is_no_failure(secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
     program = secured_app.token_client(secured_app.create_user())
 
-    execute, refused = Database.execute_prepared, []
+    execute, refused = Database.execute, []
 
-    def away(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
+    def away(database: Database, statement: str, *values: object, **options: Any) -> Any:
         if statement is TOUCH_TOKEN:
             refused.append(values)
             raise Unavailable(N_("The database is unavailable. Try again shortly."))
         return execute(database, statement, *values, **options)
 
-    monkeypatch.setattr(Database, "execute_prepared", away)
+    monkeypatch.setattr(Database, "execute", away)
     assert program.get("/me").status_code == 200
     assert len(refused) == 1
 

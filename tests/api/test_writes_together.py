@@ -14,7 +14,6 @@ import pytest
 from flask import Flask
 
 from app.cache.single_flight import Batcher
-from app.db.connection import Statement
 from app.db.database import Database
 from app.errors import N_, Unavailable
 from app.http.services import services_of
@@ -32,10 +31,10 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
 
     They wait in the queue while a write of `writer` is executed, which fails and writes nothing.
     """
-    ask, get = Database.execute_prepared, Batcher.get
+    ask, get = Database.execute, Batcher.get
     is_under_way, go_on, waiting = threading.Event(), threading.Event(), list[object]()
 
-    def asking(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
+    def asking(database: Database, statement: str, *values: object, **options: Any) -> Any:
         if statement is WRITE_USERS and not is_under_way.is_set():
             is_under_way.set()
             assert go_on.wait(10)
@@ -49,7 +48,7 @@ def together(count: int, writer: ApiClient) -> Iterator[None]:
 
     with (
         ThreadPoolExecutor(1) as pool,
-        patch.object(Database, "execute_prepared", asking),
+        patch.object(Database, "execute", asking),
         patch.object(Batcher, "get", getting),
     ):
         first = pool.submit(writer.post, "/users", {"username": "first"})
@@ -79,7 +78,7 @@ def posts(app: Flask, bodies: list[dict[str, Any]], begin: Begin) -> list[Any]:
 
 
 def test_concurrent_creates_share_one_statement(
-    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[str], begin: Begin
 ) -> None:
     bodies = [{"username": f"u{n}", "name": f"Name {n}", "attributes": {"n": n}} for n in range(20)]
     responses = posts(app, bodies, begin)
@@ -94,7 +93,7 @@ def test_concurrent_creates_share_one_statement(
 
 
 def test_concurrent_creates_and_updates_share_one_statement(
-    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[Statement], begin: Begin
+    app: Flask, api: ApiClient, database: psycopg.Connection[Any], spied: list[str], begin: Begin
 ) -> None:
     users = [api.create_user(username=f"old{n}") for n in range(3)]
     for user in users:
@@ -198,15 +197,15 @@ def test_after_a_lost_connection_each_writer_gets_an_error_or_its_user_exists(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, begin: Begin
 ) -> None:
     """The result of the COMMIT is unknown: each writer gets 503 or 201, and nothing is written twice."""
-    ask = Database.execute_prepared
+    ask = Database.execute
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fullstack-app'"
 
-    def losing(pool: Database, statement: Statement, *values: object, **options: Any) -> Any:
+    def losing(pool: Database, statement: str, *values: object, **options: Any) -> Any:
         if statement is WRITE_USERS:
             database.execute(f"{end} AND state = 'idle'")
         return ask(pool, statement, *values, **options)
 
-    monkeypatch.setattr(Database, "execute_prepared", losing)
+    monkeypatch.setattr(Database, "execute", losing)
     responses = posts(app, [{"username": f"u{n}"} for n in range(5)], begin)
     statuses = [one.status_code for one in responses]
     assert set(statuses) <= {201, 503}
@@ -286,18 +285,18 @@ def test_a_concurrent_change_is_not_hidden_by_an_older_snapshot(
 ) -> None:
     """A write is slow to return, and another write changes the same user meanwhile."""
     user = own_secured_app.create_user(username="bob")
-    path, ask = f"/users/{user['id']}", Database.execute_prepared
+    path, ask = f"/users/{user['id']}", Database.execute
     own_secured_app.admin.get(path)
     changed, go_on = threading.Event(), threading.Event()
 
-    def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
+    def slowly(database: Database, statement: str, *values: object, **options: Any) -> Any:
         found = ask(database, statement, *values, **options)
         if statement is WRITE_USERS:
             changed.set()
             assert go_on.wait(10)
         return found
 
-    monkeypatch.setattr(Database, "execute_prepared", slowly)
+    monkeypatch.setattr(Database, "execute", slowly)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(own_secured_app.admin.patch, path, {"name": "First"})
         assert changed.wait(10)

@@ -12,7 +12,6 @@ import pytest
 import redis
 from flask import Flask, request_started
 
-from app.db.connection import Statement
 from app.db.database import Database
 from app.http.services import services_of
 from app.search import bounds
@@ -84,7 +83,7 @@ def test_cached_reads_need_no_database(
         wait_for_poller(other)
         # The planner statistics are read once a minute.
         assert elsewhere.get("/users?q=nobody").json == []
-        monkeypatch.setattr(Database, "execute_prepared", lambda *_, **__: must_not_run())
+        monkeypatch.setattr(Database, "execute", lambda *_, **__: must_not_run())
         monkeypatch.setattr(Database, "connection", lambda *_: must_not_run())
         assert [api.get(path).data for path in paths] == first
         assert elsewhere.get(paths[-1]).data == first[-1]
@@ -130,16 +129,16 @@ def test_concurrent_reads_of_one_user_are_at_most_two_selects(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient
 ) -> None:
     """One for who comes first, and one for all who come meanwhile."""
-    user, calls, original = api.create_user(), [], Database.execute_prepared
+    user, calls, original = api.create_user(), [], Database.execute
 
-    def slowly(database: Database, statement: Statement, *values: object, **options: Any) -> Any:
+    def slowly(database: Database, statement: str, *values: object, **options: Any) -> Any:
         if statement is GET_USERS:
             calls.append(values)
             # All others have come by the end of it, on a busy machine too.
             time.sleep(1)
         return original(database, statement, *values, **options)
 
-    monkeypatch.setattr(Database, "execute_prepared", slowly)
+    monkeypatch.setattr(Database, "execute", slowly)
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: api.get(f"/users/{user['id']}").json, range(30)))
     assert found == [user] * 30

@@ -8,7 +8,6 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from app.db.connection import Statement
 from app.db.error_translation import ConstraintViolation
 from app.errors import BadRequest, DomainError, Unavailable
 from app.http.services import services, services_of
@@ -21,14 +20,14 @@ BUSY = ["08P01", "25006", "40001", "40P01", "53000", "53100", "53200", "53300", 
 OURS = ["42601", "42883", "0A000"]
 """Mistakes of ours, and no news of the connection."""
 STATEMENTS = {
-    "a number too large": ("SELECT $1::integer", "99999999999"),
-    "no number": ("SELECT $1::integer", "x"),
-    "no date": ("SELECT $1::timestamptz", "2026-02-30"),
-    "an offset too large": ("SELECT $1::timestamptz", "2026-01-01T00:00:00+16:00"),
-    "no JSON": ("SELECT $1::json", "{"),
-    "no UUID": ("SELECT $1::uuid", "x"),
-    "a division by zero": ("SELECT 1 / $1::integer", "0"),
-    "a stack too deep": ("SELECT $1::json", "[" * 200_000),
+    "a number too large": ("SELECT %(value)s::integer", "99999999999"),
+    "no number": ("SELECT %(value)s::integer", "x"),
+    "no date": ("SELECT %(value)s::timestamptz", "2026-02-30"),
+    "an offset too large": ("SELECT %(value)s::timestamptz", "2026-01-01T00:00:00+16:00"),
+    "no JSON": ("SELECT %(value)s::json", "{"),
+    "no UUID": ("SELECT %(value)s::uuid", "x"),
+    "a division by zero": ("SELECT 1 / %(value)s::integer", "0"),
+    "a stack too deep": ("SELECT %(value)s::json", "[" * 200_000),
 }
 
 
@@ -41,12 +40,12 @@ def raised(sqlstate: str) -> str:
     return f"DO $$ BEGIN RAISE EXCEPTION SQLSTATE '{sqlstate}'; END $$"
 
 
-def failure(app: Flask, sql: str, *values: str, way: str = "prepared") -> BaseException:
+def failure(app: Flask, sql: str, value: str = "", way: str = "prepared") -> BaseException:
     """What a statement raises."""
     with app.app_context(), pytest.raises(Exception) as caught:  # noqa: PT011, PT012 - it is looked at by the tests
         database = services().infrastructure.database
         if way == "prepared":
-            database.execute_prepared(Statement(sql), *values)
+            database.execute(sql, {"value": value})
         with (database.connection if way == "connection" else database.transaction)() as connection:
             connection.execute(text(sql))
     return caught.value

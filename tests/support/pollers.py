@@ -17,7 +17,7 @@ def polling(app: Flask) -> Iterator[None]:
     infrastructure: Infrastructure = services_of(app).infrastructure
     infrastructure.generations.prolong_lease(0)
     poller = ChangePoller(
-        infrastructure.database.connect_autocommit,
+        infrastructure.database.connect,
         infrastructure.generations,
         infrastructure.known_changes,
         lambda: None,
