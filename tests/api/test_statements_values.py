@@ -12,8 +12,8 @@ from hypothesis import assume, example, given
 from psycopg.types.json import Json
 
 from app.errors import BadRequest
+from app.http.parsing import parse_json
 from app.http.services import services
-from app.http.strict_json import parse_json
 from app.users.sql import WRITE_USERS
 from tests.support.api_client import ApiClient
 from tests.support.strategies import UNHURRIED
