@@ -3,6 +3,7 @@
 import pickle
 import threading
 from collections.abc import Callable, Hashable, Iterable
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
@@ -29,7 +30,7 @@ class LocalCache:
 
     def __init__(self, generations: Generations, max_bytes: int, ttl_s: float) -> None:
         self._generations, self._max_bytes, self._ttl_ns = generations, max_bytes, int(1e9 * ttl_s)
-        self._entries: LRUCache[Hashable, tuple[int, _Entry]] = LRUCache(max_bytes, getsizeof=lambda sized: sized[0])
+        self._entries: LRUCache[Hashable, tuple[int, _Entry]] = LRUCache(max_bytes, getsizeof=itemgetter(0))
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Any:

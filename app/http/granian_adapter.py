@@ -9,7 +9,9 @@ import io
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -35,7 +37,6 @@ from app.http.proxies import ForwardedHeaders
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
 from app.http.response_cache import CACHED, ResponseCache
 from app.http.services import services_of
-from app.ops.thread_pool import ThreadPool
 
 log = structlog.get_logger(__name__)
 
@@ -107,18 +108,19 @@ class AsgiApp:
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._wsgi_app, self._response_cache = wsgi_app, response_cache
-        self._forwarded = ForwardedHeaders(settings.proxy_networks)
+        self._forwarded = ForwardedHeaders(settings.proxy_networks) if settings.proxy_networks else None
         self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
-        self._threads = ThreadPool(settings.threads)
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request: a cached response at once, everything else in a thread."""
         environ = wsgi_environ(scope)
-        self._forwarded.apply(environ)
+        if self._forwarded is not None:
+            self._forwarded.apply(environ)
         try:
             _check_size(scope)
             environ[CACHED] = self._response_cache.get(environ)
-            if environ[CACHED] is None:
+            if environ[CACHED] is None and _has_body(environ):
                 await self._read_body(receive, environ)
         except ClientDisconnected:
             return
@@ -127,18 +129,14 @@ class AsgiApp:
         if environ.get(CACHED) is not None:
             response = _run(self._wsgi_app, environ)
         else:
-            response = await self._threads.run(_run, self._wsgi_app, environ)
+            loop = asyncio.get_running_loop()
+            response = await loop.run_in_executor(self._threads, _run, self._wsgi_app, environ)
         await _send(send, response, closing=REQUEST_ERROR in environ)
 
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
         """Raises: as RequestBodies.read"""
-        length = environ.get("CONTENT_LENGTH")
-        if environ["REQUEST_METHOD"] in _WITHOUT_BODY:
-            # A body of these methods has no meaning (RFC 9110). If one is sent, the connection is closed.
-            return
-        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
-            return
-        expected = int(length) if length is not None and length.isdecimal() else None
+        length = environ.get("CONTENT_LENGTH", "")
+        expected = int(length) if length.isdecimal() else None
         body = await self._bodies.read(receive, expected, network_key(environ["REMOTE_ADDR"]))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
@@ -168,35 +166,36 @@ def _check_size(scope: Scope) -> None:
     if line > _MAX_REQUEST_LINE_BYTES:
         raise RequestURITooLarge(f"The request line is longer than {_MAX_REQUEST_LINE_BYTES} bytes.")
     headers = scope["headers"]
-    total = sum([len(name) + len(value) for name, value in headers]) + _HEADER_OVERHEAD_BYTES * len(headers)
+    total = sum(map(len, chain.from_iterable(headers))) + _HEADER_OVERHEAD_BYTES * len(headers)
     if total > _MAX_HEADER_BYTES:
         raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_MAX_HEADER_BYTES} bytes in sum.")
 
 
+def _has_body(environ: dict[str, Any]) -> bool:
+    """Whether the body is read. A body of GET has no meaning (RFC 9110): if one is sent, the connection is closed."""
+    is_sent = "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ
+    return is_sent and environ["REQUEST_METHOD"] not in _WITHOUT_BODY
+
+
 def _run(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawResponse:
     """Run the WSGI application. Returns the complete response."""
-    try:
-        return _run_app(app, environ)
-    # A process edge: Flask handles its own errors, but not errors of the middleware before it.
-    except Exception as error:
-        log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
-        return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
-
-
-def _run_app(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawResponse:
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
         started[:] = int(status[:3]), headers
 
-    body = app(environ, start_response)
     try:
-        content = b"".join(body)
-        return started[0], started[1], content
-    finally:
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
+        body = app(environ, start_response)
+        try:
+            content = b"".join(body)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+    # A process edge: Flask handles its own errors, but not errors of the middleware before it.
+    except Exception as error:
+        log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
+        return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
+    return started[0], started[1], content
 
 
 async def _send(send: Send, response: RawResponse, *, closing: bool) -> None:

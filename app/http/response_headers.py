@@ -24,9 +24,9 @@ def _add_headers(response: Response) -> Response:
     if response.is_sequence and not response.get_data():
         # Flask's default for an empty response such as 204 is text/html.
         headers.pop("Content-Type", None)
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "same-origin"
+    headers.add("X-Content-Type-Options", "nosniff")
+    headers.add("Referrer-Policy", "same-origin")
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if response.mimetype == "text/html" else _OTHER_POLICY)
     if request.is_secure:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
+        headers.add("Strict-Transport-Security", "max-age=31536000")
     return response
