@@ -41,15 +41,9 @@ def record(
     connection.execute(insert(_history), _values(audit_context, action, (user_id, version, changes or [])))
 
 
-def record_event(
-    database: Database, audit_context: AuditContext, user_id: uuid.UUID, version: int, action: str
-) -> None:
-    """Write the entry of an event that changes no user, in one round trip and its own transaction.
-
-    Raises: Unavailable
-    """
-    values = {"user_id": user_id, "version": version, "action": action, **origin_columns(audit_context)}
-    database.execute(WRITE_AUDIT_EVENT, values)
+def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> None:
+    """Write the entry of an event that changes no user, in its own transaction. Raises: Unavailable"""
+    database.execute(WRITE_AUDIT_EVENT, {"user_id": user_id, "action": action, **origin_columns(audit_context)})
 
 
 def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:

@@ -36,7 +36,6 @@ class _LoginUser(NamedTuple):
     id: uuid.UUID
     role: Role
     active: bool
-    version: int
     session_epoch: int
     password_hash: str | None
 
@@ -72,7 +71,7 @@ class Login:
             user.id, user.role, user.session_epoch, audit_context, delete_keys=failure_keys
         )
         own_context = replace(audit_context, actor=Actor("session", user.id, user.role))
-        audit_log.record_event(self._database, own_context, user.id, user.version, "signed_in")
+        audit_log.record_event(self._database, own_context, user.id, "signed_in")
         return cookie_and_session
 
     def run_with_password(
@@ -109,7 +108,7 @@ class Login:
             user = connection.execute(statement).one_or_none()
         if user is None or not passwords.verify(password, user.password_hash):
             if user is not None:
-                audit_log.record_event(self._database, audit_context, user_id, user.version, "sign_in_failed")
+                audit_log.record_event(self._database, audit_context, user_id, "sign_in_failed")
             field_error = FieldError("current_password", N_("is incorrect"))
             raise Forbidden(N_("The current password is incorrect."), [field_error])
         self._rate_limits.reset_failures(failure_keys)
@@ -125,12 +124,12 @@ class Login:
     def unlock(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """Reset the failed attempts of a user, from every address. Raises: NotFound, Unavailable"""
         with self._database.connection() as connection:
-            version = connection.scalar(select(users.c.version).where(users.c.id == user_id, _ACTIVE))
+            found = connection.scalar(select(users.c.id).where(users.c.id == user_id, _ACTIVE))
             addresses = audit_log.addresses_of_failed_sign_ins(connection, user_id)
-        if version is None:
+        if found is None:
             raise NotFound(N_("There is no such user."))
         self._rate_limits.unlock(user_id.hex, addresses)
-        audit_log.record_event(self._database, audit_context, user_id, version, "unlocked")
+        audit_log.record_event(self._database, audit_context, user_id, "unlocked")
 
     def _count_attempt(self, user: _LoginUser | None, credentials: SignIn, audit_context: AuditContext) -> list[str]:
         """Count an attempt. Returns the counters to reset if it succeeds. Raises: RateLimited
@@ -142,7 +141,7 @@ class Login:
             return self._rate_limits.count_sign_in(account, audit_context.address)
         except RateLimited as error:
             if error.is_new_lock and user is not None:
-                audit_log.record_event(self._database, audit_context, user.id, user.version, "sign_in_locked")
+                audit_log.record_event(self._database, audit_context, user.id, "sign_in_locked")
             raise
 
     def _authenticate(self, user: _LoginUser | None, credentials: SignIn, audit_context: AuditContext) -> _LoginUser:
@@ -151,7 +150,7 @@ class Login:
         if user is not None and is_right and user.active:
             return user
         if user is not None:
-            audit_log.record_event(self._database, audit_context, user.id, user.version, "sign_in_failed")
+            audit_log.record_event(self._database, audit_context, user.id, "sign_in_failed")
         raise Unauthorized(_WRONG)
 
     def _find(self, credentials: SignIn) -> _LoginUser | None:

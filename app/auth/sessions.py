@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import select
 
 from app.auth import audit_log
 from app.auth.audit_log import AuditContext
@@ -31,7 +30,6 @@ from app.cache.local import LocalCache
 from app.config import Settings
 from app.db.database import Database
 from app.errors import N_, NotFound, Unauthorized, Unavailable
-from app.models import users
 from app.types import Role, format_timestamp
 
 # The secret (256 random bits) and the id of the user.
@@ -172,14 +170,14 @@ class Sessions:
         """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
         if not self._store.delete(session_id, user_id.hex):
             raise NotFound(N_("There is no such session."))
-        self._record(user_id, audit_context, action)
+        audit_log.record_event(self._database, audit_context, user_id, action)
 
     def revoke_all(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
         if self._status(user_id).role is None:
             raise NotFound(N_("There is no such user."))
         if self._store.delete_all(user_id.hex):
-            self._record(user_id, audit_context, "sessions_ended")
+            audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
 
     def delete_of_purged_user(self, user_id: uuid.UUID) -> None:
         """Delete the records of a purged user from Redis. They are invalid already, so an unavailable Redis is fine."""
@@ -242,11 +240,6 @@ class Sessions:
     def _query_status(self, user_id: uuid.UUID) -> AccountStatus:
         row = self._database.execute(GET_ACCOUNT_STATUS, {"user_id": user_id}).fetchone()
         return AccountStatus(None, active=False, epoch=-1) if row is None else AccountStatus(*row)
-
-    def _record(self, user_id: uuid.UUID, audit_context: AuditContext, action: str) -> None:
-        with self._database.connection() as connection:
-            version = connection.scalar(select(users.c.version).where(users.c.id == user_id))
-        audit_log.record_event(self._database, audit_context, user_id, version or 1, action)
 
 
 def _is_valid(session: Session, status: AccountStatus) -> bool:

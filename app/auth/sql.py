@@ -27,7 +27,7 @@ TOUCH_TOKEN = (
 GET_ACCOUNT_STATUS = "SELECT role, active, session_epoch FROM users WHERE id = %(user_id)s AND deleted_at IS NULL"
 """By user id: role, active and session epoch."""
 
-_SELECT_LOGIN = "SELECT id, role, active, version, session_epoch, password_hash FROM users WHERE deleted_at IS NULL AND"
+_SELECT_LOGIN = "SELECT id, role, active, session_epoch, password_hash FROM users WHERE deleted_at IS NULL AND"
 # One statement looks up both columns, so the time does not tell whether a username exists.
 FIND_LOGIN = f"{_SELECT_LOGIN} (username_key = %(key)s OR email_key = %(key)s)"
 """By the canonical form of a username or email: the user who signs in."""
@@ -36,7 +36,8 @@ FIND_LOGIN_BY_EMAIL = f"{_SELECT_LOGIN} email_key = %(key)s"
 """By the canonical form of an email: the user who signs in."""
 
 WRITE_AUDIT_EVENT = (
-    f"INSERT INTO history ({ENTRY_COLUMNS}, xid) VALUES (%(user_id)s, %(version)s, %(action)s, %(actor)s,"
+    f"INSERT INTO history ({ENTRY_COLUMNS}, xid) VALUES (%(user_id)s,"
+    " coalesce((SELECT version FROM users WHERE id = %(user_id)s), 1), %(action)s, %(actor)s,"
     f" %(address)s, %(agent)s, %(request_id)s, '[]', '{NO_XID}')"
 )
 """Inserts a history entry of an event that changes no user."""
