@@ -66,7 +66,14 @@ class AlreadyTaken(DomainError):
     """Another user has this username or email. owner: the username of the user to restore, in a bulk action."""
 
     def __init__(self, field: str, owner: str | None = None) -> None:
-        super().__init__(_already_taken(field, owner))
+        is_email = field == "email"
+        if owner is None:
+            message = N_("Another user has this email.") if is_email else N_("Another user has this username.")
+        elif is_email:
+            message = N_("Another user has the email of '%(owner)s'.", owner=owner)
+        else:
+            message = N_("Another user has the username of '%(owner)s'.", owner=owner)
+        super().__init__(message)
         self.field_errors = [FieldError(field, N_("is taken by another user"))]
 
 
@@ -151,15 +158,3 @@ class SettingsError(OperatorError):
 
 class StartError(OperatorError):
     """The service cannot start: the database is unavailable or of a newer release, or no administrator exists."""
-
-
-def _already_taken(field: str, owner: str | None) -> Message:
-    if field == "email":
-        return (
-            N_("Another user has the email of '%(owner)s'.", owner=owner)
-            if owner
-            else N_("Another user has this email.")
-        )
-    if owner:
-        return N_("Another user has the username of '%(owner)s'.", owner=owner)
-    return N_("Another user has this username.")

@@ -38,6 +38,7 @@ _PENDING_KB = 64
 
 _ACTIVE = text("deleted_at IS NULL")
 _DELETED = text("deleted_at IS NOT NULL")
+_PRIVILEGED = text(f"deleted_at IS NULL AND {PRIVILEGED_ROLE}")
 
 
 class XID8(UserDefinedType[str]):
@@ -74,22 +75,13 @@ def table_of(model: type[Base]) -> Table:
 
 
 def _indexes() -> list[Index]:
-    partitions = (("live", _ACTIVE), ("trash", _DELETED))
-    sorts = [
-        Index(f"users_{partition}_by_{sort}", text(key), "id", postgresql_where=where)
-        for partition, where in partitions
-        for sort, key in SORT_KEYS.items()
-    ]
-    roles = [
-        Index(
-            f"users_privileged_by_{sort}",
-            "role",
-            text(key),
-            "id",
-            postgresql_where=text(f"deleted_at IS NULL AND {PRIVILEGED_ROLE}"),
-        )
-        for sort, key in SORT_KEYS.items()
-    ]
+    indexes = []
+    for sort, key in SORT_KEYS.items():
+        indexes += [
+            Index(f"users_live_by_{sort}", text(key), "id", postgresql_where=_ACTIVE),
+            Index(f"users_trash_by_{sort}", text(key), "id", postgresql_where=_DELETED),
+            Index(f"users_privileged_by_{sort}", "role", text(key), "id", postgresql_where=_PRIVILEGED),
+        ]
     unique = [
         Index(f"users_{field}_key", f"{field}_key", unique=True, postgresql_where=_ACTIVE)
         for field in ("username", "email")
@@ -104,7 +96,7 @@ def _indexes() -> list[Index]:
         postgresql_using="gin",
         postgresql_with={"fastupdate": "on", "gin_pending_list_limit": _PENDING_KB},
     )
-    return [*sorts, *roles, *unique, administrators, search_vector]
+    return [*indexes, *unique, administrators, search_vector]
 
 
 class User(Base):

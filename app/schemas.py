@@ -161,6 +161,7 @@ NO_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
 
 
 MAX_FILTERS = 10
+_Identifier = Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=NO_NUL)]
 _NO_FILTERS = ("limit", "cursor", "sort", "deleted")
 
 
@@ -181,8 +182,8 @@ class ListQuery(BaseModel):
         description="every word is a prefix of a word of name, username or email",
         json_schema_extra=NO_NUL,
     )
-    email: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=NO_NUL)] | None = None
-    username: Annotated[str, Field(min_length=1, max_length=254, json_schema_extra=NO_NUL)] | None = None
+    email: _Identifier | None = None
+    username: _Identifier | None = None
     role: Role | None = None
     active: Flag | None = None
     created_after: Timestamp | None = None

@@ -46,8 +46,7 @@ def _normalize(value: object) -> object:
 
 
 def _trim(value: object) -> object:
-    normalized = _normalize(value)
-    return normalized.strip(_WHITE_SPACE) if isinstance(normalized, str) else normalized
+    return value.strip(_WHITE_SPACE) if isinstance(value, str) else value
 
 
 def _refuse_control_characters(value: str) -> str:
@@ -156,6 +155,7 @@ Name = Annotated[
     str,
     Field(min_length=1, max_length=200, json_schema_extra={"pattern": rf"^\s*{_EDGE}({_INNER}*{_EDGE})?\s*$"}),
     BeforeValidator(_trim),
+    BeforeValidator(_normalize),
     AfterValidator(_refuse_control_characters),
 ]
 Role = TypeAliasType(

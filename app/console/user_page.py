@@ -67,16 +67,16 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
     error: why the last request changed nothing; the status is then 409. Raises: NotFound
     """
     user = orjson.loads(services().user_reads.get_deleted(user_id).body)
-    deletion = services().history.latest(user_id, "deleted")
+    deleted_by = services().history.latest_actor(user_id, "deleted")
     current_actor, values = actor(), activity(user_id)
-    values["authors"] |= services().history.names_of_actors([deletion["actor"]] if deletion else [])
+    values["authors"] |= services().history.names_of_actors([deleted_by])
     return render(
         "trashed_user.html",
         HTTPStatus.CONFLICT if error else HTTPStatus.OK,
         user=user,
         user_id=user_id,
         attributes=orjson.dumps(user["attributes"], option=orjson.OPT_INDENT_2).decode(),
-        deletion=deletion,
+        deleted_by=deleted_by,
         errors={"form": error} if error else {},
         may_restore=current_actor.may("editor") and current_actor.may_change(user_id, user["role"]),
         **values,

@@ -90,17 +90,11 @@ class History:
         next_cursor = cursors.encode(_cursor_kind(user_id), Keyset(shown[-1].id, str(user_id))) if has_more else None
         return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
 
-    def latest(self, user_id: uuid.UUID, action: str) -> dict[str, Any] | None:
-        """Time, action and actor of the newest entry of this action. None: there is none."""
-        columns = (_history.c.created_at, _history.c.action, _history.c.actor)
-        found = select(*columns).where(_history.c.user_id == user_id, _history.c.action == action)
+    def latest_actor(self, user_id: uuid.UUID, action: str) -> str | None:
+        """The actor of the newest entry of this action. None: there is no such entry, or it has no actor."""
+        found = select(_history.c.actor).where(_history.c.user_id == user_id, _history.c.action == action)
         with self._database.connection() as connection:
-            row = connection.execute(found.order_by(_history.c.id.desc()).limit(1)).one_or_none()
-        return (
-            {"at": format_timestamp(row.created_at), "action": row.action, "actor": row.actor}
-            if row is not None
-            else None
-        )
+            return connection.scalar(found.order_by(_history.c.id.desc()).limit(1))
 
     def names_of_actors(self, labels: Iterable[str | None]) -> dict[str, str]:
         """The names of the users in these actors, by actor. Purged users and commands have none."""
