@@ -46,7 +46,8 @@ SESSION_ENDED = N_("This session has ended. Sign in again.")
 class Session:
     """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie.
 
-    idle_s, max_s: how long the session lasts without use, and in total, in seconds.
+    idle_s, max_s: how long the session lasts without use, and in total, in seconds. name: of the user, if the session
+    was resumed.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Session:
     agent: str | None
     idle_s: float
     max_s: float
+    name: str | None = None
 
     @property
     def expires_at(self) -> float:
@@ -77,7 +79,7 @@ class Session:
         return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **formatted}
 
 
-_STORED_FIELDS = tuple(field.name for field in fields(Session) if field.name not in ("id", "idle_s", "max_s"))
+_STORED_FIELDS = tuple(field.name for field in fields(Session) if field.name not in ("id", "idle_s", "max_s", "name"))
 
 
 class AccountStatus(NamedTuple):
@@ -86,6 +88,7 @@ class AccountStatus(NamedTuple):
     role: Role | None
     active: bool
     epoch: int
+    name: str | None = None
 
 
 class Sessions:
@@ -139,8 +142,10 @@ class Sessions:
         if status.role is None or not _is_valid(session, status):
             self._store.delete(session.id, session.user_id.hex)
             raise Unauthorized(SESSION_ENDED)
-        if status.role != session.role:
-            session, current_cookie = self._renew(current_cookie, replace(session, role=status.role), audit_context)
+        has_new_role = status.role != session.role
+        session = replace(session, role=status.role, name=status.name)
+        if has_new_role:
+            session, current_cookie = self._renew(current_cookie, session, audit_context)
         elif time.time() - session.seen > _TOUCH_INTERVAL_S:
             session = replace(session, seen=time.time())
             self._store.touch(session.id, session.user_id.hex, _serialize(session), session.expires_at)

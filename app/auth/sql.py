@@ -24,8 +24,8 @@ TOUCH_TOKEN = (
 )
 """By id: sets last_used_at, at most once a minute."""
 
-GET_ACCOUNT_STATUS = "SELECT role, active, session_epoch FROM users WHERE id = %(user_id)s AND deleted_at IS NULL"
-"""By user id: role, active and session epoch."""
+GET_ACCOUNT_STATUS = "SELECT role, active, session_epoch, name FROM users WHERE id = %(user_id)s AND deleted_at IS NULL"
+"""By user id: role, active, session epoch and name."""
 
 _SELECT_LOGIN = "SELECT id, role, active, session_epoch, password_hash FROM users WHERE deleted_at IS NULL AND"
 # One statement looks up both columns, so the time does not tell whether a username exists.

@@ -1,18 +1,15 @@
 """Renders templates, and installs what they use: filters, and values that every page needs."""
 
-from contextlib import suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-import orjson
 from flask import Flask, Response, render_template, request
 from flask_babel import get_locale
 
 from app.auth.permissions import SETUP_ACTOR, SIGNED_OUT_ACTOR
 from app.console.assets import asset_url
 from app.console.i18n import LANGUAGES
-from app.errors import DomainError
-from app.http.access import actor
+from app.http.access import actor, session
 from app.http.services import services
 from app.models import ROLES
 
@@ -42,9 +39,13 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
     is_secured = services().infrastructure.state.is_secured
     current_actor = SIGNED_OUT_ACTOR if is_secured and actor() == SETUP_ACTOR else actor()
-    in_setup_mode = current_actor == SETUP_ACTOR
+    in_setup_mode, current_session = current_actor == SETUP_ACTOR, session()
     body = render_template(
-        template, actor=current_actor, actor_name=_actor_name(), in_setup_mode=in_setup_mode, **values
+        template,
+        actor=current_actor,
+        actor_name=current_session and current_session.name,
+        in_setup_mode=in_setup_mode,
+        **values,
     )
     response = Response(body, status, content_type="text/html; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
@@ -63,12 +64,3 @@ def browser_name(agent: str | None) -> str:
     name = next((name for part, name in _BROWSERS.items() if part in agent), agent[:_MAX_CHARACTERS])
     system = next((name for part, name in _SYSTEMS.items() if part in agent), None)
     return f"{name} · {system}" if system else name
-
-
-def _actor_name() -> str | None:
-    """The name of the signed-in user. None: unknown, because an error page must not fail on this look-up."""
-    current_actor = actor()
-    with suppress(DomainError):
-        if current_actor.user_id is not None and current_actor.owns(current_actor.user_id):
-            return cast("str", orjson.loads(services().user_reads.get(current_actor.user_id).body)["name"])
-    return None

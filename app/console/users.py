@@ -17,6 +17,7 @@ from app.errors import N_, BadRequest, FieldError, ValidationFailed
 from app.http.access import audit_context
 from app.http.parsing import user_id_of
 from app.http.services import services
+from app.search.pages import Count
 from app.types import Role, Timestamp
 from app.users import bulk
 from app.users.bulk import BulkTarget
@@ -45,7 +46,7 @@ def index() -> WerkzeugResponse:
             return redirect(url.url())
         values = _list_values(url)
     except (ValidationFailed, BadRequest) as error:
-        values = {"users": [], "total": (0, True), "next": None, "previous": None, "error": summarize(error)}
+        values = {"users": [], "total": Count(0), "next": None, "previous": None, "error": summarize(error)}
     response = render(
         "_user_list.html" if is_fragment() else "users.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if values["error"] else HTTPStatus.OK,
@@ -87,7 +88,7 @@ def _list_values(url: ListUrl) -> dict[str, Any]:
     is_only_page = query.cursor is None and page.next_cursor is None
     return {
         "users": users,
-        "total": (len(users), True) if is_only_page else user_pages.count_or_estimate(query),
+        "total": Count(len(users)) if is_only_page else user_pages.count_or_estimate(query),
         "next": url.url(cursor=page.next_cursor) if page.next_cursor else None,
         "previous": url.url(cursor=page.previous_cursor) if page.previous_cursor else None,
         "error": None,
@@ -98,7 +99,7 @@ def _render_confirmation(action: Action, role: Role | None, url: ListUrl) -> Res
     """The confirmation page of a bulk action, with the number of users. Raises: ValidationFailed"""
     bulk_action_of(action, role)
     ids = () if "all" in request.form else _selected_ids()
-    count, is_exact = (len(ids), True) if ids else services().user_pages.count_up_to(url.query(), bulk.MAX_USERS)
+    count, is_exact = Count(len(ids)) if ids else services().user_pages.count_up_to(url.query(), bulk.MAX_USERS)
     values = {"count": count, "is_exact": is_exact, "limit": bulk.MAX_USERS}
     return render("confirm_bulk.html", action=action, role=role, url=url, ids=ids, **values)
 

@@ -9,6 +9,7 @@ A page is read in one of three ways. Each uses an index and reads a bounded numb
 The columns of a page are: id, JSON, sort key, and those that the function names.
 """
 
+import functools
 import re
 
 from app.models import SORT_KEYS, user_json
@@ -92,6 +93,7 @@ def count(query: UserQuery, limit: int | None) -> str:
     return f"SELECT count(*) FROM ({limited}) AS found"
 
 
+@functools.lru_cache(maxsize=1000)
 def hide_values(sql: str) -> str:
     """Put each parameter behind a SELECT. The planner then knows no value, and makes one plan for all values."""
     return _PARAMETER.sub(r"(SELECT \g<0>)", sql)

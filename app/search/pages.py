@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,6 +30,13 @@ class Page:
     body: bytes
     next_cursor: str | None
     previous_cursor: str | None
+
+
+class Count(NamedTuple):
+    """A number of users, counted or estimated."""
+
+    number: int
+    is_exact: bool = True
 
 
 class _Row(NamedTuple):
@@ -78,21 +86,23 @@ class UserPages:
             plan = connection.exec_driver_sql(page_sql.estimate(query), query.parameters).scalar_one()
         return int(plan[0]["Plan"]["Plan Rows"])
 
-    def count_or_estimate(self, list_query: ListQuery, limit: int = bounds.MAX_COUNTED_ROWS) -> tuple[int, bool]:
-        """The number of users in the whole list, and whether it is exact.
+    def count_or_estimate(self, list_query: ListQuery, limit: int = bounds.MAX_COUNTED_ROWS) -> Count:
+        """The number of users in the whole list.
 
         Nothing is counted if the estimate is above `limit`. Raises: Unavailable
         """
         estimate = self.estimate(list_query)
-        return (estimate, False) if estimate > limit else self.count_up_to(list_query, limit)
+        return Count(estimate, is_exact=False) if estimate > limit else self.count_up_to(list_query, limit)
 
-    def count_up_to(self, list_query: ListQuery, limit: int) -> tuple[int, bool]:
-        """The number of users in the whole list, and whether it is exact, which it is up to `limit`.
+    def count_up_to(self, list_query: ListQuery, limit: int) -> Count:
+        """The number of users in the whole list, which is exact up to `limit`.
 
         At most `limit` + 1 users are counted. Raises: Unavailable
         """
         counted = self.count(list_query, limit)
-        return (counted, True) if counted <= limit else (max(self.estimate(list_query), counted), False)
+        if counted <= limit:
+            return Count(counted)
+        return Count(max(self.estimate(list_query), counted), is_exact=False)
 
     def _is_cheap(self, query: UserQuery) -> bool:
         """Whether PostgreSQL answers as fast as Redis: one index serves all conditions, or few users have each term."""
@@ -148,7 +158,7 @@ class UserPages:
         """
         sql = page_sql.hide_values(sql) if is_prepared else sql
         found = self._database.execute(sql, parameters, prepare=is_prepared, timeout_s=bounds.STATEMENT_TIMEOUT_S)
-        return [_Row(*row) for row in found.fetchall()]
+        return list(starmap(_Row, found.fetchall()))
 
 
 def page_key(query: ListQuery) -> str:

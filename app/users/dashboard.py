@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Date, cast, func, select, text
+from sqlalchemy import text
 
 from app.auth.sessions import Sessions
 from app.cache.redis_answers import Answers
 from app.db.database import Database
 from app.errors import Unavailable
-from app.models import users
 from app.schemas import ListQuery
-from app.search.pages import UserPages
+from app.search.pages import Count, UserPages
 from app.search.planner_stats import PlannerStats
 
 DAYS = 30
@@ -23,23 +21,20 @@ SCATTERED = 1_000
 """The same limit for users that are scattered over a large table, about 3 ms."""
 _DAY = timedelta(days=1)
 _SIGN_UPS_KEY = "sign-ups-per-day"
-
-
-class Figure(NamedTuple):
-    """A number, exact or estimated."""
-
-    number: int
-    is_exact: bool = True
+_PER_DAY = text(
+    "SELECT created_at::date AS day, count(*) AS made FROM (SELECT created_at FROM users WHERE deleted_at IS NULL"
+    " AND created_at >= :since ORDER BY created_at DESC LIMIT :most) AS newest GROUP BY day"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The figures. sessions: None while Redis is unavailable. sign_ups: new users of each day, today (UTC) last."""
 
-    users: Figure
-    inactive: Figure
-    trashed: Figure
-    sessions: Figure | None
+    users: Count
+    inactive: Count
+    trashed: Count
+    sessions: Count | None
     sign_ups: list[tuple[date, int]]
     sign_ups_exact: bool
 
@@ -55,13 +50,12 @@ class Dashboard:
 
     def figures(self) -> Figures:
         """The figures, cached, counted or estimated. Raises: Unavailable"""
-        active_users, deleted_users = (
-            Figure(*self._pages.count_or_estimate(ListQuery(deleted=deleted), COUNTED)) for deleted in (False, True)
-        )
+        active_users = self._pages.count_or_estimate(ListQuery(), COUNTED)
+        deleted_users = self._pages.count_or_estimate(ListQuery(deleted=True), COUNTED)
         most = COUNTED if active_users.is_exact else SCATTERED
-        inactive = Figure(*self._pages.count_or_estimate(ListQuery(active=False), most))
+        inactive = self._pages.count_or_estimate(ListQuery(active=False), most)
         try:
-            sessions = Figure(self._sessions.count())
+            sessions = Count(self._sessions.count())
         except Unavailable:
             sessions = None
         is_exact, numbers = orjson.loads(
@@ -72,7 +66,7 @@ class Dashboard:
         shown = [(day, numbers.get(day.isoformat(), 0)) for day in days]
         return Figures(active_users, inactive, deleted_users, sessions, shown, is_exact)
 
-    def _sign_ups(self, active_users: Figure) -> bytes:
+    def _sign_ups(self, active_users: Count) -> bytes:
         """JSON: whether the numbers are exact, and the number of new users by date."""
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         first = midnight - (DAYS - 1) * _DAY
@@ -90,18 +84,9 @@ class Dashboard:
 
     def _count_per_day(self, since: datetime) -> dict[str, int]:
         """The number of new users by date, counted among the COUNTED + 1 newest."""
-        conditions = (users.c.deleted_at.is_(None), users.c.created_at >= since)
-        newest = (
-            select(users.c.created_at)
-            .where(*conditions)
-            .order_by(users.c.created_at.desc())
-            .limit(COUNTED + 1)
-            .subquery()
-        )
-        day = cast(newest.c.created_at, Date)
         # SET LOCAL needs a transaction. With outdated statistics PostgreSQL would sort the whole table.
         with self._database.transaction() as connection:
             connection.execute(text("SET LOCAL enable_bitmapscan = off"))
             connection.execute(text("SET LOCAL enable_sort = off"))
-            rows = connection.execute(select(day.label("day"), func.count().label("made")).group_by(day))
+            rows = connection.execute(_PER_DAY, {"since": since, "most": COUNTED + 1})
             return {row.day.isoformat(): row.made for row in rows}
