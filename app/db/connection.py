@@ -43,27 +43,20 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
         Raises: psycopg.OperationalError, without a SQLSTATE after the time-out
         """
-        if timeout is not None or self.deadline_s is None:
-            return super().wait(gen, interval, timeout)
         try:
-            return self._wait_or_cancel(gen, interval)
+            try:
+                return super().wait(gen, interval, self.cancel_after_s or timeout or self.deadline_s)
+            except psycopg.OperationalError as error:
+                if self.cancel_after_s is None or error.sqlstate is not None or self.closed:
+                    raise
+                # PostgreSQL then answers that the statement was cancelled.
+                self.cancel_safe(timeout=_CONNECT_TIMEOUT_S)
+                return super().wait(gen, interval, self.deadline_s)
         except psycopg.OperationalError as error:
             if error.sqlstate is None:
                 # The server did not answer in time, or can't be reached: the connection can't be used again.
                 self.pgconn.finish()
             raise
-
-    def _wait_or_cancel(self, gen: Any, interval: float) -> Any:
-        if self.cancel_after_s is None:
-            return super().wait(gen, interval, self.deadline_s)
-        try:
-            return super().wait(gen, interval, self.cancel_after_s)
-        except psycopg.OperationalError as error:
-            if error.sqlstate is not None or self.closed:
-                raise
-        # PostgreSQL then answers that the statement was cancelled.
-        self.cancel_safe(timeout=_CONNECT_TIMEOUT_S)
-        return super().wait(gen, interval, self.deadline_s)
 
 
 def connect(conninfo: str, timeout_s: float, *, autocommit: bool = False) -> DeadlineConnection:

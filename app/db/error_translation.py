@@ -9,28 +9,11 @@ from app.errors import N_, BadRequest, Busy, Unavailable
 log = structlog.get_logger(__name__)
 
 _NOT_MIGRATED = ("42P01", "42703")  # undefined table, undefined column
-_CONNECTION_ERRORS = (
-    # Class 08 without 08P01 (protocol_violation): a single message causes it, and the connection stays open.
-    errors.ConnectionException,
-    errors.SqlclientUnableToEstablishSqlconnection,
-    errors.ConnectionDoesNotExist,
-    errors.SqlserverRejectedEstablishmentOfSqlconnection,
-    errors.ConnectionFailure,
-    errors.TransactionResolutionUnknown,
-    # 57P01 to 57P03: the server is shutting down, has crashed, or is starting.
-    errors.AdminShutdown,
-    errors.CrashShutdown,
-    errors.CannotConnectNow,
-)
-_DATA_ERRORS = (
-    # Class 22, and values that psycopg itself can't convert.
-    errors.DataError,
-    # Class 54: too large or too complex.
-    errors.ProgramLimitExceeded,
-    errors.StatementTooComplex,
-    errors.TooManyColumns,
-    errors.TooManyArguments,
-)
+# Class 08 (connection exception) without 08P01 (protocol_violation): a single message causes it, and the connection
+# stays open. 57P01 to 57P03: the server is shutting down, has crashed, or is starting.
+_CONNECTION_ERRORS = ("08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02", "57P03")
+_TOO_COMPLEX = "54"
+"""Class 54 (program limit exceeded)."""
 
 
 class ConstraintViolation(Exception):
@@ -45,9 +28,10 @@ def translate(error: psycopg.Error) -> Exception | None:
     """The domain error for an error of PostgreSQL. None: the statement is wrong, which is a bug."""
     if isinstance(error, psycopg.IntegrityError):
         return ConstraintViolation(error.diag.constraint_name)
-    if isinstance(error, psycopg.errors.LockNotAvailable):
+    if isinstance(error, errors.LockNotAvailable):
         return Busy(N_("Another request is changing the same data. Try again shortly."))
-    if isinstance(error, _DATA_ERRORS):
+    # Also values that psycopg itself can't convert.
+    if isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith(_TOO_COMPLEX):
         log.warning("value_refused_by_database", sqlstate=error.sqlstate, error=error.__class__.__name__)
         return BadRequest(N_("A value of this request is out of range, or contains U+0000."))
     if error.sqlstate in _NOT_MIGRATED:
@@ -65,4 +49,4 @@ def is_connection_error(error: psycopg.Error) -> bool:
     """
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return isinstance(error, _CONNECTION_ERRORS)
+    return error.sqlstate in _CONNECTION_ERRORS

@@ -16,6 +16,7 @@ class CircuitBreaker:
     """Knows whether a server answers. Requests check `up` first, and report failures.
 
     No request waits for a name look-up, a connection or a time-out of a server that is known to be unavailable.
+    up: whether the server answered when it was used last.
     probe: raises an error while the server does not answer. It is repeated with growing pauses.
     """
 
@@ -23,23 +24,18 @@ class CircuitBreaker:
         self.name = name
         self.error = ""
         self._probe = probe
-        self._up = True
+        self.up = True
         self._failures = 0
         self._failed_at_s = 0.0
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
-    @property
-    def up(self) -> bool:
-        """Whether the server answered when it was used last."""
-        return self._up
-
     def failed(self, error: BaseException) -> None:
         """Report that the server did not answer: no request uses it until a probe succeeds."""
         with self._lock:
-            if not self._up or self._closed.is_set():
+            if not self.up or self._closed.is_set():
                 return
-            self._up = False
+            self.up = False
             self._failures += 1
             self._failed_at_s = time.monotonic()
             self.error = error.__class__.__name__
@@ -50,9 +46,9 @@ class CircuitBreaker:
     def worked(self) -> None:
         """Report that the server answered, for example in a health check: requests use it again."""
         with self._lock:
-            if self._up:
+            if self.up:
                 return
-            self._up, self.error = True, ""
+            self.up, self.error = True, ""
         log.info("server_available", server=self.name, unavailable_s=round(time.monotonic() - self._failed_at_s, 3))
 
     def close(self) -> None:
@@ -62,7 +58,7 @@ class CircuitBreaker:
     def _keep_probing(self, failure: int) -> None:
         """Probe until the server answers, or another thread probes for a later failure."""
         pause_s = _FIRST_PAUSE_S
-        while not (self._up or self._failures != failure or self._closed.is_set()):
+        while not (self.up or self._failures != failure or self._closed.is_set()):
             try:
                 self._probe()
             # Any error means that the server does not answer. /api/health reports its class.

@@ -216,7 +216,7 @@ def _execute(
     changing: Sequence[Row[Any]],
 ) -> None:
     """Change the locked users, in the order of the commands on single users: the history shows the order."""
-    work.add_invalidation(row.id for row in changing)
+    work.user_ids += [row.id for row in changing]
     if action == "delete":
         tokens.revoke_all(work.connection, changing, audit_context)
     values = {**bulk_action.values, **NEXT_VERSION}

@@ -164,7 +164,7 @@ class UserCommands:
             pending = self._writes.pending_update(snapshot, apply_patch(snapshot.values, patch), audit_context)
             if pending is None:
                 # Another host may have made this change. Reads after this response must not return an older version.
-                self._transactions.invalidate_user(user_id)
+                self._transactions.invalidate([user_id])
                 return Document(snapshot.version, snapshot.body)
             updated = self._writes.write(pending)
             if updated is not None:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -24,14 +24,10 @@ _FIELD_BY_CONSTRAINT = {
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """A transaction, and the cache keys that are invalidated after it."""
+    """A transaction, and the ids of the users that are invalidated after it."""
 
     connection: Connection
-    keys: list[str] = field(default_factory=list)
-
-    def add_invalidation(self, user_ids: Iterable[uuid.UUID]) -> None:
-        """Also invalidate these users after the transaction."""
-        self.keys += map(user_key, user_ids)
+    user_ids: list[uuid.UUID]
 
 
 class UserTransactions:
@@ -42,16 +38,16 @@ class UserTransactions:
 
     @contextmanager
     def unit_of_work(self, *user_ids: uuid.UUID) -> Iterator[UnitOfWork]:
-        """A transaction that changes these users, and those of `add_invalidation`. It invalidates them, and
+        """A transaction that changes these users, and those that the block adds. It invalidates them, and
         all lists, at its end. Raises: AlreadyTaken (a unique constraint failed), Unavailable
         """
-        keys = [user_key(user_id) for user_id in user_ids]
-        with self.invalidating(keys), self._database.transaction(key=user_ids[0] if user_ids else None) as connection:
-            yield UnitOfWork(connection, keys)
+        changed = list(user_ids)
+        with self.invalidating(changed), self._database.transaction(user_ids[0] if user_ids else None) as connection:
+            yield UnitOfWork(connection, changed)
 
     @contextmanager
-    def invalidating(self, keys: Iterable[str]) -> Iterator[None]:
-        """Invalidate `keys` and all lists at the end of the block, which writes users.
+    def invalidating(self, user_ids: Iterable[uuid.UUID]) -> Iterator[None]:
+        """Invalidate these users and all lists at the end of the block, which writes users.
 
         Raises: AlreadyTaken (a unique constraint failed), Unavailable
         """
@@ -66,13 +62,13 @@ class UserTransactions:
             raise
         except Unavailable:
             # The commit may have succeeded before the connection was lost.
-            self._generations.invalidate([USERS_KEY, *keys])
+            self.invalidate(user_ids)
             raise
-        self._generations.invalidate([USERS_KEY, *keys])
+        self.invalidate(user_ids)
         with suppress(Unavailable):
             # Notices the first administrator, which secures the service before its creation is confirmed.
             self._admins.is_secured()
 
-    def invalidate_user(self, user_id: uuid.UUID) -> None:
-        """Invalidate a user and all lists."""
-        self._generations.invalidate([USERS_KEY, user_key(user_id)])
+    def invalidate(self, user_ids: Iterable[uuid.UUID]) -> None:
+        """Invalidate these users and all lists."""
+        self._generations.invalidate([USERS_KEY, *map(user_key, user_ids)])

@@ -1,7 +1,7 @@
 """Creates and updates users by prepared statements. Concurrent writes share one round trip and one commit."""
 
 import uuid
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -9,7 +9,6 @@ from psycopg.types.json import Json
 
 from app.auth import admins, audit_log, tokens
 from app.auth.audit_log import AuditContext
-from app.cache.keys import user_key
 from app.cache.single_flight import Batcher
 from app.config import Settings
 from app.db.connection import LOCK_TIMEOUT_MS
@@ -82,17 +81,19 @@ class UserWrites:
         is_admin = admins.is_admin(values)
         if request is None and not is_admin:
             return self.write(pending)
-        sql, parameters = WRITE_USERS, _parameters([pending], _SINGLE_LOCK_TIMEOUT)
+        sql, parameters = WRITE_USERS, {"drafts": Json([pending.row]), "lock_timeout": _SINGLE_LOCK_TIMEOUT}
         if request is not None:
             stored = {"key": request.stored_key, "fingerprint": request.fingerprint, "ttl": request.ttl}
             sql, parameters = CREATE_USER_IDEMPOTENTLY, parameters | stored
-        with self._transactions.invalidating([user_key(user_id)]):
+        with self._transactions.invalidating([user_id]):
             if is_admin:
                 with self._database.transaction() as connection:
                     admins.check_promotion(connection, audit_context.actor, [{}], values)
-                    return _documents(connection.exec_driver_sql(sql, parameters).all()).get(user_id)
-            with self._database.write_slots.slot(parameters["key"]):
-                return _documents(self._database.execute(sql, parameters).fetchall()).get(user_id)
+                    row = connection.exec_driver_sql(sql, parameters).one_or_none()
+            else:
+                with self._database.write_slots.slot(parameters["key"]):
+                    row = self._database.execute(sql, parameters).fetchone()
+        return None if row is None else Document(row[1], row[2].encode())
 
     def pending_update(
         self, before: UserSnapshot, values: dict[str, Any], audit_context: AuditContext
@@ -113,7 +114,7 @@ class UserWrites:
         if not pending.must_run_alone:
             return written
         with self._database.write_slots.slot(pending.contention_key):
-            return self._write([pending], _SINGLE_LOCK_TIMEOUT).get(pending.user_id)
+            return self._write({pending.user_id: pending}, _SINGLE_LOCK_TIMEOUT).get(pending)
 
     def earlier_response(self, request: IdempotentRequest) -> Document | None:
         """The stored response of an earlier request with this key, or None.
@@ -128,7 +129,7 @@ class UserWrites:
         for write in sorted(pending, key=attrgetter("user_id")):
             first.setdefault(write.user_id, write)
         try:
-            written = self._write(first.values(), _BATCH_LOCK_TIMEOUT)
+            return self._write(first, _BATCH_LOCK_TIMEOUT)
         except Exception as error:
             is_lock_timeout = isinstance(error, Busy)
             # After any other Unavailable it is unknown whether the batch was written.
@@ -138,22 +139,13 @@ class UserWrites:
             for write in pending:
                 write.must_run_alone = True
             return {}
-        return {first[user_id]: document for user_id, document in written.items()}
 
-    def _write(self, pending: Iterable[PendingWrite], lock_timeout: str) -> dict[uuid.UUID, Document]:
-        """Execute one statement for all pending writes. Returns the written users by id.
+    def _write(self, writes: Mapping[uuid.UUID, PendingWrite], lock_timeout: str) -> Mapping[PendingWrite, Document]:
+        """Execute one statement for all of `writes`, which are keyed by user id. Returns the written users.
 
         Raises: AlreadyTaken, Busy, Unavailable
         """
-        with self._transactions.invalidating([user_key(write.user_id) for write in pending]):
-            return _documents(self._database.execute(WRITE_USERS, _parameters(pending, lock_timeout)).fetchall())
-
-
-def _parameters(pending: Iterable[PendingWrite], lock_timeout: str) -> dict[str, Any]:
-    """The parameters of WRITE_USERS."""
-    return {"drafts": Json([write.row for write in pending]), "lock_timeout": lock_timeout}
-
-
-def _documents(rows: Sequence[Any]) -> dict[uuid.UUID, Document]:
-    """The rows of a write statement by user id."""
-    return {user_id: Document(version, body.encode()) for user_id, version, body in rows}
+        drafts = Json([write.row for write in writes.values()])
+        with self._transactions.invalidating(writes):
+            written = self._database.execute(WRITE_USERS, {"drafts": drafts, "lock_timeout": lock_timeout}).fetchall()
+        return {writes[user_id]: Document(version, body.encode()) for user_id, version, body in written}
