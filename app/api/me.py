@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from app.api.declarations import ReadHeader, StrictBlueprint, WriteHeader, problems, user_response
 from app.api.sessions import SessionId, SessionList, sessions_response
 from app.auth.schemas import PasswordChange
-from app.cache.keys import user_key
+from app.cache.generations import user_key
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.http.access import actor, audit_context, keep_cookie, session
 from app.http.response_cache import cacheable

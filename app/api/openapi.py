@@ -7,7 +7,8 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
-from app.http.access import COOKIE, RULES
+from app.http.access import RULES
+from app.http.cookies import SESSION_COOKIE
 from app.schemas import NO_NUL
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -20,7 +21,7 @@ _CREDENTIALS = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": COOKIE,
+        "name": SESSION_COOKIE,
         "description": "Set by POST /api/session. Unsafe requests also need the Origin header that browsers send.",
     },
 }

@@ -15,7 +15,7 @@ from app.api.declarations import (
     problems,
     user_response,
 )
-from app.cache.keys import USERS_KEY, user_key
+from app.cache.generations import USERS_KEY, user_key
 from app.errors import N_, BadRequest
 from app.http.access import audit_context
 from app.http.parsing import query_pairs

@@ -25,7 +25,7 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.session_store import SessionStore
 from app.auth.sql import GET_ACCOUNT_STATUS
-from app.cache.keys import user_key
+from app.cache.generations import user_key
 from app.cache.local import LocalCache
 from app.config import Settings
 from app.db.database import Database

@@ -22,8 +22,7 @@ from app.auth.permissions import Actor, lower_role
 from app.auth.schemas import Token as PublicToken
 from app.auth.schemas import TokenDraft
 from app.auth.sql import FIND_TOKEN, RECHECK_TOKEN, TOUCH_TOKEN
-from app.cache.generations import Generations, clock_ns
-from app.cache.keys import user_key
+from app.cache.generations import Generations, clock_ns, user_key
 from app.cache.local import LocalCache
 from app.db.database import Database
 from app.db.expressions import is_any_of

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 import structlog
 
-from app.cache.generations import Generations, clock_ns
-from app.cache.keys import USERS_KEY, user_key
+from app.cache.generations import USERS_KEY, Generations, clock_ns, user_key
 from app.cache.known_changes import KnownChanges, Snapshot, View
 
 log = structlog.get_logger(__name__)

@@ -12,6 +12,7 @@ import select
 import struct
 import threading
 import time
+import uuid
 import zlib
 from collections.abc import Iterable
 
@@ -27,6 +28,15 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Slots = tuple[int, ...]
 """The slots of some keys, from `Generations.slots_of`."""
+
+
+USERS_KEY = "users"
+"""The key of all lists of users. Each change of a user invalidates it."""
+
+
+def user_key(user_id: uuid.UUID | str) -> str:
+    """The key of a user, with its tokens and permissions. An id as text is in its canonical form."""
+    return f"user:{user_id}"
 
 
 def clock_ns() -> int:

@@ -10,8 +10,7 @@ from typing import Any, Protocol, cast
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from app.cache.generations import Generations
-from app.cache.keys import USERS_KEY
+from app.cache.generations import USERS_KEY, Generations
 from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import connected
 from app.cache.single_flight import SingleFlight

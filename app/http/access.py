@@ -6,9 +6,8 @@ Rules that depend on the user concerned (an editor may not change an administrat
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 
-from flask import Flask, Request, Response
+from flask import Flask, Request
 from flask.globals import request_ctx
 
 from app.auth.audit_log import AuditContext
@@ -17,15 +16,14 @@ from app.auth.schemas import SignIn
 from app.auth.sessions import SESSION_ENDED, Session
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.http.context import context
+from app.http.cookies import SESSION_COOKIE, cookie_values
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
-from app.http.headers import cookie_values
 from app.http.parsing import user_id_of
-from app.http.problems import REQUEST_ERROR, quota_headers
+from app.http.problems import REQUEST_ERROR
 from app.http.services import services
 from app.ops.service_state import Phase
 from app.types import ROLE_NAMES, Role
 
-COOKIE = "fsa_session"
 _AGENT_CHARACTERS = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_COOKIES = 8
@@ -119,7 +117,6 @@ RULES: dict[str, Rule] = {
 def install_access(app: Flask) -> None:
     """Authenticate and authorize each request of `app` before its view runs."""
     app.before_request(_authorize)
-    app.after_request(_add_headers)
 
 
 def actor() -> Actor:
@@ -225,7 +222,7 @@ def _authenticate(request: Request, token: str | None, rule: Rule, *, is_open: b
 
 def _session_cookies(request: Request) -> list[str]:
     """All values of the session cookie: another host of the same site can set cookies of this name as well."""
-    return list(dict.fromkeys(cookie_values(request.environ, COOKIE)))[:_MAX_COOKIES]
+    return list(dict.fromkeys(cookie_values(request.environ, SESSION_COOKIE)))[:_MAX_COOKIES]
 
 
 def _resume_session(request: Request, cookies: list[str]) -> None:
@@ -254,23 +251,3 @@ def _require(request: Request, rule: Rule) -> None:
     if rule.allow_owner:
         raise Forbidden(N_("This requires the role %(role)s, or that the record is your own.", role=least))
     raise Forbidden(N_("This requires the role %(role)s.", role=least))
-
-
-def _add_headers(response: Response) -> Response:
-    secret, quota = context().cookie, context().quota
-    if secret is not None:
-        days = services().settings.session_max_days
-        response.set_cookie(
-            COOKIE,
-            secret,
-            max_age=round(86400 * days) if secret else 0,
-            httponly=True,
-            samesite="Lax",
-            secure=request_ctx.request.is_secure,
-            path="/",
-        )
-    if quota is not None:
-        response.headers.update(quota_headers(quota))
-    if response.status_code == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response

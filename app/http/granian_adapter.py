@@ -31,7 +31,6 @@ from werkzeug.exceptions import (
 from app.auth.rate_limits import network_key
 from app.config import Settings
 from app.errors import Unavailable
-from app.http.headers import environ_headers
 from app.http.problems import REQUEST_ERROR
 from app.http.proxies import ForwardedHeaders
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
@@ -56,6 +55,9 @@ _HEADER_OVERHEAD_BYTES = 4
 """Per header: the colon, a space and the end of the line."""
 _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
+"""A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
+_JOINED_BY = {"HTTP_COOKIE": "; "}
+_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _ENVIRON: dict[str, Any] = {
     "SCRIPT_NAME": "",
     "SERVER_SOFTWARE": "granian",
@@ -120,7 +122,7 @@ class AsgiApp:
         try:
             _check_size(scope)
             environ[CACHED] = self._response_cache.get(environ)
-            if environ[CACHED] is None and _has_body(environ):
+            if environ[CACHED] is None and environ["REQUEST_METHOD"] not in _WITHOUT_BODY:
                 await self._read_body(receive, environ)
         except ClientDisconnected:
             return
@@ -136,6 +138,8 @@ class AsgiApp:
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
         """Raises: as RequestBodies.read"""
         length = environ.get("CONTENT_LENGTH", "")
+        if not length and "HTTP_TRANSFER_ENCODING" not in environ:
+            return
         expected = int(length) if length.isdecimal() else None
         body = await self._bodies.read(receive, expected, network_key(environ["REMOTE_ADDR"]))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -160,6 +164,25 @@ def wsgi_environ(scope: Scope) -> dict[str, Any]:
     }
 
 
+def environ_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Request headers as variables of a WSGI environ (PEP 3333: one character per byte).
+
+    A name with an underscore is dropped: `X_Forwarded_For` of a client would be the same variable as `X-Forwarded-For`
+    of a proxy. Repeated headers are joined (RFC 9110, section 5.3), Cookie with its own separator (RFC 6265).
+    """
+    found: dict[str, str] = {}
+    for name, value in raw:
+        if b"_" in name:
+            continue
+        variable = name.decode("latin-1").upper().replace("-", "_")
+        if variable not in _WITHOUT_PREFIX:
+            variable = f"HTTP_{variable}"
+        text = value.decode("latin-1")
+        earlier = found.get(variable)
+        found[variable] = text if earlier is None else f"{earlier}{_JOINED_BY.get(variable, ',')}{text}"
+    return found
+
+
 def _check_size(scope: Scope) -> None:
     """Raises: RequestURITooLarge, RequestHeaderFieldsTooLarge"""
     line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + _LINE_OVERHEAD_BYTES
@@ -169,12 +192,6 @@ def _check_size(scope: Scope) -> None:
     total = sum(map(len, chain.from_iterable(headers))) + _HEADER_OVERHEAD_BYTES * len(headers)
     if total > _MAX_HEADER_BYTES:
         raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_MAX_HEADER_BYTES} bytes in sum.")
-
-
-def _has_body(environ: dict[str, Any]) -> bool:
-    """Whether the body is read. A body of GET has no meaning (RFC 9110): if one is sent, the connection is closed."""
-    is_sent = "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ
-    return is_sent and environ["REQUEST_METHOD"] not in _WITHOUT_BODY
 
 
 def _run(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawResponse:

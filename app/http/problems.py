@@ -7,6 +7,7 @@ import orjson
 import structlog
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
 
 from app.errors import (
     AlreadyTaken,
@@ -49,24 +50,12 @@ STATUSES: dict[type[DomainError], HTTPStatus] = {
 }
 
 _TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    409: "Conflict",
-    412: "Precondition Failed",
+    **HTTP_STATUS_CODES,
     413: "Content Too Large",
     414: "URI Too Long",
-    415: "Unsupported Media Type",
     422: "Unprocessable Content",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
 }
-"""As in RFC 9110, section 15. The phrases of http.HTTPStatus differ between releases of Python."""
+"""As in RFC 9110, section 15, which has other words than werkzeug and http.HTTPStatus."""
 
 
 def install_problems(app: Flask) -> None:

@@ -4,18 +4,18 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Any
 
 import structlog
 from flask import Flask
 
 from app.cache.generations import clock_ns
-from app.http.context import RequestContext, request_context
+from app.http.context import request_context
 
 log = structlog.get_logger("app.request")
 
-_FAILURE = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+_FAILURE = "500"
+"""From this status on, a request is logged as a warning, except a health check."""
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
 
 
@@ -32,29 +32,23 @@ class _RequestLog:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """As WSGI has it (PEP 3333)."""
-        with request_context(_id_for(environ.get("HTTP_X_REQUEST_ID", ""))) as current:
+        request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not _SANE.fullmatch(request_id):
+            # It is no secret, and needs no system call.
+            request_id = f"{random.getrandbits(128):032x}"
+        with request_context(request_id) as current:
 
             def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-                _log_request(environ["REQUEST_METHOD"], int(status[:3]), current)
-                return start_response(status, [*headers, ("X-Request-ID", current.request_id)], *exc_info)
+                is_failure = status >= _FAILURE and "/health" not in (current.route or "")
+                log.log(
+                    logging.WARNING if is_failure else logging.INFO,
+                    "request",
+                    method=environ["REQUEST_METHOD"],
+                    route=current.route,
+                    status=int(status[:3]),
+                    ms=round((clock_ns() - current.began_ns) / 1e6, 2),
+                    request_id=request_id,
+                )
+                return start_response(status, [*headers, ("X-Request-ID", request_id)], *exc_info)
 
             return self._app(environ, start)
-
-
-def _id_for(offered: str) -> str:
-    # It is no secret, and needs no system call.
-    return offered if offered and _SANE.fullmatch(offered) else f"{random.getrandbits(128):032x}"
-
-
-def _log_request(method: str, status: int, current: RequestContext) -> None:
-    """Log one request: as a warning for a status of 500 or more, except of a health check."""
-    is_failure = status >= _FAILURE and "/health" not in (current.route or "")
-    log.log(
-        logging.WARNING if is_failure else logging.INFO,
-        "request",
-        method=method,
-        route=current.route,
-        status=status,
-        ms=round((clock_ns() - current.began_ns) / 1e6, 2),
-        request_id=current.request_id,
-    )

@@ -1,9 +1,16 @@
-"""Headers of every response, among them the security headers that the OWASP Secure Headers Project recommends.
+"""Headers of every response: session cookie, rate limit and security headers.
 
-JSON and files have them too: a browser may open any URL.
+The OWASP Secure Headers Project recommends the latter. JSON and files have them too: a browser may open any URL.
 """
 
+from http import HTTPStatus
+
 from flask import Flask, Response, request
+
+from app.http.context import context
+from app.http.cookies import SESSION_COOKIE
+from app.http.problems import quota_headers
+from app.http.services import services
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -20,7 +27,13 @@ def install_response_headers(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    headers = response.headers
+    headers, current = response.headers, context()
+    if current.cookie is not None:
+        _set_session_cookie(response, current.cookie)
+    if current.quota is not None:
+        headers.update(quota_headers(current.quota))
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     if response.is_sequence and not response.get_data():
         # Flask's default for an empty response such as 204 is text/html.
         headers.pop("Content-Type", None)
@@ -30,3 +43,16 @@ def _add_headers(response: Response) -> Response:
     if request.is_secure:
         headers.add("Strict-Transport-Security", "max-age=31536000")
     return response
+
+
+def _set_session_cookie(response: Response, secret: str) -> None:
+    """Set the cookie; an empty secret deletes it."""
+    response.set_cookie(
+        SESSION_COOKIE,
+        secret,
+        max_age=round(86400 * services().settings.session_max_days) if secret else 0,
+        httponly=True,
+        samesite="Lax",
+        secure=request.is_secure,
+        path="/",
+    )

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from app.auth.admins import Admins
-from app.cache.generations import Generations
-from app.cache.keys import USERS_KEY, user_key
+from app.cache.generations import USERS_KEY, Generations, user_key
 from app.db.database import Database
 from app.db.error_translation import ConstraintViolation
 from app.errors import AlreadyTaken, Busy, Unavailable

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
 
 from app import create_app
 from app.auth.audit_log import AuditContext
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from app.http.services import services, services_of
 from embedded.ports import HOST
 from rig.subjects import Subject
@@ -88,7 +88,7 @@ def context_of(browser: Browser, subject: Subject, cookie: str) -> BrowserContex
     """A signed-in browser without a cache."""
     url = f"http://{HOST}:{subject.port}"
     context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
-    context.add_cookies([{"name": COOKIE, "value": cookie, "url": url, "httpOnly": True}])
+    context.add_cookies([{"name": SESSION_COOKIE, "value": cookie, "url": url, "httpOnly": True}])
     return context
 
 

@@ -15,7 +15,7 @@ from app import __main__ as service
 from app import factory
 from app.auth import session_store
 from app.cache import redis_answers
-from app.cache.keys import USERS_KEY
+from app.cache.generations import USERS_KEY
 from app.cache.redis_answers import RedisAnswers
 from app.cache.single_flight import SingleFlight
 from app.db import database

@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from app.schemas import UserDraft
 
 OWN_TOKEN = os.environ["TEST_TOKEN_ID"]
@@ -22,7 +22,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:  # noq
         case.path_parameters["token_id"] = str(uuid.uuid4())
     if case.cookies:
         # It makes a session up beside the token, as the document has both: two credentials at once are 401.
-        case.cookies.pop(COOKIE, None)
+        case.cookies.pop(SESSION_COOKIE, None)
     if case.meta is not None and case.meta.generation.mode.is_positive:
         _make_better(case, body)
 

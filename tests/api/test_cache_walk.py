@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app.auth import tokens
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from app.http.services import services_of
 from tests.support.cache_pair import CachePair, WsgiResponse
 from tests.support.leases import grant_lease
@@ -78,7 +78,7 @@ class Walk:
         for name, token in self.tokens.items():
             yield name, {"Authorization": f"Bearer {token['token']}"}
         for name, cookie in self.cookies.items():
-            yield f"session of {name}", {"Cookie": f"{COOKIE}={cookie}"}
+            yield f"session of {name}", {"Cookie": f"{SESSION_COOKIE}={cookie}"}
         yield "nobody", {}
 
     def go(self, *, again: bool = False) -> set[int]:

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from app.auth.audit_log import AuditContext
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from app.http.services import services
 from app.users.bulk import BulkTarget
 from tests.support.cache_pair import CachePair, SampleUsers, require_same
@@ -21,7 +21,7 @@ from tests.support.service_process import Service
 
 def _save(secured_app: SecuredApp, user: dict[str, Any]) -> Any:
     browser, path = secured_app.app.test_client(), f"/people/{user['id']}"
-    browser.set_cookie(COOKIE, secured_app.session_cookie(secured_app.admin.user))
+    browser.set_cookie(SESSION_COOKIE, secured_app.session_cookie(secured_app.admin.user))
     response = browser.post(path, data=form_of(browser, path, name="New"), headers={"Origin": "http://localhost"})
     assert response.status_code == 303, response.text
     return response

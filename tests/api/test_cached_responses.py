@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from tests.support.api_client import SORTS
 from tests.support.cache_pair import CachePair, SampleUsers, require_same, wsgi_get
 from tests.support.leases import grant_lease
@@ -87,7 +87,7 @@ def test_links_lead_through_the_same_pages(pair: CachePair, sample_users: Sample
         {"Accept-Encoding": "gzip, br"},
         {"Prefer": "count=exact"},
         {"Prefer": ""},
-        {"Cookie": f"{COOKIE}=nonsense"},
+        {"Cookie": f"{SESSION_COOKIE}=nonsense"},
         {"Cookie": "theme=dark"},
         {"Cookie": ""},
         {"Origin": "https://elsewhere.example"},

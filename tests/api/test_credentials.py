@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 from flask import Flask
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from tests.support.secured_app import SAME_ORIGIN, SecuredApp, UserClient, cookie_of
 
 FOREIGN = [
@@ -17,11 +17,11 @@ FOREIGN = [
     "theme",
     "=",
     ";;;",
-    f"{COOKIE}=",
-    f"{COOKIE}=nonsense",
-    f"{COOKIE}=gr\xfcn",
-    f"{COOKIE}={'A' * 43}.{'0' * 32}",
-    f"{COOKIE}_=x; x{COOKIE}=y; {COOKIE.upper()}=z",
+    f"{SESSION_COOKIE}=",
+    f"{SESSION_COOKIE}=nonsense",
+    f"{SESSION_COOKIE}=gr\xfcn",
+    f"{SESSION_COOKIE}={'A' * 43}.{'0' * 32}",
+    f"{SESSION_COOKIE}_=x; x{SESSION_COOKIE}=y; {SESSION_COOKIE.upper()}=z",
 ]
 SCHEMES = [
     "Basic YWRhOnB3",
@@ -36,7 +36,7 @@ SCHEMES = [
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_no_other_cookie_ends_a_session(secured_app: SecuredApp, foreign: str) -> None:
     """Fault 6: cookies of other applications, and of other hosts under our own name, are sent to us as well."""
-    good = f"{COOKIE}={secured_app.session_cookie(secured_app.create_user('editor'))}"
+    good = f"{SESSION_COOKIE}={secured_app.session_cookie(secured_app.create_user('editor'))}"
     for cookie in (f"{foreign}; {good}", f"{good}; {foreign}", f"{foreign}; {good}; {foreign}"):
         client = UserClient(secured_app.app, {"Cookie": cookie, **SAME_ORIGIN}, {})
         assert client.get("/me").status_code == HTTPStatus.OK, cookie
@@ -54,7 +54,7 @@ def test_a_browser_with_any_cookie_can_sign_in_and_out(secured_app: SecuredApp, 
     form = {"username": "ada", "password": "correct horse battery", "next": "/profile"}
     sent = browser.post("/sign-in", data=form, headers=headers)
     assert (sent.status_code, sent.location) == (HTTPStatus.SEE_OTHER, "/profile")
-    headers["Cookie"] = f"{foreign}; {COOKIE}={cookie_of(sent)}"
+    headers["Cookie"] = f"{foreign}; {SESSION_COOKIE}={cookie_of(sent)}"
     assert browser.get("/profile", headers=headers).location.startswith("/people/")
     left = browser.post("/sign-out", headers=headers)
     assert cookie_of(left) == ""
@@ -66,7 +66,10 @@ def test_signing_in_ends_every_session_that_the_request_came_with(secured_app: S
     user = secured_app.create_user(username="ada", password="correct horse battery")
     earlier = secured_app.session_cookie(user)
     body = {"username": "ada", "password": "correct horse battery"}
-    assert secured_app.sign_in(body, Cookie=f"{COOKIE}=nonsense; {COOKIE}={earlier}").status_code == HTTPStatus.CREATED
+    assert (
+        secured_app.sign_in(body, Cookie=f"{SESSION_COOKIE}=nonsense; {SESSION_COOKIE}={earlier}").status_code
+        == HTTPStatus.CREATED
+    )
     assert secured_app.cookie_client(earlier).get("/me").status_code == HTTPStatus.UNAUTHORIZED
 
 
@@ -99,7 +102,7 @@ def test_a_scheme_that_is_not_ours_lets_no_other_page_in(secured_app: SecuredApp
     """Fault 8: browsers send Basic by themselves, so it proves nothing about who asks."""
     user = secured_app.create_user("editor")
     for origin in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}):
-        headers = {"Cookie": f"{COOKIE}={secured_app.session_cookie(user)}", "Authorization": scheme, **origin}
+        headers = {"Cookie": f"{SESSION_COOKIE}={secured_app.session_cookie(user)}", "Authorization": scheme, **origin}
         response = UserClient(secured_app.app, headers, {}).post("/users", {"username": "forged"})
         assert response.status_code == HTTPStatus.FORBIDDEN, origin
 
@@ -142,7 +145,7 @@ def test_a_browser_may_change_things_from_its_own_origin(
         {"Forwarded": f"proto={proto}"},
     ):
         headers = {"Host": host, "Origin": origin, **chain}
-        client = UserClient(app, {"Cookie": f"{COOKIE}={secured_app.session_cookie(user)}", **headers}, {})
+        client = UserClient(app, {"Cookie": f"{SESSION_COOKIE}={secured_app.session_cookie(user)}", **headers}, {})
         assert client.patch("/me", {"name": "Ada"}).status_code == status, chain
         sent = UserClient(app, headers, {}).post("/session", {"username": "ada", "password": "correct horse battery"})
         assert sent.status_code == (201 if status == HTTPStatus.OK else status), chain

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from embedded import Stack
 from tests.support.raw_http import RawResponse, request
 from tests.support.secured_app import PASSWORD
@@ -181,7 +181,7 @@ def test_a_browser_with_such_a_cookie_can_sign_in(site: Site) -> None:
     sent = request(site.port, "POST", "/sign-in", [*own, foreign], form)
     assert (sent.status, sent.all("Location")) == (303, ["/overview"])
     secret = sent.all("Set-Cookie")[0].partition(";")[0].partition("=")[2].encode()
-    cookie = foreign + b"; " + COOKIE.encode() + b"=" + secret
+    cookie = foreign + b"; " + SESSION_COOKIE.encode() + b"=" + secret
     assert request(site.port, "GET", "/overview", [cookie]).status == 200
 
 

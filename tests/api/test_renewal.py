@@ -8,7 +8,7 @@ import redis
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from embedded import Stack
 from tests.support.concurrency import at_once
 from tests.support.secured_app import SecuredApp, cookie_of
@@ -20,7 +20,9 @@ def secured_app(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: A
 
 
 def _cookie(response: TestResponse) -> str | None:
-    return cookie_of(response) if any(COOKIE in line for line in response.headers.getlist("Set-Cookie")) else None
+    return (
+        cookie_of(response) if any(SESSION_COOKIE in line for line in response.headers.getlist("Set-Cookie")) else None
+    )
 
 
 @pytest.mark.parametrize("kind", ["reads", "writes", "both"])

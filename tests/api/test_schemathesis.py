@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from tests.support.secured_app import PASSWORD, SAME_ORIGIN
 from tests.support.service_process import ROOT, Service
 
@@ -55,7 +55,7 @@ def test_the_service_keeps_every_promise_of_its_openapi(
 def token_of(service: Service) -> dict[str, str]:
     """A new token of the administrator."""
     cookie = service.post("/api/session", ADMIN).headers["Set-Cookie"].partition(";")[0]
-    assert cookie.startswith(COOKIE)
+    assert cookie.startswith(SESSION_COOKIE)
     origin = SAME_ORIGIN["Origin"] + f":{service.port}"
     body = {"name": "schemathesis", "role": "admin"}
     headers = {"Cookie": cookie, "Origin": origin, "Host": origin.removeprefix("http://")}

@@ -10,7 +10,7 @@ import pytest
 import redis
 from flask import Flask
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from embedded import Stack
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient, cookie_of
@@ -32,7 +32,7 @@ def test_a_planted_session_id_is_never_accepted(secured_app: SecuredApp) -> None
     user = secured_app.create_user(**ADA)
     planted = "A" * 43 + "." + uuid.UUID(user["id"]).hex
     response = secured_app.sign_in(
-        {"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={planted}", **SAME_ORIGIN
+        {"username": "ada", "password": PASSWORD}, Cookie=f"{SESSION_COOKIE}={planted}", **SAME_ORIGIN
     )
     assert response.status_code == 201
     assert cookie_of(response) != planted
@@ -42,7 +42,9 @@ def test_a_planted_session_id_is_never_accepted(secured_app: SecuredApp) -> None
 def test_signing_in_again_gives_a_new_id_and_ends_the_old_one(secured_app: SecuredApp) -> None:
     user = secured_app.create_user(**ADA)
     first = cookie_of(secured_app.sign_in({"username": "ada", "password": PASSWORD}))
-    second = secured_app.sign_in({"username": "ada", "password": PASSWORD}, Cookie=f"{COOKIE}={first}", **SAME_ORIGIN)
+    second = secured_app.sign_in(
+        {"username": "ada", "password": PASSWORD}, Cookie=f"{SESSION_COOKIE}={first}", **SAME_ORIGIN
+    )
     assert cookie_of(second) != first
     assert secured_app.cookie_client(first).get("/me").status_code == 401
     assert len(secured_app.cookie_client(cookie_of(second), user).get("/me/sessions").json) == 1
@@ -124,7 +126,7 @@ def test_a_browser_signs_in_stays_so_and_signs_out(secured_app: SecuredApp) -> N
     assert browser.get("/api/me").json["username"] == "ada"
     assert browser.get("/me").json["username"] == "ada", "also at the root"
     assert browser.delete("/api/session", headers=SAME_ORIGIN).status_code == 204
-    assert browser.get_cookie(COOKIE) is None
+    assert browser.get_cookie(SESSION_COOKIE) is None
 
 
 SECRET = "A" * 43
@@ -184,8 +186,8 @@ def test_two_credentials_at_once_are_refused(secured_app: SecuredApp) -> None:
     for headers in (
         {**cookie, **token},
         {**cookie, "Authorization": "Bearer nonsense"},
-        {**token, "Cookie": f"{COOKIE}=nonsense"},
-        {**token, "Cookie": f"{COOKIE}="},
+        {**token, "Cookie": f"{SESSION_COOKIE}=nonsense"},
+        {**token, "Cookie": f"{SESSION_COOKIE}="},
     ):
         response = secured_app.anonymous.get("/me", headers=headers)
         assert response.status_code == 401
@@ -195,7 +197,7 @@ def test_two_credentials_at_once_are_refused(secured_app: SecuredApp) -> None:
 
 
 def test_a_bad_cookie_is_dropped_and_no_more_while_the_service_is_open(app: Flask, api: ApiClient) -> None:
-    visitor = UserClient(app, {"Cookie": f"{COOKIE}=nonsense"}, {})
+    visitor = UserClient(app, {"Cookie": f"{SESSION_COOKIE}=nonsense"}, {})
     for response in (visitor.get("/users"), visitor.post("/users", {"username": "new"})):
         assert response.status_code in (200, 201)
         assert cookie_of(response) == ""

@@ -18,7 +18,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 
 NARROW = 360
 """The width of a small phone, in CSS pixels."""
@@ -67,7 +67,7 @@ class Visitors:
         )
         context.set_default_timeout(_TIMEOUT_MS)
         if cookie is not None:
-            context.add_cookies([{"name": COOKIE, "value": cookie, "url": self._url, "httpOnly": True}])
+            context.add_cookies([{"name": SESSION_COOKIE, "value": cookie, "url": self._url, "httpOnly": True}])
         self._contexts.append(context)
         self._watch(context)
         return context.new_page()

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from app.auth import sessions
 from app.auth.audit_log import AuditContext
-from app.http.access import COOKIE
+from app.http.cookies import SESSION_COOKIE
 from app.http.services import services
 from tests.support.api_client import ApiClient
 
@@ -69,7 +69,7 @@ class SecuredApp:
 
     def cookie_client(self, secret: str, user: Mapping[str, Any] | None = None) -> UserClient:
         """A client with this session cookie."""
-        return UserClient(self.app, {"Cookie": f"{COOKIE}={secret}", **SAME_ORIGIN}, user or {})
+        return UserClient(self.app, {"Cookie": f"{SESSION_COOKIE}={secret}", **SAME_ORIGIN}, user or {})
 
     def token(self, user: Mapping[str, Any], role: str | None = None, **fields: Any) -> dict[str, Any]:
         """Create a token with its secret. role: the role of the user if None."""
@@ -104,5 +104,5 @@ def _kept_hashes() -> Iterator[None]:
 
 def cookie_of(response: TestResponse) -> str:
     """The session cookie that a response sets; empty if the response deletes the cookie."""
-    (line,) = [line for line in response.headers.getlist("Set-Cookie") if line.startswith(f"{COOKIE}=")]
+    (line,) = [line for line in response.headers.getlist("Set-Cookie") if line.startswith(f"{SESSION_COOKIE}=")]
     return line.partition(";")[0].partition("=")[2]

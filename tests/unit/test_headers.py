@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.http.headers import cookie_values, environ_headers
+from app.http.cookies import cookie_values
+from app.http.granian_adapter import environ_headers
 
 TRUSTED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"]
 
