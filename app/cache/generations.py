@@ -16,6 +16,8 @@ import uuid
 import zlib
 from collections.abc import Iterable
 
+USERS_KEY = "users"
+"""The key of all lists of users. Each change of a user invalidates it."""
 SLOTS = 1 << 16
 """Keys of one slot are invalidated together."""
 _ALL = 0
@@ -28,10 +30,6 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Slots = tuple[int, ...]
 """The slots of some keys, from `Generations.slots_of`."""
-
-
-USERS_KEY = "users"
-"""The key of all lists of users. Each change of a user invalidates it."""
 
 
 def user_key(user_id: uuid.UUID | str) -> str:

@@ -72,8 +72,7 @@ class KnownChanges:
 
     def publish(self, view: View) -> None:
         """Replace the view. For the poller."""
-        fields = (view.began_ns, view.incarnation, str(view.snapshot.shortened()), view.xids, view.floor)
-        data = orjson.dumps(fields)
+        data = orjson.dumps((view.began_ns, view.incarnation, [*view.snapshot.shortened()], view.xids, view.floor))
         # The sequence number is odd during a write, also if the writer was killed.
         writing = self._numbers[0] | 1
         self._numbers[0] = writing
@@ -102,8 +101,8 @@ class KnownChanges:
                 return self._last[1]
             data = self._memory[_HEAD.size : _HEAD.size + length]
             if sequence and not sequence & 1 and self._numbers[0] == sequence:
-                began_ns, incarnation, snapshot, xids, floor = orjson.loads(data)
-                view = View(began_ns, incarnation, Snapshot.parse(snapshot), tuple(xids), floor)
+                began_ns, incarnation, (xmin, xmax, in_progress), xids, floor = orjson.loads(data)
+                view = View(began_ns, incarnation, Snapshot(xmin, xmax, tuple(in_progress)), tuple(xids), floor)
                 self._last = (sequence, view)
                 return view
         return None

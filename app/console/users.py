@@ -3,20 +3,21 @@
 import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import orjson
-from flask import Response, redirect, request
+from flask import Response, redirect, request, url_for
 from pydantic import BaseModel, Field
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console.blueprints import console_blueprint
-from app.console.list_url import DEFAULT_SORT, FILTERS, ListUrl
 from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
 from app.http.access import audit_context
-from app.http.parsing import user_id_of
+from app.http.parsing import query_pairs, read_pairs, user_id_of
 from app.http.services import services
+from app.schemas import ListQuery
 from app.search.pages import Count
 from app.types import Role, Timestamp
 from app.users import bulk
@@ -25,6 +26,48 @@ from app.users.bulk_actions import Action, bulk_action_of
 from app.validation import validated
 
 blueprint = console_blueprint("console_users")
+
+_DEFAULT_SORT = "-created_at"
+_NOTICE_PARAMETERS = ("done", "n", "undo")
+"""Parameters that report the last action. They are not part of the list."""
+_FILTERS = "filters"
+"""A field of the search form that holds other filters, URL-encoded, because browsers change line ends in fields."""
+_CONTROLS = ("q", "role", "active", "deleted", "sort", "cursor", "limit")
+
+
+class ListUrl:
+    """The query parameters of a list, without empty ones and notices. An empty attribute is a filter.
+
+    parameters: by name. other_filters: the filters for which the page has no control. Raises: BadRequest
+    """
+
+    def __init__(self, query: bytes = b"") -> None:
+        pairs: list[tuple[str, str]] = []
+        for name, value in query_pairs(query):
+            pairs += query_pairs(value.encode()) if name == _FILTERS else [(name, value)]
+        self._pairs: list[tuple[str, str]] = []
+        self.other_filters: list[tuple[str, str]] = []
+        for name, value in pairs:
+            if (value or name.startswith("attributes.")) and name not in _NOTICE_PARAMETERS:
+                self._pairs.append((name, value))
+                if name not in _CONTROLS:
+                    self.other_filters.append((name, value))
+        self.parameters = dict(self._pairs)
+
+    def query(self) -> ListQuery:
+        """The list query, sorted by _DEFAULT_SORT unless there is a sort. Raises: BadRequest, ValidationFailed"""
+        is_sorted = "sort" in self.parameters
+        return read_pairs(self._pairs if is_sorted else [*self._pairs, ("sort", _DEFAULT_SORT)], ListQuery)
+
+    def query_string(self, **changes: str | None) -> str:
+        """The query string with some parameters changed, or removed (None). It leads to the first page of the list."""
+        parameters = {**self.parameters, "cursor": None, **changes}
+        return urlencode([(name, value) for name, value in parameters.items() if value is not None])
+
+    def url(self, **changes: str | None) -> str:
+        """The address with this query string."""
+        query = self.query_string(**changes)
+        return f"{url_for('console_users.index')}{'?' if query else ''}{query}"
 
 
 class _BulkForm(BaseModel):
@@ -42,7 +85,7 @@ def index() -> WerkzeugResponse:
     url = ListUrl()
     try:
         url = ListUrl(request.query_string)
-        if FILTERS in request.args and not is_fragment():
+        if _FILTERS in request.args and not is_fragment():
             return redirect(url.url())
         values = _list_values(url)
     except (ValidationFailed, BadRequest) as error:
@@ -51,7 +94,7 @@ def index() -> WerkzeugResponse:
         "_user_list.html" if is_fragment() else "users.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if values["error"] else HTTPStatus.OK,
         url=url,
-        sort=url.parameters.get("sort", DEFAULT_SORT),
+        sort=url.parameters.get("sort", _DEFAULT_SORT),
         **values,
     )
     if request.headers.get("HX-Source") == "form#search":
