@@ -10,21 +10,12 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app.console import user_form
 from app.console.blueprints import console_blueprint
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import is_fragment, render
-from app.console.user_form import (
-    Form,
-    apply_choices,
-    draft_form,
-    edited_user,
-    empty_form,
-    form_of_user,
-    merge_conflict,
-    new_user,
-    sent_form,
-)
+from app.console.user_form import Form
 from app.console.user_page import activity, render_new_user, render_trashed_user, render_user
 from app.errors import (
     AlreadyTaken,
@@ -53,18 +44,18 @@ blueprint = console_blueprint("console_user")
 @blueprint.get("/people/new")
 def new() -> Response:
     """The form for a new user."""
-    return render_new_user(empty_form(), {})
+    return render_new_user(user_form.empty_form(), {})
 
 
 @blueprint.post("/people/new")
 def create() -> WerkzeugResponse:
     """Create a user. A form that is sent twice creates one user."""
-    draft = draft_form()
+    draft = user_form.draft_form()
     if draft is not None:
-        return render_new_user({**empty_form(), **draft}, {}, is_draft=True)
-    form = {**empty_form(), "key": "", **sent_form()}
+        return render_new_user({**user_form.empty_form(), **draft}, {}, is_draft=True)
+    form = {**user_form.empty_form(), "key": "", **user_form.sent_form()}
     try:
-        user = new_user(form)
+        user = user_form.new_user(form)
         key = f"console:{form['key']}" if form["key"] else None
         _, user_id, _ = services().users.create(user, audit_context(), key)
     except IdempotencyKeyReused:
@@ -88,7 +79,7 @@ def show(user_id: str) -> Response:
         if not actor().may("viewer"):
             raise
         return render_trashed_user(found_id)
-    return render_user(found_id, user, form_of_user(user), {})
+    return render_user(found_id, user, user_form.form_of_user(user), {})
 
 
 @blueprint.post("/people/<user_id>")
@@ -101,11 +92,12 @@ def update(user_id: str) -> WerkzeugResponse:
         if not actor().may("viewer"):
             raise
         return render_trashed_user(found_id, gettext("This user was deleted. Your changes were not saved."))
-    draft = draft_form()
+    draft = user_form.draft_form()
     if draft is not None:
-        return render_user(found_id, user, {**form_of_user(user), **draft}, {}, is_draft=True)
+        return render_user(found_id, user, {**user_form.form_of_user(user), **draft}, {}, is_draft=True)
     # Fields that the form does not show to this actor keep their value.
-    form = apply_choices({**form_of_user(user), "version": "", "original": "{}", **sent_form()})
+    saved = {**user_form.form_of_user(user), "version": "", "original": "{}"}
+    form = user_form.apply_choices({**saved, **user_form.sent_form()})
     try:
         conflict = _save(found_id, user, form)
     except (Forbidden, RateLimited) as error:
@@ -175,10 +167,11 @@ def _save(
     conflicts: dict[str, tuple[str, str]] = {}
     for _ in range(_MAX_ATTEMPTS):
         try:
-            services().users.replace(user_id, edited_user(form, user), _matches_version(form, user), audit_context())
+            edited = user_form.edited_user(form, user)
+            services().users.replace(user_id, edited, _matches_version(form, user), audit_context())
         except VersionConflict:
             user = _current(user_id)
-            form, conflicts = merge_conflict(form, form_of_user(user))
+            form, conflicts = user_form.merge_conflict(form, user_form.form_of_user(user))
             # A concurrent change of the password cannot be detected.
             if conflicts or form["password"]:
                 break

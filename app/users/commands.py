@@ -21,21 +21,9 @@ from app.errors import N_, Conflict, DomainError, NotFound, Unavailable, Version
 from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
-from app.users import history, idempotency
+from app.users import history, idempotency, rows
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserReads
-from app.users.rows import (
-    END_SESSIONS,
-    RESTORE,
-    SOFT_DELETE,
-    apply_patch,
-    draft_values,
-    insert_row,
-    lock_row,
-    row_values,
-    update_row,
-    with_derived_columns,
-)
 from app.users.serialization import Document, serialize
 from app.users.unit_of_work import UnitOfWork, UserTransactions
 from app.users.writes import UserWrites
@@ -73,7 +61,7 @@ class UserCommands:
         The token of the actor is checked with the write.
         Raises: ValidationFailed, Forbidden, Unauthorized, AlreadyTaken, IdempotencyKeyReused, Unavailable
         """
-        values = draft_values(draft)
+        values = rows.draft_values(draft)
         audit_context.actor.require_create(draft.role)
         passwords.reject_own_name(draft.password, values)
         values["password_hash"] = passwords.hash_password(draft.password)
@@ -107,14 +95,14 @@ class UserCommands:
     def _replace(
         self, user_id: uuid.UUID, draft: UserDraft, precondition: Precondition, audit_context: AuditContext
     ) -> tuple[Document, bool]:
-        values = draft_values(draft)
+        values = rows.draft_values(draft)
         passwords.reject_own_name(draft.password, values)
         if draft.password is not None:
             values["password_hash"] = passwords.hash_password(draft.password)
         with self._transactions.unit_of_work(user_id) as work:
             # Two requests may create the same id: the second waits here, and then replaces.
             work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
-            row = lock_row(work.connection, user_id)
+            row = rows.lock_row(work.connection, user_id)
             if row is not None and row.deleted_at is not None:
                 raise Conflict(N_("This user is in the trash. Restore or purge the user first."))
             if row is None:
@@ -123,7 +111,7 @@ class UserCommands:
             if row is not None:
                 return self._update_row(work, audit_context, row, values), False
             admins.check_promotion(work.connection, audit_context.actor, [{}], values)
-            return insert_row(work.connection, audit_context, user_id, values), True
+            return rows.insert_row(work.connection, audit_context, user_id, values), True
 
     def update(
         self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
@@ -161,7 +149,7 @@ class UserCommands:
         for _ in range(_MAX_OPTIMISTIC_ATTEMPTS):
             snapshot = self._reads.get_snapshot(user_id)
             _require(precondition, snapshot.version)
-            pending = self._writes.pending_update(snapshot, apply_patch(snapshot.values, patch), audit_context)
+            pending = self._writes.pending_update(snapshot, rows.apply_patch(snapshot.values, patch), audit_context)
             if pending is None:
                 # Another host may have made this change. Reads after this response must not return an older version.
                 self._transactions.invalidate([user_id])
@@ -181,7 +169,7 @@ class UserCommands:
         with self._transactions.unit_of_work(user_id) as work:
             row = _lock_existing(work.connection, user_id)
             _require(precondition, row.version)
-            values = apply_patch(row_values(row), patch)
+            values = rows.apply_patch(rows.row_values(row), patch)
             passwords.reject_own_name(patch.password, values)
             return self._update_row(work, audit_context, row, {**values, **password_columns})
 
@@ -205,7 +193,7 @@ class UserCommands:
             _require(precondition, row.version)
             admins.require_remaining_admin(work.connection, [row])
             tokens.revoke_all(work.connection, [row], audit_context)
-            deleted = update_row(work.connection, row, {**SOFT_DELETE, **END_SESSIONS})
+            deleted = rows.update_row(work.connection, row, {**rows.SOFT_DELETE, **rows.END_SESSIONS})
             audit_log.record(work.connection, audit_context, user_id, deleted.version, "deleted")
 
     def restore(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> Document:
@@ -221,7 +209,7 @@ class UserCommands:
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
             admins.check_promotion(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
-            restored = serialize(update_row(work.connection, row, RESTORE))
+            restored = serialize(rows.update_row(work.connection, row, rows.RESTORE))
             audit_log.record(work.connection, audit_context, user_id, restored.version, "restored")
         return restored
 
@@ -246,7 +234,7 @@ class UserCommands:
         self, work: UnitOfWork, audit_context: AuditContext, row: Row[Any], values: Mapping[str, Any]
     ) -> Document:
         """Change a locked user to `values`: its fields, and password_hash if the password changes."""
-        before = {**row._asdict(), **row_values(row)}
+        before = {**row._asdict(), **rows.row_values(row)}
         after = {"password_hash": row.password_hash, **values}
         changes = history.diff(before, after)
         fields = {change["field"] for change in changes}
@@ -255,9 +243,9 @@ class UserCommands:
             return serialize(row)
         admins.require_remaining_admin(work.connection, [row], after)
         admins.check_promotion(work.connection, audit_context.actor, [before], after)
-        end_sessions = END_SESSIONS if not after["active"] or "password" in fields else {}
-        columns = {**with_derived_columns(dict(values)), **end_sessions}
-        updated = serialize(update_row(work.connection, row, columns))
+        end_sessions = rows.END_SESSIONS if not after["active"] or "password" in fields else {}
+        columns = {**rows.with_derived_columns(dict(values)), **end_sessions}
+        updated = serialize(rows.update_row(work.connection, row, columns))
         audit_log.record(work.connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
             tokens.revoke_all(work.connection, [row], audit_context)
@@ -266,7 +254,7 @@ class UserCommands:
 
 def _lock_existing(connection: Connection, user_id: uuid.UUID, *, or_deleted: bool = False) -> Row[Any]:
     """Lock an active user, or one in the trash if `or_deleted`. Raises: NotFound"""
-    row = lock_row(connection, user_id)
+    row = rows.lock_row(connection, user_id)
     if row is None or (row.deleted_at is not None and not or_deleted):
         raise NotFound(N_("There is no such user."))
     return row
