@@ -81,7 +81,7 @@ class RateLimits:
             is_new = count.value == count.window.limit + 1 and count.window not in of_address
             message = N_("Too many sign-in attempts. Try again later, or ask an administrator to unlock the account.")
             _, limit, window_s = count.window
-            quota = Quota("sign-in", limit, window_s, 0, _whole_seconds(count.remaining_s))
+            quota = Quota("sign-in", limit, window_s, 0, math.ceil(count.remaining_s))
             raise RateLimited(message, quota, is_new_lock=is_new)
         return [window.key for window in of_failures]
 
@@ -117,7 +117,7 @@ class RateLimits:
             if reserved is None or reserved.used >= reserved.last or time.monotonic() >= reserved.ends_at:
                 self._reserved[credential_id] = reserved = self._reserve(credential_id, limit)
             reserved.used = number = reserved.used + 1
-        reset_s = _whole_seconds(reserved.ends_at - time.monotonic())
+        reset_s = max(1, math.ceil(reserved.ends_at - time.monotonic()))
         quota = Quota("writes", limit, _MINUTE_S, max(0, limit - number), reset_s)
         if number > limit:
             raise RateLimited(N_("This credential may make %(limit)s writes per minute.", limit=limit), quota)
@@ -139,11 +139,6 @@ class RateLimits:
             except (RedisError, OSError) as error:
                 self._breaker.failed(error)
         return operation(self._local)
-
-
-def _whole_seconds(remaining_s: float) -> int:
-    """The seconds after which a window has ended, at least one."""
-    return max(1, math.ceil(remaining_s))
 
 
 def _lockout_windows(account: str, addresses: Iterable[str]) -> list[FixedWindow]:

@@ -25,7 +25,7 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.session_store import SessionStore
 from app.auth.sql import GET_ACCOUNT_STATUS
-from app.cache.generations import user_key
+from app.cache.generations import clock_ns, user_key
 from app.cache.local import LocalCache
 from app.config import Settings
 from app.db.database import Database
@@ -138,7 +138,7 @@ class Sessions:
         uncached: read the state of the user from PostgreSQL. Raises: Unauthorized, Unavailable
         """
         session, current_cookie = self._read(cookie)
-        status = self._query_status(session.user_id) if uncached else self._status(session.user_id)
+        status = self._status(session.user_id, uncached=uncached)
         if status.role is None or not _is_valid(session, status):
             self._store.delete(session.id, session.user_id.hex)
             raise Unauthorized(SESSION_ENDED)
@@ -237,14 +237,16 @@ class Sessions:
         stored["user_id"] = uuid.UUID(stored["user_id"])
         return self._session(id=session_id, **stored)
 
-    def _status(self, user_id: uuid.UUID) -> AccountStatus:
-        """The state of a user, cached. Raises: Unavailable"""
-        query = functools.partial(self._query_status, user_id)
-        return self._cache.get_or_compute(("account status", user_id.hex), [user_key(user_id)], query)
-
-    def _query_status(self, user_id: uuid.UUID) -> AccountStatus:
-        row = self._database.execute(GET_ACCOUNT_STATUS, {"user_id": user_id}).fetchone()
-        return AccountStatus(None, active=False, epoch=-1) if row is None else AccountStatus(*row)
+    def _status(self, user_id: uuid.UUID, *, uncached: bool = False) -> AccountStatus:
+        """The state of a user. uncached: query PostgreSQL. Raises: Unavailable"""
+        key = ("account status", user_id.hex)
+        status: AccountStatus | None = None if uncached else self._cache.get(key)
+        if status is None:
+            began_ns = clock_ns()
+            row = self._database.execute(GET_ACCOUNT_STATUS, {"user_id": user_id}).fetchone()
+            status = AccountStatus(None, active=False, epoch=-1) if row is None else AccountStatus(*row)
+            self._cache.put(key, status, [user_key(user_id)], began_ns)
+        return status
 
 
 def _is_valid(session: Session, status: AccountStatus) -> bool:

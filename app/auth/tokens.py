@@ -78,10 +78,7 @@ class Tokens:
         digest = hashlib.sha256(secret.encode()).digest()
         token: TokenInfo | None = None if uncached else self._cache.get(digest)
         if token is None:
-            started_ns = clock_ns()
-            _check_format(secret)
-            token = self._query(digest)
-            self._cache.put(digest, token, [user_key(cast("uuid.UUID", token.actor.user_id))], started_ns)
+            token = self._query(secret, digest)
         if time.time() >= token.expires_at:
             raise Unauthorized(N_("This API token has expired."))
         if time.monotonic() >= self.touch_due_s.get(token.actor.credential_id, 0.0):
@@ -161,15 +158,22 @@ class Tokens:
             if owner is not None:
                 self._generations.invalidate([user_key(owner)])
 
-    def _query(self, digest: bytes) -> TokenInfo:
-        """Raises: Unauthorized, Unavailable"""
+    def _query(self, secret: str, digest: bytes) -> TokenInfo:
+        """Read a token from PostgreSQL, and cache it. Raises: Unauthorized, Unavailable"""
+        # Incomplete and mistyped secrets are detected without a query.
+        found = _SECRET.fullmatch(secret)
+        if found is None or found["checksum"] != _base62(zlib.crc32(found["body"].encode()), 6):
+            raise Unauthorized(N_("This is not a valid API token. It is incomplete or mistyped."))
+        began_ns = clock_ns()
         row = self._database.execute(FIND_TOKEN, {"digest": digest}).fetchone()
         if row is None:
             raise _unknown()
         token_id, role, expires_at, user_id, user_role = row
         current_role = lower_role(role, user_role)
         actor = Actor("token", user_id, current_role, str(token_id), full_scope=current_role == user_role)
-        return TokenInfo(actor, math.inf if expires_at is None else expires_at)
+        token = TokenInfo(actor, math.inf if expires_at is None else expires_at)
+        self._cache.put(digest, token, [user_key(user_id)], began_ns)
+        return token
 
     def _touch_last_used(self, token_id: str | None) -> None:
         if len(self.touch_due_s) >= _MAX_TRACKED:
@@ -212,13 +216,6 @@ def _lock_user(connection: Connection, user_id: uuid.UUID, token_role: Role) -> 
         message = N_("must not be higher than the role of the user, %(role)s", role=ROLE_NAMES[user_role])
         raise ValidationFailed([FieldError("role", message)])
     return cast("Row[Any]", user)
-
-
-def _check_format(secret: str) -> None:
-    """Detect an incomplete or mistyped secret without a query. Raises: Unauthorized"""
-    found = _SECRET.fullmatch(secret)
-    if found is None or found["checksum"] != _base62(zlib.crc32(found["body"].encode()), 6):
-        raise Unauthorized(N_("This is not a valid API token. It is incomplete or mistyped."))
 
 
 def _base62(number: int, length: int) -> str:

@@ -2,15 +2,13 @@
 
 import pickle
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from cachetools import LRUCache
 
 from app.cache.generations import Generations, Slots, clock_ns
-
-Value = TypeVar("Value")
 
 _OVERHEAD_BYTES = 820
 """The approximate size of an entry without the contents of its key and value."""
@@ -52,13 +50,3 @@ class LocalCache:
         entry = (value, self._generations.slots_of(keys), began_ns, clock_ns() + self._ttl_ns)
         with self._lock:
             self._entries[key] = (size, entry)
-
-    def get_or_compute(self, key: Hashable, keys: Iterable[str], compute: Callable[[], Value]) -> Value:
-        """The value of `key`. If there is no valid value, compute and cache it. Raises: the errors of `compute`"""
-        found: Value | None = self.get(key)
-        if found is not None:
-            return found
-        began_ns = clock_ns()
-        value = compute()
-        self.put(key, value, keys, began_ns)
-        return value

@@ -177,12 +177,11 @@ def _authorize() -> None:
     is_open = not state.is_secured and (is_public or not services().admins.is_secured())
     if is_open:
         check_host(host, services().settings.host_names)
-    token = _bearer_token(request)
     if not is_public:
-        _authenticate(request, token, rule, is_open=is_open)
+        _authenticate(request, rule, is_open=is_open)
     is_unsafe = request.method not in SAFE
     # A browser adds other credentials, such as Basic, to requests of any page. It never adds a token.
-    if is_unsafe and (is_public or token is None):
+    if is_unsafe and current.actor.kind != "token":
         check_origin(request.scheme, host, request.headers)
         if current.session is not None and not is_same_origin(request.scheme, host, request.headers):
             raise Forbidden(N_("A write with a session cookie requires the header Sec-Fetch-Site or Origin."))
@@ -192,15 +191,12 @@ def _authorize() -> None:
             current.quota = services().rate_limits.count_write(current.actor.credential_id or "")
 
 
-def _bearer_token(request: Request) -> str | None:
-    """The API token of the request. Other schemes, such as Basic for a proxy, are ignored."""
-    scheme, _, secret = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
-
-
-def _authenticate(request: Request, token: str | None, rule: Rule, *, is_open: bool) -> None:
+def _authenticate(request: Request, rule: Rule, *, is_open: bool) -> None:
     """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
     current = context()
+    # Other schemes than Bearer, such as Basic for a proxy, are ignored.
+    scheme, _, secret = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    token = secret.strip() if scheme.lower() == "bearer" else None
     cookies = _session_cookies(request) if "HTTP_COOKIE" in request.environ else []
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))

@@ -53,10 +53,6 @@ class NoLocalCache:
     def put(self, *_: object) -> None:
         """Do nothing."""
 
-    def get_or_compute(self, _: Hashable, __: Iterable[str], compute: Callable[[], Any]) -> Any:
-        """Compute."""
-        return compute()
-
 
 class SingleFlightOnly(RedisAnswers):
     """Computes each answer, by single flight."""

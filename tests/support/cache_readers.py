@@ -1,9 +1,23 @@
-"""Functions that compute cached values: one that must not be called, and one that is slow."""
+"""Reads through the local cache, and functions that compute its values: one is slow, one must not be called."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
+
+from app.cache.generations import clock_ns
+from app.cache.local import LocalCache
+
+
+def get_or_compute(cache: LocalCache, key: Hashable, keys: Iterable[str], compute: Callable[[], Any]) -> Any:
+    """The value of `key`. If there is no valid value, compute and cache it, as app.auth does."""
+    found = cache.get(key)
+    if found is None:
+        began_ns = clock_ns()
+        found = compute()
+        cache.put(key, found, keys, began_ns)
+    return found
 
 
 def must_not_run() -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from app.cache import local
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
-from tests.support.cache_readers import must_not_run, slow_reader
+from tests.support.cache_readers import get_or_compute, must_not_run, slow_reader
 from tests.support.leases import FOREVER_NS
 
 MIB = 2**20
@@ -41,42 +41,42 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"x" * 100_000, ((("a", "b"),), b"body", None)])
 def test_a_computed_value_is_cached_completely(cache: LocalCache, value: object) -> None:
-    assert cache.get_or_compute("k", KEYS, lambda: value) == value
-    assert cache.get_or_compute("k", KEYS, must_not_run) == value
+    assert get_or_compute(cache, "k", KEYS, lambda: value) == value
+    assert get_or_compute(cache, "k", KEYS, must_not_run) == value
     assert cache.get("k") == value
 
 
 def test_an_unknown_key_is_not_found(cache: LocalCache) -> None:
-    cache.get_or_compute("k", KEYS, lambda: b"value")
+    get_or_compute(cache, "k", KEYS, lambda: b"value")
     assert cache.get("other") is None
 
 
 def test_a_write_invalidates_its_keys_and_nothing_else(generations: Generations, cache: LocalCache) -> None:
     for key in ("one", "other", "page"):
-        cache.get_or_compute(key, [key], lambda: b"old")
-    cache.get_or_compute("part", ["one", "part"], lambda: b"old")
+        get_or_compute(cache, key, [key], lambda: b"old")
+    get_or_compute(cache, "part", ["one", "part"], lambda: b"old")
     generations.invalidate(["page", "one"])
     for key in ("one", "page", "part"):
-        assert cache.get_or_compute(key, [key], lambda: b"new") == b"new"
-    assert cache.get_or_compute("other", ["other"], must_not_run) == b"old"
+        assert get_or_compute(cache, key, [key], lambda: b"new") == b"new"
+    assert get_or_compute(cache, "other", ["other"], must_not_run) == b"old"
     generations.invalidate_all()
     assert [cache.get(key) for key in ("one", "other", "page", "part")] == [None] * 4
 
 
 def test_a_slow_computation_does_not_replace_a_newer_value(generations: Generations, cache: LocalCache) -> None:
-    with slow_reader(lambda key, compute: cache.get_or_compute(key, KEYS, compute)):
+    with slow_reader(lambda key, compute: get_or_compute(cache, key, KEYS, compute)):
         generations.invalidate(KEYS)
-        assert cache.get_or_compute("k", KEYS, lambda: b"new") == b"new"
+        assert get_or_compute(cache, "k", KEYS, lambda: b"new") == b"new"
     # The slow one may have put its own in that place, but nobody gets it.
     assert cache.get("k") in (None, b"new")
-    assert cache.get_or_compute("k", KEYS, lambda: b"new") == b"new"
+    assert get_or_compute(cache, "k", KEYS, lambda: b"new") == b"new"
 
 
 def test_without_a_lease_nothing_is_found(generations: Generations, cache: LocalCache) -> None:
-    cache.get_or_compute("k", KEYS, lambda: b"kept")
+    get_or_compute(cache, "k", KEYS, lambda: b"kept")
     generations.prolong_lease(0)
     assert cache.get("k") is None
-    assert cache.get_or_compute("k", KEYS, lambda: b"computed") == b"computed"
+    assert get_or_compute(cache, "k", KEYS, lambda: b"computed") == b"computed"
     generations.prolong_lease(clock_ns() - 1)
     assert cache.get("k") is None
     generations.prolong_lease(FOREVER_NS)
@@ -100,7 +100,7 @@ def test_a_lease_granted_during_a_look_up_returns_no_stale_value() -> None:
 
 
 def test_a_value_expires_after_its_ttl(cache: LocalCache, clock: list[int]) -> None:
-    cache.get_or_compute("k", KEYS, lambda: b"kept")
+    get_or_compute(cache, "k", KEYS, lambda: b"kept")
     clock[0] += int(59.9e9)
     assert cache.get("k") == b"kept"
     clock[0] += int(0.1e9)
@@ -113,8 +113,8 @@ def test_an_exception_is_raised_and_not_cached(cache: LocalCache) -> None:
 
     for _ in range(2):
         with pytest.raises(LookupError, match="nothing there"):
-            cache.get_or_compute("k", KEYS, fail)
-    assert cache.get_or_compute("k", KEYS, lambda: b"value") == b"value"
+            get_or_compute(cache, "k", KEYS, fail)
+    assert get_or_compute(cache, "k", KEYS, lambda: b"value") == b"value"
 
 
 def kept(cache: LocalCache, count: int) -> list[int]:
@@ -124,7 +124,7 @@ def kept(cache: LocalCache, count: int) -> list[int]:
 def test_the_cache_never_exceeds_its_maximum_size(generations: Generations) -> None:
     cache = LocalCache(generations, 100_000, 60)
     for number in range(1000):
-        cache.get_or_compute(number, KEYS, lambda: bytes(1000))
+        get_or_compute(cache, number, KEYS, lambda: bytes(1000))
     assert 30 <= len(kept(cache, 1000)) <= 100
     assert cache.get(999) == bytes(1000)
 
@@ -172,7 +172,7 @@ def test_a_value_that_is_a_great_share_of_all_is_not_kept(generations: Generatio
 def test_a_cache_of_size_zero_keeps_nothing(generations: Generations) -> None:
     cache = LocalCache(generations, 0, 60)
     for value in (b"one", b"two"):
-        assert cache.get_or_compute("k", KEYS, lambda value=value: value) == value
+        assert get_or_compute(cache, "k", KEYS, lambda value=value: value) == value
     assert cache.get("k") is None
 
 
@@ -184,7 +184,7 @@ def test_concurrent_threads_never_get_the_value_of_another_key(generations: Gene
         while time.monotonic() < stop:
             number = (number * 1103515245 + 12345) % 2**31
             key = number // 1000 % 200
-            assert cache.get_or_compute(key, [str(key)], _value_of(key)) == _value_of(key)()
+            assert get_or_compute(cache, key, [str(key)], _value_of(key)) == _value_of(key)()
             if number % 50 == 0:
                 generations.invalidate([str(key)])
         return number
@@ -218,7 +218,7 @@ def test_no_read_is_older_than_the_last_invalidated_write(generations: Generatio
                 computed.append(1)
                 return truth[0] + 0
 
-            found = cache.get_or_compute("k", KEYS, compute)
+            found = get_or_compute(cache, "k", KEYS, compute)
             assert found >= least
             hits += not computed
         return hits
