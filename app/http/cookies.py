@@ -12,10 +12,11 @@ def cookie_values(environ: Mapping[str, Any], name: str) -> list[str]:
     A semicolon always ends a cookie (RFC 6265, section 4.2.1), also inside quotes. Werkzeug's parser reads on to the
     closing quote, and raises for bytes that are not UTF-8: another cookie could hide this one.
     """
-    header: str = environ.get("HTTP_COOKIE", "")
-    pairs = (part.partition("=") for part in header.split(";"))
-    return [_unquoted(value.strip()) for key, _, value in pairs if key.strip() == name]
-
-
-def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    found: list[str] = []
+    for part in environ.get("HTTP_COOKIE", "").split(";"):
+        key, _, raw = part.partition("=")
+        if key.strip() == name:
+            value = raw.strip()
+            is_quoted = len(value) > 1 and value[0] == value[-1] == '"'
+            found.append(value[1:-1] if is_quoted else value)
+    return found
