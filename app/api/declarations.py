@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import orjson
 from flask import Response
 from flask.globals import request_ctx
-from flask_openapi3 import APIBlueprint
+from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.http import parse_etags
 
@@ -90,7 +90,14 @@ class WriteHeader(BaseModel):
 
 
 class StrictBlueprint(APIBlueprint):
-    """A blueprint whose views get validated `query` and `body`, and ids as UUIDs. Headers are text."""
+    """A blueprint whose views get validated `query` and `body`, and ids as UUIDs. Headers are text.
+
+    description: of its operations, for the OpenAPI document. errors: those that any of them may return.
+    """
+
+    def __init__(self, name: str, description: str, errors: dict[Any, Any]) -> None:
+        tag = Tag(name=name, description=description)
+        super().__init__(name, __name__, abp_tags=[tag], abp_responses=errors)
 
     @staticmethod
     def create_view_func(*declared: Any, **_: Any) -> Callable[..., Any]:

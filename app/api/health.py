@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 from flask import Response
-from flask_openapi3 import Tag
 from pydantic import BaseModel, ConfigDict
 
 from app.api.declarations import JSON, StrictBlueprint, problems
@@ -47,12 +46,7 @@ class ProcessStatus(BaseModel):
     status: str
 
 
-blueprint = StrictBlueprint(
-    "health",
-    __name__,
-    abp_tags=[Tag(name="health", description="Health, liveness and readiness of the service.")],
-    abp_responses=problems(400, 403),
-)
+blueprint = StrictBlueprint("health", "Health, liveness and readiness of the service.", problems(400, 403))
 
 
 @blueprint.get("/health", operation_id="getHealth", responses={200: HealthReport, 503: HealthReport})

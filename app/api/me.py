@@ -3,7 +3,6 @@
 import uuid
 
 from flask import Response
-from flask_openapi3 import Tag
 from pydantic import BaseModel
 
 from app.api.declarations import ReadHeader, StrictBlueprint, WriteHeader, problems, user_response
@@ -24,10 +23,7 @@ class OwnSessionPath(BaseModel):
 
 
 blueprint = StrictBlueprint(
-    "me",
-    __name__,
-    abp_tags=[Tag(name="me", description="The user who makes the request: record, password and sessions.")],
-    abp_responses=problems(400, 401, 403, 404, 429, 503),
+    "me", "The user who makes the request: record, password and sessions.", problems(400, 401, 403, 404, 429, 503)
 )
 _WRITE = problems(409, 412, 413, 415, 422)
 

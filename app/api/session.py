@@ -2,7 +2,6 @@
 
 import orjson
 from flask import Response
-from flask_openapi3 import Tag
 
 from app.api.declarations import StrictBlueprint, json_response, problems
 from app.auth.permissions import Actor
@@ -12,10 +11,7 @@ from app.http.access import actor, audit_context, drop_cookie, session, sign_in
 from app.http.services import services
 
 blueprint = StrictBlueprint(
-    "session",
-    __name__,
-    abp_tags=[Tag(name="session", description="Sign in, get the current identity, sign out.")],
-    abp_responses=problems(400, 401, 403, 429, 503),
+    "session", "Sign in, get the current identity, sign out.", problems(400, 401, 403, 429, 503)
 )
 
 

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from flask import Response
-from flask_openapi3 import Tag
 from pydantic import Field, RootModel
 
 from app.api.declarations import StrictBlueprint, UserPath, json_response, problems
@@ -27,14 +26,8 @@ class SessionList(RootModel[list[Session]]):
 
 blueprint = StrictBlueprint(
     "sessions",
-    __name__,
-    abp_tags=[
-        Tag(
-            name="sessions",
-            description="List and end the sessions of a user; unlock a user after failed sign-ins.",
-        )
-    ],
-    abp_responses=problems(400, 401, 403, 404, 429, 503),
+    "List and end the sessions of a user; unlock a user after failed sign-ins.",
+    problems(400, 401, 403, 404, 429, 503),
 )
 
 

@@ -4,7 +4,6 @@ import uuid
 from typing import Annotated
 
 from flask import Response, url_for
-from flask_openapi3 import Tag
 from pydantic import BaseModel, BeforeValidator, Field, RootModel
 
 from app.api.declarations import StrictBlueprint, json_response, problems
@@ -24,12 +23,7 @@ class TokenList(RootModel[list[Token]]):
     """All tokens, newest first."""
 
 
-blueprint = StrictBlueprint(
-    "tokens",
-    __name__,
-    abp_tags=[Tag(name="tokens", description="API tokens, the credentials of programs.")],
-    abp_responses=problems(400, 401, 403, 429, 503),
-)
+blueprint = StrictBlueprint("tokens", "API tokens, the credentials of programs.", problems(400, 401, 403, 429, 503))
 
 
 @blueprint.get("/tokens", operation_id="listTokens", responses={200: TokenList})

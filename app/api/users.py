@@ -3,7 +3,6 @@
 from urllib.parse import quote, urlencode
 
 from flask import Response, request, url_for
-from flask_openapi3 import Tag
 from pydantic import BaseModel, Field, RootModel
 
 from app.api.declarations import (
@@ -51,19 +50,13 @@ class CreateHeader(BaseModel):
     )
 
 
-_COMMON = problems(400, 401, 403, 429, 503)
 _ONE = problems(404)
 _BODY = problems(413, 415, 422)
 _WRITE = problems(409, 412)
 blueprint = StrictBlueprint(
     "users",
-    __name__,
-    abp_tags=[
-        Tag(
-            name="users", description="Create, get, search, update, delete and restore users; the history of each user."
-        )
-    ],
-    abp_responses=_COMMON,
+    "Create, get, search, update, delete and restore users; the history of each user.",
+    problems(400, 401, 403, 429, 503),
 )
 
 

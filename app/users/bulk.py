@@ -1,7 +1,7 @@
 """Bulk actions: change many users in one transaction, or none of them. Each user gets a history entry."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -220,13 +220,10 @@ def _execute(
     if action == "delete":
         tokens.revoke_all(work.connection, changing, audit_context)
     values = {**bulk_action.values, **NEXT_VERSION}
-    for rows in _batches(changing):
+    for start in range(0, len(changing), _BATCH_SIZE):
+        rows = changing[start : start + _BATCH_SIZE]
         work.connection.execute(update(users).where(is_any_of(users.c.id, [row.id for row in rows])).values(values))
         entries: list[Entry] = [(row.id, row.version + 1, bulk_action.changes(row)) for row in rows]
         audit_log.record_all(work.connection, audit_context, bulk_action.entry, entries)
     if action == "deactivate":
         tokens.revoke_all(work.connection, changing, audit_context)
-
-
-def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
-    return (rows[start : start + _BATCH_SIZE] for start in range(0, len(rows), _BATCH_SIZE))

@@ -114,19 +114,15 @@ def insert_row(
     connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, values: dict[str, Any]
 ) -> Document:
     """Insert a user with these fields and write its history entry. Returns the user. Raises: ConstraintViolation"""
-    version = _first_version(connection, user_id)
+    entries = table_of(HistoryEntry)
+    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
+    # After the last version of a purged user with this id, so no old ETag becomes valid again.
+    version = (last or 0) + 1
     # The epoch starts at the version, so no session of a purged user with this id becomes valid again.
     columns = {"id": user_id, "version": version, "session_epoch": version, **with_derived_columns(values)}
     created = serialize(connection.execute(insert(users).values(columns).returning(*PUBLIC_COLUMNS)).one())
     audit_log.record(connection, audit_context, user_id, version, "created", history.diff({}, values))
     return created
-
-
-def _first_version(connection: Connection, user_id: uuid.UUID) -> int:
-    """1, or the version after that of a purged user with this id, so no old ETag becomes valid again."""
-    entries = table_of(HistoryEntry)
-    last = connection.scalar(select(func.max(entries.c.version)).where(entries.c.user_id == user_id))
-    return (last or 0) + 1
 
 
 def update_row(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
