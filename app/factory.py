@@ -14,7 +14,7 @@ from app.auth.tokens import Tokens
 from app.cache.generations import Generations
 from app.cache.known_changes import KnownChanges
 from app.cache.local import LocalCache
-from app.cache.redis_answers import NoAnswers, RedisAnswers
+from app.cache.redis_answers import RedisAnswers
 from app.cache.redis_client import open_client
 from app.cli import install_commands, settings_refused
 from app.config import Settings, load_settings
@@ -137,11 +137,11 @@ def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
 
 def _build_services(settings: Settings, infrastructure: Infrastructure, app: OpenAPI) -> Services:
     database, local_cache = infrastructure.database, infrastructure.local_cache
-    answers = infrastructure.redis_answers if settings.cache_ttl_s else NoAnswers()
+    answers = infrastructure.redis_answers
     admins = Admins(database, infrastructure.state)
     tokens = Tokens(database, local_cache, infrastructure.generations)
     sessions = Sessions(database, SessionStore(settings.redis_address), local_cache, settings)
-    rate_limits = RateLimits(settings, infrastructure.redis_answers.breaker)
+    rate_limits = RateLimits(settings, answers.breaker)
     login = Login(database, sessions, rate_limits)
     planner_stats = PlannerStats(database)
     user_pages = UserPages(database, answers, planner_stats)

@@ -6,7 +6,7 @@ all changes that the host knows. So values are never deleted, and a restored Red
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -21,26 +21,11 @@ _PREFIX = "fsa:answer:2:"
 _MAX_VALUE_BYTES = 2**20
 
 
-class Answers(Protocol):
-    """A cache of answers that depend on all users."""
-
-    def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
-        """The cached answer of `key`, or else the computed one. Concurrent calls share one computation.
-
-        Raises: the errors of `compute`
-        """
-
-
-class NoAnswers:
-    """A null cache."""
-
-    def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:  # noqa: ARG002
-        """Compute."""
-        return compute()
-
-
 class RedisAnswers:
-    """Errors of Redis are never raised. `ttl_s`: the maximum age of an answer."""
+    """Answers that depend on all users. Errors of Redis are never raised.
+
+    ttl_s: the maximum age of an answer; 0 disables the cache.
+    """
 
     def __init__(
         self, url: str, timeout_s: float, ttl_s: int, *, generations: Generations, known_changes: KnownChanges
@@ -52,7 +37,12 @@ class RedisAnswers:
         self.breaker = CircuitBreaker("cache", self._connect)
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
-        """See Answers."""
+        """The cached answer of `key`, or else the computed one. Concurrent calls share one computation.
+
+        Raises: the errors of `compute`
+        """
+        if not self._ttl_s:
+            return compute()
         # The view is read within the flight. An earlier view may lack a change that precedes a joining request.
         return self._flights.share(key, [USERS_KEY], functools.partial(self._get_or_compute, key, compute))
 

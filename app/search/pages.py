@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.cache.redis_answers import Answers
+from app.cache.redis_answers import RedisAnswers
 from app.db.database import Database
 from app.schemas import ListQuery
 from app.search import bounds, cursors, page_sql
@@ -52,7 +52,7 @@ class _Row(NamedTuple):
 class UserPages:
     """Reads pages of users, and counts the users of a list."""
 
-    def __init__(self, database: Database, answers: Answers, planner_stats: PlannerStats) -> None:
+    def __init__(self, database: Database, answers: RedisAnswers, planner_stats: PlannerStats) -> None:
         self._database, self._answers, self._planner_stats = database, answers, planner_stats
 
     def page(self, list_query: ListQuery) -> Page:

@@ -7,7 +7,7 @@ import orjson
 from sqlalchemy import text
 
 from app.auth.sessions import Sessions
-from app.cache.redis_answers import Answers
+from app.cache.redis_answers import RedisAnswers
 from app.db.database import Database
 from app.errors import Unavailable
 from app.schemas import ListQuery
@@ -43,7 +43,12 @@ class Dashboard:
     """Computes the figures of the dashboard."""
 
     def __init__(
-        self, database: Database, pages: UserPages, planner_stats: PlannerStats, sessions: Sessions, answers: Answers
+        self,
+        database: Database,
+        pages: UserPages,
+        planner_stats: PlannerStats,
+        sessions: Sessions,
+        answers: RedisAnswers,
     ) -> None:
         self._database, self._pages, self._planner_stats = database, pages, planner_stats
         self._sessions, self._answers = sessions, answers
