@@ -36,7 +36,7 @@ from app.ops.logging_config import configure_logs
 from app.ops.service_state import create_state
 from app.routes import register_routes
 from app.search.pages import UserPages
-from app.search.planner_stats import PlannerStats
+from app.search.planner import PlannerStats
 from app.users.bootstrap_admin import BootstrapAdmin
 from app.users.bulk import BulkCommands
 from app.users.commands import UserCommands

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, request
 
 from app.errors import N_, NotFound
 
@@ -23,12 +23,13 @@ blueprint = Blueprint("console_assets", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """The content of a file, plain and compressed. `digest`: the first characters of its SHA-256."""
+    """The content of a file, plain and compressed. `digest`: the first characters of its SHA-256. path: its address."""
 
     content: bytes
     gzipped: bytes
     digest: str
     content_type: str
+    path: str
 
 
 @cache
@@ -36,15 +37,10 @@ def assets() -> dict[str, Asset]:
     """All static files by name, read once per process."""
     found = {}
     for path in sorted(_FOLDER.iterdir()):
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()[:12]
-        found[path.name] = Asset(content, gzip.compress(content, 9, mtime=0), digest, _CONTENT_TYPES[path.suffix])
+        content, name = path.read_bytes(), path.name
+        digest, gzipped = hashlib.sha256(content).hexdigest()[:12], gzip.compress(content, 9, mtime=0)
+        found[name] = Asset(content, gzipped, digest, _CONTENT_TYPES[path.suffix], f"/assets/{digest}/{name}")
     return found
-
-
-def asset_url(name: str) -> str:
-    """The address of the current content of the file `name`."""
-    return url_for("console_assets.show", digest=assets()[name].digest, name=name)
 
 
 @blueprint.get("/assets/<digest>/<name>")

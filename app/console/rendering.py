@@ -7,7 +7,7 @@ from flask import Flask, Response, render_template, request
 from flask_babel import get_locale
 
 from app.auth.permissions import SETUP_ACTOR, SIGNED_OUT_ACTOR
-from app.console.assets import asset_url
+from app.console.assets import assets
 from app.console.i18n import LANGUAGES
 from app.http.access import actor, session
 from app.http.services import services
@@ -31,7 +31,7 @@ def install_templates(app: Flask, adminer_url: str | None) -> None:
     environment = app.jinja_env
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(parse_timestamp=datetime.fromisoformat, browser_name=browser_name)
-    environment.globals.update(asset=asset_url, language=get_locale, is_fragment=is_fragment)
+    environment.globals.update(assets=assets, language=get_locale, is_fragment=is_fragment)
     environment.globals.update(languages=LANGUAGES, roles=ROLES, adminer_url=adminer_url)
 
 

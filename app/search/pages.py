@@ -1,8 +1,9 @@
 """Pages of users: any search, filter and sort in bounded time, whatever the size of the table.
 
-The planner statistics of PostgreSQL choose between the three ways of `page_sql`. Estimates may be wrong by any factor,
-and a wrong plan without a bound reads the whole table, so each way has a bound (`bounds`). If a scan reaches its bound,
-the page ends there, and its `next_cursor` continues after the last row of the scan. Such a page may be short or empty.
+The planner statistics of PostgreSQL choose between the three ways of `query_builder`. Estimates may be wrong by any
+factor, and a wrong plan without a bound reads the whole table, so each way has a bound (`bounds`). If a scan reaches its
+bound, the page ends there, and its `next_cursor` continues after the last row of the scan. Such a page may be short or
+empty.
 """
 
 import hashlib
@@ -17,10 +18,10 @@ import orjson
 from app.cache.redis_answers import RedisAnswers
 from app.db.database import Database
 from app.schemas import ListQuery
-from app.search import bounds, cursors, page_sql
+from app.search import bounds, cursors, query_builder
 from app.search.cursors import Keyset
-from app.search.planner_stats import PlannerStats
-from app.search.query_builder import UserQuery, fills_a_page, plan_lookup
+from app.search.planner import PlannerStats, fills_a_page, plan_lookup
+from app.search.query_builder import UserQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class UserPages:
         def compute() -> bytes:
             query = UserQuery(list_query)
             with self._database.connection() as connection:
-                counted = connection.exec_driver_sql(page_sql.count(query, limit), query.parameters).scalar_one()
+                counted = connection.exec_driver_sql(query_builder.count(query, limit), query.parameters).scalar_one()
             return str(counted).encode()
 
         return int(self._answers.get_or_compute(f"{count_key(list_query)}:{limit}", compute))
@@ -83,7 +84,7 @@ class UserPages:
         """The number of users that the planner of PostgreSQL expects in the whole list. Raises: Unavailable"""
         query = UserQuery(list_query)
         with self._database.connection() as connection:
-            plan = connection.exec_driver_sql(page_sql.estimate(query), query.parameters).scalar_one()
+            plan = connection.exec_driver_sql(query_builder.estimate(query), query.parameters).scalar_one()
         return int(plan[0]["Plan"]["Plan Rows"])
 
     def count_or_estimate(self, list_query: ListQuery, limit: int = bounds.MAX_COUNTED_ROWS) -> Count:
@@ -125,7 +126,7 @@ class UserPages:
     def _find(self, query: UserQuery) -> tuple[list[_Row], Keyset | None]:
         """Up to `limit` + 1 rows, and where a scan reached its bound (None: it did not)."""
         if not query.is_filtered:
-            return self._rows(page_sql.in_order(query), query.parameters, is_prepared=True), None
+            return self._rows(query_builder.in_order(query), query.parameters, is_prepared=True), None
         statistics = self._planner_stats.snapshot()
         lookup = plan_lookup(query, statistics)
         max_rows = bounds.MAX_SCANNED_ROWS[query.sort]
@@ -140,14 +141,14 @@ class UserPages:
                 return self._scan(query, max_rows)
         # One index alone serves the unique key of an active user, and lexemes.
         is_prepared = not (query.created_range or query.deleted)
-        rows = self._rows(page_sql.by_lookup(query, lookup), lookup.parameters, is_prepared=is_prepared)
+        rows = self._rows(query_builder.by_lookup(query, lookup.conditions), lookup.parameters, is_prepared=is_prepared)
         if not rows:
             return self._scan(query, max_rows)
         return rows if rows[0].id else [], None
 
     def _scan(self, query: UserQuery, max_rows: int) -> tuple[list[_Row], Keyset | None]:
         """The matches among the next `max_rows`, and where the scan ended before the page was full."""
-        rows = self._rows(page_sql.by_scan(query, max_rows), query.parameters, is_prepared=True)
+        rows = self._rows(query_builder.by_scan(query, max_rows), query.parameters, is_prepared=True)
         stops = [Keyset(row.stop_key, str(row.stop_id), query.backwards) for row in rows if not row.id]
         return [row for row in rows if row.id], stops[0] if stops else None
 
@@ -156,7 +157,7 @@ class UserPages:
 
         With one plan for all values, other searches took 2.4 s instead of 0.9 ms.
         """
-        sql = page_sql.hide_values(sql) if is_prepared else sql
+        sql = query_builder.hide_values(sql) if is_prepared else sql
         found = self._database.execute(sql, parameters, prepare=is_prepared, timeout_s=bounds.STATEMENT_TIMEOUT_S)
         return list(starmap(_Row, found.fetchall()))
 

@@ -1,19 +1,27 @@
-"""The conditions and the order of a list query as SQL, and which of the conditions an index looks up."""
+"""A list query as SQL: its conditions, its order, and the statements of pages and counts.
 
-import math
-from collections.abc import Mapping
+A page is read in one of three ways. Each uses an index and reads a bounded number of rows:
+
+- `in_order`: the sort index serves all conditions.
+- `by_lookup`: other indexes return all matches, which are then sorted. Cheap if few rows match.
+- `by_scan`: the sort index is scanned from the cursor on, and rows that do not match are dropped. Cheap if many match.
+
+The columns of a page are: id, JSON, sort key, and those that the function names.
+"""
+
+import functools
+import re
 from itertools import starmap
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.identifiers import canonical
-from app.models import PRIVILEGED_ROLE, SORT_KEYS, TAGGED_FIELDS
+from app.models import PRIVILEGED_ROLE, SORT_KEYS, TAGGED_FIELDS, user_json
 from app.schemas import ListQuery
 from app.search import bounds, cursors
 from app.search import text as search_text
 from app.search.cursors import Keyset
-from app.search.planner_stats import Statistics
 from app.search.text import Term
-from app.types import TIMESTAMP
+from app.types import MAX_PAGE_SIZE, TIMESTAMP
 
 _TIMESTAMP_COLUMNS = ("created_at", "updated_at")
 _CREATED_RANGE = {
@@ -21,6 +29,18 @@ _CREATED_RANGE = {
     "created_before": "created_at < %(created_before)s::timestamptz",
 }
 _KEY_CONDITIONS = {name: f"{SORT_KEYS[name]} = %({name})s" for name in ("email", "username")}
+
+_CURSOR_KEYS = SORT_KEYS | {
+    name: f"to_char({name}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')" for name in ("created_at", "updated_at")
+}
+"""The sort key as a cursor holds it, by sort order."""
+_COLUMNS = {
+    (sort, deleted): f"u.id, {user_json(trashed=deleted)}, {key}"
+    for sort, key in _CURSOR_KEYS.items()
+    for deleted in (False, True)
+}
+"""The columns of a page, by sort order and partition."""
+_PARAMETER = re.compile(r"%\(\w+\)s(::\w+)?")
 
 
 class UserQuery:
@@ -91,68 +111,6 @@ class UserQuery:
         return key.encode()
 
 
-class Lookup(NamedTuple):
-    """Conditions in the form that is cheapest to look up, with their parameters.
-
-    expected_rows: estimated matches. Infinite if no index serves a condition with a short posting list.
-    """
-
-    conditions: list[str]
-    parameters: Mapping[str, Any]
-    expected_rows: float
-
-
-def plan_lookup(query: UserQuery, statistics: Statistics) -> Lookup:
-    """The look-up that reads no long posting list. Terms with long lists are checked on the rows of the other terms."""
-    if query.key_conditions:
-        return Lookup(query.conditions, query.parameters, 1)
-    partition_rows = statistics.partition_rows(deleted=query.deleted)
-    terms, filters, share = _split_terms(query.terms, statistics)
-    expected_rows = share * partition_rows if terms else math.inf
-    conditions = ["search_vector @@ %(lookup_tsquery)s::tsquery"] if terms else []
-    # PostgreSQL uses no index for a condition with IS TRUE. It checks the condition on the rows.
-    if filters:
-        conditions.append("(search_vector @@ %(filter_tsquery)s::tsquery) IS TRUE")
-    if query.created_range:
-        created_share = statistics.created_share(query.parameters["created_after"], query.parameters["created_before"])
-        if created_share * partition_rows <= bounds.MAX_POSTING_LIST_ROWS:
-            conditions += query.created_range
-            expected_rows = created_share * min(expected_rows, partition_rows)
-        else:
-            conditions += [f"({condition}) IS TRUE" for condition in query.created_range]
-    looks_up_tag = partition_rows <= statistics.total * bounds.MIN_SHARE_WITHOUT_DELETED_TAG
-    parameters = {
-        "lookup_tsquery": search_text.tsquery(terms, deleted=query.deleted if looks_up_tag else None),
-        "filter_tsquery": search_text.tsquery(filters, deleted=query.deleted),
-    }
-    return Lookup(conditions, query.parameters | parameters, expected_rows)
-
-
-def fills_a_page(query: UserQuery, statistics: Statistics, lookup: Lookup) -> bool:
-    """Whether a scan of the sort index finds a whole page, provided that matches are spread evenly."""
-    scanned_rows = bounds.MAX_SCANNED_ROWS[query.sort]
-    return lookup.expected_rows * scanned_rows >= query.limit * statistics.partition_rows(deleted=query.deleted)
-
-
-def _split_terms(terms: list[Term], statistics: Statistics) -> tuple[list[Term], list[Term], float]:
-    """The terms that the lexeme index looks up, the other terms, and the share of users who match the first ones.
-
-    None is looked up if all posting lists are long, else all but long prefixes: PostgreSQL skips through the long list
-    of a lexeme, but it reads all lists of a prefix.
-    """
-    looked_up, others, share, has_short_list = [], [], 1.0, False
-    for term in terms:
-        rows = statistics.rows(term)
-        max_rows = bounds.MAX_PREFIX_POSTING_LIST_ROWS if term.is_prefix else bounds.MAX_POSTING_LIST_ROWS
-        has_short_list = has_short_list or rows <= max_rows
-        if term.is_prefix and rows > max_rows:
-            others.append(term)
-        else:
-            looked_up.append(term)
-            share *= rows / max(statistics.total, 1)
-    return (looked_up, others, share) if has_short_list else ([], terms, 1.0)
-
-
 def _terms(query: ListQuery) -> list[Term]:
     """The words of a search are prefixes. Short prefixes are lexemes themselves."""
     words = dict.fromkeys(search_text.tokenize(query.q))
@@ -178,3 +136,82 @@ def _parameters(query: ListQuery, terms: list[Term], keyset: Keyset | None) -> d
         "cursor_key": keyset and keyset.key,
         "cursor_id": keyset and keyset.id,
     }
+
+
+def in_order(query: UserQuery) -> str:
+    """The rows after the cursor. The sort index serves every condition, for any values."""
+    columns, where = _COLUMNS[query.sort, query.deleted], _where(query)
+    return _limited(f"SELECT {columns} FROM users AS u WHERE {where} {query.order_by(query.sort_column)}")
+
+
+def by_lookup(query: UserQuery, conditions: list[str]) -> str:
+    """The first of all sorted matches. No row at all: there are more than MAX_SORTED_ROWS.
+
+    An empty page is one row without an id.
+    """
+    # LIMIT is a subquery, so that the planner does not see its value: it would choose to scan another index, on which
+    # it expects to find so many rows early. It must not use a partial index of the partition either.
+    where = " AND ".join([query.lookup_partition, *conditions])
+    after_cursor = " AND ".join(["true", *query.keyset_conditions("key")])
+    page = _limited(f"SELECT id, key FROM hits WHERE {after_cursor} {query.order_by('key')}")
+    return (
+        f"WITH hits AS MATERIALIZED (SELECT id, {query.sort_column} AS key FROM users"
+        f" WHERE {where} LIMIT (SELECT {bounds.MAX_SORTED_ROWS + 1})),"
+        f" page AS ({page})"
+        f" SELECT {_COLUMNS[query.sort, query.deleted]}"
+        f" FROM (SELECT count(*) AS hits FROM hits) AS total"
+        f" LEFT JOIN (page JOIN users AS u ON u.id = page.id) ON true"
+        f" WHERE total.hits <= {bounds.MAX_SORTED_ROWS} {query.order_by('page.key', 'u.id')}"
+    )
+
+
+def by_scan(query: UserQuery, max_rows: int) -> str:
+    """The matches among the next `max_rows` of the sort index, and the id and sort key of the last row.
+
+    A row without an id of its own has the last row; there is none if the scan filled the page or reached the end. It
+    is one statement, so that no write comes between. PostgreSQL reads only as many rows as the page needs. To read the
+    last row from the index again is cheaper than to materialize the scan. The sort index alone serves the scan, for
+    any values.
+    """
+    where, order = _where(query), query.order_by(query.sort_column)
+    scanned = (
+        f"SELECT id, {query.sort_column} AS key, {' AND '.join(query.conditions)} AS fits"
+        f" FROM users WHERE {where} {order} LIMIT {max_rows}"
+    )
+    return (
+        f"WITH page AS MATERIALIZED ({_limited(f'SELECT id, key FROM ({scanned}) AS scanned WHERE fits')}),"
+        f" stop AS (SELECT id, {_CURSOR_KEYS[query.sort]} AS key FROM users"
+        f" WHERE {where} AND (SELECT count(*) FROM page) < %(row_limit)s {order} OFFSET {max_rows - 1} LIMIT 1)"
+        f" SELECT {_COLUMNS[query.sort, query.deleted]}, stop.id, stop.key"
+        f" FROM stop FULL JOIN (page JOIN users AS u ON u.id = page.id) ON false"
+        f" {query.order_by('page.key', 'u.id')}"
+    )
+
+
+def estimate(query: UserQuery) -> str:
+    """The plan that selects all matches, as JSON."""
+    where = " AND ".join([query.partition, *query.conditions])
+    return f"EXPLAIN (FORMAT JSON) SELECT 1 FROM users WHERE {where}"
+
+
+def count(query: UserQuery, limit: int | None) -> str:
+    """The number of matches, counted up to `limit` + 1. LIMIT is a subquery as in `by_lookup`."""
+    rows = f"SELECT FROM users WHERE {' AND '.join([query.lookup_partition, *query.conditions])}"
+    limited = rows if limit is None else f"{rows} LIMIT (SELECT {limit + 1})"
+    return f"SELECT count(*) FROM ({limited}) AS found"
+
+
+@functools.lru_cache(maxsize=1000)
+def hide_values(sql: str) -> str:
+    """Put each parameter behind a SELECT. The planner then knows no value, and makes one plan for all values."""
+    return _PARAMETER.sub(r"(SELECT \g<0>)", sql)
+
+
+def _where(query: UserQuery) -> str:
+    """The conditions that the sort index serves, and the position of the cursor in it."""
+    return " AND ".join([query.partition, *query.index_conditions, *query.keyset_conditions(query.sort_column)])
+
+
+def _limited(rows: str) -> str:
+    """The first `rows`. The planner sees the greatest limit of any page, so that all pages have one plan."""
+    return f"SELECT * FROM ({rows} LIMIT {MAX_PAGE_SIZE + 1}) AS rows LIMIT %(row_limit)s::integer"

@@ -12,7 +12,7 @@ from app.db.database import Database
 from app.errors import Unavailable
 from app.schemas import ListQuery
 from app.search.pages import Count, UserPages
-from app.search.planner_stats import PlannerStats
+from app.search.planner import PlannerStats
 
 DAYS = 30
 COUNTED = 5_000

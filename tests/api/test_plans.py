@@ -19,7 +19,7 @@ from app.http.services import services_of
 from app.models import SORT_KEYS
 from app.search import bounds, cursors
 from app.search.cursors import Keyset
-from app.search.planner_stats import PlannerStats
+from app.search.planner import PlannerStats
 from app.search.text import Term
 from embedded import Stack
 from tests.support.api_client import SORTS, ApiClient, links

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app.http.services import services_of
-from app.search.planner_stats import PlannerStats
+from app.search.planner import PlannerStats
 from app.search.text import Term
 
 _COMMON = Term("zebedee")

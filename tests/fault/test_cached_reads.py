@@ -16,7 +16,7 @@ from app.db.database import Database
 from app.http.services import services_of
 from app.search import bounds
 from app.search.pages import UserPages
-from app.search.planner_stats import PlannerStats, Statistics
+from app.search.planner import PlannerStats, Statistics
 from app.users.reads import UserReads
 from app.users.sql import GET_USERS
 from embedded import Stack

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.schemas import ListQuery
-from app.search.planner_stats import Statistics
-from app.search.query_builder import Lookup, UserQuery, fills_a_page, plan_lookup
+from app.search.planner import Lookup, Statistics, fills_a_page, plan_lookup
+from app.search.query_builder import UserQuery
 
 SHARES = {"=role:member": 0.95, "=trash": 0.02, "example": 0.5, "maria": 0.01, "mariana": 0.002, "smith": 0.0004}
 LARGE = Statistics(10_000_000, tuple(SHARES), tuple(SHARES.values()))

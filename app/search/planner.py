@@ -1,16 +1,22 @@
-"""Estimates of row counts from the planner statistics of PostgreSQL, read once a minute without a look at the table."""
+"""Which conditions of a list query an index looks up, by the planner statistics of PostgreSQL.
 
+The statistics are read once a minute, without a look at the table.
+"""
+
+import math
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 
 from app.db.database import Database
+from app.search import bounds
 from app.search import text as search_text
+from app.search.query_builder import UserQuery
 from app.search.text import Term
 
 SNAPSHOT_TTL_S = 60.0
@@ -115,3 +121,65 @@ class PlannerStats:
             time_bounds=tuple(row.time_bounds or ()),
             common_times=dict(zip(row.common_times or (), row.time_shares or (), strict=False)),
         )
+
+
+class Lookup(NamedTuple):
+    """Conditions in the form that is cheapest to look up, with their parameters.
+
+    expected_rows: estimated matches. Infinite if no index serves a condition with a short posting list.
+    """
+
+    conditions: list[str]
+    parameters: Mapping[str, Any]
+    expected_rows: float
+
+
+def plan_lookup(query: UserQuery, statistics: Statistics) -> Lookup:
+    """The look-up that reads no long posting list. Terms with long lists are checked on the rows of the other terms."""
+    if query.key_conditions:
+        return Lookup(query.conditions, query.parameters, 1)
+    partition_rows = statistics.partition_rows(deleted=query.deleted)
+    terms, filters, share = _split_terms(query.terms, statistics)
+    expected_rows = share * partition_rows if terms else math.inf
+    conditions = ["search_vector @@ %(lookup_tsquery)s::tsquery"] if terms else []
+    # PostgreSQL uses no index for a condition with IS TRUE. It checks the condition on the rows.
+    if filters:
+        conditions.append("(search_vector @@ %(filter_tsquery)s::tsquery) IS TRUE")
+    if query.created_range:
+        created_share = statistics.created_share(query.parameters["created_after"], query.parameters["created_before"])
+        if created_share * partition_rows <= bounds.MAX_POSTING_LIST_ROWS:
+            conditions += query.created_range
+            expected_rows = created_share * min(expected_rows, partition_rows)
+        else:
+            conditions += [f"({condition}) IS TRUE" for condition in query.created_range]
+    looks_up_tag = partition_rows <= statistics.total * bounds.MIN_SHARE_WITHOUT_DELETED_TAG
+    parameters = {
+        "lookup_tsquery": search_text.tsquery(terms, deleted=query.deleted if looks_up_tag else None),
+        "filter_tsquery": search_text.tsquery(filters, deleted=query.deleted),
+    }
+    return Lookup(conditions, query.parameters | parameters, expected_rows)
+
+
+def fills_a_page(query: UserQuery, statistics: Statistics, lookup: Lookup) -> bool:
+    """Whether a scan of the sort index finds a whole page, provided that matches are spread evenly."""
+    scanned_rows = bounds.MAX_SCANNED_ROWS[query.sort]
+    return lookup.expected_rows * scanned_rows >= query.limit * statistics.partition_rows(deleted=query.deleted)
+
+
+def _split_terms(terms: list[Term], statistics: Statistics) -> tuple[list[Term], list[Term], float]:
+    """The terms that the lexeme index looks up, the other terms, and the share of users who match the first ones.
+
+    None is looked up if all posting lists are long, else all but long prefixes: PostgreSQL skips through the long list
+    of a lexeme, but it reads all lists of a prefix.
+    """
+    looked_up, others, share, has_short_list = [], [], 1.0, False
+    for term in terms:
+        rows = statistics.rows(term)
+        max_rows = bounds.MAX_PREFIX_POSTING_LIST_ROWS if term.is_prefix else bounds.MAX_POSTING_LIST_ROWS
+        has_short_list = has_short_list or rows <= max_rows
+        if term.is_prefix and rows > max_rows:
+            others.append(term)
+        else:
+            looked_up.append(term)
+            share *= rows / max(statistics.total, 1)
+    return (looked_up, others, share) if has_short_list else ([], terms, 1.0)
