@@ -1,9 +1,9 @@
 """Pages of users: any search, filter and sort in bounded time, whatever the size of the table.
 
 The planner statistics of PostgreSQL choose between the three ways of `query_builder`. Estimates may be wrong by any
-factor, and a wrong plan without a bound reads the whole table, so each way has a bound (`bounds`). If a scan reaches its
-bound, the page ends there, and its `next_cursor` continues after the last row of the scan. Such a page may be short or
-empty.
+factor, and a wrong plan without a bound reads the whole table, so each way has a bound (`bounds`). If a scan reaches
+its bound, the page ends there, and its `next_cursor` continues after the last row of the scan. Such a page may be short
+or empty.
 """
 
 import hashlib
