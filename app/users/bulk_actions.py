@@ -10,8 +10,7 @@ from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.models import ROLES
 from app.search.text import field_tag
 from app.types import ROLE_NAMES, Role
-from app.users import history
-from app.users.rows import END_SESSIONS, RESTORE, SOFT_DELETE, replace_tags
+from app.users.rows import END_SESSIONS, RESTORE, SOFT_DELETE, diff, replace_tags
 
 Action = Literal["activate", "deactivate", "role", "delete", "restore"]
 
@@ -33,7 +32,7 @@ class BulkAction:
 
     def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
         """The changed fields of a user, for the history."""
-        return history.diff({name: getattr(row, name) for name in self.after}, self.after)
+        return diff({name: getattr(row, name) for name in self.after}, self.after)
 
 
 def bulk_action_of(action: Action, role: Role | None) -> BulkAction:

@@ -236,7 +236,7 @@ class UserCommands:
         """Change a locked user to `values`: its fields, and password_hash if the password changes."""
         before = {**row._asdict(), **rows.row_values(row)}
         after = {"password_hash": row.password_hash, **values}
-        changes = history.diff(before, after)
+        changes = rows.diff(before, after)
         fields = {change["field"] for change in changes}
         audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
         if not changes:

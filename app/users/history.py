@@ -1,9 +1,9 @@
-"""The history of each user: what a change consists of, and pages of entries, newest first."""
+"""The history of each user: pages of entries, newest first, and its erasure."""
 
 import re
 import struct
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,11 @@ from sqlalchemy import cast as sql_cast
 
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import FIELD_NAMES, HistoryEntry, table_of, users
+from app.models import HistoryEntry, table_of, users
 from app.search import cursors
 from app.search.cursors import Keyset
 from app.types import format_timestamp
 
-_SCALAR_FIELDS = tuple(name for name in FIELD_NAMES if name != "attributes")
 _history = table_of(HistoryEntry)
 _CURSOR_KIND = "history"
 _ID = struct.Struct("q")
@@ -31,32 +30,6 @@ class HistoryPage:
 
     body: bytes
     next_cursor: str | None
-
-
-def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The changed fields with old and new value, attributes by key. The values of a password are left out.
-
-    A field that is missing in both is unchanged; a field that is missing in one is null there.
-    """
-    changes = [
-        {"field": name, "old": before.get(name), "new": after.get(name)}
-        for name in _SCALAR_FIELDS
-        if before.get(name) != after.get(name)
-    ]
-    old, new = before.get("attributes") or {}, after.get("attributes") or {}
-    changes += [
-        {"field": f"attributes.{key}", "old": old.get(key), "new": new.get(key)}
-        for key in sorted(old.keys() | new.keys())
-        if key not in old or key not in new or _canonical_json(old[key]) != _canonical_json(new[key])
-    ]
-    if before.get("password_hash") != after.get("password_hash"):
-        changes.append({"field": "password", "old": None, "new": None})
-    return changes
-
-
-def _canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys. Python's == would treat 1 and true as equal."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def erase(connection: Connection, user_id: uuid.UUID) -> None:

@@ -1,4 +1,4 @@
-"""Rows of users: values of columns from drafts and patches; locks, inserts and updates of one row in a transaction."""
+"""Rows of users: their values, from drafts and patches; what changed; locks, inserts and updates in a transaction."""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -17,9 +17,10 @@ from app.models import FIELD_NAMES, HistoryEntry, table_of, users
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import check_attributes
-from app.users import history
 from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
 from app.validation import RuleError
+
+_SCALAR_FIELDS = tuple(name for name in FIELD_NAMES if name != "attributes")
 
 NEXT_VERSION: dict[str, Any] = {
     "version": users.c.version + 1,
@@ -110,6 +111,32 @@ def _merge(target: Any, patch: Any) -> Any:
     return merged
 
 
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The changed fields with old and new value, attributes by key. The values of a password are left out.
+
+    A field that is missing in both is unchanged; a field that is missing in one is null there.
+    """
+    changes = [
+        {"field": name, "old": before.get(name), "new": after.get(name)}
+        for name in _SCALAR_FIELDS
+        if before.get(name) != after.get(name)
+    ]
+    old, new = before.get("attributes") or {}, after.get("attributes") or {}
+    changes += [
+        {"field": f"attributes.{key}", "old": old.get(key), "new": new.get(key)}
+        for key in sorted(old.keys() | new.keys())
+        if key not in old or key not in new or _canonical_json(old[key]) != _canonical_json(new[key])
+    ]
+    if before.get("password_hash") != after.get("password_hash"):
+        changes.append({"field": "password", "old": None, "new": None})
+    return changes
+
+
+def _canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys. Python's == would treat 1 and true as equal."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def insert_row(
     connection: Connection, audit_context: AuditContext, user_id: uuid.UUID, values: dict[str, Any]
 ) -> Document:
@@ -121,7 +148,7 @@ def insert_row(
     # The epoch starts at the version, so no session of a purged user with this id becomes valid again.
     columns = {"id": user_id, "version": version, "session_epoch": version, **with_derived_columns(values)}
     created = serialize(connection.execute(insert(users).values(columns).returning(*PUBLIC_COLUMNS)).one())
-    audit_log.record(connection, audit_context, user_id, version, "created", history.diff({}, values))
+    audit_log.record(connection, audit_context, user_id, version, "created", diff({}, values))
     return created
 
 

@@ -15,10 +15,9 @@ from app.db.connection import LOCK_TIMEOUT_MS
 from app.db.database import Database
 from app.errors import Busy, Unavailable
 from app.search.text import lexemes
-from app.users import history, idempotency
+from app.users import idempotency, rows
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserSnapshot
-from app.users.rows import key_columns
 from app.users.serialization import Document
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
 from app.users.unit_of_work import UserTransactions
@@ -44,7 +43,7 @@ class PendingWrite:
         expected_json: str | None = None,
     ) -> None:
         self.user_id = user_id
-        keys = key_columns(values)
+        keys = rows.key_columns(values)
         derived = {**keys, "lexemes": lexemes(values), "changes": changes, "expected_json": expected_json}
         writer = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
         self.row = {"id": user_id, **values, **derived, **writer}
@@ -77,7 +76,7 @@ class UserWrites:
         Returns None if the Idempotency-Key is in use, or the token of the actor is not what it was.
         Raises: AlreadyTaken, Conflict (only the first administrator may be created, and one exists), Unavailable
         """
-        pending = PendingWrite(user_id, values, history.diff({}, values), audit_context)
+        pending = PendingWrite(user_id, values, rows.diff({}, values), audit_context)
         is_admin = admins.is_admin(values)
         if request is None and not is_admin:
             return self.write(pending)
@@ -99,7 +98,7 @@ class UserWrites:
         self, before: UserSnapshot, values: dict[str, Any], audit_context: AuditContext
     ) -> PendingWrite | None:
         """The write that changes the fields of `before` to `values`. None: nothing changes. Raises: Forbidden"""
-        changes = history.diff(before.values, values)
+        changes = rows.diff(before.values, values)
         fields = [change["field"] for change in changes]
         audit_context.actor.require_change(before.id, before.values["role"], fields, self._self_editable_keys)
         return PendingWrite(before.id, values, changes, audit_context, before.body.decode()) if changes else None

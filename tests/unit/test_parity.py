@@ -8,7 +8,7 @@ from app import models
 from app.config import Settings
 from app.models import ROLES, SORT_KEYS, user_json
 from app.schemas import READ_ONLY, ListQuery, User, UserDraft, UserPatch, UserReplacement
-from app.users import history
+from app.users import rows
 from app.users.serialization import PUBLIC_COLUMNS
 from tests.support.api_client import SORTS
 
@@ -41,7 +41,7 @@ def test_what_can_be_written_is_what_is_given_but_for_read_only_fields_and_the_p
 
 
 def test_the_history_tells_of_every_field_that_can_be_written() -> None:
-    changes = history.diff({}, {**dict.fromkeys(WRITABLE, "new"), "attributes": {"key": "new"}})
+    changes = rows.diff({}, {**dict.fromkeys(WRITABLE, "new"), "attributes": {"key": "new"}})
     assert {change["field"].partition(".")[0] for change in changes} == WRITABLE
 
 

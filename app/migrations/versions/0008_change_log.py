@@ -19,7 +19,7 @@ _IS_EXTERNAL = """
   AND has_function_privilege(session_user, 'mark_internal_change()'::regprocedure, 'EXECUTE')) IS NOT TRUE
 """
 
-# Values as history.diff compares them: by jsonb's text, in which 1 is not 1.0, and names have no order.
+# Values as rows.diff compares them: by jsonb's text, in which 1 is not 1.0, and names have no order.
 _USER_CHANGES = """
 CREATE FUNCTION user_changes(old_user users, new_user users) RETURNS json LANGUAGE sql STABLE AS $$
   SELECT coalesce(json_agg(json_build_object('field', field, 'old', old, 'new', new) ORDER BY place, field COLLATE "C"), '[]')
