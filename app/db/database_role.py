@@ -12,6 +12,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 
 from app.config import Settings
+from app.db.error_translation import first_line
 from app.models import Base
 
 log = structlog.get_logger(__name__)
@@ -52,20 +53,18 @@ def set_up(settings: Settings) -> bool:
     is_owner = settings.database_role == settings.database_parameters.get("user")
     try:
         with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as owner:
-            owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            # Until the connection is closed.
+            owner.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             _revoke(owner)
             if is_owner:
                 return False
             # The revoked rights stay revoked if the role can't be created.
             owner.commit()
-            owner.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            logs_in = _create(owner, settings)
+            _create(owner, settings)
             _grant(owner, settings.database_role)
-        if not logs_in:
-            psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()
+        psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()
     except (psycopg.Error, _Unusable) as error:
-        cause = str(error).strip().partition("\n")[0]
-        log.warning("works_as_owner", role=settings.database_role, cause=cause)
+        log.warning("works_as_owner", role=settings.database_role, cause=first_line(error))
         return False
     return True
 
@@ -87,10 +86,10 @@ def current(connection: Connection) -> tuple[str, bool, bool]:
     return found.name, found.is_superuser, found.is_owner
 
 
-def _create(owner: psycopg.Connection[Any], settings: Settings) -> bool:
-    """Create the role, or set its password. PostgreSQL receives only the SCRAM verifier of the password.
+def _create(owner: psycopg.Connection[Any], settings: Settings) -> None:
+    """Create the role, or set its password if it can't log in. PostgreSQL receives only the SCRAM verifier.
 
-    Returns whether the role existed and could log in. Raises: _Unusable
+    Raises: _Unusable
     """
     role, password = settings.database_role, settings.role_password.encode()
     if settings.role_conninfo is None:
@@ -99,11 +98,10 @@ def _create(owner: psycopg.Connection[Any], settings: Settings) -> bool:
     if found == (True,):
         raise _Unusable("there is a role of this name with further rights")
     if found and can_log_in(settings):
-        return True
+        return
     verifier = owner.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
     statement = "ALTER ROLE {} LOGIN PASSWORD {}" if found else "CREATE ROLE {} LOGIN PASSWORD {}"
     owner.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier)))
-    return False
 
 
 def _grant(owner: psycopg.Connection[Any], role: str) -> None:

@@ -41,6 +41,11 @@ def translate(error: psycopg.Error) -> Exception | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the text of an error. It contains no password."""
+    return str(error).strip().partition("\n")[0] or error.__class__.__name__
+
+
 def is_connection_error(error: psycopg.Error) -> bool:
     """Whether the server can't be reached, so that all other requests fail as well.
 

@@ -1,4 +1,4 @@
-"""Prepares the database: waits for PostgreSQL, refuses a newer database, and migrates under a lock."""
+"""Prepares the database: waits for PostgreSQL, refuses a newer database, migrates under a lock, checks the history."""
 
 import time
 from pathlib import Path
@@ -12,14 +12,24 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
-from app.db import change_log, database_role
+from app.db import database_role
+from app.db.error_translation import first_line
 from app.errors import StartError
+from app.models import NO_XID
 
 log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _LOG_INTERVAL_S = 3.0
 _CONNECT_TIMEOUT_S = 3
+
+_INDEX = "history_by_xid"
+_BATCH = 10_000
+_IS_USABLE = "SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)), false)"
+_RESET = (
+    "UPDATE history SET xid = %(none)s WHERE id IN (SELECT id FROM history"
+    " WHERE xid > '3' AND xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT %(batch)s)"
+)
 
 
 def prepare(settings: Settings) -> bool:
@@ -28,8 +38,14 @@ def prepare(settings: Settings) -> bool:
     Returns whether the service can connect as DATABASE_ROLE. Raises: StartError
     """
     wait_for_database(settings)
-    _migrate(settings)
-    _check(settings)
+    try:
+        _migrate(settings)
+        _require_index(settings)
+    except (psycopg.Error, DBAPIError) as error:
+        cause = first_line(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+        raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None
+    except CommandError as error:
+        raise StartError(f"The database could not be migrated: {error}") from None
     return database_role.set_up(settings)
 
 
@@ -40,7 +56,7 @@ def wait_for_database(settings: Settings) -> None:
         try:
             psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
         except psycopg.OperationalError as error:
-            now, cause = time.monotonic(), _cause(error)
+            now, cause = time.monotonic(), first_line(error)
             if now > deadline:
                 place = settings.database_address
                 raise StartError(
@@ -74,38 +90,47 @@ def revisions(settings: Settings) -> tuple[str | None, str]:
     return found, newest
 
 
+def reset_future_xids(conninfo: str) -> int:
+    """Set xids to NO_XID that are in the future, after a dump of another cluster was restored.
+
+    Each batch is committed. Returns the number of changed entries. Raises: psycopg.Error
+    """
+    total = 0
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        if connection.execute(_IS_USABLE, [_INDEX]).fetchone() != (True,):
+            # The revision of the database has no change log yet.
+            return total
+        while count := connection.execute(_RESET, {"none": NO_XID, "batch": _BATCH}).rowcount:
+            total += count
+    if total:
+        log.info("xids_reset", entries=total)
+    return total
+
+
 def _migrate(settings: Settings) -> None:
-    try:
-        found, newest = revisions(settings)
-        if found == newest:
-            return
-        began = time.monotonic()
-        log.info("migrating", found=found, newest=newest)
-        command.upgrade(_alembic(settings), "head")
-    except (psycopg.Error, DBAPIError) as error:
-        cause = _cause(error.orig if isinstance(error, DBAPIError) and error.orig else error)
-        raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None
-    except CommandError as error:
-        raise StartError(f"The database could not be migrated: {error}") from None
+    """Raises: StartError, psycopg.Error, DBAPIError, CommandError"""
+    found, newest = revisions(settings)
+    if found == newest:
+        return
+    began = time.monotonic()
+    log.info("migrating", found=found, newest=newest)
+    command.upgrade(_alembic(settings), "head")
     log.info("migrated", newest=newest, s=round(time.monotonic() - began, 2))
 
 
-def _check(settings: Settings) -> None:
-    """Raises: StartError"""
-    try:
-        with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
-            change_log.require_index(connection)
-    except psycopg.Error as error:
-        raise StartError(f"The database could not be checked: {_cause(error)}.") from None
+def _require_index(settings: Settings) -> None:
+    """Require the index that the change poller uses. Raises: StartError, psycopg.Error"""
+    with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+        is_usable = connection.execute(_IS_USABLE, [_INDEX]).fetchone() == (True,)
+    if not is_usable:
+        raise StartError(
+            f"The index {_INDEX} of the table history is missing or invalid, as after an interrupted build."
+            f" Rebuild it as the owner of the tables, then start again: DROP INDEX IF EXISTS {_INDEX};"
+            f" CREATE INDEX CONCURRENTLY {_INDEX} ON history (xid) WHERE xid > '3';"
+        )
 
 
 def _alembic(settings: Settings) -> Config:
     config = Config(attributes={"conninfo": settings.database_conninfo})
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of the text of an error. It contains no password."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else error.__class__.__name__

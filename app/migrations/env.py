@@ -10,7 +10,9 @@ from flask import has_app_context
 from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
-from app.db import change_log, database_role
+from app.db import database_role
+from app.db.error_translation import first_line
+from app.db.migrate import reset_future_xids
 from app.http.services import services
 from app.models import Base
 
@@ -44,7 +46,7 @@ def _run() -> None:
         # With `flask db`. The start does it itself.
         services().infrastructure.state.is_role_available = database_role.set_up(services().settings)
         # The start does not do it, because it takes long.
-        change_log.reset_future_xids(_conninfo())
+        reset_future_xids(_conninfo())
 
 
 def _lock(connection: Connection) -> None:
@@ -62,7 +64,7 @@ def _connected(engine: Engine) -> Connection:
         if "conninfo" in context.config.attributes:
             raise
         # `flask db` prints this error as one sentence.
-        raise CommandError(str(error.orig).strip().partition("\n")[0]) from None
+        raise CommandError(first_line(error.orig or error)) from None
 
 
 _run()

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from flask import Blueprint, Flask, jsonify
 
+from app.extensions import db
 from app.models import User
 from embedded import Stack
 from embedded.ports import free_port
@@ -68,6 +69,25 @@ def test_step_8_gives_what_it_asks_for(run: Run) -> None:
     script = "from app import db, cache; print(db.session.execute('SELECT 41 + 1').scalar(), cache.ping())"
     done = run("-W", "error", "-c", script)
     assert (done.stdout.strip(), done.returncode) == ("42 True", 0), done.stderr
+
+
+def test_a_session_commits_and_rolls_back(run: Run, app: Flask, api: ApiClient) -> None:
+    api.create_user(name="Ada")
+    rename = "UPDATE users SET name = '{}'"
+    with app.app_context():
+        for name, end in (("Eve", db.session.rollback), ("Grace", db.session.commit), ("Eve", db.session.rollback)):
+            db.session.execute(rename.format(name))
+            end()
+        assert db.session.execute("SELECT name FROM users").scalar() == "Grace"
+        db.session.execute(rename.format("Eve"))
+        db.session.remove()
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql(rename.format("Eve"))
+    script = f"from app import db; db.session.execute({rename.format('Eve')!r}); db.session.rollback()"
+    done = run("-c", script)
+    assert done.returncode == 0, done.stderr
+    with app.app_context():
+        assert db.session.execute("SELECT name FROM users").scalar() == "Grace"
 
 
 def test_importing_the_app_connects_to_nothing_and_needs_no_settings(run: Run) -> None:
