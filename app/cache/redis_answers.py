@@ -1,24 +1,121 @@
 """A cache-aside cache of expensive answers (searches, counts, pages) in Redis, which all hosts share.
 
 Each value contains a snapshot of PostgreSQL from before it was read. A host uses a value only if its snapshot includes
-all changes that the host knows. So values are never deleted, and a restored Redis returns no outdated value.
+all changes that the host knows: its poller publishes them. So values are never deleted, and a restored Redis returns no
+outdated value.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, cast
+import mmap
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, cast
 
+import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.cache.generations import USERS_KEY, Generations
-from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import connected
 from app.cache.single_flight import SingleFlight
 from app.ops.circuit_breaker import CircuitBreaker
 
-_PREFIX = "fsa:answer:2:"
+_PREFIX = "fsa:answer:3:"
 """It contains the version of the format of values."""
 _MAX_VALUE_BYTES = 2**20
+_MEMORY_BYTES = 1 << 16
+_HEAD = struct.Struct("@QQ")
+_MAX_TRIES = 100
+_MAX_IN_PROGRESS = 500
+
+
+class Snapshot(NamedTuple):
+    """A snapshot of PostgreSQL (pg_snapshot, section 9.27 of the manual)."""
+
+    xmin: int
+    xmax: int
+    in_progress: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Snapshot":
+        """Read `xmin:xmax:xid,xid`. Raises: ValueError"""
+        xmin, xmax, xids = text.split(":")
+        return cls(int(xmin), int(xmax), tuple(map(int, filter(None, xids.split(",")))))
+
+    def sees(self, xid: int) -> bool:
+        """Whether the transaction `xid` had ended when the snapshot was taken."""
+        return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
+
+    def shortened(self) -> "Snapshot":
+        """A snapshot with a bounded list. It sees a subset of the transactions that this one sees."""
+        if len(self.in_progress) <= _MAX_IN_PROGRESS:
+            return self
+        kept = tuple(sorted(self.in_progress))
+        return Snapshot(self.xmin, kept[_MAX_IN_PROGRESS], kept[:_MAX_IN_PROGRESS])
+
+
+class View(NamedTuple):
+    """The knowledge of the poller after a poll.
+
+    began_ns: the start of the poll (clock_ns). incarnation: of the database. snapshot: of the poll. xids: the last
+    transactions that changed users. floor: the maximum of all earlier ones.
+    """
+
+    began_ns: int
+    incarnation: str
+    snapshot: Snapshot
+    xids: tuple[int, ...]
+    floor: int
+
+    def accepts(self, read_at: Snapshot) -> bool:
+        """Whether a value that was read at a snapshot includes all changes that the poller has found."""
+        return self.floor < read_at.xmin and all(map(read_at.sees, self.xids))
+
+
+class KnownChanges:
+    """The last view, in memory that all processes of the host share. A seqlock protects it: only one process writes."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+        self._memory = mmap.mmap(-1, _MEMORY_BYTES)
+        self._numbers = memoryview(self._memory)[: _HEAD.size].cast("Q")
+        self._last: tuple[int, View] | None = None
+
+    def publish(self, view: View) -> None:
+        """Replace the view. For the poller."""
+        data = orjson.dumps((view.began_ns, view.incarnation, [*view.snapshot.shortened()], view.xids, view.floor))
+        # The sequence number is odd during a write, also if the writer was killed.
+        writing = self._numbers[0] | 1
+        self._numbers[0] = writing
+        self._numbers[1] = len(data)
+        self._memory[_HEAD.size : _HEAD.size + len(data)] = data
+        self._numbers[0] = writing + 1
+
+    def view(self, keys: Iterable[str]) -> View | None:
+        """The last view. None: there is no lease, or the view lacks a change of `keys` by this host."""
+        if not self._generations.has_lease():
+            return None
+        view = self._read()
+        changed_ns = self._generations.latest(self._generations.slots_of(keys), by_poller=False)
+        # The poller has found the changes that this host made before the poll began.
+        return view if view is not None and changed_ns < view.began_ns else None
+
+    def close(self) -> None:
+        """Release the memory in this process."""
+        self._numbers.release()
+        self._memory.close()
+
+    def _read(self) -> View | None:
+        for _ in range(_MAX_TRIES):
+            sequence, length = self._numbers[0], self._numbers[1]
+            if self._last is not None and self._last[0] == sequence:
+                return self._last[1]
+            data = self._memory[_HEAD.size : _HEAD.size + length]
+            if sequence and not sequence & 1 and self._numbers[0] == sequence:
+                began_ns, incarnation, (xmin, xmax, in_progress), xids, floor = orjson.loads(data)
+                view = View(began_ns, incarnation, Snapshot(xmin, xmax, tuple(in_progress)), tuple(xids), floor)
+                self._last = (sequence, view)
+                return view
+        return None
 
 
 class RedisAnswers:
@@ -66,11 +163,11 @@ class RedisAnswers:
         cached = self._execute("GET", name)
         if cached is not None:
             read_at, _, answer = cached.partition(b"\n")
-            if view.accepts(Snapshot.parse(read_at.decode())):
+            if view.accepts(Snapshot(*orjson.loads(read_at))):
                 return cast("bytes", answer)
         answer = compute()
         if len(answer) <= _MAX_VALUE_BYTES:
-            self._execute("SET", name, f"{view.snapshot}\n".encode() + answer, "EX", self._ttl_s)
+            self._execute("SET", name, orjson.dumps([*view.snapshot]) + b"\n" + answer, "EX", self._ttl_s)
         return answer
 
     def _execute(self, *command: str | bytes | int) -> Any:

@@ -14,8 +14,7 @@ from flask import Flask
 from app.auth.counters import FixedWindow, RedisCounters
 from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
-from app.cache.known_changes import Snapshot, View
-from app.cache.redis_answers import RedisAnswers
+from app.cache.redis_answers import RedisAnswers, Snapshot, View
 from app.errors import Unavailable
 from app.http.services import services_of
 from embedded import Redis

@@ -10,8 +10,7 @@ import pytest
 import redis
 
 from app.cache.generations import Generations, clock_ns
-from app.cache.known_changes import KnownChanges, Snapshot, View
-from app.cache.redis_answers import RedisAnswers
+from app.cache.redis_answers import KnownChanges, RedisAnswers, Snapshot, View
 from embedded import Redis
 from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
