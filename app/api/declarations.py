@@ -128,9 +128,8 @@ def user_response(document: Document, status: int = 200, header: ReadHeader | No
 
     header: of a conditional read: 304 if the client has this version (RFC 9110, section 13.1.2).
     """
-    response = Response(document.body, status, content_type=JSON)
-    response.headers["ETag"] = f'"{document.version}"'
-    response.headers["Cache-Control"] = "private, no-cache"
+    headers = {"ETag": f'"{document.version}"', "Cache-Control": "private, no-cache"}
+    response = Response(document.body, status, headers, content_type=JSON)
     if header is not None and header.if_none_match is not None:
         tags = parse_etags(header.if_none_match)
         if tags.star_tag or tags.contains_weak(str(document.version)):
@@ -140,6 +139,4 @@ def user_response(document: Document, status: int = 200, header: ReadHeader | No
 
 def json_response(body: object, status: int = 200) -> Response:
     """A JSON response that no cache stores."""
-    response = Response(orjson.dumps(body), status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(orjson.dumps(body), status, {"Cache-Control": "no-store"}, content_type=JSON)

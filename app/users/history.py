@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Text, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Text, exists, select, update
 from sqlalchemy import cast as sql_cast
 
 from app.db.database import Database
@@ -19,6 +19,14 @@ from app.search.cursors import Keyset
 from app.types import format_timestamp
 
 _history = table_of(HistoryEntry)
+_ENTRY: tuple[ColumnElement[Any], ...] = (
+    *(_history.c[name] for name in ("id", "version")),
+    _history.c.created_at.label("at"),
+    *(_history.c[name] for name in ("action", "actor", "address", "agent", "request_id")),
+    # As text, because its JSON is passed on unchanged.
+    sql_cast(_history.c.changes, Text).label("changes"),
+)
+"""The columns of an entry, by the names of its JSON."""
 _CURSOR_KIND = "history"
 _ID = struct.Struct("q")
 _ACTOR_USER = re.compile(r"\buser:([0-9a-f-]{36})$")
@@ -46,12 +54,7 @@ class History:
 
     def page(self, user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
         """A page of the history of an active, deleted or purged user. Raises: NotFound, BadRequest, Unavailable"""
-        entries = (
-            select(_history, sql_cast(_history.c.changes, Text).label("changes_text"))
-            .where(_history.c.user_id == user_id)
-            .order_by(_history.c.id.desc())
-            .limit(limit + 1)
-        )
+        entries = select(*_ENTRY).where(_history.c.user_id == user_id).order_by(_history.c.id.desc()).limit(limit + 1)
         if cursor is not None:
             entries = entries.where(_history.c.id < cursors.decode(_cursor_kind(user_id), cursor, _ID.pack).key)
         with self._database.connection() as connection:
@@ -85,14 +88,4 @@ def _cursor_kind(user_id: uuid.UUID) -> str:
 
 
 def _entry(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "version": row.version,
-        "at": format_timestamp(row.created_at),
-        "action": row.action,
-        "actor": row.actor,
-        "address": row.address,
-        "agent": row.agent,
-        "request_id": row.request_id,
-        "changes": orjson.Fragment(row.changes_text),
-    }
+    return {**row._asdict(), "at": format_timestamp(row.at), "changes": orjson.Fragment(row.changes)}
