@@ -17,8 +17,7 @@ from werkzeug.local import LocalProxy
 
 from app.cache.redis_client import open_client
 from app.config import load_settings
-from app.db.connection import connect
-from app.db.database import engine_options, engine_url
+from app.db.database import connect, engine_options, engine_url
 from app.errors import SettingsError
 from app.http.services import services
 from app.models import Base

@@ -11,8 +11,7 @@ from app.auth import admins, audit_log, tokens
 from app.auth.audit_log import AuditContext
 from app.cache.single_flight import Batcher
 from app.config import Settings
-from app.db.connection import LOCK_TIMEOUT_MS
-from app.db.database import Database
+from app.db.database import LOCK_TIMEOUT_MS, Database
 from app.errors import Busy, Unavailable
 from app.search.text import lexemes
 from app.users import idempotency, rows
