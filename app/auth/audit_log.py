@@ -38,7 +38,7 @@ def record(
     changes: list[dict[str, Any]] | None = None,
 ) -> None:
     """Write the entry of a change of one user, in the transaction of `connection`."""
-    connection.execute(insert(_history), _values(audit_context, action, (user_id, version, changes or [])))
+    record_all(connection, audit_context, action, [(user_id, version, changes or [])])
 
 
 def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> None:
@@ -48,7 +48,10 @@ def record_event(database: Database, audit_context: AuditContext, user_id: uuid.
 
 def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:
     """Write one entry for each of many users, in the transaction of `connection`."""
-    rows = [_values(audit_context, action, entry) for entry in entries]
+    event = {"action": action, **origin_columns(audit_context)}
+    rows = [
+        {"user_id": user_id, "version": version, "changes": changes, **event} for user_id, version, changes in entries
+    ]
     for start in range(0, len(rows), _BATCH_SIZE):
         connection.execute(insert(_history), rows[start : start + _BATCH_SIZE])
 
@@ -68,15 +71,4 @@ def origin_columns(audit_context: AuditContext) -> dict[str, str | None]:
         "address": audit_context.address,
         "agent": audit_context.agent,
         "request_id": audit_context.request_id,
-    }
-
-
-def _values(audit_context: AuditContext, action: str, entry: Entry) -> dict[str, Any]:
-    user_id, version, changes = entry
-    return {
-        "user_id": user_id,
-        "version": version,
-        "action": action,
-        **origin_columns(audit_context),
-        "changes": changes,
     }

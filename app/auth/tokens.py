@@ -38,6 +38,7 @@ _DIGITS = string.digits + string.ascii_letters
 
 _TOUCH_INTERVAL_S = 60.0
 _MAX_TRACKED = 10_000
+_UNKNOWN = N_("This API token is unknown. It may have been revoked.")
 _ACTIVE = users.c.deleted_at.is_(None)
 _tokens = table_of(Token)
 
@@ -102,7 +103,7 @@ class Tokens:
             return
         row = self._database.execute(RECHECK_TOKEN, {"token_id": actor.credential_id}).fetchone()
         if row is None:
-            raise _unknown()
+            raise Unauthorized(_UNKNOWN)
         role, user_role = row
         current_role = lower_role(role, user_role)
         if (current_role, current_role == user_role) != (actor.role, actor.full_scope):
@@ -135,7 +136,7 @@ class Tokens:
         with self._database.transaction(user_id) as connection:
             user = _lock_user(connection, user_id, draft.role)
             row = connection.execute(insert(_tokens).values(values).returning(_tokens)).one()
-            audit_log.record(connection, audit_context, user_id, user.version, "token_created", [_change(None, row)])
+            audit_log.record(connection, audit_context, user_id, user.version, "token_created", [_change(new=row)])
         return {**_fields(row), "username": user.username, "token": secret}
 
     def revoke(self, token_id: uuid.UUID, audit_context: AuditContext) -> None:
@@ -151,7 +152,7 @@ class Tokens:
                 owner = row.user_id
                 version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
                 audit_log.record(
-                    connection, audit_context, row.user_id, version or 1, "token_revoked", [_change(row, None)]
+                    connection, audit_context, row.user_id, version or 1, "token_revoked", [_change(old=row)]
                 )
         finally:
             # Also after an error: the commit may have succeeded before the connection was lost.
@@ -167,7 +168,7 @@ class Tokens:
         began_ns = clock_ns()
         row = self._database.execute(FIND_TOKEN, {"digest": digest}).fetchone()
         if row is None:
-            raise _unknown()
+            raise Unauthorized(_UNKNOWN)
         token_id, role, expires_at, user_id, user_role = row
         current_role = lower_role(role, user_role)
         actor = Actor("token", user_id, current_role, str(token_id), full_scope=current_role == user_role)
@@ -188,7 +189,7 @@ def revoke_all(connection: Connection, owners: Iterable[Row[Any]], audit_context
     """Delete all tokens of the users in the rows `owners`, in the transaction of `connection`."""
     versions = {owner.id: owner.version for owner in owners}
     rows = connection.execute(delete(_tokens).where(is_any_of(_tokens.c.user_id, versions)).returning(_tokens)).all()
-    entries = [(row.user_id, versions[row.user_id], [_change(row, None)]) for row in rows]
+    entries = [(row.user_id, versions[row.user_id], [_change(old=row)]) for row in rows]
     audit_log.record_all(connection, audit_context, "token_revoked", entries)
 
 
@@ -226,20 +227,13 @@ def _base62(number: int, length: int) -> str:
     return "".join(reversed(digits))
 
 
-def _unknown() -> Unauthorized:
-    return Unauthorized(N_("This API token is unknown. It may have been revoked."))
-
-
 def _fields(row: Row[Any]) -> dict[str, Any]:
     """The public fields of a token, as far as the row has them."""
     values = {name: value for name, value in row._asdict().items() if name in PublicToken.model_fields}
     return {name: format_timestamp(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _change(before: Row[Any] | None, after: Row[Any] | None) -> dict[str, Any]:
-    """A change in the history: id, name and role of the token, never its secret."""
-
-    def public_fields(row: Row[Any] | None) -> dict[str, Any] | None:
-        return None if row is None else {"id": str(row.id), "name": row.name, "role": row.role}
-
-    return {"field": "token", "old": public_fields(before), "new": public_fields(after)}
+def _change(**rows: Row[Any]) -> dict[str, Any]:
+    """A change in the history: id, name and role of the `old` or `new` token, never its secret."""
+    tokens = {side: {"id": str(row.id), "name": row.name, "role": row.role} for side, row in rows.items()}
+    return {"field": "token", "old": None, "new": None, **tokens}
