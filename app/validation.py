@@ -1,13 +1,9 @@
-"""Validates values as models, with the messages of our rules and of libraries. Only listed messages are translated."""
+"""Messages of validation errors, of our rules and of libraries. Only listed messages are translated."""
 
-from typing import TypeVar
-
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.errors import N_, FieldError, Message, ValidationFailed
-
-Model = TypeVar("Model", bound=BaseModel)
+from app.errors import N_, FieldError, Message
 
 _ONE_CHARACTER = N_("string should have at least 1 character")
 _PYDANTIC = {
@@ -71,17 +67,12 @@ class RuleError(ValueError):
         self.message = message
 
 
-def validated(model: type[Model], values: object) -> Model:
-    """`values` as `model`. Raises: ValidationFailed, with every bad field at once."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ValidationFailed(
-            [
-                FieldError(".".join(map(str, field_error["loc"])) or "body", _message_of(field_error))
-                for field_error in error.errors(include_url=False, include_input=False)
-            ]
-        ) from None
+def field_errors_of(error: ValidationError) -> list[FieldError]:
+    """The errors of all fields, with messages that can be translated."""
+    return [
+        FieldError(".".join(map(str, field_error["loc"])) or "body", _message_of(field_error))
+        for field_error in error.errors(include_url=False, include_input=False)
+    ]
 
 
 def library_text(text: str) -> Message:

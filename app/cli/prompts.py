@@ -11,10 +11,9 @@ import orjson
 from flask.cli import AppGroup
 
 from app.errors import DomainError, NotFound
-from app.http.parsing import user_id_of
+from app.http.parsing import user_id_of, validated
 from app.http.services import services
 from app.schemas import ListQuery
-from app.validation import validated
 
 
 class Group(AppGroup):

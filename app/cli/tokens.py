@@ -10,10 +10,9 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import system_actor
 from app.auth.schemas import TokenDraft
 from app.cli.prompts import Group, find_user
-from app.http.parsing import token_id_of
+from app.http.parsing import token_id_of, validated
 from app.http.services import services
 from app.models import ROLES
-from app.validation import validated
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _COLUMNS = ("id", "name", "role", "username", "created_at", "expires_at", "last_used_at")

@@ -10,12 +10,12 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import system_actor
 from app.cli.prompts import Group, find_user, new_password, password_option
 from app.errors import AlreadyTaken
+from app.http.parsing import validated
 from app.http.services import services
 from app.models import ROLES
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import Role
-from app.validation import validated
 
 try:
     from faker import Faker

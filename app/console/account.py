@@ -17,9 +17,9 @@ from app.console.safe_redirect import local
 from app.errors import N_, Forbidden, RateLimited, Unauthorized, Unavailable, ValidationFailed, VersionConflict
 from app.http.access import actor, audit_context, drop_cookie, keep_cookie, session
 from app.http.access import sign_in as begin_session
+from app.http.parsing import validated
 from app.http.problems import STATUSES
 from app.http.services import services
-from app.validation import validated
 
 blueprint = console_blueprint("console_account")
 

@@ -12,9 +12,9 @@ from app.console.rendering import render
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed
 from app.http.access import audit_context
 from app.http.access import sign_in as begin_session
+from app.http.parsing import validated
 from app.http.services import services
 from app.schemas import UserDraft
-from app.validation import validated
 
 blueprint = console_blueprint("console_setup")
 

@@ -19,9 +19,8 @@ from app.console.rendering import render
 from app.console.safe_redirect import local
 from app.errors import N_, FieldError, Forbidden, ValidationFailed
 from app.http.access import actor, audit_context
-from app.http.parsing import token_id_of, user_id_of
+from app.http.parsing import token_id_of, user_id_of, validated
 from app.http.services import services
-from app.validation import validated
 
 blueprint = console_blueprint("console_tokens")
 

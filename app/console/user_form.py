@@ -10,10 +10,9 @@ from flask import request
 
 from app.console.drafts import sent_draft
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
-from app.http.parsing import parse_json
+from app.http.parsing import parse_json, validated
 from app.models import FIELD_NAMES
 from app.schemas import UserDraft, UserReplacement
-from app.validation import validated
 
 Model = TypeVar("Model", bound=UserDraft)
 _TEXT_FIELDS = tuple(name for name in FIELD_NAMES if name not in ("active", "attributes"))

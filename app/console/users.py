@@ -15,7 +15,7 @@ from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
 from app.http.access import audit_context
-from app.http.parsing import query_pairs, read_pairs, user_id_of
+from app.http.parsing import query_pairs, read_pairs, user_id_of, validated
 from app.http.services import services
 from app.schemas import ListQuery
 from app.search.pages import Count
@@ -23,7 +23,6 @@ from app.types import Role, Timestamp
 from app.users import bulk
 from app.users.bulk import BulkTarget
 from app.users.bulk_actions import Action, bulk_action_of
-from app.validation import validated
 
 blueprint = console_blueprint("console_users")
 

@@ -10,15 +10,18 @@ import re
 import uuid
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from flask import Request
+from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app.errors import N_, BadRequest, FieldError, Message, NotFound, ValidationFailed
 from app.schemas import READ_ONLY, UserBody
-from app.validation import Model, library_text, validated
+from app.validation import field_errors_of, library_text
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _JSON_TYPES = ("application/json",)
 _PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -84,7 +87,6 @@ def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
 
     Raises: BadRequest (unknown or repeated names), ValidationFailed
     """
-    known = [f"{_ATTRIBUTE}<key>" if name == "attributes" else name for name in model.model_fields]
     takes_attributes = "attributes" in model.model_fields
     values: dict[str, Any] = {}
     attributes: dict[str, str] = {}
@@ -94,8 +96,8 @@ def read_pairs(pairs: Iterable[tuple[str, str]], model: type[Model]) -> Model:
         target, key = values, name
         if takes_attributes and name.startswith(_ATTRIBUTE) and len(name) > len(_ATTRIBUTE):
             target, key = attributes, name.removeprefix(_ATTRIBUTE)
-        elif name not in known:
-            raise BadRequest(_unknown(name, known), name)
+        elif name not in model.model_fields or name == "attributes":
+            raise BadRequest(_unknown(name, model), name)
         if key in target:
             raise BadRequest(N_("The query parameter %(name)s is given twice.", name=repr(_shown(name))), name)
         target[key] = value
@@ -110,6 +112,14 @@ def query_pairs(query: bytes) -> list[tuple[str, str]]:
         return parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise BadRequest(N_("The query string is not UTF-8.")) from None
+
+
+def validated(model: type[Model], values: object) -> Model:
+    """`values` as `model`. Raises: ValidationFailed, with every bad field at once."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValidationFailed(field_errors_of(error)) from None
 
 
 def _id_of(text: str, not_found: Message) -> uuid.UUID:
@@ -127,7 +137,8 @@ user_id_of = partial(_id_of, not_found=N_("There is no such user."))
 token_id_of = partial(_id_of, not_found=N_("There is no such token."))
 
 
-def _unknown(name: str, known: list[str]) -> Message:
+def _unknown(name: str, model: type[BaseModel]) -> Message:
+    known = [f"{_ATTRIBUTE}<key>" if field == "attributes" else field for field in model.model_fields]
     shown = _shown(name)
     close = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
     values = {"name": repr(shown)}

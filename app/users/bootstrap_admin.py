@@ -2,6 +2,7 @@
 
 import uuid
 
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from app.auth.admins import Admins
@@ -14,7 +15,7 @@ from app.identifiers import canonical
 from app.models import users as table
 from app.schemas import UserDraft, UserPatch
 from app.users.commands import UserCommands
-from app.validation import validated
+from app.validation import field_errors_of
 
 
 class BootstrapAdmin:
@@ -59,10 +60,11 @@ class BootstrapAdmin:
     def _create_from(self, email: str, password: str | None) -> None:
         """Raises: StartError, Unavailable"""
         try:
-            draft = validated(UserDraft, {"email": email, "password": password, "role": "admin"})
+            draft = UserDraft(email=email, password=password, role="admin")
             self.create(draft, AuditContext(system_actor("ADMIN_EMAIL", first_admin_only=True)))
-        except ValidationFailed as error:
-            problems = "; ".join(f"ADMIN_{problem.field.upper()} {problem.message}" for problem in error.field_errors)
+        except (ValidationError, ValidationFailed) as error:
+            field_errors = field_errors_of(error) if isinstance(error, ValidationError) else error.field_errors
+            problems = "; ".join(f"ADMIN_{problem.field.upper()} {problem.message}" for problem in field_errors)
             raise StartError(f"The first administrator cannot be created: {problems}.") from None
         except (Conflict, AlreadyTaken) as error:
             # Another replica may have created the administrator at the same time.

@@ -21,9 +21,8 @@ from app.auth.permissions import Actor
 from app.auth.schemas import PasswordChange, SignIn, TokenDraft
 from app.console.i18n import translate
 from app.errors import N_, BadRequest, DomainError, FieldError, Message, OperatorError, ValidationFailed
-from app.http.parsing import parse_json
+from app.http.parsing import parse_json, validated
 from app.schemas import DeleteQuery, HistoryQuery, ListQuery, UserDraft, UserPatch, UserReplacement
-from app.validation import validated
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "app" / "console" / "translations"
