@@ -58,14 +58,10 @@ class ListUrl:
         is_sorted = "sort" in self.parameters
         return read_pairs(self._pairs if is_sorted else [*self._pairs, ("sort", _DEFAULT_SORT)], ListQuery)
 
-    def query_string(self, **changes: str | None) -> str:
-        """The query string with some parameters changed, or removed (None). It leads to the first page of the list."""
-        parameters = {**self.parameters, "cursor": None, **changes}
-        return urlencode([(name, value) for name, value in parameters.items() if value is not None])
-
     def url(self, **changes: str | None) -> str:
-        """The address with this query string."""
-        query = self.query_string(**changes)
+        """The address with some parameters changed, or removed (None). It leads to the first page of the list."""
+        parameters = {**self.parameters, "cursor": None, **changes}
+        query = urlencode([(name, value) for name, value in parameters.items() if value is not None])
         return f"{url_for('console_users.index')}{'?' if query else ''}{query}"
 
 

@@ -23,6 +23,9 @@ from app.search.cursors import Keyset
 from app.search.planner import PlannerStats, fills_a_page, plan_lookup
 from app.search.query_builder import UserQuery
 
+PAGE_PARAMETERS = {"limit", "cursor", "sort"}
+"""Parameters that are no filters. The number of users in a list does not depend on them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -66,7 +69,7 @@ class UserPages:
             page = self._read_page(query)
             return orjson.dumps([page.next_cursor, page.previous_cursor]) + b"\n" + page.body
 
-        page_cursors, _, body = self._answers.get_or_compute(page_key(list_query), compute).partition(b"\n")
+        page_cursors, _, body = self._answers.get_or_compute(f"page:{digest(list_query)}", compute).partition(b"\n")
         return Page(body, *orjson.loads(page_cursors))
 
     def count(self, list_query: ListQuery, limit: int | None = None) -> int:
@@ -74,17 +77,17 @@ class UserPages:
 
         def compute() -> bytes:
             query = UserQuery(list_query)
-            with self._database.connection() as connection:
-                counted = connection.exec_driver_sql(query_builder.count(query, limit), query.parameters).scalar_one()
-            return str(counted).encode()
+            found = self._database.execute(query_builder.count(query, limit), query.parameters, prepare=False)
+            return str(found.fetchall()[0][0]).encode()
 
-        return int(self._answers.get_or_compute(f"{count_key(list_query)}:{limit}", compute))
+        key = f"count:{digest(list_query, ignored=PAGE_PARAMETERS)}:{limit}"
+        return int(self._answers.get_or_compute(key, compute))
 
     def estimate(self, list_query: ListQuery) -> int:
         """The number of users that the planner of PostgreSQL expects in the whole list. Raises: Unavailable"""
         query = UserQuery(list_query)
-        with self._database.connection() as connection:
-            plan = connection.exec_driver_sql(query_builder.estimate(query), query.parameters).scalar_one()
+        found = self._database.execute(query_builder.estimate(query), query.parameters, prepare=False)
+        plan = found.fetchall()[0][0]
         return int(plan[0]["Plan"]["Plan Rows"])
 
     def count_or_estimate(self, list_query: ListQuery, limit: int = bounds.MAX_COUNTED_ROWS) -> Count:
@@ -162,18 +165,10 @@ class UserPages:
         return list(starmap(_Row, found.fetchall()))
 
 
-def page_key(query: ListQuery) -> str:
-    """The key of a cached page."""
-    return f"page:{_digest(query.model_dump())}"
-
-
-def count_key(query: ListQuery) -> str:
-    """The key of a cached count. It depends on the filters only."""
-    return f"count:{_digest(query.model_dump(exclude={'limit', 'cursor', 'sort'}))}"
-
-
-def _digest(parameters: dict[str, Any]) -> str:
-    return hashlib.blake2b(orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+def digest(query: ListQuery, *, ignored: set[str] | None = None) -> str:
+    """A digest of a query without the `ignored` parameters, for the key of an answer."""
+    parameters = orjson.dumps(query.model_dump(exclude=ignored), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(parameters, digest_size=16).hexdigest()
 
 
 def _cursors(

@@ -43,14 +43,9 @@ class Dashboard:
     """Computes the figures of the dashboard."""
 
     def __init__(
-        self,
-        database: Database,
-        pages: UserPages,
-        planner_stats: PlannerStats,
-        sessions: Sessions,
-        answers: RedisAnswers,
+        self, database: Database, pages: UserPages, planner: PlannerStats, sessions: Sessions, answers: RedisAnswers
     ) -> None:
-        self._database, self._pages, self._planner_stats = database, pages, planner_stats
+        self._database, self._pages, self._planner = database, pages, planner
         self._sessions, self._answers = sessions, answers
 
     def figures(self) -> Figures:
@@ -75,7 +70,7 @@ class Dashboard:
         """JSON: whether the numbers are exact, and the number of new users by date."""
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         first = midnight - (DAYS - 1) * _DAY
-        stats = self._planner_stats.snapshot()
+        stats = self._planner.snapshot()
         active_rows = stats.partition_rows(deleted=False)
         if active_users.is_exact or stats.created_share(first, None) * active_rows <= COUNTED:
             counted = self._count_per_day(first)

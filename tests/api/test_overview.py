@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
+from app.db.database import Database
 from app.http.services import services_of
 from app.schemas import ListQuery
 from app.search import text as search_text
@@ -65,17 +66,23 @@ def browser_of_many(admin: FlaskClient, database: psycopg.Connection[Any]) -> Fl
 
 @contextmanager
 def rows_read(app: Flask) -> Iterator[list[float]]:
-    """How many rows of the table, or of an index of it, each statement of SQLAlchemy in the block reads."""
+    """How many rows of the table, or of an index of it, each statement in the block reads."""
     sent: list[tuple[str, Any]] = []
     read: list[float] = []
-    engine = engine_of(app)
+    engine, execute = engine_of(app), Database.execute
 
     def note(*args: Any) -> None:
         sent.append((args[2], args[3]))
 
+    def noting(database: Database, sql: str, parameters: Any, **options: Any) -> Any:
+        sent.append((sql, parameters))
+        return execute(database, sql, parameters, **options)
+
     event.listen(engine, "before_cursor_execute", note)
     try:
-        yield read
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Database, "execute", noting)
+            yield read
     finally:
         event.remove(engine, "before_cursor_execute", note)
     with engine.connect() as connection:
