@@ -42,8 +42,7 @@ from app.users.commands import UserCommands
 from app.users.dashboard import Dashboard
 from app.users.history import History
 from app.users.reads import UserReads
-from app.users.unit_of_work import UserTransactions
-from app.users.writes import UserWrites
+from app.users.writes import UserTransactions, UserWrites
 from app.version import VERSION
 
 _REDIS_TIMEOUT_S = 2.0

@@ -19,7 +19,7 @@ from app.search.query_builder import UserQuery
 from app.types import Role
 from app.users.bulk_actions import Action, BulkAction, bulk_action_of, require_role_for
 from app.users.rows import NEXT_VERSION
-from app.users.unit_of_work import UnitOfWork, UserTransactions
+from app.users.writes import UserTransactions
 
 MAX_USERS = 10_000
 """Users of one bulk action. It takes seconds, and other writes wait for its row locks."""
@@ -89,20 +89,22 @@ class BulkCommands:
         actor, bulk_action = audit_context.actor, bulk_action_of(action, role)
         require_role_for(actor, action)
         _require_partition(action, target)
-        with self._transactions.unit_of_work() as work:
-            rows = _lock(work.connection, action, target)
+        changed: list[uuid.UUID] = []
+        with self._transactions.unit_of_work(changed) as connection:
+            rows = _lock(connection, action, target)
             _require_expected(rows, expected)
             changing = [row for row in rows if not bulk_action.after or bulk_action.changes(row)]
             _require_allowed(actor, bulk_action, rows, changing)
-            admins.require_remaining_admin(work.connection, changing, bulk_action.after or None)
+            admins.require_remaining_admin(connection, changing, bulk_action.after or None)
             if action != "delete":
                 after = {"deleted_at": None} if action == "restore" else bulk_action.after
-                admins.check_promotion(work.connection, actor, [row._asdict() for row in changing], after)
+                admins.check_promotion(connection, actor, [row._asdict() for row in changing], after)
             if action == "restore":
-                _require_free_identifiers(work.connection, changing)
-            _execute(work, action, bulk_action, audit_context, changing)
+                _require_free_identifiers(connection, changing)
+            changed += [row.id for row in changing]
+            _execute(connection, action, bulk_action, audit_context, changing)
             is_deleted = action == "delete" and changing
-            deleted_at = work.connection.scalar(select(func.now())) if is_deleted else None
+            deleted_at = connection.scalar(select(func.now())) if is_deleted else None
         return BulkResult(len(changing), len(set(target.ids) or rows) - len(changing), deleted_at)
 
 
@@ -209,21 +211,20 @@ def _identifiers(row: Row[Any]) -> dict[str, str]:
 
 
 def _execute(
-    work: UnitOfWork,
+    connection: Connection,
     action: Action,
     bulk_action: BulkAction,
     audit_context: AuditContext,
     changing: Sequence[Row[Any]],
 ) -> None:
     """Change the locked users, in the order of the commands on single users: the history shows the order."""
-    work.user_ids += [row.id for row in changing]
     if action == "delete":
-        tokens.revoke_all(work.connection, changing, audit_context)
+        tokens.revoke_all(connection, changing, audit_context)
     values = {**bulk_action.values, **NEXT_VERSION}
     for start in range(0, len(changing), _BATCH_SIZE):
         rows = changing[start : start + _BATCH_SIZE]
-        work.connection.execute(update(users).where(is_any_of(users.c.id, [row.id for row in rows])).values(values))
+        connection.execute(update(users).where(is_any_of(users.c.id, [row.id for row in rows])).values(values))
         entries: list[Entry] = [(row.id, row.version + 1, bulk_action.changes(row)) for row in rows]
-        audit_log.record_all(work.connection, audit_context, bulk_action.entry, entries)
+        audit_log.record_all(connection, audit_context, bulk_action.entry, entries)
     if action == "deactivate":
-        tokens.revoke_all(work.connection, changing, audit_context)
+        tokens.revoke_all(connection, changing, audit_context)

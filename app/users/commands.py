@@ -25,8 +25,7 @@ from app.users import history, idempotency, rows
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserReads
 from app.users.serialization import Document, serialize
-from app.users.unit_of_work import UnitOfWork, UserTransactions
-from app.users.writes import UserWrites
+from app.users.writes import UserTransactions, UserWrites
 
 _MAX_OPTIMISTIC_ATTEMPTS = 3
 _SECURITY_SENSITIVE = frozenset({"role", "active", "password"})
@@ -99,19 +98,19 @@ class UserCommands:
         passwords.reject_own_name(draft.password, values)
         if draft.password is not None:
             values["password_hash"] = passwords.hash_password(draft.password)
-        with self._transactions.unit_of_work(user_id) as work:
+        with self._transactions.unit_of_work([user_id]) as connection:
             # Two requests may create the same id: the second waits here, and then replaces.
-            work.connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
-            row = rows.lock_row(work.connection, user_id)
+            connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
+            row = rows.lock_row(connection, user_id)
             if row is not None and row.deleted_at is not None:
                 raise Conflict(N_("This user is in the trash. Restore or purge the user first."))
             if row is None:
                 audit_context.actor.require_create(draft.role)
             _require(precondition, row.version if row else None)
             if row is not None:
-                return self._update_row(work, audit_context, row, values), False
-            admins.check_promotion(work.connection, audit_context.actor, [{}], values)
-            return rows.insert_row(work.connection, audit_context, user_id, values), True
+                return self._update_row(connection, audit_context, row, values), False
+            admins.check_promotion(connection, audit_context.actor, [{}], values)
+            return rows.insert_row(connection, audit_context, user_id, values), True
 
     def update(
         self, user_id: uuid.UUID, patch: UserPatch, precondition: Precondition, audit_context: AuditContext
@@ -166,12 +165,12 @@ class UserCommands:
         password_columns = {}
         if "password" in patch.model_fields_set:
             password_columns["password_hash"] = passwords.hash_password(patch.password)
-        with self._transactions.unit_of_work(user_id) as work:
-            row = _lock_existing(work.connection, user_id)
+        with self._transactions.unit_of_work([user_id]) as connection:
+            row = _lock_existing(connection, user_id)
             _require(precondition, row.version)
             values = rows.apply_patch(rows.row_values(row), patch)
             passwords.reject_own_name(patch.password, values)
-            return self._update_row(work, audit_context, row, {**values, **password_columns})
+            return self._update_row(connection, audit_context, row, {**values, **password_columns})
 
     def set_own_password(self, user_id: uuid.UUID, change: PasswordChange, audit_context: AuditContext) -> None:
         """Change the password of the actor, who gives the current password. Ends all their sessions.
@@ -187,14 +186,14 @@ class UserCommands:
 
         Raises: NotFound, Forbidden, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
-        with self._transactions.unit_of_work(user_id) as work:
-            row = _lock_existing(work.connection, user_id)
+        with self._transactions.unit_of_work([user_id]) as connection:
+            row = _lock_existing(connection, user_id)
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
-            admins.require_remaining_admin(work.connection, [row])
-            tokens.revoke_all(work.connection, [row], audit_context)
-            deleted = rows.update_row(work.connection, row, {**rows.SOFT_DELETE, **rows.END_SESSIONS})
-            audit_log.record(work.connection, audit_context, user_id, deleted.version, "deleted")
+            admins.require_remaining_admin(connection, [row])
+            tokens.revoke_all(connection, [row], audit_context)
+            deleted = rows.update_row(connection, row, {**rows.SOFT_DELETE, **rows.END_SESSIONS})
+            audit_log.record(connection, audit_context, user_id, deleted.version, "deleted")
 
     def restore(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> Document:
         """Restore a user from the trash.
@@ -202,15 +201,15 @@ class UserCommands:
         Raises: NotFound, Forbidden, Conflict (the user is not in the trash), AlreadyTaken (its username or email is in
         use), VersionConflict, Unavailable
         """
-        with self._transactions.unit_of_work(user_id) as work:
-            row = _lock_existing(work.connection, user_id, or_deleted=True)
+        with self._transactions.unit_of_work([user_id]) as connection:
+            row = _lock_existing(connection, user_id, or_deleted=True)
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
-            admins.check_promotion(work.connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
-            restored = serialize(rows.update_row(work.connection, row, rows.RESTORE))
-            audit_log.record(work.connection, audit_context, user_id, restored.version, "restored")
+            admins.check_promotion(connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
+            restored = serialize(rows.update_row(connection, row, rows.RESTORE))
+            audit_log.record(connection, audit_context, user_id, restored.version, "restored")
         return restored
 
     def purge(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> None:
@@ -219,19 +218,19 @@ class UserCommands:
         Raises: Forbidden, NotFound, VersionConflict, Conflict (the user is the last administrator), Unavailable
         """
         audit_context.actor.require_purge()
-        with self._transactions.unit_of_work(user_id) as work:
-            row = _lock_existing(work.connection, user_id, or_deleted=True)
+        with self._transactions.unit_of_work([user_id]) as connection:
+            row = _lock_existing(connection, user_id, or_deleted=True)
             _require(precondition, row.version)
-            admins.require_remaining_admin(work.connection, [row])
-            tokens.revoke_all(work.connection, [row], audit_context)
-            work.connection.execute(delete(users).where(users.c.id == user_id))
-            history.erase(work.connection, user_id)
-            idempotency.erase(work.connection, user_id)
-            audit_log.record(work.connection, audit_context, user_id, row.version + 1, "purged")
+            admins.require_remaining_admin(connection, [row])
+            tokens.revoke_all(connection, [row], audit_context)
+            connection.execute(delete(users).where(users.c.id == user_id))
+            history.erase(connection, user_id)
+            idempotency.erase(connection, user_id)
+            audit_log.record(connection, audit_context, user_id, row.version + 1, "purged")
         self._sessions.delete_of_purged_user(user_id)
 
     def _update_row(
-        self, work: UnitOfWork, audit_context: AuditContext, row: Row[Any], values: Mapping[str, Any]
+        self, connection: Connection, audit_context: AuditContext, row: Row[Any], values: Mapping[str, Any]
     ) -> Document:
         """Change a locked user to `values`: its fields, and password_hash if the password changes."""
         before = {**row._asdict(), **rows.row_values(row)}
@@ -241,14 +240,14 @@ class UserCommands:
         audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
         if not changes:
             return serialize(row)
-        admins.require_remaining_admin(work.connection, [row], after)
-        admins.check_promotion(work.connection, audit_context.actor, [before], after)
+        admins.require_remaining_admin(connection, [row], after)
+        admins.check_promotion(connection, audit_context.actor, [before], after)
         end_sessions = rows.END_SESSIONS if not after["active"] or "password" in fields else {}
         columns = {**rows.with_derived_columns(dict(values)), **end_sessions}
-        updated = serialize(rows.update_row(work.connection, row, columns))
-        audit_log.record(work.connection, audit_context, row.id, updated.version, "changed", changes)
+        updated = serialize(rows.update_row(connection, row, columns))
+        audit_log.record(connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
-            tokens.revoke_all(work.connection, [row], audit_context)
+            tokens.revoke_all(connection, [row], audit_context)
         return updated
 
 

@@ -1,30 +1,84 @@
-"""Creates and updates users by prepared statements. Concurrent writes share one round trip and one commit."""
+"""Writes users: transactions that invalidate caches at their end, and prepared statements that share one commit."""
 
 import uuid
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from typing import Any
 
 from psycopg.types.json import Json
+from sqlalchemy import Connection
 
 from app.auth import admins, audit_log, tokens
+from app.auth.admins import Admins
 from app.auth.audit_log import AuditContext
+from app.cache.generations import USERS_KEY, Generations, user_key
 from app.cache.single_flight import Batcher
 from app.config import Settings
 from app.db.database import LOCK_TIMEOUT_MS, Database
-from app.errors import Busy, Unavailable
+from app.db.error_translation import ConstraintViolation
+from app.errors import AlreadyTaken, Busy, Unavailable
 from app.search.text import lexemes
 from app.users import idempotency, rows
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserSnapshot
 from app.users.serialization import Document
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
-from app.users.unit_of_work import UserTransactions
 
 _BATCH_LOCK_TIMEOUT = "25ms"
 """How long a batch waits for a lock. A commit takes a few milliseconds."""
 _SINGLE_LOCK_TIMEOUT = f"{LOCK_TIMEOUT_MS}ms"
 """How long a single write waits for a lock."""
+_FIELD_BY_CONSTRAINT = {
+    "users_username_key": "username",
+    "users_email_key": "email",
+    "users_username_identifier": "username",
+    "users_email_identifier": "email",
+}
+
+
+class UserTransactions:
+    """Transactions that change users, and the invalidation of caches after them."""
+
+    def __init__(self, database: Database, generations: Generations, admins: Admins) -> None:
+        self._database, self._generations, self._admins = database, generations, admins
+
+    @contextmanager
+    def unit_of_work(self, user_ids: list[uuid.UUID]) -> Iterator[Connection]:
+        """A transaction that changes these users, to which the block may add. It invalidates them, and all lists,
+        at its end. Raises: AlreadyTaken (a unique constraint failed), Unavailable
+        """
+        key = user_ids[0] if user_ids else None
+        with self.invalidating(user_ids), self._database.transaction(key) as connection:
+            yield connection
+
+    @contextmanager
+    def invalidating(self, user_ids: Iterable[uuid.UUID]) -> Iterator[None]:
+        """Invalidate these users and all lists at the end of the block, which writes users.
+
+        Raises: AlreadyTaken (a unique constraint failed), Unavailable
+        """
+        try:
+            yield
+        except ConstraintViolation as error:
+            if error.name not in _FIELD_BY_CONSTRAINT:
+                raise
+            raise AlreadyTaken(_FIELD_BY_CONSTRAINT[error.name]) from None
+        except Busy:
+            # Nothing was written.
+            raise
+        except Unavailable:
+            # The commit may have succeeded before the connection was lost.
+            self.invalidate(user_ids)
+            raise
+        self.invalidate(user_ids)
+        with suppress(Unavailable):
+            # Notices the first administrator, which secures the service before its creation is confirmed.
+            self._admins.is_secured()
+
+    def invalidate(self, user_ids: Iterable[uuid.UUID]) -> None:
+        """Invalidate these users and all lists."""
+        self._generations.invalidate([USERS_KEY, *map(user_key, user_ids)])
 
 
 class PendingWrite:
