@@ -8,6 +8,7 @@ import json
 import math
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeVar
@@ -167,8 +168,7 @@ def _syntax_error(error: json.JSONDecodeError, subject: Message) -> Message:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise BadRequest(N_("The name %(name)s occurs twice in a JSON object.", name=repr(twice[:50])))
     return document
 
