@@ -138,7 +138,7 @@ def _build_services(settings: Settings, infrastructure: Infrastructure, app: Ope
     answers = infrastructure.redis_answers
     admins = Admins(database, infrastructure.state)
     tokens = Tokens(database, local_cache, infrastructure.generations)
-    sessions = Sessions(database, SessionStore(settings.redis_address), local_cache, settings)
+    sessions = Sessions(database, SessionStore(settings), local_cache)
     rate_limits = RateLimits(settings, answers.breaker)
     login = Login(database, sessions, rate_limits)
     planner_stats = PlannerStats(database)

@@ -6,7 +6,7 @@ from flask import Response
 from app.api.declarations import StrictBlueprint, json_response, problems
 from app.auth.permissions import Actor
 from app.auth.schemas import Identity, SignIn
-from app.auth.sessions import Session
+from app.auth.session_store import Session
 from app.http.access import actor, audit_context, drop_cookie, session, sign_in
 from app.http.services import services
 

@@ -6,7 +6,7 @@ from flask import Response
 from pydantic import Field, RootModel
 
 from app.api.declarations import StrictBlueprint, UserPath, json_response, problems
-from app.auth import sessions
+from app.auth import session_store
 from app.auth.schemas import Session
 from app.http.access import audit_context, session
 from app.http.services import services
@@ -70,7 +70,7 @@ def unlock(path: UserPath) -> Response:
     return Response(status=204)
 
 
-def sessions_response(listed: list[sessions.Session]) -> Response:
+def sessions_response(listed: list[session_store.Session]) -> Response:
     """A JSON array of sessions. `current` marks the session of this request."""
     current = session()
     body = [{**one.public_fields(), "current": current is not None and one.id == current.id} for one in listed]

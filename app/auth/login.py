@@ -14,7 +14,8 @@ from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.rate_limits import RateLimits
 from app.auth.schemas import SignIn
-from app.auth.sessions import Session, Sessions
+from app.auth.session_store import Session
+from app.auth.sessions import Sessions
 from app.auth.sql import FIND_LOGIN, FIND_LOGIN_BY_EMAIL
 from app.db.database import Database
 from app.errors import N_, Busy, FieldError, Forbidden, NotFound, PasswordRequired, RateLimited, Unauthorized

@@ -5,21 +5,32 @@ cached page. Expired sessions are deleted when a session is created.
 """
 
 import contextlib
+import functools
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from typing import cast
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
 
+import orjson
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from app.auth.permissions import Actor
 from app.cache.redis_client import open_client, run_script
+from app.config import Settings
 from app.errors import N_, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
+from app.types import Role, format_timestamp
 
 _RECORD = "fsa:session:"
 _OWNER = "fsa:sessions-of:"
 _ENDS = "fsa:session-ends"
 _NEXT = "fsa:session-next:"
+_STORED_FIELDS = ("user_id", "role", "epoch", "created", "seen", "address", "agent")
+_GRACE_S = 60
+"""How long a renewed session accepts requests with its previous secret."""
 _MAX_SWEPT = 100
 """Expired sessions that one creation deletes at most."""
 # One script takes a third of the time of single commands.
@@ -48,19 +59,61 @@ _UNAVAILABLE = N_("Sessions are unavailable. Try again shortly, or use an API to
 _TIMEOUT_S = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie.
+
+    idle_s, max_s: how long the session lasts without use, and in total, in seconds. name: of the user, if the session
+    was resumed.
+    """
+
+    id: str
+    user_id: uuid.UUID
+    role: Role
+    epoch: int
+    created: float
+    seen: float
+    address: str | None
+    agent: str | None
+    idle_s: float
+    max_s: float
+    name: str | None = None
+
+    @property
+    def expires_at(self) -> float:
+        """When the session ends if it is not used again."""
+        return min(self.seen + self.idle_s, self.created + self.max_s)
+
+    @property
+    def actor(self) -> Actor:
+        """The user of the session as an actor."""
+        return Actor("session", self.user_id, self.role, self.id, authenticated_at=self.created)
+
+    def public_fields(self) -> dict[str, Any]:
+        """The fields that clients see, with times as RFC 3339."""
+        times = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.expires_at}
+        formatted = {name: format_timestamp(datetime.fromtimestamp(value, UTC)) for name, value in times.items()}
+        return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **formatted}
+
+    def to_json(self) -> bytes:
+        """The stored fields, as JSON."""
+        return orjson.dumps({name: getattr(self, name) for name in _STORED_FIELDS})
+
+
 class SessionStore:
-    """Session records by id. All methods raise Unavailable while Redis is unavailable."""
+    """Sessions by id. All methods raise Unavailable while Redis is unavailable."""
 
-    def __init__(self, url: str) -> None:
-        self._client = open_client(url, _TIMEOUT_S)
+    def __init__(self, settings: Settings) -> None:
+        self._client = open_client(settings.redis_address, _TIMEOUT_S)
         self.breaker = CircuitBreaker("sessions", self._client.ping)
+        idle_s, max_s = 3600 * settings.session_idle_h, 86400 * settings.session_max_days
+        self.new_session = functools.partial(Session, idle_s=idle_s, max_s=max_s)
 
-    def create(
-        self, session_id: str, owner: str, record: bytes, ends_at: float, *, delete_keys: Sequence[str] = ()
-    ) -> None:
+    def create(self, session: Session, delete_keys: Sequence[str] = ()) -> None:
         """Store a new session, delete `delete_keys` in the same round trip, and delete some expired sessions."""
-        keys = (_RECORD + session_id, _OWNER + owner, _ENDS, *delete_keys)
-        values = (record, session_id, f"{session_id} {owner}", ends_at, time.time(), _MAX_SWEPT)
+        owner = session.user_id.hex
+        keys = (_RECORD + session.id, _OWNER + owner, _ENDS, *delete_keys)
+        values = (session.to_json(), session.id, f"{session.id} {owner}", session.expires_at, time.time(), _MAX_SWEPT)
         with self._redis() as redis:
             expired = cast("list[bytes]", run_script(redis, _CREATE, keys, values))
             pipe = redis.pipeline()
@@ -70,54 +123,53 @@ class SessionStore:
             # Without commands, it sends nothing.
             pipe.execute()
 
-    def get(self, session_id: str) -> tuple[bytes | None, bytes | None]:
-        """The record of a session, and the masked next secret of a session that was renewed. None: there is none."""
+    def get(self, session_id: str) -> tuple[Session | None, bytes | None]:
+        """A session, and the masked next secret of a session that was renewed. None: there is none."""
         with self._redis() as redis:
             record, following = cast("list[bytes | None]", redis.mget([_RECORD + session_id, _NEXT + session_id]))
-            return record, following
+        return None if record is None else self._parse(session_id, record), following
 
-    def renew(
-        self, session_id: str, new_id: str, owner: str, record: bytes, ends_at: float, following: bytes, grace_s: int
-    ) -> bytes | None:
-        """Give a session another id and record. Of concurrent renewals the first replaces the session.
+    def renew(self, session_id: str, new: Session, following: bytes) -> bytes | None:
+        """Replace a session by one with another id. Of concurrent renewals the first replaces the session.
 
-        following: the masked next secret; kept for `grace_s` seconds.
+        following: the masked next secret; kept for _GRACE_S seconds.
         Returns `following` of the first renewal; None: the session does not exist.
         """
-        keys = (_RECORD + session_id, _RECORD + new_id, _OWNER + owner, _ENDS, _NEXT + session_id)
-        values = (session_id, new_id, owner, record, ends_at, following, grace_s)
+        owner = new.user_id.hex
+        keys = (_RECORD + session_id, _RECORD + new.id, _OWNER + owner, _ENDS, _NEXT + session_id)
+        values = (session_id, new.id, owner, new.to_json(), new.expires_at, following, _GRACE_S)
         with self._redis() as redis:
             return cast("bytes | None", run_script(redis, _RENEW, keys, values))
 
-    def touch(self, session_id: str, owner: str, record: bytes, ends_at: float) -> None:
+    def touch(self, session: Session) -> None:
         """Replace the record of a session. No effect if the session was deleted or Redis is full."""
         with self._redis() as redis, contextlib.suppress(OutOfMemoryError):
-            if redis.set(_RECORD + session_id, record, xx=True):
-                redis.zadd(_ENDS, {f"{session_id} {owner}": ends_at}, xx=True)
+            if redis.set(_RECORD + session.id, session.to_json(), xx=True):
+                redis.zadd(_ENDS, {f"{session.id} {session.user_id.hex}": session.expires_at}, xx=True)
 
-    def delete(self, session_id: str, owner: str) -> bool:
-        """Delete a session of this owner. Returns whether it existed."""
+    def delete(self, session_id: str, user_id: uuid.UUID) -> bool:
+        """Delete a session of this user. Returns whether it existed."""
         with self._redis() as redis:
-            if not redis.sismember(_OWNER + owner, session_id):
+            if not redis.sismember(_OWNER + user_id.hex, session_id):
                 return False
             pipe = redis.pipeline()
-            _delete(pipe, session_id, owner)
+            _delete(pipe, session_id, user_id.hex)
             return bool(pipe.execute()[0])
 
-    def list_by_owner(self, owner: str) -> list[tuple[str, bytes]]:
-        """Ids and records of the sessions of an owner."""
+    def list_by_user(self, user_id: uuid.UUID) -> list[Session]:
+        """The sessions of a user, valid or not."""
         with self._redis() as redis:
-            ids = sorted(member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + owner)))
+            ids = sorted(member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + user_id.hex)))
             records = cast("list[bytes | None]", redis.mget([_RECORD + one for one in ids])) if ids else []
-            return [(one, record) for one, record in zip(ids, records, strict=True) if record is not None]
+        return [self._parse(one, record) for one, record in zip(ids, records, strict=True) if record is not None]
 
-    def delete_all(self, owner: str) -> int:
-        """Delete all sessions of an owner. Returns their number."""
+    def delete_all(self, user_id: uuid.UUID) -> int:
+        """Delete all sessions of a user. Returns their number."""
         with self._redis() as redis:
-            ids = [member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + owner))]
+            ids = [member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + user_id.hex))]
             pipe = redis.pipeline()
             for one in ids:
-                _delete(pipe, one, owner)
+                _delete(pipe, one, user_id.hex)
             pipe.execute()
             return len(ids)
 
@@ -135,6 +187,11 @@ class SessionStore:
         """Raise Unavailable if the circuit breaker is open, without a request to Redis."""
         if not self.breaker.up:
             raise Unavailable(_UNAVAILABLE)
+
+    def _parse(self, session_id: str, record: bytes) -> Session:
+        fields = orjson.loads(record)
+        fields["user_id"] = uuid.UUID(fields["user_id"])
+        return self.new_session(id=session_id, **fields)
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis]:

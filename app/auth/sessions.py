@@ -6,7 +6,6 @@ role has changed. So a change ends sessions even if Redis was unavailable at tha
 """
 
 import base64
-import functools
 import hashlib
 import re
 import secrets
@@ -14,72 +13,25 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
-
-import orjson
+from dataclasses import replace
+from typing import NamedTuple
 
 from app.auth import audit_log
 from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor
-from app.auth.session_store import SessionStore
+from app.auth.session_store import Session, SessionStore
 from app.auth.sql import GET_ACCOUNT_STATUS
 from app.cache.generations import clock_ns, user_key
 from app.cache.local import LocalCache
-from app.config import Settings
 from app.db.database import Database
 from app.errors import N_, NotFound, Unauthorized, Unavailable
-from app.types import Role, format_timestamp
+from app.types import Role
 
 # The secret (256 random bits) and the id of the user.
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", re.ASCII)
 _TOUCH_INTERVAL_S = 60.0
-_GRACE_S = 60
-"""How long a renewed session accepts requests with its previous secret."""
 _MAX_RENEWALS = 10
-"""Renewals that a cookie is followed through, within _GRACE_S."""
+"""Renewals that a cookie is followed through, while the store keeps the next secrets."""
 SESSION_ENDED = N_("This session has ended. Sign in again.")
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One session. Times are seconds since 1970; `id` is the SHA-256 of the secret in its cookie.
-
-    idle_s, max_s: how long the session lasts without use, and in total, in seconds. name: of the user, if the session
-    was resumed.
-    """
-
-    id: str
-    user_id: uuid.UUID
-    role: Role
-    epoch: int
-    created: float
-    seen: float
-    address: str | None
-    agent: str | None
-    idle_s: float
-    max_s: float
-    name: str | None = None
-
-    @property
-    def expires_at(self) -> float:
-        """When the session ends if it is not used again."""
-        return min(self.seen + self.idle_s, self.created + self.max_s)
-
-    @property
-    def actor(self) -> Actor:
-        """The user of the session as an actor."""
-        return Actor("session", self.user_id, self.role, self.id, authenticated_at=self.created)
-
-    def public_fields(self) -> dict[str, Any]:
-        """The fields that clients see, with times as RFC 3339."""
-        times = {"created_at": self.created, "last_seen_at": self.seen, "expires_at": self.expires_at}
-        formatted = {name: format_timestamp(datetime.fromtimestamp(value, UTC)) for name, value in times.items()}
-        return {"id": self.id, "user_id": self.user_id, "address": self.address, "agent": self.agent, **formatted}
-
-
-_STORED_FIELDS = tuple(field.name for field in fields(Session) if field.name not in ("id", "idle_s", "max_s", "name"))
 
 
 class AccountStatus(NamedTuple):
@@ -94,10 +46,8 @@ class AccountStatus(NamedTuple):
 class Sessions:
     """Creates, resumes and revokes sessions. All methods raise Unavailable while Redis is unavailable."""
 
-    def __init__(self, database: Database, store: SessionStore, local_cache: LocalCache, settings: Settings) -> None:
+    def __init__(self, database: Database, store: SessionStore, local_cache: LocalCache) -> None:
         self._database, self._store, self._cache = database, store, local_cache
-        idle_s, max_s = 3600 * settings.session_idle_h, 86400 * settings.session_max_days
-        self._session = functools.partial(Session, idle_s=idle_s, max_s=max_s)
 
     def close(self) -> None:
         """Close the connections to Redis."""
@@ -122,9 +72,8 @@ class Sessions:
         """
         secret, now = secrets.token_urlsafe(32), time.time()
         address, agent = audit_context.address, audit_context.agent
-        session = self._session(_session_id(secret), user_id, role, epoch, now, now, address, agent)
-        record, ends_at = _serialize(session), session.expires_at
-        self._store.create(session.id, user_id.hex, record, ends_at, delete_keys=delete_keys)
+        session = self._store.new_session(_session_id(secret), user_id, role, epoch, now, now, address, agent)
+        self._store.create(session, delete_keys)
         return f"{secret}.{user_id.hex}", session
 
     def create_after_reset(self, user_id: uuid.UUID, audit_context: AuditContext) -> tuple[str, Session]:
@@ -140,7 +89,7 @@ class Sessions:
         session, current_cookie = self._read(cookie)
         status = self._status(session.user_id, uncached=uncached)
         if status.role is None or not _is_valid(session, status):
-            self._store.delete(session.id, session.user_id.hex)
+            self._store.delete(session.id, session.user_id)
             raise Unauthorized(SESSION_ENDED)
         has_new_role = status.role != session.role
         session = replace(session, role=status.role, name=status.name)
@@ -148,7 +97,7 @@ class Sessions:
             session, current_cookie = self._renew(current_cookie, session, audit_context)
         elif time.time() - session.seen > _TOUCH_INTERVAL_S:
             session = replace(session, seen=time.time())
-            self._store.touch(session.id, session.user_id.hex, _serialize(session), session.expires_at)
+            self._store.touch(session)
         return session, current_cookie if current_cookie != cookie else None
 
     def count(self) -> int:
@@ -163,17 +112,14 @@ class Sessions:
         status = self._status(user_id)
         if status.role is None:
             raise NotFound(N_("There is no such user."))
-        stored = [
-            self._deserialize(session_id, record) for session_id, record in self._store.list_by_owner(user_id.hex)
-        ]
-        valid = (session for session in stored if _is_valid(session, status))
+        valid = (session for session in self._store.list_by_user(user_id) if _is_valid(session, status))
         return sorted(valid, key=lambda session: session.seen, reverse=True)
 
     def revoke(
         self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
     ) -> None:
         """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
-        if not self._store.delete(session_id, user_id.hex):
+        if not self._store.delete(session_id, user_id):
             raise NotFound(N_("There is no such session."))
         audit_log.record_event(self._database, audit_context, user_id, action)
 
@@ -181,13 +127,13 @@ class Sessions:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
         if self._status(user_id).role is None:
             raise NotFound(N_("There is no such user."))
-        if self._store.delete_all(user_id.hex):
+        if self._store.delete_all(user_id):
             audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
 
     def delete_of_purged_user(self, user_id: uuid.UUID) -> None:
         """Delete the records of a purged user from Redis. They are invalid already, so an unavailable Redis is fine."""
         with suppress(Unavailable):
-            self._store.delete_all(user_id.hex)
+            self._store.delete_all(user_id)
 
     def discard(self, cookie: str) -> None:
         """Delete the session of a cookie that is being replaced. No effect on an invalid cookie. Raises: Unavailable"""
@@ -195,7 +141,7 @@ class Sessions:
             session, _ = self._read(cookie)
         except Unauthorized:
             return
-        self._store.delete(session.id, session.user_id.hex)
+        self._store.delete(session.id, session.user_id)
 
     def _renew(self, cookie: str, session: Session, audit_context: AuditContext) -> tuple[Session, str]:
         """Replace the secret of a session. Of concurrent requests, all get the secret of the first.
@@ -206,11 +152,11 @@ class Sessions:
         new_secret, now = _encode(random), time.time()
         new_id, address, agent = _session_id(new_secret), audit_context.address, audit_context.agent
         new = replace(session, id=new_id, seen=now, address=address, agent=agent)
-        owner, following = session.user_id.hex, _mask(secret, random)
-        stored = self._store.renew(session.id, new.id, owner, _serialize(new), new.expires_at, following, _GRACE_S)
+        following = _mask(secret, random)
+        stored = self._store.renew(session.id, new, following)
         if stored is None:
             raise Unauthorized(SESSION_ENDED)
-        return (new, f"{new_secret}.{owner}") if stored == following else self._read(cookie)
+        return (new, f"{new_secret}.{session.user_id.hex}") if stored == following else self._read(cookie)
 
     def _read(self, cookie: str) -> tuple[Session, str]:
         """The session of a cookie and its current cookie, which differs if the session was renewed.
@@ -221,21 +167,13 @@ class Sessions:
             raise Unauthorized(SESSION_ENDED)
         secret, _, owner = cookie.partition(".")
         for _ in range(_MAX_RENEWALS):
-            session_id = _session_id(secret)
-            record, following = self._store.get(session_id)
-            if record is not None:
-                session = self._deserialize(session_id, record)
-                if session.user_id.hex == owner:
-                    return session, f"{secret}.{owner}"
+            session, following = self._store.get(_session_id(secret))
+            if session is not None and session.user_id.hex == owner:
+                return session, f"{secret}.{owner}"
             if following is None:
                 break
             secret = _encode(_mask(secret, following))
         raise Unauthorized(SESSION_ENDED)
-
-    def _deserialize(self, session_id: str, record: bytes) -> Session:
-        stored = orjson.loads(record)
-        stored["user_id"] = uuid.UUID(stored["user_id"])
-        return self._session(id=session_id, **stored)
 
     def _status(self, user_id: uuid.UUID, *, uncached: bool = False) -> AccountStatus:
         """The state of a user. uncached: query PostgreSQL. Raises: Unavailable"""
@@ -251,10 +189,6 @@ class Sessions:
 
 def _is_valid(session: Session, status: AccountStatus) -> bool:
     return status.active and status.epoch == session.epoch and time.time() < session.expires_at
-
-
-def _serialize(session: Session) -> bytes:
-    return orjson.dumps({name: getattr(session, name) for name in _STORED_FIELDS})
 
 
 def _session_id(secret: str) -> str:

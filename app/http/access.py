@@ -13,7 +13,8 @@ from flask.globals import request_ctx
 from app.auth.audit_log import AuditContext
 from app.auth.permissions import Actor
 from app.auth.schemas import SignIn
-from app.auth.sessions import SESSION_ENDED, Session
+from app.auth.session_store import Session
+from app.auth.sessions import SESSION_ENDED
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.http.context import context
 from app.http.cookies import SESSION_COOKIE, cookie_values

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.auth.permissions import SETUP_ACTOR, Actor
-from app.auth.sessions import Session
+from app.auth.session_store import Session
 from app.cache.generations import clock_ns
 from app.errors import Quota
 

@@ -90,16 +90,16 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     assert secured_app.session_client(user).get("/me").status_code == 200
 
 
-def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(
-    secured_app: SecuredApp, small_redis: Redis
-) -> None:
+def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(secured_app: SecuredApp) -> None:
     """Fault 18: guesses are counted in the process then; a new session is refused, those that are there go on."""
     secured_app.create_user(username="ada", password=PASSWORD)
-    client, store = secured_app.session_client(secured_app.create_user()), SessionStore(small_redis.url)
+    client = secured_app.session_client(secured_app.create_user())
+    store = SessionStore(services_of(secured_app.app).settings)
 
     def fill() -> None:
         while True:
-            store.create(secrets.token_hex(32), uuid.uuid4().hex, secrets.token_bytes(2000), time.time() + 3600)
+            session_id, agent, now = secrets.token_hex(32), secrets.token_hex(1000), time.time()
+            store.create(store.new_session(session_id, uuid.uuid4(), "member", 1, now, now, None, agent))
 
     with pytest.raises(Unavailable, match="no memory"):
         fill()

@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 
 from app.auth.permissions import Actor
-from app.auth.sessions import Session
+from app.auth.session_store import Session
 from app.auth.tokens import TokenInfo
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
