@@ -144,7 +144,7 @@ def _build_services(settings: Settings, infrastructure: Infrastructure, app: Ope
     planner_stats = PlannerStats(database)
     user_pages = UserPages(database, answers, planner_stats)
     transactions = UserTransactions(database, infrastructure.generations, admins)
-    reads, writes = UserReads(database), UserWrites(database, transactions, settings)
+    reads, writes = UserReads(database), UserWrites(database, transactions)
     users = UserCommands(reads, writes, transactions, login=login, tokens=tokens, sessions=sessions, settings=settings)
     return Services(
         settings=settings,

@@ -20,12 +20,12 @@ from app.config import Settings
 from app.errors import N_, Conflict, DomainError, NotFound, Unavailable, VersionConflict
 from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
-from app.types import Precondition
+from app.types import Precondition, Role
 from app.users import history, idempotency, rows
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import UserReads
 from app.users.serialization import Document, serialize
-from app.users.writes import UserTransactions, UserWrites
+from app.users.writes import PendingWrite, UserTransactions, UserWrites
 
 _MAX_OPTIMISTIC_ATTEMPTS = 3
 _SECURITY_SENSITIVE = frozenset({"role", "active", "password"})
@@ -146,13 +146,17 @@ class UserCommands:
     ) -> Document | None:
         """Change a user without a lock. None: the user has changed at each attempt, or the token is not valid."""
         for _ in range(_MAX_OPTIMISTIC_ATTEMPTS):
-            snapshot = self._reads.get_snapshot(user_id)
-            _require(precondition, snapshot.version)
-            pending = self._writes.pending_update(snapshot, rows.apply_patch(snapshot.values, patch), audit_context)
-            if pending is None:
+            document = self._reads.get(user_id)
+            _require(precondition, document.version)
+            before = orjson.loads(document.body)
+            values = rows.apply_patch(before, patch)
+            changes = rows.diff(before, values)
+            self._require_change(audit_context, user_id, before["role"], changes)
+            if not changes:
                 # Another host may have made this change. Reads after this response must not return an older version.
                 self._transactions.invalidate([user_id])
-                return Document(snapshot.version, snapshot.body)
+                return document
+            pending = PendingWrite(user_id, values, changes, audit_context, document.body.decode())
             updated = self._writes.write(pending)
             if updated is not None:
                 return updated
@@ -236,19 +240,25 @@ class UserCommands:
         before = {**row._asdict(), **rows.row_values(row)}
         after = {"password_hash": row.password_hash, **values}
         changes = rows.diff(before, after)
-        fields = {change["field"] for change in changes}
-        audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
+        self._require_change(audit_context, row.id, row.role, changes)
         if not changes:
             return serialize(row)
         admins.require_remaining_admin(connection, [row], after)
         admins.check_promotion(connection, audit_context.actor, [before], after)
-        end_sessions = rows.END_SESSIONS if not after["active"] or "password" in fields else {}
+        end_sessions = rows.END_SESSIONS if not after["active"] or after["password_hash"] != row.password_hash else {}
         columns = {**rows.with_derived_columns(dict(values)), **end_sessions}
         updated = serialize(rows.update_row(connection, row, columns))
         audit_log.record(connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
             tokens.revoke_all(connection, [row], audit_context)
         return updated
+
+    def _require_change(
+        self, audit_context: AuditContext, user_id: uuid.UUID, role: Role, changes: list[dict[str, Any]]
+    ) -> None:
+        """Require that the actor may make these changes of a user with this role. Raises: Forbidden"""
+        fields = [change["field"] for change in changes]
+        audit_context.actor.require_change(user_id, role, fields, self._self_editable_keys)
 
 
 def _lock_existing(connection: Connection, user_id: uuid.UUID, *, or_deleted: bool = False) -> Row[Any]:

@@ -2,26 +2,15 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import select
 
 from app.cache.single_flight import Batcher
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import FIELD_NAMES, users
+from app.models import users
 from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
 from app.users.sql import GET_USERS
-
-
-class UserSnapshot(NamedTuple):
-    """An active user as read before a change. values: its fields. body: all of it as JSON."""
-
-    id: uuid.UUID
-    version: int
-    values: dict[str, Any]
-    body: bytes
 
 
 class UserReads:
@@ -37,13 +26,6 @@ class UserReads:
         if document is None:
             raise NotFound(N_("There is no such user."))
         return document
-
-    def get_snapshot(self, user_id: uuid.UUID) -> UserSnapshot:
-        """An active user to change, without a lock. Raises: NotFound, Unavailable"""
-        document = self.get(user_id)
-        fields = orjson.loads(document.body)
-        values = {name: fields[name] for name in FIELD_NAMES}
-        return UserSnapshot(user_id, document.version, values, document.body)
 
     def get_deleted(self, user_id: uuid.UUID) -> Document:
         """A user in the trash. Raises: NotFound, Unavailable"""

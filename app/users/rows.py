@@ -80,12 +80,12 @@ def with_derived_columns(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, **key_columns(values), "search_vector": func.array_to_tsvector(text_array(lexemes))}
 
 
-def apply_patch(values: Mapping[str, Any], patch: UserPatch) -> dict[str, Any]:
-    """The fields of a user after a JSON merge patch (RFC 7396). null sets the default.
+def apply_patch(user: Mapping[str, Any], patch: UserPatch) -> dict[str, Any]:
+    """The fields of `user` after a JSON merge patch (RFC 7396). null sets the default.
 
     Raises: ValidationFailed, if the merged attributes break a rule, or neither email nor username is left
     """
-    merged = dict(values)
+    merged = {name: user[name] for name in FIELD_NAMES}
     for name in patch.model_fields_set - {"password", "current_password", "attributes"}:
         value = getattr(patch, name)
         merged[name] = UserDraft.model_fields[name].default if value is None else value

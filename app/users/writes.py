@@ -14,14 +14,12 @@ from app.auth.admins import Admins
 from app.auth.audit_log import AuditContext
 from app.cache.generations import USERS_KEY, Generations, user_key
 from app.cache.single_flight import Batcher
-from app.config import Settings
 from app.db.database import LOCK_TIMEOUT_MS, Database
 from app.db.error_translation import ConstraintViolation
 from app.errors import AlreadyTaken, Busy, Unavailable
 from app.search.text import lexemes
 from app.users import idempotency, rows
 from app.users.idempotency import IdempotentRequest
-from app.users.reads import UserSnapshot
 from app.users.serialization import Document
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
 
@@ -112,9 +110,8 @@ class UserWrites:
     A write that waits for a lock, or breaks a rule, must not delay or undo the others: then each is executed alone.
     """
 
-    def __init__(self, database: Database, transactions: UserTransactions, settings: Settings) -> None:
+    def __init__(self, database: Database, transactions: UserTransactions) -> None:
         self._database, self._transactions = database, transactions
-        self._self_editable_keys = settings.self_editable_keys
         self._batcher = Batcher(self._write_batch)
 
     def create(
@@ -147,19 +144,10 @@ class UserWrites:
                     row = self._database.execute(sql, parameters).fetchone()
         return None if row is None else Document(row[1], row[2].encode())
 
-    def pending_update(
-        self, before: UserSnapshot, values: dict[str, Any], audit_context: AuditContext
-    ) -> PendingWrite | None:
-        """The write that changes the fields of `before` to `values`. None: nothing changes. Raises: Forbidden"""
-        changes = rows.diff(before.values, values)
-        fields = [change["field"] for change in changes]
-        audit_context.actor.require_change(before.id, before.values["role"], fields, self._self_editable_keys)
-        return PendingWrite(before.id, values, changes, audit_context, before.body.decode()) if changes else None
-
     def write(self, pending: PendingWrite) -> Document | None:
         """Execute a write. Returns the written user.
 
-        Returns None if the user is not as in the snapshot any more, or the token of the actor is not what it was.
+        Returns None if the user is not as expected any more, or the token of the actor is not what it was.
         Raises: AlreadyTaken, Unavailable
         """
         written = self._batcher.get(pending)

@@ -129,11 +129,11 @@ def test_a_user_deleted_between_read_and_write_is_not_found(
 
 def after_each_look(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Let something happen whenever a change has looked at its user, and has not written yet."""
-    seen = UserReads.get_snapshot
+    seen = UserReads.get
 
     def look(reads: UserReads, wanted: uuid.UUID) -> Any:
         found = seen(reads, wanted)
         happen()
         return found
 
-    monkeypatch.setattr(UserReads, "get_snapshot", look)
+    monkeypatch.setattr(UserReads, "get", look)
