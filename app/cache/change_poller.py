@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import structlog
@@ -52,14 +52,6 @@ _AFTER_ALL = Snapshot(2**63, 2**63, ())
 """A snapshot after which nothing has changed."""
 
 
-class _Poll(NamedTuple):
-    """The result of a poll. changes: transaction and user of each change; None stands for many users."""
-
-    snapshot: Snapshot
-    incarnation: str
-    changes: list[tuple[int, str | None]]
-
-
 class ChangePoller:
     """`connect`: opens a connection to PostgreSQL in autocommit mode. `on_change`: called after a poll with changes."""
 
@@ -74,6 +66,7 @@ class ChangePoller:
         self._generations, self._known = generations, known_changes
         self._xids: deque[int] = deque(maxlen=_MAX_XIDS)
         self._floor, self._is_closed = 0, False
+        self._snapshot, self._incarnation, self._began_ns = _AFTER_ALL, "", 0
 
     def run(self) -> None:
         """Poll until `close`. Reconnect after a failure."""
@@ -81,8 +74,12 @@ class ChangePoller:
         while not self._is_closed:
             try:
                 with closing(self._connect()) as connection:
-                    for _ in self._polls(connection):
+                    # The first poll of a connection is incomplete.
+                    self._incarnation = ""
+                    while not self._is_closed:
+                        self._poll(connection)
                         retry_s = _FIRST_RETRY_S
+                        self._pause()
             except (psycopg.Error, OSError) as error:
                 if retry_s == _FIRST_RETRY_S:
                     log.warning("change_poller_disconnected", error=error.__class__.__name__)
@@ -95,59 +92,42 @@ class ChangePoller:
         """Stop after the present poll."""
         self._is_closed = True
 
-    def _polls(self, connection: psycopg.Connection[Any]) -> Any:
-        """Poll, and yield after each poll. Raises: psycopg.Error"""
-        last, last_began_ns = _Poll(_AFTER_ALL, "", []), 0
-        while not self._is_closed:
-            began_ns = clock_ns()
-            poll = _poll(connection, last.snapshot)
-            if began_ns - last_began_ns > _MAX_GAP_NS or _is_incomplete(last, poll):
-                self._reset(connection, poll)
-            else:
-                self._apply(poll.changes)
-            # After the generations, so that a process that sees the lease sees them as well.
-            self._known.publish(View(began_ns, poll.incarnation, poll.snapshot, tuple(self._xids), self._floor))
-            self._generations.prolong_lease(began_ns + int(1e9 * LEASE_S))
-            last, last_began_ns = poll, began_ns
-            yield
-            self._pause(began_ns)
+    def _poll(self, connection: psycopg.Connection[Any]) -> None:
+        """Invalidate what changed since the last poll, and prolong the lease. Raises: psycopg.Error"""
+        began_ns = clock_ns()
+        in_progress = "{" + ",".join(map(str, self._snapshot.in_progress)) + "}"
+        parameters = {"xmax": str(self._snapshot.xmax), "in_progress": in_progress}
+        snapshot_text, database, found = connection.execute(_CHANGES, parameters).fetchall()[0]
+        snapshot, changes = Snapshot.parse(snapshot_text), [(int(xid), user_id) for xid, user_id in found or ()]
+        incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
+        has_mass_change = len(changes) > _MAX_CHANGES or any(user_id is None for _, user_id in changes)
+        if has_mass_change or incarnation != self._incarnation or began_ns - self._began_ns > _MAX_GAP_NS:
+            self._reset(connection, snapshot)
+        elif changes:
+            self._apply(changes)
+        # After the generations, so that a process that sees the lease sees them as well.
+        self._known.publish(View(began_ns, incarnation, snapshot, tuple(self._xids), self._floor))
+        self._generations.prolong_lease(began_ns + int(1e9 * LEASE_S))
+        self._snapshot, self._incarnation, self._began_ns = snapshot, incarnation, began_ns
 
-    def _reset(self, connection: psycopg.Connection[Any], poll: _Poll) -> None:
+    def _reset(self, connection: psycopg.Connection[Any], snapshot: Snapshot) -> None:
         """Invalidate everything, because changes may have been missed, and remember the latest transaction."""
         self._xids.clear()
-        (max_xid,) = connection.execute(_MAX_XID, [str(poll.snapshot.xmax)]).fetchone() or ("0",)
-        self._floor = int(max_xid)
+        self._floor = int(connection.execute(_MAX_XID, [str(snapshot.xmax)]).fetchall()[0][0])
         self._generations.invalidate_all()
         self._on_change()
 
-    def _apply(self, changes: list[tuple[int, str | None]]) -> None:
-        if not changes:
-            return
+    def _apply(self, changes: list[tuple[int, str]]) -> None:
         for xid in dict.fromkeys(xid for xid, _ in changes):
             if len(self._xids) == _MAX_XIDS:
                 self._floor = max(self._floor, self._xids[0])
             self._xids.append(xid)
-        self._generations.invalidate([USERS_KEY, *{user_key(user_id) for _, user_id in changes if user_id is not None}])
+        self._generations.invalidate([USERS_KEY, *{user_key(user_id) for _, user_id in changes}])
         self._on_change()
 
-    def _pause(self, began_ns: int) -> None:
+    def _pause(self) -> None:
         if self._generations.idle_ns() < _IDLE_AFTER_NS:
-            time.sleep(max(0.0, _INTERVAL_S - (clock_ns() - began_ns) / 1e9))
+            time.sleep(max(0.0, _INTERVAL_S - (clock_ns() - self._began_ns) / 1e9))
             return
         self._generations.prolong_lease(0)
         self._generations.sleep(_MAX_SLEEP_S)
-
-
-def _is_incomplete(last: _Poll, poll: _Poll) -> bool:
-    """Whether the changes of a poll may not be all changes since the last poll."""
-    has_mass_change = any(user_id is None for _, user_id in poll.changes)
-    return has_mass_change or len(poll.changes) > _MAX_CHANGES or poll.incarnation != last.incarnation
-
-
-def _poll(connection: psycopg.Connection[Any], since: Snapshot) -> _Poll:
-    """Raises: psycopg.Error"""
-    in_progress = "{" + ",".join(map(str, since.in_progress)) + "}"
-    row = connection.execute(_CHANGES, {"xmax": str(since.xmax), "in_progress": in_progress}).fetchone()
-    snapshot, database, changes = row or ("", "", None)
-    incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
-    return _Poll(Snapshot.parse(snapshot), incarnation, [(int(xid), user) for xid, user in changes or ()])

@@ -129,7 +129,7 @@ class UserPages:
     def _find(self, query: UserQuery) -> tuple[list[_Row], Keyset | None]:
         """Up to `limit` + 1 rows, and where a scan reached its bound (None: it did not)."""
         if not query.is_filtered:
-            return self._rows(query_builder.in_order(query), query.parameters, is_prepared=True), None
+            return self._rows(query_builder.in_order(query), query.parameters), None
         statistics = self._planner_stats.snapshot()
         lookup = plan_lookup(query, statistics)
         max_rows = bounds.MAX_SCANNED_ROWS[query.sort]
@@ -151,11 +151,11 @@ class UserPages:
 
     def _scan(self, query: UserQuery, max_rows: int) -> tuple[list[_Row], Keyset | None]:
         """The matches among the next `max_rows`, and where the scan ended before the page was full."""
-        rows = self._rows(query_builder.by_scan(query, max_rows), query.parameters, is_prepared=True)
+        rows = self._rows(query_builder.by_scan(query, max_rows), query.parameters)
         stops = [Keyset(row.stop_key, str(row.stop_id), query.backwards) for row in rows if not row.id]
         return [row for row in rows if row.id], stops[0] if stops else None
 
-    def _rows(self, sql: str, parameters: Mapping[str, Any], *, is_prepared: bool) -> list[_Row]:
+    def _rows(self, sql: str, parameters: Mapping[str, Any], *, is_prepared: bool = True) -> list[_Row]:
         """is_prepared: PostgreSQL plans it once, because one plan is right for any values.
 
         With one plan for all values, other searches took 2.4 s instead of 0.9 ms.

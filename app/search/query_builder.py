@@ -11,7 +11,7 @@ The columns of a page are: id, JSON, sort key, and those that the function names
 
 import functools
 import re
-from itertools import starmap
+from itertools import compress, starmap
 from typing import Any
 
 from app.identifiers import canonical
@@ -24,12 +24,8 @@ from app.search.text import Term
 from app.types import MAX_PAGE_SIZE, TIMESTAMP
 
 _TIMESTAMP_COLUMNS = ("created_at", "updated_at")
-_CREATED_RANGE = {
-    "created_after": "created_at > %(created_after)s::timestamptz",
-    "created_before": "created_at < %(created_before)s::timestamptz",
-}
-_KEY_CONDITIONS = {name: f"{SORT_KEYS[name]} = %({name})s" for name in ("email", "username")}
-
+_CREATED_RANGE = ("created_at > %(created_after)s::timestamptz", "created_at < %(created_before)s::timestamptz")
+_KEY_CONDITIONS = (f"{SORT_KEYS['email']} = %(email)s", f"{SORT_KEYS['username']} = %(username)s")
 _CURSOR_KEYS = SORT_KEYS | {
     name: f"to_char({name}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USOF')" for name in ("created_at", "updated_at")
 }
@@ -66,8 +62,8 @@ class UserQuery:
         self.descending = query.sort.startswith("-") != self.backwards
         self.terms = _terms(query)
         self.parameters = _parameters(query, self.terms, self.keyset)
-        self.key_conditions = [sql for name, sql in _KEY_CONDITIONS.items() if self.parameters[name] is not None]
-        self.created_range = [sql for name, sql in _CREATED_RANGE.items() if self.parameters[name] is not None]
+        self.key_conditions = list(compress(_KEY_CONDITIONS, (query.email, query.username)))
+        self.created_range = list(compress(_CREATED_RANGE, (query.created_after, query.created_before)))
         lexemes = ["search_vector @@ %(tsquery)s::tsquery"] if self.terms else []
         self.conditions = [*self.key_conditions, *lexemes, *self.created_range]
         self.has_role_index = query.role not in (None, "member") and not query.deleted
