@@ -60,13 +60,12 @@ def create_app(**overrides: Any) -> OpenAPI:
     app = _flask_app(settings)
     db.init_app(app)
     with app.app_context():
-        services = _build_services(settings, _build_infrastructure(settings, db.engine), app)
+        services = _build_services(settings, _build_infrastructure(settings, db.engine))
     install_services(app, services)
-    app.wsgi_app = services.response_cache  # type: ignore[method-assign]
-    # The last one to run, after the functions that add headers.
+    # The first before a view, and the last after it. Flask calls the functions of after_request in reverse order.
+    install_request_log(app)
     app.after_request(services.response_cache.store)
     install_response_headers(app)
-    install_request_log(app)
     install_proxies(app, settings.proxy_networks)
     install_problems(app)
     install_error_pages(app)
@@ -133,7 +132,7 @@ def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
     )
 
 
-def _build_services(settings: Settings, infrastructure: Infrastructure, app: OpenAPI) -> Services:
+def _build_services(settings: Settings, infrastructure: Infrastructure) -> Services:
     database, local_cache = infrastructure.database, infrastructure.local_cache
     answers = infrastructure.redis_answers
     admins = Admins(database, infrastructure.state)
@@ -149,7 +148,7 @@ def _build_services(settings: Settings, infrastructure: Infrastructure, app: Ope
     return Services(
         settings=settings,
         infrastructure=infrastructure,
-        response_cache=ResponseCache(app.wsgi_app, local_cache, infrastructure.state, tokens),
+        response_cache=ResponseCache(local_cache, infrastructure.state, tokens),
         admins=admins,
         rate_limits=rate_limits,
         tokens=tokens,

@@ -23,6 +23,7 @@ from app.http.services import services_of
 from embedded import Stack, stack
 from tests.support import skipped
 from tests.support.api_client import ApiClient
+from tests.support.asgi import use_adapter
 from tests.support.empty_tables import empty_tables
 from tests.support.engines import engine_of
 from tests.support.leases import grant_lease
@@ -83,6 +84,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
             "log_level": "warning",
         }
         made.append(create_app(**{**defaults, **overrides}))
+        use_adapter(made[-1])
         # So tests fail if the database role lacks a right.
         services_of(made[-1]).infrastructure.state.is_role_available = True
         return made[-1]

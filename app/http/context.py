@@ -1,7 +1,5 @@
-"""The context of the current request, which middleware, hooks and views share."""
+"""The context of the current request, which hooks and views share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,17 +44,11 @@ class RequestContext:
 _current: ContextVar[RequestContext] = ContextVar("request context")
 
 
-@contextmanager
-def request_context(request_id: str) -> Iterator[RequestContext]:
-    """A new context, which is the current one inside of the block."""
-    started = RequestContext(request_id, clock_ns())
-    token = _current.set(started)
-    try:
-        yield started
-    finally:
-        _current.reset(token)
+def begin_context(request_id: str) -> None:
+    """Begin a request in this thread."""
+    _current.set(RequestContext(request_id, clock_ns()))
 
 
 def context() -> RequestContext:
-    """The context of the current request. Raises: LookupError, outside of a request"""
+    """The context of the current request. Raises: LookupError, before the first request of this thread"""
     return _current.get()

@@ -29,12 +29,14 @@ from werkzeug.exceptions import (
 )
 
 from app.auth.rate_limits import network_key
+from app.cache.generations import clock_ns
 from app.config import Settings
 from app.errors import Unavailable
 from app.http.problems import REQUEST_ERROR
 from app.http.proxies import ForwardedHeaders
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
-from app.http.response_cache import CACHED, ResponseCache
+from app.http.request_log import log_request, request_id_of
+from app.http.response_cache import ResponseCache
 from app.http.services import services_of
 
 log = structlog.get_logger(__name__)
@@ -42,7 +44,7 @@ log = structlog.get_logger(__name__)
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 WsgiApp = Callable[..., Iterable[bytes]]
-RawResponse = tuple[int, Iterable[tuple[str, str]], bytes]
+RawResponse = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers and body."""
 
 _BACKLOG = 2048
@@ -116,24 +118,30 @@ class AsgiApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request: a cached response at once, everything else in a thread."""
-        environ = wsgi_environ(scope)
+        environ, began_ns, found = wsgi_environ(scope), clock_ns(), None
         if self._forwarded is not None:
             self._forwarded.apply(environ)
         try:
             _check_size(scope)
-            environ[CACHED] = self._response_cache.get(environ)
-            if environ[CACHED] is None and environ["REQUEST_METHOD"] not in _WITHOUT_BODY:
+            found = self._response_cache.get(environ)
+            if found is None and environ["REQUEST_METHOD"] not in _WITHOUT_BODY:
                 await self._read_body(receive, environ)
         except ClientDisconnected:
             return
         except (HTTPException, Unavailable) as error:
             environ[REQUEST_ERROR] = error
-        if environ.get(CACHED) is not None:
-            response = _run(self._wsgi_app, environ)
+        if found is not None:
+            request_id = request_id_of(environ)
+            log_request("GET", found.route, HTTPStatus.OK, began_ns, request_id)
+            status, headers, body = 200, [*found.headers, (b"X-Request-ID", request_id.encode())], found.body
         else:
             loop = asyncio.get_running_loop()
-            response = await loop.run_in_executor(self._threads, _run, self._wsgi_app, environ)
-        await _send(send, response, closing=REQUEST_ERROR in environ)
+            status, headers, body = await loop.run_in_executor(self._threads, _run, self._wsgi_app, environ)
+        if REQUEST_ERROR in environ:
+            # The rest of an unread body may still be sent.
+            headers.append((b"Connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
         """Raises: as RequestBodies.read"""
@@ -199,7 +207,8 @@ def _run(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawRes
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
-        started[:] = int(status[:3]), headers
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        started[:] = int(status[:3]), raw
 
     try:
         body = app(environ, start_response)
@@ -213,13 +222,3 @@ def _run(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawRes
         log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
         return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
     return started[0], started[1], content
-
-
-async def _send(send: Send, response: RawResponse, *, closing: bool) -> None:
-    status, headers, body = response
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    if closing:
-        # The rest of an unread body may still be sent.
-        raw.append((b"Connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

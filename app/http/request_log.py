@@ -3,52 +3,54 @@
 import logging
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from flask import Flask
+from flask import Flask, Response, request
 
 from app.cache.generations import clock_ns
-from app.http.context import request_context
+from app.http.context import begin_context, context
 
 log = structlog.get_logger("app.request")
 
-_FAILURE = "500"
+_FAILURE = 500
 """From this status on, a request is logged as a warning, except a health check."""
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
 
 
 def install_request_log(app: Flask) -> None:
-    """Log each request of `app`, whether Flask or the response cache answers it."""
-    app.wsgi_app = _RequestLog(app.wsgi_app)  # type: ignore[method-assign]
+    """Begin the context of each request that `app` answers, and log it."""
+    app.before_request(_begin)
+    app.after_request(_finish)
 
 
-class _RequestLog:
-    """WSGI middleware. It begins the context of each request, with a valid id of the client or a new one."""
+def request_id_of(environ: Mapping[str, Any]) -> str:
+    """The id that the client sent, if it is valid, or a new one."""
+    offered: str = environ.get("HTTP_X_REQUEST_ID", "")
+    # It is no secret, and needs no system call.
+    return offered if _SANE.fullmatch(offered) else f"{random.getrandbits(128):032x}"
 
-    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
-        self._app = app
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """As WSGI has it (PEP 3333)."""
-        request_id = environ.get("HTTP_X_REQUEST_ID", "")
-        if not _SANE.fullmatch(request_id):
-            # It is no secret, and needs no system call.
-            request_id = f"{random.getrandbits(128):032x}"
-        with request_context(request_id) as current:
+def log_request(method: str, route: str | None, status: int, began_ns: int, request_id: str) -> None:
+    """Log a request. began_ns: when it began (clock_ns)."""
+    log.log(
+        logging.WARNING if status >= _FAILURE and "/health" not in (route or "") else logging.INFO,
+        "request",
+        method=method,
+        route=route,
+        status=status,
+        ms=round((clock_ns() - began_ns) / 1e6, 2),
+        request_id=request_id,
+    )
 
-            def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-                is_failure = status >= _FAILURE and "/health" not in (current.route or "")
-                log.log(
-                    logging.WARNING if is_failure else logging.INFO,
-                    "request",
-                    method=environ["REQUEST_METHOD"],
-                    route=current.route,
-                    status=int(status[:3]),
-                    ms=round((clock_ns() - current.began_ns) / 1e6, 2),
-                    request_id=request_id,
-                )
-                return start_response(status, [*headers, ("X-Request-ID", request_id)], *exc_info)
 
-            return self._app(environ, start)
+def _begin() -> None:
+    begin_context(request_id_of(request.environ))
+
+
+def _finish(response: Response) -> Response:
+    current = context()
+    log_request(request.method, current.route, response.status_code, current.began_ns, current.request_id)
+    response.headers.add("X-Request-ID", current.request_id)
+    return response

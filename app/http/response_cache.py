@@ -1,10 +1,9 @@
-"""The response cache: WSGI middleware that keeps responses to GET requests with an API token. It knows no route.
+"""The response cache keeps responses to GET requests with an API token. It knows no route.
 
 A view opts in by `cacheable`. Only complete responses with status 200 are cached. A change of the user or list that a
 response shows, or of the credential of the request, invalidates it.
 """
 
-from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -15,9 +14,6 @@ from app.cache.local import LocalCache
 from app.http.context import CachePolicy, context
 from app.http.problems import REQUEST_ERROR
 from app.ops.service_state import ServiceState
-
-CACHED = "app.cached_response"
-"""Key of an environ whose response was looked up before: the CachedResponse, or None."""
 
 _UNCACHEABLE_HEADERS = frozenset(
     {
@@ -38,9 +34,9 @@ _BEARER = "bearer "
 
 
 class CachedResponse(NamedTuple):
-    """A response with status 200, and its route."""
+    """A response with status 200, with its headers as ASGI sends them, and its route."""
 
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     route: str | None
 
@@ -55,21 +51,10 @@ def cacheable(response: Response, *keys: str, by_actor: bool = False) -> Respons
 
 
 class ResponseCache:
-    """Middleware around `app`. Nothing is cached while the service is open."""
+    """The server asks it before it uses Flask. Nothing is cached while the service is open."""
 
-    def __init__(
-        self, app: Callable[..., Iterable[bytes]], cache: LocalCache, state: ServiceState, tokens: Tokens
-    ) -> None:
-        self._app, self._cache, self._state, self._tokens = app, cache, state, tokens
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """As a WSGI application (PEP 3333)."""
-        found: CachedResponse | None = environ[CACHED] if CACHED in environ else self.get(environ)
-        if found is None:
-            return self._app(environ, start_response)
-        context().route = found.route
-        start_response("200 OK", list(found.headers))
-        return [found.body]
+    def __init__(self, cache: LocalCache, state: ServiceState, tokens: Tokens) -> None:
+        self._cache, self._state, self._tokens = cache, state, tokens
 
     def get(self, environ: dict[str, Any]) -> CachedResponse | None:
         """The cached and valid response to a request, if there is one."""
@@ -94,7 +79,8 @@ class ResponseCache:
         # Other actors of the role may not read the record of an owner.
         by_actor = policy.by_actor or current.is_owner
         variant = (actor.role, actor.user_id) if by_actor else (actor.role,)
-        stored = CachedResponse(tuple(response.headers.to_wsgi_list()), response.get_data(), current.route)
+        headers = tuple([(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers])
+        stored = CachedResponse(headers, response.get_data(), current.route)
         self._cache.put((*variant, *_url_of(environ)), stored, policy.keys, current.began_ns)
         return response
 

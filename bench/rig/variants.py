@@ -24,10 +24,10 @@ from app.users import reads, writes
 
 
 class NoResponseCache:
-    """Passes each request on."""
+    """Has no response."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], *_: object) -> None:
-        self._app = app
+    def __init__(self, *_: object) -> None:
+        pass
 
     def get(self, _: dict[str, Any]) -> None:
         """Nothing is cached."""
@@ -35,10 +35,6 @@ class NoResponseCache:
     def store(self, response: Any) -> Any:
         """Nothing is cached."""
         return response
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """As a WSGI application."""
-        return self._app(environ, start_response)
 
 
 class NoLocalCache:

@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from flask import Flask
+from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from app.http.granian_adapter import AsgiApp
@@ -46,6 +48,68 @@ def exchange(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = Tru
 
 async def exchange_async(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> Response | None:
     """See `exchange`; for a running event loop."""
+    sent = await _events(app, scope, *parts, ends=ends)
+    if not sent:
+        return None
+    start, body = sent
+    return Response(body["body"], start["status"], _decoded(start["headers"]))
+
+
+def use_adapter(app: Flask) -> None:
+    """Let the test clients of `app` get cached responses from the ASGI adapter, as the clients of a server do."""
+    wsgi_app, services = app.wsgi_app, services_of(app)
+    adapter = AsgiApp(wsgi_app, services.response_cache, services.settings)
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "GET" or "HTTP_AUTHORIZATION" not in environ or environ["SCRIPT_NAME"]:
+            return wsgi_app(environ, start_response)
+        # In a new thread, because an event loop of Playwright may run in this one.
+        with ThreadPoolExecutor(1) as pool:
+            events = pool.submit(_events_without_loop, _events(adapter, _scope_of_environ(environ))).result()
+        if events is None:
+            return wsgi_app(environ, start_response)
+        start, body = events
+        # Flask's spelling of the status.
+        title = HTTP_STATUS_CODES[start["status"]].upper()
+        start_response(f"{start['status']} {title}", _decoded(start["headers"]))
+        return [body["body"]]
+
+    app.wsgi_app = answer  # type: ignore[method-assign]
+
+
+def _events_without_loop(coroutine: Coroutine[Any, Any, list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
+    """The events, or None if the adapter needs an event loop, because the response is not cached."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        events: list[dict[str, Any]] = ended.value
+        return events
+    except RuntimeError:
+        return None
+    raise AssertionError("the adapter waits without an event loop")
+
+
+def _scope_of_environ(environ: dict[str, Any]) -> dict[str, Any]:
+    names = {name: name.removeprefix("HTTP_").replace("_", "-").lower() for name in environ if name.startswith("HTTP_")}
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": environ["REQUEST_METHOD"],
+        "scheme": environ["wsgi.url_scheme"],
+        "raw_path": quote(environ["PATH_INFO"].encode("latin-1")).encode(),
+        "query_string": environ["QUERY_STRING"].encode("latin-1"),
+        "headers": [(name.encode(), environ[key].encode("latin-1", "replace")) for key, name in names.items()],
+        "server": (environ["SERVER_NAME"], environ["SERVER_PORT"]),
+        "client": (environ.get("REMOTE_ADDR", "127.0.0.1"), "50000"),
+    }
+
+
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+async def _events(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool = True) -> list[dict[str, Any]]:
+    """The events that `app` sends: none, or the start of a response and its body."""
     sent: list[dict[str, Any]] = []
     left = itertools.chain(parts)
 
@@ -62,11 +126,7 @@ async def exchange_async(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends
         sent.append(event)
 
     await app(scope, receive, send)
-    if not sent:
-        return None
-    start, body = sent
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-    return Response(body["body"], start["status"], headers)
+    return sent
 
 
 def request(app: Flask, method: str, path: str, headers: Mapping[str, str], *parts: Part) -> Response:
