@@ -135,7 +135,9 @@ def _id_of(text: str, not_found: Message) -> uuid.UUID:
 
 
 user_id_of = partial(_id_of, not_found=N_("There is no such user."))
+"""The id of a user, from a path or form. Raises: NotFound, if it is malformed"""
 token_id_of = partial(_id_of, not_found=N_("There is no such token."))
+"""The id of a token, from a path or form. Raises: NotFound, if it is malformed"""
 
 
 def _unknown(name: str, model: type[BaseModel]) -> Message:
