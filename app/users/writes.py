@@ -49,6 +49,9 @@ class UserTransactions:
         key = user_ids[0] if user_ids else None
         with self.invalidating(user_ids), self._database.transaction(key) as connection:
             yield connection
+        with suppress(Unavailable):
+            # Notices the first administrator, which secures the service before its creation is confirmed.
+            self._admins.is_secured()
 
     @contextmanager
     def invalidating(self, user_ids: Iterable[uuid.UUID]) -> Iterator[None]:
@@ -70,9 +73,6 @@ class UserTransactions:
             self.invalidate(user_ids)
             raise
         self.invalidate(user_ids)
-        with suppress(Unavailable):
-            # Notices the first administrator, which secures the service before its creation is confirmed.
-            self._admins.is_secured()
 
     def invalidate(self, user_ids: Iterable[uuid.UUID]) -> None:
         """Invalidate these users and all lists."""
@@ -134,14 +134,13 @@ class UserWrites:
         if request is not None:
             stored = {"key": request.stored_key, "fingerprint": request.fingerprint, "ttl": request.ttl}
             sql, parameters = CREATE_USER_IDEMPOTENTLY, parameters | stored
-        with self._transactions.invalidating([user_id]):
-            if is_admin:
-                with self._database.transaction() as connection:
-                    admins.check_promotion(connection, audit_context.actor, [{}], values)
-                    row = connection.exec_driver_sql(sql, parameters).one_or_none()
-            else:
-                with self._database.write_slots.slot(parameters["key"]):
-                    row = self._database.execute(sql, parameters).fetchone()
+        if is_admin:
+            with self._transactions.unit_of_work([user_id]) as connection:
+                admins.check_promotion(connection, audit_context.actor, [{}], values)
+                row = connection.exec_driver_sql(sql, parameters).one_or_none()
+        else:
+            with self._transactions.invalidating([user_id]), self._database.write_slots.slot(parameters["key"]):
+                row = self._database.execute(sql, parameters).fetchone()
         return None if row is None else Document(row[1], row[2].encode())
 
     def write(self, pending: PendingWrite) -> Document | None:
