@@ -121,7 +121,7 @@ class Planner:
         ask = Database.execute
 
         def noting(database: Database, sql: str, parameters: Any, *, prepare: bool = True, **options: Any) -> Any:
-            if "FROM users" in sql:
+            if "FROM users" in sql and not sql.startswith("EXPLAIN"):
                 if prepare:
                     self.prepared.add(sql)
                 issued.append((sql, parameters))
