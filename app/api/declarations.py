@@ -103,6 +103,7 @@ class StrictBlueprint(APIBlueprint):
     def create_view_func(*declared: Any, **_: Any) -> Callable[..., Any]:
         """The view that Flask calls. declared: the parameters in the order of flask-openapi3."""
         func, header, _cookie, path, query, _form, body, *_rest = declared
+        names = [] if header is None else [field.alias for field in header.model_fields.values()]
 
         @functools.wraps(func)
         def view(**parts: Any) -> Any:
@@ -115,7 +116,8 @@ class StrictBlueprint(APIBlueprint):
             elif request.query_string:
                 read_query(request, NoQuery)
             if header is not None:
-                parameters["header"] = header.model_validate(dict(request.headers))
+                values = map(request.headers.get, names)
+                parameters["header"] = header.model_validate(dict(zip(names, values, strict=True)))
             if body is not None:
                 parameters["body"] = read_body(request, body)
             return func(**parameters)
