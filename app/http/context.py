@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.session_store import Session
-from app.cache.generations import clock_ns
 from app.errors import Quota
 
 
@@ -41,14 +40,10 @@ class RequestContext:
     cache_policy: CachePolicy | None = None
 
 
-_current: ContextVar[RequestContext] = ContextVar("request context")
-
-
-def begin_context(request_id: str) -> None:
-    """Begin a request in this thread."""
-    _current.set(RequestContext(request_id, clock_ns()))
+CURRENT: ContextVar[RequestContext] = ContextVar("current request")
+"""Set by http.request_log."""
 
 
 def context() -> RequestContext:
     """The context of the current request. Raises: LookupError, before the first request of this thread"""
-    return _current.get()
+    return CURRENT.get()

@@ -19,7 +19,6 @@ from app.errors import (
     IdempotencyKeyReused,
     NotFound,
     PasswordRequired,
-    Quota,
     RateLimited,
     Unauthorized,
     Unavailable,
@@ -27,6 +26,7 @@ from app.errors import (
     VersionConflict,
 )
 from app.http.context import context
+from app.http.response_headers import quota_headers
 
 log = structlog.get_logger(__name__)
 
@@ -86,14 +86,6 @@ def problem(
 def title_of(status: int) -> str:
     """The title of a status (RFC 9457, section 4.2.1)."""
     return _TITLES.get(status, "Error")
-
-
-def quota_headers(quota: Quota) -> dict[str, str]:
-    """RateLimit header fields (draft-ietf-httpapi-ratelimit-headers)."""
-    return {
-        "RateLimit-Policy": f'"{quota.name}";q={quota.amount};w={quota.window_s}',
-        "RateLimit": f'"{quota.name}";r={quota.remaining};t={quota.reset_s}',
-    }
 
 
 def headers_of(error: DomainError | HTTPException) -> dict[str, str]:

@@ -10,7 +10,7 @@ import structlog
 from flask import Flask, Response, request
 
 from app.cache.generations import clock_ns
-from app.http.context import begin_context, context
+from app.http.context import CURRENT, RequestContext, context
 
 log = structlog.get_logger("app.request")
 
@@ -46,7 +46,7 @@ def log_request(method: str, route: str | None, status: int, began_ns: int, requ
 
 
 def _begin() -> None:
-    begin_context(request_id_of(request.environ))
+    CURRENT.set(RequestContext(request_id_of(request.environ), clock_ns()))
 
 
 def _finish(response: Response) -> Response:

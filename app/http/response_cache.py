@@ -58,12 +58,12 @@ class ResponseCache:
 
     def get(self, environ: dict[str, Any]) -> CachedResponse | None:
         """The cached and valid response to a request, if there is one."""
-        if not _is_cacheable(environ) or not self._state.is_secured:
+        url = _cacheable_url(environ)
+        if url is None or not self._state.is_secured:
             return None
         actor = self._tokens.cached_actor(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
         if actor is None:
             return None
-        url = _url_of(environ)
         found: CachedResponse | None = self._cache.get((actor.role, *url))
         if found is None:
             found = self._cache.get((actor.role, actor.user_id, *url))
@@ -71,31 +71,29 @@ class ResponseCache:
 
     def store(self, response: Response) -> Response:
         """Cache the response of the current request if its view allows it. For Flask's after_request."""
-        current, environ = context(), request.environ
+        current, url = context(), _cacheable_url(request.environ)
         policy, actor = current.cache_policy, current.actor
         # While the service is open, roles decide nothing.
-        if policy is None or response.status_code != HTTPStatus.OK or actor.unrestricted or not _is_cacheable(environ):
+        if policy is None or response.status_code != HTTPStatus.OK or actor.unrestricted or url is None:
             return response
         # Other actors of the role may not read the record of an owner.
         by_actor = policy.by_actor or current.is_owner
         variant = (actor.role, actor.user_id) if by_actor else (actor.role,)
         headers = tuple([(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers])
         stored = CachedResponse(headers, response.get_data(), current.route)
-        self._cache.put((*variant, *_url_of(environ)), stored, policy.keys, current.began_ns)
+        self._cache.put((*variant, *url), stored, policy.keys, current.began_ns)
         return response
 
 
-def _is_cacheable(environ: dict[str, Any]) -> bool:
+def _cacheable_url(environ: dict[str, Any]) -> tuple[str, str, str, str] | None:
+    """Scheme, host, path and query, which links in the response contain. None: the response may not be cached."""
     authorization: str = environ.get("HTTP_AUTHORIZATION", "")
-    return (
-        environ["REQUEST_METHOD"] == "GET"
-        and authorization[: len(_BEARER)].lower() == _BEARER
-        and _UNCACHEABLE_HEADERS.isdisjoint(environ)
-        and not environ["SCRIPT_NAME"]
-        and len(environ["QUERY_STRING"]) <= _MAX_QUERY_CHARACTERS
-    )
-
-
-def _url_of(environ: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Scheme, host, path and query of a request, which links in its response contain."""
+    if (
+        environ["REQUEST_METHOD"] != "GET"
+        or authorization[: len(_BEARER)].lower() != _BEARER
+        or not _UNCACHEABLE_HEADERS.isdisjoint(environ)
+        or environ["SCRIPT_NAME"]
+        or len(environ["QUERY_STRING"]) > _MAX_QUERY_CHARACTERS
+    ):
+        return None
     return (environ["wsgi.url_scheme"], environ.get("HTTP_HOST", ""), environ["PATH_INFO"], environ["QUERY_STRING"])

@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 from flask import Flask, Response, request
 
+from app.errors import Quota
 from app.http.context import context
 from app.http.cookies import SESSION_COOKIE
-from app.http.problems import quota_headers
 from app.http.services import services
 
 PAGE_POLICY = (
@@ -24,6 +24,14 @@ _OTHER_POLICY = "default-src 'none'; form-action 'none'; frame-ancestors 'none';
 def install_response_headers(app: Flask) -> None:
     """Add them to every response of `app`. A view may set a Content-Security-Policy of its own."""
     app.after_request(_add_headers)
+
+
+def quota_headers(quota: Quota) -> dict[str, str]:
+    """RateLimit header fields (draft-ietf-httpapi-ratelimit-headers)."""
+    return {
+        "RateLimit-Policy": f'"{quota.name}";q={quota.amount};w={quota.window_s}',
+        "RateLimit": f'"{quota.name}";r={quota.remaining};t={quota.reset_s}',
+    }
 
 
 def _add_headers(response: Response) -> Response:
