@@ -2,12 +2,11 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, text
 
-from app.auth.permissions import SETUP_ACTOR, Actor
+from app.auth.permissions import AuditContext
 from app.auth.sql import WRITE_AUDIT_EVENT
 from app.db.database import Database
 from app.models import HistoryEntry, table_of
@@ -17,16 +16,6 @@ _BATCH_SIZE = 1_000
 """Entries of one statement, about 30 ms. More could exceed the statement timeout."""
 Entry = tuple[uuid.UUID, int, list[dict[str, Any]]]
 """Id of the user, its version after the change, and the changed fields."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditContext:
-    """The actor of a change and the origin of the request. None: unknown, or not a request."""
-
-    actor: Actor = SETUP_ACTOR
-    address: str | None = None
-    agent: str | None = None
-    request_id: str | None = None
 
 
 def record(
@@ -43,12 +32,12 @@ def record(
 
 def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> None:
     """Write the entry of an event that changes no user, in its own transaction. Raises: Unavailable"""
-    database.execute(WRITE_AUDIT_EVENT, {"user_id": user_id, "action": action, **origin_columns(audit_context)})
+    database.execute(WRITE_AUDIT_EVENT, {"user_id": user_id, "action": action, **audit_context.columns})
 
 
 def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:
     """Write one entry for each of many users, in the transaction of `connection`."""
-    event = {"action": action, **origin_columns(audit_context)}
+    event = {"action": action, **audit_context.columns}
     rows = [
         {"user_id": user_id, "version": version, "changes": changes, **event} for user_id, version, changes in entries
     ]
@@ -62,13 +51,3 @@ def addresses_of_failed_sign_ins(connection: Connection, user_id: uuid.UUID) -> 
     failed = _history.c.action.in_(("sign_in_failed", "sign_in_locked"))
     statement = select(_history.c.address).distinct().where(_history.c.user_id == user_id, failed, recent)
     return [row.address or "-" for row in connection.execute(statement)]
-
-
-def origin_columns(audit_context: AuditContext) -> dict[str, str | None]:
-    """The columns of an entry that name the actor and the origin of the request."""
-    return {
-        "actor": audit_context.actor.label,
-        "address": audit_context.address,
-        "agent": audit_context.agent,
-        "request_id": audit_context.request_id,
-    }

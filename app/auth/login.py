@@ -10,8 +10,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import select, update
 
 from app.auth import audit_log, passwords
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor
+from app.auth.permissions import Actor, AuditContext
 from app.auth.rate_limits import RateLimits
 from app.auth.schemas import SignIn
 from app.auth.session_store import Session

@@ -1,4 +1,4 @@
-"""Actors and their permissions, without HTTP.
+"""Actors, their permissions, and what the history says of them, without HTTP.
 
 | | member | viewer | editor | admin |
 |---|---|---|---|---|
@@ -163,6 +163,26 @@ SETUP_ACTOR = Actor("open", unrestricted=True, first_admin_only=True)
 """Anyone, as long as no administrator exists."""
 SIGNED_OUT_ACTOR = Actor("open", role="member")
 """Anyone without a credential, once the service is secured. Only public pages are shown to this actor."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditContext:
+    """The actor of a change and the origin of the request. None: unknown, or not a request."""
+
+    actor: Actor = SETUP_ACTOR
+    address: str | None = None
+    agent: str | None = None
+    request_id: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """The columns of a history entry that name the actor and the origin."""
+        return {
+            "actor": self.actor.label,
+            "address": self.address,
+            "agent": self.agent,
+            "request_id": self.request_id,
+        }
 
 
 def system_actor(name: str, *, first_admin_only: bool = False) -> Actor:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from app.auth import audit_log
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.auth.session_store import Session, SessionStore
 from app.auth.sql import GET_ACCOUNT_STATUS
 from app.cache.generations import clock_ns, user_key

@@ -17,8 +17,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from uuid_utils.compat import uuid7
 
 from app.auth import audit_log
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor, lower_role
+from app.auth.permissions import Actor, AuditContext, lower_role
 from app.auth.schemas import Token as PublicToken
 from app.auth.schemas import TokenDraft
 from app.auth.sql import FIND_TOKEN, RECHECK_TOKEN, TOUCH_TOKEN

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import system_actor
+from app.auth.permissions import AuditContext, system_actor
 from app.auth.schemas import TokenDraft
 from app.cli.prompts import Group, find_user
 from app.http.parsing import token_id_of, validated

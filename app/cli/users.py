@@ -6,8 +6,7 @@ from typing import Any
 import click
 import orjson
 
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import system_actor
+from app.auth.permissions import AuditContext, system_actor
 from app.cli.prompts import Group, find_user, new_password, password_option
 from app.errors import AlreadyTaken
 from app.http.parsing import validated

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from flask import Flask, Request
 from flask.globals import request_ctx
 
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor
+from app.auth.permissions import Actor, AuditContext
 from app.auth.schemas import SignIn
 from app.auth.session_store import Session
 from app.auth.sessions import SESSION_ENDED

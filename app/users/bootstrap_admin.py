@@ -6,8 +6,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from app.auth.admins import Admins
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import system_actor
+from app.auth.permissions import AuditContext, system_actor
 from app.config import Settings
 from app.db.database import Database
 from app.errors import N_, AlreadyTaken, Conflict, StartError, ValidationFailed

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from app.auth import admins, audit_log, tokens
-from app.auth.audit_log import AuditContext, Entry
-from app.auth.permissions import Actor
+from app.auth.audit_log import Entry
+from app.auth.permissions import Actor, AuditContext
 from app.db.expressions import is_any_of
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, Forbidden, ValidationFailed
 from app.models import users

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row, delete, func, select
 from uuid_utils.compat import uuid7
 
 from app.auth import admins, audit_log, passwords, tokens
-from app.auth.audit_log import AuditContext
 from app.auth.login import Login
+from app.auth.permissions import AuditContext
 from app.auth.schemas import PasswordChange
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens

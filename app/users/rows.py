@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, sel
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.auth import audit_log
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.db.expressions import text_array
 from app.errors import N_, FieldError, ValidationFailed
 from app.identifiers import canonical

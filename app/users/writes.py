@@ -9,9 +9,9 @@ from typing import Any
 from psycopg.types.json import Json
 from sqlalchemy import Connection
 
-from app.auth import admins, audit_log, tokens
+from app.auth import admins, tokens
 from app.auth.admins import Admins
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.cache.generations import USERS_KEY, Generations, user_key
 from app.cache.single_flight import Batcher
 from app.db.database import LOCK_TIMEOUT_MS, Database
@@ -96,7 +96,7 @@ class PendingWrite:
         self.user_id = user_id
         keys = rows.key_columns(values)
         derived = {**keys, "lexemes": lexemes(values), "changes": changes, "expected_json": expected_json}
-        writer = {**audit_log.origin_columns(audit_context), **tokens.token_guard(audit_context.actor)}
+        writer = {**audit_context.columns, **tokens.token_guard(audit_context.actor)}
         self.row = {"id": user_id, **values, **derived, **writer}
         is_update = expected_json is not None
         # A new user may wait for a transaction that took its identifier; an update, for one that locked its row.

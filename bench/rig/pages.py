@@ -10,7 +10,7 @@ import psycopg
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
 
 from app import create_app
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.http.cookies import SESSION_COOKIE
 from app.http.services import services, services_of
 from embedded.ports import HOST

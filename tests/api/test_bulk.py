@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.errors import Unavailable
 from app.http.services import services, services_of
 from app.users.bulk import BulkResult, BulkTarget

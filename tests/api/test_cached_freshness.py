@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.http.cookies import SESSION_COOKIE
 from app.http.services import services
 from app.users.bulk import BulkTarget

@@ -9,7 +9,7 @@ import pytest
 import redis
 from flask import Flask
 
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.auth.session_store import SessionStore
 from app.errors import Unauthorized
 from app.http.services import services

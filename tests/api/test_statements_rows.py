@@ -12,8 +12,7 @@ from hypothesis import assume, given
 from pydantic import ValidationError
 
 from app.auth import passwords
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import SETUP_ACTOR
+from app.auth.permissions import SETUP_ACTOR, AuditContext
 from app.errors import AlreadyTaken
 from app.http.services import services
 from app.schemas import UserDraft, UserPatch, UserReplacement

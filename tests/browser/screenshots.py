@@ -16,7 +16,7 @@ from live_site import Site, site
 from playwright.sync_api import Page
 from visitors import Visitors
 
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.http.services import services
 from embedded import chromium, stack
 from tests.support.secured_app import SecuredApp

@@ -8,8 +8,7 @@ import orjson
 import psycopg
 import pytest
 
-from app.auth.audit_log import AuditContext
-from app.auth.permissions import Actor, system_actor
+from app.auth.permissions import Actor, AuditContext, system_actor
 from app.errors import DomainError
 from app.http.services import services
 from app.schemas import ListQuery

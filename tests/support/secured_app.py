@@ -15,7 +15,7 @@ from nacl.pwhash import argon2id
 from werkzeug.test import TestResponse
 
 from app.auth import sessions
-from app.auth.audit_log import AuditContext
+from app.auth.permissions import AuditContext
 from app.http.cookies import SESSION_COOKIE
 from app.http.services import services
 from tests.support.api_client import ApiClient
