@@ -15,11 +15,10 @@ from app.auth.schemas import SignIn
 from app.auth.session_store import Session
 from app.auth.sessions import SESSION_ENDED
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
-from app.http.context import context
+from app.http.context import REQUEST_ERROR, context
 from app.http.cookies import SESSION_COOKIE, cookie_values
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
 from app.http.parsing import user_id_of
-from app.http.problems import REQUEST_ERROR
 from app.http.services import services
 from app.ops.service_state import Phase
 from app.types import ROLE_NAMES, Role
@@ -152,7 +151,7 @@ def sign_in(offered: SignIn) -> Session:
     Raises: Unauthorized, RateLimited, Unavailable
     """
     secret, begun = services().login.sign_in(offered, audit_context())
-    for earlier in _session_cookies(request_ctx.request):
+    for earlier in cookie_values(request_ctx.request.environ, SESSION_COOKIE)[:_MAX_COOKIES]:
         services().sessions.discard(earlier)
     keep_cookie(secret)
     return begun
@@ -197,7 +196,7 @@ def _authenticate(request: Request, rule: Rule, *, is_open: bool) -> None:
     # Other schemes than Bearer, such as Basic for a proxy, are ignored.
     scheme, _, secret = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     token = secret.strip() if scheme.lower() == "bearer" else None
-    cookies = _session_cookies(request) if "HTTP_COOKIE" in request.environ else []
+    cookies = cookie_values(request.environ, SESSION_COOKIE) if "HTTP_COOKIE" in request.environ else []
     if token is not None and cookies and not is_open:
         raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
     if token is not None:
@@ -216,15 +215,13 @@ def _authenticate(request: Request, rule: Rule, *, is_open: bool) -> None:
         current.actor = replace(current.actor, unrestricted=True, first_admin_only=True)
 
 
-def _session_cookies(request: Request) -> list[str]:
-    """All values of the session cookie: another host of the same site can set cookies of this name as well."""
-    return list(dict.fromkeys(cookie_values(request.environ, SESSION_COOKIE)))[:_MAX_COOKIES]
-
-
 def _resume_session(request: Request, cookies: list[str]) -> None:
-    """Set the session from the first valid cookie. Raises: Unauthorized (there is none), Unavailable"""
+    """Set the session from the first valid cookie: other hosts of the same site can set cookies of this name as well.
+
+    Raises: Unauthorized (there is none), Unavailable
+    """
     current, uncached = context(), request.method not in SAFE
-    for cookie in cookies:
+    for cookie in cookies[:_MAX_COOKIES]:
         with suppress(Unauthorized):
             current.session, current.cookie = services().sessions.resume(cookie, audit_context(), uncached=uncached)
             current.actor = current.session.actor

@@ -8,6 +8,9 @@ from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.session_store import Session
 from app.errors import Quota
 
+REQUEST_ERROR = "app.refusal"
+"""Key of an environ: an error that was found before Flask, such as a body that is too large or too slow."""
+
 
 class CachePolicy(NamedTuple):
     """How a response may be cached: a change of one of `keys` invalidates it.

@@ -32,7 +32,7 @@ from app.auth.rate_limits import network_key
 from app.cache.generations import clock_ns
 from app.config import Settings
 from app.errors import Unavailable
-from app.http.problems import REQUEST_ERROR
+from app.http.context import REQUEST_ERROR
 from app.http.proxies import ForwardedHeaders
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
 from app.http.request_log import log_request, request_id_of

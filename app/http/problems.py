@@ -30,9 +30,6 @@ from app.http.response_headers import quota_headers
 
 log = structlog.get_logger(__name__)
 
-REQUEST_ERROR = "app.refusal"
-"""Key of an environ: an error that was found before Flask, such as a body that is too large or too slow."""
-
 STATUSES: dict[type[DomainError], HTTPStatus] = {
     BadRequest: HTTPStatus.BAD_REQUEST,
     Forbidden: HTTPStatus.FORBIDDEN,

@@ -11,8 +11,7 @@ from flask import Response, request
 
 from app.auth.tokens import Tokens
 from app.cache.local import LocalCache
-from app.http.context import CachePolicy, context
-from app.http.problems import REQUEST_ERROR
+from app.http.context import REQUEST_ERROR, CachePolicy, context
 from app.ops.service_state import ServiceState
 
 _UNCACHEABLE_HEADERS = frozenset(
