@@ -10,8 +10,8 @@ from werkzeug.wrappers import Response
 
 from app.config import load_settings
 from app.http import request_bodies
+from app.http.context import REQUEST_ERROR
 from app.http.granian_adapter import AsgiApp
-from app.http.problems import REQUEST_ERROR
 from app.http.response_cache import CachedResponse, ResponseCache
 from tests.support.asgi import Part, exchange, exchange_async, run, scope_of
 
