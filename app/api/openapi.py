@@ -7,7 +7,7 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
-from app.http.access import RULES
+from app.http.access import NO_RULE, RULES
 from app.http.cookies import SESSION_COOKIE
 from app.schemas import NO_NUL
 
@@ -90,12 +90,13 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for name, condition in _CONDITIONS.items():
         components["schemas"][name].update(condition)
     document["security"] = [{name: []} for name in _CREDENTIALS]
-    public = _public_operations()
-    for address, path in document["paths"].items():
-        for method, operation in path.items():
-            if (method.upper(), address) in public:
-                operation["security"] = []
-            _complete_operation(method, operation)
+    for rule in current_app.url_map.iter_rules():
+        path = document["paths"].get(rule.rule.replace("<", "{").replace(">", "}"), {})
+        for method in map(str.lower, rule.methods or ()):
+            if method in path:
+                if RULES.get(rule.endpoint, NO_RULE).public:
+                    path[method]["security"] = []
+                _complete_operation(method, path[method])
     return document
 
 
@@ -126,16 +127,6 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     if method == "patch":
         content = operation["requestBody"]["content"]
         content["application/merge-patch+json"] = content["application/json"]
-
-
-def _public_operations() -> set[tuple[str, str]]:
-    """Methods and paths of the operations that need no credential."""
-    return {
-        (method, rule.rule.replace("<", "{").replace(">", "}"))
-        for rule in current_app.url_map.iter_rules()
-        if rule.endpoint in RULES and RULES[rule.endpoint].public
-        for method in rule.methods or ()
-    }
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

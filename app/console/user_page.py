@@ -37,6 +37,7 @@ def render_user(
 ) -> Response:
     """The page of a user. `conflicts`: field to my value and their value; None: there was no concurrent change."""
     current_actor = actor()
+    is_own = current_actor.owns(user_id)
     return render(
         "user.html",
         status,
@@ -47,10 +48,8 @@ def render_user(
         conflicts=conflicts or {},
         is_conflict=conflicts is not None,
         is_draft=is_draft,
-        is_own=current_actor.owns(user_id),
-        needs_password=current_actor.owns(user_id)
-        and current_actor.kind == "session"
-        and current_actor.must_give_password(),
+        is_own=is_own,
+        needs_password=is_own and current_actor.kind == "session" and current_actor.must_give_password(),
         self_editable=sorted(services().settings.self_editable_keys),
         may_change=current_actor.may_change(user_id, user["role"]),
         is_locked=current_actor.may("admin") and services().login.is_locked(user_id),
