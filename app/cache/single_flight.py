@@ -4,7 +4,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from app.cache.generations import Generations, clock_ns
@@ -48,45 +47,34 @@ class SingleFlight:
         return compute()
 
 
-@dataclass(slots=True)
-class _Waiter(Generic[Key, Value]):
-    """A thread that waits for one key."""
-
-    key: Key
-    value: Value | None = None
-    error: Exception | None = None
-    is_served: bool = False
-
-
 class Batcher(Generic[Key, Value]):
     """Batches concurrent look-ups: one thread runs the query `look_up` for all waiting threads."""
 
     def __init__(self, look_up: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
         self._look_up = look_up
-        self._waiting: list[_Waiter[Key, Value]] = []
+        self._waiting: list[tuple[Key, Future[Value | None]]] = []
         self._turn = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
         """The value of `key`, read after the call. None: there is no value. Raises: the errors of `look_up`"""
-        waiter: _Waiter[Key, Value] = _Waiter(key)
-        self._waiting.append(waiter)
+        result: Future[Value | None] = Future()
+        self._waiting.append((key, result))
         with self._turn:
-            while not waiter.is_served:
+            while not result.done():
                 self._serve()
-        if waiter.error is not None:
-            raise waiter.error
-        return waiter.value
+        return result.result()
 
     def _serve(self) -> None:
         """Run the query for the threads that have waited longest."""
-        waiters = self._waiting[:_MAX_BATCH]
-        del self._waiting[: len(waiters)]
-        found: Mapping[Key, Value] = {}
-        error: Exception | None = None
+        batch = self._waiting[:_MAX_BATCH]
+        del self._waiting[: len(batch)]
+        keys, results = zip(*batch, strict=True)
         try:
-            found = self._look_up([waiter.key for waiter in waiters])
+            found = self._look_up(keys)
         # Each waiting thread raises it.
-        except Exception as raised:  # noqa: BLE001
-            error = raised
-        for waiter in waiters:
-            waiter.value, waiter.error, waiter.is_served = found.get(waiter.key), error, True
+        except Exception as error:  # noqa: BLE001
+            for result in results:
+                result.set_exception(error)
+        else:
+            for key, result in batch:
+                result.set_result(found.get(key))
