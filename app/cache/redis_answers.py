@@ -7,7 +7,6 @@ outdated value.
 
 import functools
 import mmap
-import struct
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
@@ -23,7 +22,8 @@ _PREFIX = "fsa:answer:3:"
 """It contains the version of the format of values."""
 _MAX_VALUE_BYTES = 2**20
 _MEMORY_BYTES = 1 << 16
-_HEAD = struct.Struct("@QQ")
+_HEAD_BYTES = 16
+"""Two numbers: the sequence number of the view, and its length."""
 _MAX_TRIES = 100
 _MAX_IN_PROGRESS = 500
 
@@ -77,7 +77,7 @@ class KnownChanges:
     def __init__(self, generations: Generations) -> None:
         self._generations = generations
         self._memory = mmap.mmap(-1, _MEMORY_BYTES)
-        self._numbers = memoryview(self._memory)[: _HEAD.size].cast("Q")
+        self._numbers = memoryview(self._memory)[:_HEAD_BYTES].cast("Q")
         self._last: tuple[int, View] | None = None
 
     def publish(self, view: View) -> None:
@@ -87,7 +87,7 @@ class KnownChanges:
         writing = self._numbers[0] | 1
         self._numbers[0] = writing
         self._numbers[1] = len(data)
-        self._memory[_HEAD.size : _HEAD.size + len(data)] = data
+        self._memory[_HEAD_BYTES : _HEAD_BYTES + len(data)] = data
         self._numbers[0] = writing + 1
 
     def view(self, keys: Iterable[str]) -> View | None:
@@ -109,7 +109,7 @@ class KnownChanges:
             sequence, length = self._numbers[0], self._numbers[1]
             if self._last is not None and self._last[0] == sequence:
                 return self._last[1]
-            data = self._memory[_HEAD.size : _HEAD.size + length]
+            data = self._memory[_HEAD_BYTES : _HEAD_BYTES + length]
             if sequence and not sequence & 1 and self._numbers[0] == sequence:
                 began_ns, incarnation, (xmin, xmax, in_progress), xids, floor = orjson.loads(data)
                 view = View(began_ns, incarnation, Snapshot(xmin, xmax, tuple(in_progress)), tuple(xids), floor)
