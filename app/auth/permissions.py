@@ -188,8 +188,3 @@ class AuditContext:
 def system_actor(name: str, *, first_admin_only: bool = False) -> Actor:
     """A command on the machine of the service. The history shows its name."""
     return Actor("system", credential_id=name, unrestricted=True, first_admin_only=first_admin_only)
-
-
-def lower_role(one: Role, other: Role) -> Role:
-    """The lower of two roles."""
-    return min(one, other, key=ROLES.index)

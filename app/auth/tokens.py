@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from uuid_utils.compat import uuid7
 
 from app.auth import audit_log
-from app.auth.permissions import Actor, AuditContext, lower_role
+from app.auth.permissions import Actor, AuditContext
 from app.auth.schemas import Token as PublicToken
 from app.auth.schemas import TokenDraft
 from app.auth.sql import FIND_TOKEN, RECHECK_TOKEN, TOUCH_TOKEN
@@ -26,7 +26,7 @@ from app.cache.local import LocalCache
 from app.db.database import Database
 from app.db.expressions import is_any_of
 from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavailable, ValidationFailed
-from app.models import Token, table_of, users
+from app.models import ROLES, Token, table_of, users
 from app.types import ROLE_NAMES, Role, format_timestamp
 
 PREFIX = "fsa_"
@@ -104,7 +104,7 @@ class Tokens:
         if row is None:
             raise Unauthorized(_UNKNOWN)
         role, user_role = row
-        current_role = lower_role(role, user_role)
+        current_role = min(role, user_role, key=ROLES.index)
         if (current_role, current_role == user_role) != (actor.role, actor.full_scope):
             raise Unavailable(N_("The role of this API token has just changed. Try again shortly."))
 
@@ -169,7 +169,7 @@ class Tokens:
         if row is None:
             raise Unauthorized(_UNKNOWN)
         token_id, role, expires_at, user_id, user_role = row
-        current_role = lower_role(role, user_role)
+        current_role = min(role, user_role, key=ROLES.index)
         actor = Actor("token", user_id, current_role, str(token_id), full_scope=current_role == user_role)
         token = TokenInfo(actor, math.inf if expires_at is None else expires_at)
         self._cache.put(digest, token, [user_key(user_id)], began_ns)
@@ -212,7 +212,7 @@ def _lock_user(connection: Connection, user_id: uuid.UUID, token_role: Role) -> 
     if user is None or not user.active:
         raise ValidationFailed([FieldError("user_id", N_("must be the id of an active user"))])
     user_role = cast("Role", user.role)
-    if lower_role(token_role, user_role) != token_role:
+    if ROLES.index(token_role) > ROLES.index(user_role):
         message = N_("must not be higher than the role of the user, %(role)s", role=ROLE_NAMES[user_role])
         raise ValidationFailed([FieldError("role", message)])
     return cast("Row[Any]", user)

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from app.auth.permissions import OWN_FIELDS, SETUP_ACTOR, Actor, lower_role, system_actor
+from app.auth.permissions import OWN_FIELDS, SETUP_ACTOR, Actor, system_actor
 from app.errors import Forbidden
 from app.models import ROLES
 
@@ -130,9 +130,3 @@ def test_the_history_names_an_actor_by_ids_alone() -> None:
     assert system_actor("flask users create").label == "flask users create"
     assert Actor("session", SELF, "member", "digest-of-a-cookie").label == f"user:{SELF}"
     assert Actor("token", SELF, "member", "token-id").label == f"token:token-id user:{SELF}"
-
-
-def test_the_lower_of_two_roles() -> None:
-    for low, one in enumerate(ROLES):
-        for high, other in enumerate(ROLES):
-            assert lower_role(one, other) == ROLES[min(low, high)]
