@@ -21,8 +21,8 @@ demo: ## add 1,000 realistic users to the data of `make run` (COUNT=)
 	@$(ready) && $(local) --demo $(COUNT)
 flask: ## run a command on the data of `make run`: make flask DO="users create --role admin --email ada@example.com"
 	@$(ready) && $(local) --flask $(DO)
-check: ## lint, format, types and import rules
-	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+check: ## lint, format, types, import rules, and whether the application can be imported
+	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory"
 test: check ## check, then every test that needs no Docker, in parallel (JOBS=4)
 	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit)
 coverage: COVERAGE = --cov --cov-report=term

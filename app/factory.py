@@ -128,7 +128,7 @@ def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
         local_cache=LocalCache(generations, settings.cache_memory_bytes // settings.worker_count, settings.cache_ttl_s),
         redis=redis,
         redis_answers=redis_answers,
-        health=Health(state, database.connect, database.breaker, redis_answers.ping, redis.ping),
+        health=Health(state, database.connect, database.breaker, redis_answers.ping),
     )
 
 

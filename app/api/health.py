@@ -1,22 +1,13 @@
 """/api/health: health checks. They are public, show no secrets and answer in bounded time."""
 
 from http import HTTPStatus
-from typing import Any
 
-import orjson
 from flask import Response
 from pydantic import BaseModel, ConfigDict
 
-from app.api.declarations import JSON, StrictBlueprint, problems
+from app.api.declarations import StrictBlueprint, json_response, problems
 from app.http.services import services
-
-
-class CheckReport(BaseModel):
-    """The state of a service that this service depends on."""
-
-    status: str
-    latency_ms: float | None = None
-    error: str | None = None
+from app.ops.health import CheckReport
 
 
 class HealthReport(BaseModel):
@@ -56,8 +47,7 @@ def report() -> Response:
     503 while PostgreSQL is unavailable.
     """
     status, checks = services().infrastructure.health.report()
-    body = {"status": status, "checks": {name: check.as_json() for name, check in checks.items()}}
-    return _json_response(body, 503 if status == "down" else 200)
+    return _health_response(HealthReport(status=status, checks=checks), 503 if status == "down" else 200)
 
 
 @blueprint.get("/health/live", operation_id="getLiveness", responses={200: ProcessStatus})
@@ -66,7 +56,7 @@ def live() -> Response:
 
     Uses neither PostgreSQL nor Redis.
     """
-    return _json_response({"status": "ok"}, 200)
+    return _health_response(ProcessStatus(status="ok"), 200)
 
 
 @blueprint.get("/health/ready", operation_id="getReadiness", responses={200: ProcessStatus, 503: ProcessStatus})
@@ -75,16 +65,13 @@ def ready() -> Response:
 
     503 during start, migration and shutdown, and while PostgreSQL is unavailable.
     """
-    return (
-        _json_response({"status": "ok"}, 200)
-        if services().infrastructure.health.ready()
-        else _json_response({"status": "not ready"}, 503)
-    )
+    if services().infrastructure.health.ready():
+        return _health_response(ProcessStatus(status="ok"), 200)
+    return _health_response(ProcessStatus(status="not ready"), 503)
 
 
-def _json_response(body: dict[str, Any], status: int) -> Response:
-    response = Response(orjson.dumps(body), status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
+def _health_response(report: BaseModel, status: int) -> Response:
+    response = json_response(report.model_dump(exclude_none=True), status)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "1"
     return response
