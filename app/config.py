@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from app.connection_settings import ConnectionSettings
 from app.connection_urls import check_port
@@ -15,6 +15,15 @@ from app.errors import SettingsError
 
 _KUBERNETES_PORT = re.compile(r"\s*(?:tcp|udp)://\S+:(\d+)/?\s*", re.ASCII)
 _MEMORY_SHARE, _MAX_MEMORY_MIB = 16, 65536
+
+
+def _split(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Networks = Annotated[tuple[Annotated[Network, BeforeValidator(ipaddress.ip_network)], ...], BeforeValidator(_split)]
+_Names = Annotated[frozenset[str], BeforeValidator(_split)]
 
 
 class Settings(ConnectionSettings):
@@ -44,17 +53,19 @@ class Settings(ConnectionSettings):
         str, Field(description="address at which clients reach the service, if it is not LISTEN_ADDRESS")
     ] = ""
     allowed_hosts: Annotated[
-        str, Field(description="further host names, separated by commas, that a Host header may contain")
-    ] = ""
+        _Names, Field(description="further host names, separated by commas, that a Host header may contain")
+    ] = frozenset()
     trusted_proxies: Annotated[
-        str, Field(description="addresses or networks of proxies, separated by commas, whose X-Forwarded-* is trusted")
-    ] = ""
+        _Networks,
+        Field(description="addresses or networks of proxies, separated by commas, whose X-Forwarded-* is trusted"),
+    ] = ()
     adminer_url: Annotated[str, Field(description="URL of Adminer, to which the console links")] = ""
     admin_email: Annotated[str, Field(description="email of the first administrator, who is created at start")] = ""
     admin_password: Annotated[str, Field(repr=False, description="password of the first administrator")] = ""
     self_editable_attributes: Annotated[
-        str, Field(description="keys of `attributes`, separated by commas, that users may change in their own record")
-    ] = ""
+        _Names,
+        Field(description="keys of `attributes`, separated by commas, that users may change in their own record"),
+    ] = frozenset()
     session_idle_h: Annotated[float, Field(gt=0, le=8760, description="hours after which an unused session ends")] = (
         12.0
     )
@@ -100,7 +111,7 @@ class Settings(ConnectionSettings):
         check_port(value)
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("allowed_hosts", "log_level", "log_format", mode="before")
     @classmethod
     def _lowercase(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -111,25 +122,10 @@ class Settings(ConnectionSettings):
             raise SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD (or ADMIN_PASSWORD_FILE) go together: set both.")
         return self
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_networks(cls, value: str) -> str:
-        for name in _items(value):
-            try:
-                ipaddress.ip_network(name)
-            except ValueError:
-                raise ValueError(f"{name} is no address or network, such as 10.0.0.0/8") from None
-        return value
-
     @property
     def is_public(self) -> bool:
         """Whether other machines can reach the service, which then needs an administrator."""
         return not is_loopback(self.published_address or self.listen_address)
-
-    @property
-    def proxy_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        """The networks of TRUSTED_PROXIES."""
-        return tuple(map(ipaddress.ip_network, _items(self.trusted_proxies)))
 
     @property
     def worker_count(self) -> int:
@@ -147,16 +143,6 @@ class Settings(ConnectionSettings):
         if self.cache_memory_mib is not None:
             return self.cache_memory_mib * 2**20
         return min(memory_bytes() // _MEMORY_SHARE, _MAX_MEMORY_MIB * 2**20)
-
-    @property
-    def self_editable_keys(self) -> frozenset[str]:
-        """The keys of SELF_EDITABLE_ATTRIBUTES."""
-        return frozenset(_items(self.self_editable_attributes))
-
-    @property
-    def host_names(self) -> frozenset[str]:
-        """The names of ALLOWED_HOSTS, in lower case."""
-        return frozenset(_items(self.allowed_hosts.lower()))
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -185,8 +171,3 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _items(text: str) -> list[str]:
-    """The items of a list that is separated by commas."""
-    return [item.strip() for item in text.split(",") if item.strip()]

@@ -66,7 +66,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     install_request_log(app)
     app.after_request(services.response_cache.store)
     install_response_headers(app)
-    install_proxies(app, settings.proxy_networks)
+    install_proxies(app, settings.trusted_proxies)
     install_problems(app)
     install_error_pages(app)
     install_access(app)

@@ -107,10 +107,10 @@ def _settings(settings: Settings) -> list[Finding]:
         "ADMIN_PASSWORD is in the environment, where `docker inspect` shows it: use ADMIN_PASSWORD_FILE, or remove"
         " it once an administrator exists": bool(os.environ.get("ADMIN_PASSWORD")),
         "TRUSTED_PROXIES contains every address, so any client can forge its address": any(
-            network.prefixlen == 0 for network in settings.proxy_networks
+            network.prefixlen == 0 for network in settings.trusted_proxies
         ),
         "published for other machines without TRUSTED_PROXIES: passwords and cookies are sent unencrypted, unless a"
         " proxy terminates HTTPS, and then TRUSTED_PROXIES must contain it": settings.is_public
-        and not settings.proxy_networks,
+        and not settings.trusted_proxies,
     }
     return [("settings", "warning", explanation) for explanation, holds in warnings.items() if holds]

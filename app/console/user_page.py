@@ -50,7 +50,7 @@ def render_user(
         is_draft=is_draft,
         is_own=is_own,
         needs_password=is_own and current_actor.kind == "session" and current_actor.must_give_password(),
-        self_editable=sorted(services().settings.self_editable_keys),
+        self_editable=sorted(services().settings.self_editable_attributes),
         may_change=current_actor.may_change(user_id, user["role"]),
         is_locked=current_actor.may("admin") and services().login.is_locked(user_id),
         tokens=services().tokens.get_list(user_id) if current_actor.may("admin") else [],

@@ -175,7 +175,7 @@ def _authorize() -> None:
     # Health checks work without PostgreSQL: a public route only uses what is known already.
     is_open = not state.is_secured and (is_public or not services().admins.is_secured())
     if is_open:
-        check_host(host, services().settings.host_names)
+        check_host(host, services().settings.allowed_hosts)
     if not is_public:
         _authenticate(request, rule, is_open=is_open)
     is_unsafe = request.method not in SAFE

@@ -112,7 +112,7 @@ class AsgiApp:
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._wsgi_app, self._response_cache = wsgi_app, response_cache
-        self._forwarded = ForwardedHeaders(settings.proxy_networks) if settings.proxy_networks else None
+        self._forwarded = ForwardedHeaders(settings.trusted_proxies) if settings.trusted_proxies else None
         self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="request")
 

@@ -12,9 +12,8 @@ from urllib.request import parse_http_list
 
 from flask import Flask
 
+from app.config import Network
 from app.http.csrf import parse_host
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _X_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 _NODE = re.compile(r"\[(?P<v6>[^\]%]*)\](?::\d*)?|(?P<v4>[\d.]+)(?::\d*)?|(?P<bare>[^\[\]%]*)", re.ASCII)

@@ -48,7 +48,7 @@ class UserCommands:
     ) -> None:
         self._reads, self._writes, self._transactions = reads, writes, transactions
         self._login, self._tokens, self._sessions = login, tokens, sessions
-        self._self_editable_keys = settings.self_editable_keys
+        self._self_editable_keys = settings.self_editable_attributes
         self._idempotency_ttl = timedelta(hours=settings.idempotency_ttl_h)
 
     def create(

@@ -40,6 +40,7 @@ def test_every_setting_has_its_line_with_its_default(name: str) -> None:
     if expected is None:
         assert shown == "derived"
         return
+    expected = ",".join(expected) if isinstance(expected, (tuple, frozenset)) else expected
     assert shown == str(expected) or float(shown) == float(expected), "the default is another one"
 
 
