@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.auth.permissions import Actor
-from app.cache.redis_client import open_client, run_script
+from app.cache.redis_client import connected, run_script
 from app.config import Settings
 from app.errors import N_, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
@@ -104,8 +104,9 @@ class SessionStore:
     """Sessions by id. All methods raise Unavailable while Redis is unavailable."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = open_client(settings.redis_address, _TIMEOUT_S)
-        self.breaker = CircuitBreaker("sessions", self._client.ping)
+        self._url = settings.redis_address
+        self._client: Redis | None = None
+        self.breaker = CircuitBreaker("sessions", self._connect)
         idle_s, max_s = 3600 * settings.session_idle_h, 86400 * settings.session_max_days
         self.new_session = functools.partial(Session, idle_s=idle_s, max_s=max_s)
 
@@ -181,7 +182,8 @@ class SessionStore:
     def close(self) -> None:
         """Close all connections."""
         self.breaker.close()
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
 
     def require_up(self) -> None:
         """Raise Unavailable if the circuit breaker is open, without a request to Redis."""
@@ -193,11 +195,15 @@ class SessionStore:
         fields["user_id"] = uuid.UUID(fields["user_id"])
         return self.new_session(id=session_id, **fields)
 
+    def _connect(self) -> Redis:
+        self._client = connected(self._url, _TIMEOUT_S)
+        return self._client
+
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis]:
         self.require_up()
         try:
-            yield self._client
+            yield self._client or self._connect()
         except OutOfMemoryError:
             # Existing sessions can still be read, so the circuit stays closed.
             raise Unavailable(_FULL) from None
