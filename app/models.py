@@ -242,13 +242,13 @@ USER_FIELDS = (
 FIELD_NAMES = tuple(field.name for field in USER_FIELDS)
 SEARCHABLE_FIELDS = tuple(field.name for field in USER_FIELDS if field.searchable)
 TAGGED_FIELDS = tuple(field.name for field in USER_FIELDS if field.tagged)
-_JSON_COLUMNS = ", ".join(f"u.{name}" for name in ("id", *FIELD_NAMES, "version"))
 
 
-def user_json(*, trashed: bool = False) -> str:
-    """SQL: a row of `users AS u` as JSON, byte for byte as users.serialization.serialize writes it."""
+def user_json(row: str = "u", *, trashed: bool = False) -> str:
+    """SQL: a user as JSON. row: the table, or its alias."""
+    columns = ", ".join(f"{row}.{name}" for name in ("id", *FIELD_NAMES, "version"))
     names = ("created_at", "updated_at", *(["deleted_at"] if trashed else []))
     timestamps = ", ".join(
-        f"to_char(u.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in names
+        f"to_char({row}.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {name}" for name in names
     )
-    return f"(SELECT row_to_json(j)::text FROM (SELECT {_JSON_COLUMNS}, {timestamps}) AS j)"
+    return f"(SELECT row_to_json(j)::text FROM (SELECT {columns}, {timestamps}) AS j)"

@@ -18,7 +18,7 @@ from werkzeug.http import parse_etags
 
 from app.http.parsing import read_body, read_query, user_id_of
 from app.schemas import NoQuery
-from app.users.serialization import Document
+from app.users.reads import Document
 
 JSON = "application/json"
 

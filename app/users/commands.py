@@ -23,8 +23,7 @@ from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition, Role
 from app.users import history, idempotency, rows
 from app.users.idempotency import IdempotentRequest
-from app.users.reads import UserReads
-from app.users.serialization import Document, serialize
+from app.users.reads import Document, UserReads
 from app.users.writes import PendingWrite, UserTransactions, UserWrites
 
 _MAX_OPTIMISTIC_ATTEMPTS = 3
@@ -172,7 +171,7 @@ class UserCommands:
         with self._transactions.unit_of_work([user_id]) as connection:
             row = _lock_existing(connection, user_id)
             _require(precondition, row.version)
-            values = rows.apply_patch(rows.row_values(row), patch)
+            values = rows.apply_patch(orjson.loads(row.json), patch)
             passwords.reject_own_name(patch.password, values)
             return self._update_row(connection, audit_context, row, {**values, **password_columns})
 
@@ -212,7 +211,7 @@ class UserCommands:
             if row.deleted_at is None:
                 raise Conflict(N_("This user is not in the trash."))
             admins.check_promotion(connection, audit_context.actor, [row._asdict()], {"deleted_at": None})
-            restored = serialize(rows.update_row(connection, row, rows.RESTORE))
+            restored = rows.update_row(connection, row, rows.RESTORE)
             audit_log.record(connection, audit_context, user_id, restored.version, "restored")
         return restored
 
@@ -237,17 +236,17 @@ class UserCommands:
         self, connection: Connection, audit_context: AuditContext, row: Row[Any], values: Mapping[str, Any]
     ) -> Document:
         """Change a locked user to `values`: its fields, and password_hash if the password changes."""
-        before = {**row._asdict(), **rows.row_values(row)}
+        before = {**row._asdict(), **orjson.loads(row.json)}
         after = {"password_hash": row.password_hash, **values}
         changes = rows.diff(before, after)
         self._require_change(audit_context, row.id, row.role, changes)
         if not changes:
-            return serialize(row)
+            return rows.document_of(row)
         admins.require_remaining_admin(connection, [row], after)
         admins.check_promotion(connection, audit_context.actor, [before], after)
         end_sessions = rows.END_SESSIONS if not after["active"] or after["password_hash"] != row.password_hash else {}
         columns = {**rows.with_derived_columns(dict(values)), **end_sessions}
-        updated = serialize(rows.update_row(connection, row, columns))
+        updated = rows.update_row(connection, row, columns)
         audit_log.record(connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
             tokens.revoke_all(connection, [row], audit_context)

@@ -17,7 +17,7 @@ from app.db.database import Database
 from app.errors import N_, IdempotencyKeyReused
 from app.models import IdempotencyKey, table_of
 from app.schemas import UserDraft
-from app.users.serialization import Document
+from app.users.reads import Document
 
 _keys = table_of(IdempotencyKey)
 

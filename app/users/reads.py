@@ -2,15 +2,20 @@
 
 import uuid
 from collections.abc import Sequence
-
-from sqlalchemy import select
+from dataclasses import dataclass
 
 from app.cache.single_flight import Batcher
 from app.db.database import Database
 from app.errors import N_, NotFound
-from app.models import users
-from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
-from app.users.sql import GET_USERS
+from app.users.sql import GET_DELETED_USER, GET_USERS
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One user as JSON, and its version."""
+
+    version: int
+    body: bytes
 
 
 class UserReads:
@@ -29,12 +34,10 @@ class UserReads:
 
     def get_deleted(self, user_id: uuid.UUID) -> Document:
         """A user in the trash. Raises: NotFound, Unavailable"""
-        statement = select(*PUBLIC_COLUMNS).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        row = self._database.execute(GET_DELETED_USER, {"id": user_id}).fetchone()
         if row is None:
             raise NotFound(N_("There is no such user."))
-        return serialize(row)
+        return Document(row[0], row[1].encode())
 
     def _query(self, user_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Document]:
         found = self._database.execute(GET_USERS, {"ids": ",".join(map(str, user_ids))})

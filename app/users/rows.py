@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Text, func, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from app.auth import audit_log
@@ -13,14 +13,15 @@ from app.auth.permissions import AuditContext
 from app.db.expressions import text_array
 from app.errors import N_, FieldError, ValidationFailed
 from app.identifiers import canonical
-from app.models import FIELD_NAMES, HistoryEntry, table_of, users
+from app.models import FIELD_NAMES, HistoryEntry, table_of, user_json, users
 from app.schemas import UserDraft, UserPatch
 from app.search import text as search_text
 from app.types import check_attributes
-from app.users.serialization import PUBLIC_COLUMNS, Document, serialize
+from app.users.reads import Document
 from app.validation import RuleError
 
 _SCALAR_FIELDS = tuple(name for name in FIELD_NAMES if name != "attributes")
+_JSON: ColumnElement[str] = literal_column(user_json("users"), Text).label("json")
 
 NEXT_VERSION: dict[str, Any] = {
     "version": users.c.version + 1,
@@ -56,12 +57,6 @@ def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
         missing = N_("email or username has to be there")
         raise ValidationFailed([FieldError("email", missing), FieldError("username", missing)])
     return {**values, "username": username, "name": values["name"] or username[:200]}
-
-
-def row_values(row: Row[Any]) -> dict[str, Any]:
-    """The fields of a row that was selected with PUBLIC_COLUMNS."""
-    values = {name: getattr(row, name) for name in FIELD_NAMES}
-    return {**values, "attributes": orjson.loads(row.attributes)}
 
 
 def key_columns(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,18 +142,22 @@ def insert_row(
     version = (last or 0) + 1
     # The epoch starts at the version, so no session of a purged user with this id becomes valid again.
     columns = {"id": user_id, "version": version, "session_epoch": version, **with_derived_columns(values)}
-    created = serialize(connection.execute(insert(users).values(columns).returning(*PUBLIC_COLUMNS)).one())
+    created = document_of(connection.execute(insert(users).values(columns).returning(users.c.version, _JSON)).one())
     audit_log.record(connection, audit_context, user_id, version, "created", diff({}, values))
     return created
 
 
-def update_row(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
-    """Set `values` and the next version of a locked row. Returns the new row."""
+def update_row(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Document:
+    """Set `values` and the next version of a locked row. Returns the user."""
     statement = update(users).where(users.c.id == row.id).values({**values, **NEXT_VERSION})
-    return connection.execute(statement.returning(*PUBLIC_COLUMNS)).one()
+    return document_of(connection.execute(statement.returning(users.c.version, _JSON)).one())
 
 
 def lock_row(connection: Connection, user_id: uuid.UUID) -> Row[Any] | None:
-    """Lock the row of a user. None: there is none."""
-    statement: Select[Any] = select(*PUBLIC_COLUMNS, users.c.password_hash).where(users.c.id == user_id)
-    return connection.execute(statement.with_for_update()).one_or_none()
+    """Lock the row of a user, and select it with its JSON as `json`. None: there is none."""
+    return connection.execute(select(users, _JSON).where(users.c.id == user_id).with_for_update()).one_or_none()
+
+
+def document_of(row: Row[Any]) -> Document:
+    """The user of a row with `version` and `json`."""
+    return Document(row.version, row.json.encode())

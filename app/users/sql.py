@@ -11,6 +11,10 @@ _SELECT_ACTIVE = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE d
 # The subquery hides the number of ids from the planner, which would plan anew for each number.
 GET_USERS = f"{_SELECT_ACTIVE} u.id = ANY((SELECT string_to_array(%(ids)s, ',')::uuid[])::uuid[])"
 """By ids, separated by commas: id, version and JSON of the active users."""
+GET_DELETED_USER = (
+    f"SELECT u.version, {user_json(trashed=True)} FROM users AS u WHERE id = %(id)s AND deleted_at IS NOT NULL"
+)
+"""By id: version and JSON of a user in the trash."""
 
 _KEY_COLUMNS = ("username_key", "email_key", "name_key")
 _FAST_FIELDS = [field.name for field in USER_FIELDS if field.fast_write]

@@ -20,7 +20,7 @@ from app.errors import AlreadyTaken, Busy, Unavailable
 from app.search.text import lexemes
 from app.users import idempotency, rows
 from app.users.idempotency import IdempotentRequest
-from app.users.serialization import Document
+from app.users.reads import Document
 from app.users.sql import CREATE_USER_IDEMPOTENTLY, WRITE_USERS
 
 _BATCH_LOCK_TIMEOUT = "25ms"

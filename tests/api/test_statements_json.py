@@ -1,4 +1,4 @@
-"""PostgreSQL's JSON of a user equals serialization.serialize byte for byte."""
+"""PostgreSQL's JSON of a user equals that of orjson byte for byte."""
 
 import uuid
 from collections.abc import Callable

@@ -3,13 +3,14 @@
 import uuid
 from typing import Any
 
+import orjson
 import psycopg
-from sqlalchemy import insert, select
+from sqlalchemy import Text, cast, insert, select
 
 from app.http.services import services
+from app.models import FIELD_NAMES, table_of
 from app.models import User as UserRow
-from app.models import table_of
-from app.users.serialization import PUBLIC_COLUMNS, serialize
+from app.types import format_timestamp
 
 USERS_TABLE = table_of(UserRow)
 
@@ -25,9 +26,15 @@ def insert_user(**fields: Any) -> uuid.UUID:
 
 
 def serialized_user(user_id: uuid.UUID) -> bytes:
-    """A user as serialization.serialize writes it."""
+    """The JSON of a user, written by orjson. deleted_at is left out if it is NULL."""
+    attributes = cast(USERS_TABLE.c.attributes, Text).label("attributes_json")
     with services().infrastructure.database.connection() as connection:
-        return serialize(connection.execute(select(*PUBLIC_COLUMNS).where(USERS_TABLE.c.id == user_id)).one()).body
+        row = connection.execute(select(USERS_TABLE, attributes).where(USERS_TABLE.c.id == user_id)).one()
+    fields: dict[str, Any] = {"id": str(row.id), **{name: getattr(row, name) for name in FIELD_NAMES}}
+    fields |= {"attributes": orjson.Fragment(row.attributes_json), "version": row.version}
+    times = {name: getattr(row, name) for name in ("created_at", "updated_at", "deleted_at")}
+    fields |= {name: format_timestamp(time) for name, time in times.items() if time is not None}
+    return orjson.dumps(fields)
 
 
 def user_columns(database: psycopg.Connection[Any], user_id: uuid.UUID) -> dict[str, Any]:
