@@ -32,27 +32,25 @@ class FieldError:
 
 
 class DomainError(Exception):
-    """A request that is refused or cannot be answered. message: for the client."""
+    """A request that is refused or cannot be answered. message: for the client. field_errors: the bad fields."""
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, field_errors: Iterable[FieldError] = ()) -> None:
         super().__init__(message)
-        self.message = message
+        self.message, self.field_errors = message, list(field_errors)
 
 
 class BadRequest(DomainError):
     """The request cannot be parsed: invalid JSON, invalid encoding, an unknown query parameter."""
 
     def __init__(self, message: Message, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field_errors = [FieldError(field, message)] if field else []
+        super().__init__(message, [FieldError(field, message)] if field else [])
 
 
 class ValidationFailed(DomainError):
     """The request can be parsed, but fields break rules. field_errors: all of them."""
 
     def __init__(self, field_errors: list[FieldError]) -> None:
-        super().__init__(N_("Some fields are invalid."))
-        self.field_errors = field_errors
+        super().__init__(N_("Some fields are invalid."), field_errors)
 
     def __str__(self) -> str:
         return "; ".join(f"{field_error.field}: {field_error.message}" for field_error in self.field_errors)
@@ -73,8 +71,7 @@ class AlreadyTaken(DomainError):
             message = N_("Another user has the email of '%(owner)s'.", owner=owner)
         else:
             message = N_("Another user has the username of '%(owner)s'.", owner=owner)
-        super().__init__(message)
-        self.field_errors = [FieldError(field, N_("is taken by another user"))]
+        super().__init__(message, [FieldError(field, N_("is taken by another user"))])
 
 
 class Conflict(DomainError):
@@ -114,10 +111,6 @@ class RateLimited(DomainError):
 
 class Forbidden(DomainError):
     """The actor lacks the permission. field_errors: the fields that it may not change, if any."""
-
-    def __init__(self, message: Message, field_errors: Iterable[FieldError] = ()) -> None:
-        super().__init__(message)
-        self.field_errors = list(field_errors)
 
 
 class PasswordRequired(Forbidden):

@@ -21,6 +21,7 @@ from app.http.parsing import query_pairs
 from app.http.response_cache import cacheable
 from app.http.services import services
 from app.schemas import DeleteQuery, HistoryEntry, HistoryQuery, ListQuery, User, UserDraft, UserPatch, UserReplacement
+from app.search.pages import Page
 
 _KEY_CHARACTERS = 255
 
@@ -68,7 +69,7 @@ def list_users(query: ListQuery, header: ListHeader) -> Response:
     and still have a next page. Each additional parameter `attributes.<key>=<text>` is an exact filter.
     """
     page = services().user_pages.page(query)
-    response = _page_response(page.body, {"first": "", "prev": page.previous_cursor, "next": page.next_cursor})
+    response = _page_response(page)
     preferred = _count_preference(header.prefer)
     if preferred:
         user_pages = services().user_pages
@@ -160,20 +161,17 @@ def list_history(path: UserPath, query: HistoryQuery) -> Response:
 
     Newest first. Deleted users have a history, too. The history of a purged user has no values.
     """
-    page = services().history.page(path.user_id, query.limit, query.cursor)
-    return _page_response(page.body, {"first": "", "next": page.next_cursor})
+    return _page_response(services().history.page(path.user_id, query.limit, query.cursor))
 
 
-def _page_response(body: bytes, cursors: dict[str, str | None]) -> Response:
-    """A page with links to other pages (RFC 8288).
-
-    cursors: by relation; "" is the first page, None is no page.
-    """
-    response = Response(body, content_type=JSON)
+def _page_response(page: Page) -> Response:
+    """A page with links to the first, the previous and the next page (RFC 8288)."""
+    response = Response(page.body, content_type=JSON)
     response.headers["Cache-Control"] = "private, no-cache"
     url = f"{request.scheme}://{request.host}{_path()}"
     others = [pair for pair in query_pairs(request.query_string) if pair[0] != "cursor"]
-    for relation, cursor in cursors.items():
+    # An empty cursor stands for the first page.
+    for relation, cursor in (("first", ""), ("prev", page.previous_cursor), ("next", page.next_cursor)):
         if cursor is not None:
             query = urlencode([*others, ("cursor", cursor)] if cursor else others)
             response.headers.add("Link", f'<{url}{"?" if query else ""}{query}>; rel="{relation}"')

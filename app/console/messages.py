@@ -15,7 +15,7 @@ _MAX_NAME_CHARACTERS = 50
 def errors_by_field(error: DomainError) -> Mapping[str, str]:
     """The messages of an error by field. `form` holds a message about the whole form."""
     messages: dict[str, list[str]] = {}
-    for field_error in getattr(error, "field_errors", []):
+    for field_error in error.field_errors:
         messages.setdefault(field_error.field.partition(".")[0], []).append(translate(field_error.message))
     by_field = {field: "; ".join(texts) for field, texts in messages.items()}
     # The form may not show the field that is forbidden.

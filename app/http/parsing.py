@@ -186,26 +186,14 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_depth_and_texts(document: Any, subject: Message) -> None:
-    depth, level = 0, [document]
-    while level:
-        depth += 1
-        # Deeper than any rule allows, and far below the recursion limit.
-        if depth > _MAX_DEPTH:
-            raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, str):
-                _check_text(item, subject)
-            elif isinstance(item, dict):
-                inner += [*item, *item.values()]
-            elif isinstance(item, list):
-                inner += item
-        level = inner
-
-
-def _check_text(text: str, subject: Message) -> None:
-    if "\x00" in text:
+def _check_depth_and_texts(value: Any, subject: Message, depth: int = 1) -> None:
+    # Deeper than any rule allows, and far below the recursion limit.
+    if depth > _MAX_DEPTH:
+        raise BadRequest(N_("%(subject)s is nested too deeply.", subject=subject))
+    if isinstance(value, (dict, list)):
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            _check_depth_and_texts(item, subject, depth + 1)
+    elif isinstance(value, str) and "\x00" in value:
         raise BadRequest(N_("%(subject)s must not contain U+0000.", subject=subject))
-    if _SURROGATE.search(text):
+    elif isinstance(value, str) and _SURROGATE.search(value):
         raise BadRequest(N_("%(subject)s must not contain a lone surrogate.", subject=subject))

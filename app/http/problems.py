@@ -97,8 +97,7 @@ def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
 def domain_problem(error: DomainError) -> Response:
     """The response to a domain error."""
     field_errors = [
-        {"field": field_error.field, "message": str(field_error.message)}
-        for field_error in getattr(error, "field_errors", [])
+        {"field": field_error.field, "message": str(field_error.message)} for field_error in error.field_errors
     ]
     return problem(STATUSES[type(error)], str(error.message), field_errors, headers_of(error))
 

@@ -29,11 +29,11 @@ PAGE_PARAMETERS = {"limit", "cursor", "sort"}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A JSON array of users, and the cursors of the pages around it (None: there is no such page)."""
+    """A JSON array of users or history entries, and the cursors of the pages around it, if there are such pages."""
 
     body: bytes
     next_cursor: str | None
-    previous_cursor: str | None
+    previous_cursor: str | None = None
 
 
 class Count(NamedTuple):

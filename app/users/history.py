@@ -4,7 +4,6 @@ import re
 import struct
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ from app.errors import N_, NotFound
 from app.models import HistoryEntry, table_of, users
 from app.search import cursors
 from app.search.cursors import Keyset
+from app.search.pages import Page
 from app.types import format_timestamp
 
 _history = table_of(HistoryEntry)
@@ -27,17 +27,8 @@ _ENTRY: tuple[ColumnElement[Any], ...] = (
     sql_cast(_history.c.changes, Text).label("changes"),
 )
 """The columns of an entry, by the names of its JSON."""
-_CURSOR_KIND = "history"
 _ID = struct.Struct("q")
 _ACTOR_USER = re.compile(r"\buser:([0-9a-f-]{36})$")
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """A JSON array of entries, and the cursor of the next page, if there is one."""
-
-    body: bytes
-    next_cursor: str | None
 
 
 def erase(connection: Connection, user_id: uuid.UUID) -> None:
@@ -52,19 +43,19 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, user_id: uuid.UUID, limit: int, cursor: str | None) -> HistoryPage:
+    def page(self, user_id: uuid.UUID, limit: int, cursor: str | None) -> Page:
         """A page of the history of an active, deleted or purged user. Raises: NotFound, BadRequest, Unavailable"""
+        kind = f"history:{user_id}"
         entries = select(*_ENTRY).where(_history.c.user_id == user_id).order_by(_history.c.id.desc()).limit(limit + 1)
         if cursor is not None:
-            entries = entries.where(_history.c.id < cursors.decode(_cursor_kind(user_id), cursor, _ID.pack).key)
+            entries = entries.where(_history.c.id < cursors.decode(kind, cursor, _ID.pack).key)
         with self._database.connection() as connection:
             rows = connection.execute(entries).all()
             if not rows and cursor is None and not connection.scalar(select(exists().where(users.c.id == user_id))):
                 raise NotFound(N_("There is no such user."))
         shown = rows[:limit]
-        has_more = len(rows) > limit
-        next_cursor = cursors.encode(_cursor_kind(user_id), Keyset(shown[-1].id, str(user_id))) if has_more else None
-        return HistoryPage(orjson.dumps([_entry(row) for row in shown]), next_cursor)
+        next_cursor = cursors.encode(kind, Keyset(shown[-1].id, str(user_id))) if len(rows) > limit else None
+        return Page(orjson.dumps([_entry(row) for row in shown]), next_cursor)
 
     def latest_actor(self, user_id: uuid.UUID, action: str) -> str | None:
         """The actor of the newest entry of this action. None: there is no such entry, or it has no actor."""
@@ -81,10 +72,6 @@ class History:
             rows = connection.execute(select(users.c.id, users.c.name).where(users.c.id.in_(set(ids.values()))))
             names = {row.id: row.name for row in rows}
         return {label: names[user_id] for label, user_id in ids.items() if user_id in names}
-
-
-def _cursor_kind(user_id: uuid.UUID) -> str:
-    return f"{_CURSOR_KIND}:{user_id}"
 
 
 def _entry(row: Row[Any]) -> dict[str, Any]:
