@@ -21,8 +21,7 @@ from app.schemas import ListQuery
 from app.search.pages import Count
 from app.types import Role, Timestamp
 from app.users import bulk
-from app.users.bulk import BulkTarget
-from app.users.bulk_actions import Action, bulk_action_of
+from app.users.bulk import Action, BulkTarget, bulk_action_of
 
 blueprint = console_blueprint("console_users")
 

@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select, update
 
@@ -13,13 +13,15 @@ from app.auth.audit_log import Entry
 from app.auth.permissions import Actor, AuditContext
 from app.db.expressions import is_any_of
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, Forbidden, ValidationFailed
-from app.models import users
+from app.models import ROLES, users
 from app.schemas import ListQuery
 from app.search.query_builder import UserQuery
-from app.types import Role
-from app.users.bulk_actions import Action, BulkAction, bulk_action_of, require_role_for
-from app.users.rows import NEXT_VERSION
+from app.search.text import field_tag
+from app.types import ROLE_NAMES, Role
+from app.users.rows import END_SESSIONS, NEXT_VERSION, RESTORE, SOFT_DELETE, diff, replace_tags
 from app.users.writes import UserTransactions
+
+Action = Literal["activate", "deactivate", "role", "delete", "restore"]
 
 MAX_USERS = 10_000
 """Users of one bulk action. It takes seconds, and other writes wait for its row locks."""
@@ -27,6 +29,26 @@ MAX_USERS = 10_000
 _BATCH_SIZE = 500
 """Users of one statement. More could exceed the statement timeout."""
 _COLUMNS = "id, username, username_key, email_key, role, active, password_hash, version, deleted_at"
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAction:
+    """entry: its name in the history. values: the columns that it sets. after: new values of `role` and `active`."""
+
+    entry: str
+    values: dict[str, Any]
+    after: dict[str, Any] = field(default_factory=dict)
+
+    def require_allowed(self, actor: Actor, row: Row[Any]) -> None:
+        """Apply the rules of the command on a single user. Raises: Forbidden"""
+        if self.after:
+            actor.require_change(row.id, row.role, [change["field"] for change in self.changes(row)])
+        else:
+            actor.require_role_above(row.role)
+
+    def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
+        """The changed fields of a user, for the history."""
+        return diff({name: getattr(row, name) for name in self.after}, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,7 @@ class BulkCommands:
         in the partition that the action changes), Unavailable
         """
         actor, bulk_action = audit_context.actor, bulk_action_of(action, role)
-        require_role_for(actor, action)
+        _require_role(actor, action)
         _require_partition(action, target)
         changed: list[uuid.UUID] = []
         with self._transactions.unit_of_work(changed) as connection:
@@ -106,6 +128,32 @@ class BulkCommands:
             is_deleted = action == "delete" and changing
             deleted_at = connection.scalar(select(func.now())) if is_deleted else None
         return BulkResult(len(changing), len(set(target.ids) or rows) - len(changing), deleted_at)
+
+
+def bulk_action_of(action: Action, role: Role | None) -> BulkAction:
+    """The description of an action. role: the new role of users. Raises: ValidationFailed (`role` is missing)"""
+    if action == "delete":
+        return BulkAction("deleted", {**SOFT_DELETE, **END_SESSIONS})
+    if action == "restore":
+        return BulkAction("restored", RESTORE)
+    if action == "role":
+        if role is None:
+            raise ValidationFailed([FieldError("role", N_("is required"))])
+        search_vector = replace_tags([field_tag("role", name) for name in ROLES], [field_tag("role", role)])
+        return BulkAction("changed", {"role": role, "search_vector": search_vector}, {"role": role})
+    active = action == "activate"
+    search_vector = replace_tags([field_tag("active", not active)], [field_tag("active", active)])
+    values = {"active": active, "search_vector": search_vector, **({} if active else END_SESSIONS)}
+    return BulkAction("changed", values, {"active": active})
+
+
+def _require_role(actor: Actor, action: Action) -> None:
+    """Require the minimum role for an action. Raises: Forbidden"""
+    if action == "role":
+        if not actor.may("admin"):
+            raise Forbidden(N_("Changing roles requires the role %(role)s.", role=ROLE_NAMES["admin"]))
+    elif not actor.may("editor"):
+        raise Forbidden(N_("Changing other users requires the role %(role)s.", role=ROLE_NAMES["editor"]))
 
 
 def _require_partition(action: Action, target: BulkTarget) -> None:
@@ -193,21 +241,16 @@ def _require_free_identifiers(connection: Connection, rows: Sequence[Row[Any]]) 
     """
     wanted: dict[str, Row[Any]] = {}
     for row in rows:
-        for name, key in _identifiers(row).items():
-            if wanted.setdefault(key, row) is not row:
+        for name in ("username", "email"):
+            key = getattr(row, f"{name}_key")
+            if key is not None and wanted.setdefault(key, row) is not row:
                 raise AlreadyTaken(name, row.username)
-    for name in ("username", "email"):
+    for name, other in (("username", "email"), ("email", "username")):
         column = users.c[f"{name}_key"]
         used = connection.scalar(select(column).where(users.c.deleted_at.is_(None), is_any_of(column, wanted)).limit(1))
         if used is not None:
-            own = [own_name for own_name, key in _identifiers(wanted[used]).items() if key == used]
-            raise AlreadyTaken(name if name in own else own[0], wanted[used].username)
-
-
-def _identifiers(row: Row[Any]) -> dict[str, str]:
-    """The canonical forms of a user's username and email, by field."""
-    keys = {"username": row.username_key, "email": row.email_key}
-    return {name: key for name, key in keys.items() if key is not None}
+            row = wanted[used]
+            raise AlreadyTaken(name if getattr(row, f"{name}_key") == used else other, row.username)
 
 
 def _execute(

@@ -12,8 +12,7 @@ from sqlalchemy import event
 from app.auth.permissions import AuditContext
 from app.errors import Unavailable
 from app.http.services import services, services_of
-from app.users.bulk import BulkResult, BulkTarget
-from app.users.bulk_actions import Action
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.api_client import ApiClient
 from tests.support.bulk_calls import (
     ACTIONS,

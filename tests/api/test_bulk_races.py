@@ -12,8 +12,7 @@ from flask import Flask
 from app.errors import Conflict, Unavailable
 from app.http.services import services
 from app.models import ADMINISTRATOR
-from app.users.bulk import BulkResult, BulkTarget
-from app.users.bulk_actions import Action
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.bulk_calls import (
     all_rows,
     apply_bulk,

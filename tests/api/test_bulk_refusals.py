@@ -11,8 +11,7 @@ from app.errors import AlreadyTaken, Conflict, Forbidden, ValidationFailed
 from app.http.services import services
 from app.schemas import ListQuery
 from app.users import bulk
-from app.users.bulk import BulkResult, BulkTarget
-from app.users.bulk_actions import Action
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.bulk_calls import (
     ACTIONS,
     SYSTEM,

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.users.bulk_actions import Action
+from app.users.bulk import Action
 from tests.support.bulk_calls import ACTIONS, apply_bulk, create_users_for, target_of
 from tests.support.external_sql import history_since, last_history_id
 from tests.support.secured_app import PASSWORD, SecuredApp

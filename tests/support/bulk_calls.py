@@ -13,8 +13,7 @@ from app.errors import DomainError
 from app.http.services import services
 from app.schemas import ListQuery
 from app.search import text as search_text
-from app.users.bulk import BulkResult, BulkTarget
-from app.users.bulk_actions import Action
+from app.users.bulk import Action, BulkResult, BulkTarget
 from tests.support.secured_app import SecuredApp
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
