@@ -23,7 +23,6 @@ from app.console.rendering import install_templates
 from app.db.database import Database, engine_options, engine_url
 from app.extensions import cache, db
 from app.http.access import install_access
-from app.http.problems import install_problems
 from app.http.proxies import install_proxies
 from app.http.request_log import install_request_log
 from app.http.response_cache import ResponseCache
@@ -67,7 +66,6 @@ def create_app(**overrides: Any) -> OpenAPI:
     app.after_request(services.response_cache.store)
     install_response_headers(app)
     install_proxies(app, settings.trusted_proxies)
-    install_problems(app)
     install_error_pages(app)
     install_access(app)
     install_languages(app)

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import click
 
@@ -19,17 +18,12 @@ _COLUMNS = ("id", "name", "role", "username", "created_at", "expires_at", "last_
 group = Group("tokens", help="Manage API tokens.")
 
 
-class Duration(click.ParamType[timedelta]):
-    """A duration: 12h, 90d or 52w."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Parse a duration. Raises: click.BadParameter"""
-        found = re.fullmatch(r"([1-9][0-9]{0,3})([hdw])", str(value))
-        if found is None:
-            self.fail(f"{value!r} is not a duration, such as 12h, 90d or 52w.", param, ctx)
-        return int(found[1]) * _UNITS[found[2]]
+def duration(text: str) -> timedelta:
+    """A duration: 12h, 90d or 52w. Raises: ValueError"""
+    found = re.fullmatch(r"([1-9][0-9]{0,3})([hdw])", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration, such as 12h, 90d or 52w.")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 @group.command("create")
@@ -39,7 +33,7 @@ class Duration(click.ParamType[timedelta]):
 )
 @click.option("--user", "login", required=True, metavar="EMAIL_OR_USERNAME", help="The user that the token acts for.")
 @click.option(
-    "--expires-in", type=Duration(), metavar="TIME", help="12h, 90d or 52w. Without it the token never expires."
+    "--expires-in", type=duration, metavar="TIME", help="12h, 90d or 52w. Without it the token never expires."
 )
 def create(name: str, role: str, login: str, expires_in: timedelta | None) -> None:
     """Create an API token. Standard output contains only its secret, which is not shown again.

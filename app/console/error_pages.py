@@ -29,7 +29,7 @@ _TARGET = re.compile(r"[a-z]+#([a-z-]+)", re.ASCII)
 
 
 def install_error_pages(app: Flask) -> None:
-    """Register the error handlers of `app`. Call it after install_problems."""
+    """Register the error handlers of `app`: pages for browsers, problem details for other clients."""
     app.register_error_handler(DomainError, _negotiate(domain_error_page, domain_problem))
     app.register_error_handler(HTTPException, _negotiate(http_error_page, http_problem))
     app.register_error_handler(Exception, _negotiate(unexpected_error_page, unforeseen_problem))
@@ -55,11 +55,9 @@ def domain_error_page(error: DomainError) -> WerkzeugResponse:
     return response
 
 
-def http_error_page(error: HTTPException) -> WerkzeugResponse:
+def http_error_page(error: HTTPException) -> Response:
     """The page for an error of Flask or werkzeug, such as an unknown address or a form that is too large."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    if status < HTTPStatus.BAD_REQUEST:
-        return error.get_response()
     messages = {
         HTTPStatus.NOT_FOUND: gettext("This page does not exist."),
         HTTPStatus.METHOD_NOT_ALLOWED: gettext("This address has no page. It only accepts forms."),

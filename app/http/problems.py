@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response
+from flask import Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -55,13 +55,6 @@ _TITLES = {
 """As in RFC 9110, section 15, which has other words than werkzeug and http.HTTPStatus."""
 
 
-def install_problems(app: Flask) -> None:
-    """Answer every error of `app` with problem details."""
-    app.register_error_handler(DomainError, domain_problem)
-    app.register_error_handler(HTTPException, http_problem)
-    app.register_error_handler(Exception, unforeseen_problem)
-
-
 def problem(
     status: int, detail: str, field_errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
@@ -104,9 +97,8 @@ def domain_problem(error: DomainError) -> Response:
 
 def http_problem(error: HTTPException) -> Response:
     """The response to an error of Flask or werkzeug: 404, 405 with Allow, 413, 415 ..."""
+    # Flask passes only errors with a status to a handler, and no redirects.
     status = error.code or 500
-    if status < HTTPStatus.BAD_REQUEST:
-        return Response(status=status, headers=error.get_headers())
     return problem(status, error.description or title_of(status), headers=headers_of(error))
 
 

@@ -36,10 +36,12 @@ _RESTART_PAUSE_S = 1.0
 class SupervisedProcess:
     """Runs `target(*args)` in a process. `index`: that of its heartbeat, unique among the processes."""
 
+    process: BaseProcess
+    """Set by `start`."""
+
     def __init__(self, name: str, state: ServiceState, index: int, target: Callable[..., None], *args: Any) -> None:
         self.name, self._state, self._index = name, state, index
         self._target, self._args = target, args
-        self.process: BaseProcess | None = None
         self._started_s = 0.0
 
     def start(self) -> None:
@@ -54,9 +56,9 @@ class SupervisedProcess:
 
     def restart_if_ended(self) -> None:
         """Start the process again if it has ended, at most once per _RESTART_PAUSE_S."""
-        ended = self.process is None or self.process.exitcode is not None
-        if ended and time.monotonic() - self._started_s >= _RESTART_PAUSE_S:
-            log.warning("process_ended", process=self.name, exit_code=self.process.exitcode if self.process else None)
+        exit_code = self.process.exitcode
+        if exit_code is not None and time.monotonic() - self._started_s >= _RESTART_PAUSE_S:
+            log.warning("process_ended", process=self.name, exit_code=exit_code)
             self.start()
 
     def _run(self) -> None:
@@ -98,9 +100,7 @@ class Supervisor:
 
     def wait(self, others: Sequence[Any], timeout_s: float) -> list[Any]:
         """Wait until a process ends or one of `others` is ready. Returns those of `others` that are ready."""
-        sentinels = [
-            each.process.sentinel for each in self._processes if each.process and each.process.exitcode is None
-        ]
+        sentinels = [each.process.sentinel for each in self._processes if each.process.exitcode is None]
         ready = wait([*sentinels, *others], min(timeout_s, HEARTBEAT_INTERVAL_S))
         return [each for each in ready if each in others]
 
@@ -115,7 +115,7 @@ class Supervisor:
         was_stopped = now > self._next_check_s + HEARTBEAT_INTERVAL_S + _LATE_S
         self._next_check_s = now + HEARTBEAT_INTERVAL_S
         latest = max(self._processes, key=lambda each: each.overdue_s)
-        if latest.overdue_s > _GRACE_S and not was_stopped and latest.process is not None:
+        if latest.overdue_s > _GRACE_S and not was_stopped:
             log.error("process_stuck", process=latest.process.pid, name=latest.name)
             latest.process.kill()
 
@@ -123,15 +123,13 @@ class Supervisor:
         """Send SIGTERM to all processes, and kill those that have not ended in time."""
         until = time.monotonic() + timeout_s
         for each in self._processes:
-            if each.process is not None:
-                each.process.terminate()
+            each.process.terminate()
         for each in self._processes:
-            if each.process is not None:
-                each.process.join(max(0.0, until - time.monotonic()))
-                if each.process.exitcode is None:
-                    log.warning("process_killed", process=each.process.pid, name=each.name, after_s=timeout_s)
-                    each.process.kill()
-                    each.process.join()
+            each.process.join(max(0.0, until - time.monotonic()))
+            if each.process.exitcode is None:
+                log.warning("process_killed", process=each.process.pid, name=each.name, after_s=timeout_s)
+                each.process.kill()
+                each.process.join()
 
 
 def _end_with_launcher() -> None:
