@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import PasswordChange, SignIn
-from app.console.blueprints import console_blueprint
 from app.console.drafts import DRAFT, is_own_form
+from app.console.error_pages import console_blueprint
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render

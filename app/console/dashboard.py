@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, redirect, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.blueprints import console_blueprint
+from app.console.error_pages import console_blueprint
 from app.console.rendering import render
 from app.http.access import actor
 from app.http.services import services

@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import structlog
-from flask import Flask, Response, redirect, request, url_for
+from flask import Blueprint, Flask, Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.drafts import draft_of_request
+from app.console.drafts import draft_of_request, redirect_unexpected_draft
 from app.console.messages import bad_request_message, summarize
 from app.console.rendering import is_fragment, render
 from app.console.safe_redirect import local
@@ -26,6 +26,16 @@ log = structlog.get_logger(__name__)
 _TYPES = ("application/problem+json", "application/json", "text/html")
 """The types of an error response. A client that accepts any type receives the first."""
 _TARGET = re.compile(r"[a-z]+#([a-z-]+)", re.ASCII)
+
+
+def console_blueprint(name: str) -> Blueprint:
+    """A blueprint that answers every error with a page."""
+    blueprint = Blueprint(name, __name__)
+    blueprint.register_error_handler(DomainError, domain_error_page)
+    blueprint.register_error_handler(HTTPException, http_error_page)
+    blueprint.register_error_handler(Exception, unexpected_error_page)
+    blueprint.before_request(redirect_unexpected_draft)
+    return blueprint
 
 
 def install_error_pages(app: Flask) -> None:

@@ -6,7 +6,7 @@ from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import SignIn
-from app.console.blueprints import console_blueprint
+from app.console.error_pages import console_blueprint
 from app.console.i18n import translate
 from app.console.rendering import render
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed

@@ -11,8 +11,8 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import TokenDraft
-from app.console.blueprints import console_blueprint
 from app.console.drafts import sent_draft
+from app.console.error_pages import console_blueprint
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render

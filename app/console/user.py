@@ -11,7 +11,7 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.console import user_form
-from app.console.blueprints import console_blueprint
+from app.console.error_pages import console_blueprint
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import is_fragment, render

@@ -10,7 +10,7 @@ from flask import Response, redirect, request, url_for
 from pydantic import BaseModel, Field
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.console.blueprints import console_blueprint
+from app.console.error_pages import console_blueprint
 from app.console.messages import summarize
 from app.console.rendering import is_fragment, render
 from app.errors import N_, BadRequest, FieldError, ValidationFailed
