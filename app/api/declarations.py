@@ -79,14 +79,11 @@ class WriteHeader(BaseModel):
 
     def allows(self, version: int | None) -> bool:
         """Whether a user of this version may be written (RFC 9110, section 13). None: there is no such user."""
-        if self.if_match is not None:
-            wanted = parse_etags(self.if_match)
-            if version is None or not (wanted.star_tag or wanted.is_strong(str(version))):
-                return False
-        if self.if_none_match is None or version is None:
-            return True
-        unwanted = parse_etags(self.if_none_match)
-        return not (unwanted.star_tag or unwanted.contains_weak(str(version)))
+        if version is None:
+            return self.if_match is None
+        if self.if_match is not None and not parse_etags(self.if_match).contains(str(version)):
+            return False
+        return not parse_etags(self.if_none_match).contains_weak(str(version))
 
 
 class StrictBlueprint(APIBlueprint):
@@ -132,10 +129,8 @@ def user_response(document: Document, status: int = 200, header: ReadHeader | No
     """
     headers = {"ETag": f'"{document.version}"', "Cache-Control": "private, no-cache"}
     response = Response(document.body, status, headers, content_type=JSON)
-    if header is not None and header.if_none_match is not None:
-        tags = parse_etags(header.if_none_match)
-        if tags.star_tag or tags.contains_weak(str(document.version)):
-            response.status_code, response.data = 304, b""
+    if header is not None and parse_etags(header.if_none_match).contains_weak(str(document.version)):
+        response.status_code, response.data = 304, b""
     return response
 
 
