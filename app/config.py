@@ -32,69 +32,55 @@ class Settings(ConnectionSettings):
     Each variable NAME can be replaced by NAME_FILE, the path of a file that contains the value.
     """
 
-    cache_ttl_s: Annotated[
-        int,
-        Field(ge=0, le=86400, description="how long Redis and the processes cache, in seconds; 0 disables caches"),
-    ] = 3600
+    cache_ttl_s: int = Field(default=3600, ge=0, le=86400)
+    """How long Redis and the processes cache, in seconds; 0 disables caches."""
+    cache_memory_mib: int | None = Field(default=None, ge=0, le=_MAX_MEMORY_MIB)
+    """Memory of the response caches of all workers, in MiB; 0 disables them. By default a sixteenth of the memory of
+    the machine or container."""
 
-    cache_memory_mib: Annotated[
-        int | None,
-        Field(
-            ge=0,
-            le=_MAX_MEMORY_MIB,
-            description="memory of the response caches of all workers, in MiB; 0 disables them;"
-            " by default a sixteenth of the memory of the machine or container",
-        ),
-    ] = None
+    listen_address: str = "127.0.0.1"
+    """Address that the server listens on."""
+    port: int = Field(default=5000, ge=1, le=65535)
+    """Port that the server listens on."""
+    published_address: str = ""
+    """Address at which clients reach the service, if it is not LISTEN_ADDRESS."""
+    allowed_hosts: _Names = frozenset()
+    """Further host names, separated by commas, that a Host header may contain."""
+    trusted_proxies: _Networks = ()
+    """Addresses or networks of proxies, separated by commas, whose X-Forwarded-* is trusted."""
+    adminer_url: str = ""
+    """URL of Adminer, to which the console links."""
 
-    listen_address: Annotated[str, Field(description="address that the server listens on")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535, description="port that the server listens on")] = 5000
-    published_address: Annotated[
-        str, Field(description="address at which clients reach the service, if it is not LISTEN_ADDRESS")
-    ] = ""
-    allowed_hosts: Annotated[
-        _Names, Field(description="further host names, separated by commas, that a Host header may contain")
-    ] = frozenset()
-    trusted_proxies: Annotated[
-        _Networks,
-        Field(description="addresses or networks of proxies, separated by commas, whose X-Forwarded-* is trusted"),
-    ] = ()
-    adminer_url: Annotated[str, Field(description="URL of Adminer, to which the console links")] = ""
-    admin_email: Annotated[str, Field(description="email of the first administrator, who is created at start")] = ""
-    admin_password: Annotated[str, Field(repr=False, description="password of the first administrator")] = ""
-    self_editable_attributes: Annotated[
-        _Names,
-        Field(description="keys of `attributes`, separated by commas, that users may change in their own record"),
-    ] = frozenset()
-    session_idle_h: Annotated[float, Field(gt=0, le=8760, description="hours after which an unused session ends")] = (
-        12.0
-    )
-    session_max_days: Annotated[float, Field(gt=0, le=3650, description="days after which any session ends")] = 14.0
-    write_rate_per_minute: Annotated[
-        int, Field(ge=0, le=10**9, description="writes of one credential per minute; 0: no limit")
-    ] = 600
+    admin_email: str = ""
+    """Email of the first administrator, who is created at start."""
+    admin_password: str = Field(default="", repr=False)
+    """Password of the first administrator."""
+    self_editable_attributes: _Names = frozenset()
+    """Keys of `attributes`, separated by commas, that users may change in their own record."""
+    session_idle_h: float = Field(default=12.0, gt=0, le=8760)
+    """Hours after which an unused session ends."""
+    session_max_days: float = Field(default=14.0, gt=0, le=3650)
+    """Days after which any session ends."""
+    write_rate_per_minute: int = Field(default=600, ge=0, le=10**9)
+    """Writes of one credential per minute; 0: no limit."""
 
-    workers: Annotated[int, Field(ge=0, le=256, description="worker processes; 0: one per core, at most 2")] = 0
-    threads: Annotated[int, Field(ge=1, le=1024, description="threads of each worker")] = 64
+    workers: int = Field(default=0, ge=0, le=256)
+    """Worker processes; 0: one per core, at most 2."""
+    threads: int = Field(default=64, ge=1, le=1024)
+    """Threads of each worker."""
 
-    max_body_bytes: Annotated[int, Field(ge=1024, le=2**30, description="maximum size of a request body, in bytes")] = (
-        2**20
-    )
-    idempotency_ttl_h: Annotated[
-        int, Field(ge=1, le=720, description="how long the response to an Idempotency-Key is kept, in hours")
-    ] = 24
-    database_wait_s: Annotated[
-        float, Field(gt=0, le=3600, description="how long the start waits for PostgreSQL, in seconds")
-    ] = 60.0
-    drain_delay_s: Annotated[
-        float, Field(ge=0, le=8, description="how long /api/health/ready is 503 before the server stops, in seconds")
-    ] = 1.0
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="lowest level that is logged")
-    ] = "info"
-    log_format: Annotated[
-        Literal["auto", "json", "text"], Field(description="format of a log line; auto: text on a terminal, else json")
-    ] = "auto"
+    max_body_bytes: int = Field(default=2**20, ge=1024, le=2**30)
+    """Maximum size of a request body, in bytes."""
+    idempotency_ttl_h: int = Field(default=24, ge=1, le=720)
+    """How long the response to an Idempotency-Key is kept, in hours."""
+    database_wait_s: float = Field(default=60.0, gt=0, le=3600)
+    """How long the start waits for PostgreSQL, in seconds."""
+    drain_delay_s: float = Field(default=1.0, ge=0, le=8)
+    """How long /api/health/ready is 503 before the server stops, in seconds."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Format of a log line; auto: text on a terminal, else json."""
 
     @field_validator("redis_port", "port", mode="before")
     @classmethod

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from typing import Annotated
 from urllib.parse import quote
 
 from psycopg.conninfo import make_conninfo
@@ -19,37 +18,31 @@ class ConnectionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    database_url: Annotated[str, Field(repr=False, description="URL of PostgreSQL, with the owner of the tables")] = (
-        "postgresql://postgres:password@db:5432/usersdb"
-    )
-    postgres_user: Annotated[str, Field(description="user of PostgreSQL; replaces the user in DATABASE_URL")] = ""
-    postgres_password: Annotated[
-        str, Field(repr=False, description="password of PostgreSQL, unescaped; replaces the password in DATABASE_URL")
-    ] = ""
-    postgres_db: Annotated[str, Field(description="database of PostgreSQL; replaces the database in DATABASE_URL")] = ""
-    database_pool_size: Annotated[
-        int, Field(ge=1, le=500, description="size of the connection pool of each worker")
-    ] = 10
-    database_timeout_s: Annotated[
-        float, Field(gt=0, le=300, description="time-out of a statement, and of waiting for a connection, in seconds")
-    ] = 5.0
+    database_url: str = Field(default="postgresql://postgres:password@db:5432/usersdb", repr=False)
+    """URL of PostgreSQL, with the owner of the tables."""
+    postgres_user: str = ""
+    """User of PostgreSQL; replaces the user in DATABASE_URL."""
+    postgres_password: str = Field(default="", repr=False)
+    """Password of PostgreSQL, unescaped; replaces the password in DATABASE_URL."""
+    postgres_db: str = ""
+    """Database of PostgreSQL; replaces the database in DATABASE_URL."""
+    database_pool_size: int = Field(default=10, ge=1, le=500)
+    """Size of the connection pool of each worker."""
+    database_timeout_s: float = Field(default=5.0, gt=0, le=300)
+    """Time-out of a statement, and of waiting for a connection, in seconds."""
+    database_role: str = Field(default="fullstack_app", min_length=1, max_length=63)
+    """Role of the service in PostgreSQL, created at start unless it is the user of DATABASE_URL."""
 
-    database_role: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=63,
-            description="role of the service in PostgreSQL, created at start unless it is the user of DATABASE_URL",
-        ),
-    ] = "fullstack_app"
-
-    redis_url: Annotated[str, Field(repr=False, description="URL of Redis; replaces the next three")] = ""
-    redis_host: Annotated[str, Field(min_length=1, description="host of Redis")] = "cache"
-    redis_port: Annotated[int, Field(ge=1, le=65535, description="port of Redis")] = 6379
-    redis_password: Annotated[str, Field(repr=False, description="password of Redis")] = ""
-    redis_timeout_ms: Annotated[
-        int, Field(ge=5, le=1000, description="time-out of a command of Redis, in milliseconds")
-    ] = 25
+    redis_url: str = Field(default="", repr=False)
+    """URL of Redis; replaces the next three."""
+    redis_host: str = Field(default="cache", min_length=1)
+    """Host of Redis."""
+    redis_port: int = Field(default=6379, ge=1, le=65535)
+    """Port of Redis."""
+    redis_password: str = Field(default="", repr=False)
+    """Password of Redis."""
+    redis_timeout_ms: int = Field(default=25, ge=5, le=1000)
+    """Time-out of a command of Redis, in milliseconds."""
 
     @field_validator("*", mode="before")
     @classmethod
