@@ -54,7 +54,7 @@ class Login:
         """
         started = time.monotonic()
         # First, because an attempt must not be counted if no session could be stored.
-        self._sessions.require_store()
+        self._sessions.store.require_up()
         found = self._find(credentials)
         try:
             failure_keys = self._count_attempt(found, credentials, audit_context)

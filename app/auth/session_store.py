@@ -175,7 +175,7 @@ class SessionStore:
             return len(ids)
 
     def count(self) -> int:
-        """The number of sessions that have not expired."""
+        """The number of sessions that have not expired. Sessions that a change of their user ended may count."""
         with self._redis() as redis:
             return redis.zcount(_ENDS, time.time(), "+inf")
 

@@ -47,15 +47,7 @@ class Sessions:
     """Creates, resumes and revokes sessions. All methods raise Unavailable while Redis is unavailable."""
 
     def __init__(self, database: Database, store: SessionStore, local_cache: LocalCache) -> None:
-        self._database, self._store, self._cache = database, store, local_cache
-
-    def close(self) -> None:
-        """Close the connections to Redis."""
-        self._store.close()
-
-    def require_store(self) -> None:
-        """Require that Redis is not known to be unavailable, without a request to it. Raises: Unavailable"""
-        self._store.require_up()
+        self._database, self.store, self._cache = database, store, local_cache
 
     def create(
         self,
@@ -72,8 +64,8 @@ class Sessions:
         """
         secret, now = secrets.token_urlsafe(32), time.time()
         address, agent = audit_context.address, audit_context.agent
-        session = self._store.new_session(_session_id(secret), user_id, role, epoch, now, now, address, agent)
-        self._store.create(session, delete_keys)
+        session = self.store.new_session(_session_id(secret), user_id, role, epoch, now, now, address, agent)
+        self.store.create(session, delete_keys)
         return f"{secret}.{user_id.hex}", session
 
     def create_after_reset(self, user_id: uuid.UUID, audit_context: AuditContext) -> tuple[str, Session]:
@@ -89,7 +81,7 @@ class Sessions:
         session, current_cookie = self._read(cookie)
         status = self._status(session.user_id, uncached=uncached)
         if status.role is None or not _is_valid(session, status):
-            self._store.delete(session.id, session.user_id)
+            self.store.delete(session.id, session.user_id)
             raise Unauthorized(SESSION_ENDED)
         has_new_role = status.role != session.role
         session = replace(session, role=status.role, name=status.name)
@@ -97,29 +89,22 @@ class Sessions:
             session, current_cookie = self._renew(current_cookie, session, audit_context)
         elif time.time() - session.seen > _TOUCH_INTERVAL_S:
             session = replace(session, seen=time.time())
-            self._store.touch(session)
+            self.store.touch(session)
         return session, current_cookie if current_cookie != cookie else None
-
-    def count(self) -> int:
-        """The approximate number of sessions. Sessions that a change of their user ended may count.
-
-        Raises: Unavailable
-        """
-        return self._store.count()
 
     def get_list(self, user_id: uuid.UUID) -> list[Session]:
         """The valid sessions of a user, last seen first. Raises: NotFound, Unavailable"""
         status = self._status(user_id)
         if status.role is None:
             raise NotFound(N_("There is no such user."))
-        valid = (session for session in self._store.list_by_user(user_id) if _is_valid(session, status))
+        valid = (session for session in self.store.list_by_user(user_id) if _is_valid(session, status))
         return sorted(valid, key=lambda session: session.seen, reverse=True)
 
     def revoke(
         self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
     ) -> None:
         """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
-        if not self._store.delete(session_id, user_id):
+        if not self.store.delete(session_id, user_id):
             raise NotFound(N_("There is no such session."))
         audit_log.record_event(self._database, audit_context, user_id, action)
 
@@ -127,13 +112,13 @@ class Sessions:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
         if self._status(user_id).role is None:
             raise NotFound(N_("There is no such user."))
-        if self._store.delete_all(user_id):
+        if self.store.delete_all(user_id):
             audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
 
     def delete_of_purged_user(self, user_id: uuid.UUID) -> None:
         """Delete the records of a purged user from Redis. They are invalid already, so an unavailable Redis is fine."""
         with suppress(Unavailable):
-            self._store.delete_all(user_id)
+            self.store.delete_all(user_id)
 
     def discard(self, cookie: str) -> None:
         """Delete the session of a cookie that is being replaced. No effect on an invalid cookie. Raises: Unavailable"""
@@ -141,7 +126,7 @@ class Sessions:
             session, _ = self._read(cookie)
         except Unauthorized:
             return
-        self._store.delete(session.id, session.user_id)
+        self.store.delete(session.id, session.user_id)
 
     def _renew(self, cookie: str, session: Session, audit_context: AuditContext) -> tuple[Session, str]:
         """Replace the secret of a session. Of concurrent requests, all get the secret of the first.
@@ -153,7 +138,7 @@ class Sessions:
         new_id, address, agent = _session_id(new_secret), audit_context.address, audit_context.agent
         new = replace(session, id=new_id, seen=now, address=address, agent=agent)
         following = _mask(secret, random)
-        stored = self._store.renew(session.id, new, following)
+        stored = self.store.renew(session.id, new, following)
         if stored is None:
             raise Unauthorized(SESSION_ENDED)
         return (new, f"{new_secret}.{session.user_id.hex}") if stored == following else self._read(cookie)
@@ -167,7 +152,7 @@ class Sessions:
             raise Unauthorized(SESSION_ENDED)
         secret, _, owner = cookie.partition(".")
         for _ in range(_MAX_RENEWALS):
-            session, following = self._store.get(_session_id(secret))
+            session, following = self.store.get(_session_id(secret))
             if session is not None and session.user_id.hex == owner:
                 return session, f"{secret}.{owner}"
             if following is None:

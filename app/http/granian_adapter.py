@@ -33,7 +33,7 @@ from app.cache.generations import clock_ns
 from app.config import Settings
 from app.errors import Unavailable
 from app.http.context import REQUEST_ERROR
-from app.http.proxies import ForwardedHeaders
+from app.http.proxies import apply_forwarded_headers
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
 from app.http.request_log import log_request, request_id_of
 from app.http.response_cache import ResponseCache
@@ -112,15 +112,15 @@ class AsgiApp:
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._wsgi_app, self._response_cache = wsgi_app, response_cache
-        self._forwarded = ForwardedHeaders(settings.trusted_proxies) if settings.trusted_proxies else None
+        self._trusted_proxies = settings.trusted_proxies
         self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request: a cached response at once, everything else in a thread."""
         environ, began_ns, found = wsgi_environ(scope), clock_ns(), None
-        if self._forwarded is not None:
-            self._forwarded.apply(environ)
+        if self._trusted_proxies:
+            apply_forwarded_headers(environ, self._trusted_proxies)
         try:
             _check_size(scope)
             found = self._response_cache.get(environ)

@@ -30,50 +30,46 @@ class _Hops(NamedTuple):
 
 def install_proxies(app: Flask, trusted: tuple[Network, ...]) -> None:
     """Apply the headers of trusted proxies to the requests of `app`."""
-    headers, wsgi_app = ForwardedHeaders(trusted), app.wsgi_app
+    wsgi_app = app.wsgi_app
 
     def forwarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        headers.apply(environ)
+        apply_forwarded_headers(environ, trusted)
         return wsgi_app(environ, start_response)
 
     if trusted:
         app.wsgi_app = forwarded  # type: ignore[method-assign]
 
 
-class ForwardedHeaders:
-    """Applies the headers of trusted proxies. The nearest address that is not a trusted proxy is the client's."""
+def apply_forwarded_headers(environ: dict[str, Any], trusted: tuple[Network, ...]) -> None:
+    """Set address, scheme and host of a WSGI environ. Applying them twice has no further effect.
 
-    def __init__(self, trusted: tuple[Network, ...]) -> None:
-        self._trusted = trusted
+    The nearest address that is not a trusted proxy is the client's.
+    """
+    if not _is_trusted(_address(environ.get("REMOTE_ADDR", "")), trusted):
+        return
+    hops = _x_forwarded(environ) or _forwarded(environ.get("HTTP_FORWARDED", ""))
+    first = len(hops.addresses)
+    for hop in reversed(hops.addresses):
+        # This hop was reported by a trusted proxy.
+        first -= 1
+        found = _address(hop)
+        if found is None:
+            break
+        environ["REMOTE_ADDR"] = str(found)
+        if not _is_trusted(found, trusted):
+            break
+    scheme, host = _value_at(hops.schemes, hops.addresses, first), _value_at(hops.hosts, hops.addresses, first)
+    if len(hops.schemes) != len(hops.addresses) and "https" in hops.schemes:
+        # It is unknown which proxy sent which scheme. With TLS anywhere, the URL in the browser is https.
+        scheme = "https"
+    if scheme in ("http", "https"):
+        environ["wsgi.url_scheme"] = scheme
+    if parse_host(host) is not None:
+        environ["HTTP_HOST"] = host
 
-    def apply(self, environ: dict[str, Any]) -> None:
-        """Set address, scheme and host of a WSGI environ. Applying them twice has no further effect."""
-        if self._trusted and self._is_trusted(_address(environ.get("REMOTE_ADDR", ""))):
-            self._apply_hops(environ, _x_forwarded(environ) or _forwarded(environ.get("HTTP_FORWARDED", "")))
 
-    def _apply_hops(self, environ: dict[str, Any], hops: _Hops) -> None:
-        """Set `environ` from `hops`."""
-        first = len(hops.addresses)
-        for hop in reversed(hops.addresses):
-            # This hop was reported by a trusted proxy.
-            first -= 1
-            found = _address(hop)
-            if found is None:
-                break
-            environ["REMOTE_ADDR"] = str(found)
-            if not self._is_trusted(found):
-                break
-        scheme, host = _value_at(hops.schemes, hops.addresses, first), _value_at(hops.hosts, hops.addresses, first)
-        if len(hops.schemes) != len(hops.addresses) and "https" in hops.schemes:
-            # It is unknown which proxy sent which scheme. With TLS anywhere, the URL in the browser is https.
-            scheme = "https"
-        if scheme in ("http", "https"):
-            environ["wsgi.url_scheme"] = scheme
-        if parse_host(host) is not None:
-            environ["HTTP_HOST"] = host
-
-    def _is_trusted(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
-        return address is not None and any(address in network for network in self._trusted)
+def _is_trusted(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, trusted: tuple[Network, ...]) -> bool:
+    return address is not None and any(address in network for network in trusted)
 
 
 def _value_at(values: list[str], addresses: list[str], first: int) -> str:

@@ -75,7 +75,7 @@ class Services:
 
     def close(self) -> None:
         """Close every connection."""
-        self.sessions.close()
+        self.sessions.store.close()
         self.rate_limits.close()
         self.infrastructure.close()
 

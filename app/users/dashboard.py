@@ -55,7 +55,7 @@ class Dashboard:
         most = COUNTED if active_users.is_exact else SCATTERED
         inactive = self._pages.count_or_estimate(ListQuery(active=False), most)
         try:
-            sessions = Count(self._sessions.count())
+            sessions = Count(self._sessions.store.count())
         except Unavailable:
             sessions = None
         is_exact, numbers = orjson.loads(
