@@ -1,4 +1,7 @@
-"""Hashes and verifies passwords with argon2id. At most two threads of a process hash at the same time."""
+"""Hashes and verifies passwords with argon2id. At most two threads of a process hash at the same time.
+
+The rules for a new password are those of types.Password (length, common passwords) and reject_own_name.
+"""
 
 import secrets
 import threading

@@ -116,7 +116,8 @@ class RateLimits:
             reserved = self._reserved.get(credential_id)
             if reserved is None or reserved.used >= reserved.last or time.monotonic() >= reserved.ends_at:
                 self._reserved[credential_id] = reserved = self._reserve(credential_id, limit)
-            reserved.used = number = reserved.used + 1
+            reserved.used += 1
+            number = reserved.used
         reset_s = max(1, math.ceil(reserved.ends_at - time.monotonic()))
         quota = Quota("writes", limit, _MINUTE_S, max(0, limit - number), reset_s)
         if number > limit:

@@ -1,4 +1,4 @@
-"""Single flight (concurrent requests share one computation) and batching (concurrent look-ups share one query)."""
+"""Single flight (concurrent requests share one computation) and batching (concurrent calls share one statement)."""
 
 import contextlib
 import threading
@@ -31,6 +31,7 @@ class SingleFlight:
         keys: a change of one of them invalidates the result. Raises: the errors of `compute`
         """
         own: Future[Value] = Future()
+        # Atomic: of concurrent calls, one finds its own future and computes.
         began_ns, flight = self._flights.setdefault(key, (clock_ns(), own))
         if flight is own:
             try:
@@ -48,7 +49,10 @@ class SingleFlight:
 
 
 class Batcher(Generic[Key, Value]):
-    """Batches concurrent look-ups: one thread runs the query `look_up` for all waiting threads."""
+    """Batches concurrent calls: one thread calls `look_up` with the keys of all waiting threads.
+
+    look_up: reads or writes, and returns the result of each key. A key without a result is missing.
+    """
 
     def __init__(self, look_up: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
         self._look_up = look_up
@@ -56,7 +60,7 @@ class Batcher(Generic[Key, Value]):
         self._turn = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
-        """The value of `key`, read after the call. None: there is no value. Raises: the errors of `look_up`"""
+        """The result of `key`, computed after the call. None: there is none. Raises: the errors of `look_up`"""
         result: Future[Value | None] = Future()
         self._waiting.append((key, result))
         with self._turn:
@@ -65,7 +69,7 @@ class Batcher(Generic[Key, Value]):
         return result.result()
 
     def _serve(self) -> None:
-        """Run the query for the threads that have waited longest."""
+        """Call `look_up` for the threads that have waited longest. Other threads only append to the list."""
         batch = self._waiting[:_MAX_BATCH]
         del self._waiting[: len(batch)]
         keys, results = zip(*batch, strict=True)

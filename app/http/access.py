@@ -163,6 +163,10 @@ def drop_cookie() -> None:
 
 
 def _authorize() -> None:
+    """Check the current request before its view: phase, host, credential, origin, role and rate limit, in this order.
+
+    Raises: Unavailable, Unauthorized, Forbidden, NotFound, RateLimited, and errors that were found before Flask
+    """
     request, current, state = request_ctx.request, context(), services().infrastructure.state
     current.route = request.url_rule.rule if request.url_rule is not None else None
     if REQUEST_ERROR in request.environ:

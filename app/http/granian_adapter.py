@@ -118,7 +118,8 @@ class AsgiApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request: a cached response at once, everything else in a thread."""
-        environ, began_ns, found = wsgi_environ(scope), clock_ns(), None
+        environ, began_ns = wsgi_environ(scope), clock_ns()
+        found = None
         if self._trusted_proxies:
             apply_forwarded_headers(environ, self._trusted_proxies)
         try:
@@ -202,7 +203,7 @@ def _check_size(scope: Scope) -> None:
         raise RequestHeaderFieldsTooLarge(f"The headers are longer than {_MAX_HEADER_BYTES} bytes in sum.")
 
 
-def _run(app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> RawResponse:
+def _run(app: WsgiApp, environ: dict[str, Any]) -> RawResponse:
     """Run the WSGI application. Returns the complete response."""
     started: list[Any] = []
 

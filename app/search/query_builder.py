@@ -11,7 +11,7 @@ The columns of a page are: id, JSON, sort key, and those that the function names
 
 import functools
 import re
-from itertools import compress, starmap
+from itertools import compress
 from typing import Any
 
 from app.identifiers import canonical
@@ -46,8 +46,8 @@ class UserQuery:
     deleted) users. key_conditions: on username and email, which are unique. created_range: conditions on `created_at`.
     terms: words and tags that a user must have. conditions: all filters. is_filtered: there are filters that the sort
     index does not serve. has_role_index: sort indexes that begin with the role serve its filter. lookup_partition: the
-    partition in a form of which no partial index is used if the lexeme index is the only one that serves a filter;
-    else the planner chooses by the values. keyset: where the page begins; None is the first page.
+    condition `partition` for look-ups. If only the lexeme index serves a filter, PostgreSQL must use no partial index,
+    so the condition has IS TRUE. keyset: where the page begins; None is the first page.
     Raises: BadRequest (the cursor)
     """
 
@@ -83,7 +83,7 @@ class UserQuery:
         return role
 
     def keyset_conditions(self, column: str) -> list[str]:
-        """The condition for rows after the keyset, in the direction of reading. None for the first page."""
+        """The condition for rows after the keyset, in the direction of reading. Empty for the first page."""
         if self.keyset is None:
             return []
         cast = "::timestamptz" if self.sort in _TIMESTAMP_COLUMNS else ""
@@ -111,7 +111,9 @@ def _terms(query: ListQuery) -> list[Term]:
     """The words of a search are prefixes. Short prefixes are lexemes themselves."""
     words = dict.fromkeys(search_text.tokenize(query.q))
     terms = [Term(word, len(word) > search_text.MAX_SHORT_PREFIX_CHARACTERS) for word in words]
-    terms += map(Term, starmap(search_text.attribute_tag, query.attributes.items()))
+    for key, text in query.attributes.items():
+        tag = search_text.attribute_tag(key, text)
+        terms.append(Term(tag))
     for name in TAGGED_FIELDS:
         value = getattr(query, name)
         if value is not None:

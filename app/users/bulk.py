@@ -70,7 +70,9 @@ class BulkTarget:
     @property
     def deleted(self) -> bool | None:
         """Whether the users are in the trash. None: in the partition that the action changes."""
-        return self.query.deleted if self.query is not None else True if self.deleted_at is not None else None
+        if self.query is not None:
+            return self.query.deleted
+        return None if self.ids else True
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,8 @@ class UserCommands:
         if draft.password is not None:
             values["password_hash"] = passwords.hash_password(draft.password)
         with self._transactions.unit_of_work([user_id]) as connection:
-            # Two requests may create the same id: the second waits here, and then replaces.
+            # Two requests may create the same id: the second waits here, and then replaces. The lock is a bigint, so it
+            # has 63 bits of the id.
             connection.execute(select(func.pg_advisory_xact_lock(user_id.int >> 65)))
             row = rows.lock_row(connection, user_id)
             if row is not None and row.deleted_at is not None:
@@ -244,8 +245,9 @@ class UserCommands:
             return rows.document_of(row)
         admins.require_remaining_admin(connection, [row], after)
         admins.check_promotion(connection, audit_context.actor, [before], after)
-        end_sessions = rows.END_SESSIONS if not after["active"] or after["password_hash"] != row.password_hash else {}
-        columns = {**rows.with_derived_columns(dict(values)), **end_sessions}
+        columns = rows.with_derived_columns(dict(values))
+        if not after["active"] or after["password_hash"] != row.password_hash:
+            columns |= rows.END_SESSIONS
         updated = rows.update_row(connection, row, columns)
         audit_log.record(connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:

@@ -80,9 +80,11 @@ class UserTransactions:
 
 
 class PendingWrite:
-    """One user to create or update. row: the columns of _DRAFT.
+    """One user to create or update.
 
     changes: the history entry. expected_json: the JSON that an update is based on; None: the user is new.
+    row: the columns of a draft (users.sql). contention_key: writes with the same key may wait for each other.
+    must_run_alone: the batch of this write was rolled back.
     """
 
     def __init__(
