@@ -10,7 +10,7 @@ from flask import Response, request
 
 from app.console.rendering import render
 from app.console.user_form import Form
-from app.errors import Unavailable
+from app.errors import N_, NotFound, Unavailable
 from app.http.access import actor, session
 from app.http.services import services
 
@@ -63,8 +63,10 @@ def render_user(
 def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Response:
     """The page of a user in the trash, who can be restored or purged, but not edited.
 
-    error: why the last request changed nothing; the status is then 409. Raises: NotFound
+    error: why the last request changed nothing; the status is then 409. Raises: NotFound, also for members
     """
+    if not actor().may("viewer"):
+        raise NotFound(N_("There is no such user."))
     user = orjson.loads(services().user_reads.get_deleted(user_id).body)
     deleted_by = services().history.latest_actor(user_id, "deleted")
     current_actor, values = actor(), activity(user_id)

@@ -20,7 +20,7 @@ from app.config import Settings
 from app.errors import N_, Conflict, DomainError, NotFound, Unavailable, VersionConflict
 from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
-from app.types import Precondition, Role
+from app.types import Precondition
 from app.users import history, idempotency, rows
 from app.users.idempotency import IdempotentRequest
 from app.users.reads import Document, UserReads
@@ -151,7 +151,8 @@ class UserCommands:
             before = orjson.loads(document.body)
             values = rows.apply_patch(before, patch)
             changes = rows.diff(before, values)
-            self._require_change(audit_context, user_id, before["role"], changes)
+            fields = [change["field"] for change in changes]
+            audit_context.actor.require_change(user_id, before["role"], fields, self._self_editable_keys)
             if not changes:
                 # Another host may have made this change. Reads after this response must not return an older version.
                 self._transactions.invalidate([user_id])
@@ -240,7 +241,8 @@ class UserCommands:
         before = {**row._asdict(), **orjson.loads(row.json)}
         after = {"password_hash": row.password_hash, **values}
         changes = rows.diff(before, after)
-        self._require_change(audit_context, row.id, row.role, changes)
+        fields = [change["field"] for change in changes]
+        audit_context.actor.require_change(row.id, row.role, fields, self._self_editable_keys)
         if not changes:
             return rows.document_of(row)
         admins.require_remaining_admin(connection, [row], after)
@@ -253,13 +255,6 @@ class UserCommands:
         if not after["active"]:
             tokens.revoke_all(connection, [row], audit_context)
         return updated
-
-    def _require_change(
-        self, audit_context: AuditContext, user_id: uuid.UUID, role: Role, changes: list[dict[str, Any]]
-    ) -> None:
-        """Require that the actor may make these changes of a user with this role. Raises: Forbidden"""
-        fields = [change["field"] for change in changes]
-        audit_context.actor.require_change(user_id, role, fields, self._self_editable_keys)
 
 
 def _lock_existing(connection: Connection, user_id: uuid.UUID, *, or_deleted: bool = False) -> Row[Any]:
