@@ -8,7 +8,7 @@ import contextlib
 import functools
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -117,12 +117,7 @@ class SessionStore:
         values = (session.to_json(), session.id, f"{session.id} {owner}", session.expires_at, time.time(), _MAX_SWEPT)
         with self._redis() as redis:
             expired = cast("list[bytes]", run_script(redis, _CREATE, keys, values))
-            pipe = redis.pipeline()
-            for member in expired:
-                expired_id, _, expired_owner = member.decode().partition(" ")
-                _delete(pipe, expired_id, expired_owner)
-            # Without commands, it sends nothing.
-            pipe.execute()
+            _delete(redis, [member.decode() for member in expired])
 
     def get(self, session_id: str) -> tuple[Session | None, bytes | None]:
         """A session, and the masked next secret of a session that was renewed. None: there is none."""
@@ -153,9 +148,7 @@ class SessionStore:
         with self._redis() as redis:
             if not redis.sismember(_OWNER + user_id.hex, session_id):
                 return False
-            pipe = redis.pipeline()
-            _delete(pipe, session_id, user_id.hex)
-            return bool(pipe.execute()[0])
+            return _delete(redis, [f"{session_id} {user_id.hex}"])
 
     def list_by_user(self, user_id: uuid.UUID) -> list[Session]:
         """The sessions of a user, valid or not."""
@@ -164,15 +157,11 @@ class SessionStore:
             records = cast("list[bytes | None]", redis.mget([_RECORD + one for one in ids])) if ids else []
         return [self._parse(one, record) for one, record in zip(ids, records, strict=True) if record is not None]
 
-    def delete_all(self, user_id: uuid.UUID) -> int:
-        """Delete all sessions of a user. Returns their number."""
+    def delete_all(self, user_id: uuid.UUID) -> bool:
+        """Delete all sessions of a user. Returns whether there were any."""
         with self._redis() as redis:
-            ids = [member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + user_id.hex))]
-            pipe = redis.pipeline()
-            for one in ids:
-                _delete(pipe, one, user_id.hex)
-            pipe.execute()
-            return len(ids)
+            ids = cast("set[bytes]", redis.smembers(_OWNER + user_id.hex))
+            return _delete(redis, [f"{session_id.decode()} {user_id.hex}" for session_id in ids])
 
     def count(self) -> int:
         """The number of sessions that have not expired. Sessions that a change of their user ended may count."""
@@ -212,7 +201,13 @@ class SessionStore:
             raise Unavailable(_UNAVAILABLE) from None
 
 
-def _delete(pipe: Redis, session_id: str, owner: str) -> None:
-    pipe.delete(_RECORD + session_id)
-    pipe.srem(_OWNER + owner, session_id)
-    pipe.zrem(_ENDS, f"{session_id} {owner}")
+def _delete(redis: Redis, members: Iterable[str]) -> bool:
+    """Delete sessions, given as in _ENDS by id and owner, in one round trip. Returns whether any existed."""
+    pipe = redis.pipeline()
+    for member in members:
+        session_id, _, owner = member.partition(" ")
+        pipe.delete(_RECORD + session_id)
+        pipe.srem(_OWNER + owner, session_id)
+        pipe.zrem(_ENDS, member)
+    # Without commands, it sends nothing.
+    return any(pipe.execute())
