@@ -49,20 +49,7 @@ def domain_error_page(error: DomainError) -> WerkzeugResponse:
     """The page for an error of the domain. Unauthorized leads to the sign-in page."""
     if isinstance(error, Unauthorized):
         return _require_sign_in()
-    status = STATUSES[type(error)]
-    titles = {
-        HTTPStatus.FORBIDDEN: gettext("Access denied"),
-        HTTPStatus.NOT_FOUND: gettext("Not found"),
-        HTTPStatus.CONFLICT: gettext("Conflict"),
-        HTTPStatus.SERVICE_UNAVAILABLE: gettext("Temporarily unavailable"),
-        HTTPStatus.TOO_MANY_REQUESTS: gettext("Too many requests"),
-    }
-    title = titles.get(status, gettext("Invalid request"))
-    target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
-    values = {"message": summarize(error), "title": title, "target": target and target[1]}
-    response = render("_error.html" if target else "error.html", status, **values)
-    response.headers.update(headers_of(error))
-    return response
+    return _render_error(error, STATUSES[type(error)], summarize(error))
 
 
 def http_error_page(error: HTTPException) -> Response:
@@ -78,11 +65,7 @@ def http_error_page(error: HTTPException) -> Response:
             "The request headers are too large. Deleting the cookies of this site may help."
         ),
     }
-    title = gettext("Not found") if status == HTTPStatus.NOT_FOUND else gettext("Invalid request")
-    message = messages.get(HTTPStatus(status), bad_request_message())
-    response = render("error.html", status, message=message, title=title)
-    response.headers.update(headers_of(error))
-    return response
+    return _render_error(error, status, messages.get(HTTPStatus(status), bad_request_message()))
 
 
 def unexpected_error_page(error: Exception) -> Response:
@@ -92,6 +75,23 @@ def unexpected_error_page(error: Exception) -> Response:
         "An unexpected error occurred. Report this request id to the operator: %(id)s", id=context().request_id
     )
     return render("error.html", HTTPStatus.INTERNAL_SERVER_ERROR, message=message, title=gettext("Internal error"))
+
+
+def _render_error(error: DomainError | HTTPException, status: int, message: str) -> Response:
+    """The page for an error, or the fragment that replaces the target of a script."""
+    titles = {
+        HTTPStatus.FORBIDDEN: gettext("Access denied"),
+        HTTPStatus.NOT_FOUND: gettext("Not found"),
+        HTTPStatus.CONFLICT: gettext("Conflict"),
+        HTTPStatus.SERVICE_UNAVAILABLE: gettext("Temporarily unavailable"),
+        HTTPStatus.TOO_MANY_REQUESTS: gettext("Too many requests"),
+    }
+    title = titles.get(HTTPStatus(status), gettext("Invalid request"))
+    target = _TARGET.fullmatch(request.headers.get("HX-Target", "")) if is_fragment() else None
+    values = {"message": message, "title": title, "target": target and target[1]}
+    response = render("_error.html" if target else "error.html", status, **values)
+    response.headers.update(headers_of(error))
+    return response
 
 
 def _negotiate(to_page: Callable[[Any], Any], to_problem: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -2,12 +2,12 @@
 
 from http import HTTPStatus
 
-from flask import Response, redirect, request, url_for
+from flask import redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import SignIn
 from app.console.error_pages import console_blueprint
-from app.console.i18n import translate
+from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed
 from app.http.access import audit_context
@@ -26,7 +26,7 @@ def show() -> WerkzeugResponse:
     """The form for the first administrator. Redirects to the dashboard once there is an administrator."""
     if services().admins.is_secured():
         return redirect(url_for("console_dashboard.show"))
-    return _render_form({}, [], HTTPStatus.OK)
+    return render("setup.html", form={}, errors={})
 
 
 @blueprint.post("/first")
@@ -39,7 +39,7 @@ def create_first_admin() -> WerkzeugResponse:
         draft = _validate(form)
         services().bootstrap_admin.create(draft, audit_context())
     except (ValidationFailed, AlreadyTaken) as error:
-        return _render_form(form, error.field_errors, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return render("setup.html", HTTPStatus.UNPROCESSABLE_ENTITY, form=form, errors=errors_by_field(error))
     except Conflict:
         # Another process created one.
         return redirect(url_for(".show"), HTTPStatus.SEE_OTHER)
@@ -53,8 +53,3 @@ def _validate(form: dict[str, str]) -> UserDraft:
     if missing:
         raise ValidationFailed(missing)
     return validated(UserDraft, {**{field: value for field, value in form.items() if value}, "role": "admin"})
-
-
-def _render_form(form: dict[str, str], field_errors: list[FieldError], status: int) -> Response:
-    errors = {field_error.field: translate(field_error.message) for field_error in field_errors}
-    return render("setup.html", status, form=form, errors=errors)
