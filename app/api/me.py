@@ -9,7 +9,7 @@ from app.api.declarations import ReadHeader, StrictBlueprint, WriteHeader, probl
 from app.api.sessions import SessionId, SessionList, sessions_response
 from app.auth.schemas import PasswordChange
 from app.cache.generations import user_key
-from app.errors import N_, FieldError, Forbidden, ValidationFailed
+from app.errors import N_, Forbidden
 from app.http.access import actor, audit_context, keep_cookie, session
 from app.http.response_cache import cacheable
 from app.http.services import services
@@ -60,12 +60,7 @@ def change_password(body: PasswordChange) -> Response:
     Ends your other sessions. The current session gets a new id. Tokens may not use this route.
     """
     user_id = _own_id()
-    try:
-        services().users.set_own_password(user_id, body, audit_context())
-    except ValidationFailed as error:
-        raise ValidationFailed(
-            [FieldError(f"new_{field_error.field}", field_error.message) for field_error in error.field_errors]
-        ) from None
+    services().users.set_own_password(user_id, body, audit_context())
     if session() is not None:
         keep_cookie(services().sessions.create_after_reset(user_id, audit_context())[0])
     return Response(status=204)

@@ -17,7 +17,7 @@ from app.auth.schemas import PasswordChange
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.config import Settings
-from app.errors import N_, Conflict, DomainError, NotFound, Unavailable, VersionConflict
+from app.errors import N_, Conflict, DomainError, FieldError, NotFound, Unavailable, ValidationFailed, VersionConflict
 from app.models import users
 from app.schemas import UserDraft, UserPatch, UserReplacement
 from app.types import Precondition
@@ -184,7 +184,10 @@ class UserCommands:
         """
         audit_context.actor.require_session(("password",))
         verified = self._login.reauthenticate(user_id, change.current_password, lambda _: True, audit_context)
-        self.update(user_id, UserPatch(password=change.new_password), *verified)
+        try:
+            self.update(user_id, UserPatch(password=change.new_password), *verified)
+        except ValidationFailed as error:
+            raise ValidationFailed([FieldError("new_password", bad.message) for bad in error.field_errors]) from None
 
     def delete(self, user_id: uuid.UUID, precondition: Precondition, audit_context: AuditContext) -> None:
         """Move a user to the trash. Frees its username and email, and ends its sessions and tokens.

@@ -160,6 +160,9 @@ def test_ones_own_name_is_no_password(secured_app: SecuredApp, password: str) ->
     assert error_fields(secured_app.admin.put(f"/users/{user['id']}", {**own, "password": password})) == {"password"}
     change = {"current_password": PASSWORD, "new_password": password}
     assert error_fields(client.put("/me/password", change)) == {"new_password"}
+    page = client.flask_client.post("/password", data=change, headers=client.headers)
+    assert page.status_code == 422
+    assert '<p class="error" id="new_password-note">' in page.text
     assert secured_app.sign_in({"username": "ada-lovelace", "password": PASSWORD}).status_code == 201
 
 
