@@ -35,8 +35,8 @@ class Settings(ConnectionSettings):
     cache_ttl_s: int = Field(default=3600, ge=0, le=86400)
     """How long Redis and the processes cache, in seconds; 0 disables caches."""
     cache_memory_mib: int | None = Field(default=None, ge=0, le=_MAX_MEMORY_MIB)
-    """Memory of the response caches of all workers, in MiB; 0 disables them. By default a sixteenth of the memory of
-    the machine or container."""
+    """Memory for cached responses, tokens and account statuses of all workers together, in MiB; 0 disables this cache.
+    By default a sixteenth of the memory of the machine or container."""
 
     listen_address: str = "127.0.0.1"
     """Address that the server listens on."""

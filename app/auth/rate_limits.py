@@ -115,7 +115,8 @@ class RateLimits:
         with self._lock:
             reserved = self._reserved.get(credential_id)
             if reserved is None or reserved.used >= reserved.last or time.monotonic() >= reserved.ends_at:
-                self._reserved[credential_id] = reserved = self._reserve(credential_id, limit)
+                reserved = self._reserve(credential_id, limit)
+                self._reserved[credential_id] = reserved
             reserved.used += 1
             number = reserved.used
         reset_s = max(1, math.ceil(reserved.ends_at - time.monotonic()))

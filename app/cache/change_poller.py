@@ -98,7 +98,8 @@ class ChangePoller:
         in_progress = "{" + ",".join(map(str, self._snapshot.in_progress)) + "}"
         parameters = {"xmax": str(self._snapshot.xmax), "in_progress": in_progress}
         snapshot_text, database, found = connection.execute(_CHANGES, parameters).fetchall()[0]
-        snapshot, changes = Snapshot.parse(snapshot_text), [(int(xid), user_id) for xid, user_id in found or ()]
+        snapshot = Snapshot.parse(snapshot_text)
+        changes = [(int(xid), user_id) for xid, user_id in found or ()]
         incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
         has_mass_change = len(changes) > _MAX_CHANGES or any(user_id is None for _, user_id in changes)
         if has_mass_change or incarnation != self._incarnation or began_ns - self._began_ns > _MAX_GAP_NS:

@@ -52,7 +52,9 @@ class Generations:
     """
 
     def __init__(self, processes: int = 1) -> None:
-        self._rows, self._row = processes, min(POLLER_ROW + 1, processes - 1)
+        self._rows = processes
+        # Until use_row: that of the first worker.
+        self._row = min(POLLER_ROW + 1, processes - 1)
         self._memory = mmap.mmap(-1, 8 * (_HEAD + SLOTS * processes))
         self._numbers = memoryview(self._memory).cast("Q")
         # Native sizes: each number is copied whole.
@@ -80,7 +82,8 @@ class Generations:
 
     def latest(self, slots: Slots, *, by_poller: bool = True) -> int:
         """The time of the last invalidation of one of `slots` (clock_ns); without by_poller, by one of the workers."""
-        memory, unpack, width, latest = self._memory, self._unpack, 8 * self._rows, 0
+        memory, unpack, width = self._memory, self._unpack, 8 * self._rows
+        latest = 0
         for slot in slots:
             times = unpack(memory, 8 * _HEAD + width * slot)
             latest = max(latest, *(times if by_poller else times[POLLER_ROW + 1 :]))

@@ -33,7 +33,8 @@ def sign_in_form() -> Response:
 @blueprint.post("/sign-in")
 def sign_in() -> WerkzeugResponse:
     """Sign in, and redirect to the page that required it. A draft is sent back to its form."""
-    target, draft = local(request.form.get("next", "/")), request.form.get(DRAFT) if is_own_form() else None
+    target = local(request.form.get("next", "/"))
+    draft = request.form.get(DRAFT) if is_own_form() else None
     form = {"username": request.form.get("username", "").strip()}
     try:
         begin_session(SignIn(username=form["username"], password=request.form.get("password", "")))

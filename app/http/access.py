@@ -167,7 +167,8 @@ def _authorize() -> None:
 
     Raises: Unavailable, Unauthorized, Forbidden, NotFound, RateLimited, and errors that were found before Flask
     """
-    request, current, state = request_ctx.request, context(), services().infrastructure.state
+    request, current = request_ctx.request, context()
+    state = services().infrastructure.state
     current.route = request.url_rule.rule if request.url_rule is not None else None
     if REQUEST_ERROR in request.environ:
         raise request.environ[REQUEST_ERROR]

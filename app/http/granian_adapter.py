@@ -134,7 +134,8 @@ class AsgiApp:
         if found is not None:
             request_id = request_id_of(environ)
             log_request("GET", found.route, HTTPStatus.OK, began_ns, request_id)
-            status, headers, body = 200, [*found.headers, (b"X-Request-ID", request_id.encode())], found.body
+            headers = [*found.headers, (b"X-Request-ID", request_id.encode())]
+            status, body = 200, found.body
         else:
             loop = asyncio.get_running_loop()
             status, headers, body = await loop.run_in_executor(self._threads, _run, self._wsgi_app, environ)

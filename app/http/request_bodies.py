@@ -58,7 +58,8 @@ class RequestBodies:
 
     async def _received(self, receive: Receive, length: int | None, *, has_slot: bool) -> bytes:
         parts: list[bytes] = []
-        received, more, now = 0, True, asyncio.get_running_loop().time
+        received, more = 0, True
+        now = asyncio.get_running_loop().time
         began_s = now()
         async with asyncio.timeout(self._timeout_s if has_slot else TIMEOUT_WITHOUT_SLOT_S) as deadline:
             while more and (length is None or received < length):

@@ -104,7 +104,8 @@ class PlannerStats:
         """The statistics, at most `ttl_s` old. Raises: Unavailable"""
         last = self._last
         if last is None or time.monotonic() - last[1] >= self._ttl_s:
-            last = self._last = (self._read(), time.monotonic())
+            last = (self._read(), time.monotonic())
+            self._last = last
         return last[0]
 
     def _read(self) -> Statistics:
@@ -172,7 +173,8 @@ def _split_terms(terms: list[Term], statistics: Statistics) -> tuple[list[Term],
     None is looked up if all posting lists are long, else all but long prefixes: PostgreSQL skips through the long list
     of a lexeme, but it reads all lists of a prefix.
     """
-    looked_up, others, share, has_short_list = [], [], 1.0, False
+    looked_up, others = [], []
+    share, has_short_list = 1.0, False
     for term in terms:
         rows = statistics.rows(term)
         max_rows = bounds.MAX_PREFIX_POSTING_LIST_ROWS if term.is_prefix else bounds.MAX_POSTING_LIST_ROWS

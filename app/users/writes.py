@@ -132,6 +132,7 @@ class UserWrites:
         is_admin = admins.is_admin(values)
         if request is None and not is_admin:
             return self.write(pending)
+        # An Idempotency-Key has a statement of its own, and an administrator needs the lock of check_promotion.
         sql, parameters = WRITE_USERS, {"drafts": Json([pending.row]), "lock_timeout": _SINGLE_LOCK_TIMEOUT}
         if request is not None:
             stored = {"key": request.stored_key, "fingerprint": request.fingerprint, "ttl": request.ttl}
