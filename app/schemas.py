@@ -168,8 +168,6 @@ _NO_FILTERS = ("limit", "cursor", "sort", "deleted")
 class ListQuery(BaseModel):
     """Query parameters of a list of users. In addition, `attributes.<key>=<text>` is an exact filter."""
 
-    model_config = ConfigDict(extra="forbid")
-
     limit: Limit = 50
     cursor: Cursor | None = None
     sort: Literal[
@@ -207,8 +205,6 @@ class ListQuery(BaseModel):
 class HistoryQuery(BaseModel):
     """Query parameters of a page of the history."""
 
-    model_config = ConfigDict(extra="forbid")
-
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -216,12 +212,8 @@ class HistoryQuery(BaseModel):
 class DeleteQuery(BaseModel):
     """Query parameters of DELETE."""
 
-    model_config = ConfigDict(extra="forbid")
-
     purge: Flag = Field(default=False, description="true leaves no personal data, in the history either")
 
 
 class NoQuery(BaseModel):
     """For operations without query parameters."""
-
-    model_config = ConfigDict(extra="forbid")
