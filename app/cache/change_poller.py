@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from app.cache.generations import USERS_KEY, Generations, clock_ns, user_key
-from app.cache.redis_answers import KnownChanges, Snapshot, View
+from app.cache.redis_answers import KnownChanges, PollResult, Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +107,7 @@ class ChangePoller:
         elif changes:
             self._apply(changes)
         # After the generations, so that a process that sees the lease sees them as well.
-        self._known.publish(View(began_ns, incarnation, snapshot, tuple(self._xids), self._floor))
+        self._known.publish(PollResult(began_ns, incarnation, snapshot, tuple(self._xids), self._floor))
         self._generations.prolong_lease(began_ns + int(1e9 * LEASE_S))
         self._snapshot, self._incarnation, self._began_ns = snapshot, incarnation, began_ns
 

@@ -23,7 +23,7 @@ _PREFIX = "fsa:answer:3:"
 _MAX_VALUE_BYTES = 2**20
 _MEMORY_BYTES = 1 << 16
 _HEAD_BYTES = 16
-"""Two numbers: the sequence number of the view, and its length."""
+"""Two numbers: the sequence number of the poll result, and its length."""
 _MAX_TRIES = 100
 _MAX_IN_PROGRESS = 500
 
@@ -53,8 +53,8 @@ class Snapshot(NamedTuple):
         return Snapshot(self.xmin, kept[_MAX_IN_PROGRESS], kept[:_MAX_IN_PROGRESS])
 
 
-class View(NamedTuple):
-    """The knowledge of the poller after a poll.
+class PollResult(NamedTuple):
+    """What the poller knows after a poll.
 
     began_ns: the start of the poll (clock_ns). incarnation: of the database. snapshot: of the poll. xids: the last
     transactions that changed users. floor: the maximum of all earlier ones.
@@ -72,17 +72,20 @@ class View(NamedTuple):
 
 
 class KnownChanges:
-    """The last view, in memory that all processes of the host share. A seqlock protects it: only one process writes."""
+    """The result of the last poll, in memory that all processes of the host share.
+
+    A seqlock protects it: only one process writes.
+    """
 
     def __init__(self, generations: Generations) -> None:
         self._generations = generations
         self._memory = mmap.mmap(-1, _MEMORY_BYTES)
         self._numbers = memoryview(self._memory)[:_HEAD_BYTES].cast("Q")
-        self._last: tuple[int, View] | None = None
+        self._last: tuple[int, PollResult] | None = None
 
-    def publish(self, view: View) -> None:
-        """Replace the view. For the poller."""
-        data = orjson.dumps((view.began_ns, view.incarnation, [*view.snapshot.shortened()], view.xids, view.floor))
+    def publish(self, poll: PollResult) -> None:
+        """Replace the result. For the poller."""
+        data = orjson.dumps((poll.began_ns, poll.incarnation, [*poll.snapshot.shortened()], poll.xids, poll.floor))
         # The sequence number is odd during a write, also if the writer was killed.
         writing = self._numbers[0] | 1
         self._numbers[0] = writing
@@ -90,21 +93,21 @@ class KnownChanges:
         self._memory[_HEAD_BYTES : _HEAD_BYTES + len(data)] = data
         self._numbers[0] = writing + 1
 
-    def view(self, keys: Iterable[str]) -> View | None:
-        """The last view. None: there is no lease, or the view lacks a change of `keys` by this host."""
+    def last_poll(self, keys: Iterable[str]) -> PollResult | None:
+        """The result of the last poll. None: there is no lease, or it lacks a change of `keys` by this host."""
         if not self._generations.has_lease():
             return None
-        view = self._read()
+        poll = self._read()
         changed_ns = self._generations.latest(self._generations.slots_of(keys), by_poller=False)
         # The poller has found the changes that this host made before the poll began.
-        return view if view is not None and changed_ns < view.began_ns else None
+        return poll if poll is not None and changed_ns < poll.began_ns else None
 
     def close(self) -> None:
         """Release the memory in this process."""
         self._numbers.release()
         self._memory.close()
 
-    def _read(self) -> View | None:
+    def _read(self) -> PollResult | None:
         for _ in range(_MAX_TRIES):
             sequence, length = self._numbers[0], self._numbers[1]
             if self._last is not None and self._last[0] == sequence:
@@ -112,9 +115,9 @@ class KnownChanges:
             data = self._memory[_HEAD_BYTES : _HEAD_BYTES + length]
             if sequence and not sequence & 1 and self._numbers[0] == sequence:
                 began_ns, incarnation, (xmin, xmax, in_progress), xids, floor = orjson.loads(data)
-                view = View(began_ns, incarnation, Snapshot(xmin, xmax, tuple(in_progress)), tuple(xids), floor)
-                self._last = (sequence, view)
-                return view
+                poll = PollResult(began_ns, incarnation, Snapshot(xmin, xmax, tuple(in_progress)), tuple(xids), floor)
+                self._last = (sequence, poll)
+                return poll
         return None
 
 
@@ -140,7 +143,7 @@ class RedisAnswers:
         """
         if not self._ttl_s:
             return compute()
-        # The view is read within the flight. An earlier view may lack a change that precedes a joining request.
+        # The poll is read within the flight. An earlier poll may lack a change that precedes a joining request.
         return self._flights.share(key, [USERS_KEY], functools.partial(self._get_or_compute, key, compute))
 
     def ping(self) -> None:
@@ -156,18 +159,18 @@ class RedisAnswers:
             self._client.close()
 
     def _get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
-        view = self._known.view([USERS_KEY])
-        if view is None:
+        poll = self._known.last_poll([USERS_KEY])
+        if poll is None:
             return compute()
-        name = f"{_PREFIX}{view.incarnation}:{key}"
+        name = f"{_PREFIX}{poll.incarnation}:{key}"
         cached = self._execute("GET", name)
         if cached is not None:
             read_at, _, answer = cached.partition(b"\n")
-            if view.accepts(Snapshot(*orjson.loads(read_at))):
+            if poll.accepts(Snapshot(*orjson.loads(read_at))):
                 return cast("bytes", answer)
         answer = compute()
         if len(answer) <= _MAX_VALUE_BYTES:
-            self._execute("SET", name, orjson.dumps([*view.snapshot]) + b"\n" + answer, "EX", self._ttl_s)
+            self._execute("SET", name, orjson.dumps([*poll.snapshot]) + b"\n" + answer, "EX", self._ttl_s)
         return answer
 
     def _execute(self, *command: str | bytes | int) -> Any:

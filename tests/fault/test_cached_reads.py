@@ -64,7 +64,7 @@ def internal_connection(database: psycopg.Connection[Any]) -> psycopg.Connection
 def wait_for_poller(app: Flask) -> None:
     """Wait until the poller has seen all writes, because only then Redis is used."""
     known = services_of(app).infrastructure.known_changes
-    wait_until(lambda: known.view(["users"]) is not None)
+    wait_until(lambda: known.last_poll(["users"]) is not None)
 
 
 def test_cached_reads_need_no_database(

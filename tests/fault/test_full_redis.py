@@ -14,7 +14,7 @@ from flask import Flask
 from app.auth.counters import FixedWindow, RedisCounters
 from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
-from app.cache.redis_answers import RedisAnswers, Snapshot, View
+from app.cache.redis_answers import PollResult, RedisAnswers, Snapshot
 from app.errors import Unavailable
 from app.http.services import services_of
 from embedded import Redis
@@ -72,7 +72,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
         small_redis.url, 0.5, ttl_s, generations=infrastructure.generations, known_changes=infrastructure.known_changes
     )
     grant_lease(secured_app.app)
-    infrastructure.known_changes.publish(View(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
+    infrastructure.known_changes.publish(PollResult(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
     with redis.Redis.from_url(small_redis.url) as redis_client:
         number = 0
         while _evicted(redis_client) < 500:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from app.cache.generations import Generations, clock_ns
-from app.cache.redis_answers import KnownChanges, RedisAnswers, Snapshot, View
+from app.cache.redis_answers import KnownChanges, PollResult, RedisAnswers, Snapshot
 from embedded import Redis
 from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
@@ -22,13 +22,13 @@ from tests.support.waiting import wait_until
 USERS = ["users"]
 
 
-class Views(KnownChanges):
+class WatchedChanges(KnownChanges):
     """Known changes, and something that happens just after one has looked."""
 
     after: Callable[[], object] | None = None
 
-    def view(self, keys: Iterable[str]) -> View | None:
-        found, after = super().view(keys), self.after
+    def last_poll(self, keys: Iterable[str]) -> PollResult | None:
+        found, after = super().last_poll(keys), self.after
         self.after = None
         if after is not None:
             after()
@@ -42,7 +42,7 @@ class Host:
         self.proxy = stack.enter_context(Proxy(server.port))
         self.generations = stack.enter_context(closing(Generations(2)))
         self.generations.prolong_lease(FOREVER_NS)
-        self.known = stack.enter_context(closing(Views(self.generations)))
+        self.known = stack.enter_context(closing(WatchedChanges(self.generations)))
         url = server.url if direct else server.url.replace(f":{server.port}/", f":{self.proxy.port}/")
         self.answers = stack.enter_context(
             closing(RedisAnswers(url, timeout_s, 60, generations=self.generations, known_changes=self.known))
@@ -57,7 +57,7 @@ class Host:
         snapshot = Snapshot(min(in_progress, default=xmax), xmax, in_progress)
         if heard:
             self.generations.invalidate(USERS)
-        self.known.publish(View(began_ns, self.incarnation, snapshot, tuple(self._xids), 3))
+        self.known.publish(PollResult(began_ns, self.incarnation, snapshot, tuple(self._xids), 3))
 
     def get(self, compute: Callable[[], bytes], key: str = "k") -> bytes:
         return self.answers.get_or_compute(key, compute)
@@ -141,7 +141,7 @@ def test_an_open_transaction_does_not_turn_redis_off_and_is_not_lost(pair: list[
 def test_an_answer_of_before_all_that_is_remembered_is_not_used(pair: list[Host]) -> None:
     host = pair[0]
     host.get(lambda: b"old")
-    host.known.publish(View(clock_ns(), "i", Snapshot(200, 200, ()), (150,), 149))
+    host.known.publish(PollResult(clock_ns(), "i", Snapshot(200, 200, ()), (150,), 149))
     assert host.get(lambda: b"new") == b"new"
     assert host.get(must_not_run) == b"new"
 
@@ -195,7 +195,7 @@ def test_a_read_after_a_write_does_not_join_an_older_computation(pair: list[Host
         assert host.get(lambda: b"new") == b"new"
 
 
-def test_a_read_after_a_write_does_not_join_a_computation_with_an_older_view(pair: list[Host]) -> None:
+def test_a_read_after_a_write_does_not_join_a_computation_with_an_older_poll(pair: list[Host]) -> None:
     """One reader has looked which changes are known; then a write is answered, and the answer is still in Redis."""
     host = pair[0]
     host.get(lambda: b"old")

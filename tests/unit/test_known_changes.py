@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.cache.generations import Generations, clock_ns
-from app.cache.redis_answers import KnownChanges, Snapshot, View
+from app.cache.redis_answers import KnownChanges, PollResult, Snapshot
 from tests.support.leases import FOREVER_NS
 
 FORK = multiprocessing.get_context("fork")
@@ -42,12 +42,12 @@ def test_a_snapshot_sees_what_was_over(snapshot: Snapshot, xid: int) -> None:
 @example(Snapshot(10, 20, (10, 15)), [12], set(), 9)
 @example(Snapshot(10, 20, (10, 15)), [15], set(), 9)
 @example(Snapshot(10, 20, (10, 15)), [], set(), 10)
-def test_a_view_accepts_only_what_includes_every_change_that_was_heard(
+def test_a_poll_result_accepts_only_what_includes_every_change_that_was_heard(
     read_at: Snapshot, xids: list[int], forgotten: set[int], floor: int
 ) -> None:
     """`forgotten`: heard, too, but only remembered as being at most `floor`."""
     heard = {*xids, *(xid for xid in forgotten if xid <= floor)}
-    accepts = View(0, "i", EMPTY, tuple(xids), floor).accepts(read_at)
+    accepts = PollResult(0, "i", EMPTY, tuple(xids), floor).accepts(read_at)
     if accepts:
         assert all(sees(read_at, xid) for xid in heard)
     elif floor < read_at.xmin:
@@ -89,59 +89,61 @@ def known(generations: Generations) -> Iterator[KnownChanges]:
         yield made
 
 
-def view(xids: tuple[int, ...] = (), snapshot: Snapshot = EMPTY) -> View:
-    return View(clock_ns(), "1/2/3", snapshot, xids, 7)
+def poll_result(xids: tuple[int, ...] = (), snapshot: Snapshot = EMPTY) -> PollResult:
+    return PollResult(clock_ns(), "1/2/3", snapshot, xids, 7)
 
 
 def test_nothing_is_known_before_the_poller_has_asked(known: KnownChanges) -> None:
-    assert known.view(["users"]) is None
+    assert known.last_poll(["users"]) is None
 
 
 def test_what_the_poller_publishes_every_process_reads(known: KnownChanges) -> None:
-    published = view((8, 9), Snapshot(10, 20, (10, 15)))
+    published = poll_result((8, 9), Snapshot(10, 20, (10, 15)))
     child = FORK.Process(target=known.publish, args=(published,))
     child.start()
     child.join(10)
-    assert known.view(["users"]) == published
-    later = view((8, 9, 12))
+    assert known.last_poll(["users"]) == published
+    later = poll_result((8, 9, 12))
     known.publish(later)
-    assert known.view(["users"]) == later
+    assert known.last_poll(["users"]) == later
 
 
-def test_without_a_lease_there_is_no_view(known: KnownChanges, generations: Generations) -> None:
-    known.publish(view())
+def test_without_a_lease_there_is_no_poll_result(known: KnownChanges, generations: Generations) -> None:
+    known.publish(poll_result())
     generations.prolong_lease(clock_ns() - 1)
-    assert known.view(["users"]) is None
+    assert known.last_poll(["users"]) is None
 
 
 def test_a_change_by_this_host_must_first_be_seen_by_the_poller(known: KnownChanges, generations: Generations) -> None:
     """The poller may have asked before it was committed."""
-    known.publish(view())
+    known.publish(poll_result())
     generations.invalidate(["users"])
-    assert known.view(["users"]) is None
-    assert known.view(["other"]) is not None
-    known.publish(view((11,)))
-    assert known.view(["users"]) is not None
+    assert known.last_poll(["users"]) is None
+    assert known.last_poll(["other"]) is not None
+    known.publish(poll_result((11,)))
+    assert known.last_poll(["users"]) is not None
 
 
-def test_the_largest_view_has_room(known: KnownChanges) -> None:
+def test_the_largest_poll_result_has_room(known: KnownChanges) -> None:
     greatest = 2**63
     in_progress = tuple(range(greatest - 2000, greatest))
-    known.publish(View(greatest, "9" * 100, Snapshot(in_progress[0], greatest, in_progress), in_progress[:256], 1))
-    found = known.view([])
+    known.publish(
+        PollResult(greatest, "9" * 100, Snapshot(in_progress[0], greatest, in_progress), in_progress[:256], 1)
+    )
+    found = known.last_poll([])
     assert found is not None
     assert (found.xids, len(found.snapshot.in_progress)) == (in_progress[:256], 500)
 
 
-def test_a_reader_never_gets_half_of_a_view(known: KnownChanges) -> None:
-    """Another process publishes views of different lengths all the time."""
+def test_a_reader_never_gets_half_of_a_poll_result(known: KnownChanges) -> None:
+    """Another process publishes results of different lengths all the time."""
 
     def publish() -> None:
         number = 0
         while True:
             number += 1
             xids = tuple([number] * (1 + number % 200))
-            known.publish(View(FOREVER_NS, str(number), Snapshot(number, number, ()), xids, number))
+            known.publish(PollResult(FOREVER_NS, str(number), Snapshot(number, number, ()), xids, number))
 
     poller = FORK.Process(target=publish, daemon=True)
     poller.start()
@@ -149,7 +151,7 @@ def test_a_reader_never_gets_half_of_a_view(known: KnownChanges) -> None:
     try:
         # Longer on a busy machine.
         while time.monotonic() < began + 1 or (len(seen) <= 20 and time.monotonic() < began + 20):
-            found = known.view(["users"])
+            found = known.last_poll(["users"])
             if found is not None:
                 assert set(found.xids) == {found.floor} == {int(found.incarnation)} == {found.snapshot.xmax}
                 seen.add(found.floor)
@@ -159,10 +161,10 @@ def test_a_reader_never_gets_half_of_a_view(known: KnownChanges) -> None:
     assert len(seen) > 20
 
 
-def test_a_poller_that_is_killed_while_it_publishes_hides_its_view_until_the_next_one(known: KnownChanges) -> None:
+def test_a_poller_that_is_killed_while_it_publishes_hides_its_result_until_the_next_one(known: KnownChanges) -> None:
     def publish() -> None:
         while True:
-            known.publish(view(tuple(range(200))))
+            known.publish(poll_result(tuple(range(200))))
 
     for _ in range(20):
         poller = FORK.Process(target=publish, daemon=True)
@@ -170,9 +172,9 @@ def test_a_poller_that_is_killed_while_it_publishes_hides_its_view_until_the_nex
         time.sleep(0.02)
         poller.kill()
         poller.join()
-        found = known.view(["users"])
-        # Killed before it began, on a busy machine: the last view is still there.
+        found = known.last_poll(["users"])
+        # Killed before it began, on a busy machine: the last result is still there.
         assert found is None or found.xids in (tuple(range(200)), (1,))
-        last = view((1,))
+        last = poll_result((1,))
         known.publish(last)
-        assert known.view(["users"]) == last
+        assert known.last_poll(["users"]) == last
