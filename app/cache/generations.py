@@ -1,9 +1,10 @@
 """Generations: the time of the last invalidation of each key, in memory that all processes of a host share.
 
-A cached value is valid if its reading began after the generations of all its keys. A writer invalidates its keys after
-the commit and before its response (users.writes.UserTransactions), so a read that begins after the response never gets
-the older value. The change poller invalidates what other hosts and SQL change, and prolongs the lease. Without a lease
-no cached value is used.
+A key names what a cached value depends on: one user (user_key), or all lists of users (USERS_KEY). A cached value is
+valid if its reading began after the generations of all its keys. A writer invalidates its keys after the commit and
+before its response (users.writes.UserTransactions), so a read that begins after the response never gets the older
+value. The change poller invalidates what other hosts and SQL change, and prolongs the lease. Without a lease no cached
+value is used.
 """
 
 import contextlib
