@@ -1,4 +1,7 @@
-"""The tables: columns, constraints and indexes. app.identifiers and search.text compute the keys."""
+"""The tables: columns, constraints and indexes; and USER_FIELDS, the declaration of a user's fields.
+
+identifiers and search.text compute the keys.
+"""
 
 import uuid
 from datetime import datetime
