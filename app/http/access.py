@@ -186,9 +186,7 @@ def _authorize() -> None:
     is_unsafe = request.method not in SAFE
     # A browser adds other credentials, such as Basic, to requests of any page. It never adds a token.
     if is_unsafe and current.actor.kind != "token":
-        check_origin(request.scheme, host, request.headers)
-        if current.session is not None and not is_same_origin(request.scheme, host, request.headers):
-            raise Forbidden(N_("A write with a session cookie requires the header Sec-Fetch-Site or Origin."))
+        _require_own_origin(request, host)
     if not is_public:
         _require(request, rule)
         if is_unsafe and not current.actor.unrestricted:
@@ -233,6 +231,13 @@ def _resume_session(request: Request, cookies: list[str]) -> None:
             return
     drop_cookie()
     raise Unauthorized(SESSION_ENDED)
+
+
+def _require_own_origin(request: Request, host: str) -> None:
+    """Require that no page of another site sends the request, and that a session proves it. Raises: Forbidden"""
+    check_origin(request.scheme, host, request.headers)
+    if context().session is not None and not is_same_origin(request.scheme, host, request.headers):
+        raise Forbidden(N_("A write with a session cookie requires the header Sec-Fetch-Site or Origin."))
 
 
 def _require(request: Request, rule: Rule) -> None:
