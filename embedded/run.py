@@ -32,10 +32,10 @@ FOREIGN = {
 }
 LAST_PORT = 65_535
 PAGES = (
-    ("/", "the people; on the first visit, the first administrator"),
-    ("/api/docs", "the API, to read and to try"),
+    ("/", "the console; its first page creates the first administrator"),
+    ("/api/docs", "the documentation of the API, where you can try it"),
     ("/api/users", "the users"),
-    ("/api/health", "what works and what does not"),
+    ("/api/health", "the health of the service"),
 )
 
 
