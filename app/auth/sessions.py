@@ -84,13 +84,14 @@ class Sessions:
             self.store.delete(session.id, session.user_id)
             raise Unauthorized(SESSION_ENDED)
         has_new_role = status.role != session.role
-        session = replace(session, role=status.role, name=status.name)
+        session = replace(session, role=status.role)
         if has_new_role:
             session, current_cookie = self._renew(current_cookie, session, audit_context)
         elif time.time() - session.seen > _TOUCH_INTERVAL_S:
             session = replace(session, seen=time.time())
             self.store.touch(session)
-        return session, current_cookie if current_cookie != cookie else None
+        # Only now: a renewal by a concurrent request returns the stored session, which has no name.
+        return replace(session, name=status.name), current_cookie if current_cookie != cookie else None
 
     def get_list(self, user_id: uuid.UUID) -> list[Session]:
         """The valid sessions of a user, last seen first. Raises: NotFound, Unavailable"""

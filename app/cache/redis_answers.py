@@ -5,6 +5,7 @@ all changes that the host knows: its poller publishes them. So values are never 
 outdated value.
 """
 
+import contextlib
 import functools
 import mmap
 from collections.abc import Callable, Iterable
@@ -166,8 +167,10 @@ class RedisAnswers:
         cached = self._execute("GET", name)
         if cached is not None:
             read_at, _, answer = cached.partition(b"\n")
-            if poll.accepts(Snapshot(*orjson.loads(read_at))):
-                return cast("bytes", answer)
+            # A damaged value is computed again.
+            with contextlib.suppress(ValueError, TypeError):
+                if poll.accepts(Snapshot(*orjson.loads(read_at))):
+                    return cast("bytes", answer)
         answer = compute()
         if len(answer) <= _MAX_VALUE_BYTES:
             self._execute("SET", name, orjson.dumps([*poll.snapshot]) + b"\n" + answer, "EX", self._ttl_s)

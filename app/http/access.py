@@ -224,7 +224,7 @@ def _resume_session(request: Request, cookies: list[str]) -> None:
     Raises: Unauthorized (there is none), Unavailable
     """
     current, uncached = context(), request.method not in SAFE
-    for cookie in cookies[:_MAX_COOKIES]:
+    for cookie in list(dict.fromkeys(cookies))[:_MAX_COOKIES]:
         with suppress(Unauthorized):
             current.session, current.cookie = services().sessions.resume(cookie, audit_context(), uncached=uncached)
             current.actor = current.session.actor
