@@ -8,7 +8,7 @@ from app.auth.permissions import SETUP_ACTOR, Actor
 from app.auth.session_store import Session
 from app.errors import Quota
 
-REQUEST_ERROR = "app.refusal"
+REQUEST_ERROR = "app.request_error"
 """Key of an environ: an error that was found before Flask, such as a body that is too large or too slow."""
 
 

@@ -11,7 +11,7 @@ from flask import Response, request
 
 from app.auth.tokens import Tokens
 from app.cache.local import LocalCache
-from app.http.context import REQUEST_ERROR, CachePolicy, context
+from app.http.context import CachePolicy, context
 from app.ops.service_state import ServiceState
 
 _UNCACHEABLE_HEADERS = frozenset(
@@ -24,7 +24,6 @@ _UNCACHEABLE_HEADERS = frozenset(
         "HTTP_IF_UNMODIFIED_SINCE",
         "HTTP_PREFER",
         "HTTP_RANGE",
-        REQUEST_ERROR,
     }
 )
 """A request with one of these may have another response."""

@@ -57,7 +57,7 @@ class Checker:
 class Health:
     """The checks of one application.
 
-    connect: opens a connection to PostgreSQL. Its arguments are the time-outs of connecting and of statements.
+    connect: opens a connection to PostgreSQL. Its arguments: the time-out of statements, and when it closes itself.
     ping_cache: uses the connections and time-outs of the cache. database: the check of PostgreSQL.
     """
 
