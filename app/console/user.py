@@ -10,6 +10,7 @@ from flask import Response, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from app import errors
 from app.console import user_form
 from app.console.error_pages import console_blueprint
 from app.console.i18n import translate
@@ -17,17 +18,6 @@ from app.console.messages import errors_by_field
 from app.console.rendering import is_fragment, render
 from app.console.user_form import Form
 from app.console.user_page import activity, render_new_user, render_trashed_user, render_user
-from app.errors import (
-    AlreadyTaken,
-    BadRequest,
-    Conflict,
-    Forbidden,
-    IdempotencyKeyReused,
-    NotFound,
-    RateLimited,
-    ValidationFailed,
-    VersionConflict,
-)
 from app.http.access import actor, audit_context
 from app.http.parsing import user_id_of
 from app.http.problems import STATUSES
@@ -36,7 +26,7 @@ from app.types import Precondition
 
 _MAX_ATTEMPTS = 3
 """Attempts to save a form while other requests change other fields of the same user."""
-_FORM_ERRORS = (ValidationFailed, BadRequest, AlreadyTaken, Forbidden, Conflict)
+_FORM_ERRORS = (errors.ValidationFailed, errors.BadRequest, errors.AlreadyTaken, errors.Forbidden, errors.Conflict)
 
 blueprint = console_blueprint("console_user")
 
@@ -58,7 +48,7 @@ def create() -> WerkzeugResponse:
         user = user_form.new_user(form)
         key = f"console:{form['key']}" if form["key"] else None
         _, user_id, _ = services().users.create(user, audit_context(), key)
-    except IdempotencyKeyReused:
+    except errors.IdempotencyKeyReused:
         error = gettext("This form already created a user. To create another user, review the form and send it again.")
         form = {**form, "key": str(uuid.uuid4())}
         return render_new_user(form, {"form": error}, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -75,7 +65,7 @@ def show(user_id: str) -> Response:
         return render("_activity.html", **activity(found_id), user_id=found_id)
     try:
         user = orjson.loads(services().user_reads.get(found_id).body)
-    except NotFound:
+    except errors.NotFound:
         return render_trashed_user(found_id)
     return render_user(found_id, user, user_form.form_of_user(user), {})
 
@@ -86,7 +76,7 @@ def update(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     try:
         user = _current(found_id)
-    except NotFound:
+    except errors.NotFound:
         return render_trashed_user(found_id, gettext("This user was deleted. Your changes were not saved."))
     draft = user_form.draft_form()
     if draft is not None:
@@ -96,7 +86,7 @@ def update(user_id: str) -> WerkzeugResponse:
     form = user_form.apply_choices({**saved, **user_form.sent_form()})
     try:
         conflict = _save(found_id, user, form)
-    except (Forbidden, RateLimited) as error:
+    except (errors.Forbidden, errors.RateLimited) as error:
         return render_user(found_id, user, form, errors_by_field(error), STATUSES[type(error)])
     except _FORM_ERRORS as error:
         return render_user(found_id, user, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -111,7 +101,7 @@ def delete(user_id: str) -> WerkzeugResponse:
     """Move a user to the trash. The next page offers to undo it."""
     found_id = user_id_of(user_id)
     # The form may have been sent twice. If there never was such a user, the undo fails.
-    with suppress(NotFound):
+    with suppress(errors.NotFound):
         services().users.delete(found_id, lambda _: True, audit_context())
     return redirect(url_for("console_users.index", done="deleted", undo=found_id), HTTPStatus.SEE_OTHER)
 
@@ -122,7 +112,7 @@ def restore(user_id: str) -> WerkzeugResponse:
     found_id = user_id_of(user_id)
     try:
         services().users.restore(found_id, lambda _: True, audit_context())
-    except AlreadyTaken as error:
+    except errors.AlreadyTaken as error:
         return render_trashed_user(found_id, translate(error.message))
     return redirect(url_for(".show", user_id=found_id, done="restored"), HTTPStatus.SEE_OTHER)
 
@@ -165,7 +155,7 @@ def _save(
         try:
             edited = user_form.edited_user(form, user)
             services().users.replace(user_id, edited, _matches_version(form, user), audit_context())
-        except VersionConflict:
+        except errors.VersionConflict:
             user = _current(user_id)
             form, conflicts = user_form.merge_conflict(form, user_form.form_of_user(user))
             # A concurrent change of the password cannot be detected.
@@ -180,7 +170,7 @@ def _active_or_deleted(user_id: uuid.UUID) -> dict[str, Any]:
     """A user, in the trash or not. Raises: NotFound"""
     try:
         user: dict[str, Any] = orjson.loads(services().user_reads.get_deleted(user_id).body)
-    except NotFound:
+    except errors.NotFound:
         return _current(user_id)
     return user
 

@@ -9,41 +9,26 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from app.errors import (
-    AlreadyTaken,
-    BadRequest,
-    Busy,
-    Conflict,
-    DomainError,
-    Forbidden,
-    IdempotencyKeyReused,
-    NotFound,
-    PasswordRequired,
-    RateLimited,
-    Unauthorized,
-    Unavailable,
-    ValidationFailed,
-    VersionConflict,
-)
+from app import errors
 from app.http.context import context
 from app.http.response_headers import quota_headers
 
 log = structlog.get_logger(__name__)
 
-STATUSES: dict[type[DomainError], HTTPStatus] = {
-    BadRequest: HTTPStatus.BAD_REQUEST,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    PasswordRequired: HTTPStatus.FORBIDDEN,
-    NotFound: HTTPStatus.NOT_FOUND,
-    AlreadyTaken: HTTPStatus.CONFLICT,
-    Conflict: HTTPStatus.CONFLICT,
-    VersionConflict: HTTPStatus.PRECONDITION_FAILED,
-    ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
-    IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Unauthorized: HTTPStatus.UNAUTHORIZED,
-    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+STATUSES: dict[type[errors.DomainError], HTTPStatus] = {
+    errors.BadRequest: HTTPStatus.BAD_REQUEST,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.PasswordRequired: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.AlreadyTaken: HTTPStatus.CONFLICT,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.VersionConflict: HTTPStatus.PRECONDITION_FAILED,
+    errors.ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 _TITLES = {
@@ -78,16 +63,16 @@ def title_of(status: int) -> str:
     return _TITLES.get(status, "Error")
 
 
-def headers_of(error: DomainError | HTTPException) -> dict[str, str]:
+def headers_of(error: errors.DomainError | HTTPException) -> dict[str, str]:
     """Headers of the response to an error: Retry-After, Allow, RateLimit."""
     if isinstance(error, HTTPException):
         return {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    if isinstance(error, RateLimited):
+    if isinstance(error, errors.RateLimited):
         return {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
-    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
 
 
-def domain_problem(error: DomainError) -> Response:
+def domain_problem(error: errors.DomainError) -> Response:
     """The response to a domain error."""
     field_errors = [
         {"field": field_error.field, "message": str(field_error.message)} for field_error in error.field_errors
