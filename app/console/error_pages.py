@@ -70,10 +70,9 @@ def http_error_page(error: HTTPException) -> Response:
 
 def unexpected_error_page(error: Exception) -> Response:
     """The page for a bug of the service. It shows the request id instead of the error."""
-    log.error("unforeseen", exc_info=error)
-    message = gettext(
-        "An unexpected error occurred. Report this request id to the operator: %(id)s", id=context().request_id
-    )
+    request_id = context().request_id
+    log.error("unforeseen", request_id=request_id, exc_info=error)
+    message = gettext("An unexpected error occurred. Report this request id to the operator: %(id)s", id=request_id)
     return render("error.html", HTTPStatus.INTERNAL_SERVER_ERROR, message=message, title=gettext("Internal error"))
 
 

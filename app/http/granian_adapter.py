@@ -221,6 +221,7 @@ def _run(app: WsgiApp, environ: dict[str, Any]) -> RawResponse:
                 body.close()
     # A process edge: Flask handles its own errors, but not errors of the middleware before it.
     except Exception as error:
-        log.error("unforeseen", exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
-        return HTTPStatus.INTERNAL_SERVER_ERROR, [], b""
+        request_id = request_id_of(environ)
+        log.error("unforeseen", request_id=request_id, exc_info=error)  # noqa: TRY400 - with its trace, as elsewhere
+        return HTTPStatus.INTERNAL_SERVER_ERROR, [(b"X-Request-ID", request_id.encode())], b""
     return started[0], started[1], content

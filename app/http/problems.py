@@ -89,5 +89,5 @@ def http_problem(error: HTTPException) -> Response:
 
 def unforeseen_problem(error: Exception) -> Response:
     """The response to an unexpected error. The error is logged and not shown."""
-    log.error("unforeseen", exc_info=error)
+    log.error("unforeseen", request_id=context().request_id, exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The request id helps to find it.")

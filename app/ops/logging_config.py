@@ -19,7 +19,6 @@ def configure_logs(level: str, log_format: str) -> None:
     """
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]

@@ -2,7 +2,15 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.wrappers import Response
+
+from app.search.pages import UserPages
+from tests.support.asgi import request
 from tests.support.service_process import Service
 
 SECRETS = ["kassandra", "troia", "Apollon", "hunter2", "q-secret", "attr-secret"]
@@ -62,3 +70,38 @@ def test_text_is_for_people(serve: Callable[..., Service]) -> None:
     service.get("/api/users")
     service.wait_for(lambda: "request" in service.text)
     assert "{" not in service.text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/people", "text/html"), ("/api/users", "application/json"), ("/users", "text/html")]
+)
+def test_an_unexpected_error_is_logged_with_the_request_id_of_its_response(
+    admin: FlaskClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], path: str, accept: str
+) -> None:
+    monkeypatch.setattr(UserPages, "page", fail)
+    response = admin.get(path, headers={"Accept": accept})
+    assert response.headers["X-Request-ID"] in response.text
+    require_trace(response, capfd.readouterr().err)
+
+
+def test_an_error_of_middleware_is_logged_with_the_request_id_of_its_response(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "wsgi_app", fail)
+    require_trace(request(app, "GET", "/people", {}), capfd.readouterr().err)
+    response = request(app, "GET", "/people", {"X-Request-ID": "of-the-client"})
+    require_trace(response, capfd.readouterr().err)
+    assert response.headers["X-Request-ID"] == "of-the-client"
+
+
+def fail(*_: Any, **__: Any) -> None:
+    """Raise an error that nothing expects."""
+    raise RuntimeError
+
+
+def require_trace(response: Response, log: str) -> None:
+    """Check that the log has one trace, in a line with the request id of this response."""
+    assert response.status_code == 500
+    (line,) = [event for event in map(json.loads, log.splitlines()) if event["event"] == "unforeseen"]
+    assert line["request_id"] == response.headers["X-Request-ID"]
+    assert "RuntimeError" in line["exception"]
