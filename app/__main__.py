@@ -22,8 +22,8 @@ from flask import Flask
 
 from app.cache.change_poller import ChangePoller
 from app.cache.generations import POLLER_ROW
-from app.cache.index_cleaner import IndexCleaner
 from app.config import Settings, load_settings
+from app.db.index_cleaner import IndexCleaner
 from app.errors import DomainError, OperatorError, SettingsError, StartError
 from app.factory import create_app
 from app.http.granian_adapter import serve

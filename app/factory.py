@@ -12,8 +12,9 @@ from app.auth.session_store import SessionStore
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.cache.generations import Generations
+from app.cache.known_changes import KnownChanges
 from app.cache.local import LocalCache
-from app.cache.redis_answers import KnownChanges, RedisAnswers
+from app.cache.redis_answers import RedisAnswers
 from app.cache.redis_client import open_client
 from app.cli import install_commands, settings_refused
 from app.config import Settings, load_settings

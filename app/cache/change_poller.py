@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from app.cache.generations import USERS_KEY, Generations, clock_ns, user_key
-from app.cache.redis_answers import KnownChanges, PollResult, Snapshot
+from app.cache.known_changes import KnownChanges, PollResult, Snapshot
 
 log = structlog.get_logger(__name__)
 

@@ -42,11 +42,14 @@ class LocalCache:
             return None
         return value
 
-    def put(self, key: Hashable, value: object, keys: Iterable[str], began_ns: int) -> None:
-        """Cache a value whose reading began at `began_ns` (clock_ns). A change of one of `keys` invalidates it."""
+    def put(self, key: Hashable, value: object, depends_on: Iterable[str], began_ns: int) -> None:
+        """Cache a value whose reading began at `began_ns` (clock_ns).
+
+        depends_on: a change of one of these keys invalidates the value.
+        """
         size = _OVERHEAD_BYTES + len(pickle.dumps((key, value), pickle.HIGHEST_PROTOCOL))
         if size > self._max_bytes // _MAX_ENTRY_FRACTION:
             return
-        entry = (value, self._generations.slots_of(keys), began_ns, clock_ns() + self._ttl_ns)
+        entry = (value, self._generations.slots_of(depends_on), began_ns, clock_ns() + self._ttl_ns)
         with self._lock:
             self._entries[key] = (size, entry)

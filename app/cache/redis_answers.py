@@ -7,14 +7,14 @@ outdated value.
 
 import contextlib
 import functools
-import mmap
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.cache.generations import USERS_KEY, Generations
+from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import connected
 from app.cache.single_flight import SingleFlight
 from app.ops.circuit_breaker import CircuitBreaker
@@ -22,104 +22,6 @@ from app.ops.circuit_breaker import CircuitBreaker
 _PREFIX = "fsa:answer:3:"
 """It contains the version of the format of values."""
 _MAX_VALUE_BYTES = 2**20
-_MEMORY_BYTES = 1 << 16
-_HEAD_BYTES = 16
-"""Two numbers: the sequence number of the poll result, and its length."""
-_MAX_TRIES = 100
-_MAX_IN_PROGRESS = 500
-
-
-class Snapshot(NamedTuple):
-    """A snapshot of PostgreSQL (pg_snapshot, section 9.27 of the manual)."""
-
-    xmin: int
-    xmax: int
-    in_progress: tuple[int, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "Snapshot":
-        """Read `xmin:xmax:xid,xid`. Raises: ValueError"""
-        xmin, xmax, xids = text.split(":")
-        return cls(int(xmin), int(xmax), tuple(map(int, filter(None, xids.split(",")))))
-
-    def sees(self, xid: int) -> bool:
-        """Whether the transaction `xid` had ended when the snapshot was taken."""
-        return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
-
-    def shortened(self) -> "Snapshot":
-        """A snapshot with a bounded list. It sees a subset of the transactions that this one sees."""
-        if len(self.in_progress) <= _MAX_IN_PROGRESS:
-            return self
-        kept = tuple(sorted(self.in_progress))
-        return Snapshot(self.xmin, kept[_MAX_IN_PROGRESS], kept[:_MAX_IN_PROGRESS])
-
-
-class PollResult(NamedTuple):
-    """What the poller knows after a poll.
-
-    began_ns: the start of the poll (clock_ns). incarnation: of the database. snapshot: of the poll. xids: the last
-    transactions that changed users. floor: the maximum of all earlier ones.
-    """
-
-    began_ns: int
-    incarnation: str
-    snapshot: Snapshot
-    xids: tuple[int, ...]
-    floor: int
-
-    def accepts(self, read_at: Snapshot) -> bool:
-        """Whether a value that was read at a snapshot includes all changes that the poller has found."""
-        return self.floor < read_at.xmin and all(map(read_at.sees, self.xids))
-
-
-class KnownChanges:
-    """The result of the last poll, in memory that all processes of the host share.
-
-    A seqlock protects it: only one process writes.
-    """
-
-    def __init__(self, generations: Generations) -> None:
-        self._generations = generations
-        self._memory = mmap.mmap(-1, _MEMORY_BYTES)
-        self._numbers = memoryview(self._memory)[:_HEAD_BYTES].cast("Q")
-        self._last: tuple[int, PollResult] | None = None
-
-    def publish(self, poll: PollResult) -> None:
-        """Replace the result. For the poller."""
-        data = orjson.dumps((poll.began_ns, poll.incarnation, [*poll.snapshot.shortened()], poll.xids, poll.floor))
-        # The sequence number is odd during a write, also if the writer was killed.
-        writing = self._numbers[0] | 1
-        self._numbers[0] = writing
-        self._numbers[1] = len(data)
-        self._memory[_HEAD_BYTES : _HEAD_BYTES + len(data)] = data
-        self._numbers[0] = writing + 1
-
-    def last_poll(self, keys: Iterable[str]) -> PollResult | None:
-        """The result of the last poll. None: there is no lease, or it lacks a change of `keys` by this host."""
-        if not self._generations.has_lease():
-            return None
-        poll = self._read()
-        changed_ns = self._generations.latest(self._generations.slots_of(keys), by_poller=False)
-        # The poller has found the changes that this host made before the poll began.
-        return poll if poll is not None and changed_ns < poll.began_ns else None
-
-    def close(self) -> None:
-        """Release the memory in this process."""
-        self._numbers.release()
-        self._memory.close()
-
-    def _read(self) -> PollResult | None:
-        for _ in range(_MAX_TRIES):
-            sequence, length = self._numbers[0], self._numbers[1]
-            if self._last is not None and self._last[0] == sequence:
-                return self._last[1]
-            data = self._memory[_HEAD_BYTES : _HEAD_BYTES + length]
-            if sequence and not sequence & 1 and self._numbers[0] == sequence:
-                began_ns, incarnation, (xmin, xmax, in_progress), xids, floor = orjson.loads(data)
-                poll = PollResult(began_ns, incarnation, Snapshot(xmin, xmax, tuple(in_progress)), tuple(xids), floor)
-                self._last = (sequence, poll)
-                return poll
-        return None
 
 
 class RedisAnswers:

@@ -25,10 +25,10 @@ class SingleFlight:
         self._generations = generations
         self._flights: dict[Hashable, tuple[int, Future[Any]]] = {}
 
-    def share(self, key: Hashable, keys: Iterable[str], compute: Callable[[], Value]) -> Value:
+    def share(self, key: Hashable, depends_on: Iterable[str], compute: Callable[[], Value]) -> Value:
         """The result of `compute`, from this or a concurrent call. If the concurrent call fails, compute.
 
-        keys: a change of one of them invalidates the result. Raises: the errors of `compute`
+        depends_on: a change of one of these keys invalidates the result. Raises: the errors of `compute`
         """
         own: Future[Value] = Future()
         # Atomic: of concurrent calls, one finds its own future and computes.
@@ -41,7 +41,7 @@ class SingleFlight:
                 # If there is no result, the waiting calls compute for themselves.
                 own.cancel()
             return own.result()
-        if self._generations.may_be_used(self._generations.slots_of(keys), began_ns):
+        if self._generations.may_be_used(self._generations.slots_of(depends_on), began_ns):
             with contextlib.suppress(CancelledError):
                 shared: Value = flight.result()
                 return shared
@@ -49,18 +49,18 @@ class SingleFlight:
 
 
 class Batcher(Generic[Key, Value]):
-    """Batches concurrent calls: one thread calls `look_up` with the keys of all waiting threads.
+    """Batches concurrent calls: one thread calls `execute_batch` with the keys of all waiting threads.
 
-    look_up: reads or writes, and returns the result of each key. A key without a result is missing.
+    execute_batch: reads or writes, and returns the result of each key. A key without a result is missing.
     """
 
-    def __init__(self, look_up: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
-        self._look_up = look_up
+    def __init__(self, execute_batch: Callable[[Sequence[Key]], Mapping[Key, Value]]) -> None:
+        self._execute_batch = execute_batch
         self._waiting: list[tuple[Key, Future[Value | None]]] = []
         self._turn = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
-        """The result of `key`, computed after the call. None: there is none. Raises: the errors of `look_up`"""
+        """The result of `key`, computed after the call. None: there is none. Raises: the errors of `execute_batch`"""
         result: Future[Value | None] = Future()
         self._waiting.append((key, result))
         with self._turn:
@@ -69,12 +69,12 @@ class Batcher(Generic[Key, Value]):
         return result.result()
 
     def _serve(self) -> None:
-        """Call `look_up` for the threads that have waited longest. Other threads only append to the list."""
+        """Call `execute_batch` for the threads that have waited longest. Other threads only append to the list."""
         batch = self._waiting[:_MAX_BATCH]
         del self._waiting[: len(batch)]
         keys, results = zip(*batch, strict=True)
         try:
-            found = self._look_up(keys)
+            found = self._execute_batch(keys)
         # Each waiting thread raises it.
         except Exception as error:  # noqa: BLE001
             for result in results:

@@ -11,8 +11,9 @@ from app.auth.rate_limits import RateLimits
 from app.auth.sessions import Sessions
 from app.auth.tokens import Tokens
 from app.cache.generations import Generations
+from app.cache.known_changes import KnownChanges
 from app.cache.local import LocalCache
-from app.cache.redis_answers import KnownChanges, RedisAnswers
+from app.cache.redis_answers import RedisAnswers
 from app.cache.redis_client import Redis
 from app.config import Settings
 from app.db.database import Database

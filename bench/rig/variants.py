@@ -74,14 +74,14 @@ class NoSingleFlight:
 
 
 class NoBatcher:
-    """Each look-up is a statement of its own; several run at once."""
+    """Each call is a statement of its own; several run at once."""
 
-    def __init__(self, look_up: Callable[[Sequence[Any]], Mapping[Any, Any]]) -> None:
-        self._look_up = look_up
+    def __init__(self, execute_batch: Callable[[Sequence[Any]], Mapping[Any, Any]]) -> None:
+        self._execute_batch = execute_batch
 
     def get(self, key: Hashable) -> Any:
-        """Look up one key."""
-        return self._look_up([key]).get(key)
+        """Execute it for one key."""
+        return self._execute_batch([key]).get(key)
 
 
 class AlwaysUp(CircuitBreaker):

@@ -14,7 +14,8 @@ from flask import Flask
 from app.auth.counters import FixedWindow, RedisCounters
 from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
-from app.cache.redis_answers import PollResult, RedisAnswers, Snapshot
+from app.cache.known_changes import PollResult, Snapshot
+from app.cache.redis_answers import RedisAnswers
 from app.errors import Unavailable
 from app.http.services import services_of
 from embedded import Redis

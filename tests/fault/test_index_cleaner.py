@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from flask import Flask
 
-from app.cache.index_cleaner import IndexCleaner
+from app.db.index_cleaner import IndexCleaner
 from app.http.services import services_of
 from tests.support.api_client import ApiClient
 from tests.support.service_process import Service, first_administrator

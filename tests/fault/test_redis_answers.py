@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from app.cache.generations import Generations, clock_ns
-from app.cache.redis_answers import KnownChanges, PollResult, RedisAnswers, Snapshot
+from app.cache.known_changes import KnownChanges, PollResult, Snapshot
+from app.cache.redis_answers import RedisAnswers
 from embedded import Redis
 from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once

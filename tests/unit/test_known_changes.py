@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.cache.generations import Generations, clock_ns
-from app.cache.redis_answers import KnownChanges, PollResult, Snapshot
+from app.cache.known_changes import KnownChanges, PollResult, Snapshot
 from tests.support.leases import FOREVER_NS
 
 FORK = multiprocessing.get_context("fork")
