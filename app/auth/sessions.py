@@ -80,6 +80,9 @@ class Sessions:
         """
         session, current_cookie = self._read(cookie)
         status = self._status(session.user_id, uncached=uncached)
+        if not uncached and not (status.role == session.role and _is_valid(session, status)):
+            # The cached state may be older than the session, so PostgreSQL decides whether to end or renew the session.
+            status = self._status(session.user_id, uncached=True)
         if status.role is None or not _is_valid(session, status):
             self.store.delete(session.id, session.user_id)
             raise Unauthorized(SESSION_ENDED)
@@ -111,7 +114,7 @@ class Sessions:
 
     def revoke_all(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
-        if self._status(user_id).role is None:
+        if self._status(user_id, uncached=True).role is None:
             raise NotFound(N_("There is no such user."))
         if self.store.delete_all(user_id):
             audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
