@@ -137,7 +137,7 @@ def _build_services(settings: Settings, infrastructure: Infrastructure) -> Servi
     admins = Admins(database, infrastructure.state)
     tokens = Tokens(database, local_cache, infrastructure.generations)
     sessions = Sessions(database, SessionStore(settings), local_cache)
-    rate_limits = RateLimits(settings, answers.breaker)
+    rate_limits = RateLimits(settings)
     login = Login(database, sessions, rate_limits)
     planner_stats = PlannerStats(database)
     user_pages = UserPages(database, answers, planner_stats)

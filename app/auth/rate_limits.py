@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cachetools import LRUCache
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError
 
 from app.auth.counters import FixedWindow, InMemoryCounters, RedisCounters
-from app.cache.redis_client import open_client
+from app.cache.redis_client import RedisStore
 from app.config import Settings
 from app.errors import N_, Quota, RateLimited, Unavailable
-from app.ops.circuit_breaker import CircuitBreaker
 
 Result = TypeVar("Result")
 
@@ -49,23 +48,15 @@ class _Reservation:
     ends_at: float
 
 
-class RateLimits:
-    """Rate limits of sign-in attempts and of writes.
+class RateLimits(RedisStore):
+    """Rate limits of sign-in attempts and of writes. Without Redis each process counts alone."""
 
-    breaker: the circuit breaker of the Redis that holds the counters. Without Redis each process counts alone.
-    """
-
-    def __init__(self, settings: Settings, breaker: CircuitBreaker) -> None:
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("rate limits", settings.redis_address, _TIMEOUT_S)
         self._write_rate_per_minute = settings.write_rate_per_minute
-        self._breaker = breaker
-        self._redis = open_client(settings.redis_address, _TIMEOUT_S)
-        self._shared, self._local = RedisCounters(self._redis), InMemoryCounters()
+        self._local = InMemoryCounters()
         self._reserved: LRUCache[str, _Reservation] = LRUCache(_MAX_RESERVED)
         self._lock = threading.Lock()
-
-    def close(self) -> None:
-        """Close the connections to Redis."""
-        self._redis.close()
 
     def count_sign_in(self, account: str, address: str | None) -> list[str]:
         """Count a sign-in attempt. Returns the counters to reset if its password is right.
@@ -97,7 +88,7 @@ class RateLimits:
     def unlock(self, account: str, addresses: Iterable[str]) -> None:
         """Reset the counters of an account, and of the account from these addresses. Raises: Unavailable"""
         self.reset_failures([window.key for window in _lockout_windows(account, addresses)])
-        if not self._breaker.up:
+        if not self.breaker.up:
             raise Unavailable(N_("Redis is unavailable, so the failed sign-ins that it counts could not be reset."))
 
     def is_locked(self, account: str, addresses: Iterable[str]) -> bool:
@@ -131,16 +122,12 @@ class RateLimits:
         return _Reservation(count.value - amount, count.value, time.monotonic() + count.remaining_s)
 
     def _failing_over(self, operation: Callable[[RedisCounters | InMemoryCounters], Result]) -> Result:
-        """Use the counters in Redis, or those of this process while Redis is unavailable or full."""
-        if self._breaker.up:
-            try:
-                return operation(self._shared)
-            except OutOfMemoryError:
-                # Sessions fill Redis and are not evicted. Reads still work, so the circuit stays closed.
-                return operation(self._local)
-            except (RedisError, OSError) as error:
-                self._breaker.failed(error)
-        return operation(self._local)
+        """Use the counters in Redis, or those of this process while Redis is unavailable, or full of sessions."""
+        try:
+            with self._redis() as redis:
+                return operation(RedisCounters(redis))
+        except RedisError:
+            return operation(self._local)
 
 
 def _lockout_windows(account: str, addresses: Iterable[str]) -> list[FixedWindow]:

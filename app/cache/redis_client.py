@@ -1,15 +1,19 @@
-"""Clients of Redis with time-outs and without retries."""
+"""Clients of Redis, with time-outs and without retries."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
 from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
-__all__ = ["Redis", "connected", "open_client", "run_script"]
+from app.ops.circuit_breaker import CircuitBreaker
+
+__all__ = ["Redis", "RedisStore", "open_client", "run_script"]
 
 
 def open_client(url: str, timeout_s: float) -> Redis:
@@ -24,15 +28,58 @@ def open_client(url: str, timeout_s: float) -> Redis:
     )
 
 
-def connected(url: str, timeout_s: float) -> Redis:
-    """A client that has connected. Raises: RedisError, OSError"""
-    client = open_client(url, timeout_s)
-    if url.startswith("redis://"):
-        # So that no request waits for a name look-up. rediss:// keeps the name, which the certificate contains.
-        options = client.connection_pool.connection_kwargs
-        options["host"] = getaddrinfo(options["host"], None, proto=IPPROTO_TCP)[0][4][0]
-    client.ping()
-    return client
+class RedisStore:
+    """The base of everything that is stored in Redis: a client behind a circuit breaker. It connects at the first use.
+
+    name: of the circuit breaker, in the log. timeout_s: of each command.
+    """
+
+    def __init__(self, name: str, url: str, timeout_s: float) -> None:
+        self._url, self._timeout_s = url, timeout_s
+        self._client: Redis | None = None
+        self.breaker = CircuitBreaker(name, self._connect)
+
+    def ping(self) -> None:
+        """Check that Redis answers, if necessary on a new connection. Raises: RedisError, OSError"""
+        try:
+            with self._redis() as redis:
+                redis.ping()
+        except RedisError:
+            self._connect()
+            self.breaker.worked()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.breaker.close()
+        if self._client is not None:
+            self._client.close()
+
+    @contextlib.contextmanager
+    def _redis(self) -> Iterator[Redis]:
+        """The client, for the commands of the block. Their errors open the circuit breaker.
+
+        Raises: RedisError; OutOfMemoryError, if Redis is full, but can be read: the circuit stays closed
+        """
+        if not self.breaker.up:
+            raise RedisConnectionError(self.breaker.error)
+        try:
+            yield self._client or self._connect()
+        except OutOfMemoryError:
+            raise
+        except (RedisError, OSError) as error:
+            self.breaker.failed(error)
+            raise RedisConnectionError(str(error)) from error
+
+    def _connect(self) -> Redis:
+        """Replace the client. Raises: RedisError, OSError"""
+        client = open_client(self._url, self._timeout_s)
+        if self._url.startswith("redis://"):
+            # So that no request waits for a name look-up. rediss:// keeps the name, which the certificate contains.
+            options = client.connection_pool.connection_kwargs
+            options["host"] = getaddrinfo(options["host"], None, proto=IPPROTO_TCP)[0][4][0]
+        client.ping()
+        self._client = client
+        return client
 
 
 def run_script(redis: Redis, script: str, keys: Sequence[str], values: Iterable[str | bytes | float]) -> Any:

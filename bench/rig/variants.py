@@ -13,8 +13,7 @@ from typing import Any
 
 from app import __main__ as service
 from app import factory
-from app.auth import session_store
-from app.cache import redis_answers
+from app.cache import redis_answers, redis_client
 from app.cache.generations import USERS_KEY
 from app.cache.redis_answers import RedisAnswers
 from app.cache.single_flight import SingleFlight
@@ -139,7 +138,7 @@ VARIANTS = (
     Variant(
         "breaker",
         "no circuit breaker",
-        lambda: _replace("CircuitBreaker", AlwaysUp, database, redis_answers, session_store),
+        lambda: _replace("CircuitBreaker", AlwaysUp, database, redis_client),
         ("one", "once", "create"),
     ),
 )

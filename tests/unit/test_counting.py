@@ -9,7 +9,6 @@ from app.auth.counters import FixedWindow, InMemoryCounters
 from app.auth.rate_limits import RateLimits
 from app.config import load_settings
 from app.errors import Quota, RateLimited
-from app.ops.circuit_breaker import CircuitBreaker
 
 MINUTE, HOUR = FixedWindow("minute", 2, 60), FixedWindow("hour", 3, 3600)
 
@@ -22,15 +21,6 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now_s
-
-
-class UnavailableRedis(CircuitBreaker):
-    """The breaker of a Redis that is never available, without a thread that probes it."""
-
-    up = False
-
-    def __init__(self) -> None:
-        super().__init__("redis", lambda: None)
 
 
 @pytest.fixture
@@ -83,7 +73,14 @@ def test_of_too_many_counters_the_least_recently_used_is_dropped(clock: Clock) -
 def limits(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], RateLimits]:
     """Limits of so many writes per minute, without Redis. A fiftieth of them is reserved at once."""
     monkeypatch.setattr(rate_limits, "time", clock)
-    return lambda writes: RateLimits(load_settings({}, write_rate_per_minute=writes), UnavailableRedis())
+
+    def build(writes: int) -> RateLimits:
+        limits = RateLimits(load_settings({}, write_rate_per_minute=writes))
+        # No thread probes Redis, so it stays unavailable.
+        limits.breaker.up = False
+        return limits
+
+    return build
 
 
 def test_reserved_writes_count_like_single_increments(limits: Callable[[int], RateLimits]) -> None:
