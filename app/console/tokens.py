@@ -24,7 +24,10 @@ from app.http.services import services
 
 blueprint = console_blueprint("console_tokens")
 
+_Token = dict[str, Any]
+"""The public fields of a token."""
 _FIELDS = ("name", "role", "days", "user_id", "newest_id")
+_EMPTY_FORM = {"name": "", "role": "viewer", "days": "90"}
 _LIFETIMES = {"30": N_("30 days"), "90": N_("90 days"), "365": N_("1 year"), "": N_("Never expires")}
 """The lifetimes in days to choose from. Empty: the token never expires."""
 
@@ -32,7 +35,8 @@ _LIFETIMES = {"30": N_("30 days"), "90": N_("90 days"), "365": N_("1 year"), "":
 @blueprint.get("/api-tokens")
 def index() -> Response:
     """All tokens, and the form for a new one. The query parameter `user_id` names its user; default: the actor."""
-    return _render_tokens(_empty_form(request.args.get("user_id", "")), {}, HTTPStatus.OK)
+    form = {**_EMPTY_FORM, "user_id": request.args.get("user_id", "")}
+    return _render_tokens(services().tokens.get_list(), form, {}, HTTPStatus.OK)
 
 
 @blueprint.post("/api-tokens")
@@ -41,18 +45,20 @@ def create() -> Response:
     draft = sent_draft()
     sent = request.form if draft is None else draft
     form = {name: sent.get(name, "") for name in _FIELDS}
+    tokens = services().tokens.get_list()
     if draft is not None:
-        return _render_tokens(form, {}, HTTPStatus.OK)
+        return _render_tokens(tokens, form, {}, HTTPStatus.OK)
     try:
         values = {"name": form["name"], "role": form["role"], "expires_at": _expires_at(form["days"])}
         new_token = validated(TokenDraft, {**values, "user_id": form["user_id"] or None})
-        if _is_duplicate(new_token, form["newest_id"]):
+        if _is_duplicate(new_token, form["newest_id"], tokens):
             error = gettext("This form was sent twice. The token was created once and is in the list.")
-            return _render_tokens(form, {"form": error}, HTTPStatus.CONFLICT)
+            return _render_tokens(tokens, form, {"form": error}, HTTPStatus.CONFLICT)
         created = services().tokens.create(new_token, audit_context())
     except (ValidationFailed, Forbidden) as error:
-        return _render_tokens(form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
-    return _render_tokens(_empty_form(form["user_id"]), {}, HTTPStatus.CREATED, created)
+        return _render_tokens(tokens, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+    form = {**_EMPTY_FORM, "user_id": form["user_id"]}
+    return _render_tokens([created, *tokens], form, {}, HTTPStatus.CREATED, created)
 
 
 @blueprint.post("/api-tokens/<token_id>/revoke")
@@ -63,36 +69,30 @@ def revoke(token_id: str) -> WerkzeugResponse:
 
 
 def _render_tokens(
-    form: dict[str, str], errors: Mapping[str, str], status: int, created: dict[str, Any] | None = None
+    tokens: list[_Token], form: dict[str, str], errors: Mapping[str, str], status: int, created: _Token | None = None
 ) -> Response:
     user_id = user_id_of(form["user_id"]) if form["user_id"] else None
     is_other_user = user_id is not None and user_id != actor().user_id
     return render(
         "tokens.html",
         status,
-        tokens=services().tokens.get_list(),
+        tokens=tokens,
         user=orjson.loads(services().user_reads.get(user_id).body) if user_id and is_other_user else None,
         lifetimes={days: translate(label) for days, label in _LIFETIMES.items()},
-        form=form,
+        # The newest token that the page shows: a form that is sent twice has the same one.
+        form={"newest_id": max((str(token["id"]) for token in tokens), default=""), **form},
         errors=errors,
         created=created,
     )
 
 
-def _empty_form(user_id: str) -> dict[str, str]:
-    # The newest token that the page shows: a form that is sent twice has the same one.
-    newest_id = max((str(token["id"]) for token in services().tokens.get_list()), default="")
-    return {"name": "", "role": "viewer", "days": "90", "user_id": user_id, "newest_id": newest_id}
-
-
-def _is_duplicate(new_token: TokenDraft, newest_id: str) -> bool:
+def _is_duplicate(new_token: TokenDraft, newest_id: str, tokens: list[_Token]) -> bool:
     """Whether the same token was created for the same user after the form was shown."""
     if "newest_id" not in request.form:
         return False
     wanted = (new_token.name, new_token.role, new_token.user_id or actor().user_id)
     return any(
-        (token["name"], token["role"], token["user_id"]) == wanted and str(token["id"]) > newest_id
-        for token in services().tokens.get_list()
+        (token["name"], token["role"], token["user_id"]) == wanted and str(token["id"]) > newest_id for token in tokens
     )
 
 

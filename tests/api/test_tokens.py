@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from app.auth import tokens
@@ -18,6 +19,7 @@ from app.db.database import Database
 from app.errors import N_, Unavailable
 from app.http.services import services_of
 from tests.support.api_client import ApiClient
+from tests.support.console_client import send
 from tests.support.engines import engine_of
 from tests.support.secured_app import PASSWORD, SecuredApp
 from tests.support.service_process import Service
@@ -58,6 +60,19 @@ def warm(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return client
 
     return use
+
+
+def test_the_page_of_tokens_reads_the_list_once(app: Flask, admin: FlaskClient) -> None:
+    for name in ("first", "second"):
+        with counted(app) as statements:
+            response = send(admin, "/api-tokens", name=name, role="viewer", days="90")
+        assert response.status_code == 201
+        assert len([statement for statement in statements if "ORDER BY tokens" in statement]) == 1
+        assert f"<strong>{name}</strong>" in response.text
+    with counted(app) as statements:
+        page = admin.get("/api-tokens").text
+    assert len([statement for statement in statements if "ORDER BY tokens" in statement]) == 1
+    assert re.findall(r"<strong>(first|second)</strong>", page) == ["second", "first"]
 
 
 def test_a_secret_is_shown_once_and_kept_as_its_digest(
