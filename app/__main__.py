@@ -48,15 +48,12 @@ class Launcher:
     def __init__(self, app: Flask) -> None:
         services = services_of(app)
         self._settings, self._state = services.settings, services.infrastructure.state
-        processes = [
+        poller = SupervisedProcess("change_poller", self._state, _POLLER, _poll, services.infrastructure)
+        workers = [
             SupervisedProcess(f"worker-{index}", self._state, index, _work, app, index)
             for index in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
         ]
-        if self._settings.is_cache_enabled:
-            processes.insert(
-                0, SupervisedProcess("change_poller", self._state, _POLLER, _poll, services.infrastructure)
-            )
-        self._supervisor = Supervisor(processes)
+        self._supervisor = Supervisor([poller, *workers])
         self._preparing = multiprocessing.Process(target=_prepare, args=(app,), name="prepare")
         self._signals, self._woken = socket.socketpair()
         self._stop_at_s: float | None = None

@@ -119,11 +119,6 @@ class Settings(ConnectionSettings):
         return self.workers or min(2, os.cpu_count() or 1)
 
     @property
-    def is_cache_enabled(self) -> bool:
-        """Whether workers cache responses in memory."""
-        return self.cache_ttl_s > 0 and self.cache_memory_bytes > 0
-
-    @property
     def cache_memory_bytes(self) -> int:
         """CACHE_MEMORY_MIB or its default, in bytes."""
         if self.cache_memory_mib is not None:
