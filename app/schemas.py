@@ -46,7 +46,13 @@ CurrentPassword = Annotated[
 ]
 
 
-class UserBody(BaseModel):
+class Schema(BaseModel):
+    """The base of bodies and query parameters. A string below a field is its description in OpenAPI."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class UserBody(Schema):
     """The body of a write. The fields READ_ONLY are ignored."""
 
 
@@ -55,11 +61,13 @@ class UserDraft(UserBody):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_draft_schema)
 
+    # The description of the type Username would take precedence over a string below.
     username: Username = Field(
         default="", description="unique in canonical form, and no other user's email; `email` when left out"
     )
     email: Email | None = None
-    name: Name = Field(default="", description="any language; `username` when left out")
+    name: Name = ""
+    """any language; `username` when left out"""
     role: Role = "member"
     active: bool = True
     attributes: Attributes = Field(default_factory=dict)
@@ -94,22 +102,25 @@ class UserPatch(UserBody):
     current_password: CurrentPassword | None = Field(default=None, json_schema_extra={"writeOnly": True})
 
 
-class User(BaseModel):
+class User(Schema):
     """The representation of a user in responses."""
 
     model_config = ConfigDict(json_schema_extra={"example": USER_EXAMPLE})
 
-    id: uuid.UUID = Field(description="a UUIDv7 if the service created it")
+    id: uuid.UUID
+    """a UUIDv7 if the service created it"""
     username: str
     email: str | None
     name: str
     role: Role
     active: bool
     attributes: dict[str, Any]
-    version: int = Field(ge=1, description="+1 with every change; the ETag")
+    version: int = Field(ge=1)
+    """+1 with every change; the ETag"""
     created_at: datetime
     updated_at: datetime
-    deleted_at: datetime | None = Field(default=None, description="only in the trash")
+    deleted_at: datetime | None = None
+    """only in the trash"""
 
 
 class FieldChange(BaseModel):
@@ -165,7 +176,7 @@ _Identifier = Annotated[str, Field(min_length=1, max_length=254, json_schema_ext
 _NO_FILTERS = ("limit", "cursor", "sort", "deleted")
 
 
-class ListQuery(BaseModel):
+class ListQuery(Schema):
     """Query parameters of a list of users. In addition, `attributes.<key>=<text>` is an exact filter."""
 
     limit: Limit = 50
@@ -173,20 +184,18 @@ class ListQuery(BaseModel):
     sort: Literal[
         "created_at", "updated_at", "name", "username", "email",
         "-created_at", "-updated_at", "-name", "-username", "-email",
-    ] = Field(default="created_at", description="`-` for descending; ties are broken by id")  # fmt: skip
-    q: str = Field(
-        default="",
-        max_length=200,
-        description="every word is a prefix of a word of name, username or email",
-        json_schema_extra=NO_NUL,
-    )
+    ] = "created_at"  # fmt: skip
+    """`-` for descending; ties are broken by id"""
+    q: str = Field(default="", max_length=200, json_schema_extra=NO_NUL)
+    """every word is a prefix of a word of name, username or email"""
     email: _Identifier | None = None
     username: _Identifier | None = None
     role: Role | None = None
     active: Flag | None = None
     created_after: Timestamp | None = None
     created_before: Timestamp | None = None
-    deleted: Flag = Field(default=False, description="true lists the trash instead")
+    deleted: Flag = False
+    """true lists the trash instead"""
     attributes: dict[str, str] = Field(
         default_factory=dict,
         description="exact filters: `attributes[plan]=pro`, also spelled `attributes.plan=pro`;"
@@ -209,10 +218,11 @@ class HistoryQuery(BaseModel):
     cursor: Cursor | None = None
 
 
-class DeleteQuery(BaseModel):
+class DeleteQuery(Schema):
     """Query parameters of DELETE."""
 
-    purge: Flag = Field(default=False, description="true leaves no personal data, in the history either")
+    purge: Flag = False
+    """true leaves no personal data, in the history either"""
 
 
 class NoQuery(BaseModel):

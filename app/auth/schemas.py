@@ -4,10 +4,10 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import ConfigDict, Field, Strict, model_validator
 
 from app.errors import N_
-from app.schemas import USER_EXAMPLE, USER_ID, CurrentPassword, User
+from app.schemas import USER_EXAMPLE, USER_ID, CurrentPassword, Schema, User
 from app.types import Name, Password, Role, Timestamp
 from app.validation import RuleError
 
@@ -41,12 +41,13 @@ def _sign_in_schema(schema: dict[str, Any]) -> None:
         del field["default"]
 
 
-class SignIn(BaseModel):
+class SignIn(Schema):
     """The credentials of a user."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_sign_in_schema)
 
-    username: str | None = Field(default=None, min_length=1, max_length=254, description="username, or else email")
+    username: str | None = Field(default=None, min_length=1, max_length=254)
+    """username, or else email"""
     email: str | None = Field(default=None, min_length=1, max_length=254)
     password: str = Field(max_length=1024, json_schema_extra={"writeOnly": True})
 
@@ -62,7 +63,7 @@ class SignIn(BaseModel):
         return self.username or self.email or ""
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(Schema):
     """A new password of the user who makes the request."""
 
     model_config = ConfigDict(
@@ -75,7 +76,7 @@ class PasswordChange(BaseModel):
     new_password: Password
 
 
-class Session(BaseModel):
+class Session(Schema):
     """A session of a signed-in user."""
 
     model_config = ConfigDict(json_schema_extra={"example": _SESSION_EXAMPLE})
@@ -86,11 +87,13 @@ class Session(BaseModel):
     agent: str | None
     created_at: datetime
     last_seen_at: datetime
-    expires_at: datetime = Field(description="if it is not used before")
-    current: bool = Field(description="whether it is the session of this request")
+    expires_at: datetime
+    """if it is not used before"""
+    current: bool
+    """whether it is the session of this request"""
 
 
-class Identity(BaseModel):
+class Identity(Schema):
     """The actor of this request, with its role."""
 
     model_config = ConfigDict(
@@ -101,11 +104,12 @@ class Identity(BaseModel):
 
     kind: Literal["open", "session", "token"]
     role: Role
-    user: User | None = Field(description="null in setup mode, and for a token with a lower role than its user")
+    user: User | None
+    """null in setup mode, and for a token with a lower role than its user"""
     session: Session | None = None
 
 
-class TokenDraft(BaseModel):
+class TokenDraft(Schema):
     """The body of POST: an API token to create."""
 
     model_config = ConfigDict(
@@ -116,17 +120,17 @@ class TokenDraft(BaseModel):
         },
     )
 
-    name: Name = Field(description="its purpose")
-    role: Role = Field(description="at most the role of its user")
-    user_id: Annotated[uuid.UUID, Strict(strict=False)] | None = Field(
-        default=None, description="the user that the token acts for; by default you"
-    )
-    expires_at: Annotated[Timestamp, Strict(strict=False)] | None = Field(
-        default=None, description="by default the token never expires"
-    )
+    name: Name
+    """its purpose"""
+    role: Role
+    """at most the role of its user"""
+    user_id: Annotated[uuid.UUID, Strict(strict=False)] | None = None
+    """the user that the token acts for; by default you"""
+    expires_at: Annotated[Timestamp, Strict(strict=False)] | None = None
+    """by default the token never expires"""
 
 
-class Token(BaseModel):
+class Token(Schema):
     """An API token. Only the response to its creation contains its secret."""
 
     model_config = ConfigDict(json_schema_extra={"example": _TOKEN_EXAMPLE})
@@ -138,7 +142,8 @@ class Token(BaseModel):
     role: Role
     created_at: datetime
     expires_at: datetime | None
-    last_used_at: datetime | None = Field(description="to the minute")
+    last_used_at: datetime | None
+    """to the minute"""
 
 
 class NewToken(Token):
@@ -146,4 +151,5 @@ class NewToken(Token):
 
     model_config = ConfigDict(json_schema_extra={"example": {**_TOKEN_EXAMPLE, "token": "fsa_..."}})
 
-    token: str = Field(description="for `Authorization: Bearer`; no other response contains it")
+    token: str
+    """for `Authorization: Bearer`; no other response contains it"""

@@ -127,8 +127,7 @@ class BulkCommands:
                 _require_free_identifiers(connection, changing)
             changed += [row.id for row in changing]
             _execute(connection, action, bulk_action, audit_context, changing)
-            is_deleted = action == "delete" and changing
-            deleted_at = connection.scalar(select(func.now())) if is_deleted else None
+            deleted_at = connection.scalar(select(func.now())) if action == "delete" and changing else None
         return BulkResult(len(changing), len(set(target.ids) or rows) - len(changing), deleted_at)
 
 
