@@ -223,10 +223,10 @@ def _resume_session(request: Request, cookies: list[str]) -> None:
 
     Raises: Unauthorized (there is none), Unavailable
     """
-    current, uncached = context(), request.method not in SAFE
+    current, origin, uncached = context(), audit_context(), request.method not in SAFE
     for cookie in list(dict.fromkeys(cookies))[:_MAX_COOKIES]:
         with suppress(Unauthorized):
-            current.session, current.cookie = services().sessions.resume(cookie, audit_context(), uncached=uncached)
+            current.session, current.cookie = services().sessions.resume(cookie, origin, uncached=uncached)
             current.actor = current.session.actor
             return
     drop_cookie()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -100,13 +101,13 @@ class Health:
 
         The kept connection may have been closed meanwhile, so a new connection decides. Raises: psycopg.Error
         """
+        is_as_role = self._state.is_role_available
         if self._connection is not None:
-            try:
-                self._connection.execute("SELECT 1")
-            except psycopg.Error:
-                self._connection.close()
-                self._connection = None
-        if self._connection is None or self._is_as_role != self._state.is_role_available:
-            self._is_as_role = self._state.is_role_available
-            self._connection = self._connect(_TIMEOUT_S, _KEPT_TIMEOUT_S)
+            with suppress(psycopg.Error):
+                if is_as_role == self._is_as_role:
+                    self._connection.execute("SELECT 1")
+                    self._database_breaker.worked()
+                    return
+            self._connection.close()
+        self._connection, self._is_as_role = self._connect(_TIMEOUT_S, _KEPT_TIMEOUT_S), is_as_role
         self._database_breaker.worked()
