@@ -66,6 +66,11 @@ class Actor:
             return f"user:{self.user_id}"
         return f"token:{self.credential_id}" if self.kind == "token" else self.kind
 
+    @property
+    def may_purge(self) -> bool:
+        """Whether the actor may purge users."""
+        return self.may("admin")
+
     def may(self, min_role: Role) -> bool:
         """Whether the actor has the role `min_role` or a higher role."""
         return self.unrestricted or ROLES.index(self.role) >= ROLES.index(min_role)
@@ -101,7 +106,7 @@ class Actor:
 
     def require_purge(self) -> None:
         """Require that the actor may purge users. Raises: Forbidden"""
-        if not self.may("admin"):
+        if not self.may_purge:
             raise Forbidden(N_("Purging users requires the role admin."))
 
     def require_change(

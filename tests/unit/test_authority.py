@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from app.auth.permissions import OWN_FIELDS, SETUP_ACTOR, Actor, system_actor
+from app.auth.permissions import OWN_FIELDS, SETUP_ACTOR, SIGNED_OUT_ACTOR, Actor, system_actor
 from app.errors import Forbidden
 from app.models import ROLES
 
@@ -38,6 +38,12 @@ def test_only_users_of_a_lower_role_are_made_and_touched(role: str, below: tuple
     assert tuple(other for other in ROLES if may(actor.require_create, other)) == below
     if role in ("editor", "admin"):
         assert tuple(other for other in ROLES if may(actor.require_role_above, other)) == below
+
+
+def test_only_administrators_and_unrestricted_actors_may_purge() -> None:
+    actors = [*map(signed_in, ROLES), SIGNED_OUT_ACTOR, SETUP_ACTOR, system_actor("command")]
+    allowed = [False, False, False, True, False, True, True]
+    assert [actor.may_purge for actor in actors] == [may(actor.require_purge) for actor in actors] == allowed
 
 
 @pytest.mark.parametrize("role", ROLES)
