@@ -12,7 +12,7 @@ lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-versio
 parallel = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-attack check words lock bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -30,6 +30,9 @@ coverage: test ## make test, then how much of app/ ran in the processes of the t
 test-stack: JOBS = 2
 test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra $(parallel) tests/stack
+test-attack: MINUTES ?= 30
+test-attack: ## attack the service: each role on each route, HTTP, races, fuzzing (MINUTES=0 is the short run, SEED=)
+	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra $(parallel) tests/attack
 bench: ## measure what the docs claim
 	@$(ready) && for script in walk.py start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote

@@ -27,6 +27,7 @@ from tests.support.asgi import use_adapter
 from tests.support.empty_tables import empty_tables
 from tests.support.engines import engine_of
 from tests.support.leases import grant_lease
+from tests.support.secured_app import SecuredApp
 from tests.support.service_process import Service
 
 BEGAN_S = pytest.StashKey[float]()
@@ -126,6 +127,12 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
 def api(app: Flask, empty: Callable[[], None]) -> ApiClient:  # noqa: ARG001 - it is called for its effect
     """A client of the API, in setup mode, on empty tables."""
     return ApiClient(app)
+
+
+@pytest.fixture
+def secured_app(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
+    """The application with an administrator."""
+    return SecuredApp(app)
 
 
 @pytest.fixture(params=["/api", ""], ids=["api", "root"])

@@ -22,12 +22,6 @@ from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
-def secured_app(app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
-    """The application with an administrator."""
-    return SecuredApp(app)
-
-
-@pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the Redis commands that are sent from now on. A pipeline counts as one command."""
     sent: list[str] = []
