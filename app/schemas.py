@@ -52,14 +52,20 @@ class Schema(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class UserBody(Schema):
+class Body(Schema):
+    """The body of a request. Unknown names and values of another type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class UserBody(Body):
     """The body of a write. The fields READ_ONLY are ignored."""
 
 
 class UserDraft(UserBody):
     """The body of POST: a user to create. A missing field has its default."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_draft_schema)
+    model_config = ConfigDict(json_schema_extra=_draft_schema)
 
     # The description of the type Username would take precedence over a string below.
     username: Username = Field(
@@ -89,7 +95,7 @@ def _patch_schema(schema: dict[str, Any]) -> None:
 class UserPatch(UserBody):
     """A JSON merge patch (RFC 7396) of a user. A missing field is not changed; null resets a field to its default."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_patch_schema)
+    model_config = ConfigDict(json_schema_extra=_patch_schema)
 
     username: Username | None = None
     email: Email | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, Strict, model_validator
 
 from app.errors import N_
-from app.schemas import USER_EXAMPLE, USER_ID, CurrentPassword, Schema, User
+from app.schemas import USER_EXAMPLE, USER_ID, Body, CurrentPassword, Schema, User
 from app.types import Name, Password, Role, Timestamp
 from app.validation import RuleError
 
@@ -41,10 +41,10 @@ def _sign_in_schema(schema: dict[str, Any]) -> None:
         del field["default"]
 
 
-class SignIn(Schema):
+class SignIn(Body):
     """The credentials of a user."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_sign_in_schema)
+    model_config = ConfigDict(json_schema_extra=_sign_in_schema)
 
     username: str | None = Field(default=None, min_length=1, max_length=254)
     """username, or else email"""
@@ -63,13 +63,11 @@ class SignIn(Schema):
         return self.username or self.email or ""
 
 
-class PasswordChange(Schema):
+class PasswordChange(Body):
     """A new password of the user who makes the request."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"example": {"current_password": "a long sentence", "new_password": "another long sentence"}},
+        json_schema_extra={"example": {"current_password": "a long sentence", "new_password": "another long sentence"}}
     )
 
     current_password: CurrentPassword
@@ -109,15 +107,13 @@ class Identity(Schema):
     session: Session | None = None
 
 
-class TokenDraft(Schema):
+class TokenDraft(Body):
     """The body of POST: an API token to create."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "example": {"name": "nightly report", "role": "viewer", "expires_at": "2999-01-31T09:30:00Z"}
-        },
+        }
     )
 
     name: Name
