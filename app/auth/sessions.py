@@ -126,11 +126,9 @@ class Sessions:
 
     def discard(self, cookie: str) -> None:
         """Delete the session of a cookie that is being replaced. No effect on an invalid cookie. Raises: Unavailable"""
-        try:
+        with suppress(Unauthorized):
             session, _ = self._read(cookie)
-        except Unauthorized:
-            return
-        self.store.delete(session.id, session.user_id)
+            self.store.delete(session.id, session.user_id)
 
     def _renew(self, cookie: str, session: Session, audit_context: AuditContext) -> tuple[Session, str]:
         """Replace the secret of a session. Of concurrent requests, all get the secret of the first.

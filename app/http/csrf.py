@@ -49,16 +49,16 @@ def is_same_origin(scheme: str, host: str, headers: Headers) -> bool:
     return site == "same-origin"
 
 
-def parse_host(host: str) -> tuple[str, int | None] | None:
+def parse_host(host: str, default_port: int | None = None) -> tuple[str, int | None] | None:
     """The name, in lower case and without brackets, and the port of a Host header (RFC 9110, section 7.2).
 
-    None: it is malformed. A URL parser would also take user information: in `evil.example:80@localhost` it finds
-    `localhost`.
+    default_port: the port of a header that has none. Returns None if the header is malformed. A URL parser would also
+    take user information: in `evil.example:80@localhost` it finds `localhost`.
     """
     found = _HOST.fullmatch(host)
     if found is None:
         return None
-    port = int(found[2]) if found[2] else None
+    port = int(found[2]) if found[2] else default_port
     return (found[1].lower().strip("[]"), port) if port is None or port <= _MAX_PORT else None
 
 
@@ -72,9 +72,5 @@ def _is_own(origin: str, scheme: str, host: str) -> bool:
     page = page.lower()
     if page not in _PORTS or (scheme == "https" and page != "https"):
         return False
-    own, other = (_with_port(parse_host(authority), _PORTS[page]) for authority in (host, authority))
+    own, other = parse_host(host, _PORTS[page]), parse_host(authority, _PORTS[page])
     return own is not None and own == other
-
-
-def _with_port(found: tuple[str, int | None] | None, default: int) -> tuple[str, int] | None:
-    return found and (found[0], default if found[1] is None else found[1])

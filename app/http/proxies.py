@@ -43,7 +43,9 @@ def install_proxies(app: Flask, trusted: tuple[Network, ...]) -> None:
 def apply_forwarded_headers(environ: dict[str, Any], trusted: tuple[Network, ...]) -> None:
     """Set address, scheme and host of a WSGI environ. Applying them twice has no further effect.
 
-    The nearest address that is not a trusted proxy is the client's.
+    The nearest address that is not a trusted proxy is the client's. The ASGI adapter applies them before it asks the
+    response cache and reads a body. `install_proxies` applies them for servers without the adapter. After the adapter,
+    it only compares the address, unless that is still the address of a trusted proxy.
     """
     if not _is_trusted(_address(environ.get("REMOTE_ADDR", "")), trusted):
         return

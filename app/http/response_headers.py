@@ -62,5 +62,4 @@ def _set_session_cookie(response: Response, secret: str) -> None:
         httponly=True,
         samesite="Lax",
         secure=request.is_secure,
-        path="/",
     )
