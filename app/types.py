@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Stri
 from typing_extensions import TypeAliasType
 
 from app.errors import N_, Message
-from app.validation import RuleError
+from app.validation import RuleError, library_text
 
 # email-validator then accepts .local, .test and the like, which private networks use.
 SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -66,7 +66,7 @@ def _check_email(value: str) -> str:
     try:
         validate_email(value, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
-        raise RuleError(N_("is not an email address: %(reason)s", reason=Message(str(error)))) from None
+        raise RuleError(N_("is not an email address: %(reason)s", reason=library_text(str(error)))) from None
     return _refuse_white_space(value)
 
 

@@ -75,6 +75,11 @@ def field_errors_of(error: ValidationError) -> list[FieldError]:
     ]
 
 
+def library_text(text: str) -> Message:
+    """The message for a text of json or email-validator."""
+    return Message(text)
+
+
 def _message_of(error: ErrorDetails) -> Message:
     """The message of an item of `ValidationError.errors()`."""
     kind, values = error["type"], error.get("ctx", {})

@@ -20,7 +20,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from app.errors import N_, BadRequest, FieldError, Message, NotFound, ValidationFailed
 from app.schemas import READ_ONLY, UserBody
-from app.validation import field_errors_of
+from app.validation import field_errors_of, library_text
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -161,7 +161,7 @@ def _syntax_error(error: json.JSONDecodeError, subject: Message) -> Message:
     return N_(
         "%(subject)s is not JSON: %(reason)s at line %(line)s, column %(column)s.",
         subject=subject,
-        reason=Message(error.msg.removesuffix(" at")),
+        reason=library_text(error.msg.removesuffix(" at")),
         line=error.lineno,
         column=error.colno,
     )
