@@ -12,7 +12,7 @@ lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-versio
 parallel = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-attack check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-fault test-attack check words lock bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -24,12 +24,15 @@ flask: ## run a command on the data of `make run`: make flask DO="users create -
 check: ## lint, format, types, import rules, and whether the application can be imported
 	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory"
 test: check ## check, then every test that needs no Docker, in parallel (JOBS=4)
-	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit)
+	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit journal/test_checker.py)
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## make test, then how much of app/ ran in the processes of the tests
 test-stack: JOBS = 2
 test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra $(parallel) tests/stack
+test-fault: MINUTES ?= 30
+test-fault: ## break the parts of two hosts at random while clients keep a journal (MINUTES=0 is the short run, SEED=)
+	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra -s tests/journal
 test-attack: MINUTES ?= 30
 test-attack: ## attack the service: each role on each route, HTTP, races, fuzzing (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra $(parallel) tests/attack

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,18 +40,30 @@ class Response:
 
 
 class Service:
-    """A running service. Its log is written to a file."""
+    """A running service. Its log is written to a file.
 
-    def __init__(self, log: Path, env: Mapping[str, str]) -> None:
+    prefix: the beginning of its command, for example to run it in a network namespace with another `address`.
+    root: the folder that contains its `app`.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        env: Mapping[str, str],
+        *,
+        address: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
+        root: Path = ROOT,
+    ) -> None:
         self.port = int(env.get("PORT") or free_port())
-        self.log = log
+        self.log, self.address = log, address
         own = {"PORT": str(self.port), "LOG_FORMAT": "json"}
         with log.open("wb") as output:
             self.process = processes.spawn(
-                [sys.executable, "-m", "app"],
+                [*prefix, sys.executable, "-m", "app"],
                 death_signal=signal.SIGKILL,
                 env={**clean_environment(), **own, **env},
-                cwd=ROOT,
+                cwd=root,
                 output=output,
             )
 
@@ -74,7 +86,7 @@ class Service:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
     ) -> Response:
         """Send a request on a new connection, and check the response."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
         try:
             return ask(connection, method, path, body, headers)
         finally:

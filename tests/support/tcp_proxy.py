@@ -11,10 +11,10 @@ from typing import Self
 class Proxy:
     """Forwards connections to `port` of this machine, and delays data of the server by `delay_s`. Counts connections.
 
-    mute: accept connections, but send nothing. refuse: close new connections at once.
+    address: where it listens. mute: accept connections, but send nothing. refuse: close new connections at once.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self._target = ("127.0.0.1", port)
         self.delay_s = 0.0
         self.mute = False
@@ -23,7 +23,7 @@ class Proxy:
         self._open: list[socket.socket] = []
         self._server = self.serve
         self._closed = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
