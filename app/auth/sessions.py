@@ -96,9 +96,9 @@ class Sessions:
         # Only now: a renewal by a concurrent request returns the stored session, which has no name.
         return replace(session, name=status.name), current_cookie if current_cookie != cookie else None
 
-    def get_list(self, user_id: uuid.UUID) -> list[Session]:
-        """The valid sessions of a user, last seen first. Raises: NotFound, Unavailable"""
-        status = self._status(user_id)
+    def get_list(self, user_id: uuid.UUID, *, uncached: bool = False) -> list[Session]:
+        """The valid sessions of a user, last seen first. uncached: see `resume`. Raises: NotFound, Unavailable"""
+        status = self._status(user_id, uncached=uncached)
         if status.role is None:
             raise NotFound(N_("There is no such user."))
         valid = (session for session in self.store.list_by_user(user_id) if _is_valid(session, status))
@@ -108,7 +108,8 @@ class Sessions:
         self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
     ) -> None:
         """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
-        if not self.store.delete(session_id, user_id):
+        is_valid = any(session.id == session_id for session in self.get_list(user_id, uncached=True))
+        if not (is_valid and self.store.delete(session_id, user_id)):
             raise NotFound(N_("There is no such session."))
         audit_log.record_event(self._database, audit_context, user_id, action)
 

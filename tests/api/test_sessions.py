@@ -122,6 +122,21 @@ def test_a_session_that_is_not_there_is_not_found(secured_app: SecuredApp, sessi
     assert secured_app.admin.delete(f"/users/{secured_app.admin.id}/sessions/{session_id}").status_code == 404
 
 
+@pytest.mark.parametrize("ended_by", ["a new password", "the trash"])
+def test_a_session_that_ended_cannot_be_ended_again(secured_app: SecuredApp, ended_by: str) -> None:
+    """It answered 204, and the history said that the session was ended now. Found by tests/attack."""
+    user = secured_app.create_user()
+    path = f"/users/{user['id']}"
+    session = secured_app.session_client(user).get("/me/sessions").json[0]
+    if ended_by == "the trash":
+        secured_app.admin.delete(path)
+    else:
+        secured_app.admin.patch(path, {"password": NEW})
+    history = secured_app.admin.get(f"{path}/history").json
+    assert secured_app.admin.delete(f"{path}/sessions/{session['id']}").status_code == 404
+    assert secured_app.admin.get(f"{path}/history").json == history
+
+
 def test_sessions_of_nobody_are_not_found(secured_app: SecuredApp) -> None:
     for user_id in (str(uuid.uuid4()), "nobody"):
         assert secured_app.admin.get(f"/users/{user_id}/sessions").status_code == 404

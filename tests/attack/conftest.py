@@ -15,10 +15,15 @@ asks for. With MINUTES, all such tests together take about MINUTES, in equal sha
 import os
 import random
 import secrets
+from collections.abc import Callable, Iterator
 
 import pytest
+from flask import Flask
 
+from embedded import Stack
 from tests.attack.rounds import Rounds
+from tests.attack.world import World
+from tests.support.leases import grant_lease
 
 FIXED_SEED = 20
 MARGIN_S = 120
@@ -57,3 +62,13 @@ def rounds(request: pytest.FixtureRequest, seed: int) -> Rounds:
     """The rounds of this test, see Rounds."""
     chance = random.Random(f"{seed} {request.node.name}")  # noqa: S311 - it chooses tests, no secrets
     return Rounds(seed, chance, request.config.stash[_SHARE_S])
+
+
+@pytest.fixture(scope="module")
+def world(servers: Stack, make_app: Callable[..., Flask]) -> Iterator[World]:
+    """Users of each role and their credentials, in an application of its own."""
+    app = make_app(write_rate_per_minute=0)
+    grant_lease(app)
+    made = World(app, servers)
+    yield made
+    made.close()

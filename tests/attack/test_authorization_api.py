@@ -1,0 +1,12 @@
+"""Every route and method of the API, with every credential, for every target."""
+
+import pytest
+
+from tests.attack.authorization import routes, wrong_answers
+from tests.attack.world import World
+
+
+@pytest.mark.parametrize(("method", "path"), routes(api=True))
+def test_the_api_allows_what_the_docs_say(world: World, method: str, path: str) -> None:
+    wrong = wrong_answers(world, method, path)
+    assert not wrong, "\n".join(wrong)
