@@ -21,6 +21,7 @@ import pytest
 from flask import Flask
 
 from embedded import Stack
+from tests.attack.fuzzing import fuzzed_app, new_site, no_errors_logged  # noqa: F401 - fixtures
 from tests.attack.rounds import Rounds
 from tests.attack.world import World
 from tests.support.leases import grant_lease
