@@ -9,26 +9,24 @@ The launcher creates the application once, and forks all processes with it.
 
 import gc
 import importlib
+import math
 import multiprocessing
 import os
-import signal
 import socket
 import sys
 import time
-from typing import Any
 
 import structlog
 from flask import Flask
 
 from app.cache.change_poller import ChangePoller
 from app.cache.generations import POLLER_ROW
-from app.config import Settings, load_settings
+from app.config import Settings
 from app.db.index_cleaner import IndexCleaner
 from app.errors import DomainError, OperatorError, SettingsError, StartError
 from app.factory import create_app
 from app.http.granian_adapter import serve
 from app.http.services import Infrastructure, services, services_of
-from app.ops.logging_config import configure_logs
 from app.ops.service_state import Phase
 from app.ops.supervisor import SupervisedProcess, Supervisor
 
@@ -38,8 +36,6 @@ _STOP_S = 9.5
 """Duration of a stop. Docker kills the container after ten seconds."""
 _STOP_AT_ONCE_S = 1.0
 _START_POLL_S = 0.05
-_POLLER = POLLER_ROW
-"""Index of the change poller among the processes of a service. The workers have the following indexes."""
 
 
 class Launcher:
@@ -48,63 +44,47 @@ class Launcher:
     def __init__(self, app: Flask) -> None:
         services = services_of(app)
         self._settings, self._state = services.settings, services.infrastructure.state
-        poller = SupervisedProcess("change_poller", self._state, _POLLER, _poll, services.infrastructure)
+        poller = SupervisedProcess("change_poller", self._state, POLLER_ROW, _poll, services.infrastructure)
+        # The rows of the workers follow that of the change poller.
         workers = [
-            SupervisedProcess(f"worker-{index}", self._state, index, _work, app, index)
-            for index in range(_POLLER + 1, _POLLER + 1 + self._settings.worker_count)
+            SupervisedProcess(f"worker-{row}", self._state, row, _work, app, row)
+            for row in range(POLLER_ROW + 1, POLLER_ROW + 1 + self._settings.worker_count)
         ]
         self._supervisor = Supervisor([poller, *workers])
         self._preparing = multiprocessing.Process(target=_prepare, args=(app,), name="prepare")
-        self._signals, self._woken = socket.socketpair()
-        self._stop_at_s: float | None = None
+        self._stop_at_s = math.inf
         self._stop_within_s = _STOP_AT_ONCE_S
         self._exit_code = 0
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Returns the exit status. Raises: StartError, if the port is in use"""
         _check_port(self._settings)
-        self._handle_signals()
         self._state.phase = Phase.STARTING
-        self._preparing.start()
         self._supervisor.start()
-        while self._stop_at_s is None or time.monotonic() < self._stop_at_s:
-            self._await_event()
+        self._preparing.start()
+        while (remaining_s := self._stop_at_s - time.monotonic()) > 0:
+            if self._supervisor.wait(remaining_s):
+                self._stop()
+            elif self._state.phase == Phase.STARTING and self._preparing.exitcode is not None:
+                self._finish_preparing(self._preparing.exitcode)
             self._supervisor.repair()
         self._preparing.kill()
         self._supervisor.stop(self._stop_within_s)
         return self._exit_code
 
-    def _await_event(self) -> None:
-        timeout_s = _STOP_S if self._stop_at_s is None else max(0.0, self._stop_at_s - time.monotonic())
-        is_preparing = self._state.phase == Phase.STARTING
-        ready = self._supervisor.wait([self._woken, *([self._preparing.sentinel] if is_preparing else [])], timeout_s)
-        if self._woken in ready:
-            self._woken.recv(1024)
-        if is_preparing and self._preparing.sentinel in ready:
-            self._finish_preparing()
-
-    def _finish_preparing(self) -> None:
-        self._preparing.join()
-        if self._preparing.exitcode:
+    def _finish_preparing(self, exit_code: int) -> None:
+        if exit_code:
             self._exit_code, self._stop_at_s = 1, 0.0
-        elif self._state.phase == Phase.STARTING:
-            self._state.phase = Phase.SERVING
-            log.info(
-                "serving",
-                address=self._settings.listen_address,
-                port=self._settings.port,
-                workers=self._settings.worker_count,
-            )
+            return
+        self._state.phase = Phase.SERVING
+        log.info(
+            "serving",
+            address=self._settings.listen_address,
+            port=self._settings.port,
+            workers=self._settings.worker_count,
+        )
 
-    def _handle_signals(self) -> None:
-        for end in (self._signals, self._woken):
-            end.setblocking(False)  # noqa: FBT003 - it has no keyword
-        # So that a signal ends _await_event.
-        signal.set_wakeup_fd(self._signals.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle_signal)
-
-    def _handle_signal(self, *_: Any) -> None:
+    def _stop(self) -> None:
         """Drain, then stop. Stop at once if the service does not serve yet, or at the second signal."""
         if self._state.phase == Phase.SERVING:
             self._state.phase = Phase.DRAINING
@@ -117,15 +97,13 @@ class Launcher:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit status."""
+    # Forking saves a second and most of the memory. It is safe: there are no connections and no other threads.
+    multiprocessing.set_start_method("fork", force=True)
     try:
-        settings = load_settings()
+        app = create_app()
     except SettingsError as error:
         sys.stderr.write(f"fullstack-app does not start. {error}\n")
         return 2
-    configure_logs(settings.log_level, settings.log_format)
-    # Forking saves a second and most of the memory. It is safe: there are no connections and no other threads.
-    multiprocessing.set_start_method("fork", force=True)
-    app = create_app()
     # The garbage collector writes into the objects that it visits, and written memory is no longer shared.
     gc.collect()
     gc.freeze()
@@ -150,15 +128,15 @@ def _check_port(settings: Settings) -> None:
             raise StartError(f"can't listen on {address}: {error.strerror}") from None
 
 
-def _work(app: Flask, index: int) -> None:
+def _work(app: Flask, row: int) -> None:
     """Serve requests until SIGTERM."""
-    services_of(app).infrastructure.generations.use_row(index)
+    services_of(app).infrastructure.generations.use_row(row)
     serve(app)
 
 
 def _poll(infrastructure: Infrastructure) -> None:
     """Run the change poller."""
-    infrastructure.generations.use_row(_POLLER)
+    infrastructure.generations.use_row(POLLER_ROW)
     while infrastructure.state.phase == Phase.STARTING:
         # The history exists only after the migration.
         time.sleep(_START_POLL_S)
@@ -173,7 +151,6 @@ def _poll(infrastructure: Infrastructure) -> None:
 
 
 def _prepare(app: Flask) -> None:
-    signal.set_wakeup_fd(-1)
     try:
         # Only this process needs Alembic. An import at the top would load it into all processes.
         migrate = importlib.import_module("app.db.migrate")

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -26,7 +25,9 @@ _GRACE_S = 8.0
 _FIRST_GRACE_S = 20.0
 """How long the first heartbeat of a new process may take."""
 _LATE_S = 1.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGALRM)
+"""The launcher blocks these signals, and waits for them."""
 _LAUNCHER_READ_END, _LAUNCHER_WRITE_END = os.pipe()
 """Only the launcher keeps the write end open. When the launcher has ended, reading returns the end of the file."""
 _RESTART_PAUSE_S = 1.0
@@ -49,10 +50,7 @@ class SupervisedProcess:
         self._state.heartbeats[self._index] = 0
         self._started_s = time.monotonic()
         self.process = multiprocessing.Process(target=self._run, name=self.name, daemon=True)
-        # Signals wait until the new process has replaced the handlers of the launcher.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self.process.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def restart_if_ended(self) -> None:
         """Start the process again if it has ended, at most once per _RESTART_PAUSE_S."""
@@ -65,8 +63,6 @@ class SupervisedProcess:
         """The main function of the new process."""
         # A terminal sends SIGINT to all processes, but the launcher drains first.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         os.close(_LAUNCHER_WRITE_END)
         threading.Thread(target=self._send_heartbeats, name="heartbeats", daemon=True).start()
@@ -95,14 +91,16 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all processes."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        # Without a handler, macOS discards this signal, although it is blocked.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         for each in self._processes:
             each.start()
 
-    def wait(self, others: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Wait until a process ends or one of `others` is ready. Returns those of `others` that are ready."""
-        sentinels = [each.process.sentinel for each in self._processes if each.process.exitcode is None]
-        ready = wait([*sentinels, *others], min(timeout_s, HEARTBEAT_INTERVAL_S))
-        return [each for each in ready if each in others]
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a signal or the end of a process, at most for HEARTBEAT_INTERVAL_S. Returns whether to stop."""
+        signal.setitimer(signal.ITIMER_REAL, min(timeout_s, HEARTBEAT_INTERVAL_S))
+        return signal.sigwait(_SIGNALS) in _STOP_SIGNALS
 
     def repair(self) -> None:
         """Restart ended processes. Kill the process with the latest heartbeat if that is overdue."""
