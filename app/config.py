@@ -1,20 +1,29 @@
 """Every setting: its variable, unit, default and rule. An invalid setting stops the start."""
 
+import contextlib
 import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from app.connection_settings import ConnectionSettings
-from app.connection_urls import check_port
-from app.environment import memory_bytes, read_variables
+from app.connection_settings import ConnectionSettings, check_port
 from app.errors import SettingsError
 
 _KUBERNETES_PORT = re.compile(r"\s*(?:tcp|udp)://\S+:(\d+)/?\s*", re.ASCII)
 _MEMORY_SHARE, _MAX_MEMORY_MIB = 16, 65536
+_RENAMED = {
+    "WRITE_LIMIT": "WRITE_RATE_PER_MINUTE",
+    "START_TIMEOUT_S": "DATABASE_WAIT_S",
+    "BIND_ADDRESS": "PUBLISHED_ADDRESS",
+}
+"""Variables of earlier releases, and their present names."""
+_LINE_END = re.compile(r"\r?\n\Z")
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""The memory limit of a container (cgroups 2 and 1)."""
 
 
 def _split(value: str) -> list[str]:
@@ -123,7 +132,7 @@ class Settings(ConnectionSettings):
         """CACHE_MEMORY_MIB or its default, in bytes."""
         if self.cache_memory_mib is not None:
             return self.cache_memory_mib * 2**20
-        return min(memory_bytes() // _MEMORY_SHARE, _MAX_MEMORY_MIB * 2**20)
+        return min(_memory_bytes() // _MEMORY_SHARE, _MAX_MEMORY_MIB * 2**20)
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -131,14 +140,12 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
 
     Raises: SettingsError, with the name of every invalid variable, and never with its value
     """
-    given = read_variables(os.environ if environ is None else environ, map(str.upper, Settings.model_fields))
-    values = {name.lower(): value for name, value in given.items()}
+    values = _read_variables(os.environ if environ is None else environ)
     try:
         return Settings.model_validate({**values, **overrides})
     except ValidationError as error:
         messages = (
-            f"{str(detail['loc'][0]).upper() if detail['loc'] else 'settings'}:"
-            f" {detail['msg'].removeprefix('Value error, ')}"
+            f"{str(detail['loc'][0]).upper()}: {detail['msg'].removeprefix('Value error, ')}"
             for detail in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError("; ".join(messages)) from None
@@ -152,3 +159,53 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _read_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of the settings whose variable NAME or NAME_FILE is set. An empty variable counts as not set.
+
+    Raises: SettingsError
+    """
+    _refuse_renamed(environ)
+    values = ((name, _read(environ, name.upper())) for name in Settings.model_fields)
+    return {name: value for name, value in values if value is not None}
+
+
+def _refuse_renamed(environ: Mapping[str, str]) -> None:
+    suffixed = ((f"{old}{suffix}", f"{new}{suffix}") for old, new in _RENAMED.items() for suffix in ("", "_FILE"))
+    found = [f"{old} is now {new}" for old, new in suffixed if environ.get(old)]
+    if found:
+        raise SettingsError(f"{'; '.join(found)}. Rename the variable.")
+
+
+def _read(environ: Mapping[str, str], name: str) -> str | None:
+    """The variable NAME, or the text of the file NAME_FILE, without one final line end. None: neither is set."""
+    value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value and path:
+        raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them.")
+    if not path:
+        return _LINE_END.sub("", value) or None
+    return _LINE_END.sub("", _read_file(name, path))
+
+
+def _read_file(name: str, path: str) -> str:
+    """The text of a file in UTF-8, without a byte order mark."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: can't read {path}: {error.__class__.__name__}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_FILE: {path} is no text in UTF-8") from None
+    if "\0" in text:
+        raise SettingsError(f"{name}_FILE: {path} holds a NUL; it must be text in UTF-8")
+    return text
+
+
+def _memory_bytes() -> int:
+    """The memory of the machine, or of the container if its limit is lower."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            # The file contains "max" if there is no limit.
+            limits.append(int(path.read_text(encoding="ascii")))
+    return min(limits)

@@ -8,7 +8,7 @@ import psycopg
 from flask.cli import with_appcontext
 
 from app.config import Settings
-from app.connection_urls import without_password
+from app.connection_settings import without_password
 from app.db import database_role
 from app.db.migrate import revisions
 from app.errors import StartError, Unavailable
@@ -55,11 +55,8 @@ def _migrations(settings: Settings) -> Finding:
     except (StartError, psycopg.Error) as error:
         return "migrations", "failed", str(error).strip().splitlines()[0]
     if found != newest:
-        return (
-            "migrations",
-            "failed",
-            f"the database has the revision {found or 'none'}, not {newest}: run flask db upgrade",
-        )
+        how = "run flask db upgrade"
+        return "migrations", "failed", f"the database has the revision {found or 'none'}, not {newest}: {how}"
     return "migrations", "ok", f"the database has the newest revision, {newest}"
 
 
@@ -88,11 +85,8 @@ def _access(settings: Settings) -> Finding:
         return "access", "ok", f"secured: {found} administrator{'s' if found > 1 else ''} can sign in"
     how = "`flask users create --role admin` creates an administrator"
     if settings.is_public:
-        return (
-            "access",
-            "failed",
-            f"published on {place} without an administrator, so the service does not start: {how}",
-        )
+        what = f"published on {place} without an administrator, so the service does not start"
+        return "access", "failed", f"{what}: {how}"
     return "access", "warning", f"setup mode: anyone who can reach {place} may do everything, until {how}"
 
 

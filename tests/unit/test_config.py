@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings, is_loopback, load_settings
-from app.connection_urls import without_password
+from app.connection_settings import without_password
 from app.errors import SettingsError
 
 WRONG = {
