@@ -11,7 +11,7 @@ from app.http.response_headers import SWAGGER_POLICY
 
 _ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 
-blueprint = Blueprint("docs", __name__, template_folder="templates")
+blueprint = Blueprint("docs", __name__, url_prefix="/api", template_folder="templates")
 
 
 @blueprint.get("/openapi.json")
