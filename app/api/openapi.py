@@ -7,7 +7,7 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
-from app.http.access import NO_RULE, RULES
+from app.http.access import RULES
 from app.http.cookies import SESSION_COOKIE
 from app.schemas import NO_NUL
 
@@ -90,13 +90,13 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for name, condition in _CONDITIONS.items():
         components["schemas"][name].update(condition)
     document["security"] = [{name: []} for name in _CREDENTIALS]
-    for rule in current_app.url_map.iter_rules():
-        path = document["paths"].get(rule.rule.replace("<", "{").replace(">", "}"), {})
-        for method in map(str.lower, rule.methods or ()):
-            if method in path:
-                if RULES.get(rule.endpoint, NO_RULE).public:
-                    path[method]["security"] = []
-                _complete_operation(method, path[method])
+    routes = current_app.url_map.bind("localhost")
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            endpoint, _ = routes.match(path, method)
+            if RULES[endpoint].public:
+                operation["security"] = []
+            _complete_operation(method, operation)
     return document
 
 

@@ -64,7 +64,7 @@ def show(user_id: str) -> Response:
     if is_fragment() and actor().may("viewer"):
         return render("_activity.html", **activity(found_id), user_id=found_id)
     try:
-        user = orjson.loads(services().user_reads.get(found_id).body)
+        user = _current(found_id)
     except errors.NotFound:
         return render_trashed_user(found_id)
     return render_user(found_id, user, user_form.form_of_user(user), {})
@@ -130,17 +130,15 @@ def purge(user_id: str) -> WerkzeugResponse:
 @blueprint.post("/people/<user_id>/sessions/<session_id>/end")
 def end_session(user_id: str, session_id: str) -> WerkzeugResponse:
     """End a session of a user."""
-    found_id = user_id_of(user_id)
-    services().sessions.revoke(found_id, session_id, audit_context())
-    return redirect(url_for(".show", user_id=found_id, done="ended"), HTTPStatus.SEE_OTHER)
+    services().sessions.revoke(user_id_of(user_id), session_id, audit_context())
+    return redirect(url_for(".show", user_id=user_id, done="ended"), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.post("/people/<user_id>/unlock")
 def unlock(user_id: str) -> WerkzeugResponse:
     """Reset the counter of failed sign-ins, which locks the account."""
-    found_id = user_id_of(user_id)
-    services().login.unlock(found_id, audit_context())
-    return redirect(url_for(".show", user_id=found_id, done="unlocked"), HTTPStatus.SEE_OTHER)
+    services().login.unlock(user_id_of(user_id), audit_context())
+    return redirect(url_for(".show", user_id=user_id, done="unlocked"), HTTPStatus.SEE_OTHER)
 
 
 def _save(

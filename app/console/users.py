@@ -43,13 +43,12 @@ class ListUrl:
         pairs: list[tuple[str, str]] = []
         for name, value in query_pairs(query):
             pairs += query_pairs(value.encode()) if name == _FILTERS else [(name, value)]
-        self._pairs: list[tuple[str, str]] = []
-        self.other_filters: list[tuple[str, str]] = []
-        for name, value in pairs:
-            if (value or name.startswith("attributes.")) and name not in _NOTICE_PARAMETERS:
-                self._pairs.append((name, value))
-                if name not in _CONTROLS:
-                    self.other_filters.append((name, value))
+        self._pairs = [
+            (name, value)
+            for name, value in pairs
+            if (value or name.startswith("attributes.")) and name not in _NOTICE_PARAMETERS
+        ]
+        self.other_filters = [pair for pair in self._pairs if pair[0] not in _CONTROLS]
         self.parameters = dict(self._pairs)
 
     def query(self) -> ListQuery:
