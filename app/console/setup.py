@@ -36,8 +36,7 @@ def create_first_admin() -> WerkzeugResponse:
         raise NotFound(N_("An administrator already exists."))
     form = {field: request.form.get(field, "") for field in _FIELDS}
     try:
-        draft = _validate(form)
-        services().bootstrap_admin.create(draft, audit_context())
+        services().bootstrap_admin.create(_validate(form), audit_context())
     except (ValidationFailed, AlreadyTaken) as error:
         return render("setup.html", HTTPStatus.UNPROCESSABLE_ENTITY, form=form, errors=errors_by_field(error))
     except Conflict:

@@ -85,15 +85,11 @@ def update(user_id: str) -> WerkzeugResponse:
     saved = {**user_form.form_of_user(user), "version": "", "original": "{}"}
     form = user_form.apply_choices({**saved, **user_form.sent_form()})
     try:
-        conflict = _save(found_id, user, form)
+        return _save(found_id, user, form)
     except (errors.Forbidden, errors.RateLimited) as error:
         return render_user(found_id, user, form, errors_by_field(error), STATUSES[type(error)])
     except _FORM_ERRORS as error:
         return render_user(found_id, user, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
-    if conflict is None:
-        return redirect(url_for(".show", user_id=found_id, done="saved"), HTTPStatus.SEE_OTHER)
-    user, form, conflicts = conflict
-    return render_user(found_id, user, form, {}, HTTPStatus.CONFLICT, conflicts=conflicts)
 
 
 @blueprint.post("/people/<user_id>/delete")
@@ -141,13 +137,8 @@ def unlock(user_id: str) -> WerkzeugResponse:
     return redirect(url_for(".show", user_id=user_id, done="unlocked"), HTTPStatus.SEE_OTHER)
 
 
-def _save(
-    user_id: uuid.UUID, user: dict[str, Any], form: Form
-) -> tuple[dict[str, Any], Form, dict[str, tuple[str, str]]] | None:
-    """Save a form, merged with concurrent changes of other fields.
-
-    Returns None once it is saved; else the current user, the merged form and the conflicts.
-    """
+def _save(user_id: uuid.UUID, user: dict[str, Any], form: Form) -> WerkzeugResponse:
+    """Save a form, merged with concurrent changes of other fields. Returns the form with its conflicts, if any."""
     conflicts: dict[str, tuple[str, str]] = {}
     for _ in range(_MAX_ATTEMPTS):
         try:
@@ -160,8 +151,8 @@ def _save(
             if conflicts or form["password"]:
                 break
         else:
-            return None
-    return user, form, conflicts
+            return redirect(url_for(".show", user_id=user_id, done="saved"), HTTPStatus.SEE_OTHER)
+    return render_user(user_id, user, form, {}, HTTPStatus.CONFLICT, conflicts=conflicts)
 
 
 def _active_or_deleted(user_id: uuid.UUID) -> dict[str, Any]:
