@@ -26,7 +26,7 @@ from app.db.index_cleaner import IndexCleaner
 from app.errors import DomainError, OperatorError, SettingsError, StartError
 from app.factory import create_app
 from app.http.granian_adapter import serve
-from app.http.services import Infrastructure, services, services_of
+from app.http.services import services, services_of
 from app.ops.service_state import Phase
 from app.ops.supervisor import SupervisedProcess, Supervisor
 
@@ -43,8 +43,8 @@ class Launcher:
 
     def __init__(self, app: Flask) -> None:
         services = services_of(app)
-        self._settings, self._state = services.settings, services.infrastructure.state
-        poller = SupervisedProcess("change_poller", self._state, POLLER_ROW, _poll, services.infrastructure)
+        self._settings, self._state = services.settings, services.state
+        poller = SupervisedProcess("change_poller", self._state, POLLER_ROW, _poll, app)
         # The rows of the workers follow that of the change poller.
         workers = [
             SupervisedProcess(f"worker-{row}", self._state, row, _work, app, row)
@@ -130,22 +130,23 @@ def _check_port(settings: Settings) -> None:
 
 def _work(app: Flask, row: int) -> None:
     """Serve requests until SIGTERM."""
-    services_of(app).infrastructure.generations.use_row(row)
+    services_of(app).generations.use_row(row)
     serve(app)
 
 
-def _poll(infrastructure: Infrastructure) -> None:
+def _poll(app: Flask) -> None:
     """Run the change poller."""
-    infrastructure.generations.use_row(POLLER_ROW)
-    while infrastructure.state.phase == Phase.STARTING:
+    services = services_of(app)
+    services.generations.use_row(POLLER_ROW)
+    while services.state.phase == Phase.STARTING:
         # The history exists only after the migration.
         time.sleep(_START_POLL_S)
-    cleaner = IndexCleaner(infrastructure.database.connect)
+    cleaner = IndexCleaner(services.database.connect)
     cleaner.start()
     ChangePoller(
-        infrastructure.database.connect,
-        infrastructure.generations,
-        infrastructure.known_changes,
+        services.database.connect,
+        services.generations,
+        services.known_changes,
         cleaner.request,
     ).run()
 
@@ -155,7 +156,7 @@ def _prepare(app: Flask) -> None:
         # Only this process needs Alembic. An import at the top would load it into all processes.
         migrate = importlib.import_module("app.db.migrate")
         with app.app_context():
-            services().infrastructure.state.is_role_available = migrate.prepare(services().settings)
+            services().state.is_role_available = migrate.prepare(services().settings)
             services().bootstrap_admin.create_from_settings()
     except (DomainError, OperatorError) as error:
         log.error("start_refused", cause=str(error))  # noqa: TRY400 - the message is complete

@@ -51,7 +51,7 @@ def _redis_of_environment() -> redis_client.Redis:
 
 def _redis() -> redis_client.Redis:
     try:
-        return services().infrastructure.redis if has_app_context() else _redis_of_environment()
+        return services().redis if has_app_context() else _redis_of_environment()
     except SettingsError as error:
         # `flask` looks for an application among the names of this package, and ignores no other error.
         raise RuntimeError(str(error)) from None

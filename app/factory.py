@@ -28,7 +28,7 @@ from app.http.proxies import install_proxies
 from app.http.request_log import install_request_log
 from app.http.response_cache import ResponseCache
 from app.http.response_headers import install_response_headers
-from app.http.services import Infrastructure, Services, install_services
+from app.http.services import EXTENSION
 from app.models import HistoryEntry, User
 from app.ops.health import Health
 from app.ops.logging_config import configure_logs
@@ -49,6 +49,62 @@ _REDIS_TIMEOUT_S = 2.0
 """Time-out of the public `cache` client and of health checks. Other clients have shorter ones."""
 
 
+class Services:
+    """Every part of one application, in the order in which they depend on each other.
+
+    engine: has no connections yet. Nothing here connects or starts a thread.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings, self.state = settings, create_state()
+        # A service that other machines can reach is never in setup mode.
+        self.state.is_secured = settings.is_public
+        self.database = Database(settings, self.state, engine)
+        # A row for each worker, and the first one for the change poller.
+        self.generations = Generations(1 + settings.worker_count)
+        self.known_changes = KnownChanges(self.generations)
+        cache_bytes = settings.cache_memory_bytes // settings.worker_count
+        self.local_cache = LocalCache(self.generations, cache_bytes, settings.cache_ttl_s)
+        self.redis = open_client(settings.redis_address, timeout_s=_REDIS_TIMEOUT_S)
+        self.redis_answers = RedisAnswers(settings, self.generations, self.known_changes)
+        self.health = Health(self.state, self.database.connect, self.database.breaker, self.redis_answers.ping)
+
+        self.admins = Admins(self.database, self.state)
+        self.tokens = Tokens(self.database, self.local_cache, self.generations)
+        self.sessions = Sessions(self.database, SessionStore(settings), self.local_cache)
+        self.rate_limits = RateLimits(settings)
+        self.login = Login(self.database, self.sessions, self.rate_limits)
+        planner_stats = PlannerStats(self.database)
+        self.user_pages = UserPages(self.database, self.redis_answers, planner_stats)
+        transactions = UserTransactions(self.database, self.generations, self.admins)
+        self.user_reads = UserReads(self.database)
+        self.users = UserCommands(
+            self.user_reads,
+            UserWrites(self.database, transactions),
+            transactions,
+            login=self.login,
+            tokens=self.tokens,
+            sessions=self.sessions,
+            settings=settings,
+        )
+        self.bulk = BulkCommands(transactions)
+        self.history = History(self.database)
+        self.dashboard = Dashboard(self.database, self.user_pages, planner_stats, self.sessions, self.redis_answers)
+        self.bootstrap_admin = BootstrapAdmin(self.database, self.admins, self.users, settings)
+        self.response_cache = ResponseCache(self.local_cache, self.state, self.tokens)
+
+    def close(self) -> None:
+        """Close every connection, and release the shared memory in this process."""
+        self.sessions.store.close()
+        self.rate_limits.close()
+        self.health.close()
+        self.database.close()
+        self.redis_answers.close()
+        self.redis.close()
+        self.known_changes.close()
+        self.generations.close()
+
+
 def create_app(**overrides: Any) -> OpenAPI:
     """The application, with settings from the environment and `overrides` (fields of config.Settings).
 
@@ -60,8 +116,7 @@ def create_app(**overrides: Any) -> OpenAPI:
     app = _flask_app(settings)
     db.init_app(app)
     with app.app_context():
-        services = _build_services(settings, _build_infrastructure(settings, db.engine))
-    install_services(app, services)
+        services = app.extensions[EXTENSION] = Services(settings, db.engine)
     # The first before a view, and the last after it. Flask calls the functions of after_request in reverse order.
     install_request_log(app)
     app.after_request(services.response_cache.store)
@@ -101,63 +156,3 @@ def _flask_app(settings: Settings) -> OpenAPI:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     return app
-
-
-def _build_infrastructure(settings: Settings, engine: Engine) -> Infrastructure:
-    state = create_state()
-    # A service that other machines can reach is never in setup mode.
-    state.is_secured = settings.is_public
-    database = Database(settings, state, engine)
-    # A row for each worker, and the first one for the change poller.
-    generations = Generations(1 + settings.worker_count)
-    known_changes = KnownChanges(generations)
-    redis = open_client(settings.redis_address, timeout_s=_REDIS_TIMEOUT_S)
-    redis_answers = RedisAnswers(
-        settings.redis_address,
-        settings.redis_timeout_ms / 1000,
-        settings.cache_ttl_s,
-        generations=generations,
-        known_changes=known_changes,
-    )
-    return Infrastructure(
-        state=state,
-        database=database,
-        generations=generations,
-        known_changes=known_changes,
-        local_cache=LocalCache(generations, settings.cache_memory_bytes // settings.worker_count, settings.cache_ttl_s),
-        redis=redis,
-        redis_answers=redis_answers,
-        health=Health(state, database.connect, database.breaker, redis_answers.ping),
-    )
-
-
-def _build_services(settings: Settings, infrastructure: Infrastructure) -> Services:
-    database, local_cache = infrastructure.database, infrastructure.local_cache
-    answers = infrastructure.redis_answers
-    admins = Admins(database, infrastructure.state)
-    tokens = Tokens(database, local_cache, infrastructure.generations)
-    sessions = Sessions(database, SessionStore(settings), local_cache)
-    rate_limits = RateLimits(settings)
-    login = Login(database, sessions, rate_limits)
-    planner_stats = PlannerStats(database)
-    user_pages = UserPages(database, answers, planner_stats)
-    transactions = UserTransactions(database, infrastructure.generations, admins)
-    reads, writes = UserReads(database), UserWrites(database, transactions)
-    users = UserCommands(reads, writes, transactions, login=login, tokens=tokens, sessions=sessions, settings=settings)
-    return Services(
-        settings=settings,
-        infrastructure=infrastructure,
-        response_cache=ResponseCache(local_cache, infrastructure.state, tokens),
-        admins=admins,
-        rate_limits=rate_limits,
-        tokens=tokens,
-        sessions=sessions,
-        login=login,
-        user_pages=user_pages,
-        user_reads=reads,
-        users=users,
-        bulk=BulkCommands(transactions),
-        history=History(database),
-        dashboard=Dashboard(database, user_pages, planner_stats, sessions, answers),
-        bootstrap_admin=BootstrapAdmin(database, admins, users, settings),
-    )

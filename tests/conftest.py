@@ -87,7 +87,7 @@ def make_app(servers: Stack) -> Iterator[Callable[..., Flask]]:
         made.append(create_app(**{**defaults, **overrides}))
         use_adapter(made[-1])
         # So tests fail if the database role lacks a right.
-        services_of(made[-1]).infrastructure.state.is_role_available = True
+        services_of(made[-1]).state.is_role_available = True
         return made[-1]
 
     yield make
@@ -106,20 +106,20 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 @pytest.fixture
 def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
     """Empty tables, Redis and caches, and return to setup mode; now, and at each call."""
-    infrastructure = services_of(app).infrastructure
+    services = services_of(app)
 
     def clear() -> None:
         with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as connection:
             empty_tables(connection)
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()
-        infrastructure.generations.invalidate_all()
-        infrastructure.state.is_secured = False
+        services.generations.invalidate_all()
+        services.state.is_secured = False
 
     clear()
     yield clear
     # A remaining administrator would end the setup mode of services that later tests start.
-    with infrastructure.database.transaction() as connection:
+    with services.database.transaction() as connection:
         connection.execute(text("DELETE FROM users WHERE role = 'admin'"))
 
 

@@ -46,7 +46,7 @@ def report() -> Response:
 
     503 while PostgreSQL is unavailable.
     """
-    status, checks = services().infrastructure.health.report()
+    status, checks = services().health.report()
     return _health_response(HealthReport(status=status, checks=checks), 503 if status == "down" else 200)
 
 
@@ -65,7 +65,7 @@ def ready() -> Response:
 
     503 during start, migration and shutdown, and while PostgreSQL is unavailable.
     """
-    if services().infrastructure.health.ready():
+    if services().health.ready():
         return _health_response(ProcessStatus(status="ok"), 200)
     return _health_response(ProcessStatus(status="not ready"), 503)
 

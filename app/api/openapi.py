@@ -8,7 +8,7 @@ from flask import current_app
 from flask_openapi3 import OpenAPI
 
 from app.http.access import RULES
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.schemas import NO_NUL
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

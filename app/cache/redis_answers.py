@@ -17,6 +17,7 @@ from app.cache.generations import USERS_KEY, Generations
 from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import RedisStore
 from app.cache.single_flight import SingleFlight
+from app.config import Settings
 
 _PREFIX = "fsa:answer:3:"
 """It contains the version of the format of values."""
@@ -24,16 +25,11 @@ _MAX_VALUE_BYTES = 2**20
 
 
 class RedisAnswers(RedisStore):
-    """Answers that depend on all users. Errors of Redis are never raised.
+    """Answers that depend on all users. Errors of Redis are never raised."""
 
-    ttl_s: the maximum age of an answer; 0 disables the cache.
-    """
-
-    def __init__(
-        self, url: str, timeout_s: float, ttl_s: int, *, generations: Generations, known_changes: KnownChanges
-    ) -> None:
-        super().__init__("cache", url, timeout_s)
-        self._ttl_s, self._known = ttl_s, known_changes
+    def __init__(self, settings: Settings, generations: Generations, known_changes: KnownChanges) -> None:
+        super().__init__("cache", settings.redis_address, settings.redis_timeout_ms / 1000)
+        self._ttl_s, self._known = settings.cache_ttl_s, known_changes
         self._flights = SingleFlight(generations)
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:

@@ -37,9 +37,8 @@ def doctor() -> None:
 
 
 def _services(settings: Settings) -> list[Finding]:
-    infrastructure = services().infrastructure
     # This client waits longer for Redis than requests do.
-    checks = {"database": infrastructure.health.database.check(), "cache": Checker(infrastructure.redis.ping).check()}
+    checks = {"database": services().health.database.check(), "cache": Checker(services().redis.ping).check()}
     addresses = {"database": settings.database_address, "cache": without_password(settings.redis_address)}
     return [
         (name, "ok", f"{addresses[name]} responds in {check.latency_ms} ms")
@@ -63,7 +62,7 @@ def _migrations(settings: Settings) -> Finding:
 def _role(settings: Settings) -> Finding:
     """Check that the service has only the rights in PostgreSQL that it needs."""
     try:
-        with services().infrastructure.database.connection() as connection:
+        with services().database.connection() as connection:
             name, is_superuser, is_owner = database_role.current(connection)
     except Unavailable as error:
         return "role", "failed", f"the rights of the service in PostgreSQL are unknown: {error}"

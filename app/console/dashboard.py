@@ -29,5 +29,5 @@ def health() -> Response:
 
 
 def _health() -> dict[str, Any]:
-    status, checks = services().infrastructure.health.report()
-    return {"health": status, "checks": checks, "phase": Phase(services().infrastructure.state.phase).name.lower()}
+    status, checks = services().health.report()
+    return {"health": status, "checks": checks, "phase": Phase(services().state.phase).name.lower()}

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from app.console.safe_redirect import local
 from app.errors import Message
-from app.http.cookies import cookie_values
+from app.http.parsing import cookie_values
 
 LANGUAGES = {"en": "English", "fr": "Français"}
 _COOKIE = "fsa_language"

@@ -37,7 +37,7 @@ def install_templates(app: Flask, adminer_url: str | None) -> None:
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
-    is_secured = services().infrastructure.state.is_secured
+    is_secured = services().state.is_secured
     current_actor = SIGNED_OUT_ACTOR if is_secured and actor() == SETUP_ACTOR else actor()
     in_setup_mode, current_session = current_actor == SETUP_ACTOR, session()
     body = render_template(

@@ -16,9 +16,8 @@ from app.auth.session_store import Session
 from app.auth.sessions import SESSION_ENDED
 from app.errors import N_, Forbidden, Unauthorized, Unavailable
 from app.http.context import REQUEST_ERROR, context
-from app.http.cookies import SESSION_COOKIE, cookie_values
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
-from app.http.parsing import user_id_of
+from app.http.parsing import SESSION_COOKIE, cookie_values, user_id_of
 from app.http.services import services
 from app.ops.service_state import Phase
 from app.types import ROLE_NAMES, Role
@@ -168,7 +167,7 @@ def _authorize() -> None:
     Raises: Unavailable, Unauthorized, Forbidden, NotFound, RateLimited, and errors that were found before Flask
     """
     request, current = request_ctx.request, context()
-    state = services().infrastructure.state
+    state = services().state
     current.route = request.url_rule.rule if request.url_rule is not None else None
     if REQUEST_ERROR in request.environ:
         raise request.environ[REQUEST_ERROR]

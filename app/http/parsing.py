@@ -1,4 +1,4 @@
-"""Parses bodies, query strings and ids strictly. Unknown and repeated names are errors.
+"""Parses bodies, query strings and ids strictly, and cookies. Unknown and repeated names are errors, except in cookies.
 
 Strict JSON (RFC 8259) has no duplicate names, no U+0000, no lone surrogates and only finite numbers.
 """
@@ -9,7 +9,7 @@ import math
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -23,6 +23,8 @@ from app.schemas import READ_ONLY, UserBody
 from app.validation import field_errors_of, library_text
 
 Model = TypeVar("Model", bound=BaseModel)
+
+SESSION_COOKIE = "fsa_session"
 
 _JSON_TYPES = ("application/json",)
 _PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -113,6 +115,22 @@ def query_pairs(query: bytes) -> list[tuple[str, str]]:
         return parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise BadRequest(N_("The query string is not UTF-8.")) from None
+
+
+def cookie_values(environ: Mapping[str, Any], name: str) -> list[str]:
+    """All values of the cookie `name`, in order.
+
+    A semicolon always ends a cookie (RFC 6265, section 4.2.1), also inside quotes. Werkzeug's parser reads on to the
+    closing quote, and raises for bytes that are not UTF-8: another cookie could hide this one.
+    """
+    found: list[str] = []
+    for part in environ.get("HTTP_COOKIE", "").split(";"):
+        key, _, raw = part.partition("=")
+        if key.strip() == name:
+            value = raw.strip()
+            is_quoted = len(value) > 1 and value[0] == value[-1] == '"'
+            found.append(value[1:-1] if is_quoted else value)
+    return found
 
 
 def validated(model: type[Model], values: object) -> Model:

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 
 from app.errors import Quota
 from app.http.context import context
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.http.services import services
 
 PAGE_POLICY = (

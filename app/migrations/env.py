@@ -44,7 +44,7 @@ def _run() -> None:
             context.run_migrations()
     if "conninfo" not in context.config.attributes:
         # With `flask db`. The start does it itself.
-        services().infrastructure.state.is_role_available = database_role.set_up(services().settings)
+        services().state.is_role_available = database_role.set_up(services().settings)
         # The start does not do it, because it takes long.
         reset_future_xids(_conninfo())
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, Response
 
 from app import create_app
 from app.auth.permissions import AuditContext
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.http.services import services, services_of
 from embedded.ports import HOST
 from rig.subjects import Subject
@@ -76,7 +76,7 @@ def sign_in(subject: Subject, redis_url: str) -> str:
     if found is None:
         raise NotThere("No user is an administrator: use more users.")
     app = create_app(database_url=subject.database_url, redis_url=redis_url, log_level="warning")
-    held = services_of(app).infrastructure
+    held = services_of(app)
     held.state.is_secured = True
     with app.app_context():
         cookie, _ = services().sessions.create_after_reset(uuid.UUID(str(found[0])), AuditContext(agent="bench"))

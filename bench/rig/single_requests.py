@@ -26,7 +26,7 @@ from wsgiref.util import setup_testing_defaults
 from app import factory
 from app.cache.change_poller import ChangePoller
 from app.cache.generations import POLLER_ROW
-from app.http.services import Infrastructure, services_of
+from app.http.services import services_of
 from rig import variants
 from rig.usage import cpu_s
 
@@ -43,7 +43,7 @@ def main() -> None:
     questions = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     app = factory.create_app()
     own, database = {}, {}
-    with _change_poller(services_of(app).infrastructure):
+    with _change_poller(services_of(app)):
         for measure, kinds in ((_one_thread, questions["alone"]), (_many_threads, questions["at once"])):
             for kind, requests in kinds.items():
                 environs = [_environ(questions["token"], *request) for request in requests]
@@ -56,24 +56,24 @@ def main() -> None:
 
 
 @contextmanager
-def _change_poller(infrastructure: Infrastructure) -> Iterator[None]:
+def _change_poller(services: factory.Services) -> Iterator[None]:
     """Poll for changes inside of the block, so that the caches may be used."""
     poller = ChangePoller(
-        infrastructure.database.connect,
-        infrastructure.generations,
-        infrastructure.known_changes,
+        services.database.connect,
+        services.generations,
+        services.known_changes,
         on_change=lambda: None,
     )
 
     def run() -> None:
-        infrastructure.generations.use_row(POLLER_ROW)
+        services.generations.use_row(POLLER_ROW)
         poller.run()
 
     process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
     process.start()
     try:
         deadline = time.monotonic() + _LEASE_WAIT_S
-        while not infrastructure.generations.has_lease():
+        while not services.generations.has_lease():
             if time.monotonic() > deadline:
                 sys.exit("Error: the change poller does not answer.")
             time.sleep(0.01)

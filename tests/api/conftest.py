@@ -111,10 +111,10 @@ def without_caches(make_app: Callable[..., Flask]) -> Flask:
 @pytest.fixture
 def own_secured_app(own_app: Flask, empty: Callable[[], None]) -> SecuredApp:  # noqa: ARG001 - it is called for its effect
     """`own_app` with an administrator."""
-    infrastructure = services_of(own_app).infrastructure
+    services = services_of(own_app)
     grant_lease(own_app)
-    infrastructure.state.is_secured, infrastructure.state.phase = False, Phase.UNMANAGED
-    infrastructure.generations.invalidate_all()
+    services.state.is_secured, services.state.phase = False, Phase.UNMANAGED
+    services.generations.invalidate_all()
     return SecuredApp(own_app)
 
 
@@ -122,7 +122,7 @@ def own_secured_app(own_app: Flask, empty: Callable[[], None]) -> SecuredApp:  #
 def pair(own_secured_app: SecuredApp, without_caches: Flask) -> Iterator[CachePair]:
     """`own_app`, and an application without caches."""
     # It would ask PostgreSQL only at its first request with a credential.
-    services_of(without_caches).infrastructure.state.is_secured = True
+    services_of(without_caches).state.is_secured = True
     made = CachePair(own_secured_app.app, without_caches)
     yield made
     made.close()
@@ -133,5 +133,5 @@ def sample_users(own_secured_app: SecuredApp, database: psycopg.Connection[Any])
     """One user of each kind, with tokens of each kind, in `own_app`."""
     made = make_sample_users(own_secured_app, database)
     # One token was made to expire by SQL, and no poller tells this application.
-    services_of(own_secured_app.app).infrastructure.generations.invalidate_all()
+    services_of(own_secured_app.app).generations.invalidate_all()
     return made

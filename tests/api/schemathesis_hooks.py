@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.schemas import UserDraft
 
 OWN_TOKEN = os.environ["TEST_TOKEN_ID"]

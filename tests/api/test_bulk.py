@@ -266,5 +266,5 @@ def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) 
     assert api.get("/users").status_code == 200
     with app.app_context():
         services().bulk.apply("role", target_of(users), AuditContext(), role="admin")
-        assert services_of(app).infrastructure.state.is_secured
+        assert services_of(app).state.is_secured
     assert api.get("/users").status_code == 401

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app.auth import tokens
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.http.services import services_of
 from tests.support.cache_pair import CachePair, WsgiResponse
 from tests.support.leases import grant_lease
@@ -122,8 +122,8 @@ def behind_proxy(make_app: Callable[..., Flask]) -> list[Flask]:
 @pytest.fixture
 def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[CachePair]:  # noqa: ARG001 - for its effect
     for app in behind_proxy:
-        services_of(app).infrastructure.generations.invalidate_all()
-        services_of(app).infrastructure.state.is_secured = False
+        services_of(app).generations.invalidate_all()
+        services_of(app).state.is_secured = False
     grant_lease(behind_proxy[0])
     made = CachePair(*behind_proxy)
     yield made
@@ -133,7 +133,7 @@ def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[Cache
 @pytest.fixture
 def walk(pair: CachePair, behind_proxy: list[Flask]) -> Walk:
     secured_app = SecuredApp(pair.app)
-    services_of(behind_proxy[1]).infrastructure.state.is_secured = True
+    services_of(behind_proxy[1]).state.is_secured = True
     return Walk(secured_app, pair)
 
 

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from app.auth.permissions import AuditContext
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.http.services import services
 from app.users.bulk import BulkTarget
 from tests.support.cache_pair import CachePair, SampleUsers, require_same

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from tests.support.api_client import SORTS
 from tests.support.cache_pair import CachePair, SampleUsers, require_same, wsgi_get
 from tests.support.leases import grant_lease

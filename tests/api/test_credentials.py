@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 from flask import Flask
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from tests.support.secured_app import SAME_ORIGIN, SecuredApp, UserClient, cookie_of
 
 FOREIGN = [

@@ -132,7 +132,7 @@ def test_an_internal_error_is_a_page_with_the_request_id(admin: FlaskClient, mon
 
 def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiClient, app: Flask) -> None:
     """Fault 11: 503, whose pages had no Retry-After."""
-    state = services_of(app).infrastructure.state
+    state = services_of(app).state
     earlier, state.phase = state.phase, Phase.STARTING
     try:
         for path in ("/people", "/nowhere", "/users"):

@@ -40,9 +40,9 @@ def users(servers: Stack, app: Flask, client: ApiClient) -> list[dict[str, Any]]
     """57 users, many with equal names, equal times or no email. Created once."""
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         empty_tables(database)
-        infrastructure = services_of(app).infrastructure
-        infrastructure.generations.invalidate_all()
-        infrastructure.state.is_secured = False
+        services = services_of(app)
+        services.generations.invalidate_all()
+        services.state.is_secured = False
         return make(client, database)
 
 

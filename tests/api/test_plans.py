@@ -81,7 +81,7 @@ def seeded_app(make_app: Callable[..., Flask], seeded_url: str) -> Flask:
 @pytest.fixture(scope="module")
 def explainer(seeded_app: Flask) -> Iterator[psycopg.Connection[Any]]:
     """A connection with the session settings of the service, so its plans are those of the service."""
-    with services_of(seeded_app).infrastructure.database.connection() as connection:
+    with services_of(seeded_app).database.connection() as connection:
         yield connection.connection.driver_connection
 
 
@@ -216,14 +216,14 @@ def test_how_many_were_created_in_a_time_is_known_without_counting(
         " AND created_at < coalesce(%s, 'infinity'::timestamptz)",
         [after, before],
     ).fetchone()
-    known = PlannerStats(services_of(seeded_app).infrastructure.database).snapshot()
+    known = PlannerStats(services_of(seeded_app).database).snapshot()
     assert known.created_share(after, before) * COUNT == pytest.approx(counted, abs=COUNT / 100)
 
 
 def test_a_word_that_is_not_among_the_common_is_taken_to_be_rare_in_a_table_of_any_size(
     seeded_app: Flask,
 ) -> None:
-    known = replace(PlannerStats(services_of(seeded_app).infrastructure.database).snapshot(), total=1_000 * COUNT)
+    known = replace(PlannerStats(services_of(seeded_app).database).snapshot(), total=1_000 * COUNT)
     assert known.rows(Term("zzzz", is_prefix=True)) <= bounds.MAX_ROWS_WITHOUT_PROBE
     assert known.rows(Term("maria")) > bounds.MAX_ESTIMATED_ROWS
 

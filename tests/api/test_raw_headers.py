@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from embedded import Stack
 from tests.support.raw_http import RawResponse, request
 from tests.support.secured_app import PASSWORD

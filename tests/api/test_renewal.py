@@ -8,7 +8,7 @@ import redis
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from embedded import Stack
 from tests.support.concurrency import at_once
 from tests.support.secured_app import SecuredApp, cookie_of

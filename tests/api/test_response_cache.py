@@ -115,17 +115,17 @@ def test_requests_without_a_token_are_not_answered_from_the_cache(pair: CachePai
 def test_while_nothing_may_be_cached_flask_answers_all(
     pair: CachePair, sample_users: SampleUsers, make_app: Callable[..., Flask], without_caches: Flask, what: str
 ) -> None:
-    infrastructure, path = (
-        services_of(sample_users.secured_app.app).infrastructure,
+    services, path = (
+        services_of(sample_users.secured_app.app),
         f"/api/users/{sample_users.ids['bob']}",
     )
     assert pair.is_hit(path, sample_users.tokens["ada"])
     if what == "starting":
         # The change poller, who has the lease, waits until the database is migrated.
-        infrastructure.generations.prolong_lease(0)
-        infrastructure.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.STARTING
+        services.generations.prolong_lease(0)
+        services.state.phase = services_of(without_caches).state.phase = Phase.STARTING
     elif what.startswith("lease"):
-        infrastructure.generations.prolong_lease(0 if what == "lease" else clock_ns() - 1)
+        services.generations.prolong_lease(0 if what == "lease" else clock_ns() - 1)
     else:
         app = make_app(**{"no memory": {"cache_memory_mib": 0}, "no cache": {"cache_ttl_s": 0}}[what])
         grant_lease(app)
@@ -135,7 +135,7 @@ def test_while_nothing_may_be_cached_flask_answers_all(
         assert require_same(pair, each, sample_users.tokens["ada"]).status[:3] == (
             "503" if what == "starting" else "200"
         )
-    infrastructure.state.phase = services_of(without_caches).infrastructure.state.phase = Phase.UNMANAGED
+    services.state.phase = services_of(without_caches).state.phase = Phase.UNMANAGED
     grant_lease(sample_users.secured_app.app)
     assert sample_users.secured_app.session_client(sample_users.secured_app.admin.user).get("/users").status_code == 200
 
@@ -143,7 +143,7 @@ def test_while_nothing_may_be_cached_flask_answers_all(
 def test_no_secret_lies_in_memory(pair: CachePair, sample_users: SampleUsers) -> None:
     secret = sample_users.tokens["root"]
     assert pair.is_hit("/api/me", secret)
-    cache = services_of(sample_users.secured_app.app).infrastructure.local_cache
+    cache = services_of(sample_users.secured_app.app).local_cache
     found = cache.get(hashlib.sha256(secret.encode()).digest())
     assert found is not None, "it is kept under another key, and this test shows nothing"
     assert secret not in repr(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from tests.support.secured_app import PASSWORD, SAME_ORIGIN
 from tests.support.service_process import ROOT, Service
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from flask import Flask
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from embedded import Stack
 from tests.support.api_client import ApiClient
 from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient, cookie_of

@@ -31,7 +31,7 @@ def test_json_made_by_postgresql_is_ours_to_the_byte(
 ) -> None:
     clear_tables()
     with app.app_context():
-        services_of(app).infrastructure.generations.invalidate_all()
+        services_of(app).generations.invalidate_all()
         require_same_json(insert_user(**row), trashed=row.get("deleted_at") is not None)
 
 
@@ -58,7 +58,7 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
     user_id = uuid.UUID(api.create_user()["id"])
     database.execute("UPDATE users SET attributes = %s::json WHERE id = %s", [text, user_id])
     with app.app_context():
-        services_of(app).infrastructure.generations.invalidate_all()
+        services_of(app).generations.invalidate_all()
         require_same_json(user_id, trashed=False)
         assert text.encode() in serialized_user(user_id)
 
@@ -67,5 +67,5 @@ def require_same_json(user_id: uuid.UUID, *, trashed: bool) -> None:
     """What all statements that read write of this user."""
     plain = serialized_user(user_id)
     assert services().user_pages.page(ListQuery(deleted=trashed)).body == b"[" + plain + b"]"
-    found = services().infrastructure.database.execute(GET_USERS, {"ids": str(user_id)}).fetchall()
+    found = services().database.execute(GET_USERS, {"ids": str(user_id)}).fetchall()
     assert found == ([] if trashed else [(user_id, orjson.loads(plain)["version"], plain.decode())])

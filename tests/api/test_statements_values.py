@@ -22,7 +22,7 @@ from tests.support.strategies import UNHURRIED
 def execute(app: Flask, sql: str, value: object, *, prepare: bool = True) -> object:
     """The value that a statement with one parameter returns."""
     with app.app_context():
-        database = services().infrastructure.database
+        database = services().database
         return database.execute(sql, {"value": value}, prepare=prepare).fetchone()[0]
 
 
@@ -104,7 +104,7 @@ def test_u0000_in_any_value_of_a_new_user_is_refused(
     }  # fmt: skip
     row[column] = ["ada", "\0"] if column == "lexemes" else "a\0"
     with app.app_context(), pytest.raises(BadRequest):
-        services().infrastructure.database.execute(WRITE_USERS, {"drafts": Json([row]), "lock_timeout": "0"})
+        services().database.execute(WRITE_USERS, {"drafts": Json([row]), "lock_timeout": "0"})
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.create_user(username="ada")["version"] == 1
 

@@ -36,7 +36,7 @@ def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
 ) -> None:
     """Fault 16: the statistics were replaced in place, so a thread could find the lexemes of one and the shares of
     another."""
-    planner_stats = PlannerStats(services_of(app).infrastructure.database, ttl_s=0)
+    planner_stats = PlannerStats(services_of(app).database, ttl_s=0)
     fill_users(200)
     snapshot = planner_stats.snapshot()
     assert (snapshot.total, round(snapshot.rows(_COMMON))) == (200, 200)

@@ -137,7 +137,7 @@ def test_a_command_refuses_what_is_no_time_from_now(
 def test_a_datetime_of_our_own_code_reaches_postgres_in_utc(app: Flask) -> None:
     """PostgreSQL takes no offset of 16 hours or more, so that none may get there."""
     with app.app_context():
-        found = services().infrastructure.database.execute(
+        found = services().database.execute(
             "SELECT (%(time)s::timestamptz)::text", {"time": datetime(9999, 12, 31, tzinfo=UTC)}
         )
     assert found.fetchall() == [("9999-12-31 00:00:00+00",)]

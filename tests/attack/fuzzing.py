@@ -61,15 +61,15 @@ def new_site(
     database: psycopg.Connection[Any],
 ) -> Callable[[], SecuredApp]:
     """Empties `fuzzed_app`, and creates an administrator; at each call."""
-    infrastructure = services_of(fuzzed_app).infrastructure
+    services = services_of(fuzzed_app)
 
     def start() -> SecuredApp:
         # TRUNCATE would take 40 ms.
         database.execute("SET fullstack_app.internal = 'yes'")
         for emptied in ("DELETE FROM users", "DELETE FROM history", "DELETE FROM idempotency_keys"):
             database.execute(emptied)
-        infrastructure.state.is_secured = False
-        infrastructure.generations.invalidate_all()
+        services.state.is_secured = False
+        services.generations.invalidate_all()
         return SecuredApp(fuzzed_app)
 
     return start

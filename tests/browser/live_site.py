@@ -52,7 +52,7 @@ class Site:
             empty_tables(connection)
         with redis.Redis.from_url(self._redis_url) as client:
             client.flushdb()
-        services_of(self.app).infrastructure.state.is_secured = False
+        services_of(self.app).state.is_secured = False
         return ApiClient(self.app)
 
 

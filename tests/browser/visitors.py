@@ -18,7 +18,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 
 NARROW = 360
 """The width of a small phone, in CSS pixels."""

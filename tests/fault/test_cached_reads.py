@@ -63,7 +63,7 @@ def internal_connection(database: psycopg.Connection[Any]) -> psycopg.Connection
 
 def wait_for_poller(app: Flask) -> None:
     """Wait until the poller has seen all writes, because only then Redis is used."""
-    known = services_of(app).infrastructure.known_changes
+    known = services_of(app).known_changes
     wait_until(lambda: known.last_poll(["users"]) is not None)
 
 
@@ -99,7 +99,7 @@ def test_cheap_pages_are_not_cached_in_redis(
     monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
     user = api.create_user(name="Zebedee")
     database.execute("ANALYZE users")
-    known = PlannerStats(services_of(app_with_caches).infrastructure.database).snapshot()
+    known = PlannerStats(services_of(app_with_caches).database).snapshot()
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: known)
     wait_for_poller(app_with_caches)
     with redis.Redis.from_url(servers.redis.url) as client:

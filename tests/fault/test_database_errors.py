@@ -43,7 +43,7 @@ def raised(sqlstate: str) -> str:
 def failure(app: Flask, sql: str, value: str = "", way: str = "prepared") -> BaseException:
     """What a statement raises."""
     with app.app_context(), pytest.raises(Exception) as caught:  # noqa: PT011, PT012 - it is looked at by the tests
-        database = services().infrastructure.database
+        database = services().database
         if way == "prepared":
             database.execute(sql, {"value": value})
         with (database.connection if way == "connection" else database.transaction)() as connection:
@@ -52,11 +52,11 @@ def failure(app: Flask, sql: str, value: str = "", way: str = "prepared") -> Bas
 
 
 def is_up(app: Flask) -> bool:
-    return services_of(app).infrastructure.database.breaker.up
+    return services_of(app).database.breaker.up
 
 
 def works(app: Flask) -> bool:
-    with services_of(app).infrastructure.database.connection() as connection:
+    with services_of(app).database.connection() as connection:
         return connection.scalar(text("SELECT 1")) == 1
 
 
@@ -66,7 +66,7 @@ def test_a_lost_connection_opens_the_breaker(
     own_app: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(services_of(own_app).infrastructure.database.breaker, "failed", opened.append)
+    monkeypatch.setattr(services_of(own_app).database.breaker, "failed", opened.append)
     assert isinstance(failure(own_app, raised(sqlstate), way=way), Unavailable)
     assert len(opened) == 1
 
@@ -77,7 +77,7 @@ def test_what_one_request_caused_stops_no_other(
     own_app: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
-    monkeypatch.setattr(services_of(own_app).infrastructure.database.breaker, "failed", opened.append)
+    monkeypatch.setattr(services_of(own_app).database.breaker, "failed", opened.append)
     error = failure(own_app, raised(sqlstate), way=way)
     assert opened == []
     if sqlstate in BAD_DATA:
@@ -103,7 +103,7 @@ def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own_app: Flask,
 @pytest.mark.parametrize("sql", ["SELECT 'infinity'::timestamptz", "SELECT '20000-01-01'::timestamptz"])
 def test_a_value_that_psycopg_refuses_is_no_lost_connection(own_app: Flask, sql: str) -> None:
     """It has no SQLSTATE, as what libpq says of a connection has none."""
-    with pytest.raises(BadRequest), services_of(own_app).infrastructure.database.connection() as connection:
+    with pytest.raises(BadRequest), services_of(own_app).database.connection() as connection:
         connection.execute(text(sql)).all()
     assert is_up(own_app)
     assert works(own_app)

@@ -16,6 +16,7 @@ from app.auth.session_store import SessionStore
 from app.cache.generations import clock_ns
 from app.cache.known_changes import PollResult, Snapshot
 from app.cache.redis_answers import RedisAnswers
+from app.config import load_settings
 from app.errors import Unavailable
 from app.http.services import services_of
 from embedded import Redis
@@ -68,12 +69,11 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     user = secured_app.create_user(username="ada", password=PASSWORD)
     people = [secured_app.session_client(secured_app.create_user()) for _ in range(30)]
     assert [_guess(secured_app) for _ in range(4)] == [401] * 4
-    infrastructure = services_of(secured_app.app).infrastructure
-    pages = RedisAnswers(
-        small_redis.url, 0.5, ttl_s, generations=infrastructure.generations, known_changes=infrastructure.known_changes
-    )
+    services = services_of(secured_app.app)
+    settings = load_settings({}, redis_url=small_redis.url, redis_timeout_ms=500, cache_ttl_s=ttl_s)
+    pages = RedisAnswers(settings, services.generations, services.known_changes)
     grant_lease(secured_app.app)
-    infrastructure.known_changes.publish(PollResult(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
+    services.known_changes.publish(PollResult(clock_ns(), "test", Snapshot(4, 4, ()), (), 3))
     with redis.Redis.from_url(small_redis.url) as redis_client:
         number = 0
         while _evicted(redis_client) < 500:

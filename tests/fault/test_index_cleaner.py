@@ -29,7 +29,7 @@ def test_lexemes_are_pending_until_a_cleanup(api: ApiClient, database: psycopg.C
 def test_pending_lexemes_are_merged_into_the_index(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
-    cleaner = IndexCleaner(services_of(app).infrastructure.database.connect)
+    cleaner = IndexCleaner(services_of(app).database.connect)
     cleaner.start()
     api.create_user(username="bob")
     cleaner.request()
@@ -48,7 +48,7 @@ def test_what_fails_is_tried_again_and_ends_nothing(
         tries.append(1)
         if len(tries) == 1:
             raise psycopg.OperationalError
-        return services_of(app).infrastructure.database.connect()
+        return services_of(app).database.connect()
 
     cleaner = IndexCleaner(connect)
     cleaner.start()

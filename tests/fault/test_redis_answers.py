@@ -12,6 +12,7 @@ import redis
 from app.cache.generations import Generations, clock_ns
 from app.cache.known_changes import KnownChanges, PollResult, Snapshot
 from app.cache.redis_answers import RedisAnswers
+from app.config import load_settings
 from embedded import Redis
 from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
@@ -45,9 +46,8 @@ class Host:
         self.generations.prolong_lease(FOREVER_NS)
         self.known = stack.enter_context(closing(WatchedChanges(self.generations)))
         url = server.url if direct else server.url.replace(f":{server.port}/", f":{self.proxy.port}/")
-        self.answers = stack.enter_context(
-            closing(RedisAnswers(url, timeout_s, 60, generations=self.generations, known_changes=self.known))
-        )
+        settings = load_settings({}, redis_url=url, redis_timeout_ms=round(1000 * timeout_s), cache_ttl_s=60)
+        self.answers = stack.enter_context(closing(RedisAnswers(settings, self.generations, self.known)))
         self.incarnation, self._xids = "i", list[int]()
         self.ask(100)
 

@@ -25,7 +25,7 @@ def secured_app(make_app: Callable[..., Flask], empty: Callable[[], None]) -> Se
 def other_host(make_app: Callable[..., Flask], secured_app: SecuredApp) -> Callable[[UserClient], UserClient]:  # noqa: ARG001 - its administrator exists first
     """The same client on a host that hears of no change."""
     app = make_app()
-    services_of(app).infrastructure.state.is_secured = True
+    services_of(app).state.is_secured = True
     grant_lease(app)
     return lambda client: UserClient(app, client.headers, client.user)
 

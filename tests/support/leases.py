@@ -9,4 +9,4 @@ FOREVER_NS = 1 << 62
 
 def grant_lease(app: Flask) -> None:
     """Give the application a lease that does not end, so it uses its caches."""
-    services_of(app).infrastructure.generations.prolong_lease(FOREVER_NS)
+    services_of(app).generations.prolong_lease(FOREVER_NS)

@@ -7,29 +7,29 @@ from contextlib import contextmanager
 from flask import Flask
 
 from app.cache.change_poller import ChangePoller
-from app.http.services import Infrastructure, services_of
+from app.http.services import services_of
 from tests.support.waiting import wait_until
 
 
 @contextmanager
 def polling(app: Flask) -> Iterator[None]:
     """Run a change poller for the application inside the block, so it uses its caches."""
-    infrastructure: Infrastructure = services_of(app).infrastructure
-    infrastructure.generations.prolong_lease(0)
+    services = services_of(app)
+    services.generations.prolong_lease(0)
     poller = ChangePoller(
-        infrastructure.database.connect,
-        infrastructure.generations,
-        infrastructure.known_changes,
+        services.database.connect,
+        services.generations,
+        services.known_changes,
         lambda: None,
     )
     thread = threading.Thread(target=poller.run, daemon=True)
     thread.start()
     try:
-        wait_until(infrastructure.generations.has_lease)
+        wait_until(services.generations.has_lease)
         yield
     finally:
         poller.close()
         # This wakes a sleeping poller.
-        infrastructure.generations.has_lease()
+        services.generations.has_lease()
         thread.join(10)
-        infrastructure.generations.prolong_lease(0)
+        services.generations.prolong_lease(0)

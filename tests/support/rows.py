@@ -20,7 +20,7 @@ def insert_user(**fields: Any) -> uuid.UUID:
     user_id = uuid.uuid4()
     row = {"username": "u", "name": "n", **fields, "id": user_id, "search_vector": ""}
     keys = {"username_key": user_id.hex, "name_key": row["name"], "email_key": row.get("email") and user_id.hex}
-    with services().infrastructure.database.transaction() as connection:
+    with services().database.transaction() as connection:
         connection.execute(insert(USERS_TABLE).values({**row, **keys}))
     return user_id
 
@@ -28,7 +28,7 @@ def insert_user(**fields: Any) -> uuid.UUID:
 def serialized_user(user_id: uuid.UUID) -> bytes:
     """The JSON of a user, written by orjson. deleted_at is left out if it is NULL."""
     attributes = cast(USERS_TABLE.c.attributes, Text).label("attributes_json")
-    with services().infrastructure.database.connection() as connection:
+    with services().database.connection() as connection:
         row = connection.execute(select(USERS_TABLE, attributes).where(USERS_TABLE.c.id == user_id)).one()
     fields: dict[str, Any] = {"id": str(row.id), **{name: getattr(row, name) for name in FIELD_NAMES}}
     fields |= {"attributes": orjson.Fragment(row.attributes_json), "version": row.version}

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from app.auth import sessions
 from app.auth.permissions import AuditContext
-from app.http.cookies import SESSION_COOKIE
+from app.http.parsing import SESSION_COOKIE
 from app.http.services import services
 from tests.support.api_client import ApiClient
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.http.cookies import cookie_values
 from app.http.granian_adapter import environ_headers
+from app.http.parsing import cookie_values
 
 TRUSTED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"]
 
