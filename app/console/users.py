@@ -43,11 +43,10 @@ class ListUrl:
         pairs: list[tuple[str, str]] = []
         for name, value in query_pairs(query):
             pairs += query_pairs(value.encode()) if name == _FILTERS else [(name, value)]
-        self._pairs = [
-            (name, value)
-            for name, value in pairs
-            if (value or name.startswith("attributes.")) and name not in _NOTICE_PARAMETERS
-        ]
+        self._pairs: list[tuple[str, str]] = []
+        for name, value in pairs:
+            if (value or name.startswith("attributes.")) and name not in _NOTICE_PARAMETERS:
+                self._pairs.append((name, value))
         self.other_filters = [pair for pair in self._pairs if pair[0] not in _CONTROLS]
         self.parameters = dict(self._pairs)
 
