@@ -113,7 +113,7 @@ def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
             empty_tables(connection)
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()
-        services.generations.invalidate_all()
+        services.generations.invalidate()
         services.state.is_secured = False
 
     clear()

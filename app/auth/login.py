@@ -76,15 +76,18 @@ class Login:
 
     def run_with_password(
         self,
-        password: str,
+        password: str | None,
         precondition: Precondition,
         audit_context: AuditContext,
         command: Callable[[Precondition, AuditContext], Result],
     ) -> Result:
         """Run `command`. If it requires the password of the signed-in user, verify `password` and run it again.
 
+        password: None, if the request has none.
         Raises: Forbidden (the password is wrong), RateLimited, Unavailable, and what `command` raises
         """
+        if password is None:
+            return command(precondition, audit_context)
         actor = audit_context.actor
         try:
             # A given password must be right even soon after the sign-in, so `command` is made to require it.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cachetools import LRUCache
-from redis.exceptions import RedisError
 
 from app.auth.counters import FixedWindow, InMemoryCounters, RedisCounters
 from app.cache.redis_client import RedisStore
@@ -51,6 +50,8 @@ class _Reservation:
 class RateLimits(RedisStore):
     """Rate limits of sign-in attempts and of writes. Without Redis each process counts alone."""
 
+    unavailable = N_("Redis is unavailable, so the failed sign-ins that it counts could not be reset.")
+
     def __init__(self, settings: Settings) -> None:
         super().__init__("rate limits", settings.redis_address, _TIMEOUT_S)
         self._write_rate_per_minute = settings.write_rate_per_minute
@@ -88,8 +89,7 @@ class RateLimits(RedisStore):
     def unlock(self, account: str, addresses: Iterable[str]) -> None:
         """Reset the counters of an account, and of the account from these addresses. Raises: Unavailable"""
         self.reset_failures([window.key for window in _lockout_windows(account, addresses)])
-        if not self.breaker.up:
-            raise Unavailable(N_("Redis is unavailable, so the failed sign-ins that it counts could not be reset."))
+        self.require_up()
 
     def is_locked(self, account: str, addresses: Iterable[str]) -> bool:
         """Whether the next attempt on an account would be refused, from anywhere or from one of these addresses."""
@@ -126,7 +126,7 @@ class RateLimits(RedisStore):
         try:
             with self._redis() as redis:
                 return operation(RedisCounters(redis))
-        except RedisError:
+        except Unavailable:
             return operation(self._local)
 
 

@@ -8,19 +8,19 @@ import contextlib
 import functools
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import orjson
 from redis import Redis
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from app.auth.permissions import Actor
 from app.cache.redis_client import RedisStore, run_script
 from app.config import Settings
-from app.errors import N_, Unavailable
+from app.errors import N_
 from app.types import Role, format_timestamp
 
 _RECORD = "fsa:session:"
@@ -52,8 +52,6 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[2] .. ' ' .. ARGV[3])
 redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7])
 return ARGV[6]
 """
-_FULL = N_("Redis has no memory for more sessions. Try again later, or use an API token.")
-_UNAVAILABLE = N_("Sessions are unavailable. Try again shortly, or use an API token.")
 # Longer than for a cached page: an unreadable session signs its user out.
 _TIMEOUT_S = 0.25
 
@@ -102,6 +100,9 @@ class Session:
 class SessionStore(RedisStore):
     """Sessions by id. All methods raise Unavailable while Redis is unavailable."""
 
+    unavailable = N_("Sessions are unavailable. Try again shortly, or use an API token.")
+    full = N_("Redis has no memory for more sessions. Try again later, or use an API token.")
+
     def __init__(self, settings: Settings) -> None:
         super().__init__("sessions", settings.redis_address, _TIMEOUT_S)
         idle_s, max_s = 3600 * settings.session_idle_h, 86400 * settings.session_max_days
@@ -112,13 +113,13 @@ class SessionStore(RedisStore):
         owner = session.user_id.hex
         keys = (_RECORD + session.id, _OWNER + owner, _ENDS, *delete_keys)
         values = (session.to_json(), session.id, f"{session.id} {owner}", session.expires_at, time.time(), _MAX_SWEPT)
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             expired = cast("list[bytes]", run_script(redis, _CREATE, keys, values))
             _delete(redis, [member.decode() for member in expired])
 
     def get(self, session_id: str) -> tuple[Session | None, bytes | None]:
         """A session, and the masked next secret of a session that was renewed. None: there is none."""
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             record, following = cast("list[bytes | None]", redis.mget([_RECORD + session_id, _NEXT + session_id]))
         return None if record is None else self._parse(session_id, record), following
 
@@ -131,60 +132,44 @@ class SessionStore(RedisStore):
         owner = new.user_id.hex
         keys = (_RECORD + session_id, _RECORD + new.id, _OWNER + owner, _ENDS, _NEXT + session_id)
         values = (session_id, new.id, owner, new.to_json(), new.expires_at, following, _GRACE_S)
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             return cast("bytes | None", run_script(redis, _RENEW, keys, values))
 
     def touch(self, session: Session) -> None:
         """Replace the record of a session. No effect if the session was deleted or Redis is full."""
-        with self._available_redis() as redis, contextlib.suppress(OutOfMemoryError):
+        with self._redis() as redis, contextlib.suppress(OutOfMemoryError):
             if redis.set(_RECORD + session.id, session.to_json(), xx=True):
                 redis.zadd(_ENDS, {f"{session.id} {session.user_id.hex}": session.expires_at}, xx=True)
 
     def delete(self, session_id: str, user_id: uuid.UUID) -> bool:
         """Delete a session of this user. Returns whether it existed."""
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             if not redis.sismember(_OWNER + user_id.hex, session_id):
                 return False
             return _delete(redis, [f"{session_id} {user_id.hex}"])
 
     def list_by_user(self, user_id: uuid.UUID) -> list[Session]:
         """The sessions of a user, valid or not."""
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             ids = sorted(member.decode() for member in cast("set[bytes]", redis.smembers(_OWNER + user_id.hex)))
             records = cast("list[bytes | None]", redis.mget([_RECORD + one for one in ids])) if ids else []
         return [self._parse(one, record) for one, record in zip(ids, records, strict=True) if record is not None]
 
     def delete_all(self, user_id: uuid.UUID) -> bool:
         """Delete all sessions of a user. Returns whether there were any."""
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             ids = cast("set[bytes]", redis.smembers(_OWNER + user_id.hex))
             return _delete(redis, [f"{session_id.decode()} {user_id.hex}" for session_id in ids])
 
     def count(self) -> int:
         """The number of sessions that have not expired. Sessions that a change of their user ended may count."""
-        with self._available_redis() as redis:
+        with self._redis() as redis:
             return redis.zcount(_ENDS, time.time(), "+inf")
-
-    def require_up(self) -> None:
-        """Raise Unavailable if the circuit breaker is open, without a request to Redis."""
-        if not self.breaker.up:
-            raise Unavailable(_UNAVAILABLE)
 
     def _parse(self, session_id: str, record: bytes) -> Session:
         fields = orjson.loads(record)
         fields["user_id"] = uuid.UUID(fields["user_id"])
         return self.new_session(id=session_id, **fields)
-
-    @contextlib.contextmanager
-    def _available_redis(self) -> Iterator[Redis]:
-        """The client, for the commands of the block. Raises: Unavailable"""
-        try:
-            with self._redis() as redis:
-                yield redis
-        except OutOfMemoryError:
-            raise Unavailable(_FULL) from None
-        except RedisError:
-            raise Unavailable(_UNAVAILABLE) from None
 
 
 def _delete(redis: Redis, members: Iterable[str]) -> bool:

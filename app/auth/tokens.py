@@ -143,16 +143,12 @@ class Tokens:
         owner = None
         try:
             with self._database.transaction(token_id) as connection:
-                row = connection.execute(
-                    delete(_tokens).where(_tokens.c.id == token_id).returning(_tokens)
-                ).one_or_none()
+                deleted = delete(_tokens).where(_tokens.c.id == token_id, _tokens.c.user_id == users.c.id)
+                row = connection.execute(deleted.returning(_tokens, users.c.version)).one_or_none()
                 if row is None:
                     raise NotFound(N_("There is no such token."))
                 owner = row.user_id
-                version = connection.scalar(select(users.c.version).where(users.c.id == row.user_id))
-                audit_log.record(
-                    connection, audit_context, row.user_id, version or 1, "token_revoked", [_change(old=row)]
-                )
+                audit_log.record(connection, audit_context, owner, row.version, "token_revoked", [_change(old=row)])
         finally:
             # Also after an error: the commit may have succeeded before the connection was lost.
             if owner is not None:

@@ -5,7 +5,6 @@ history. Each poll returns the rows that became visible since the last snapshot.
 once, also after a long transaction. Each poll prolongs the lease, without which no process uses its caches.
 """
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -95,12 +94,10 @@ class ChangePoller:
     def _poll(self, connection: psycopg.Connection[Any]) -> None:
         """Invalidate what changed since the last poll, and prolong the lease. Raises: psycopg.Error"""
         began_ns = clock_ns()
-        in_progress = "{" + ",".join(map(str, self._snapshot.in_progress)) + "}"
-        parameters = {"xmax": str(self._snapshot.xmax), "in_progress": in_progress}
-        snapshot_text, database, found = connection.execute(_CHANGES, parameters).fetchall()[0]
+        parameters = {"xmax": str(self._snapshot.xmax), "in_progress": [*map(str, self._snapshot.in_progress)]}
+        snapshot_text, incarnation, found = connection.execute(_CHANGES, parameters).fetchall()[0]
         snapshot = Snapshot.parse(snapshot_text)
         changes = [(int(xid), user_id) for xid, user_id in found or ()]
-        incarnation = hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
         has_mass_change = len(changes) > _MAX_CHANGES or any(user_id is None for _, user_id in changes)
         if has_mass_change or incarnation != self._incarnation or began_ns - self._began_ns > _MAX_GAP_NS:
             self._reset(connection, snapshot)
@@ -115,7 +112,7 @@ class ChangePoller:
         """Invalidate everything, because changes may have been missed, and remember the latest transaction."""
         self._xids.clear()
         self._floor = int(connection.execute(_MAX_XID, [str(snapshot.xmax)]).fetchall()[0][0])
-        self._generations.invalidate_all()
+        self._generations.invalidate()
         self._on_change()
 
     def _apply(self, changes: list[tuple[int, str]]) -> None:

@@ -73,13 +73,14 @@ class Generations:
         """The slots that hold the generations of `keys`."""
         return (_ALL, *[1 + zlib.crc32(key.encode()) % (SLOTS - 1) for key in keys])
 
-    def invalidate(self, keys: Iterable[str]) -> None:
-        """Invalidate all values with one of `keys` whose reading began before this call."""
-        self._raise(self.slots_of(keys)[1:])
-
-    def invalidate_all(self) -> None:
-        """Invalidate all values whose reading began before this call."""
-        self._raise((_ALL,))
+    def invalidate(self, keys: Iterable[str] | None = None) -> None:
+        """Invalidate all values with one of `keys` (None: any key) whose reading began before this call."""
+        slots = (_ALL,) if keys is None else self.slots_of(keys)[1:]
+        # The clock is read inside the lock, so that no generation decreases.
+        with self._lock:
+            now = clock_ns()
+            for slot in slots:
+                self._numbers[_HEAD + slot * self._rows + self._row] = now
 
     def latest(self, slots: Slots, *, by_poller: bool = True) -> int:
         """The time of the last invalidation of one of `slots` (clock_ns); without by_poller, by one of the workers."""
@@ -129,10 +130,3 @@ class Generations:
         self._memory.close()
         os.close(self._wake_up)
         os.close(self._waker)
-
-    def _raise(self, slots: Slots) -> None:
-        # The clock is read inside the lock, so that no generation decreases.
-        with self._lock:
-            now = clock_ns()
-            for slot in slots:
-                self._numbers[_HEAD + slot * self._rows + self._row] = now

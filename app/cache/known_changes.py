@@ -11,11 +11,11 @@ import orjson
 
 from app.cache.generations import Generations
 
-_MEMORY_BYTES = 1 << 16
+_MEMORY_BYTES = 1 << 20
+"""Enough for 40,000 open transactions: each takes a connection to PostgreSQL."""
 _HEAD_BYTES = 16
 """Two numbers: the sequence number of the poll result, and its length."""
 _MAX_TRIES = 100
-_MAX_IN_PROGRESS = 500
 
 
 class Snapshot(NamedTuple):
@@ -34,13 +34,6 @@ class Snapshot(NamedTuple):
     def sees(self, xid: int) -> bool:
         """Whether the transaction `xid` had ended when the snapshot was taken."""
         return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
-
-    def shortened(self) -> "Snapshot":
-        """A snapshot with a bounded list. It sees a subset of the transactions that this one sees."""
-        if len(self.in_progress) <= _MAX_IN_PROGRESS:
-            return self
-        kept = tuple(sorted(self.in_progress))
-        return Snapshot(self.xmin, kept[_MAX_IN_PROGRESS], kept[:_MAX_IN_PROGRESS])
 
 
 class PollResult(NamedTuple):
@@ -75,7 +68,7 @@ class KnownChanges:
 
     def publish(self, poll: PollResult) -> None:
         """Replace the result. For the poller."""
-        data = orjson.dumps((poll.began_ns, poll.incarnation, [*poll.snapshot.shortened()], poll.xids, poll.floor))
+        data = orjson.dumps((poll.began_ns, poll.incarnation, [*poll.snapshot], poll.xids, poll.floor))
         # The sequence number is odd during a write, also if the writer was killed.
         writing = self._numbers[0] | 1
         self._numbers[0] = writing

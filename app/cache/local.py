@@ -15,8 +15,8 @@ _OVERHEAD_BYTES = 820
 _MAX_ENTRY_FRACTION = 8
 """The largest entry takes this fraction of max_bytes."""
 
-_Entry = tuple[Any, Slots, int, int]
-"""A value, its slots, the start of its reading, and its expiry (clock_ns)."""
+_Entry = tuple[int, Any, Slots, int, int]
+"""The size of the entry, its value, the slots of the value, the start of its reading, and its expiry (clock_ns)."""
 
 
 class LocalCache:
@@ -28,7 +28,7 @@ class LocalCache:
 
     def __init__(self, generations: Generations, max_bytes: int, ttl_s: float) -> None:
         self._generations, self._max_bytes, self._ttl_ns = generations, max_bytes, int(1e9 * ttl_s)
-        self._entries: LRUCache[Hashable, tuple[int, _Entry]] = LRUCache(max_bytes, getsizeof=itemgetter(0))
+        self._entries: LRUCache[Hashable, _Entry] = LRUCache(max_bytes, getsizeof=itemgetter(0))
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Any:
@@ -37,7 +37,7 @@ class LocalCache:
             found = self._entries.get(key)
         if found is None:
             return None
-        value, slots, began_ns, expires_ns = found[1]
+        _, value, slots, began_ns, expires_ns = found
         if not self._generations.may_be_used(slots, began_ns) or clock_ns() >= expires_ns:
             return None
         return value
@@ -50,6 +50,6 @@ class LocalCache:
         size = _OVERHEAD_BYTES + len(pickle.dumps((key, value), pickle.HIGHEST_PROTOCOL))
         if size > self._max_bytes // _MAX_ENTRY_FRACTION:
             return
-        entry = (value, self._generations.slots_of(depends_on), began_ns, clock_ns() + self._ttl_ns)
+        entry = (size, value, self._generations.slots_of(depends_on), began_ns, clock_ns() + self._ttl_ns)
         with self._lock:
-            self._entries[key] = (size, entry)
+            self._entries[key] = entry

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import cast
 
 import orjson
-from redis.exceptions import RedisError
 
 from app.cache.generations import USERS_KEY, Generations
 from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import RedisStore
 from app.cache.single_flight import SingleFlight
 from app.config import Settings
+from app.errors import Unavailable
 
 _PREFIX = "fsa:answer:3:"
 """It contains the version of the format of values."""
@@ -48,7 +48,7 @@ class RedisAnswers(RedisStore):
             return compute()
         name = f"{_PREFIX}{poll.incarnation}:{key}"
         cached: bytes | None = None
-        with contextlib.suppress(RedisError), self._redis() as redis:
+        with contextlib.suppress(Unavailable), self._redis() as redis:
             cached = cast("bytes | None", redis.get(name))
         if cached is not None:
             read_at, _, answer = cached.partition(b"\n")
@@ -58,6 +58,6 @@ class RedisAnswers(RedisStore):
                     return answer
         answer = compute()
         if len(answer) <= _MAX_VALUE_BYTES:
-            with contextlib.suppress(RedisError), self._redis() as redis:
+            with contextlib.suppress(Unavailable), self._redis() as redis:
                 redis.set(name, orjson.dumps([*poll.snapshot]) + b"\n" + answer, ex=self._ttl_s)
         return answer

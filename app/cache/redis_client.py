@@ -5,15 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from socket import IPPROTO_TCP, getaddrinfo
 from typing import Any
 
-from redis import Redis
+from redis import Redis, exceptions
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
+from app.errors import N_, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
 
-__all__ = ["Redis", "RedisStore", "open_client", "run_script"]
+__all__ = ["RedisStore", "open_client", "run_script"]
 
 
 def open_client(url: str, timeout_s: float) -> Redis:
@@ -31,8 +30,11 @@ def open_client(url: str, timeout_s: float) -> Redis:
 class RedisStore:
     """The base of everything that is stored in Redis: a client behind a circuit breaker. It connects at the first use.
 
-    name: of the circuit breaker, in the log. timeout_s: of each command.
+    name: of the circuit breaker, in the log. timeout_s: of each command. unavailable, full: the messages of its errors.
     """
+
+    unavailable = N_("Redis is unavailable. Try again shortly.")
+    full = N_("Redis has no memory left. Try again later.")
 
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self._url, self._timeout_s = url, timeout_s
@@ -44,7 +46,7 @@ class RedisStore:
         try:
             with self._redis() as redis:
                 redis.ping()
-        except RedisError:
+        except Unavailable:
             self._connect()
             self.breaker.worked()
 
@@ -54,21 +56,23 @@ class RedisStore:
         if self._client is not None:
             self._client.close()
 
+    def require_up(self) -> None:
+        """Require that the circuit breaker is closed, without a request to Redis. Raises: Unavailable"""
+        if not self.breaker.up:
+            raise Unavailable(self.unavailable)
+
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis]:
-        """The client, for the commands of the block. Their errors open the circuit breaker.
-
-        Raises: RedisError; OutOfMemoryError, if Redis is full, but can be read: the circuit stays closed
-        """
-        if not self.breaker.up:
-            raise RedisConnectionError(self.breaker.error)
+        """The client, for the commands of the block. Their errors open the circuit breaker. Raises: Unavailable"""
+        self.require_up()
         try:
             yield self._client or self._connect()
-        except OutOfMemoryError:
-            raise
-        except (RedisError, OSError) as error:
+        except exceptions.OutOfMemoryError:
+            # Redis can still be read, so the circuit stays closed.
+            raise Unavailable(self.full) from None
+        except (exceptions.RedisError, OSError) as error:
             self.breaker.failed(error)
-            raise RedisConnectionError(str(error)) from error
+            raise Unavailable(self.unavailable) from None
 
     def _connect(self) -> Redis:
         """Replace the client. Raises: RedisError, OSError"""
@@ -86,8 +90,8 @@ def run_script(redis: Redis, script: str, keys: Sequence[str], values: Iterable[
     """Run a Lua script, and return its result. Raises: RedisError, OSError; OutOfMemoryError, if Redis is full"""
     try:
         return redis.eval(script, len(keys), *keys, *values)
-    except ResponseError as error:
+    except exceptions.ResponseError as error:
         # Redis 6 has no other sign than the text of the error.
         if "OOM command not allowed" in str(error):
-            raise OutOfMemoryError(str(error)) from None
+            raise exceptions.OutOfMemoryError(str(error)) from None
         raise

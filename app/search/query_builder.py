@@ -112,8 +112,7 @@ def _terms(query: ListQuery) -> list[Term]:
     words = dict.fromkeys(search_text.tokenize(query.q))
     terms = [Term(word, len(word) > search_text.MAX_SHORT_PREFIX_CHARACTERS) for word in words]
     for key, text in query.attributes.items():
-        tag = search_text.attribute_tag(key, text)
-        terms.append(Term(tag))
+        terms.append(Term(search_text.attribute_tag(key, text)))
     for name in TAGGED_FIELDS:
         value = getattr(query, name)
         if value is not None:

@@ -3,15 +3,14 @@
 import uuid
 
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from app.auth.admins import Admins
 from app.auth.permissions import AuditContext, system_actor
+from app.auth.sql import FIND_LOGIN_BY_EMAIL
 from app.config import Settings
 from app.db.database import Database
 from app.errors import N_, AlreadyTaken, Conflict, StartError, ValidationFailed
 from app.identifiers import canonical
-from app.models import users as table
 from app.schemas import UserDraft, UserPatch
 from app.users.commands import UserCommands
 from app.validation import field_errors_of
@@ -31,9 +30,11 @@ class BootstrapAdmin:
         if self._admins.has_admin():
             # auth.admins.check_promotion checks this again inside the transaction.
             raise Conflict(N_("An administrator already exists. Sign in, or ask an administrator."))
-        user_id = self._find(draft.email)
-        if user_id is None:
+        key = draft.email and canonical(draft.email)
+        found = self._database.execute(FIND_LOGIN_BY_EMAIL, {"key": key}).fetchone()
+        if found is None:
             return self._users.create(draft, audit_context)[1]
+        user_id: uuid.UUID = found[0]
         patch = UserPatch(role="admin", active=True, password=draft.password)
         self._users.update(user_id, patch, lambda _: True, audit_context)
         return user_id
@@ -69,10 +70,3 @@ class BootstrapAdmin:
             # Another replica may have created the administrator at the same time.
             if not self._admins.has_admin():
                 raise StartError(f"The first administrator cannot be created from ADMIN_EMAIL: {error}") from None
-
-    def _find(self, email: str | None) -> uuid.UUID | None:
-        if email is None:
-            return None
-        same = (table.c.email_key == canonical(email), table.c.deleted_at.is_(None))
-        with self._database.connection() as connection:
-            return connection.scalar(select(table.c.id).where(*same))

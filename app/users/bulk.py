@@ -39,13 +39,6 @@ class BulkAction:
     values: dict[str, Any]
     after: dict[str, Any] = field(default_factory=dict)
 
-    def require_allowed(self, actor: Actor, row: Row[Any]) -> None:
-        """Apply the rules of the command on a single user. Raises: Forbidden"""
-        if self.after:
-            actor.require_change(row.id, row.role, [change["field"] for change in self.changes(row)])
-        else:
-            actor.require_role_above(row.role)
-
     def changes(self, row: Row[Any]) -> list[dict[str, Any]]:
         """The changed fields of a user, for the history."""
         return diff({name: getattr(row, name) for name in self.after}, self.after)
@@ -212,13 +205,16 @@ def _require_expected(rows: Sequence[Row[Any]], expected: int | None) -> None:
 def _require_allowed(
     actor: Actor, bulk_action: BulkAction, rows: Sequence[Row[Any]], changing: Sequence[Row[Any]]
 ) -> None:
-    """Raises: Conflict, Forbidden"""
+    """Apply the rules of the commands on single users. Raises: Conflict, Forbidden"""
     if any(row.id == actor.user_id for row in changing):
         raise Conflict(N_("The selection contains your own user. Exclude your own user."))
     refused: list[tuple[str, Forbidden]] = []
     for row in rows:
         try:
-            bulk_action.require_allowed(actor, row)
+            if bulk_action.after:
+                actor.require_change(row.id, row.role, [change["field"] for change in bulk_action.changes(row)])
+            else:
+                actor.require_role_above(row.role)
         except Forbidden as error:
             refused.append((row.username, error))
     if refused:

@@ -65,7 +65,8 @@ class UserCommands:
         values["password_hash"] = passwords.hash_password(draft.password)
         user_id, request = uuid7(), None
         if idempotency_key is not None:
-            request = IdempotentRequest(idempotency_key, draft, self._idempotency_ttl, audit_context.actor.principal)
+            key = f"{audit_context.actor.principal} {idempotency_key}"
+            request = IdempotentRequest(key, draft, self._idempotency_ttl)
         created = self._writes.create(user_id, values, audit_context, request)
         if created is not None:
             return created, user_id, False
@@ -86,8 +87,6 @@ class UserCommands:
         or the last administrator), Unavailable
         """
         command = partial(self._replace, user_id, draft)
-        if draft.current_password is None:
-            return command(precondition, audit_context)
         return self._login.run_with_password(draft.current_password, precondition, audit_context, command)
 
     def _replace(
@@ -122,8 +121,6 @@ class UserCommands:
         Conflict (the user is the last administrator), Unavailable
         """
         command = partial(self._update, user_id, patch)
-        if patch.current_password is None:
-            return command(precondition, audit_context)
         return self._login.run_with_password(patch.current_password, precondition, audit_context, command)
 
     def _update(

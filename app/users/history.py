@@ -65,11 +65,7 @@ class History:
 
     def names_of_actors(self, labels: Iterable[str | None]) -> dict[str, str]:
         """The names of the users in these actors, by actor. Purged users and commands have none."""
-        ids: dict[str, uuid.UUID] = {}
-        for label in filter(None, labels):
-            found = _ACTOR_USER.search(label)
-            if found is not None:
-                ids[label] = uuid.UUID(found[1])
+        ids = {label: uuid.UUID(found[1]) for label in labels if label and (found := _ACTOR_USER.search(label))}
         if not ids:
             return {}
         with self._database.connection() as connection:

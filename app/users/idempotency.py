@@ -24,17 +24,14 @@ _keys = table_of(IdempotencyKey)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A POST with an Idempotency-Key. principal: the owner of the key (Actor.principal). ttl: how long it is stored."""
+    """A POST with an Idempotency-Key.
+
+    key: with its owner (Actor.principal), because two clients may use the same key. ttl: how long it is stored.
+    """
 
     key: str
     draft: UserDraft
     ttl: timedelta
-    principal: str
-
-    @property
-    def stored_key(self) -> str:
-        """The key with its owner, because two clients may use the same key."""
-        return f"{self.principal} {self.key}"
 
     @property
     def fingerprint(self) -> bytes:
@@ -45,7 +42,7 @@ class IdempotentRequest:
 
 def earlier_response(database: Database, request: IdempotentRequest) -> Document | None:
     """The stored response of an earlier request with this key, or None. Raises: IdempotencyKeyReused, Unavailable"""
-    found = select(_keys).where(_keys.c.key == request.stored_key, _keys.c.created_at >= func.now() - request.ttl)
+    found = select(_keys).where(_keys.c.key == request.key, _keys.c.created_at >= func.now() - request.ttl)
     with database.connection() as connection:
         stored = connection.execute(found).one_or_none()
     if stored is None:

@@ -135,7 +135,7 @@ class UserWrites:
         # An Idempotency-Key has a statement of its own, and an administrator needs the lock of check_promotion.
         sql, parameters = WRITE_USERS, {"drafts": Json([pending.row]), "lock_timeout": _SINGLE_LOCK_TIMEOUT}
         if request is not None:
-            stored = {"key": request.stored_key, "fingerprint": request.fingerprint, "ttl": request.ttl}
+            stored = {"key": request.key, "fingerprint": request.fingerprint, "ttl": request.ttl}
             sql, parameters = CREATE_USER_IDEMPOTENTLY, parameters | stored
         if is_admin:
             with self._transactions.unit_of_work([user_id]) as connection:

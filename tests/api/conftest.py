@@ -114,7 +114,7 @@ def own_secured_app(own_app: Flask, empty: Callable[[], None]) -> SecuredApp:  #
     services = services_of(own_app)
     grant_lease(own_app)
     services.state.is_secured, services.state.phase = False, Phase.UNMANAGED
-    services.generations.invalidate_all()
+    services.generations.invalidate()
     return SecuredApp(own_app)
 
 
@@ -133,5 +133,5 @@ def sample_users(own_secured_app: SecuredApp, database: psycopg.Connection[Any])
     """One user of each kind, with tokens of each kind, in `own_app`."""
     made = make_sample_users(own_secured_app, database)
     # One token was made to expire by SQL, and no poller tells this application.
-    services_of(own_secured_app.app).generations.invalidate_all()
+    services_of(own_secured_app.app).generations.invalidate()
     return made

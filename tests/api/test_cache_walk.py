@@ -122,7 +122,7 @@ def behind_proxy(make_app: Callable[..., Flask]) -> list[Flask]:
 @pytest.fixture
 def pair(behind_proxy: list[Flask], empty: Callable[[], None]) -> Iterator[CachePair]:  # noqa: ARG001 - for its effect
     for app in behind_proxy:
-        services_of(app).generations.invalidate_all()
+        services_of(app).generations.invalidate()
         services_of(app).state.is_secured = False
     grant_lease(behind_proxy[0])
     made = CachePair(*behind_proxy)

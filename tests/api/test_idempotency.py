@@ -8,7 +8,6 @@ import pytest
 from flask import Flask
 
 from app.auth import passwords
-from app.auth.permissions import SETUP_ACTOR
 from app.schemas import UserDraft
 from app.users.idempotency import IdempotentRequest
 from tests.support.api_client import ApiClient
@@ -80,8 +79,8 @@ def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
     first = api.post("/users", body, headers={"Idempotency-Key": "k"})
     row = database.execute("SELECT key, fingerprint, password_hash, user_id, body FROM idempotency_keys").fetchone()
     key, fingerprint, kept_hash, user_id, kept = row
-    attempt = IdempotentRequest("k", UserDraft.model_validate(body), timedelta(days=1), SETUP_ACTOR.principal)
-    assert (key, str(user_id), kept) == ("open k", first.json["id"], first.data)
+    attempt = IdempotentRequest("open k", UserDraft.model_validate(body), timedelta(days=1))
+    assert (key, str(user_id), kept) == (attempt.key, first.json["id"], first.data)
     assert fingerprint == attempt.fingerprint
     assert database.execute("SELECT password_hash FROM users").fetchone() == (kept_hash,)
     with app.app_context():

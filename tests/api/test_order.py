@@ -41,7 +41,7 @@ def users(servers: Stack, app: Flask, client: ApiClient) -> list[dict[str, Any]]
     with psycopg.connect(servers.postgres.url, autocommit=True) as database:
         empty_tables(database)
         services = services_of(app)
-        services.generations.invalidate_all()
+        services.generations.invalidate()
         services.state.is_secured = False
         return make(client, database)
 

@@ -31,7 +31,7 @@ def test_json_made_by_postgresql_is_ours_to_the_byte(
 ) -> None:
     clear_tables()
     with app.app_context():
-        services_of(app).generations.invalidate_all()
+        services_of(app).generations.invalidate()
         require_same_json(insert_user(**row), trashed=row.get("deleted_at") is not None)
 
 
@@ -58,7 +58,7 @@ def test_attributes_that_somebody_wrote_by_hand_are_passed_on_as_they_are(
     user_id = uuid.UUID(api.create_user()["id"])
     database.execute("UPDATE users SET attributes = %s::json WHERE id = %s", [text, user_id])
     with app.app_context():
-        services_of(app).generations.invalidate_all()
+        services_of(app).generations.invalidate()
         require_same_json(user_id, trashed=False)
         assert text.encode() in serialized_user(user_id)
 

@@ -69,7 +69,7 @@ def new_site(
         for emptied in ("DELETE FROM users", "DELETE FROM history", "DELETE FROM idempotency_keys"):
             database.execute(emptied)
         services.state.is_secured = False
-        services.generations.invalidate_all()
+        services.generations.invalidate()
         return SecuredApp(fuzzed_app)
 
     return start

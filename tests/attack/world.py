@@ -88,7 +88,7 @@ class World:
             for table in TABLES:
                 self._execute("INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {saved}", table)
         self.reset_sessions()
-        services_of(self.app).generations.invalidate_all()
+        services_of(self.app).generations.invalidate()
 
     def reset_sessions(self) -> None:
         """Restore all sessions. A renewed session would end after a minute."""

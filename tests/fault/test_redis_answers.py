@@ -18,6 +18,7 @@ from tests.support.cache_readers import must_not_run, slow_reader
 from tests.support.concurrency import at_once
 from tests.support.leases import FOREVER_NS
 from tests.support.redis_outages import OUTAGES, break_redis, repair
+from tests.support.service_process import Service, first_administrator
 from tests.support.tcp_proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -291,3 +292,17 @@ def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(stack: ExitSta
             thread.join()
     print(f"slowest look-up {1000 * slowest:.0f} ms")  # noqa: T201 - shown by -rP
     assert slowest > 0.02, "nothing was as slow as it had to be to show anything"
+
+
+def test_without_a_cache_in_memory_there_are_answers_in_redis(
+    serve: Callable[..., Service], new_database: str, own_redis: Redis
+) -> None:
+    service = serve(DATABASE_URL=new_database, REDIS_URL=own_redis.url, WORKERS="1", CACHE_MEMORY_MIB="0")
+    headers = {**first_administrator(service), "Prefer": "count=exact"}
+    with redis.Redis.from_url(own_redis.url) as client:
+
+        def is_cached() -> bool:
+            assert service.get("/api/users", headers=headers).status == 200
+            return bool(client.keys("fsa:answer:*"))
+
+        wait_until(is_cached)

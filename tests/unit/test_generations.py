@@ -54,7 +54,7 @@ def test_a_value_is_valid_until_one_of_its_keys_is_invalidated(generations: Gene
 
 def test_everything_is_invalidated_at_once(generations: Generations) -> None:
     began = clock_ns()
-    generations.invalidate_all()
+    generations.invalidate()
     assert not any(generations.may_be_used(generations.slots_of([key]), began) for key in KEYS)
     assert generations.may_be_used(generations.slots_of(KEYS), clock_ns())
 
@@ -79,7 +79,7 @@ def test_another_process_invalidates_for_this_one(generations: Generations) -> N
     assert in_child(1, generations, lambda: generations.invalidate(["user:1"])) == 0
     assert not generations.may_be_used(generations.slots_of(["user:1"]), began)
     assert generations.may_be_used(generations.slots_of(["user:2"]), began)
-    assert in_child(2, generations, generations.invalidate_all) == 0
+    assert in_child(2, generations, generations.invalidate) == 0
     assert not generations.may_be_used(generations.slots_of(["user:2"]), began)
 
 
@@ -221,7 +221,7 @@ def test_processes_agree_with_a_model(actions: Sequence[tuple[str, int, str]]) -
                 if action == "read":
                     values[key] = clock_ns()
                 elif action == "invalidate":
-                    (generations.invalidate_all() if key == ALL else generations.invalidate([key]))
+                    (generations.invalidate() if key == ALL else generations.invalidate([key]))
                 pipes[row][1].send(
                     {
                         kept
