@@ -55,11 +55,15 @@ class ListUrl:
         is_sorted = "sort" in self.parameters
         return read_pairs(self._pairs if is_sorted else [*self._pairs, ("sort", _DEFAULT_SORT)], ListQuery)
 
-    def url(self, **changes: str | None) -> str:
+    def url(self, /, **changes: str | None) -> str:
         """The address with some parameters changed, or removed (None). It leads to the first page of the list."""
         parameters = {**self.parameters, "cursor": None, **changes}
         query = urlencode([(name, value) for name, value in parameters.items() if value is not None])
         return f"{url_for('console_users.index')}{'?' if query else ''}{query}"
+
+    def without(self, name: str) -> str:
+        """The address without a filter. `name` may be any text, which a template could not pass as an argument."""
+        return self.url(**{name: None})
 
 
 class _BulkForm(BaseModel):

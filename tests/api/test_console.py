@@ -56,6 +56,13 @@ def test_users_are_found_filtered_and_sorted(admin: FlaskClient) -> None:
     assert admin.get("/people?role=king").status_code == 422
 
 
+@pytest.mark.parametrize("name", ["self", "_Context__self", "_Context__obj", "_loop_vars"])
+def test_a_parameter_that_is_named_like_an_argument_of_python_is_an_unknown_one(admin: FlaskClient, name: str) -> None:
+    page = admin.get(f"/people?{name}=x&attributes.a=b")
+    assert page.status_code == 422
+    assert 'href="/people?attributes.a=b"' in page.text
+
+
 def test_pages_lead_on_and_back(admin: FlaskClient) -> None:
     for number in range(55):
         create_user_page(admin, username=f"user{number:02}", name=f"User {number:02}")
