@@ -75,7 +75,7 @@ class Model:
             changed.add("password")
         found = self.refuses_names(whole, user_id)
         if self.owns(who, user_id) and role != "admin":
-            found |= {403} if changed & {"role", "active", "attributes"} else set()
+            found |= {403} if changed & {"username", "role", "active", "attributes"} else set()
         elif role != "admin":
             found |= self.refuses_over(who, user["role"]) | ({403} if "role" in changed else set())
         if who.user_id == user_id and changed & SIGN_IN_FIELDS:

@@ -120,8 +120,9 @@ def test_idempotency_keys(rounds: Rounds, door: Door) -> None:
 
     def check(raw: bytes) -> None:
         name = f"user-{next(_NUMBERS)}"
-        body, key = orjson.dumps({"username": name}), b"%d " % next(_NUMBERS) + raw
-        key = key if len(raw) < 200 else raw
+        # No other example may have the key.
+        body, unique = orjson.dumps({"username": name}), b"%09d" % next(_NUMBERS)
+        key = unique + raw[9:] if len(raw) > 9 else unique + raw
         answers = [door.by_token("POST", b"/api/users", [(b"idempotency-key", key), JSON], body) for _ in range(2)]
         if re.fullmatch(rb"[ -~]{1,255}", key):
             assert [answer.status_code for answer in answers] == [201, 201]
@@ -180,6 +181,9 @@ def client_of(hops: list[str]) -> str:
     return client
 
 
+GOOD_HOSTS = (b"users.example", b"users.example:8443", b"[::1]:80", b"a.example, b.example", b"a@b")
+
+
 def test_forwarded_headers(rounds: Rounds, door: Door) -> None:
     """A trusted proxy names the client. The claims of a client change nothing. Links stay well formed."""
 
@@ -189,7 +193,11 @@ def test_forwarded_headers(rounds: Rounds, door: Door) -> None:
                   (b"x-forwarded-host", host), (b"forwarded", forwarded)]  # fmt: skip
         for client, headers in (("127.0.0.1", claims), ("198.51.100.7", claims), ("127.0.0.1", claims[3:])):
             body = b'{"name": "%d"}' % next(_NUMBERS)
-            assert door.by_token("PATCH", door.path, [*headers, JSON], body, client).status_code == 200
+            write = door.by_token("PATCH", door.path, [*headers, JSON], body, client)
+            if write.status_code == 400 and client == "127.0.0.1":
+                assert host not in GOOD_HOSTS
+                continue
+            assert write.status_code == 200
             entry = orjson.loads(door.by_token("GET", door.path + b"/history?limit=1").data)[0]
             ipaddress.ip_address(entry["address"])
             link = door.by_token("GET", b"/api/users?limit=1", headers, client=client).headers["Link"]
@@ -201,7 +209,7 @@ def test_forwarded_headers(rounds: Rounds, door: Door) -> None:
                 assert entry["address"] == client_of(hops)
 
     schemes = header(st.sampled_from(["http", "https", "https, http", "javascript", "HTTPS"]))
-    hosts = header(st.sampled_from(["users.example", "users.example:8443", "[::1]:80", "a.example, b.example", "a@b"]))
+    hosts = header(st.sampled_from([host.decode() for host in GOOD_HOSTS]))
     elements = header(
         st.sampled_from(['for=192.0.2.1;proto=https;host=users.example, for="[2001:db8::1]:4711"', "for=_x"])
     )
