@@ -22,6 +22,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from werkzeug.exceptions import (
+    BadRequest,
     ClientDisconnected,
     HTTPException,
     RequestHeaderFieldsTooLarge,
@@ -128,7 +129,10 @@ class AsgiApp:
             if found is None and environ["REQUEST_METHOD"] not in _WITHOUT_BODY:
                 await self._read_body(receive, environ)
         except ClientDisconnected:
-            return
+            if "HTTP_TRANSFER_ENCODING" not in environ:
+                return
+            # The client may still be there: granian reports malformed chunks in the same way.
+            environ[REQUEST_ERROR] = BadRequest("The chunks of the body are malformed, or did not all arrive.")
         except (HTTPException, Unavailable) as error:
             environ[REQUEST_ERROR] = error
         if found is not None:

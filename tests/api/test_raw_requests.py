@@ -88,6 +88,17 @@ def test_a_small_body_without_a_length_is_taken(service: Service) -> None:
     assert status == 201
 
 
+@pytest.mark.parametrize("rest", [b"x\r\n", b"1\r\nabc", b"-1\r\n", b"0\r\nno colon\r\n\r\n"])
+@pytest.mark.parametrize("length", ["", "Content-Length: 2\r\n"])
+def test_malformed_chunks_are_400(service: Service, length: str, rest: bytes) -> None:
+    """It was 500, without a body. Found by tests/attack."""
+    head = f"{HEAD}{length}Transfer-Encoding: chunked\r\n\r\n".encode()
+    status, received = send(service, head, b"2\r\n{}\r\n", rest, timeout=5)
+    assert status == 400, received
+    assert is_problem(received)
+    assert b"chunks" in received
+
+
 def test_a_body_that_stops_short_is_no_user(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
         client.sendall(f"{HEAD}Content-Length: 100\r\n\r\n".encode() + b'{"username": "cut')

@@ -4,6 +4,7 @@ import os
 import shutil
 
 from embedded import chromium
+from tests.attack import proxy
 
 
 def reasons() -> list[str]:
@@ -17,4 +18,6 @@ def reasons() -> list[str]:
         found.append("the linter of the OpenAPI document: it needs Node.js (npx)")
     if shutil.which("curl") is None:
         found.append("the commands of the README: they are typed with curl")
+    if proxy.program() is None:
+        found.append(f"tests/attack behind Caddy: {proxy.MISSING}")
     return found
