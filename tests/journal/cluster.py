@@ -13,11 +13,15 @@ import psutil
 
 from embedded import FAST, Postgres, Redis
 from tests.journal.network import Network
+from tests.journal.small_disk import small_disk
+from tests.journal.wall_clock import WallClock
 from tests.support.service_process import ROOT, Service
 from tests.support.tcp_proxy import Proxy
 
 ADMIN_EMAIL, PASSWORD = "first@example.org", "correct horse battery"
 START_S = 40.0
+SMALL_LOG = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
+"""So that the write-ahead log does not fill a small disk by itself."""
 ENVIRONMENT = {
     "WORKERS": "2",
     "WRITE_RATE_PER_MINUTE": "0",
@@ -47,6 +51,7 @@ class Host:
         self.env["TRUSTED_PROXIES"] = network.address("client")
         self.service: Service
         self.logs: list[Path] = []
+        self.clock: WallClock | None = None
 
     @property
     def origin(self) -> str:
@@ -65,6 +70,11 @@ class Host:
         self.env["PORT"] = str(self.service.port)
         if ready:
             self.service.wait_ready(START_S)
+
+    def use_clock(self, clock: WallClock) -> None:
+        """Let the next start use this clock."""
+        self.env |= clock.env
+        self.clock = clock
 
     def launcher(self) -> psutil.Process:
         return psutil.Process(self.service.process.pid)
@@ -96,10 +106,9 @@ def _listens(process: psutil.Process) -> bool:
 class Cluster:
     """Two hosts, a PostgreSQL and a Redis. `token` belongs to an administrator who cannot sign in."""
 
-    def __init__(self, postgres: Postgres, redis: Redis, hosts: list[Host]) -> None:
-        self.postgres, self.redis, self.hosts = postgres, redis, hosts
+    def __init__(self, folder: Path, postgres: Postgres, redis: Redis, hosts: list[Host]) -> None:
+        self.folder, self.postgres, self.redis, self.hosts = folder, postgres, redis, hosts
         self.token = ""
-        self.cookie = ""
 
     def set_up(self) -> None:
         """Sign in as the first administrator, and create another one with a token."""
@@ -118,24 +127,28 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """Start everything in `folder`. All processes are killed after the block."""
+def running_cluster(folder: Path, disk_mb: int = 400) -> Iterator[Cluster]:
+    """Start everything in `folder`. All processes are killed after the block. disk_mb: the disk of PostgreSQL."""
     with contextlib.ExitStack() as stack:
-        postgres = stack.enter_context(Postgres(folder / "postgres" / "data", settings=FAST))
+        stack.enter_context(small_disk(folder / "postgres", disk_mb))
+        postgres = stack.enter_context(Postgres(folder / "postgres" / "data", settings={**FAST, **SMALL_LOG}))
         redis = stack.enter_context(Redis(folder / "redis"))
+        servers = {"database": postgres, "cache": redis}
         hosts = []
         for index in (0, 1):
             network = stack.enter_context(Network(index + 1))
-            servers = {"database": postgres, "cache": redis}
             proxies = {
                 role: stack.enter_context(Proxy(server.port, network.address(role))) for role, server in servers.items()
             }
             hosts.append(Host(index, folder, network, proxies, [postgres.url, redis.url]))
-            hosts[-1].start(ready=False)
-            stack.callback(_kill, hosts[-1])
+        if WallClock.is_possible():
+            hosts[1].use_clock(WallClock(folder))
+        for host in hosts:
+            host.start(ready=False)
+            stack.callback(_kill, host)
         for host in hosts:
             host.service.wait_ready(START_S)
-        cluster = Cluster(postgres, redis, hosts)
+        cluster = Cluster(folder, postgres, redis, hosts)
         cluster.set_up()
         yield cluster
 

@@ -67,7 +67,9 @@ class HistoryBuilder:
 
     def fault(self, seconds: float) -> FaultRecord:
         """A fault that begins now. The next operation begins one second after its end."""
-        self.journal.faults.append(FaultRecord("db killed", "", self.now, self.now + seconds))
+        self.journal.faults.append(
+            FaultRecord("db killed", "", self.now, self.now + seconds, self.now + seconds + 0.5, 5.0)
+        )
         self.now += seconds + 1
         return self.journal.faults[-1]
 

@@ -20,11 +20,12 @@ NAMING = ("create", "update")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer; status None: there was none, and the request may have been processed."""
+    """An answer; status None: there was none because of `error`, and the request may have been processed."""
 
     status: int | None
     headers: Mapping[str, str]
     body: bytes
+    error: str = ""
 
     @property
     def json(self) -> Any:
@@ -78,19 +79,28 @@ class HttpClient:
             connection.request(method, path, data, sent)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             connection.close()
-            return Answer(None, {}, b"")
+            return Answer(None, {}, b"", type(error).__name__)
 
     def record(self, operation: Operation, answer: Answer, **changed: Any) -> Operation:
         """Add the operation to the journal, as ended now with this answer."""
-        ended = time.monotonic()
-        return self.journal.add(operation, ended=ended, outcome=answer.outcome, status=answer.status, **changed)
+        ends = {"ended": time.monotonic(), "outcome": answer.outcome, "status": answer.status, "error": answer.error}
+        return self.journal.add(operation, **{**ends, **changed})
 
     def write(self, operation: Operation, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send a write, and record it with what the answer shows of users."""
         answer = self.send(operation, method, path, body, headers)
         self.record(operation, answer, shown=shown_users(answer))
+        return answer
+
+    def settle(
+        self, kind: str, target: str, method: str, path: str, body: Any = None, host: int | None = None
+    ) -> Answer:
+        """Repeat a write, each time as a new operation, until it is acknowledged or refused."""
+        answer = self.write(self.operation(kind, target, host), method, path, body)
+        while answer.outcome == "unknown" and not self.stop.wait(0.2):
+            answer = self.write(self.operation(kind, target, host), method, path, body)
         return answer
 
     def run(self) -> None:
@@ -103,8 +113,12 @@ class HttpClient:
         except Exception as error:  # noqa: BLE001
             self.journal.problems.append(f"{self.name}: {error!r}")
         finally:
-            for connection in (*self._open[0], *self._open[1]):
-                connection.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in (*self._open[0], *self._open[1]):
+            connection.close()
 
     rate = 20.0
     """Steps per second, without the time that they take."""

@@ -18,9 +18,9 @@ Outcome = Literal["ok", "refused", "unknown"]
 class Operation:
     """One request, command or statement. Its number is unique; `request_id` is in the history entries of its change.
 
-    host: None for commands and SQL, which use no host. kind: create, update, delete, restore, purge, read; sign_in,
-    end_session, create_token, revoke_token, use (of a credential). target: the id of a user, or the label of a
-    credential. marker: the name that a write gave to its target, unique among all writes.
+    host: None for commands and SQL, which use no host. kind: create, update, delete, restore, purge or read users;
+    begin, use or end a token or session; set: another write. target: the id of a user, or the name of a credential.
+    marker: the name that a write gave to its user, unique among all writes. error: why there was no answer.
     shown: for each user in the answer [version, name], or None if it is absent. valid: whether a credential worked.
     """
 
@@ -35,6 +35,7 @@ class Operation:
     outcome: Outcome = "unknown"
     status: int | None = None
     marker: str | None = None
+    error: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
     valid: bool | None = None
 
@@ -45,12 +46,18 @@ class Operation:
 
 @dataclass(frozen=True)
 class FaultRecord:
-    """A fault that was present from `began` to `ended`. target: the host or server that it was for."""
+    """A fault that was present from `began` to `ended`. target: the host or server that it was for.
+
+    returned: when all parts of the service worked again; None if they did not within `bound_s` after `ended`.
+    """
 
     name: str
     target: str
     began: float
     ended: float
+    returned: float | None
+    bound_s: float
+    loses_sessions: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,3 +93,8 @@ class Journal:
         with path.open("w") as lines:
             for entry in sorted(entries, key=lambda one: one.began):
                 lines.write(json.dumps({"type": type(entry).__name__, **asdict(entry)}) + "\n")
+
+
+def write_tables(final: Final, path: Path) -> None:
+    """Write the rows of all tables as JSON."""
+    path.write_text(json.dumps(asdict(final), default=str))

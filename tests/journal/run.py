@@ -4,21 +4,26 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
 from tests.journal.cluster import Cluster
+from tests.journal.credential_clients import SessionEnder, TokenEnder
 from tests.journal.http_client import HttpClient
 from tests.journal.operations import Final, Journal
+from tests.journal.outside_clients import CommandClient, SqlClient
+from tests.journal.race_clients import AdminRace, NameRace
 from tests.journal.schedule import Step, inject
+from tests.journal.session_clients import ConsoleClient, SessionClient
 from tests.journal.token_clients import Reader, TrashWriter, Writer, create_subjects
 
 QUIET_S = 3.0
 """How long the clients go on after the last fault."""
 
 
-def run(cluster: Cluster, seed: str, steps: Sequence[Step]) -> tuple[Journal, Final]:
+def run(cluster: Cluster, seed: str, steps: Sequence[Step], seconds: float) -> tuple[Journal, Final]:
     """Run a schedule. Clients make their choices by the seed."""
     journal = Journal()
     clients = _clients(cluster, journal, seed)
@@ -26,7 +31,7 @@ def run(cluster: Cluster, seed: str, steps: Sequence[Step]) -> tuple[Journal, Fi
     for thread in threads:
         thread.start()
     try:
-        inject(cluster, journal, steps)
+        inject(cluster, journal, steps, seconds)
         time.sleep(QUIET_S)
     finally:
         for client in clients:
@@ -38,9 +43,17 @@ def run(cluster: Cluster, seed: str, steps: Sequence[Step]) -> tuple[Journal, Fi
 
 def _clients(cluster: Cluster, journal: Journal, seed: str) -> list[HttpClient]:
     subjects = create_subjects(cluster)
-    writers: list[HttpClient] = [Writer(f"writer {number}", cluster, journal, seed, subjects) for number in (1, 2)]
-    readers = [Reader(f"reader {number}", cluster, journal, seed, subjects) for number in (1, 2, 3)]
-    return [*writers, *readers, TrashWriter("trash", cluster, journal, seed, subjects)]
+    of_subjects = [
+        *[(Writer, f"writer {number}") for number in (1, 2)],
+        *[(Reader, f"reader {number}") for number in (1, 2, 3)],
+        *((TrashWriter, "trash"), (SessionClient, "session"), (ConsoleClient, "console"), (SqlClient, "sql")),
+    ]
+    others = ((TokenEnder, "tokens"), (SessionEnder, "sessions"), (NameRace, "names"), (AdminRace, "administrators"))
+    return [
+        *(kind(name, cluster, journal, seed, subjects) for kind, name in of_subjects),
+        *(kind(name, cluster, journal, seed) for kind, name in others),
+        CommandClient("commands", cluster, journal, seed),
+    ]
 
 
 def read_tables(url: str) -> Final:
@@ -54,6 +67,6 @@ def read_tables(url: str) -> Final:
     return Final(*[[_plain(row) for row in found] for found in rows])
 
 
-def _plain(row: dict) -> dict:
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """The row with its ids as text."""
     return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in row.items()}

@@ -62,7 +62,7 @@ def test_a_create_that_made_two_users_is_found(made: HistoryBuilder) -> None:
     first = final.history[0]
     final.history.append({**first, "id": 99, "user_id": "another"})
     final.users.append({**final.users[0], "id": "another", "version": 1, "name": first["changes"][1]["new"]})
-    assert made.violations(final) == {"doubled"}
+    assert made.violations(final) == {"doubled", "unique"}
 
 
 def test_a_version_that_is_skipped_is_found(made: HistoryBuilder) -> None:

@@ -15,11 +15,8 @@ ACTIONS = {
     "delete": "deleted",
     "restore": "restored",
     "purge": "purged",
-    "create_token": "token_created",
-    "revoke_token": "token_revoked",
-    "sign_in": "signed_in",
 }
-"""The action that each kind of write has in the history. Other kinds may have several."""
+"""The action that each kind of write has in the history. Other kinds may have several, or none."""
 UNPROVEN = ("sql", "cli")
 """Interfaces whose history entries have no request id. They are found by the name that they gave."""
 

@@ -1,0 +1,77 @@
+"""Clients that use no host: SQL from outside the service, and the command line."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+
+from tests.journal.cluster import PASSWORD, Cluster
+from tests.journal.http_client import HttpClient
+from tests.journal.operations import Journal, Operation
+from tests.support.service_process import ROOT, clean_environment
+
+COMMAND_S = 40.0
+
+
+class SqlClient(HttpClient):
+    """Changes the names of subjects by SQL, each time on a new connection."""
+
+    interface = "sql"
+    rate = 4.0
+
+    def __init__(self, name: str, cluster: Cluster, journal: Journal, seed: str, subjects: list[str]) -> None:
+        super().__init__(name, cluster, journal, seed)
+        self.subjects = subjects
+
+    def step(self) -> None:
+        operation = outside(self.operation("update", self.random.choice(self.subjects)))
+        try:
+            with psycopg.connect(self.cluster.postgres.url, autocommit=True, connect_timeout=3) as connection:
+                connection.execute("SET statement_timeout = '3s'")
+                connection.execute("UPDATE users SET name = %s WHERE id = %s", [operation.marker, operation.target])
+        except psycopg.Error as error:
+            end(self.journal, operation, "unknown", error=type(error).__name__)
+        else:
+            end(self.journal, operation, "ok")
+
+
+class CommandClient(HttpClient):
+    """Creates users with `flask users create`."""
+
+    interface = "cli"
+    rate = 0.25
+
+    def step(self) -> None:
+        operation = outside(self.operation("create"))
+        env = {
+            "FLASK_APP": "app",
+            "DATABASE_URL": self.cluster.postgres.url,
+            "REDIS_URL": self.cluster.redis.url,
+            "DATABASE_WAIT_S": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "users", "create", "--username", str(operation.marker), "--password-stdin"],
+            cwd=ROOT,
+            env={**clean_environment(), **env},
+            input=PASSWORD,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_S,
+        )
+        if done.returncode == 0:
+            end(self.journal, operation, "ok", target=done.stdout.strip().rstrip(".").rpartition(" ")[2])
+        else:
+            end(self.journal, operation, "unknown", error=done.stderr[-200:])
+
+
+def outside(operation: Operation) -> Operation:
+    """The operation without a host."""
+    return replace(operation, host=None)
+
+
+def end(journal: Journal, operation: Operation, outcome: Any, **fields: Any) -> None:
+    journal.add(operation, ended=time.monotonic(), outcome=outcome, **fields)
