@@ -99,7 +99,8 @@ class Supervisor:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a signal or the end of a process, at most for HEARTBEAT_INTERVAL_S. Returns whether to stop."""
-        signal.setitimer(signal.ITIMER_REAL, min(timeout_s, HEARTBEAT_INTERVAL_S))
+        # Less than a microsecond would be zero, which sets no timer.
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, min(timeout_s, HEARTBEAT_INTERVAL_S)))
         return signal.sigwait(_SIGNALS) in _STOP_SIGNALS
 
     def repair(self) -> None:
