@@ -28,7 +28,7 @@ ENVIRONMENT = {
     # Faults of seconds are many, and a client does not wait longer than the service.
     "DATABASE_TIMEOUT_S": "2",
     # A machine that is busy with all of this is no reason to lose Redis.
-    "REDIS_TIMEOUT_MS": "200",
+    "REDIS_TIMEOUT_MS": "1000",
     "LOG_LEVEL": "warning",
     "DRAIN_DELAY_S": "0.2",
     "ADMIN_EMAIL": ADMIN_EMAIL,

@@ -68,8 +68,9 @@ def _row_problems(
     if (row["deleted_at"] is None) != last.is_present:
         yield f"deleted_at is {row['deleted_at']}, and the last entry is {last.action}"
     for name in FIELDS:
-        if name in (last.fields or {}) and row[name] != (last.fields or {})[name]:
-            yield f"{name} is {row[name]!r} in the table, and {(last.fields or {})[name]!r} in the history"
+        # A user that never had an email has no entry with one.
+        if row.get(name) != (last.fields or {}).get(name):
+            yield f"{name} is {row.get(name)!r} in the table, and {(last.fields or {}).get(name)!r} in the history"
 
 
 def _broken_links(entries: list[dict[str, Any]]) -> Iterator[str]:

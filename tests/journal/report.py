@@ -63,13 +63,14 @@ def unavailable_seconds(
 
 def _without_success(operations: list[Operation]) -> float:
     """The seconds from each request that failed, or was slow, to the next answer of one that succeeded."""
-    total, failed_at, answered_at = 0.0, None, float("inf")
+    total, failed_at, answered_at = 0.0, None, operations[0].began if operations else 0.0
     for one in sorted(operations, key=lambda one: one.ended):
         if is_unavailable(one):
             failed_at = one.began if failed_at is None else failed_at
         elif one.outcome != "unknown":
-            since = answered_at if failed_at is None else failed_at
-            if failed_at is not None or one.ended - answered_at > SLOW_S:
+            # Another worker may have answered while the request that failed was waiting.
+            since = answered_at if failed_at is None else max(failed_at, answered_at)
+            if failed_at is not None or one.ended - since > SLOW_S:
                 total += max(0.0, one.ended - since)
             failed_at, answered_at = None, one.ended
     return total

@@ -14,6 +14,8 @@ from tests.journal.cluster import Cluster, Host
 from tests.journal.faults import Breaker, fault
 
 BLOCK_BYTES = 2**16
+LOG_FILES = 6
+"""More files than PostgreSQL has in reserve for its write-ahead log."""
 
 
 def _of_server(name: str, server_of: Callable[[Cluster], Server], bound_s: float, *, loses_sessions: bool) -> None:
@@ -115,13 +117,16 @@ def has_small_disk(cluster: Cluster) -> bool:
 
 
 @fault("disk of db full", on_host=False, bound_s=20, is_possible=has_small_disk)
-def disk_full(cluster: Cluster, _: Host, __: Random) -> Iterator[None]:
-    """PostgreSQL may end itself if it can't write its log. The engine of containers starts it again."""
+def disk_full(cluster: Cluster, _: Host, random: Random) -> Iterator[None]:
+    """PostgreSQL ends itself if it can't extend its log. As an engine of containers does, this starts it again."""
     filler = cluster.postgres.data_dir.parent / "filler"
     # Without a buffer, whose rest could not be written when the file is closed.
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(BLOCK_BYTES))
+    with contextlib.suppress(psycopg.Error), psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
+        for _number in range(random.choice([0, LOG_FILES])):
+            connection.execute("SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()")
     yield
     filler.unlink()
     # No effect if it runs.

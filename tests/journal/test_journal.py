@@ -21,7 +21,7 @@ from tests.journal.run import run
 from tests.journal.schedule import FAULTS, Step, as_code, random_schedule, shrink
 from tests.journal.timeline import Violation
 
-FIXED_SEED, SHORT_S = 20, 30.0
+FIXED_SEED, SHORT_S = 20, 25.0
 MINUTES = float(os.environ.get("MINUTES") or 0)
 SECONDS = 60 * MINUTES or SHORT_S
 SHRINK_RUNS = 8
@@ -37,7 +37,7 @@ def test_no_promise_is_broken_by_random_faults(tmp_path: Path, seed: str) -> Non
     print(f"\nseed {seed}; repeat with: make test-fault MINUTES={MINUTES:g} SEED={seed}")  # noqa: T201 - shown by -s
     steps, journal, violations = run_schedule(tmp_path / "first", seed, None)
     print(table(journal, violations, seed))  # noqa: T201 - as above
-    if MINUTES:
+    if MINUTES and "FAULTS" not in os.environ:
         write_table(journal, violations, seed)
     if violations and MINUTES:
         steps = shrink(steps, functools.partial(fails, tmp_path, seed), SHRINK_RUNS)
