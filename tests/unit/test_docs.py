@@ -94,3 +94,12 @@ def test_every_command_is_documented(app: Flask) -> None:
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_target_of_make_is_documented() -> None:
+    targets = re.findall(r"^([a-z-]+):.*## ", (DOCS.parent / "Makefile").read_text(), re.MULTILINE)
+    pages = [*DOCS.parent.glob("*.md"), *DOCS.glob("*.md"), DOCS.parent / "bench" / "README.md"]
+    text = "".join(page.read_text() for page in pages)
+    assert "test-fault" in targets
+    targets.remove("help")
+    assert [target for target in targets if not re.search(rf"\bmake {target}\b(?!-)", text)] == []
