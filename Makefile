@@ -10,9 +10,12 @@ lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-versio
 
 # A file is run by one worker, which shares its fixtures; the long ones come first.
 parallel = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Shell scripts, by their first line.
+shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -lE '^\#!.*sh$$'); else echo "left out: shellcheck is not installed (Debian: apt-get install shellcheck)"; fi
+audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-fault test-attack check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-fault test-attack audit check words lock bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -21,8 +24,8 @@ demo: ## add 1,000 realistic users to the data of `make run` (COUNT=)
 	@$(ready) && $(local) --demo $(COUNT)
 flask: ## run a command on the data of `make run`: make flask DO="users create --role admin --email ada@example.com"
 	@$(ready) && $(local) --flask $(DO)
-check: ## lint, format, types, import rules, and whether the application can be imported
-	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory"
+check: ## lint, format, types, import rules, shell scripts, and whether the application can be imported
+	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory" && $(shellcheck)
 test: check ## check, then every test that needs no Docker, in parallel (JOBS=4)
 	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit $(addprefix journal/test_,checker.py checker_of_service.py schedule.py))
 coverage: COVERAGE = --cov --cov-report=term
@@ -36,6 +39,8 @@ test-fault: ## break the parts of two hosts at random while clients keep a journ
 test-attack: MINUTES ?= 30
 test-attack: ## attack the service: each role on each route, HTTP, races, fuzzing (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra $(parallel) tests/attack
+audit: ## look for known vulnerabilities of the pinned packages; asks the package index
+	@$(ready) && .venv/bin/python -m pip install -q uv && $(audit) -r app/requirements.txt -r requirements-dev.txt
 bench: ## measure what the docs claim
 	@$(ready) && for script in walk.py start.py auth.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote

@@ -7,6 +7,8 @@ from app.api.declarations import StrictBlueprint, json_response, problems
 from app.auth.permissions import Actor
 from app.auth.schemas import Identity, SignIn
 from app.auth.session_store import Session
+from app.auth.sessions import SESSION_ENDED
+from app.errors import NotFound, Unauthorized
 from app.http.access import actor, audit_context, drop_cookie, session, sign_in
 from app.http.services import services
 
@@ -23,7 +25,10 @@ def create(body: SignIn) -> Response:
     a new id. The session of the request ends.
     """
     new_session = sign_in(body)
-    return _identity_response(new_session.actor, new_session, 201)
+    try:
+        return _identity_response(new_session.actor, new_session, 201)
+    except NotFound:  # The user was deleted meanwhile.
+        raise Unauthorized(SESSION_ENDED) from None
 
 
 @blueprint.get("/session", operation_id="getSession", responses={200: Identity})

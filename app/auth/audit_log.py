@@ -31,8 +31,16 @@ def record(
 
 
 def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> None:
-    """Write the entry of an event that changes no user, in its own transaction. Raises: Unavailable"""
+    """Write the entry of an event that changes no user, in its own transaction. Raises: Unavailable
+
+    No effect for a purged user, of whom the history keeps no addresses.
+    """
     database.execute(WRITE_AUDIT_EVENT, {"user_id": user_id, "action": action, **audit_context.columns})
+
+
+def await_events(connection: Connection, user_id: uuid.UUID) -> None:
+    """Wait for events of a user that are being written. Until the transaction ends, no other is written."""
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(user_id), 0))))
 
 
 def record_all(connection: Connection, audit_context: AuditContext, action: str, entries: Iterable[Entry]) -> None:

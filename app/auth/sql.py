@@ -35,9 +35,10 @@ FIND_LOGIN = f"{_SELECT_LOGIN} (username_key = %(key)s OR email_key = %(key)s)"
 FIND_LOGIN_BY_EMAIL = f"{_SELECT_LOGIN} email_key = %(key)s"
 """By the canonical form of an email: the user who signs in."""
 
+# Not a lock of the row, because other SQL that locks it should not delay a sign-in.
 WRITE_AUDIT_EVENT = (
-    f"INSERT INTO history ({ENTRY_COLUMNS}, xid) VALUES (%(user_id)s,"
-    " coalesce((SELECT version FROM users WHERE id = %(user_id)s), 1), %(action)s, %(actor)s,"
-    f" %(address)s, %(agent)s, %(request_id)s, '[]', '{NO_XID}')"
+    f"INSERT INTO history ({ENTRY_COLUMNS}, xid) SELECT id, version, %(action)s, %(actor)s,"
+    f" %(address)s, %(agent)s, %(request_id)s, '[]', '{NO_XID}' FROM users WHERE id = %(user_id)s"
+    " AND pg_try_advisory_xact_lock_shared(hashtextextended(id::text, 0))"
 )
-"""Inserts a history entry of an event that changes no user."""
+"""Inserts a history entry of an event that changes no user; none of a user who is being purged, or was."""

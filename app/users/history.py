@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Text, exists, select, update
 from sqlalchemy import cast as sql_cast
 
+from app.auth import audit_log
 from app.db.database import Database
 from app.errors import N_, NotFound
 from app.models import HistoryEntry, table_of, users
@@ -33,6 +34,7 @@ _ACTOR_USER = re.compile(r"\buser:([0-9a-f-]{36})$")
 
 def erase(connection: Connection, user_id: uuid.UUID) -> None:
     """Remove values, actors and origins from the entries of a user. Action, version and time stay."""
+    audit_log.await_events(connection, user_id)
     blank: dict[str, Any] = {"changes": [], "address": None, "agent": None, "actor": None, "request_id": None}
     connection.execute(update(_history).where(_history.c.user_id == user_id).values(blank))
 

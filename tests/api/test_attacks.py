@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from app.auth import passwords
 from app.auth.admins import Admins
+from app.auth.sessions import Sessions
 from app.config import load_settings
 from app.db.migrate import wait_for_database
 from app.errors import SettingsError
@@ -164,6 +165,23 @@ def test_knowing_the_old_password_does_not_overwrite_a_reset(secured_app: Secure
     body = {"current_password": PASSWORD, "new_password": "the password of the thief"}
     assert thief.put("/me/password", body).status_code == 412
     assert secured_app.sign_in({"username": "vic", **reset}).status_code == 201
+
+
+def test_a_sign_in_of_a_user_who_is_purged_meanwhile_leaves_no_address(
+    secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was 404, and the history of the purged user had the address of the sign-in. Found by tests/attack."""
+    vic, create = secured_app.create_user(username="vic", password=PASSWORD), Sessions.create
+
+    def slow(sessions: Sessions, *given: Any, **options: Any) -> Any:
+        monkeypatch.setattr(Sessions, "create", create)
+        assert secured_app.admin.delete(f"/users/{vic['id']}?purge=true").status_code == 204
+        return create(sessions, *given, **options)
+
+    monkeypatch.setattr(Sessions, "create", slow)
+    assert secured_app.sign_in({"username": "vic", "password": PASSWORD}).status_code == 401
+    entries = secured_app.admin.get(f"/users/{vic['id']}/history").json
+    assert [(entry["action"], entry["address"]) for entry in entries] == [("purged", "127.0.0.1"), ("created", None)]
 
 
 @pytest.mark.parametrize(
