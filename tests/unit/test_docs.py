@@ -90,14 +90,6 @@ def test_every_command_is_documented(app: Flask) -> None:
     assert [name for name in names if f"`{name}" not in OPERATIONS] == []
 
 
-def test_every_target_of_make_is_documented() -> None:
-    targets = re.findall(r"^([a-z-]+):.* ## ", (DOCS.parent / "Makefile").read_text(), re.MULTILINE)
-    assert len(targets) >= 10
-    pages = [*DOCS.parent.glob("*.md"), *DOCS.glob("*.md"), DOCS.parent / "bench" / "README.md"]
-    text = "\n".join(page.read_text() for page in pages)
-    assert [name for name in targets if f"make {name}" not in text] == []
-
-
 @pytest.mark.parametrize(
     "page", [*sorted(DOCS.glob("*.md")), *sorted(DOCS.parent.glob("*.md"))], ids=lambda path: path.name
 )
