@@ -35,15 +35,18 @@ class NameRace(Race):
         for rival in self.rivals:
             rival.stop = self.stop
         chosen = [self.random.choice(bodies) for _ in self.rivals]
-        at_once([lambda index=index: self.create(self.rivals[index], index, chosen[index]) for index in (0, 1)])
+        # Deleted only when both are answered, so two users with one name would be there at the same time.
+        for user_id in at_once([lambda index=index: self.create(index, chosen[index]) for index in (0, 1)]):
+            if user_id:
+                self.settle("delete", user_id, "DELETE", f"/api/users/{user_id}")
 
-    def create(self, rival: Writer, host: int, body: dict[str, Any]) -> None:
-        operation = rival.operation("create", host=host)
-        answer = rival.settled(operation, body)
+    def create(self, index: int, body: dict[str, Any]) -> str:
+        """Create a user on this host. Returns its id, or ""."""
+        operation = self.rivals[index].operation("create", host=index)
+        answer = self.rivals[index].settled(operation, body)
         user_id = answer.json["id"] if answer.status == 201 else ""
-        rival.record(operation, answer, target=user_id, shown=shown_users(answer), marker=None)
-        if user_id:
-            rival.settle("delete", user_id, "DELETE", f"/api/users/{user_id}")
+        self.rivals[index].record(operation, answer, target=user_id, shown=shown_users(answer), marker=None)
+        return user_id
 
 
 class AdminRace(Race):
