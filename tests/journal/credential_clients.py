@@ -22,6 +22,7 @@ class CredentialClient(Writer):
     """Begins a credential of a guest, uses it on both hosts, ends it, and uses it again."""
 
     rate = 3.0
+    hang_up_share = 0.02
 
     def __init__(self, name: str, cluster: Cluster, journal: Journal, seed: str) -> None:
         super().__init__(name, cluster, journal, seed, [])

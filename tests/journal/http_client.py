@@ -77,6 +77,9 @@ class HttpClient:
             sent.setdefault("Content-Type", "application/json")
         try:
             connection.request(method, path, data, sent)
+            if self.random.random() < self.hang_up_share:
+                connection.close()
+                return Answer(None, {}, b"", "closed by the client")
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
@@ -120,6 +123,8 @@ class HttpClient:
         for connection in (*self._open[0], *self._open[1]):
             connection.close()
 
+    hang_up_share = 0.0
+    """The share of requests whose connection is closed before their answer."""
     rate = 20.0
     """Steps per second, without the time that they take."""
 

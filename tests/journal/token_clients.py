@@ -16,7 +16,9 @@ def create_subjects(cluster: Cluster) -> list[str]:
 
 
 class Writer(HttpClient):
-    """Creates users, and changes the subjects."""
+    """Creates users, and changes the subjects. Some answers get lost on their way."""
+
+    hang_up_share = 0.05
 
     def __init__(self, name: str, cluster: Cluster, journal: Journal, seed: str, subjects: list[str]) -> None:
         super().__init__(name, cluster, journal, seed)
