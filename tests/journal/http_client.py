@@ -14,6 +14,7 @@ from tests.journal.operations import Journal, Operation
 
 TIMEOUT_S = 5.0
 CONNECTIONS = 2
+HANG_UP_S = 0.03
 NAMING = ("create", "update")
 """The kinds of operations that give a name to their target."""
 
@@ -78,6 +79,8 @@ class HttpClient:
         try:
             connection.request(method, path, data, sent)
             if self.random.random() < self.hang_up_share:
+                # Mostly while the request is being processed. Without this time it would often not be read at all.
+                self.stop.wait(self.random.uniform(0, HANG_UP_S))
                 connection.close()
                 return Answer(None, {}, b"", "closed by the client")
             response = connection.getresponse()
