@@ -1,5 +1,6 @@
 """Hostile values: valid values that are damaged, bytes, and texts that HTML, SQL, templates or headers would read."""
 
+from typing import Any
 from urllib.parse import quote_plus
 
 import hypothesis.strategies as st
@@ -55,6 +56,11 @@ def header(valid: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
         damaged(valid) | st.text(LATIN, max_size=40) | st.sampled_from([text for text in TEXTS if text.isprintable()])
     )
     return texts.map(lambda text: text.encode("latin-1", "replace").strip(b" \t\xa0") or b"x")
+
+
+def mostly(often: st.SearchStrategy[Any], seldom: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Values of `often`, and one in five of `seldom`."""
+    return st.integers(0, 4).flatmap(lambda number: often if number < 4 else seldom)
 
 
 ANY_TEXT = st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

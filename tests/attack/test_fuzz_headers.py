@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.attack.fuzzing import fuzz
-from tests.attack.hostile import LATIN, damaged, header
+from tests.attack.hostile import LATIN, damaged, header, mostly
 from tests.attack.raw_client import RawClient
 from tests.attack.rounds import Rounds
 from tests.support.secured_app import SecuredApp
@@ -112,7 +112,7 @@ def test_conditions(rounds: Rounds, door: Door) -> None:
     lists = st.builds(
         lambda tags, comma: comma.join(tags), st.lists(TAG, min_size=1, max_size=4), st.sampled_from([",", ", "])
     )
-    fuzz(rounds, check, lists.map(str.encode) | st.just(b"*") | header(lists))
+    fuzz(rounds, check, mostly(lists.map(str.encode), st.just(b"*") | header(lists)))
 
 
 def test_idempotency_keys(rounds: Rounds, door: Door) -> None:
@@ -153,12 +153,13 @@ def test_languages(rounds: Rounds, door: Door) -> None:
         quality = {tag: float(q or 1) for tag, q in value} if isinstance(value, list) else {}
         if "*" not in raw.decode("latin-1") and len(quality) == len(value):
             expected = "fr" if quality.get("fr", 0) > quality.get("en", 0) else "en"
-            assert found[1] == expected or quality.get("fr") == quality.get("en"), raw
+            is_tie = "fr" in quality and quality["fr"] == quality.get("en")
+            assert found[1] == expected or is_tie, raw
 
     fuzz(
         rounds,
         check,
-        st.lists(ranges, min_size=1, max_size=3) | header(st.sampled_from(["fr-CA, en;q=0.5", "fr;q=1e9"])),
+        mostly(st.lists(ranges, min_size=1, max_size=3), header(st.sampled_from(["fr-CA, en;q=0.5", "fr;q=1e9"]))),
     )
 
 
