@@ -17,7 +17,7 @@ from tests.journal.outside_clients import CommandClient, SqlClient
 from tests.journal.race_clients import AdminRace, NameRace
 from tests.journal.schedule import Step, inject
 from tests.journal.session_clients import ConsoleClient, SessionClient
-from tests.journal.token_clients import Reader, TrashWriter, Writer, create_subjects
+from tests.journal.token_clients import Creator, Reader, TrashWriter, Writer, create_subjects
 
 QUIET_S = 3.0
 """How long the clients go on after the last fault."""
@@ -46,7 +46,13 @@ def _clients(cluster: Cluster, journal: Journal, seed: str) -> list[HttpClient]:
     of_subjects = [
         *[(Writer, f"writer {number}") for number in (1, 2)],
         *[(Reader, f"reader {number}") for number in (1, 2, 3)],
-        *((TrashWriter, "trash"), (SessionClient, "session"), (ConsoleClient, "console"), (SqlClient, "sql")),
+        *(
+            (TrashWriter, "trash"),
+            (Creator, "creator"),
+            (SessionClient, "session"),
+            (ConsoleClient, "console"),
+            (SqlClient, "sql"),
+        ),
     ]
     others = ((TokenEnder, "tokens"), (SessionEnder, "sessions"), (NameRace, "names"), (AdminRace, "administrators"))
     return [

@@ -61,6 +61,16 @@ class Writer(HttpClient):
         self.write(operation, "PUT", f"/api/users/{operation.target}", body)
 
 
+class Creator(Writer):
+    """Creates users, and loses many answers, so that it repeats its requests."""
+
+    rate = 8.0
+    hang_up_share = 0.3
+
+    def step(self) -> None:
+        self.create()
+
+
 class TrashWriter(Writer):
     """Creates users, and deletes, restores and purges them. Reads them after each step."""
 
