@@ -39,7 +39,7 @@ def fault(
     name: str,
     *,
     on_host: bool = True,
-    bound_s: float = 5.0,
+    bound_s: float = 10.0,
     loses_sessions: bool = False,
     is_possible: Callable[[Cluster], bool] = lambda _: True,
 ) -> Callable[[Breaker], Breaker]:

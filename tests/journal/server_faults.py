@@ -71,7 +71,7 @@ _cut_off("client", "clients")
 
 
 def _slow(role: str, text: str) -> Breaker:
-    @fault(f"{text} slow", bound_s=10)
+    @fault(f"{text} slow")
     def breaks(_: Cluster, host: Host, random: Random) -> Iterator[None]:
         host.proxies[role].delay_s = random.choice([0.02, 0.1, 0.5])
         yield
@@ -85,7 +85,7 @@ _slow("cache", "cache")
 
 
 def _cut_connections(role: str, text: str) -> Breaker:
-    @fault(f"connections to {text} cut", bound_s=5)
+    @fault(f"connections to {text} cut")
     def breaks(_: Cluster, host: Host, random: Random) -> Iterator[None]:
         for _number in range(random.randint(1, 8)):
             host.proxies[role].cut()
