@@ -51,7 +51,7 @@ def require_alike(service: Service, rounds: Rounds, kinds: dict[str, Callable[[i
             statuses = set()
             for kind in rounds.chance.sample(list(kinds), len(kinds)):
                 method, path, body, headers = kinds[kind](number)
-                sent = json.dumps(body).encode()
+                sent = None if body is None else json.dumps(body).encode()
                 began = time.perf_counter()
                 connection.request(method, path, sent, {"Content-Type": "application/json", **headers})
                 response = connection.getresponse()
