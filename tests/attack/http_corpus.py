@@ -25,7 +25,7 @@ class Case:
     data: bytes
     allowed: tuple[Answers, ...]
     by_caddy: tuple[Answers, ...] = ()
-    """What Caddy does beside that: it reads on behind a body with malformed chunks, or that the service did not read."""
+    """What Caddy does beside that: it reads on behind a body that is malformed, or that the service did not read."""
 
     @property
     def is_valid(self) -> bool:
