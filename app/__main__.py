@@ -28,7 +28,7 @@ from app.factory import create_app
 from app.http.granian_adapter import serve
 from app.http.services import services, services_of
 from app.ops.service_state import Phase
-from app.ops.supervisor import SupervisedProcess, Supervisor
+from app.ops.supervisor import SupervisedProcess, Supervisor, depend_on_launcher
 
 log = structlog.get_logger(__name__)
 
@@ -152,6 +152,8 @@ def _poll(app: Flask) -> None:
 
 
 def _prepare(app: Flask) -> None:
+    """Migrate the database, and create the first administrator of the settings."""
+    depend_on_launcher()
     try:
         # Only this process needs Alembic. An import at the top would load it into all processes.
         migrate = importlib.import_module("app.db.migrate")

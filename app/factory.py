@@ -63,7 +63,7 @@ class Services:
         # A row for each worker, and the first one for the change poller.
         self.generations = Generations(1 + settings.worker_count)
         self.known_changes = KnownChanges(self.generations)
-        cache_bytes = settings.cache_memory_bytes // settings.worker_count
+        cache_bytes = settings.cache_memory_bytes // settings.worker_count if settings.cache_ttl_s else 0
         self.local_cache = LocalCache(self.generations, cache_bytes, settings.cache_ttl_s)
         self.redis = open_client(settings.redis_address, timeout_s=_REDIS_TIMEOUT_S)
         self.redis_answers = RedisAnswers(settings, self.generations, self.known_changes)

@@ -7,7 +7,7 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
-from app.http.access import RULES
+from app.http.access import NO_RULE, RULES
 from app.http.parsing import SESSION_COOKIE
 from app.schemas import NO_NUL
 
@@ -94,7 +94,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             endpoint, _ = routes.match(path, method)
-            if RULES[endpoint].public:
+            if RULES.get(endpoint, NO_RULE).public:
                 operation["security"] = []
             _complete_operation(method, operation)
     return document

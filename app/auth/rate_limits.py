@@ -88,8 +88,10 @@ class RateLimits(RedisStore):
 
     def unlock(self, account: str, addresses: Iterable[str]) -> None:
         """Reset the counters of an account, and of the account from these addresses. Raises: Unavailable"""
-        self.reset_failures([window.key for window in _lockout_windows(account, addresses)])
-        self.require_up()
+        keys = [window.key for window in _lockout_windows(account, addresses)]
+        self.reset_local_failures(keys)
+        with self._redis() as redis:
+            RedisCounters(redis).reset(keys)
 
     def is_locked(self, account: str, addresses: Iterable[str]) -> bool:
         """Whether the next attempt on an account would be refused, from anywhere or from one of these addresses."""

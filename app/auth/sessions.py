@@ -76,12 +76,12 @@ class Sessions:
     def resume(self, cookie: str, audit_context: AuditContext, *, uncached: bool = False) -> tuple[Session, str | None]:
         """The session of a cookie, and a new cookie if the session was renewed (its user has another role).
 
-        uncached: read the state of the user from PostgreSQL. Raises: Unauthorized, Unavailable
+        uncached: read the account status of the user from PostgreSQL. Raises: Unauthorized, Unavailable
         """
         session, current_cookie = self._read(cookie)
         status = self._status(session.user_id, uncached=uncached)
         if not uncached and not (status.role == session.role and _is_valid(session, status)):
-            # The cached state may be older than the session, so PostgreSQL decides whether to end or renew the session.
+            # The cached account status may be older than the session: PostgreSQL decides whether to end or renew it.
             status = self._status(session.user_id, uncached=True)
         if status.role is None or not _is_valid(session, status):
             self.store.delete(session.id, session.user_id)
@@ -96,9 +96,9 @@ class Sessions:
         # Only now: a renewal by a concurrent request returns the stored session, which has no name.
         return replace(session, name=status.name), current_cookie if current_cookie != cookie else None
 
-    def get_list(self, user_id: uuid.UUID, *, uncached: bool = False) -> list[Session]:
-        """The valid sessions of a user, last seen first. uncached: see `resume`. Raises: NotFound, Unavailable"""
-        status = self._status(user_id, uncached=uncached)
+    def get_list(self, user_id: uuid.UUID) -> list[Session]:
+        """The valid sessions of a user, last seen first. Raises: NotFound, Unavailable"""
+        status = self._status(user_id)
         if status.role is None:
             raise NotFound(N_("There is no such user."))
         valid = (session for session in self.store.list_by_user(user_id) if _is_valid(session, status))
@@ -108,7 +108,8 @@ class Sessions:
         self, user_id: uuid.UUID, session_id: str, audit_context: AuditContext, action: str = "session_ended"
     ) -> None:
         """End one session of a user. action: its name in the history. Raises: NotFound, Unavailable"""
-        is_valid = any(session.id == session_id for session in self.get_list(user_id, uncached=True))
+        session, _ = self.store.get(session_id)
+        is_valid = session is not None and _is_valid(session, self._status(user_id, uncached=True))
         if not (is_valid and self.store.delete(session_id, user_id)):
             raise NotFound(N_("There is no such session."))
         audit_log.record_event(self._database, audit_context, user_id, action)

@@ -81,6 +81,9 @@ class Generations:
             now = clock_ns()
             for slot in slots:
                 self._numbers[_HEAD + slot * self._rows + self._row] = now
+        if self._row != POLLER_ROW:
+            # The poller also lets the search index be merged after writes.
+            self.has_lease()
 
     def latest(self, slots: Slots, *, by_poller: bool = True) -> int:
         """The time of the last invalidation of one of `slots` (clock_ns); without by_poller, by one of the workers."""
@@ -113,11 +116,11 @@ class Generations:
         self._numbers[_LEASE] = until_ns
 
     def idle_ns(self) -> int:
-        """The time since the last read of a cache."""
+        """The time since the last read of a cache, or the last write."""
         return max(0, clock_ns() - self._numbers[_LAST_READ])
 
     def sleep(self, timeout_s: float) -> None:
-        """Sleep until a cache is read, or for `timeout_s`. For the poller, which has ended the lease."""
+        """Sleep until a read of a cache, a write, or for `timeout_s`. For the poller, which has ended the lease."""
         self._numbers[_POLLER_SLEEPS] = 1
         select.select([self._wake_up], [], [], timeout_s)
         self._numbers[_POLLER_SLEEPS] = 0

@@ -61,12 +61,8 @@ class SupervisedProcess:
 
     def _run(self) -> None:
         """The main function of the new process."""
-        # A terminal sends SIGINT to all processes, but the launcher drains first.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        os.close(_LAUNCHER_WRITE_END)
+        depend_on_launcher()
         threading.Thread(target=self._send_heartbeats, name="heartbeats", daemon=True).start()
-        threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
         self._target(*self._args)
 
     def _send_heartbeats(self) -> None:
@@ -90,7 +86,7 @@ class Supervisor:
         self._next_check_s = time.monotonic() + HEARTBEAT_INTERVAL_S
 
     def start(self) -> None:
-        """Start all processes."""
+        """Block the signals that `wait` waits for, and start all processes. They unblock the signals."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         # Without a handler, macOS discards this signal, although it is blocked.
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -98,9 +94,13 @@ class Supervisor:
             each.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for a signal or the end of a process, at most for HEARTBEAT_INTERVAL_S. Returns whether to stop."""
-        # Less than a microsecond would be zero, which sets no timer.
-        signal.setitimer(signal.ITIMER_REAL, max(0.001, min(timeout_s, HEARTBEAT_INTERVAL_S)))
+        """Wait for a signal or the end of a process. Returns whether to stop.
+
+        timeout_s: the longest time, above 0. It also ends when heartbeats or an ended process are due.
+        """
+        has_ended = any(each.process.exitcode is not None for each in self._processes)
+        interval_s = _RESTART_PAUSE_S if has_ended else HEARTBEAT_INTERVAL_S
+        signal.setitimer(signal.ITIMER_REAL, min(timeout_s, interval_s))
         return signal.sigwait(_SIGNALS) in _STOP_SIGNALS
 
     def repair(self) -> None:
@@ -129,6 +129,15 @@ class Supervisor:
                 log.warning("process_killed", process=each.process.pid, name=each.name, after_s=timeout_s)
                 each.process.kill()
                 each.process.join()
+
+
+def depend_on_launcher() -> None:
+    """Let this process, which the launcher has forked, receive signals, and end when the launcher has ended."""
+    # A terminal sends SIGINT to all processes, but the launcher drains first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    os.close(_LAUNCHER_WRITE_END)
+    threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
 
 
 def _end_with_launcher() -> None:

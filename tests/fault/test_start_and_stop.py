@@ -219,6 +219,19 @@ def test_a_service_stopped_before_it_serves_kills_no_other_process(
     assert "process_killed" not in service.text
 
 
+def test_a_killed_launcher_leaves_no_process_that_waits_for_the_database(serve: Callable[..., Service]) -> None:
+    """Otherwise it would keep the port from the next start."""
+    url = f"postgresql://ada@127.0.0.1:{free_port()}/usersdb"
+    service = serve(ready=False, DATABASE_URL=url, DATABASE_WAIT_S="60")
+    service.wait_for(lambda: "waiting_for_database" in service.text)
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    service.process.kill()
+    service.process.wait(10)
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert children
+    assert not alive
+
+
 def test_under_load_no_request_is_cut(serve: Callable[..., Service]) -> None:
     """Clients come as from a balancer: each request on a new connection, until ready says no."""
     service = serve(DRAIN_DELAY_S="1", WORKERS="2")
