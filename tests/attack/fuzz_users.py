@@ -43,7 +43,7 @@ CURRENT = st.sampled_from([None, None, *PASSWORDS])
 Pick = tuple[str, int]
 """A kind, and the number of one of that kind."""
 _NUMBERS = st.integers(0, 40)
-WHO = st.tuples(st.sampled_from(["admin", "admin", "valid", "valid", "valid", "any"]), _NUMBERS)
+WHO = st.tuples(st.sampled_from(["admin", "admin", "editor", "valid", "valid", "any"]), _NUMBERS)
 """A credential."""
 WHOM = st.tuples(st.sampled_from(["live", "live", "live", "trash", "any"]), _NUMBERS)
 """A user."""

@@ -49,13 +49,13 @@ class Beside(RuleBasedStateMachine):
         return self.site.token_client(viewer)
 
     def _begin(self, root: Credential) -> None:
-        """A user of each role, each with a session and with a token of each role that is not higher."""
-        for number, role in enumerate(ROLES):
-            user = self.site.create_user(role, username=f"the-{role}", password=PASSWORD)
+        """A user of each role and a second editor, each with a session and a token of each role up to its own."""
+        for number, role in enumerate([*ROLES, "editor"]):
+            user = self.site.create_user(role, username=f"{role}-{number}", password=PASSWORD)
             self._know(user, root, PASSWORD)
             self.ids.append(user["id"])
             self.add_session(user["id"], self.site.session_cookie(user))
-            for lower in ROLES[: number + 1]:
+            for lower in ROLES[: ROLES.index(role) + 1]:
                 self.add_token(self.site.token(user, lower))
 
     def _know(self, user: User, by: Credential, password: str | None) -> None:
