@@ -26,7 +26,7 @@ flask: ## run a command on the data of `make run`: make flask DO="users create -
 	@$(ready) && $(local) --flask $(DO)
 check: ## lint, format, types, import rules, shell scripts, and whether the application can be imported
 	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory" && $(shellcheck)
-test: check ## check, then every test that needs no Docker, in parallel (JOBS=4)
+test: check ## check, then every test that needs no Docker, except test-fault and test-attack, in parallel (JOBS=4)
 	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit $(addprefix journal/test_,checker.py checker_of_service.py schedule.py))
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## make test, then how much of app/ ran in the processes of the tests
