@@ -145,7 +145,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         return Settings.model_validate({**values, **overrides})
     except ValidationError as error:
         messages = (
-            f"{str(detail['loc'][0]).upper()}: {detail['msg'].removeprefix('Value error, ')}"
+            f"{str(detail['loc'][0]).upper() if detail['loc'] else 'settings'}:"
+            f" {detail['msg'].removeprefix('Value error, ')}"
             for detail in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError("; ".join(messages)) from None

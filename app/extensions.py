@@ -1,7 +1,7 @@
 """`db` and `cache`: the public names of the exercise, for example for `flask shell`.
 
-Outside of an application context they connect with the settings of the environment. The services use app.db and
-app.cache.
+Outside of an application context they connect with the settings of the environment. The services use the
+packages app/db/ and app/cache/.
 """
 
 import functools

@@ -46,7 +46,7 @@ from app.users.writes import UserTransactions, UserWrites
 from app.version import VERSION
 
 _REDIS_TIMEOUT_S = 2.0
-"""Time-out of the public `cache` client and of health checks. Other clients have shorter ones."""
+"""Time-out of the public `cache` client, which `flask doctor` uses, too. Other clients have shorter ones."""
 
 
 class Services:

@@ -69,6 +69,7 @@ class Actor:
     @property
     def may_purge(self) -> bool:
         """Whether the actor may purge users."""
+        # RULES of http.access repeats the role for the route of the console.
         return self.may("admin")
 
     def may(self, min_role: Role) -> bool:

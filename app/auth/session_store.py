@@ -1,7 +1,7 @@
 """Sessions in Redis: a record under the digest of each secret, and an index of the sessions of each user.
 
-No key has a TTL: Redis evicts keys with a TTL when memory is short, and must not evict a session to make room for a
-cached page. Expired sessions are deleted when a session is created.
+Sessions have no TTL: Redis evicts keys with a TTL when memory is short, and must not evict a session to make room for a
+cached page. Expired sessions are deleted when a session is created. The next secret of a renewed session has a TTL.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[2] .. ' ' .. ARGV[3])
 redis.call('SET', KEYS[5], ARGV[6], 'EX', ARGV[7])
 return ARGV[6]
 """
-# Longer than for a cached page: an unreadable session signs its user out.
+# Longer than for a cached page: the request of a session that cannot be read is answered with 503.
 _TIMEOUT_S = 0.25
 
 

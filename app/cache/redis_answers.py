@@ -25,7 +25,7 @@ _MAX_VALUE_BYTES = 2**20
 
 
 class RedisAnswers(RedisStore):
-    """Answers that depend on all users. Errors of Redis are never raised."""
+    """Answers that depend on all users, for CACHE_TTL_S; 0 disables the cache. Errors of Redis are never raised."""
 
     def __init__(self, settings: Settings, generations: Generations, known_changes: KnownChanges) -> None:
         super().__init__("cache", settings.redis_address, settings.redis_timeout_ms / 1000)

@@ -34,9 +34,7 @@ def set_language() -> Response:
     response = redirect(local(request.form.get("next", "/")), HTTPStatus.SEE_OTHER)
     code = request.form.get("language")
     if code in LANGUAGES:
-        response.set_cookie(
-            _COOKIE, code, max_age=_MAX_AGE_S, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
-        )
+        response.set_cookie(_COOKIE, code, max_age=_MAX_AGE_S, httponly=True, samesite="Lax", secure=request.is_secure)
     return response
 
 

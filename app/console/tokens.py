@@ -57,8 +57,8 @@ def create() -> Response:
         created = services().tokens.create(new_token, audit_context())
     except (ValidationFailed, Forbidden) as error:
         return _render_tokens(tokens, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
-    form = {**_EMPTY_FORM, "user_id": form["user_id"]}
-    return _render_tokens([created, *tokens], form, {}, HTTPStatus.CREATED, created)
+    next_form = {**_EMPTY_FORM, "user_id": form["user_id"]}
+    return _render_tokens([created, *tokens], next_form, {}, HTTPStatus.CREATED, created)
 
 
 @blueprint.post("/api-tokens/<token_id>/revoke")

@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL, transactions and migrations."""
+"""Connections to PostgreSQL, transactions, migrations, the database role, and the cleaner of the search index."""

@@ -17,7 +17,10 @@ _TOO_COMPLEX = "54"
 
 
 class ConstraintViolation(Exception):
-    """A statement violated the constraint `name`; its transaction is rolled back."""
+    """A statement violated the constraint `name`; its transaction is rolled back.
+
+    users.writes translates the unique constraints of users to AlreadyTaken.
+    """
 
     def __init__(self, name: str | None) -> None:
         super().__init__(name)

@@ -222,10 +222,11 @@ def _resume_session(request: Request, cookies: list[str]) -> None:
 
     Raises: Unauthorized (there is none), Unavailable
     """
-    current, origin, uncached = context(), audit_context(), request.method not in SAFE
+    current, uncached = context(), request.method not in SAFE
+    audit = audit_context()
     for cookie in list(dict.fromkeys(cookies))[:_MAX_COOKIES]:
         with suppress(Unauthorized):
-            current.session, current.cookie = services().sessions.resume(cookie, origin, uncached=uncached)
+            current.session, current.cookie = services().sessions.resume(cookie, audit, uncached=uncached)
             current.actor = current.session.actor
             return
     drop_cookie()

@@ -22,7 +22,6 @@ class CircuitBreaker:
 
     def __init__(self, name: str, probe: Callable[[], object]) -> None:
         self.name = name
-        self.error = ""
         self._probe = probe
         self.up = True
         self._failures = 0
@@ -38,8 +37,7 @@ class CircuitBreaker:
             self.up = False
             self._failures += 1
             self._failed_at_s = time.monotonic()
-            self.error = error.__class__.__name__
-        log.warning("server_unavailable", server=self.name, error=self.error)
+        log.warning("server_unavailable", server=self.name, error=error.__class__.__name__)
         name, failure = f"probe-{self.name}", self._failures
         threading.Thread(target=self._keep_probing, args=(failure,), name=name, daemon=True).start()
 
@@ -48,7 +46,7 @@ class CircuitBreaker:
         with self._lock:
             if self.up:
                 return
-            self.up, self.error = True, ""
+            self.up = True
         log.info("server_available", server=self.name, unavailable_s=round(time.monotonic() - self._failed_at_s, 3))
 
     def close(self) -> None:
@@ -61,9 +59,8 @@ class CircuitBreaker:
         while not (self.up or self._failures != failure or self._closed.is_set()):
             try:
                 self._probe()
-            # Any error means that the server does not answer. /api/health reports its class.
-            except Exception as error:  # noqa: BLE001 - the edge of a thread
-                self.error = error.__class__.__name__
+            # Any error means that the server does not answer.
+            except Exception:  # noqa: BLE001 - the edge of a thread
                 self._closed.wait(pause_s)
                 pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             else:

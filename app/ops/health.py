@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -101,13 +100,19 @@ class Health:
 
         The kept connection may have been closed meanwhile, so a new connection decides. Raises: psycopg.Error
         """
-        is_as_role = self._state.is_role_available
-        if self._connection is not None:
-            with suppress(psycopg.Error):
-                if is_as_role == self._is_as_role:
-                    self._connection.execute("SELECT 1")
-                    self._database_breaker.worked()
-                    return
-            self._connection.close()
-        self._connection, self._is_as_role = self._connect(_TIMEOUT_S, _KEPT_TIMEOUT_S), is_as_role
+        if not self._kept_connection_answers():
+            if self._connection is not None:
+                self._connection.close()
+            self._is_as_role = self._state.is_role_available
+            self._connection = self._connect(_TIMEOUT_S, _KEPT_TIMEOUT_S)
         self._database_breaker.worked()
+
+    def _kept_connection_answers(self) -> bool:
+        """Whether there is a kept connection, of the role that the service uses now, and PostgreSQL answers on it."""
+        if self._connection is None or self._is_as_role != self._state.is_role_available:
+            return False
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
