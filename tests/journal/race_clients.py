@@ -45,7 +45,10 @@ class NameRace(Race):
         operation = self.rivals[index].operation("create", host=index)
         answer = self.rivals[index].settled(operation, body)
         user_id = answer.json["id"] if answer.status == 201 else ""
-        self.rivals[index].record(operation, answer, target=user_id, shown=shown_users(answer), marker=None)
+        # A refusal is not stored under the key. If the name is free again, an earlier attempt may still succeed.
+        is_open = answer.outcome == "refused" and self.rivals[index].was_repeated
+        outcome = {"outcome": "unknown"} if is_open else {}
+        self.rivals[index].record(operation, answer, target=user_id, shown=shown_users(answer), marker=None, **outcome)
         return user_id
 
 

@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.journal.operations import FaultRecord, Journal, Operation
@@ -56,7 +57,11 @@ def unavailable_seconds(
     """For each fault, how long no request of these interfaces succeeded on the host on which that took longest."""
     totals = []
     for fault, until in zip(faults, [*(fault.began for fault in faults[1:]), float("inf")], strict=True):
-        mine = [one for one in operations if one.interface in interfaces and fault.began <= one.began < until]
+        mine = [
+            replace(one, ended=min(one.ended, until))
+            for one in operations
+            if one.interface in interfaces and fault.began <= one.began < until
+        ]
         totals.append(max(_without_success([one for one in mine if one.host == host]) for host in (0, 1)))
     return totals
 

@@ -19,6 +19,8 @@ class Writer(HttpClient):
     """Creates users, and changes the subjects. Some answers get lost on their way."""
 
     hang_up_share = 0.05
+    was_repeated = False
+    """Whether the last creation was sent more than once."""
 
     def __init__(self, name: str, cluster: Cluster, journal: Journal, seed: str, subjects: list[str]) -> None:
         super().__init__(name, cluster, journal, seed)
@@ -46,6 +48,7 @@ class Writer(HttpClient):
         """Create a user. Without an answer, repeat the request with its Idempotency-Key until there is one."""
         headers = {"Idempotency-Key": operation.request_id}
         answer = self.send(operation, "POST", "/api/users", body, headers)
+        self.was_repeated = answer.outcome == "unknown"
         while answer.outcome == "unknown" and not self.stop.wait(0.1):
             answer = self.send(operation, "POST", "/api/users", body, headers)
         return answer
