@@ -59,6 +59,9 @@ def decode(kind: str, cursor: str, read_key: Callable[[Any], object]) -> Keyset:
         raise BadRequest(N_("The cursor is invalid, or belongs to another list or sort order."), "cursor")
     try:
         key, row_id, backwards, inclusive = orjson.loads(payload)
+        # In Python, true is an integer.
+        if isinstance(key, bool):
+            raise TypeError  # noqa: TRY301 - all faults of a cursor are handled below
         read_key(key)
         return Keyset(key, str(uuid.UUID(row_id)), bool(backwards), bool(inclusive))
     except (ValueError, TypeError, AttributeError, struct.error):

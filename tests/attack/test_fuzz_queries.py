@@ -210,3 +210,9 @@ def test_limits(rounds: Rounds, reader: Reader) -> None:
     fuzz(
         rounds, check, damaged(st.sampled_from(NUMBERS), digits) | st.text(digits, max_size=4) | st.sampled_from(["1"])
     )
+
+
+def test_a_cursor_of_the_history_with_a_boolean_key_is_refused(reader: Reader) -> None:
+    user_id = reader.site.admin.user["id"]
+    cursor = with_checksum(f"history:{user_id}", orjson.dumps([True, user_id, False, False]))
+    assert reader.token("GET", f"/api/users/{user_id}/history?cursor={cursor}".encode()).status_code == 400
