@@ -68,7 +68,7 @@ class Writes(Beside):
         response = self.send("PATCH", path, who, body, condition(tag, user))
         refusals = model.refuses(who, "member" if me else "editor", user_id)
         if me and not refusals and not model.owns(who, user_id):
-            refusals = {403}
+            refusals = {403, 422} if patch.keys() - set(FIELDS) else {403}
         whole = patched(user, patch) if user else None
         if not refusals and patch.keys() - set(FIELDS):
             refusals = {422}
