@@ -50,7 +50,7 @@ class _Reservation:
 class RateLimits(RedisStore):
     """Rate limits of sign-in attempts and of writes. Without Redis each process counts alone."""
 
-    unavailable = N_("Redis is unavailable, so the failed sign-ins that it counts could not be reset.")
+    unavailable_message = N_("Redis is unavailable, so the failed sign-ins that it counts could not be reset.")
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("rate limits", settings.redis_address, _TIMEOUT_S)

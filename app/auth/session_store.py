@@ -100,8 +100,8 @@ class Session:
 class SessionStore(RedisStore):
     """Sessions by id. All methods raise Unavailable while Redis is unavailable."""
 
-    unavailable = N_("Sessions are unavailable. Try again shortly, or use an API token.")
-    full = N_("Redis has no memory for more sessions. Try again later, or use an API token.")
+    unavailable_message = N_("Sessions are unavailable. Try again shortly, or use an API token.")
+    full_message = N_("Redis has no memory for more sessions. Try again later, or use an API token.")
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("sessions", settings.redis_address, _TIMEOUT_S)

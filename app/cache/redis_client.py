@@ -30,11 +30,12 @@ def open_client(url: str, timeout_s: float) -> Redis:
 class RedisStore:
     """The base of everything that is stored in Redis: a client behind a circuit breaker. It connects at the first use.
 
-    name: of the circuit breaker, in the log. timeout_s: of each command. unavailable, full: the messages of its errors.
+    name: of the circuit breaker, in the log. timeout_s: of each command.
+    unavailable_message, full_message: of its errors.
     """
 
-    unavailable = N_("Redis is unavailable. Try again shortly.")
-    full = N_("Redis has no memory left. Try again later.")
+    unavailable_message = N_("Redis is unavailable. Try again shortly.")
+    full_message = N_("Redis has no memory left. Try again later.")
 
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self._url, self._timeout_s = url, timeout_s
@@ -59,7 +60,7 @@ class RedisStore:
     def require_up(self) -> None:
         """Require that the circuit breaker is closed, without a request to Redis. Raises: Unavailable"""
         if not self.breaker.up:
-            raise Unavailable(self.unavailable)
+            raise Unavailable(self.unavailable_message)
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Redis]:
@@ -69,10 +70,10 @@ class RedisStore:
             yield self._client or self._connect()
         except exceptions.OutOfMemoryError:
             # Redis can still be read, so the circuit stays closed.
-            raise Unavailable(self.full) from None
+            raise Unavailable(self.full_message) from None
         except (exceptions.RedisError, OSError) as error:
             self.breaker.failed(error)
-            raise Unavailable(self.unavailable) from None
+            raise Unavailable(self.unavailable_message) from None
 
     def _connect(self) -> Redis:
         """Replace the client. Raises: RedisError, OSError"""

@@ -22,7 +22,6 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from werkzeug.exceptions import (
-    BadRequest,
     ClientDisconnected,
     HTTPException,
     RequestHeaderFieldsTooLarge,
@@ -32,7 +31,7 @@ from werkzeug.exceptions import (
 from app.auth.rate_limits import network_key
 from app.cache.generations import clock_ns
 from app.config import Settings
-from app.errors import Unavailable
+from app.errors import N_, BadRequest, Unavailable
 from app.http.context import REQUEST_ERROR
 from app.http.proxies import apply_forwarded_headers
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
@@ -132,7 +131,7 @@ class AsgiApp:
             if "HTTP_TRANSFER_ENCODING" not in environ:
                 return
             # The client may still be there: granian reports malformed chunks in the same way.
-            environ[REQUEST_ERROR] = BadRequest("The chunks of the body are malformed, or did not all arrive.")
+            environ[REQUEST_ERROR] = BadRequest(N_("The chunks of the body are malformed, or did not all arrive."))
         except (HTTPException, Unavailable) as error:
             environ[REQUEST_ERROR] = error
         if found is not None:
