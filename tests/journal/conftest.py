@@ -1,7 +1,7 @@
 """The journal under faults: `make test-fault` (docs/reliability.md).
 
 - `operations.py`: one operation of a client, one fault, and the tables at the end
-- `cluster.py`, `network.py`, `small_disk.py`, `wall_clock.py`: two hosts, PostgreSQL and Redis, of which all can be broken
+- `cluster.py`, `network.py`, `small_disk.py`, `wall_clock.py`: two hosts, PostgreSQL and Redis; faults break them
 - `*_clients.py`: clients of the API by token and by session, of the console, of the command line, and by SQL
 - `faults.py`, `server_faults.py`, `host_faults.py`: one generator function for each fault
 - `schedule.py`, `probe.py`, `run.py`: random schedules, the return of the service, and one run
@@ -9,6 +9,6 @@
 - `histories.py`, `test_checker*.py`: journals that are wrong on purpose, for each rule; part of `make test`
 - `report.py`: the table of docs/reliability.md
 
-A new fault is a generator function with `@fault`; a new promise is a function in one of the `*_rules.py`, with its wrong
-journals.
+A new fault is a generator function with `@fault`. A new promise is a function in one of the `*_rules.py`, with journals
+that break it.
 """
