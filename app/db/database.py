@@ -161,6 +161,11 @@ class Database:
             yield
         except sql_errors.TimeoutError as error:
             raise Unavailable(N_("The service is too busy. Try again shortly.")) from error
+        except sql_errors.InvalidRequestError as error:
+            # The pool gives up when each connection that it opens is closed before its use.
+            if str(error) != "This connection is closed":
+                raise
+            raise Unavailable(N_("The database is unavailable. Try again shortly.")) from error
         except (sql_errors.DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
             if not isinstance(cause, psycopg.Error):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 from flask import Flask
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 
 from app.config import load_settings
 from app.db.migrate import prepare
@@ -253,3 +255,19 @@ def test_a_service_of_two_workers_serves_again_after_postgres_was_killed(
     postgres.start()
     service.wait_ready()
     service.wait_for(lambda: all(service.get(f"/api/users/{made['id']}").status == 200 for _ in range(6)))
+
+
+def test_connections_that_are_cut_before_their_use_give_503(client: ApiClient) -> None:
+    """The pool opens new ones three times, and then gives up. The journal of tests/journal found a 500."""
+    user_id = client.create_user()["id"]
+
+    def cut(*_: object) -> None:
+        raise DisconnectionError
+
+    event.listen(engine_of(client.app), "checkout", cut)
+    try:
+        assert client.get(f"/users/{user_id}").status_code == 503
+        assert client.patch(f"/users/{user_id}", {"name": "new"}).status_code == 503
+    finally:
+        event.remove(engine_of(client.app), "checkout", cut)
+    assert client.get(f"/users/{user_id}").status_code == 200
