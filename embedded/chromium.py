@@ -11,7 +11,10 @@ from embedded.ports import HOST
 
 # The headless shell has no window: a page takes an eighth of the CPU time.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-MISSING = "Chromium is not there (Debian: apt-get install chromium-headless-shell fonts-noto-core); CHROMIUM=/path names another one"
+MISSING = (
+    "Chromium is not there (Debian: apt-get install chromium-headless-shell fonts-noto-core);"
+    " CHROMIUM=/path names another one"
+)
 # Arguments that Playwright does not pass. Only local names are resolved: at its start Chromium looks up hosts of
 # Google, and on a machine without a network it waits for them.
 _FLAGS = ("--disable-gpu", "--disable-quic", f"--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE {HOST}")
