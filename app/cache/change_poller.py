@@ -36,7 +36,7 @@ _CHANGES = f"""
 WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS s)
 SELECT (SELECT s FROM now)::text,
   concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
-    left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT stats_reset FROM pg_stat_bgwriter),
+    left(pg_walfile_name(pg_current_wal_lsn()), 8), (SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter),
     (SELECT oid FROM pg_database WHERE datname = current_database()), 'users'::regclass::oid, 'history'::regclass::oid),
   (SELECT json_agg(json_build_array(xid::text, user_id)) FROM (
     SELECT xid, user_id FROM history
