@@ -1,5 +1,6 @@
 """Clients that begin, use and end credentials: tokens and sessions. They use ended ones again and again."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -60,9 +61,9 @@ class CredentialClient(Writer):
         answer = self.send(operation, "GET", "/api/me", None, credential)
         self.record(operation, answer, valid={200: True, 401: False}.get(answer.status or 0))
 
+    @abstractmethod
     def begin(self) -> tuple[str, dict[str, str]] | None:
         """Begin a credential. Returns its name and its headers, or None without an answer."""
-        raise NotImplementedError
 
     def end(self, name: str, credential: dict[str, str]) -> bool:
         """End it in a random way, until that is acknowledged. Then its user can have another one."""

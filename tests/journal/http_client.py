@@ -5,6 +5,7 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,8 @@ class HttpClient:
     """A client of both hosts, with several connections to each. `headers` are sent with every request."""
 
     interface = "token"
+    hang_up_share = 0.0
+    """The share of requests whose connection is closed before their answer."""
 
     def __init__(self, name: str, cluster: Cluster, journal: Journal, seed: str) -> None:
         self.name, self.cluster, self.journal = name, cluster, journal
@@ -109,6 +112,18 @@ class HttpClient:
             answer = self.write(self.operation(kind, target, host), method, path, body)
         return answer
 
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in (*self._open[0], *self._open[1]):
+            connection.close()
+
+
+class RepeatingClient(HttpClient, ABC):
+    """A client that repeats its step in a thread."""
+
+    rate = 20.0
+    """Steps per second, without the time that they take."""
+
     def run(self) -> None:
         """Work until `stop` is set."""
         try:
@@ -121,18 +136,9 @@ class HttpClient:
         finally:
             self.close()
 
-    def close(self) -> None:
-        """Close all connections."""
-        for connection in (*self._open[0], *self._open[1]):
-            connection.close()
-
-    hang_up_share = 0.0
-    """The share of requests whose connection is closed before their answer."""
-    rate = 20.0
-    """Steps per second, without the time that they take."""
-
+    @abstractmethod
     def step(self) -> None:
-        raise NotImplementedError
+        """Do one piece of work; `run` repeats it."""
 
 
 def shown_users(answer: Answer) -> dict[str, Any]:

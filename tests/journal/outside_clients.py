@@ -9,14 +9,14 @@ from typing import Any
 import psycopg
 
 from tests.journal.cluster import PASSWORD, Cluster
-from tests.journal.http_client import HttpClient
+from tests.journal.http_client import RepeatingClient
 from tests.journal.operations import Journal, Operation
 from tests.support.service_process import ROOT, clean_environment
 
 COMMAND_S = 40.0
 
 
-class SqlClient(HttpClient):
+class SqlClient(RepeatingClient):
     """Changes the names of subjects by SQL, each time on a new connection."""
 
     interface = "sql"
@@ -38,7 +38,7 @@ class SqlClient(HttpClient):
             end(self.journal, operation, "ok")
 
 
-class CommandClient(HttpClient):
+class CommandClient(RepeatingClient):
     """Creates users with `flask users create`."""
 
     interface = "cli"

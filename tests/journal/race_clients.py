@@ -3,13 +3,13 @@
 from typing import Any
 
 from tests.journal.cluster import ADMIN_EMAIL, PASSWORD, Cluster
-from tests.journal.http_client import Answer, HttpClient, shown_users
+from tests.journal.http_client import Answer, HttpClient, RepeatingClient, shown_users
 from tests.journal.operations import Journal
 from tests.journal.token_clients import Writer
 from tests.support.concurrency import at_once
 
 
-class Race(HttpClient):
+class Race(RepeatingClient):
     """A client that acts through two others, one for each host."""
 
     rivals: list[Any]

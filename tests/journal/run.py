@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from tests.journal.cluster import Cluster
 from tests.journal.credential_clients import SessionEnder, TokenEnder
-from tests.journal.http_client import HttpClient
+from tests.journal.http_client import RepeatingClient
 from tests.journal.operations import Final, Journal
 from tests.journal.outside_clients import CommandClient, SqlClient
 from tests.journal.race_clients import AdminRace, NameRace
@@ -41,7 +41,7 @@ def run(cluster: Cluster, seed: str, steps: Sequence[Step], seconds: float) -> t
     return journal, read_tables(cluster.postgres.url)
 
 
-def _clients(cluster: Cluster, journal: Journal, seed: str) -> list[HttpClient]:
+def _clients(cluster: Cluster, journal: Journal, seed: str) -> list[RepeatingClient]:
     subjects = create_subjects(cluster)
     of_subjects = [
         *[(Writer, f"writer {number}") for number in (1, 2)],

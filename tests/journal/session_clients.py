@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from tests.journal.cluster import PASSWORD, Cluster
-from tests.journal.http_client import Answer, HttpClient
+from tests.journal.http_client import Answer, RepeatingClient
 from tests.journal.operations import Journal, Operation
 from tests.journal.token_clients import read_user
 
 _HIDDEN = re.compile(r'name="(version|original)" value="([^"]*)"')
 
 
-class SessionClient(HttpClient):
+class SessionClient(RepeatingClient):
     """An editor who signs in, changes subjects and reads them. Signs in again if the session was lost."""
 
     interface = "session"

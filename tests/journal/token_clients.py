@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.journal.cluster import Cluster
-from tests.journal.http_client import Answer, HttpClient, shown_users
+from tests.journal.http_client import Answer, HttpClient, RepeatingClient, shown_users
 from tests.journal.operations import Journal, Operation
 
 SUBJECTS = 8
@@ -15,7 +15,7 @@ def create_subjects(cluster: Cluster) -> list[str]:
     return [cluster.request("POST", "/api/users", body)["id"] for body in bodies]
 
 
-class Writer(HttpClient):
+class Writer(RepeatingClient):
     """Creates users, and changes the subjects. Some answers get lost on their way."""
 
     hang_up_share = 0.05
@@ -93,7 +93,7 @@ class TrashWriter(Writer):
             read_user(self, user_id)
 
 
-class Reader(HttpClient):
+class Reader(RepeatingClient):
     """Reads one subject, finds it by its username, or reads a page of them."""
 
     rate = 100.0
