@@ -1,7 +1,5 @@
 """The table of docs/reliability.md: for each fault what was lost, and how long the service was unavailable."""
 
-import subprocess
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,20 +8,15 @@ from pathlib import Path
 from tests.journal.operations import FaultRecord, Journal, Operation
 from tests.journal.state_rules import SLOW_S, is_unavailable
 from tests.journal.timeline import Violation
-from tests.support.service_process import ROOT
+from tests.support.results import PAGE, day_and_commit, write_results
 
-PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- begin: table of faults -->", "<!-- end: table of faults -->"
 COUNTED = {"lost": ("missing",), "doubled": ("doubled",), "stale": ("stale", "ended")}
 SERVICES = {"tokens": ("token",), "sessions and console": ("session", "console")}
 
 
 def write_table(journal: Journal, violations: Sequence[Violation], seed: str, page: Path = PAGE) -> None:
     """Replace the table of the page by that of this run."""
-    text = page.read_text()
-    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-    assert tail, f"{page} has no place for the table"
-    page.write_text(f"{head}{BEGIN}\n{table(journal, violations, seed)}\n{END}{tail}")
+    write_results("table of faults", table(journal, violations, seed), page)
 
 
 def table(journal: Journal, violations: Sequence[Violation], seed: str) -> str:
@@ -94,11 +87,8 @@ def _count(
 
 
 def _summary(journal: Journal, violations: Sequence[Violation], seed: str) -> str:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     minutes = (max(one.ended for one in journal.operations) - min(one.began for one in journal.operations)) / 60
     return (
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, seed {seed}, {minutes:.0f} minutes:"
+        f"{day_and_commit()}, seed {seed}, {minutes:.0f} minutes:"
         f" {len(journal.operations):,} operations, {len(journal.faults)} faults, {len(violations)} violations."
     )
