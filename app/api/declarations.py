@@ -61,8 +61,8 @@ class Problem(BaseModel):
 
 
 def problems(*statuses: int) -> dict[Any, Any]:
-    """The statuses of errors, for the declaration of a view."""
-    return dict.fromkeys(statuses, Problem)
+    """The statuses of errors, for the declaration of a view. Their content, Problem, is added by app.api.openapi."""
+    return dict.fromkeys(statuses)
 
 
 class ReadHeader(BaseModel):

@@ -7,11 +7,13 @@ import orjson
 from flask import current_app
 from flask_openapi3 import OpenAPI
 
+from app.api.declarations import Problem
 from app.http.access import NO_RULE, RULES
 from app.http.parsing import SESSION_COOKIE
 from app.schemas import NO_NUL
 
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_SCHEMA = "#/components/schemas/{model}"
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": _SCHEMA.format(model="Problem")}}}
 _CREDENTIALS = {
     "token": {
         "type": "http",
@@ -58,7 +60,7 @@ _HEADERS_BY_STATUS = {
     "429": ("Retry-After", *_QUOTA),
     "503": ("Retry-After",),
 }
-_USER = {"application/json": {"schema": {"$ref": "#/components/schemas/User"}}}
+_USER = {"application/json": {"schema": {"$ref": _SCHEMA.format(model="User")}}}
 """The content of a response that also has an ETag."""
 _HEADERS_BY_OPERATION = {
     ("listUsers", "200"): ("Link", "X-Total-Count", "Preference-Applied"),
@@ -83,6 +85,8 @@ def openapi_document() -> dict[str, Any]:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
     components["schemas"].pop("ValidationErrorModel", None)
+    problem = Problem.model_json_schema(ref_template=_SCHEMA)
+    components["schemas"].update(problem.pop("$defs"), Problem=problem)
     components["securitySchemes"] = _CREDENTIALS
     components["headers"] = {
         name: {"description": description, "schema": {"type": kind}} for name, (kind, description) in _HEADERS.items()
