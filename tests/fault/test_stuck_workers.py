@@ -40,7 +40,8 @@ for _ in range(100):
 os.write(2, f"stuck: {stuck}\\n".encode())
 os._exit(0)
 """
-    assert output_of(program).splitlines()[-1].endswith("stuck: 0")
+    # The other thread may log after it.
+    assert "stuck: 0" in output_of(program)
 
 
 def _workers(service: Service) -> list[psutil.Process]:
