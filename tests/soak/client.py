@@ -103,6 +103,10 @@ class Client(ABC):
             # The edge of a thread: whatever it was fails the run.
             except Exception as error:  # noqa: BLE001
                 self.load.note(f"{self.name}: {error!r}")
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def send(

@@ -41,7 +41,7 @@ def table(ran: str, samples: Sequence[Sample]) -> str:
             "",
             f"| {' | '.join(COLUMNS)} |",
             "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|",
-            *(_row(measure, one) for measure, one in found.items()),
+            *(_row(measure, one, samples[-1]["seconds"]) for measure, one in found.items()),
             "",
             *_by_design(counted(samples)),
         ]
@@ -57,9 +57,9 @@ def _summary(ran: str, samples: Sequence[Sample]) -> str:
     )
 
 
-def _row(measure: Measure, found: Trend) -> str:
+def _row(measure: Measure, found: Trend, seconds: float) -> str:
     relative = f"{100 * found.per_hour / found.first:+.1f}" if found.first else "-"
-    allowed = measure.allowed + measure.share * found.first
+    allowed = measure.may_grow_by(found.first, seconds)
     numbers = (_number(found.first), _number(found.last), f"{found.per_hour:+,.2f}", relative, _number(allowed))
     return f"| {measure.name} | {' | '.join(numbers)} | {'**grows**' if found.grows else 'steady'} |"
 

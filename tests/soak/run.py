@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.soak.outside_clients import CommandClient, SqlClient
 from tests.soak.samples import Sampler
 from tests.soak.session_clients import BulkClient, ConsoleClient, SessionClient
 from tests.soak.site import PASSWORD, Site
-from tests.soak.token_clients import Passing, Reader, Refused, TokenClient, Writer, base_user
+from tests.soak.token_clients import Burst, Passing, Reader, Refused, TokenClient, Writer, base_user
 from tests.support.results import day_and_commit
 
 CLIENTS: tuple[tuple[type[Client], int], ...] = (
@@ -28,6 +29,7 @@ ACCOUNTS, FEW_ACCOUNTS = 20, 4
 """Users of each kind who sign in: sign-ins to one account are limited to 100 an hour. In a run of minutes, fewer are
 counted all before the samples count.
 """
+BURST_CLIENTS = 32
 MAX_UNAVAILABLE = 0.001
 """The share of requests that may receive 503 with Retry-After, because the machine has other work too."""
 
@@ -38,6 +40,7 @@ def run(site: Site, seed: str, seconds: float, file: Path) -> Load:
     create_users(load, ACCOUNTS if seconds > 600 else FEW_ACCOUNTS)
     clients = [kind(f"{kind.__name__} {number}", load) for kind, count in CLIENTS for number in range(1, count + 1)]
     threads = [threading.Thread(target=client.run, name=client.name) for client in clients]
+    send_burst(load)
     sampler = Sampler(load)
     for thread in threads:
         thread.start()
@@ -69,6 +72,14 @@ def create_users(load: Load, accounts: int) -> None:
     copy_user(load.site, create(username="crowd", name="Crowd"), CROWD)
     for role, ids in (("editor", load.editors), ("admin", load.admins)):
         ids += [create(username=f"{role}{number}", role=role, password=PASSWORD) for number in range(accounts)]
+
+
+def send_burst(load: Load) -> None:
+    """Send many requests at once, so that the pools of connections and threads are as large as they become."""
+    with ThreadPoolExecutor(BURST_CLIENTS) as pool:
+        bursts = [Burst(f"burst {number}", load) for number in range(BURST_CLIENTS)]
+        for done in [pool.submit(burst.step) for burst in bursts]:
+            done.result()
 
 
 def copy_user(site: Site, user_id: str, count: int) -> None:

@@ -85,6 +85,18 @@ class Writer(Client):
             self.send("PUT", path, {**body, "name": f"{body['name']} {number % 50}"})
 
 
+class Burst(Client):
+    """Changes, reads and lists users as fast as possible, for some seconds."""
+
+    def step(self) -> None:
+        for _ in range(20):
+            path = f"/api/users/{self.random.choice(self.load.base)}"
+            self.send("PATCH", path, {"attributes": {"n": self.load.next_number()}})
+            self.send("GET", path)
+            self.send("GET", f"/api/users?q=crowd&role=member&sort={self.random.choice(_SORTS)}")
+        self.close()
+
+
 class Passing(Client):
     """Creates a user with an Idempotency-Key, repeats that, changes, deletes, restores and purges it."""
 
