@@ -23,6 +23,11 @@ def read_samples(file: Path) -> tuple[str, list[Sample]]:
     return first["run"], others
 
 
+def noted(samples: Sequence[Sample]) -> list[str]:
+    """The problems of a run, as far as samples have them."""
+    return [problem for sample in samples for problem in sample["noted"]]
+
+
 def growing(samples: Sequence[Sample]) -> list[str]:
     """The measures that grow, with their levels."""
     return [
@@ -78,8 +83,9 @@ def _number(value: float) -> str:
 
 
 def main() -> None:
-    results = table(*read_samples(Path(sys.argv[1])))
-    print(results)  # noqa: T201 - it is what the command is for
+    ran, samples = read_samples(Path(sys.argv[1]))
+    results = table(ran, samples)
+    print(results, *noted(samples), sep="\n")  # noqa: T201 - it is what the command is for
     if "--write" in sys.argv[2:]:
         write_results(RESULTS, results)
 

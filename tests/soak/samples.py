@@ -1,4 +1,4 @@
-"""Takes samples: what the service, PostgreSQL and Redis use now. A sample is one number for each name."""
+"""Takes samples: what the service, PostgreSQL and Redis use now. A sample has a number for each name."""
 
 import time
 from collections import Counter
@@ -32,7 +32,7 @@ class Sampler:
     def __init__(self, load: Load) -> None:
         self._load, self._site = load, load.site
         self._began = time.monotonic()
-        self._log_read = 0
+        self._log_read = self._noted = 0
         self._postmaster = psutil.Process(int(self._site.servers.postgres.pid or 0))
 
     def __enter__(self) -> Self:
@@ -52,6 +52,7 @@ class Sampler:
         return {
             "seconds": round(time.monotonic() - self._began, 2),
             **counts,
+            "noted": self._newly_noted(),
             **self._of_processes(),
             **self._of_sockets(),
             **self._of_postgres(),
@@ -71,6 +72,12 @@ class Sampler:
         for line in lines.splitlines():
             if '"level":"error"' in line.replace(" ", "") or "Traceback" in line:
                 self._load.note(f"log: {line[:500]}")
+
+    def _newly_noted(self) -> list[str]:
+        """The problems since the last sample, so that the file has them if the run is interrupted."""
+        noted = self._load.problems[self._noted :]
+        self._noted += len(noted)
+        return noted
 
     def _of_processes(self) -> dict[str, float]:
         found = {}
