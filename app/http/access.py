@@ -14,7 +14,7 @@ from app.auth.permissions import Actor, AuditContext
 from app.auth.schemas import SignIn
 from app.auth.session_store import Session
 from app.auth.sessions import SESSION_ENDED
-from app.errors import N_, Forbidden, Unauthorized, Unavailable
+from app.errors import N_, BadRequest, Forbidden, Unauthorized, Unavailable
 from app.http.context import REQUEST_ERROR, context
 from app.http.csrf import SAFE, check_host, check_origin, is_same_origin
 from app.http.parsing import SESSION_COOKIE, cookie_values, user_id_of
@@ -171,6 +171,8 @@ def _authorize() -> None:
     current.route = request.url_rule.rule if request.url_rule is not None else None
     if REQUEST_ERROR in request.environ:
         raise request.environ[REQUEST_ERROR]
+    if not request.host:
+        raise BadRequest(N_("The Host header is malformed."))
     host: str = request.environ.get("HTTP_HOST", "")
     rule = RULES.get((request.endpoint or "").removeprefix("root_"), NO_RULE)
     if state.phase == Phase.STARTING and not rule.while_starting:

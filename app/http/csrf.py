@@ -59,7 +59,7 @@ def parse_host(host: str, default_port: int | None = None) -> tuple[str, int | N
     if found is None:
         return None
     port = int(found[2]) if found[2] else default_port
-    return (found[1].lower().strip("[]"), port) if port is None or port <= _MAX_PORT else None
+    return (found[1].lower().strip("[]"), port) if port is None or 0 < port <= _MAX_PORT else None
 
 
 def _is_own(origin: str, scheme: str, host: str) -> bool:

@@ -67,7 +67,8 @@ def apply_forwarded_headers(environ: dict[str, Any], trusted: tuple[Network, ...
     if scheme in ("http", "https"):
         environ["wsgi.url_scheme"] = scheme
     if parse_host(host) is not None:
-        environ["HTTP_HOST"] = host
+        # Werkzeug takes no empty port.
+        environ["HTTP_HOST"] = host.removesuffix(":")
 
 
 def _is_trusted(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, trusted: tuple[Network, ...]) -> bool:

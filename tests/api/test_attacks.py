@@ -199,6 +199,7 @@ def test_a_sign_in_of_a_user_who_is_purged_meanwhile_leaves_no_address(
         ["2026-W01-1", "ID", False, False],
         ["2026-01-01T00:00:00.\u0660+00", "ID", False, False],
         [5, "ID", "x", []],
+        [True, "ID", False, False],
     ],
 )
 def test_a_cursor_that_somebody_made_is_refused(secured_app: SecuredApp, payload: Any) -> None:

@@ -106,6 +106,16 @@ def test_a_forged_host_is_in_no_link(site: Site, headers: tuple[bytes, ...]) -> 
         assert all(link.startswith("<http://127.0.0.1/api/users") for link in links)
 
 
+@pytest.mark.parametrize("host", [b"", b"users:", b"users:0", b"users:65536", b"a@b", b"a, b", b"a/b", b"\xff"])
+def test_a_malformed_host_is_refused(site: Site, host: bytes) -> None:
+    """RFC 9112, section 3.2. Links were http:///api/users. A malformed host of a proxy is ignored."""
+    refused = request(site.port, "GET", "/api/users", [site.bearer], host=host)
+    assert refused.status == 400
+    assert refused.json["detail"] == "The Host header is malformed."
+    links = site("GET", "/api/users", site.bearer, b"X-Forwarded-Host: " + host).all("Link")
+    assert {link.partition("/api")[0] for link in links} <= {"<http://127.0.0.1", "<http://users", "<http://b"}
+
+
 @both_orders(b"X-Forwarded-Proto: http", b"X_Forwarded_Proto: https")
 def test_a_forged_scheme_makes_no_https(site: Site, headers: tuple[bytes, ...]) -> None:
     """Fault 28: and the reverse took Secure from cookies."""

@@ -81,6 +81,7 @@ def test_any_other_host_name_is_refused_in_setup_mode(host: str) -> None:
         "localhost ",
         "localhost\t",
         "localhost\n",
+        "localhost:0",
         "localhost:5000:5000",
         "localhost:80a",
         "localhost:-1",
