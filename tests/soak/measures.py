@@ -56,7 +56,7 @@ MEASURES = (
     Measure("temporary files", 2),
     Measure("log, kB", 10),
 )
-GROWING = ("rows of history", "table history, kB", "indexes of history, kB")
+GROWING = ("rows of history", "table history, kB", "indexes of history, kB", "search index of users, kB")
 """What grows with each write by design."""
 
 Sample = Mapping[str, Any]

@@ -70,7 +70,7 @@ def _row(measure: Measure, found: Trend, seconds: float) -> str:
 
 
 def _by_design(samples: Sequence[Sample]) -> list[str]:
-    """The growth of the history for each write."""
+    """The growth of the history and of the search index for each write."""
     first, last = samples[0], samples[-1]
     writes = max(1, last["writes"] - first["writes"])
     per_write = {name: (last[name] - first[name]) / writes for name in GROWING}

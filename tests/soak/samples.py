@@ -21,7 +21,10 @@ SELECT count(*), count(*) FILTER (WHERE state LIKE 'idle in%'),
 FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'soak'
 """
 _SIZES = """
-SELECT c.relname, pg_table_size(c.oid), pg_indexes_size(c.oid), s.n_dead_tup
+SELECT c.relname, pg_table_size(c.oid),
+       (SELECT sum(pg_relation_size(i.indexrelid)) FROM pg_index i
+        WHERE i.indrelid = c.oid AND i.indexrelid <> 'users_by_search_vector'::regclass),
+       s.n_dead_tup
 FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relname = ANY(%s)
 """
 
@@ -117,9 +120,11 @@ class Sampler:
         }
 
     def _of_tables(self) -> dict[str, float]:
-        found: dict[str, float] = {"dead rows": 0}
+        # PostgreSQL never removes the words of a GIN index that no row has any more.
+        (search,) = self._row("SELECT pg_relation_size('users_by_search_vector')")
+        found: dict[str, float] = {"dead rows": 0, "search index of users, kB": search / 1024}
         for name, table, indexes, dead in self._database.execute(_SIZES, [list(TABLES)]):
-            found[f"table {name}, kB"], found[f"indexes of {name}, kB"] = table / 1024, indexes / 1024
+            found[f"table {name}, kB"], found[f"indexes of {name}, kB"] = table / 1024, float(indexes) / 1024
             found["dead rows"] += dead
             (found[f"rows of {name}"],) = self._row(f"SELECT count(*) FROM {name}")  # noqa: S608 - names of ours
         return found
