@@ -15,9 +15,9 @@ shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -l
 audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-fault test-soak test-attack audit check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-fault test-overload test-soak test-attack audit check words lock bench screenshots
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
 	@$(ready) && $(local)
 demo: ## add 1,000 realistic users to the data of `make run` (COUNT=)
@@ -26,7 +26,7 @@ flask: ## run a command on the data of `make run`: make flask DO="users create -
 	@$(ready) && $(local) --flask $(DO)
 check: ## lint, format, types, import rules, shell scripts, and whether the application can be imported
 	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory" && $(shellcheck)
-test: check ## check, then every test that needs no Docker, except test-fault, test-soak and test-attack, in parallel (JOBS=4)
+test: check ## check, then every test that needs no Docker, except test-fault, test-overload, test-soak and test-attack, in parallel (JOBS=4)
 	@exec .venv/bin/python -m pytest -ra $(parallel) $(COVERAGE) $(addprefix tests/,fault browser embedded api unit $(addprefix journal/test_,checker.py checker_of_service.py schedule.py) soak/test_growth.py)
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## make test, then how much of app/ ran in the processes of the tests
@@ -36,6 +36,9 @@ test-stack: ## the tests of the compose stack, on a real engine
 test-fault: MINUTES ?= 30
 test-fault: ## break the parts of two hosts at random while clients keep a journal (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra -s tests/journal
+test-overload: MINUTES ?= 2
+test-overload: ## 50 times the connections that saturate a quarter of a core (MINUTES=0 is the short run)
+	@$(ready) && MINUTES=$(MINUTES) exec .venv/bin/python -m pytest -ra -s tests/overload
 test-soak: MINUTES ?= 120
 test-soak: ## a steady load for two hours: nothing grows (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra -s tests/soak

@@ -21,18 +21,14 @@ from flask import Flask
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
-from werkzeug.exceptions import (
-    ClientDisconnected,
-    HTTPException,
-    RequestHeaderFieldsTooLarge,
-    RequestURITooLarge,
-)
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from app.auth.rate_limits import network_key
 from app.cache.generations import clock_ns
 from app.config import Settings
 from app.errors import N_, BadRequest, Unavailable
 from app.http.context import REQUEST_ERROR
+from app.http.overload import overload_response
 from app.http.proxies import apply_forwarded_headers
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
 from app.http.request_log import log_request, request_id_of
@@ -58,6 +54,10 @@ _HEADER_OVERHEAD_BYTES = 4
 _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
+_HEALTH_PATHS, _HEALTH_THREADS = ("/api/health", "/health"), 8
+_TARGET_S = 0.4
+"""An overloaded worker admits as many requests as it completes in this time."""
+_MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 32
 _JOINED_BY = {"HTTP_COOKIE": "; "}
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _ENVIRON: dict[str, Any] = {
@@ -111,10 +111,10 @@ class AsgiApp:
         settings: Settings,
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
-        self._wsgi_app, self._response_cache = wsgi_app, response_cache
+        self._response_cache = response_cache
         self._trusted_proxies = settings.trusted_proxies
         self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="request")
+        self._threads = RequestThreads(wsgi_app, settings.threads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request: a cached response at once, everything else in a thread."""
@@ -140,8 +140,7 @@ class AsgiApp:
             headers = [*found.headers, (b"X-Request-ID", request_id.encode())]
             status, body = 200, found.body
         else:
-            loop = asyncio.get_running_loop()
-            status, headers, body = await loop.run_in_executor(self._threads, _run, self._wsgi_app, environ)
+            status, headers, body = await self._threads.run(environ)
         if REQUEST_ERROR in environ:
             # The rest of an unread body may still be sent.
             headers.append((b"Connection", b"close"))
@@ -157,6 +156,40 @@ class AsgiApp:
         body = await self._bodies.read(receive, expected, network_key(environ["REMOTE_ADDR"]))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
+
+
+class RequestThreads:
+    """The threads that run the application, and the admission of requests to them.
+
+    By Little's law, requests take _TARGET_S if as many are in flight as are completed in _TARGET_S: that is the limit.
+    """
+
+    def __init__(self, wsgi_app: WsgiApp, count: int) -> None:
+        self._wsgi_app = wsgi_app
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="request")
+        self._health_pool = ThreadPoolExecutor(_HEALTH_THREADS, thread_name_prefix="health")
+        self._limit, self._in_flight, self._completed, self._refused, self._since_s = _MAX_IN_FLIGHT, 0, 0, 0, 0.0
+
+    async def run(self, environ: dict[str, Any]) -> RawResponse:
+        """The response of the application; 503 above the limit. Health checks have own threads and no limit."""
+        loop = asyncio.get_running_loop()
+        if environ["PATH_INFO"].startswith(_HEALTH_PATHS):
+            return await loop.run_in_executor(self._health_pool, _run, self._wsgi_app, environ)
+        if loop.time() - self._since_s >= _TARGET_S:
+            if self._refused:
+                log.warning("overloaded", refused=self._refused, limit=self._limit)
+            is_overloaded = self._refused or self._in_flight > self._completed
+            self._limit = max(_ALWAYS_ADMITTED, self._completed) if is_overloaded else _MAX_IN_FLIGHT
+            self._since_s, self._completed, self._refused = loop.time(), 0, 0
+        if self._in_flight >= self._limit:
+            self._refused += 1
+            return overload_response(environ)
+        self._in_flight += 1
+        try:
+            return await loop.run_in_executor(self._pool, _run, self._wsgi_app, environ)
+        finally:
+            self._in_flight -= 1
+            self._completed += 1
 
 
 def wsgi_environ(scope: Scope) -> dict[str, Any]:
@@ -212,8 +245,9 @@ def _run(app: WsgiApp, environ: dict[str, Any]) -> RawResponse:
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        started[:] = int(status[:3]), raw
+        started[:] = int(status[:3]), []
+        for name, value in headers:
+            started[1].append((name.encode("latin-1"), value.encode("latin-1")))
 
     try:
         body = app(environ, start_response)

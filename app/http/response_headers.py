@@ -18,7 +18,7 @@ PAGE_POLICY = (
 )
 SWAGGER_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 """Swagger UI has icons in its style sheet."""
-_OTHER_POLICY = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+OTHER_POLICY = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 
 
 def install_response_headers(app: Flask) -> None:
@@ -47,7 +47,7 @@ def _add_headers(response: Response) -> Response:
         headers.pop("Content-Type", None)
     headers.add("X-Content-Type-Options", "nosniff")
     headers.add("Referrer-Policy", "same-origin")
-    headers.setdefault("Content-Security-Policy", PAGE_POLICY if response.mimetype == "text/html" else _OTHER_POLICY)
+    headers.setdefault("Content-Security-Policy", PAGE_POLICY if response.mimetype == "text/html" else OTHER_POLICY)
     if request.is_secure:
         headers.add("Strict-Transport-Security", "max-age=31536000")
     return response

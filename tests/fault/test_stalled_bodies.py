@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -44,17 +45,20 @@ class SecuredService:
         return f"{method} {path} HTTP/1.1\r\nHost: localhost:{self.service.port}\r\n{more}\r\n".encode()
 
     def require_alive(self) -> None:
-        """Health, a read, a write and a sign-in, all soon."""
+        """Health, a read, a write and a sign-in, all soon. A busy service may refuse a request that it serves later."""
         by_token = {"Authorization": f"Bearer {self.token}"}
         name = f"u{time.monotonic_ns()}"
-        responses = [
-            self.service.get("/api/health/live"),
-            self.service.get("/api/users?limit=2", headers=by_token),
-            self.service.post("/api/users", {"username": name}, headers=by_token),
-            self.service.post("/api/session", ADMIN),
-        ]
-        assert [response.status for response in responses] == [200, 200, 201, 201]
-        assert max(response.seconds for response in responses) < 5
+        assert self.service.get("/api/health/live", timeout=5).status == 200
+        self._require(200, "GET", "/api/users?limit=2", None, by_token)
+        self._require(201, "POST", "/api/users", {"username": name}, by_token)
+        self._require(201, "POST", "/api/session", ADMIN, {})
+
+    def _require(self, status: int, *request: Any) -> None:
+        until = time.monotonic() + 5
+        while (response := self.service(*request, timeout=5)).status == 503 and time.monotonic() < until:
+            time.sleep(int(response.headers["Retry-After"]))
+        assert response.status == status
+        assert time.monotonic() < until
 
 
 @pytest.fixture(scope="module")

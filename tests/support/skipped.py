@@ -5,6 +5,7 @@ import shutil
 
 from embedded import chromium
 from tests.attack import proxy
+from tests.overload import control_group
 
 
 def reasons() -> list[str]:
@@ -20,4 +21,6 @@ def reasons() -> list[str]:
         found.append("the commands of the README: they are typed with curl")
     if proxy.program() is None:
         found.append(f"tests/attack behind Caddy: {proxy.MISSING}")
+    if not control_group.is_possible():
+        found.append(f"tests/overload: {control_group.MISSING}")
     return found
