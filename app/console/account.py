@@ -18,7 +18,7 @@ from app.errors import N_, Forbidden, RateLimited, Unauthorized, Unavailable, Va
 from app.http.access import actor, audit_context, drop_cookie, keep_cookie, session
 from app.http.access import sign_in as begin_session
 from app.http.parsing import validated
-from app.http.problems import STATUSES
+from app.http.problems import STATUSES, headers_of
 from app.http.services import services
 
 blueprint = console_blueprint("console_account")
@@ -40,15 +40,18 @@ def sign_in() -> WerkzeugResponse:
         begin_session(SignIn(username=form["username"], password=request.form.get("password", "")))
     except ValidationError:
         errors = {"form": gettext("Enter your username or email and your password.")}
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        status, headers = HTTPStatus.UNPROCESSABLE_ENTITY, {}
     except (Unauthorized, RateLimited, Unavailable) as error:
-        errors, status = {"form": translate(error.message)}, STATUSES[type(error)]
+        errors = {"form": translate(error.message)}
+        status, headers = STATUSES[type(error)], headers_of(error)
     else:
         if draft is None:
             return redirect(target, HTTPStatus.SEE_OTHER)
         # The form of this page sends the draft to `target`. A redirect with 307 would send the password, too.
         return render("resume_draft.html", target=target, draft=draft)
-    return render("sign_in.html", status, form=form, errors=errors, target=target, draft=draft)
+    response = render("sign_in.html", status, form=form, errors=errors, target=target, draft=draft)
+    response.headers.update(headers)
+    return response
 
 
 @blueprint.post("/sign-out")

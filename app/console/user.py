@@ -20,7 +20,7 @@ from app.console.user_form import Form
 from app.console.user_page import activity, render_new_user, render_trashed_user, render_user
 from app.http.access import actor, audit_context
 from app.http.parsing import user_id_of
-from app.http.problems import STATUSES
+from app.http.problems import STATUSES, headers_of
 from app.http.services import services
 from app.types import Precondition
 
@@ -87,7 +87,9 @@ def update(user_id: str) -> WerkzeugResponse:
     try:
         return _save(found_id, user, form)
     except (errors.Forbidden, errors.RateLimited) as error:
-        return render_user(found_id, user, form, errors_by_field(error), STATUSES[type(error)])
+        response = render_user(found_id, user, form, errors_by_field(error), STATUSES[type(error)])
+        response.headers.update(headers_of(error))
+        return response
     except _FORM_ERRORS as error:
         return render_user(found_id, user, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
 

@@ -16,6 +16,7 @@ from flask import Flask
 from embedded import Stack
 from embedded.ports import free_port
 from tests.support.api_client import ApiClient
+from tests.support.console_client import version_fields
 from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient
 from tests.support.service_process import Service
 
@@ -93,6 +94,19 @@ def test_a_lock_says_what_the_limit_is(secured_app: SecuredApp) -> None:
     assert response.headers["RateLimit-Policy"] == '"sign-in";q=5;w=60'
     assert response.headers["RateLimit"] == f'"sign-in";r=0;t={response.headers["Retry-After"]}'
     assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("form", ["sign-in", "own record"])
+def test_the_page_of_a_form_says_how_long_the_lock_lasts_as_well(secured_app: SecuredApp, form: str) -> None:
+    client = secured_app.session_client(secured_app.create_user(**ADA), HOUR_S)
+    browser, path, fields, status = secured_app.app.test_client(use_cookies=False), "/sign-in", WRONG, 401
+    if form == "own record":
+        path, status = f"/people/{client.id}", 403
+        page = browser.get(path, headers=client.headers).text
+        fields = {"email": "new@example.org", "current_password": WRONG["password"], **version_fields(page)}
+    responses = [browser.post(path, data=fields, headers=client.headers) for _ in range(6)]
+    assert [response.status_code for response in responses] == [status] * 5 + [429]
+    assert 1 <= int(responses[-1].headers["Retry-After"]) <= MINUTE_S
 
 
 def test_a_lock_does_not_reveal_whether_the_user_exists(secured_app: SecuredApp) -> None:

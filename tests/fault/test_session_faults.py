@@ -8,7 +8,7 @@ from flask import Flask
 
 from app.http.services import services_of
 from embedded import Redis
-from tests.support.secured_app import PASSWORD, SecuredApp
+from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp
 from tests.support.waiting import wait_until
 
 NEW = "another horse battery"
@@ -49,6 +49,10 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(secured_app: SecuredApp
         signing_in = secured_app.sign_in({"username": user["username"], "password": PASSWORD})
         assert signing_in.status_code == 503
         assert "Set-Cookie" not in signing_in.headers
+        form = {"username": user["username"], "password": PASSWORD}
+        page = secured_app.app.test_client().post("/sign-in", data=form, headers=SAME_ORIGIN)
+        assert page.status_code == 503
+        assert int(page.headers["Retry-After"]) >= 1
     own_redis.start()
     wait_until(lambda: browser.get("/me").status_code == 200, seconds=15)
     assert secured_app.sign_in({"username": user["username"], "password": PASSWORD}).status_code == 201
