@@ -188,7 +188,7 @@ def test_the_table_says_who_may_do_what(tester: RouteTester, line: Line, kind: s
         found[column] = tester.ask(line, enter(user), user if column == "self" else tester.create_user("member"))
     expected = dict(line.expected)
     if kind == "token" and line.path == "/api/me/password":
-        # Fault 5: a token does not change how its user signs in.
+        # A token does not change how its user signs in.
         expected = {column: status if column == "nobody" else 403 for column, status in expected.items()}
     assert found == expected
 

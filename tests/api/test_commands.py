@@ -217,7 +217,7 @@ def test_a_user_who_is_not_there_is_named(flask: Callable[..., Result], words: t
 def test_a_name_that_fits_several_users_is_refused(
     api: ApiClient, flask: Callable[..., Result], words: tuple[str, ...], meets: str
 ) -> None:
-    """Fault 33: `flask users password NAME` changed another user when the name was ambiguous."""
+    """`flask users password NAME` changed another user when the name was ambiguous."""
     boss = api.create_user(username="boss", email="boss@corp.example")
     taken = api.post("/users", {"username": boss[meets], "name": "Mallory"})
     if taken.status_code == 409:
@@ -235,7 +235,7 @@ def test_a_name_that_fits_several_users_is_refused(
 
 @pytest.mark.parametrize("field", ["username", "email", "id"])
 def test_a_user_is_named_by_username_email_or_id(api: ApiClient, flask: Callable[..., Result], field: str) -> None:
-    """Fault 33: who is listed as one of several can be named by the id."""
+    """Who is listed as one of several can be named by the id."""
     users = [
         api.create_user(username="boss", email="boss@corp.example"),
         api.create_user(username="corp", email="c@corp.example"),

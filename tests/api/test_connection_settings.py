@@ -1,4 +1,4 @@
-"""Fault 21: a database password with special characters works unescaped, and no program ever shows one."""
+"""A database password with special characters works unescaped, and no program ever shows one."""
 
 from collections.abc import Callable
 from contextlib import closing

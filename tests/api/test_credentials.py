@@ -35,7 +35,7 @@ SCHEMES = [
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_no_other_cookie_ends_a_session(secured_app: SecuredApp, foreign: str) -> None:
-    """Fault 6: cookies of other applications, and of other hosts under our own name, are sent to us as well."""
+    """Cookies of other applications, and of other hosts under our own name, are sent to us as well."""
     good = f"{SESSION_COOKIE}={secured_app.session_cookie(secured_app.create_user('editor'))}"
     for cookie in (f"{foreign}; {good}", f"{good}; {foreign}", f"{foreign}; {good}; {foreign}"):
         client = UserClient(secured_app.app, {"Cookie": cookie, **SAME_ORIGIN}, {})
@@ -47,7 +47,7 @@ def test_no_other_cookie_ends_a_session(secured_app: SecuredApp, foreign: str) -
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_a_browser_with_any_cookie_can_sign_in_and_out(secured_app: SecuredApp, foreign: str) -> None:
-    """Fault 6: it was led from the sign-in page to the sign-in page for ever."""
+    """It was led from the sign-in page to the sign-in page for ever."""
     secured_app.create_user(username="ada", password="correct horse battery")
     browser = secured_app.app.test_client(use_cookies=False)
     headers = {"Cookie": foreign, **SAME_ORIGIN}
@@ -62,7 +62,7 @@ def test_a_browser_with_any_cookie_can_sign_in_and_out(secured_app: SecuredApp, 
 
 
 def test_signing_in_ends_every_session_that_the_request_came_with(secured_app: SecuredApp) -> None:
-    """Fault 6: the first cookie of our name need not be the session."""
+    """The first cookie of our name need not be the session."""
     user = secured_app.create_user(username="ada", password="correct horse battery")
     earlier = secured_app.session_cookie(user)
     body = {"username": "ada", "password": "correct horse battery"}
@@ -74,7 +74,7 @@ def test_signing_in_ends_every_session_that_the_request_came_with(secured_app: S
 
 
 def test_the_language_is_kept_beside_any_cookie(secured_app: SecuredApp) -> None:
-    """Fault 6: the other cookie that we read."""
+    """The other cookie that we read."""
     browser = secured_app.app.test_client(use_cookies=False)
     for cookie in ("theme=gr\xfcn; fsa_language=fr", 'a="; fsa_language=fr', "fsa_language=xx; fsa_language=fr"):
         assert '<html lang="fr">' in browser.get("/sign-in", headers={"Cookie": cookie}).text
@@ -82,7 +82,7 @@ def test_the_language_is_kept_beside_any_cookie(secured_app: SecuredApp) -> None
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_scheme_that_is_not_ours_is_ignored(secured_app: SecuredApp, scheme: str) -> None:
-    """Fault 8: a proxy in front may want its own credential; the cookie decides, and without one there is none."""
+    """A proxy in front may want its own credential; the cookie decides, and without one there is none."""
     foreign = {"Authorization": scheme}
     client = secured_app.session_client(secured_app.create_user("editor"))
     assert client.get("/me", headers=foreign).status_code == HTTPStatus.OK
@@ -99,7 +99,7 @@ def test_a_scheme_that_is_not_ours_is_ignored(secured_app: SecuredApp, scheme: s
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_scheme_that_is_not_ours_lets_no_other_page_in(secured_app: SecuredApp, scheme: str) -> None:
-    """Fault 8: browsers send Basic by themselves, so it proves nothing about who asks."""
+    """Browsers send Basic by themselves, so it proves nothing about who asks."""
     user = secured_app.create_user("editor")
     for origin in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}):
         headers = {"Cookie": f"{SESSION_COOKIE}={secured_app.session_cookie(user)}", "Authorization": scheme, **origin}
@@ -113,7 +113,7 @@ def test_in_an_open_service_it_lets_no_other_page_in_either(
     empty: Callable[[], None],  # noqa: ARG001 - called for its effect
     scheme: str,
 ) -> None:
-    """Fault 8: there nobody needs a credential at all."""
+    """There nobody needs a credential at all."""
     nobody = UserClient(make_app(), {"Authorization": scheme}, {})
     forged = nobody.post("/users", {"username": "forged"}, headers={"Origin": "http://evil.example"})
     assert forged.status_code == HTTPStatus.FORBIDDEN
@@ -136,7 +136,7 @@ def test_in_an_open_service_it_lets_no_other_page_in_either(
 def test_a_browser_may_change_things_from_its_own_origin(
     make_app: Callable[..., Flask], secured_app: SecuredApp, host: str, origin: str, proto: str, status: int
 ) -> None:
-    """Fault 7: by session, and signing in as well; directly, and behind a proxy that says `https,http`."""
+    """By session, and signing in as well; directly, and behind a proxy that says `https,http`."""
     app = make_app(trusted_proxies="127.0.0.0/8")
     user = secured_app.create_user(username="ada", password="correct horse battery")
     for chain in (

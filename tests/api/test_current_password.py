@@ -1,4 +1,4 @@
-"""Fault 5: a change of sign-in fields requires the current password or a recent sign-in."""
+"""A change of sign-in fields requires the current password or a recent sign-in."""
 
 from collections.abc import Callable
 from typing import Any

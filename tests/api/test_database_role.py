@@ -1,4 +1,4 @@
-"""Fault 23: the service uses a database role that may only read and write rows."""
+"""The service uses a database role that may only read and write rows."""
 
 import subprocess
 import uuid

@@ -1,4 +1,4 @@
-"""Fault 29: only forms of this service become drafts, and drafts contain no password."""
+"""Only forms of this service become drafts, and drafts contain no password."""
 
 import re
 

@@ -46,7 +46,7 @@ def require_page(response: TestResponse, status: int, sentence: str = "") -> Non
 
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Flask, path: str) -> None:
-    """Fault 11: it was JSON, for who is signed in and for strangers."""
+    """It was JSON, for who is signed in and for strangers."""
     for browser in (admin, app.test_client()):
         require_page(browser.get(path, headers=BROWSER), 404, "This page does not exist.")
         require_page(browser.get(path, headers=FRENCH), 404, "Cette page n")
@@ -59,7 +59,7 @@ def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Fla
 )
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | None) -> None:
-    """Fault 11: only who prefers HTML gets it."""
+    """Only who prefers HTML gets it."""
     response = api.flask_client.get(path, headers={"Accept": accept} if accept else {})
     assert (response.status_code, response.mimetype) == (404, "application/problem+json")
 
@@ -68,7 +68,7 @@ def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | 
     "path", ["/api", "/api/", "/api/nowhere", "/api/users/x", "/api/users?x=1", "/api/docs/nowhere"]
 )
 def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) -> None:
-    """Fault 11: the contract has no HTML in the API."""
+    """The contract has no HTML in the API."""
     response = admin.get(path, headers=BROWSER)
     assert response.status_code in (400, 404)
     assert response.mimetype == "application/problem+json"
@@ -76,7 +76,7 @@ def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) 
 
 @pytest.mark.parametrize("path", ["/sign-out", "/language", "/first"])
 def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path: str) -> None:
-    """Fault 11: whoever reloads what a form was sent to asks with GET: 405."""
+    """Whoever reloads what a form was sent to asks with GET: 405."""
     response = admin.get(path, headers=BROWSER)
     require_page(response, 405, "This address has no page.")
     assert "POST" in response.headers["Allow"]
@@ -85,7 +85,7 @@ def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path:
 
 
 def test_the_exercises_addresses_are_json_and_their_errors_pages(admin: FlaskClient, app: Flask) -> None:
-    """Fault 11: `/users` in a browser is the list as JSON; whoever is not signed in is led to where that is done."""
+    """`/users` in a browser is the list as JSON; whoever is not signed in is led to where that is done."""
     assert admin.get("/users", headers=BROWSER).mimetype == "application/json"
     require_page(admin.get("/users/x", headers=BROWSER), 404)
     require_page(admin.get("/users?xyzzy=1", headers=BROWSER), 400)
@@ -97,27 +97,27 @@ def test_the_exercises_addresses_are_json_and_their_errors_pages(admin: FlaskCli
 
 
 def test_what_the_role_does_not_allow_is_a_page(sign_in: Callable[[str], FlaskClient]) -> None:
-    """Fault 11: 403, of the console and of what is no page."""
+    """403, of the console and of what is no page."""
     member = sign_in("member")
     for path in ("/people", "/api-tokens", "/users"):
         require_page(member.get(path, headers=BROWSER), 403)
 
 
 def test_a_form_of_another_site_is_refused_with_a_page(admin: FlaskClient, app: Flask) -> None:
-    """Fault 11: 403 before anything is known of the address."""
+    """403 before anything is known of the address."""
     for browser in (admin, app.test_client()):
         for path in ("/sign-in", "/language", "/nowhere"):
             require_page(browser.post(path, headers={**BROWSER, "Origin": "http://evil.example"}), 403)
 
 
 def test_a_host_that_is_not_local_is_refused_with_a_page(api: ApiClient) -> None:
-    """Fault 11: 403 of a service that is open."""
+    """403 of a service that is open."""
     for path in ("/", "/people", "/nowhere"):
         require_page(api.flask_client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
 
 
 def test_an_internal_error_is_a_page_with_the_request_id(admin: FlaskClient, monkeypatch: Any) -> None:
-    """Fault 11: 500."""
+    """500."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("secret")
@@ -131,7 +131,7 @@ def test_an_internal_error_is_a_page_with_the_request_id(admin: FlaskClient, mon
 
 
 def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiClient, app: Flask) -> None:
-    """Fault 11: 503, whose pages had no Retry-After."""
+    """503, whose pages had no Retry-After."""
     state = services_of(app).state
     earlier, state.phase = state.phase, Phase.STARTING
     try:
@@ -172,7 +172,7 @@ def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiCli
     ],
 )
 def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, english: str, french: str) -> None:
-    """Fault 11: it was the text of a validator, and English in French pages."""
+    """It was the text of a validator, and English in French pages."""
     for headers, sentence in ((BROWSER, english), (FRENCH, french)):
         require_page(admin.get(f"/people?{query}", headers=headers), 422, sentence)
     part = admin.get(f"/people?{query}", headers={**BROWSER, "HX-Request-Type": "partial"})
@@ -180,7 +180,7 @@ def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, 
 
 
 def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: ApiClient) -> None:
-    """Fault 11: the history of a user has pages, too."""
+    """The history of a user has pages, too."""
     path = f"/people/{admin.get('/api/me').json['id']}"
     require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "This address has invalid parameters")
     for query in ("x=1", "done=%ff", "%ff=%ff", "done=" + "x" * 5000):
@@ -204,7 +204,7 @@ def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: A
     ids=json.dumps,
 )
 def test_a_bad_form_is_told_in_words(admin: FlaskClient, form: dict[str, str]) -> None:
-    """Fault 11: `id: nobody is picked`, and worse."""
+    """`id: nobody is picked`, and worse."""
     form = {name: value.encode("utf-8", "surrogateescape") for name, value in form.items()}  # type: ignore[misc]
     response = send(admin, "/people/bulk", **form)
     require_page(response, response.status_code)
@@ -213,7 +213,7 @@ def test_a_bad_form_is_told_in_words(admin: FlaskClient, form: dict[str, str]) -
 
 
 def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
-    """Fault 11: werkzeug's sentence stood there."""
+    """Werkzeug's sentence stood there."""
     response = send(admin, "/people/new", name="x" * (2**20 + 1))
     require_page(response, 413, "The form is too large.")
 
@@ -221,7 +221,7 @@ def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
 def test_too_many_writes_are_told_with_the_time_to_wait(
     make_app: Callable[..., Flask], secured_app: SecuredApp
 ) -> None:
-    """Fault 11: pages had no Retry-After."""
+    """Pages had no Retry-After."""
     app = make_app(write_rate_per_minute=1)
     client = secured_app.session_client(secured_app.create_user("admin"))
     browser = app.test_client(use_cookies=False)

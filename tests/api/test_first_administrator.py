@@ -1,4 +1,4 @@
-"""Fault 17: of concurrent requests that create the first administrator, one succeeds."""
+"""Of concurrent requests that create the first administrator, one succeeds."""
 
 import threading
 import time

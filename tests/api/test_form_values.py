@@ -1,4 +1,4 @@
-"""Fault 1: forms accept and keep every value that the API accepts."""
+"""Forms accept and keep every value that the API accepts."""
 
 from collections.abc import Callable
 from typing import Any

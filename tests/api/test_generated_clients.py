@@ -1,4 +1,4 @@
-"""Fault 26: usable clients are generated from the OpenAPI document, and a linter accepts it."""
+"""Usable clients are generated from the OpenAPI document, and a linter accepts it."""
 
 import importlib
 import json
@@ -82,7 +82,7 @@ def _run(module: str, *arguments: object) -> str:
 def test_a_generated_client_walks_the_first_user(
     client: SimpleNamespace, serve: Callable[..., Service], new_database: str
 ) -> None:
-    """Fault 26: sign in, make a token, then all that the README does with a first user, each call typed."""
+    """Sign in, make a token, then all that the README does with a first user, each call typed."""
     service = serve(DATABASE_URL=new_database, ADMIN_EMAIL=ADMIN, ADMIN_PASSWORD=PASSWORD)
     base, models = f"http://127.0.0.1:{service.port}", client.models
     with client.Client(base_url=base, headers={"Origin": base}) as browser:
@@ -128,7 +128,7 @@ def _walk(client: SimpleNamespace, program: Any) -> None:
 
 
 def test_the_body_of_a_new_user_is_one_class_with_typed_fields(client: SimpleNamespace, models: ModuleType) -> None:
-    """Fault 26: neither generator makes a union, and none of the fields is Any."""
+    """Neither generator makes a union, and none of the fields is Any."""
     for draft in (client.models.UserDraft, models.UserDraft):
         fields = draft.__annotations__
         assert {"username", "email", "name", "role", "active", "attributes", "password"} <= fields.keys()
@@ -146,7 +146,7 @@ def test_the_body_of_a_new_user_is_one_class_with_typed_fields(client: SimpleNam
 def test_filters_of_attributes_can_be_sent_as_a_deep_object(
     serve_all: Callable[..., Service], new_database: str
 ) -> None:
-    """Fault 26: attributes[plan]=pro, as OpenAPI's style deepObject has it, is attributes.plan=pro."""
+    """`attributes[plan]=pro`, as OpenAPI's style deepObject has it, is attributes.plan=pro."""
     service = serve_all(DATABASE_URL=new_database)
     service.post("/api/users", {"username": "a", "attributes": {"plan": "pro"}})
     service.post("/api/users", {"username": "b", "attributes": {"plan": "free"}})
@@ -159,7 +159,7 @@ def test_filters_of_attributes_can_be_sent_as_a_deep_object(
 
 
 def test_operations_have_short_names_of_their_own(document: Path) -> None:
-    """Fault 26: they are the names of the functions of a generated client."""
+    """They are the names of the functions of a generated client."""
     content = json.loads(document.read_text())
     ids = [one["operationId"] for path in content["paths"].values() for one in path.values()]
     assert len(set(ids)) == len(ids)
@@ -172,7 +172,7 @@ def test_operations_have_short_names_of_their_own(document: Path) -> None:
 @pytest.mark.skipif(shutil.which("npx") is None, reason="no npx: Redocly's linter needs Node.js")
 @pytest.mark.timeout(300)
 def test_redocly_finds_nothing_in_the_document(document: Path) -> None:
-    """Fault 26: 0 errors and 0 warnings of the recommended rules."""
+    """0 errors and 0 warnings of the recommended rules."""
     command = ["npx", "--yes", REDOCLY, "lint", "--extends=recommended", "--format=json", str(document)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=document.parent)
     assert run.returncode == 0, run.stdout + run.stderr

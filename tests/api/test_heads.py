@@ -19,7 +19,7 @@ def service(serve_all: Callable[..., Service]) -> Service:
 @pytest.mark.parametrize(("extra", "statuses"), [(0, {422}), (1, {414})])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_request_line_has_its_length(service: Service, method: str, extra: int, statuses: set[int]) -> None:
-    """Fault 13: a line that fits is read, and a search of that length is refused by the rule of its parameter."""
+    """A line that fits is read, and a search of that length is refused by the rule of its parameter."""
     path = "/api/users?q=" if method == "GET" else "/api/session?"
     line = len(f"{method} {path} HTTP/1.1")
     response = service(method, path + "x" * (LINE - line + extra), b"" if method == "POST" else None)
@@ -31,7 +31,7 @@ def test_a_request_line_has_its_length(service: Service, method: str, extra: int
 @pytest.mark.parametrize(("extra", "status"), [(0, 200), (1, 431)])
 @pytest.mark.parametrize("count", [1, 8, 60])
 def test_headers_have_their_size_in_sum(service: Service, count: int, extra: int, status: int) -> None:
-    """Fault 32: one long header, or many short ones."""
+    """One long header, or many short ones."""
     own = f"host: 127.0.0.1:{service.port}\r\n" + "accept-encoding: identity\r\n"
     left = HEADERS - len(own) - len("x-00: \r\n") * count
     sizes = [left // count] * (count - 1)

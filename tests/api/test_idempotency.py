@@ -142,7 +142,7 @@ def test_two_keys_make_two_users(api: ApiClient) -> None:
 
 
 def test_an_idempotency_key_belongs_to_its_sender(secured_app: SecuredApp) -> None:
-    """Fault 10: two clients that both begin with the key `1` each make their own user, and see no one else's."""
+    """Two clients that both begin with the key `1` each make their own user, and see no one else's."""
     ada, bob = secured_app.create_user("admin"), secured_app.create_user("editor")
     clients = [
         secured_app.token_client(ada),
@@ -164,7 +164,7 @@ def test_an_idempotency_key_belongs_to_its_sender(secured_app: SecuredApp) -> No
 
 
 def test_idempotency_keys_of_setup_mode_are_not_shared_with_users(api: ApiClient) -> None:
-    """Fault 10: the keys of all guests are one client's, and no one else's."""
+    """The keys of all guests are one client's, and no one else's."""
     made = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", ADA, headers=KEY).data == made.data
     secured_app = SecuredApp(api.app)

@@ -1,4 +1,4 @@
-"""Fault 32: a list has at most ten filters, and each of its statements takes at most two seconds."""
+"""A list has at most ten filters, and each of its statements takes at most two seconds."""
 
 import time
 from typing import Any

@@ -64,7 +64,7 @@ def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, users:
 
 @pytest.mark.parametrize("action", ["activate", "deactivate", "role", "delete", "restore"])
 def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, users: list[str], action: str) -> None:
-    """Fault 27: a change of many asks first, with the number, also when only some of a page were picked."""
+    """A change of many asks first, with the number, also when only some of a page were picked."""
     if action == "restore":
         many(admin, "delete", users)
     before = [admin.get(f"/api/users?{query}").json for query in ("", "deleted=true")]
@@ -92,7 +92,7 @@ def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskCl
 
 @pytest.mark.parametrize("chosen", ["picked", "all"])
 def test_undo_returns_to_the_search_that_the_change_began_in(admin: FlaskClient, users: list[str], chosen: str) -> None:
-    """Fault 27: undoing a change of many leads back to the same search."""
+    """Undoing a change of many leads back to the same search."""
     query = "q=bob&role=member&sort=-name"
     if chosen == "picked":
         done = many(admin, "delete", users[:3], query=query)

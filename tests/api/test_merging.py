@@ -1,4 +1,4 @@
-"""Fault 27: concurrent edits of one user conflict only in fields that both changed."""
+"""Concurrent edits of one user conflict only in fields that both changed."""
 
 import re
 

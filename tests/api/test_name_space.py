@@ -1,4 +1,4 @@
-"""Fault 3: usernames and emails share one name space."""
+"""Usernames and emails share one name space."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 
@@ -24,7 +24,7 @@ from tests.support.spellings import ANNA, SPELLINGS, WRITES, Write, refusal, tak
 def test_the_settings_name_no_administrator_by_another_users_username(
     make_app: Callable[..., Flask], api: ApiClient
 ) -> None:
-    """Fault 3: the start says so, and does not go on without an administrator."""
+    """The start says so, and does not go on without an administrator."""
     api.create_user(username=ANNA, email="another@corp.example")
     with (
         make_app(admin_email=SPELLINGS[0], admin_password=PASSWORD).app_context(),
@@ -36,7 +36,7 @@ def test_the_settings_name_no_administrator_by_another_users_username(
 @WRITES
 @pytest.mark.parametrize("spelling", ["boss@corp.example", "Boss@ｃorp。example", "boss＠corp.example"])
 def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelling: str) -> None:
-    """Fault 3: usernames and emails share one name space."""
+    """Usernames and emails share one name space."""
     api.create_user(username="boss", email="boss@corp.example")
     member = api.create_user(username="member")
     assert refusal(write(api, member["id"], {"username": spelling})) == taken_refusal("username")
@@ -45,14 +45,14 @@ def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelli
 @WRITES
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
 def test_no_email_is_another_users_username(api: ApiClient, write: Write, spelling: str) -> None:
-    """Fault 3: usernames and emails share one name space."""
+    """Usernames and emails share one name space."""
     api.create_user(username=ANNA, email="another@corp.example")
     member = api.create_user(username="member")
     assert refusal(write(api, member["id"], {"username": "m", "email": spelling})) == taken_refusal("email")
 
 
 def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) -> None:
-    """Fault 3: usernames and emails share one name space."""
+    """Usernames and emails share one name space."""
     own = api.create_user(email="own@corp.example")
     assert own["username"] == own["email"]
     path = f"/users/{own['id']}"
@@ -70,7 +70,7 @@ def test_identifiers_are_free_again_when_their_user_leaves_them(api: ApiClient) 
 
 
 def test_a_bulk_restore_holds_usernames_against_emails(secured_app: SecuredApp) -> None:
-    """Fault 3: among those who are restored, and against those who are there."""
+    """Among those who are restored, and against those who are there."""
     users = [secured_app.create_user(username="a", email=ANNA)]
     apply_bulk(secured_app, "delete", target_of(users))
     users.append(secured_app.create_user(username=SPELLINGS[0], email="b@corp.example"))
@@ -85,7 +85,7 @@ def test_a_bulk_restore_holds_usernames_against_emails(secured_app: SecuredApp) 
 
 @pytest.mark.usefixtures("without_refusal_delay")
 def test_a_username_equal_to_the_email_of_another_user_is_refused(secured_app: SecuredApp) -> None:
-    """Fault 3: what an editor could do to an administrator."""
+    """What an editor could do to an administrator."""
     boss = secured_app.create_user("admin", username="boss", email="boss@corp.example", password=PASSWORD)
     editor = secured_app.session_client(secured_app.create_user("editor"))
     response = editor.post("/users", {"username": "boss@corp.example", "password": "another long password"})
@@ -97,7 +97,7 @@ def test_a_username_equal_to_the_email_of_another_user_is_refused(secured_app: S
 
 @pytest.mark.parametrize("_", range(3))
 def test_of_writers_at_once_one_gets_an_identifier(app: Flask, api: ApiClient, _: int) -> None:
-    """Fault 3: usernames and emails share one name space."""
+    """Usernames and emails share one name space."""
     wishes: list[dict[str, str]] = [
         {"username": f"u{number}", "email": ANNA} if number % 2 else {"username": SPELLINGS[0]} for number in range(8)
     ]
@@ -107,7 +107,7 @@ def test_of_writers_at_once_one_gets_an_identifier(app: Flask, api: ApiClient, _
 
 
 def test_users_who_swap_identifiers_at_once_get_no_server_error(app: Flask, api: ApiClient) -> None:
-    """Fault 3: writers that wait for each other are refused, and the identifiers stay unique."""
+    """Writers that wait for each other are refused, and the identifiers stay unique."""
     emails = ["a@corp.example", "b@corp.example"]
     users = [api.create_user(username=f"u{number}", email=email) for number, email in enumerate(emails)]
     paths = [f"/users/{user['id']}" for user in users]
@@ -134,7 +134,7 @@ SQL = {
 def test_sql_from_outside_is_held_to_one_name_space(
     api: ApiClient, database: psycopg.Connection[Any], how: str, isolation: psycopg.IsolationLevel
 ) -> None:
-    """Fault 3: usernames and emails share one name space."""
+    """Usernames and emails share one name space."""
     api.create_user(username="member")
     gone = api.create_user(username="gone", email="boss@corp.example")
     api.delete(f"/users/{gone['id']}")
@@ -146,7 +146,7 @@ def test_sql_from_outside_is_held_to_one_name_space(
 
 
 def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psycopg.Connection[Any]) -> None:
-    """Fault 3: the name space follows what is written past the service."""
+    """The name space follows what is written past the service."""
     user = api.create_user(email="own@corp.example")
     new_id = str(uuid.uuid4())
     database.execute("UPDATE users SET id = %s", [new_id])
@@ -164,7 +164,7 @@ def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psy
 def test_sql_from_outside_is_held_to_it_by_any_search_path(
     api: ApiClient, database: psycopg.Connection[Any], search_path: str
 ) -> None:
-    """Fault 3: pg_restore writes with an empty search_path, and who has temporary tables with one before ours."""
+    """Pg_restore writes with an empty search_path, and who has temporary tables with one before ours."""
     api.create_user(username="member")
     api.create_user(username="chief@corp.example", email="boss@corp.example")
     database.execute("CREATE TEMPORARY TABLE identifiers (key text, user_id uuid)")
@@ -178,7 +178,7 @@ def test_sql_from_outside_is_held_to_it_by_any_search_path(
 
 
 def test_attempts_by_username_and_by_email_count_together(secured_app: SecuredApp) -> None:
-    """Fault 3: usernames and emails share one name space."""
+    """Usernames and emails share one name space."""
     user = secured_app.create_user(username="anna", email=ANNA, password=PASSWORD)
     names = [{"username": "anna"}, {"email": ANNA}, {"username": "ＡNNA"}, *({"email": one} for one in SPELLINGS)]
     statuses = [secured_app.sign_in({**name, "password": "a wrong guess"}).status_code for name in names]
@@ -195,7 +195,7 @@ def test_attempts_by_username_and_by_email_count_together(secured_app: SecuredAp
 
 @pytest.mark.usefixtures("without_refusal_delay")
 def test_unknown_names_are_counted_as_known_ones(secured_app: SecuredApp) -> None:
-    """Fault 3: neither answers nor counts tell who is there."""
+    """Neither answers nor counts tell who is there."""
     secured_app.create_user(username="anna", email=ANNA, password=PASSWORD)
 
     def seen(*names: dict[str, str]) -> list[tuple[int, Any, list[str]]]:
@@ -215,7 +215,7 @@ def test_unknown_names_are_counted_as_known_ones(secured_app: SecuredApp) -> Non
 def test_a_writer_waits_for_another_who_may_take_the_identifier(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any], commits: bool
 ) -> None:
-    """Fault 3: an identifier that an open transaction takes is taken when it commits, and free when it does not."""
+    """An identifier that an open transaction takes is taken when it commits, and free when it does not."""
     member = api.create_user(username="member")
     with ThreadPoolExecutor(1) as pool:
         with database.transaction(force_rollback=not commits):

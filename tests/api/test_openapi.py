@@ -133,7 +133,7 @@ def test_what_the_service_gives_is_what_its_schemas_say(api: ApiClient, document
 
 
 def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
-    """Fault 26: every object of the API has an example, and the service's own schema takes it."""
+    """Every object of the API has an example, and the service's own schema takes it."""
     schemas = document["components"]["schemas"]
     parts = {"CheckReport", "FieldChange", "FieldError", "Role", "UserList", "HistoryList", "SessionList", "TokenList"}
     for name in schemas.keys() - parts:
@@ -142,7 +142,7 @@ def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
 
 
 def test_the_headers_of_answers_are_those_that_are_declared(secured_app: SecuredApp) -> None:
-    """Fault 26: Link, ETag, Location, X-Total-Count, Retry-After and their like, where they are declared."""
+    """Link, ETag, Location, X-Total-Count, Retry-After and their like, where they are declared."""
     document = secured_app.anonymous.get("/openapi.json").json
     usual = {"Content-Type", "Content-Length", "Cache-Control", "Vary"}
     usual |= {"X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy"}

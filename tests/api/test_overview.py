@@ -1,4 +1,4 @@
-"""Fault 19: the dashboard reads a bounded number of rows for tables of any size."""
+"""The dashboard reads a bounded number of rows for tables of any size."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Fault 4: users change only those attributes of their own that a setting names."""
+"""Users change only those attributes of their own that a setting names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -143,7 +143,7 @@ def test_the_own_page_offers_what_the_setting_names(own_attributes_app: SecuredA
 def test_the_order_of_names_is_no_change(
     secured_app: SecuredApp, make_client: Callable[[dict[str, Any]], UserClient]
 ) -> None:
-    """Fault 4: clients that sort names send their record back otherwise ordered; that changes no attribute."""
+    """Clients that sort names send their record back otherwise ordered; that changes no attribute."""
     user = secured_app.create_user(
         "member", attributes={"address": {"zip": "75001", "city": {"b": 1, "a": [{"d": 1, "c": 2}]}}}
     )

@@ -136,7 +136,7 @@ def test_a_cursor_of_another_list_or_a_cut_one_is_400(api_or_root: ApiClient) ->
     ],
 )
 def test_a_repeated_parameter_is_named_in_full(api_or_root: ApiClient, query: str, name: str) -> None:
-    """Fault 10: a repeated `attributes.plan` was reported as `plan`."""
+    """A repeated `attributes.plan` was reported as `plan`."""
     response = api_or_root.get(f"/users?{query}")
     assert response.status_code == 400
     assert error_fields(response) == {name}
@@ -144,7 +144,7 @@ def test_a_repeated_parameter_is_named_in_full(api_or_root: ApiClient, query: st
 
 
 def test_the_known_parameters_are_all_named(api_or_root: ApiClient) -> None:
-    """Fault 10: filters of attributes were left out."""
+    """Filters of attributes were left out."""
     detail = api_or_root.get("/users?xyzzy=1").json["detail"]
     for name in ("limit", "cursor", "sort", "q", "email", "created_after", "deleted", "attributes.<key>"):
         assert name in detail.partition("Known are: ")[2].rstrip(".").split(", ")
@@ -169,5 +169,5 @@ def test_the_known_parameters_are_all_named(api_or_root: ApiClient) -> None:
 def test_a_title_is_the_same_whatever_python_serves(
     api_or_root: ApiClient, method: str, path: str, kwargs: dict[str, Any], title: str
 ) -> None:
-    """Fault 10: before Python 3.13 a 422 was an "Unprocessable Entity" and a 413 a "Request Entity Too Large"."""
+    """Before Python 3.13 a 422 was an "Unprocessable Entity" and a 413 a "Request Entity Too Large"."""
     assert api_or_root(method, path, **kwargs).json["title"] == title

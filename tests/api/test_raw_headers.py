@@ -79,7 +79,7 @@ def both_orders(*headers: bytes) -> Any:
 
 @both_orders(b"X-Forwarded-For: " + CLIENT, b"X_Forwarded_For: 198.51.100.66")
 def test_a_forged_address_is_not_the_clients(site: Site, headers: tuple[bytes, ...]) -> None:
-    """Fault 28: X_Forwarded_For of a client overrode X-Forwarded-For of the proxy."""
+    """X_Forwarded_For of a client overrode X-Forwarded-For of the proxy."""
     assert site.sign_in(*headers).json["session"]["address"] == CLIENT.decode()
     alone = [header for header in headers if b"_" in header]
     assert site.sign_in(*alone).json["session"]["address"] == "127.0.0.1"
@@ -87,7 +87,7 @@ def test_a_forged_address_is_not_the_clients(site: Site, headers: tuple[bytes, .
 
 @pytest.mark.parametrize("name", [b"X_Forwarded_For", b"X-Forwarded_For", b"X_Forwarded-For", b"x_FORWARDED_for"])
 def test_a_forged_address_does_not_get_around_the_limits(site: Site, name: bytes) -> None:
-    """Fault 28: each try came from an address of its own: 12 of 12 were let through."""
+    """Each try came from an address of its own: 12 of 12 were let through."""
     email, client = f"{uuid.uuid4()}@example.org", f"X-Forwarded-For: 2001:db8::{next(_NUMBERS)}".encode()
     forged = ((client, b"%s: 198.51.100.%d" % (name, number)) for number in range(12))
     statuses = [site.sign_in(*headers, email=email, password="wrong password").status for headers in forged]
@@ -96,7 +96,7 @@ def test_a_forged_address_does_not_get_around_the_limits(site: Site, name: bytes
 
 @both_orders(b"X-Forwarded-Host: users.example", b"X_Forwarded_Host: evil.example")
 def test_a_forged_host_is_in_no_link(site: Site, headers: tuple[bytes, ...]) -> None:
-    """Fault 28: X_Forwarded_Host put another host into Link."""
+    """X_Forwarded_Host put another host into Link."""
     for credential in ({"cookie": site.cookie}, {}):
         bearer = [] if credential else [site.bearer]
         links = site("GET", "/api/users", *bearer, *headers, **credential).all("Link")
@@ -118,7 +118,7 @@ def test_a_malformed_host_is_refused(site: Site, host: bytes) -> None:
 
 @both_orders(b"X-Forwarded-Proto: http", b"X_Forwarded_Proto: https")
 def test_a_forged_scheme_makes_no_https(site: Site, headers: tuple[bytes, ...]) -> None:
-    """Fault 28: and the reverse took Secure from cookies."""
+    """The reverse took Secure from cookies."""
     assert "Secure" not in site.sign_in(*headers).all("Set-Cookie")[0]
     turned = [header.replace(b"http", b"X").replace(b"Xs", b"http").replace(b"X", b"https") for header in headers]
     turned = [header.replace(b"https-F", b"X-F").replace(b"https_F", b"X_F") for header in turned]
@@ -126,14 +126,14 @@ def test_a_forged_scheme_makes_no_https(site: Site, headers: tuple[bytes, ...]) 
 
 
 def test_forwarded_has_no_second_spelling(site: Site) -> None:
-    """Fault 28: the fourth header of proxies that we trust."""
+    """The fourth header of proxies that we trust."""
     assert site.sign_in(b"Forwarded: for=203.0.113.9;proto=https").json["session"]["address"] == "203.0.113.9"
     headers = b"_Forwarded: for=198.51.100.66", b"Forwarded_: for=198.51.100.66"
     assert site.sign_in(*headers).json["session"]["address"] == "127.0.0.1"
 
 
 def test_nothing_else_is_read_from_a_name_with_underscores(site: Site) -> None:
-    """Fault 28: whatever a proxy in front looks at, or removes, is what the service reads."""
+    """Whatever a proxy in front looks at, or removes, is what the service reads."""
     path, given = f"/api/users/{site.user}", {"cookie": site.cookie}
     assert site("GET", "/api/health/live", b"X_Request_ID: forged").all("X-Request-ID") != ["forged"]
     assert site("GET", path, b"If_None_Match: *", **given).status == 200
@@ -166,7 +166,7 @@ def test_nothing_else_is_read_from_a_name_with_underscores(site: Site) -> None:
      "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-ID"],
 )  # fmt: skip
 def test_no_byte_in_any_header_ends_a_session(site: Site, name: str, path: str) -> None:
-    """Fault 6: the server handed on an empty header for bytes beyond ASCII, and 401 was the answer to each request."""
+    """The server handed on an empty header for bytes beyond ASCII, and 401 was the answer to each request."""
     for value in (BYTES, "grün".encode(), "grün".encode("latin-1"), b"a, " + BYTES + b';b="' + BYTES):
         for headers in ([f"Cookie: {site.cookie}".encode()], [b"Cookie: a=b; " + site.cookie.encode() + b"; c=d"]):
             sent = [*headers, name.encode() + b": " + value]
@@ -175,7 +175,7 @@ def test_no_byte_in_any_header_ends_a_session(site: Site, name: str, path: str) 
 
 
 def test_a_foreign_cookie_in_the_same_header_ends_no_session(site: Site) -> None:
-    """Fault 6: `Cookie: theme=grün; fsa_session=<good>` was 401."""
+    """`Cookie: theme=grün; fsa_session=<good>` was 401."""
     for foreign in (b"theme=" + BYTES, "theme=grün".encode(), BYTES + b"=x", b'theme="gr\xfcn'):
         good = site.cookie.encode()
         for cookie in (foreign + b"; " + good, good + b"; " + foreign, foreign + b";" + good + b";" + foreign):
@@ -184,7 +184,7 @@ def test_a_foreign_cookie_in_the_same_header_ends_no_session(site: Site) -> None
 
 
 def test_a_browser_with_such_a_cookie_can_sign_in(site: Site) -> None:
-    """Fault 6: it was led from page to page without end."""
+    """It was led from page to page without end."""
     form = f"username=ada%40example.org&password={PASSWORD.replace(' ', '+')}&next=%2Foverview".encode()
     own = [b"Origin: http://127.0.0.1", b"Content-Type: application/x-www-form-urlencoded"]
     foreign = b"Cookie: theme=gr\xfcn; fsa_session=" + BYTES
@@ -196,7 +196,7 @@ def test_a_browser_with_such_a_cookie_can_sign_in(site: Site) -> None:
 
 
 def test_a_condition_that_can_not_be_read_changes_nothing(site: Site) -> None:
-    """Fault 6: If-Match still holds, and If-None-Match is read past such a tag."""
+    """If-Match still holds, and If-None-Match is read past such a tag."""
     body, path = b'{"name": "Changed"}', f"/api/users/{site.user}"
     for tag in (BYTES, b'"' + BYTES + b'"', '"grün"'.encode()):
         for credential in ({"cookie": site.cookie}, {}):
@@ -210,7 +210,7 @@ def test_a_condition_that_can_not_be_read_changes_nothing(site: Site) -> None:
 
 
 def test_what_can_not_be_read_is_refused_or_ignored(site: Site) -> None:
-    """Fault 6: header by header, what each means when it holds such bytes."""
+    """Header by header, what each means when it holds such bytes."""
     json_type = b"Content-Type: application/json"
     assert site("GET", "/api/me", b"Authorization: Bearer " + BYTES).status == 401
     assert site("GET", "/api/me", b"Authorization: " + BYTES).status == 401
@@ -243,7 +243,7 @@ def test_what_can_not_be_read_is_refused_or_ignored(site: Site) -> None:
     ],
 )
 def test_a_proxys_header_that_can_not_be_read_says_nothing(site: Site, name: bytes, value: bytes) -> None:
-    """Fault 6: X-Forwarded-* and Forwarded."""
+    """X-Forwarded-* and Forwarded."""
     signed_in = site.sign_in(name + b": " + value)
     assert signed_in.json["session"]["address"] == "127.0.0.1"
     assert "Secure" not in signed_in.all("Set-Cookie")[0]
@@ -253,7 +253,7 @@ def test_a_proxys_header_that_can_not_be_read_says_nothing(site: Site, name: byt
 
 
 def test_repeated_headers_are_all_read(site: Site) -> None:
-    """Fault 6: HTTP/2 clients and some proxies send each cookie in a header of its own."""
+    """HTTP/2 clients and some proxies send each cookie in a header of its own."""
     for lines in itertools.permutations([f"Cookie: {site.cookie}".encode(), b"Cookie: a=1", b"Cookie: theme=gr\xfcn"]):
         assert request(site.port, "GET", "/api/me", lines).status == 200
     hops = [b"X-Forwarded-For: 198.51.100.66", b"X-Forwarded-For: " + CLIENT]

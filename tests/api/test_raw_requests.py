@@ -169,7 +169,7 @@ def test_strange_headers_give_no_5xx(service: Service, headers: bytes) -> None:
 
 @pytest.mark.parametrize("host", [b"evil.example:80@localhost", b"evil.example@127.0.0.1", b"localhost/evil.example"])
 def test_a_malformed_host_header_is_no_local_name(service: Service, host: bytes) -> None:
-    """Fault 33: `Host: evil.example:80@localhost` counted as local."""
+    """`Host: evil.example:80@localhost` counted as local."""
     status, received = send(service, b"GET /api/users HTTP/1.1\r\nHost: %s\r\n\r\n" % host, timeout=5)
     assert status in (400, 403), received[:500]
 

@@ -1,4 +1,4 @@
-"""Fault 20: a change of role renews a session once, and concurrent requests still succeed."""
+"""A change of role renews a session once, and concurrent requests still succeed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +29,7 @@ def _cookie(response: TestResponse) -> str | None:
 def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_session_goes_on(
     secured_app: SecuredApp, kind: str
 ) -> None:
-    """Fault 20: not one copy for each request, and no 401 that drops the cookie."""
+    """Not one copy for each request, and no 401 that drops the cookie."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     for role in ("viewer", "member", "editor"):
@@ -48,7 +48,7 @@ def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_sessi
 
 
 def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(secured_app: SecuredApp) -> None:
-    """Fault 20: nothing of it lives on."""
+    """Nothing of it lives on."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
@@ -60,7 +60,7 @@ def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(secur
 
 
 def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(secured_app: SecuredApp, servers: Stack) -> None:
-    """Fault 20: and it is there for a minute at the most."""
+    """It is there for a minute at the most."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
@@ -77,7 +77,7 @@ def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(secured_app: Secu
 
 
 def test_a_lost_session_renewal_is_repeated_by_the_next_request(secured_app: SecuredApp) -> None:
-    """Fault 20: as when the browser goes to another page before the answer is there."""
+    """As when the browser goes to another page before the answer is there."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     for role in ("viewer", "editor", "member"):

@@ -1,4 +1,4 @@
-"""Fault 33: every kind of response has the security headers."""
+"""Every kind of response has the security headers."""
 
 from collections.abc import Callable
 

@@ -34,7 +34,7 @@ def fill_users(empty: Callable[[], None], database: psycopg.Connection[Any]) -> 
 def test_a_snapshot_stays_as_it_is_while_another_thread_reads_the_next_one(
     app: Flask, fill_users: Callable[[int], None]
 ) -> None:
-    """Fault 16: the statistics were replaced in place, so a thread could find the lexemes of one and the shares of
+    """The statistics were replaced in place, so a thread could find the lexemes of one and the shares of
     another."""
     planner_stats = PlannerStats(services_of(app).database, ttl_s=0)
     fill_users(200)

@@ -1,4 +1,4 @@
-"""Fault 9: timestamps at the limits of PostgreSQL and of JSON clients."""
+"""Timestamps at the limits of PostgreSQL and of JSON clients."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -269,7 +269,7 @@ def test_a_token_of_a_lower_role_does_not_act_as_its_user(secured_app: SecuredAp
 
 
 def test_a_token_of_a_lower_role_learns_nothing_of_its_user(secured_app: SecuredApp) -> None:
-    """Fault 33: GET /api/session gave the record that /api/me refuses."""
+    """GET /api/session gave the record that /api/me refuses."""
     user = secured_app.create_user(
         "admin", name="Grace Hopper", email="grace@example.org", attributes={"secret": "moths"}
     )

@@ -1,4 +1,4 @@
-"""Fault 27: pages of deleted users show their history and who deleted them; a purge names the user."""
+"""Pages of deleted users show their history and who deleted them; a purge names the user."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Fault 27: "Unlock" is shown only for users who are locked by failed sign-ins."""
+"""The button "Unlock" is shown only for users who are locked by failed sign-ins."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Fault 12: a request counts once against the write limit, however long its body takes."""
+"""A request counts once against the write limit, however long its body takes."""
 
 import json
 import re

@@ -61,13 +61,13 @@ _ALTERING = """() => [...document.querySelectorAll("input, textarea, select")].f
 
 
 def require_unaltered_input(page: Page) -> None:
-    """Fault 1: no field alters or refuses input."""
+    """No field alters or refuses input."""
     found = page.evaluate(_ALTERING)
     assert found == [], "\n".join([f"altering: {page.url}", *found])
 
 
 def require_spacing(page: Page) -> None:
-    """Fault 27: headings have space below, and the copy button has one line."""
+    """Headings have space below, and the copy button has one line."""
     found = page.evaluate(_CROWDED)
     assert found == [], "\n".join([f"crowded: {page.url}", *found])
 

@@ -1,4 +1,4 @@
-"""Fault 33: the API documentation works under its Content-Security-Policy."""
+"""The API documentation works under its Content-Security-Policy."""
 
 from playwright.sync_api import Page, expect
 from visitors import Visitors

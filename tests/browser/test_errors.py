@@ -18,14 +18,14 @@ from tests.support.secured_app import PASSWORD, SecuredApp
     ],
 )
 def test_an_error_page_has_a_link_to_continue(page: Page, path: str, link: str, title: str) -> None:
-    """Fault 11: it was JSON, or the text of a validator."""
+    """It was JSON, or the text of a validator."""
     page.goto(path)
     page.get_by_role("link", name=link).click()
     expect(steps.heading(page)).to_have_text(title)
 
 
 def test_signing_in_leads_back_to_the_address_of_the_exercise(secured: SecuredApp, visit: Visitors) -> None:  # noqa: ARG001
-    """Fault 11: `/users` in a browser said 401 in JSON."""
+    """`/users` in a browser said 401 in JSON."""
     page = visit()
     page.goto("/users")
     steps.sign_in(page, "ada@example.org", PASSWORD)
@@ -34,7 +34,7 @@ def test_signing_in_leads_back_to_the_address_of_the_exercise(secured: SecuredAp
 
 
 def test_a_cookie_of_another_application_does_not_end_the_session(secured: SecuredApp, visit: Visitors) -> None:  # noqa: ARG001
-    """Fault 6: with `theme=grün` the sign-in page came again after each signing in."""
+    """With `theme=grün` the sign-in page came again after each signing in."""
     page = visit()
     page.goto("/sign-in")
     page.evaluate("document.cookie = 'theme=grün; path=/'; document.cookie = 'other=\"half; path=/'")

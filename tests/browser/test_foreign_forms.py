@@ -1,4 +1,4 @@
-"""Fault 29: a form of another site is dropped at sign-in, and no password is forwarded."""
+"""A form of another site is dropped at sign-in, and no password is forwarded."""
 
 import steps
 from live_site import Site

@@ -1,4 +1,4 @@
-"""Fault 1: Chromium sends every value that the API accepts unchanged, and a save changes only edited fields."""
+"""Chromium sends every value that the API accepts unchanged, and a save changes only edited fields."""
 
 import json
 import re

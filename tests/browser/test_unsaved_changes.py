@@ -1,4 +1,4 @@
-"""Fault 27: leaving a form with unsaved changes requires confirmation; leaving or saving it otherwise does not."""
+"""Leaving a form with unsaved changes requires confirmation; leaving or saving it otherwise does not."""
 
 import re
 from collections.abc import Callable

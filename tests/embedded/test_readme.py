@@ -1,4 +1,4 @@
-"""Fault 24: the commands of the README work from top to bottom, without Docker."""
+"""The commands of the README work from top to bottom, without Docker."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.support.shell import Shell
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl, which the README types")
 @pytest.mark.timeout(300)
 def test_the_readme_can_be_typed_from_top_to_bottom_without_docker(tmp_path: Path) -> None:
-    """Fault 24: each command of the path without Docker succeeds, in the order in which it is printed."""
+    """Each command of the path without Docker succeeds, in the order in which it is printed."""
     port = str(free_port())
     env = {**os.environ, "PORT": port, "DATA": str(tmp_path / "data")}
     start, *rest = readme.commands("Without Docker")

@@ -1,4 +1,4 @@
-"""Fault 9: the PostgreSQL errors that open the circuit breaker, and the status of each error."""
+"""The PostgreSQL errors that open the circuit breaker, and the status of each error."""
 
 from collections.abc import Callable
 from pathlib import Path

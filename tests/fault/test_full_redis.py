@@ -1,4 +1,4 @@
-"""Fault 18: a full Redis drops cached answers, but no sessions and no counters."""
+"""A full Redis drops cached answers, but no sessions and no counters."""
 
 import itertools
 import secrets
@@ -65,7 +65,7 @@ def _evicted(client: redis.Redis) -> int:
 def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     secured_app: SecuredApp, small_redis: Redis, ttl_s: int
 ) -> None:
-    """Fault 18: whatever the pages' time to live."""
+    """Whatever the pages' time to live."""
     user = secured_app.create_user(username="ada", password=PASSWORD)
     people = [secured_app.session_client(secured_app.create_user()) for _ in range(30)]
     assert [_guess(secured_app) for _ in range(4)] == [401] * 4
@@ -92,7 +92,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
 
 
 def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(secured_app: SecuredApp) -> None:
-    """Fault 18: guesses are counted in the process then; a new session is refused, those that are there go on."""
+    """Guesses are counted in the process then; a new session is refused, those that are there go on."""
     secured_app.create_user(username="ada", password=PASSWORD)
     client = secured_app.session_client(secured_app.create_user())
     store = SessionStore(services_of(secured_app.app).settings)
@@ -117,7 +117,7 @@ def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(secur
 
 
 def test_counts_end_with_their_windows_and_leave_nothing_behind(small_redis: Redis) -> None:
-    """Fault 18: without a TTL, too."""
+    """Without a TTL, too."""
     with redis.Redis.from_url(small_redis.url) as client:
         counts = RedisCounters(client)
         for number in range(50):
@@ -131,7 +131,7 @@ def test_counts_end_with_their_windows_and_leave_nothing_behind(small_redis: Red
 
 
 def test_of_too_many_counters_those_that_end_first_are_deleted(small_redis: Redis) -> None:
-    """Fault 18: so that a flood of guesses can't fill Redis."""
+    """So that a flood of guesses can't fill Redis."""
     with redis.Redis.from_url(small_redis.url) as client:
         counts = RedisCounters(client, max_counters=100)
         counts.increment([FixedWindow("fsa:limit:long:86400", 5, 86400)])

@@ -1,4 +1,4 @@
-"""Fault 2: the migration makes identifiers canonical, or lists collisions and changes nothing."""
+"""The migration makes identifiers canonical, or lists collisions and changes nothing."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 

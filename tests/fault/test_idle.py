@@ -1,4 +1,4 @@
-"""Fault 20: an idle service wakes at most once a second, in all processes together."""
+"""An idle service wakes at most once a second, in all processes together."""
 
 import time
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def _wakes(service: Service) -> int:
 def test_an_idle_service_wakes_at_most_once_a_second(
     serve: Callable[..., Service], servers: Stack, database: psycopg.Connection[Any], new_database: str
 ) -> None:
-    """Fault 20: and it asks neither Redis nor PostgreSQL for anything."""
+    """It asks neither Redis nor PostgreSQL for anything."""
     service, name = serve(DATABASE_URL=new_database, WORKERS="2"), new_database.rpartition("/")[2]
     headers = first_administrator(service)
     path = "/api/me"

@@ -1,4 +1,4 @@
-"""Fault 30: rows locked by SQL delay only the writers of these rows."""
+"""Rows locked by SQL delay only the writers of these rows."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Fault 13: the memory limit of cached responses includes keys, headers and overhead."""
+"""The memory limit of cached responses includes keys, headers and overhead."""
 
 import contextlib
 import hashlib
@@ -94,7 +94,7 @@ def _fill(kind: Callable[[int], tuple[Any, Any]]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("kind", [_page, _short, _session, _known, _actor])
 def test_cached_values_never_exceed_the_memory_limit(kind: Callable[[int], tuple[Any, Any]]) -> None:
-    """Fault 13: by what Python has allocated, in a process of its own, where no thread of another test allocates."""
+    """By what Python has allocated, in a process of its own, where no thread of another test allocates."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         number, taken = pool.submit(_fill, kind).result(100)
     assert 0.4 * 4 * MIB < taken <= 1.05 * 4 * MIB, f"{number} entries: {taken / MIB:.2f} MiB of 4"
@@ -105,7 +105,7 @@ def test_answers_to_long_query_strings_are_not_kept(
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
     database: psycopg.Connection[Any],
 ) -> None:
-    """Fault 13: over 1 kB. What is kept, is shown by a change that nobody tells the application of."""
+    """Over 1 kB. What is kept, is shown by a change that nobody tells the application of."""
     secured_app = SecuredApp(app)
     grant_lease(app)
     client, names = secured_app.token_client(secured_app.admin.user), []
@@ -126,7 +126,7 @@ def test_answers_to_long_query_strings_are_not_kept(
 
 
 def test_a_worker_stays_within_its_memory_whatever_is_asked(serve: Callable[..., Service]) -> None:
-    """Fault 13: by what the process really takes."""
+    """By what the process really takes."""
     service = serve(WORKERS="1", CACHE_MEMORY_MIB="8")
     root = service.post("/api/users", {"username": "root", "role": "admin"}).json
     body = {"name": "test", "user_id": root["id"], "role": "admin"}

@@ -1,4 +1,4 @@
-"""Fault 31: after PostgreSQL or Redis dropped idle connections, the next request succeeds."""
+"""After PostgreSQL or Redis dropped idle connections, the next request succeeds."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Fault 14: connections without requests are closed."""
+"""Connections without requests are closed."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Fault 14: stalled bodies and unread responses block no reads, writes or sign-ins."""
+"""Stalled bodies and unread responses block no reads, writes or sign-ins."""
 
 import contextlib
 import re

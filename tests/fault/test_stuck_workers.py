@@ -1,4 +1,4 @@
-"""Fault 15: no lock is held across a fork, and a stuck worker is replaced."""
+"""No lock is held across a fork, and a stuck worker is replaced."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ from tests.support.service_process import Service
 
 
 def test_a_process_that_is_forked_while_a_thread_logs_can_log() -> None:
-    """Fault 15: the lock of a stream is one that a worker needs, too."""
+    """The lock of a stream is one that a worker needs, too."""
     program = """
 import threading, time, structlog
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ def _workers(service: Service) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("which", ["a worker", "the change poller"])
 def test_a_process_that_hangs_is_replaced(serve: Callable[..., Service], which: str) -> None:
-    """Fault 15: whatever it is that it hangs in; also if it is the one whose turn it is to write."""
+    """Whatever it is that it hangs in; also if it is the one whose turn it is to write."""
     service = serve(WORKERS="2")
     children, workers = psutil.Process(service.process.pid).children(), _workers(service)
     assert len(workers) == 2
@@ -111,7 +111,7 @@ def _change_by_sql(database_url: str, stop: threading.Event) -> None:
 
 
 def test_a_paused_service_kills_no_worker_when_resumed(serve: Callable[..., Service]) -> None:
-    """Fault 15: as by `docker pause`: nobody could prove anything meanwhile."""
+    """As by `docker pause`: nobody could prove anything meanwhile."""
     service = serve(WORKERS="2")
     service.wait_for(lambda: service.get("/api/users").status == 200)
     launcher = psutil.Process(service.process.pid)
@@ -129,7 +129,7 @@ def test_a_paused_service_kills_no_worker_when_resumed(serve: Callable[..., Serv
 def test_every_write_is_answered_while_another_host_writes_and_workers_are_killed(
     serve: Callable[..., Service], servers: Stack
 ) -> None:
-    """Fault 15: everything is invalidated twenty times a second, workers are killed thirty times."""
+    """Everything is invalidated twenty times a second, workers are killed thirty times."""
     service, stop = serve(WORKERS="2"), threading.Event()
     writers = [_Writer(service) for _ in range(4)]
     threads = [threading.Thread(target=writer.run, args=(stop,)) for writer in writers]

@@ -1,4 +1,4 @@
-"""Fault 23: in the stack, too, the service is no superuser; Adminer and a plain Python work as the exercise has it."""
+"""In the stack, too, the service is no superuser; Adminer and a plain Python work as the exercise has it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Fault 25: every command of docs/exercice.md works as printed, and so does the minimal version that it teaches."""
+"""Every command of docs/exercice.md works as printed, and so does the minimal version that it teaches."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ SHOWN = {
 
 
 def test_every_command_of_the_page_works_in_its_order(new_stack: Callable[..., Stack]) -> None:
-    """Fault 25: typed one after the other, each succeeds and prints what the page says."""
+    """Typed one after the other, each succeeds and prints what the page says."""
     stack = new_stack("exercice")
     env = {**ENVIRON, **stack.settings, "COMPOSE_PROJECT_NAME": stack.name, "COMPOSE_ENV_FILES": "/dev/null"}
     health = []
@@ -63,7 +63,7 @@ def minimal(new_stack: Callable[..., Stack], tmp_path: Path) -> Stack:
 
 
 def test_the_minimal_version_of_the_page_is_a_complete_application(minimal: Stack) -> None:
-    """Fault 25: it builds, becomes healthy, and creates, reads, changes and deletes."""
+    """It builds, becomes healthy, and creates, reads, changes and deletes."""
     minimal.up()
     base = f"http://localhost:{minimal.settings['WEB_PORT']}"
     alan = """-H 'Content-Type: application/json' -d '{"name": "Alan", "email": "alan@example.com"}'"""

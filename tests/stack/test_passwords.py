@@ -1,4 +1,4 @@
-"""Fault 21: passwords with any characters, from .env through the real compose file."""
+"""Passwords with any characters, from .env through the real compose file."""
 
 import json
 import random

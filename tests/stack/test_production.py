@@ -1,6 +1,6 @@
 """docker-compose.prod.yml, started once: passwords from files, and nothing but web to be reached.
 
-Fault 22: a byte order mark and CRLF around a secret are read alike by web, db and cache.
+A byte order mark and CRLF around a secret are read alike by web, db and cache.
 """
 
 from collections.abc import Callable, Iterator

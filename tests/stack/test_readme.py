@@ -1,4 +1,4 @@
-"""Fault 24: the README can be typed from top to bottom, with Docker."""
+"""The README can be typed from top to bottom, with Docker."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.shell import Shell
 def test_the_readme_can_be_typed_from_top_to_bottom_with_docker(
     new_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
-    """Fault 24: each command of the path with Docker succeeds, in the order in which it is printed."""
+    """Each command of the path with Docker succeeds, in the order in which it is printed."""
     stack = new_stack("readme")
     typed = readme.commands("With Docker")
     assert typed[0] == "docker compose up -d --wait"

@@ -55,7 +55,7 @@ def test_of_the_own_record_only_own_fields_may_be_changed(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_of_the_own_attributes_only_those_that_a_setting_names_may_be_changed(role: str) -> None:
-    """Fault 4: members could change all of their own attributes."""
+    """Members could change all of their own attributes."""
     named = ("city", "a.b")
     fields = (
         "attributes.city",
@@ -72,7 +72,7 @@ def test_of_the_own_attributes_only_those_that_a_setting_names_may_be_changed(ro
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("age_s", [0, 290, 300, 3600])
 def test_how_one_signs_in_is_changed_only_soon_after_giving_the_password(role: str, age_s: int) -> None:
-    """Fault 5: a session was as good as the password."""
+    """A session was as good as the password."""
     actor = Actor("session", SELF, role, authenticated_at=time.time() - age_s)
     for field in ("email", "password", *(["username"] if role == "admin" else [])):
         assert may(actor.require_change, SELF, role, ["name", field]) == (age_s < 300), field
@@ -82,7 +82,6 @@ def test_how_one_signs_in_is_changed_only_soon_after_giving_the_password(role: s
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("full_scope", [True, False])
 def test_a_token_does_not_change_how_its_user_signs_in(role: str, *, full_scope: bool) -> None:
-    """Fault 5."""
     token = Actor("token", SELF, role, "t", full_scope=full_scope, authenticated_at=time.time())
     assert not any(may(token.require_change, SELF, role, [field]) for field in ("username", "email", "password"))
     assert may(token.require_change, OTHER, "member", ["email", "password"]) == (role in ("editor", "admin"))

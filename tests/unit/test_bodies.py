@@ -1,4 +1,4 @@
-"""Fault 14: a late body is 408 and frees its slot, and an address has a limited share of the slots."""
+"""A late body is 408 and frees its slot, and an address has a limited share of the slots."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -147,7 +147,7 @@ def test_a_database_url_is_taken_whatever_its_driver(url: str) -> None:
 @pytest.mark.parametrize("link", ["tcp://10.0.0.1:6380", "tcp://[fd00::1]:6380", " tcp://redis:6380 "])
 @pytest.mark.parametrize("name", ["REDIS_PORT", "PORT"])
 def test_a_port_is_read_from_what_kubernetes_sets_for_a_service(name: str, link: str) -> None:
-    """Fault 20: beside a service named `redis` each container gets REDIS_PORT=tcp://10.0.0.1:6379."""
+    """Beside a service named `redis` each container gets REDIS_PORT=tcp://10.0.0.1:6379."""
     assert getattr(load_settings({name: link}), name.lower()) == 6380
     for wrong in ("tcp://10.0.0.1", "tcp://10.0.0.1:0", "tcp://10.0.0.1:65536", "http://10.0.0.1:6380", "tcp://:x"):
         with pytest.raises(SettingsError, match=name):

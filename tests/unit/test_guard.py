@@ -99,7 +99,7 @@ def test_any_other_host_name_is_refused_in_setup_mode(host: str) -> None:
     ],
 )
 def test_a_host_header_that_is_not_well_formed_is_no_local_name(host: str) -> None:
-    """Fault 33: a URL parser finds a local name where the Host header holds another one."""
+    """A URL parser finds a local name where the Host header holds another one."""
     assert parse_host(host) is None
     with pytest.raises(Forbidden):
         check_host(host, frozenset({"users.example.org"}))
@@ -116,7 +116,6 @@ def test_a_host_header_that_is_not_well_formed_is_no_local_name(host: str) -> No
     ],
 )
 def test_a_host_header_has_a_name_and_perhaps_a_port(host: str, parts: tuple[str, int | None]) -> None:
-    """Fault 33."""
     assert parse_host(host) == parts
 
 
@@ -179,7 +178,7 @@ def test_a_page_of_another_site_may_not_change_anything(headers: dict[str, str])
     ],
 )
 def test_an_origin_is_scheme_host_and_effective_port(scheme: str, host: str, origin: str) -> None:
-    """Fault 7: a port that goes without saying was refused when only one side said it."""
+    """A port that goes without saying was refused when only one side said it."""
     check_origin(scheme, host, {"Origin": origin})
     assert is_same_origin(scheme, host, {"Origin": origin})
 
@@ -207,7 +206,7 @@ def test_an_origin_is_scheme_host_and_effective_port(scheme: str, host: str, ori
     ],
 )
 def test_anything_else_is_another_origin(scheme: str, host: str, origin: str) -> None:
-    """Fault 7: plain http is another origin for a request that came by https; so is another port."""
+    """Plain http is another origin for a request that came by https; so is another port."""
     with pytest.raises(Forbidden):
         check_origin(scheme, host, {"Origin": origin})
     assert not is_same_origin(scheme, host, {"Origin": origin})

@@ -10,7 +10,7 @@ TRUSTED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarde
 
 @pytest.mark.parametrize("name", [*TRUSTED, "Authorization", "Cookie", "Content-Type", "Content-Length", "If-Match"])
 def test_a_name_with_an_underscore_is_none_of_ours(name: str) -> None:
-    """Fault 28: it would be the same variable as the name with dashes."""
+    """It would be the same variable as the name with dashes."""
     variable = name.upper().replace("-", "_")
     variable = variable if variable.startswith("CONTENT_") else f"HTTP_{variable}"
     good, forged = (name.lower().encode(), b"good"), (name.lower().replace("-", "_").encode(), b"forged")
@@ -21,7 +21,7 @@ def test_a_name_with_an_underscore_is_none_of_ours(name: str) -> None:
 
 
 def test_bytes_are_unchanged() -> None:
-    """Fault 6: PEP 3333 has each byte as one character."""
+    """PEP 3333 has each byte as one character."""
     every = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
     assert environ_headers([(b"x-any", every)])["HTTP_X_ANY"].encode("latin-1") == every
 
@@ -58,7 +58,7 @@ def test_repeated_headers_become_one() -> None:
     ],
 )
 def test_other_cookies_make_no_difference(others: str) -> None:
-    """Fault 6: whatever stands beside the session, before it or behind."""
+    """Whatever stands beside the session, before it or behind."""
     for header in (f"{others}; s=good", f"s=good; {others}", f"{others};s=good;{others}", f' {others} ; s = "good" '):
         assert cookie_values({"HTTP_COOKIE": header}, "s") == ["good"], header
     assert cookie_values({"HTTP_COOKIE": others}, "s") == []

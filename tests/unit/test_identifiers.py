@@ -1,4 +1,4 @@
-"""Fault 2: spellings of one identifier have one canonical form, different identifiers have two."""
+"""Spellings of one identifier have one canonical form, different identifiers have two."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point
 

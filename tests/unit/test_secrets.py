@@ -1,4 +1,4 @@
-"""Fault 22: secrets lose one final line end, other settings lose surrounding white space."""
+"""Secrets lose one final line end, other settings lose surrounding white space."""
 
 from pathlib import Path
 

@@ -156,7 +156,7 @@ def runs_an_event_loop() -> bool:
 
 
 def test_behind_a_trusted_proxy_slots_are_counted_per_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault 14: whoever fills the share of an address takes nothing from others who come through the same proxy."""
+    """Whoever fills the share of an address takes nothing from others who come through the same proxy."""
     monkeypatch.setattr(request_bodies, "TIMEOUT_WITHOUT_SLOT_S", 0.05)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
