@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,7 +33,7 @@ class Answer:
     """A response."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: HTTPMessage
     body: bytes
 
     @property
@@ -126,12 +127,7 @@ class Client(ABC):
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
-        try:
-            answer = self._exchange(method, path, body, sent)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            self.load.note(f"{self.name}: {method} {path}: {error!r}")
-            raise StepFailed from error
+        answer = self._exchange(method, path, body, sent)
         self.load.count("requests", *(["writes"] if method != "GET" else []))
         if answer.status in expect:
             return answer
@@ -141,7 +137,7 @@ class Client(ABC):
             self.load.note(f"{self.name}: {method} {path}: {answer.status} instead of {expect}: {answer.body[:300]!r}")
         raise StepFailed
 
-    def form(self, path: str, expect: tuple[int, ...] = (303,), **fields: Any) -> Answer:
+    def form(self, path: str, fields: Mapping[str, Any] = {}, expect: tuple[int, ...] = (303,)) -> Answer:
         """Send a form of the console. A field may have a list of values."""
         data = urlencode(fields, doseq=True).encode()
         return self.send("POST", path, data, expect=expect, headers={**FORM, "Origin": self.site.origin})
@@ -156,6 +152,11 @@ class Client(ABC):
         if self._requests % REQUESTS_OF_A_CONNECTION == 0 or time.monotonic() - self._used_at > IDLE_S:
             self._connection.close()
         self._used_at = time.monotonic()
-        self._connection.request(method, path, body, dict(headers))
-        with contextlib.closing(self._connection.getresponse()) as response:
-            return Answer(response.status, response.headers, response.read())
+        try:
+            self._connection.request(method, path, body, dict(headers))
+            with contextlib.closing(self._connection.getresponse()) as response:
+                return Answer(response.status, response.headers, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            self.load.note(f"{self.name}: {method} {path}: {error!r}")
+            raise StepFailed from error

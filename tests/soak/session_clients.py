@@ -74,7 +74,7 @@ class ConsoleClient(Client):
         self.form(f"{path}/delete")
         self.form(f"{path}/restore")
         self.form(f"{path}/purge", expect=(200,))
-        self.form(f"{path}/purge", confirmed="1")
+        self.form(f"{path}/purge", {"confirmed": "1"})
         self.create_and_revoke_token()
         self.form("/sign-out")
         self.send("GET", "/overview", expect=(302, 303))
@@ -82,7 +82,7 @@ class ConsoleClient(Client):
     def sign_in(self, username: str) -> None:
         self.headers = {"X-Forwarded-For": f"198.18.1.{self.random.randrange(ADDRESSES)}", "Accept": "text/html"}
         self.send("GET", "/sign-in")
-        answer = self.form("/sign-in", username=username, password=PASSWORD, next="/overview")
+        answer = self.form("/sign-in", {"username": username, "password": PASSWORD, "next": "/overview"})
         self.headers["Cookie"] = cookie_of(answer)
 
     def look_around(self) -> None:
@@ -96,30 +96,28 @@ class ConsoleClient(Client):
         for path in ("/overview/health", "/people?deleted=true", "/people?role=admin&sort=name", "/password"):
             self.send("GET", path)
         self.send("GET", "/profile", expect=(302, 303))
-        self.form("/language", language=self.random.choice(("en", "fr")), next="/people")
-        self.form("/password", (422,), current_password="wrong", new_password="x")
+        self.form("/language", {"language": self.random.choice(("en", "fr")), "next": "/people"})
+        self.form("/password", {"current_password": "wrong", "new_password": "x"}, (422,))
 
     def create(self) -> str:
         """Create a user by the form, which is sent twice. Returns the path of its page."""
-        fields = {**hidden_fields(self.send("GET", "/people/new")), "username": self.name_of_new(), "role": "member"}
-        answer = self.form("/people/new", name="Passing By", active="on", has_active="1", attributes="{}", **fields)
-        self.form("/people/new", name="Passing By", active="on", has_active="1", attributes="{}", **fields)
+        fields = {"username": self.name_of_new(), "name": "Passing By", "role": "member", "attributes": "{}"}
+        hidden = {**hidden_fields(self.send("GET", "/people/new")), "has_active": "1"}
+        answer = self.form("/people/new", {**fields, **hidden, "active": "on"})
+        self.form("/people/new", {**fields, **hidden, "active": "on"})
         return answer.headers["Location"].partition("?")[0]
 
     def edit(self, path: str) -> None:
         """Save the form, and then the same form again, which is a conflict."""
         fields = hidden_fields(self.send("GET", path))
-        self.form(path, name="Edited", **fields)
-        self.form(path, (409,), name="Edited Again", **fields)
+        self.form(path, {"name": "Edited", **fields})
+        self.form(path, {"name": "Edited Again", **fields}, (409,))
 
     def create_and_revoke_token(self) -> None:
-        fields = hidden_fields(self.send("GET", "/api-tokens"))
-        user_id = self.random.choice(self.load.base)
-        page = self.form(
-            "/api-tokens", (201,), name=f"console {self.name}", role="member", days="30", user_id=user_id, **fields
-        )
+        fields = {"name": "console", "role": "member", "days": "30", "user_id": self.random.choice(self.load.base)}
+        page = self.form("/api-tokens", {**fields, **hidden_fields(self.send("GET", "/api-tokens"))}, (201,))
         # The newest one is the first of the list.
-        self.form(_REVOKE.findall(page.text)[0], next="/api-tokens")
+        self.form(_REVOKE.findall(page.text)[0], {"next": "/api-tokens"})
 
 
 class BulkClient(ConsoleClient):
@@ -143,17 +141,18 @@ class BulkClient(ConsoleClient):
         undo = re.search(r"undo=([^&]+)", deleted.headers["Location"])
         if undo and self.random.random() < 0.5:
             self.send("GET", deleted.headers["Location"])
-            self.form("/people/bulk", action="restore", deleted_at=unquote_plus(undo[1]), query="")
+            self.form("/people/bulk", {"action": "restore", "deleted_at": unquote_plus(undo[1]), "query": ""})
         else:
             self.apply("restore", ids, query="deleted=true")
         for user_id in ids:
-            self.form(f"/people/{user_id}/purge", confirmed="1")
+            self.form(f"/people/{user_id}/purge", {"confirmed": "1"})
         self.form("/sign-out")
 
     def apply(self, action: str, ids: list[str], query: str = "", **more: str) -> Answer:
         """Select the users, and confirm the action."""
-        page = self.form("/people/bulk", (200,), action=action, id=ids, query=query, **more)
-        return self.form("/people/bulk", action=action, id=ids, **{**hidden_fields(page), "query": query}, **more)
+        fields = {"action": action, "id": ids, **more}
+        page = self.form("/people/bulk", {**fields, "query": query}, (200,))
+        return self.form("/people/bulk", {**fields, **hidden_fields(page), "query": query})
 
 
 def cookie_of(answer: Answer) -> str:

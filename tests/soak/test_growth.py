@@ -23,6 +23,10 @@ def judged(shape: Shape, noise: float = 0.0, seed: int = 1) -> Trend:
     return trend(SECONDS, values, ALLOWED)
 
 
+def flat(_: float) -> float:
+    return 0.0
+
+
 def saw_tooth(share: float, teeth: int = 16, height: float = 80.0) -> float:
     return height * (share * teeth % 1)
 
@@ -30,7 +34,7 @@ def saw_tooth(share: float, teeth: int = 16, height: float = 80.0) -> float:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("noise", [0.0, 5.0, 30.0])
 def test_flat_noise_does_not_grow(noise: float, seed: int) -> None:
-    assert not judged(lambda _: 0.0, noise, seed).grows
+    assert not judged(flat, noise, seed).grows
 
 
 @pytest.mark.parametrize("teeth", [10, 13, 16, 100])
@@ -108,7 +112,7 @@ def samples(**changed: Shape) -> Sequence[dict[str, float]]:
             "seconds": at,
             **counts,
             **others,
-            **{name: 100 + shapes.get(name, lambda _: 0.0)(at / SECONDS[-1]) for name in names},
+            **{name: 100 + shapes.get(name, flat)(at / SECONDS[-1]) for name in names},
         }
         for at in SECONDS
     ]
