@@ -14,9 +14,11 @@ from typing import Any
 from app import __main__ as service
 from app import factory
 from app.cache import redis_answers, redis_client
-from app.cache.generations import USERS_KEY
+from app.cache.generations import USERS_KEY, Generations
+from app.cache.known_changes import KnownChanges
 from app.cache.redis_answers import RedisAnswers
 from app.cache.single_flight import SingleFlight
+from app.config import Settings
 from app.db import database
 from app.ops.circuit_breaker import CircuitBreaker
 from app.users import reads, writes
@@ -52,9 +54,9 @@ class NoLocalCache:
 class SingleFlightOnly(RedisAnswers):
     """Computes each answer, by single flight."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._single_flight = SingleFlight(options["generations"])
+    def __init__(self, settings: Settings, generations: Generations, known_changes: KnownChanges) -> None:
+        super().__init__(settings, generations, known_changes)
+        self._single_flight = SingleFlight(generations)
 
     def get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
         """Compute."""
