@@ -31,11 +31,11 @@ class Measure:
 
 
 MEASURES = (
-    *(Measure(f"memory of {name}, MB", 2, 0.03, settling=4) for name in PROCESSES),
-    *(Measure(f"resident memory of {name}, MB", 2, 0.03, settling=4) for name in PROCESSES),
+    *(Measure(f"memory of {name}, MB", 2, 0.03, settling=2) for name in PROCESSES),
+    *(Measure(f"resident memory of {name}, MB", 2, 0.03, settling=2) for name in PROCESSES),
     *(Measure(f"file descriptors of {name}", 4) for name in PROCESSES),
     *(Measure(f"threads of {name}", 2) for name in PROCESSES),
-    Measure("private memory of PostgreSQL, MB", 5, 0.1, settling=10),
+    Measure("private memory of PostgreSQL, MB", 5, 0.1, settling=5),
     Measure("connections of PostgreSQL", 2),
     Measure("transactions that are idle", 1),
     Measure("oldest transaction, s", 5),
@@ -49,7 +49,7 @@ MEASURES = (
     Measure("history, bytes per row", 0, 0.15),
     Measure("memory of Redis, MB", 0.5, 0.1),
     Measure("connections of Redis", 2),
-    Measure("keys with TTL", 50, 0.2),
+    Measure("keys with TTL", 150, 0.3),
     Measure("keys without TTL", 20, 0.1),
     Measure("sockets in CLOSE_WAIT", 2),
     Measure("sockets in TIME_WAIT", 50, 0.2),
