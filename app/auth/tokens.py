@@ -8,7 +8,7 @@ import string
 import time
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
@@ -180,9 +180,8 @@ class Tokens:
             self._database.execute(TOUCH_TOKEN, {"token_id": token_id})
 
 
-def revoke_all(connection: Connection, owners: Iterable[Row[Any]], audit_context: AuditContext) -> None:
-    """Delete all tokens of the users in the rows `owners`, in the transaction of `connection`."""
-    versions = {owner.id: owner.version for owner in owners}
+def revoke_all(connection: Connection, versions: Mapping[uuid.UUID, int], audit_context: AuditContext) -> None:
+    """Delete all tokens of some users, in the transaction of `connection`. versions: the current version of each."""
     rows = connection.execute(delete(_tokens).where(is_any_of(_tokens.c.user_id, versions)).returning(_tokens)).all()
     entries = [(row.user_id, versions[row.user_id], [_change(old=row)]) for row in rows]
     audit_log.record_all(connection, audit_context, "token_revoked", entries)

@@ -259,7 +259,7 @@ def _execute(
 ) -> None:
     """Change the locked users, in the order of the commands on single users: the history shows the order."""
     if action == "delete":
-        tokens.revoke_all(connection, changing, audit_context)
+        tokens.revoke_all(connection, {row.id: row.version for row in changing}, audit_context)
     values = {**bulk_action.values, **NEXT_VERSION}
     for start in range(0, len(changing), _BATCH_SIZE):
         rows = changing[start : start + _BATCH_SIZE]
@@ -267,4 +267,4 @@ def _execute(
         entries: list[Entry] = [(row.id, row.version + 1, bulk_action.changes(row)) for row in rows]
         audit_log.record_all(connection, audit_context, bulk_action.entry, entries)
     if action == "deactivate":
-        tokens.revoke_all(connection, changing, audit_context)
+        tokens.revoke_all(connection, {row.id: row.version + 1 for row in changing}, audit_context)

@@ -196,7 +196,7 @@ class UserCommands:
             audit_context.actor.require_role_above(row.role)
             _require(precondition, row.version)
             admins.require_remaining_admin(connection, [row])
-            tokens.revoke_all(connection, [row], audit_context)
+            tokens.revoke_all(connection, {user_id: row.version}, audit_context)
             deleted = rows.update_row(connection, row, {**rows.SOFT_DELETE, **rows.END_SESSIONS})
             audit_log.record(connection, audit_context, user_id, deleted.version, "deleted")
 
@@ -227,7 +227,7 @@ class UserCommands:
             row = _lock_existing(connection, user_id, or_deleted=True)
             _require(precondition, row.version)
             admins.require_remaining_admin(connection, [row])
-            tokens.revoke_all(connection, [row], audit_context)
+            tokens.revoke_all(connection, {user_id: row.version}, audit_context)
             connection.execute(delete(users).where(users.c.id == user_id))
             history.erase(connection, user_id)
             idempotency.erase(connection, user_id)
@@ -253,7 +253,7 @@ class UserCommands:
         updated = rows.update_row(connection, row, columns)
         audit_log.record(connection, audit_context, row.id, updated.version, "changed", changes)
         if not after["active"]:
-            tokens.revoke_all(connection, [row], audit_context)
+            tokens.revoke_all(connection, {row.id: updated.version}, audit_context)
         return updated
 
 

@@ -87,6 +87,8 @@ def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, ac
         return [(entry["version"], entry["action"], entry["actor"], entry["changes"]) for entry in found]
 
     assert told(many) == told(single)
+    versions = [entry["version"] for entry in history_of(secured_app, many)]
+    assert versions == sorted(versions, reverse=True)
     newest = history_of(secured_app, many)[0]
     assert (newest["address"], newest["agent"], newest["request_id"]) == ("192.0.2.7", "Console/1", "bulk-1")
 
