@@ -175,7 +175,7 @@ SIGNED_OUT_ACTOR = Actor("open", role="member")
 class AuditContext:
     """The actor of a change and the origin of the request. None: unknown, or not a request."""
 
-    actor: Actor = SETUP_ACTOR
+    actor: Actor = SIGNED_OUT_ACTOR
     address: str | None = None
     agent: str | None = None
     request_id: str | None = None

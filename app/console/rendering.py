@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask, Response, render_template, request
 from flask_babel import get_locale
 
-from app.auth.permissions import SETUP_ACTOR, SIGNED_OUT_ACTOR
+from app.auth.permissions import SETUP_ACTOR
 from app.console.assets import assets
 from app.console.i18n import LANGUAGES
 from app.http.access import actor, session
@@ -37,14 +37,13 @@ def install_templates(app: Flask, adminer_url: str | None) -> None:
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page or a fragment. Browsers must not store it, because it contains personal data."""
-    is_secured = services().state.is_secured
-    current_actor = SIGNED_OUT_ACTOR if is_secured and actor() == SETUP_ACTOR else actor()
-    in_setup_mode, current_session = current_actor == SETUP_ACTOR, session()
+    current_session = session()
     body = render_template(
         template,
-        actor=current_actor,
+        actor=actor(),
         actor_name=current_session and current_session.name,
-        in_setup_mode=in_setup_mode,
+        # This request may have created the first administrator.
+        in_setup_mode=actor() == SETUP_ACTOR and not services().state.is_secured,
         **values,
     )
     response = Response(body, status, content_type="text/html; charset=utf-8")

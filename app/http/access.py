@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from flask import Flask, Request
 from flask.globals import request_ctx
 
-from app.auth.permissions import Actor, AuditContext
+from app.auth.permissions import SETUP_ACTOR, Actor, AuditContext
 from app.auth.schemas import SignIn
 from app.auth.session_store import Session
 from app.auth.sessions import SESSION_ENDED
@@ -181,6 +181,7 @@ def _authorize() -> None:
     # Health checks work without PostgreSQL: a public route only uses what is known already.
     is_open = not state.is_secured and (is_public or not services().admins.is_secured())
     if is_open:
+        current.actor = SETUP_ACTOR
         check_host(host, services().settings.allowed_hosts)
     if not is_public:
         _authenticate(request, rule, is_open=is_open)

@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.auth.permissions import SETUP_ACTOR, Actor
+from app.auth.permissions import SIGNED_OUT_ACTOR, Actor
 from app.auth.session_store import Session
 from app.errors import Quota
 
@@ -34,7 +34,7 @@ class RequestContext:
 
     request_id: str
     began_ns: int
-    actor: Actor = SETUP_ACTOR
+    actor: Actor = SIGNED_OUT_ACTOR
     session: Session | None = None
     cookie: str | None = None
     quota: Quota | None = None

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.http.access import RULES
+from app.http.access import PUBLIC, RULES, actor
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 # As the table under "Who may" in the docs, but route by route. `self` is a member on the own record, all
@@ -257,3 +257,16 @@ def test_a_route_without_a_rule_is_denied_once_the_service_is_secured(secured_ap
     assert app.test_client().get("/guests").status_code == 401
     for client in (secured_app.admin, secured_app.token_client(secured_app.admin.user)):
         assert app.test_client(use_cookies=False).get("/guests", headers=client.headers).status_code == 403
+
+
+def test_a_public_view_has_an_actor_without_rights_once_the_service_is_secured(
+    secured_app: SecuredApp, make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    monkeypatch.setitem(RULES, "guest", PUBLIC)
+    app.add_url_rule("/guests", "guest", lambda: {role: actor().may(role) for role in ("viewer", "admin")})
+    # The first request tells this application that the service is secured.
+    assert app.test_client().get("/users").status_code == 401
+    for headers in ({}, secured_app.admin.headers):
+        found = app.test_client(use_cookies=False).get("/guests", headers=headers)
+        assert found.json == {"viewer": False, "admin": False}

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from app.auth.permissions import AuditContext
+from app.auth.permissions import SETUP_ACTOR, AuditContext
 from app.errors import Unavailable
 from app.http.services import services, services_of
 from app.users.bulk import Action, BulkResult, BulkTarget
@@ -267,6 +267,6 @@ def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) 
     users = [api.create_user(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():
-        services().bulk.apply("role", target_of(users), AuditContext(), role="admin")
+        services().bulk.apply("role", target_of(users), AuditContext(SETUP_ACTOR), role="admin")
         assert services_of(app).state.is_secured
     assert api.get("/users").status_code == 401

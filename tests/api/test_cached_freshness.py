@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.auth.permissions import AuditContext
 from app.http.parsing import SESSION_COOKIE
 from app.http.services import services
 from app.users.bulk import BulkTarget
+from tests.support.bulk_calls import SYSTEM
 from tests.support.cache_pair import CachePair, SampleUsers, require_same
 from tests.support.console_client import form_of
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
@@ -29,7 +29,7 @@ def _save(secured_app: SecuredApp, user: dict[str, Any]) -> Any:
 
 def _many(secured_app: SecuredApp, user: dict[str, Any]) -> None:
     with secured_app.app.app_context():
-        services().bulk.apply("deactivate", BulkTarget(ids=[uuid.UUID(user["id"])]), AuditContext())
+        services().bulk.apply("deactivate", BulkTarget(ids=[uuid.UUID(user["id"])]), SYSTEM)
 
 
 def _command(secured_app: SecuredApp, user: dict[str, Any]) -> None:
