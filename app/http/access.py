@@ -179,12 +179,12 @@ def _authorize() -> None:
         raise Unavailable(N_("The service is starting. Try again shortly."))
     is_public = request.url_rule is None or request.method == "OPTIONS" or rule.public
     # Health checks work without PostgreSQL: a public route only uses what is known already.
-    is_open = not state.is_secured and (is_public or not services().admins.is_secured())
-    if is_open:
+    in_setup_mode = not state.is_secured and (is_public or not services().admins.is_secured())
+    if in_setup_mode:
         current.actor = SETUP_ACTOR
         check_host(host, services().settings.allowed_hosts)
     if not is_public:
-        _authenticate(request, rule, is_open=is_open)
+        _authenticate(request, rule, in_setup_mode=in_setup_mode)
     is_unsafe = request.method not in SAFE
     # A browser adds other credentials, such as Basic, to requests of any page. It never adds a token.
     if is_unsafe and current.actor.kind != "token":
@@ -195,14 +195,14 @@ def _authorize() -> None:
             current.quota = services().rate_limits.count_write(current.actor.credential_id or "")
 
 
-def _authenticate(request: Request, rule: Rule, *, is_open: bool) -> None:
+def _authenticate(request: Request, rule: Rule, *, in_setup_mode: bool) -> None:
     """Set the actor of the request from its credential. Raises: Unauthorized, Unavailable"""
     current = context()
     # Other schemes than Bearer, such as Basic for a proxy, are ignored.
     scheme, _, secret = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     token = secret.strip() if scheme.lower() == "bearer" else None
     cookies = cookie_values(request.environ, SESSION_COOKIE) if "HTTP_COOKIE" in request.environ else []
-    if token is not None and cookies and not is_open:
+    if token is not None and cookies and not in_setup_mode:
         raise Unauthorized(N_("The request has two credentials, a cookie and Authorization. Send only one."))
     if token is not None:
         # A request that may change something is authenticated by PostgreSQL, not by the cache.
@@ -212,11 +212,11 @@ def _authenticate(request: Request, rule: Rule, *, is_open: bool) -> None:
         try:
             _resume_session(request, cookies)
         except (Unauthorized, Unavailable):
-            if not is_open:
+            if not in_setup_mode:
                 raise
-    elif not is_open:
+    elif not in_setup_mode:
         raise Unauthorized(N_("Sign in, or send an API token as `Authorization: Bearer`."))
-    if is_open:
+    if in_setup_mode:
         current.actor = replace(current.actor, unrestricted=True, first_admin_only=True)
 
 
@@ -253,7 +253,7 @@ def _require(request: Request, rule: Rule) -> None:
         return
     if rule.min_role is None:
         raise Forbidden(N_("This operation is not allowed."))
-    least = ROLE_NAMES[rule.min_role]
+    min_role = ROLE_NAMES[rule.min_role]
     if rule.allow_owner:
-        raise Forbidden(N_("This requires the role %(role)s, or that the record is your own.", role=least))
-    raise Forbidden(N_("This requires the role %(role)s.", role=least))
+        raise Forbidden(N_("This requires the role %(role)s, or that the record is your own.", role=min_role))
+    raise Forbidden(N_("This requires the role %(role)s.", role=min_role))

@@ -1,7 +1,7 @@
 """Protection against requests that pages of other sites send through a browser (CSRF, DNS rebinding).
 
-Such a page could use the session cookie of a signed-in user, or an open service, which needs no credential. An open
-service also answers under local host names only, as Redis's protected mode does.
+Such a page could use the session cookie of a signed-in user, or a service in setup mode, which needs no credential. In
+setup mode the service only answers under local host names, as Redis's protected mode does.
 """
 
 import re

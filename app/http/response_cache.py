@@ -49,7 +49,7 @@ def cacheable(response: Response, *keys: str, by_actor: bool = False) -> Respons
 
 
 class ResponseCache:
-    """The server asks it before it uses Flask. Nothing is cached while the service is open."""
+    """The server asks it before it uses Flask. Nothing is cached in setup mode."""
 
     def __init__(self, cache: LocalCache, state: ServiceState, tokens: Tokens) -> None:
         self._cache, self._state, self._tokens = cache, state, tokens
@@ -71,7 +71,7 @@ class ResponseCache:
         """Cache the response of the current request if its view allows it. For Flask's after_request."""
         current, url = context(), _cacheable_url(request.environ)
         policy, actor = current.cache_policy, current.actor
-        # While the service is open, roles decide nothing.
+        # In setup mode, roles decide nothing.
         if policy is None or response.status_code != HTTPStatus.OK or actor.unrestricted or url is None:
             return response
         # Other actors of the role may not read the record of an owner.
