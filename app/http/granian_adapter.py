@@ -55,9 +55,9 @@ _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
 _HEALTH_PATHS, _HEALTH_THREADS = ("/api/health", "/health"), 8
-_TARGET_S = 0.4
+_TARGET_S = 0.25
 """An overloaded worker admits as many requests as it completes in this time."""
-_MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 32
+_MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
 _JOINED_BY = {"HTTP_COOKIE": "; "}
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _ENVIRON: dict[str, Any] = {

@@ -12,6 +12,7 @@ MOST_SPREAD = 1.5
 """A client that obeys Retry-After waits for up to so many times as long, at random: clients do not retry in step."""
 SLOW_BYTE_S = 1.0
 _RETRY_AFTER = b"\r\nretry-after: "
+_CLOSE = b"\r\nconnection: close"
 _LENGTH = b"\r\ncontent-length: "
 
 
@@ -37,23 +38,26 @@ class Answers:
 class Busy(asyncio.Protocol):
     """A client that sends its next request as soon as it is answered. A refused request is sent again.
 
-    obeys: it waits before that, as Retry-After says.
+    obeys: it waits before that, as Retry-After says. If the response has Connection: close, it connects again.
     """
 
-    def __init__(self, requests: Iterator[bytes], answers: Answers, stop: asyncio.Event, *, obeys: bool) -> None:
-        self._requests, self._answers, self._stop, self._obeys = requests, answers, stop, obeys
+    def __init__(
+        self, requests: Iterator[bytes], port: int, answers: Answers, stop: asyncio.Event, *, obeys: bool
+    ) -> None:
+        self._requests, self._port, self._answers, self._stop, self._obeys = requests, port, answers, stop, obeys
         self._request, self._received, self._sent_at = next(requests), b"", 0.0
         self._transport: asyncio.Transport
 
-    async def open(self, port: int) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", port)
+    async def open(self) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
 
     def close(self) -> None:
+        self._is_closed = True
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport, self._is_closed = transport, False
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -66,6 +70,8 @@ class Busy(asyncio.Protocol):
         if self._stop.is_set():
             return
         self._answers.add(head, time.monotonic() - self._sent_at)
+        if _CLOSE in head:
+            self.close()
         wait_s = _number_after(_RETRY_AFTER, head)
         if not wait_s:
             self._request = next(self._requests)
@@ -76,13 +82,17 @@ class Busy(asyncio.Protocol):
             self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._stop.is_set():
+        if not self._stop.is_set() and not self._is_closed:
             self._answers.wrong[f"connection ended: {error}"] += 1
 
     def _send(self) -> None:
-        if not self._stop.is_set():
-            self._sent_at = time.monotonic()
-            self._transport.write(self._request)
+        if self._stop.is_set():
+            return
+        if self._is_closed:
+            self._opening = asyncio.ensure_future(self.open())
+            return
+        self._sent_at = time.monotonic()
+        self._transport.write(self._request)
 
 
 class Idle(asyncio.Protocol):

@@ -75,9 +75,9 @@ async def _load(plan: Plan) -> Result:
     answers, stop, lags = Answers(), asyncio.Event(), []
     numbers = itertools.count(plan.first_user)
     requests = _requests(plan, numbers)
-    clients = [Busy(requests, answers, stop, obeys=plan.obey_retry_after) for _ in range(plan.connections)]
+    clients = [Busy(requests, plan.port, answers, stop, obeys=plan.obey_retry_after) for _ in range(plan.connections)]
     began, cpu_began = time.monotonic(), time.process_time()
-    await asyncio.gather(*(client.open(plan.port) for client in clients))
+    await asyncio.gather(*(client.open() for client in clients))
     while (now := time.monotonic()) < began + plan.seconds:
         await asyncio.sleep(TICK_S)
         lags.append(time.monotonic() - now - TICK_S)
