@@ -49,7 +49,7 @@ GET     /api/docs                         200     200   200     200     200     
 GET     /api/docs/start.js                200     200   200     200     200     200
 GET     /                                 302     302   302     302     302     302
 POST    /first                            404     404   404     404     404     404
-GET     /assets/{mark}/console.css        200     200   200     200     200     200
+GET     /assets/{digest}/console.css      200     200   200     200     200     200
 POST    /language                         303     303   303     303     303     303
 GET     /sign-in                          200     200   200     200     200     200
 POST    /sign-in                          422     422   422     422     422     422
@@ -144,31 +144,31 @@ class _Ids(dict[str, str]):
 
     def __init__(self, tester: RouteTester, client: UserClient, target: dict[str, Any]) -> None:
         super().__init__()
-        self._street, self._who, self._whom = tester, client, target
+        self._tester, self._client, self._target = tester, client, target
 
     def __missing__(self, name: str) -> str:
-        secured_app = self._street.secured_app
+        secured_app = self._tester.secured_app
         match name:
             case "id":
-                return str(self._whom["id"])
+                return str(self._target["id"])
             case "gone":
-                gone = self._street.create_user("member")
+                gone = self._tester.create_user("member")
                 secured_app.admin.delete(f"/users/{gone['id']}")
                 return str(gone["id"])
             case "token":
-                return str(secured_app.token(self._whom)["id"])
-            case "mark" | "digest":
+                return str(secured_app.token(self._target)["id"])
+            case "digest":
                 return "000000000000"
             case "session":
-                return self._session_of(self._whom)
+                return self._session_of(self._target)
             case _:
-                return self._session_of(self._who.user)
+                return self._session_of(self._client.user)
 
     def _session_of(self, user: Any) -> str:
         """A session that is not the session of this request."""
-        secured_app = self._street.secured_app
+        secured_app = self._tester.secured_app
         if "id" not in user:
-            user = self._street.create_user("member")
+            user = self._tester.create_user("member")
         secured_app.session_cookie(user)
         return str(secured_app.admin.get(f"/users/{user['id']}/sessions").json[0]["id"])
 

@@ -64,7 +64,7 @@ class Walk:
         for rule in self.pair.app.url_map.iter_rules():
             if "GET" not in (rule.methods or ()):
                 continue
-            given = {"name": "start.js", "mark": "x", "digest": "x"}
+            given = {"name": "start.js", "digest": "x"}
             ids = [self.users[name]["id"] for name in ("bob", "vera", "root")]
             for user_id in ids if "user_id" in rule.arguments else [""]:
                 arguments = {name: given.get(name, user_id) for name in rule.arguments}

@@ -13,7 +13,6 @@ from tests.support.secured_app import SecuredApp, UserClient
 
 HAS: dict[str, Any] = {"plan": "free", "city": "Paris", "seats": {"paid": 1}, "a.b": None}
 WAYS = ("patch /me", "patch /users/{id}", "put /users/{id}")
-OWN_FORM = ("name", "email", "attributes", "version")
 
 
 @pytest.fixture(params=["session", "token"])

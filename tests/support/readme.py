@@ -7,7 +7,6 @@ from tests.support.shell import Shell
 
 PASSWORD = "correct horse battery"
 WAYS = ("With Docker", "Without Docker")
-_STARTS = ("docker compose up -d --wait", "make run")
 
 
 def commands(way: str) -> list[str]:

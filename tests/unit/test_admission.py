@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from app.http.granian_adapter import AsgiApp
 from tests.support.api_client import check_problem
 from tests.support.asgi import exchange_async, run, scope_of
-from tests.unit.test_serving import PLAIN, serving
+from tests.unit.test_granian_adapter import PLAIN, serving
 
 MANY = 500
 SOON_S = 1.0

@@ -1,4 +1,4 @@
-"""Faults 13 and 32: request lines over 16 kB and headers over 32 kB are refused with a problem."""
+"""Request lines over 16 kB and headers over 32 kB are refused with a problem."""
 
 import contextlib
 import socket
