@@ -73,12 +73,12 @@ def main() -> None:
         stack(Path(folder), options.postgres) as both,
         ExitStack() as services,
     ):
-        databases = [_database(both.postgres.url, name) for name in ("open", "closed")]
-        opened, closed = (
+        databases = [_database(both.postgres.url, name) for name in ("setup_mode", "secured")]
+        setup_mode, secured = (
             _served(services, url, f"{both.redis.url.rsplit('/', 1)[0]}/{number}", admin=bool(number))
             for number, url in enumerate(databases)
         )
-        ways = _ways(opened, closed)
+        ways = _ways(setup_mode, secured)
         print(conditions(f"{options.rounds} rounds of {options.requests} requests"), flush=True)
         print(f"\n{_prices(ways, options.rounds, options.requests)}\n", flush=True)
         print(f"{_sign_ins(ways[0], options.sign_ins)}\n\n{conditions('at the end')}")
@@ -111,19 +111,19 @@ def _served(services: ExitStack, url: str, redis_url: str, *, admin: bool) -> tu
     return port, psutil.Process(service.pid)
 
 
-def _ways(opened: tuple[int, psutil.Process], closed: tuple[int, psutil.Process]) -> list[Way]:
+def _ways(setup_mode: tuple[int, psutil.Process], secured: tuple[int, psutil.Process]) -> list[Way]:
     """Setup mode, by token and by session; the last two use the same service."""
-    nobody = Way("closed", http.client.HTTPConnection(HOST, closed[0], timeout=30), closed[1], {}, [])
-    nobody.client.request("POST", "/api/session", orjson.dumps(_ADMIN), {"Content-Type": "application/json"})
-    answer = nobody.client.getresponse()
+    anonymous = Way("secured", http.client.HTTPConnection(HOST, secured[0], timeout=30), secured[1], {}, [])
+    anonymous.client.request("POST", "/api/session", orjson.dumps(_ADMIN), {"Content-Type": "application/json"})
+    answer = anonymous.client.getresponse()
     answer.read()
     cookie = {"Cookie": (answer.headers["Set-Cookie"] or "").partition(";")[0]}
-    session = Way("session", nobody.client, closed[1], cookie, [])
+    session = Way("session", anonymous.client, secured[1], cookie, [])
     made = orjson.loads(session.ask("POST", "/api/tokens", {"name": "bench", "role": "admin"})[1])
     token = {"Authorization": f"Bearer {made['token']}"}
     ways = [
-        Way("open", http.client.HTTPConnection(HOST, opened[0], timeout=30), opened[1], {}, []),
-        Way("token", http.client.HTTPConnection(HOST, closed[0], timeout=30), closed[1], token, []),
+        Way("setup mode", http.client.HTTPConnection(HOST, setup_mode[0], timeout=30), setup_mode[1], {}, []),
+        Way("token", http.client.HTTPConnection(HOST, secured[0], timeout=30), secured[1], token, []),
         session,
     ]
     for way in ways[:2]:
@@ -153,8 +153,8 @@ def _prices(ways: list[Way], rounds: int, requests: int) -> str:
                     spent[way.name].append(1e6 * (way.cpu_s() - before) / requests)
         medians = {name: statistics.median(times) for name, times in spent.items()}
         for name, median in medians.items():
-            ratio = median / medians["open"]
-            verdict = None if name == "open" else "PASS" if ratio <= GOAL else "FAIL"
+            ratio = median / medians["setup mode"]
+            verdict = None if name == "setup mode" else "PASS" if ratio <= GOAL else "FAIL"
             rows.append((f"GET {what}, {name}", round(median), ratio, verdict))
     return table(("request", "CPU µs", "ratio", "goal"), rows)
 

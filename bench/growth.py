@@ -70,7 +70,7 @@ def _completed(options: argparse.Namespace) -> argparse.Namespace:
 
 
 def _grid(options: argparse.Namespace, subject: Subject, sample: Sample) -> None:
-    chosen = grid.cells(subject.people, sample, None if options.all else options.sample, options.seed)
+    chosen = grid.cells(subject.users, sample, None if options.all else options.sample, options.seed)
     grid.run(Client(subject.port), chosen, options.rounds, options.seed)
     print(f"\n{grid.summary(chosen)}\n")
 
@@ -84,7 +84,7 @@ def _growth(options: argparse.Namespace, found: list[Subject], samples: list[Sam
     requests = [(kind, side) for kind in asked for side in range(len(found))]
     for number in range(_WARM_UP + options.rounds):
         for kind, side in chance.sample(requests, len(requests)):
-            path = kind.path(samples[side], found[side].people, chance)
+            path = kind.path(samples[side], found[side].users, chance)
             answer = clients[side].get(path, kind.prefer)
             if answer.status != HTTPStatus.OK:
                 sys.exit(f"Error: {path} gave {answer.status}: {answer.body.decode()}")

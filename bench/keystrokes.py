@@ -70,7 +70,7 @@ def _weights(browser: Browser, subject: Subject, cookie: str) -> str:
     nothing = (0, 0)
     rows = [(kind, *cold.get(kind, nothing), *warm.get(kind, nothing)) for kind in sorted({*cold, *warm})]
     together = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
-    titles = ("the people page", "requests, cold", "bytes, cold", "requests, again", "bytes, again")
+    titles = ("the user list", "requests, cold", "bytes, cold", "requests, again", "bytes, again")
     return table(titles, [*rows, ("together", *together)])
 
 

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from rig.people import COLUMNS, People
+from rig.generated_users import COLUMNS, GeneratedUsers
 
 VERSION = 1
 """Increase this number when the users change: kept databases are then created again."""
 
 
-def fill(url: str, people: People, *, replace: bool = False) -> None:
-    """Insert `people` into the users table in one transaction, and update its statistics.
+def fill(url: str, users: GeneratedUsers, *, replace: bool = False) -> None:
+    """Insert `users` into the users table in one transaction, and update its statistics.
 
     Raises: SystemExit, when the table has users and they must not be replaced; psycopg.Error
     """
@@ -28,7 +28,7 @@ def fill(url: str, people: People, *, replace: bool = False) -> None:
         with connection.transaction():
             _empty(connection, replace=replace)
             with _without_indexes(connection), _without_triggers(connection):
-                _copy(connection, people)
+                _copy(connection, users)
         _say("updating the statistics")
         connection.execute("VACUUM ANALYZE users")
         connection.execute("CHECKPOINT")
@@ -74,13 +74,13 @@ def _without_triggers(connection: psycopg.Connection) -> Iterator[None]:
     )
 
 
-def _copy(connection: psycopg.Connection, people: People) -> None:
-    step = max(1, people.count // 10)
+def _copy(connection: psycopg.Connection, users: GeneratedUsers) -> None:
+    step = max(1, users.count // 10)
     with connection.cursor().copy(f"COPY users ({', '.join(COLUMNS)}) FROM STDIN") as copy:
-        for number, row in enumerate(people.rows()):
+        for number, row in enumerate(users.rows()):
             copy.write_row(row)
             if number % step == 0:
-                _say(f"{number:,} of {people.count:,} users")
+                _say(f"{number:,} of {users.count:,} users")
 
 
 def _say(line: str) -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--replace", action="store_true", help="delete existing users first")
     options = parser.parse_args()
     began = time.monotonic()
-    fill(options.url, People(options.count, options.seed), replace=options.replace)
+    fill(options.url, GeneratedUsers(options.count, options.seed), replace=options.replace)
     print(f"{options.count:,} users in {time.monotonic() - began:.1f} s")
 
 

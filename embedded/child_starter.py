@@ -2,8 +2,8 @@
 
 Run by path as `python -I -S child_starter.py PARENT SIGNAL IDENTITY PROGRAM ARGUMENT...`: standard
 library only, and nothing is imported after the rights are gone. PROGRAM keeps the process id.
-IDENTITY is `same` (change nothing), `namespace` (a user namespace in which this user is
-called nobody: PostgreSQL, which refuses root, then runs, and files keep their owner) or `UID:GID`
+IDENTITY is `same` (change nothing), `namespace` (a user namespace in which this user has
+the name nobody: PostgreSQL, which refuses root, then runs, and files keep their owner) or `UID:GID`
 (becomes that user, see `_become`).
 """
 
@@ -56,7 +56,7 @@ def _become(uid: int, gid: int) -> None:
     """Turn from root into that user for good, keeping one right: to reach any file.
 
     Without it neither the programs nor the data could be used below a folder such as /root,
-    which is closed to everybody else.
+    which only root may enter.
     """
     # A change of user must not take the right away, not even for the length of an access(2).
     _prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP)

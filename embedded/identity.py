@@ -15,7 +15,7 @@ def choose(data_dir: Path, program: Path) -> str:
     """Return the identity (see child_starter.py) under which `program` can own and use `data_dir`.
 
     A user's own folder keeps its owner, also below `sudo`. Root's is used from a user
-    namespace, or is handed to nobody where the kernel or a container forbids namespaces.
+    namespace. Where the kernel or a container forbids namespaces, the user `nobody` becomes its owner.
 
     Raises: ServerError when there is no way.
     """

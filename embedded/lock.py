@@ -18,7 +18,7 @@ class Lock:
     def take(self) -> None:
         """Acquire the lock, and write the id of this process into the file. No effect if it is held already.
 
-        Raises: AlreadyInUse, at once, when somebody else has it; `holder` then says who.
+        Raises: AlreadyInUse, at once, when another process has it; `holder` then returns its id.
         """
         if self._file is not None:
             return

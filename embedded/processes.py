@@ -106,7 +106,7 @@ def ours(pid: int, mark: str) -> psutil.Process | None:
     """Return the process of that id if `mark` is in its command line, else None.
 
     Process ids are used again, after a power cut above all: without a mark that only our
-    servers carry, a stranger could be ended.
+    servers carry, another program could be stopped.
     """
     try:
         process = psutil.Process(pid)
@@ -128,7 +128,7 @@ def _is_alive(process: psutil.Process) -> bool:
 def _starter(_pid: int) -> ThreadPoolExecutor:
     """Return the one thread of this process that starts programs.
 
-    Linux sends the death signal when the *thread* ends that started the program, so it is
-    one that lives as long as we do, whoever calls. By process id, as a fork has no threads.
+    Linux sends the death signal when the *thread* that started the program ends. This thread
+    ends with the process, not with the caller. Cached by process id, because a fork has no threads.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-starter")

@@ -27,7 +27,7 @@ class Server(ABC):
     none was asked for, then stays the same through stop, kill and start. Not thread-safe.
     """
 
-    name: str  # as a person calls it
+    name: str  # for messages
     stop_signal: signal.Signals  # what ends it in order
     start_s = 30.0
     stop_s = 30.0

@@ -1,5 +1,5 @@
--- The tables of the references: the same living users, without what only our service needs (folded keys, marks,
--- the trash), so that no reference pays for our fifteen indexes when it writes.
+-- The tables of the references: the same users that are not deleted, without what only our service needs (folded keys,
+-- tags, the trash), so that no reference pays for our fifteen indexes when it writes.
 
 -- For the exercise's code and the template: what a model with unique fields and a list by age gives.
 CREATE TABLE plain_users (

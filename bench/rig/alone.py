@@ -24,8 +24,8 @@ from embedded.ports import free_port
 from embedded.service import Service
 from rig import ROOT
 from rig.api import ADMIN, await_ready, create_token, sign_in
+from rig.generated_users import GeneratedUsers
 from rig.ground import COMMON_WORDS
-from rig.people import People
 from rig.report import table
 from rig.single_requests import BATCH, LARGE_BATCH
 from rig.starting import ENVIRON
@@ -102,7 +102,7 @@ def _subject(postgres: int) -> Iterator[_Subject]:
             "ADMIN_PASSWORD": ADMIN["password"],
         }
         prepare(load_settings({}, database_url=servers.postgres.url))
-        seed.fill(servers.postgres.url, People(_USERS))
+        seed.fill(servers.postgres.url, GeneratedUsers(_USERS))
         with _service(settings) as port:
             token = create_token(port, sign_in(port), "bench")["Authorization"].split()[1]
         yield _Subject(servers, settings, token, *_values(servers.postgres.url))

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from rig.client import Answer, Client
-from rig.people import People
+from rig.generated_users import GeneratedUsers
 from rig.report import table
 from rig.sample import ORDERS, Sample
 
@@ -60,22 +60,22 @@ class Cell:
         self.short = answer.status == HTTPStatus.OK and answer.has_next and answer.rows < _PAGE
 
 
-def cells(people: People, sample: Sample, wanted: int | None, seed: int) -> list[Cell]:
+def cells(users: GeneratedUsers, sample: Sample, wanted: int | None, seed: int) -> list[Cell]:
     """All combinations, or a random sample of `wanted`. One in five is of deleted users."""
     everything = [
         Cell({**search, **chosen, "sort": sort, **trash, **depth}, deep=bool(depth))
         for search, chosen, sort, trash in itertools.product(
-            _searches(sample), _filters(people, sample), ORDERS, ({}, {"deleted": "true"})
+            _searches(sample), _filters(users, sample), ORDERS, ({}, {"deleted": "true"})
         )
         for depth in ({}, {"cursor": sample.deep[sort, bool(trash)]})
     ]
     if wanted is None:
         return everything
     chance = random.Random(seed)
-    living = [cell for cell in everything if "deleted" not in cell.parameters]
+    active = [cell for cell in everything if "deleted" not in cell.parameters]
     trashed = [cell for cell in everything if "deleted" in cell.parameters]
     part = wanted // 5
-    return chance.sample(living, min(wanted - part, len(living))) + chance.sample(trashed, min(part, len(trashed)))
+    return chance.sample(active, min(wanted - part, len(active))) + chance.sample(trashed, min(part, len(trashed)))
 
 
 def run(client: Client, chosen: list[Cell], rounds: int, seed: int) -> None:
@@ -131,9 +131,9 @@ def _searches(sample: Sample) -> list[dict[str, str]]:
     return [{}, *({"q": text} for text in (*asked, *together))]
 
 
-def _filters(people: People, sample: Sample) -> list[dict[str, str]]:
+def _filters(users: GeneratedUsers, sample: Sample) -> list[dict[str, str]]:
     """Single filters, then some that match together and some that contradict each other."""
-    old, middle, new, newest = (people.created(share).isoformat() for share in (0.02, 0.4, 0.9, 0.999))
+    old, middle, new, newest = (users.created(share).isoformat() for share in (0.02, 0.4, 0.9, 0.999))
     legacy, pro = {"attributes.legacy": "true"}, {"attributes.plan": "pro"}
     cohort, rare = {"attributes.cohort": "3"}, {"attributes.n": "77"}
     roles = [{"role": role} for role in ("admin", "editor", "viewer", "member")]

@@ -16,7 +16,7 @@ from psycopg import sql
 from rig import DATA
 from rig.contenders import REFERENCES
 from rig.driving import Draws
-from rig.people import NOW, People
+from rig.generated_users import NOW, GeneratedUsers
 from rig.subjects import Servers, database
 
 COMMON_WORDS = (
@@ -82,7 +82,7 @@ def ground(running: Servers, users: int, *, keep: bool) -> Iterator[Ground]:
     `keep`: do not drop the copy: the next run with `keep` uses it, with all users that were written.
     """
     name = f"speed_{users}"
-    seeded = urlsplit(database(running.postgres, People(users)))
+    seeded = urlsplit(database(running.postgres, GeneratedUsers(users)))
     url = seeded._replace(path=f"/{name}").geturl()
     with psycopg.connect(running.postgres.url, autocommit=True) as connection:
         wanted = (

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from rig.people import People
+from rig.generated_users import GeneratedUsers
 from rig.sample import ORDERS, Sample
 
 PROMISED = ("get", "list", "deep", "search", "filter")
 """The groups whose median must not grow. Combinations have a bound instead (--grid)."""
 
-_Path = Callable[[Sample, People, random.Random], str]
+_Path = Callable[[Sample, GeneratedUsers, random.Random], str]
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def _deep(sort: str) -> _Path:
 
 
 def _range(start: float, end: float, **parameters: str) -> _Path:
-    def path(_sample: Sample, people: People, _chance: random.Random) -> str:
-        after, before = (people.created(share).isoformat() for share in (start, end))
+    def path(_sample: Sample, users: GeneratedUsers, _chance: random.Random) -> str:
+        after, before = (users.created(share).isoformat() for share in (start, end))
         return _path(created_after=after, created_before=before, **parameters)
 
     return path

@@ -19,7 +19,7 @@ from embedded.processes import complete
 from embedded.service import Service
 from rig import DATA
 from rig.api import ADMIN, send
-from rig.people import NOW
+from rig.generated_users import NOW
 
 RECORDS = "/api/collections/users/records"
 _FOLDER = DATA / "pocketbase"

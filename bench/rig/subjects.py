@@ -21,17 +21,21 @@ from embedded.ports import free_port
 from embedded.service import Service
 from rig import DATA, ROOT
 from rig.api import await_ready
-from rig.people import People
+from rig.generated_users import GeneratedUsers
 
 # Files that rows depend on, besides the seeder. If one of them changes, kept databases are outdated.
-_SOURCES = (*sorted(MIGRATIONS.glob("versions/*.py")), ROOT / "app/search/text.py", ROOT / "bench/rig/people.py")
+_SOURCES = (
+    *sorted(MIGRATIONS.glob("versions/*.py")),
+    ROOT / "app/search/text.py",
+    ROOT / "bench/rig/generated_users.py",
+)
 
 
 @dataclass(frozen=True)
 class Subject:
     """A running service and its database."""
 
-    people: People
+    users: GeneratedUsers
     database_url: str
     port: int
 
@@ -62,18 +66,18 @@ def servers(version: int, shared_buffers: str) -> Iterator[Servers]:
 @contextmanager
 def subjects(running: Servers, sizes: Sequence[int]) -> Iterator[list[Subject]]:
     """Run one service for each size. Missing or outdated databases are created first."""
-    urls = [database(running.postgres, People(size)) for size in sizes]
+    urls = [database(running.postgres, GeneratedUsers(size)) for size in sizes]
     with ExitStack() as services:
         found = []
         for size, url in zip(sizes, urls, strict=True):
             _warm(url)
-            found.append(Subject(People(size), url, _serve(services, running, url)))
+            found.append(Subject(GeneratedUsers(size), url, _serve(services, running, url)))
         yield found
 
 
-def database(postgres: Postgres, people: People) -> str:
+def database(postgres: Postgres, users: GeneratedUsers) -> str:
     """The URL of a database with exactly these users. Its comment tells what it was created from."""
-    name, recipe = f"users_{people.count}", _recipe(people)
+    name, recipe = f"users_{users.count}", _recipe(users)
     url = urlsplit(postgres.url)._replace(path=f"/{name}").geturl()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         found = connection.execute(
@@ -81,21 +85,21 @@ def database(postgres: Postgres, people: People) -> str:
         ).fetchone()
         if found == (recipe,):
             return url
-        sys.stderr.write(f"Creating a database of {people.count:,} users (once)\n")
+        sys.stderr.write(f"Creating a database of {users.count:,} users (once)\n")
         began = time.monotonic()
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         prepare(load_settings({}, database_url=url))
-        seed.fill(url, people)
+        seed.fill(url, users)
         # The comment is written last, so that an incomplete database is created again.
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(recipe)))
         sys.stderr.write(f"Made in {time.monotonic() - began:.0f} s\n")
     return url
 
 
-def _recipe(people: People) -> str:
+def _recipe(users: GeneratedUsers) -> str:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
-    return f"{people}, seeder {seed.VERSION}, sources {digest}"
+    return f"{users}, seeder {seed.VERSION}, sources {digest}"
 
 
 def _warm(url: str) -> None:

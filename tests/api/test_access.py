@@ -15,7 +15,7 @@ from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 # As the table under "Who may" in the docs, but route by route. `self` is a member on the own record, all
 # others act on another member. {gone} is in the trash, {session} and {token} are of the user concerned.
 TABLE = """
-                                          nobody  self  member  viewer  editor  admin
+                                          none    self  member  viewer  editor  admin
 GET     /api/users                        401     403   403     200     200     200
 POST    /api/users                        401     403   403     403     201     201
 GET     /api/users/{id}                   401     200   403     200     200     200
@@ -96,7 +96,7 @@ class Line:
 
     @property
     def is_public(self) -> bool:
-        return self.expected["nobody"] not in (401, 302) or self.path == "/"
+        return self.expected["none"] not in (401, 302) or self.path == "/"
 
     @property
     def body(self) -> dict[str, Any]:
@@ -182,14 +182,14 @@ def tester(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> RouteT
 @pytest.mark.parametrize("kind", ["session", "token"])
 def test_the_table_says_who_may_do_what(tester: RouteTester, line: Line, kind: str) -> None:
     enter = tester.secured_app.session_client if kind == "session" else tester.secured_app.token_client
-    found = {"nobody": tester.ask(line, tester.secured_app.anonymous, tester.create_user("member"))}
+    found = {"none": tester.ask(line, tester.secured_app.anonymous, tester.create_user("member"))}
     for column in ("self", "member", "viewer", "editor", "admin"):
         user = tester.create_user("member" if column == "self" else column)
         found[column] = tester.ask(line, enter(user), user if column == "self" else tester.create_user("member"))
     expected = dict(line.expected)
     if kind == "token" and line.path == "/api/me/password":
         # A token does not change how its user signs in.
-        expected = {column: status if column == "nobody" else 403 for column, status in expected.items()}
+        expected = {column: status if column == "none" else 403 for column, status in expected.items()}
     assert found == expected
 
 
@@ -199,7 +199,7 @@ def test_a_credential_that_is_over_counts_for_nothing(tester: RouteTester, line:
     over = ("expired token", "revoked token", "forged token", "inactive token")
     over += ("revoked session", "forged session", "inactive session")
     found = {state: tester.ask(line, spoilt(tester, state), tester.create_user("member")) for state in over}
-    assert found == dict.fromkeys(over, line.expected["nobody"])
+    assert found == dict.fromkeys(over, line.expected["none"])
 
 
 def spoilt(tester: RouteTester, state: str) -> UserClient:
@@ -247,7 +247,7 @@ def test_routes_at_the_root_have_the_permissions_of_those_below_api(tester: Rout
     path = line.path.replace("/api/", "/", 1).format_map(_Ids(tester, tester.secured_app.anonymous, user))
     for method in (line.method, *(["HEAD"] if line.method == "GET" else [])):
         response = tester.secured_app.anonymous.flask_client.open(path or "/", method=method, json=line.body or None)
-        allowed = {200, 201, 302, 303, 404, 422} if line.is_public else {line.expected["nobody"]}
+        allowed = {200, 201, 302, 303, 404, 422} if line.is_public else {line.expected["none"]}
         assert response.status_code in allowed
 
 

@@ -188,7 +188,7 @@ def test_no_application_answers_with_what_was_before(
 ) -> None:
     users = create_users_for(secured_app, action)
     elsewhere = make_app()
-    people = [
+    clients = [
         UserClient(app, secured_app.admin.headers, secured_app.admin.user) for app in (secured_app.app, elsewhere)
     ]
 
@@ -199,10 +199,10 @@ def test_no_application_answers_with_what_was_before(
         ]
 
     with polling(elsewhere):
-        before = [seen(client) for client in people]
+        before = [seen(client) for client in clients]
         apply_bulk(secured_app, action, query_of(action))
-        after = [seen(people[0])]
-        wait_until(lambda: seen(people[1]) == after[0], seconds=BOUND_S)
+        after = [seen(clients[0])]
+        wait_until(lambda: seen(clients[1]) == after[0], seconds=BOUND_S)
     assert before[0] == before[1]
     assert before[0][:3] == [None if action == "restore" else 1] * 3
     assert after[0][:3] == [{"delete": None, "restore": 3}.get(action, 2)] * 3
@@ -263,7 +263,7 @@ def test_a_new_role_counts_from_the_next_request(secured_app: SecuredApp) -> Non
     assert [client.post("/users", {"username": "two"}).status_code for client in (*tokens, session)] == [403] * 3
 
 
-def test_the_first_administrators_close_the_service(app: Flask, api: ApiClient) -> None:
+def test_a_bulk_change_that_creates_the_first_administrators_secures_the_service(app: Flask, api: ApiClient) -> None:
     users = [api.create_user(password=PASSWORD) for _ in range(2)]
     assert api.get("/users").status_code == 200
     with app.app_context():

@@ -37,11 +37,11 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
             secured_app.admin.user,
             *(secured_app.create_user("admin", password=PASSWORD) for _ in range(count - 1)),
         ]
-        guests = [create_users(secured_app, 2) for _ in admins]
+        members = [create_users(secured_app, 2) for _ in admins]
         start = threading.Barrier(count)
 
-        def remove(number: int, admins: Any = admins, guests: Any = guests, start: Any = start) -> str:
-            chosen = target_of([*guests[number], admins[(number + 1) % len(admins)]])
+        def remove(number: int, admins: Any = admins, members: Any = members, start: Any = start) -> str:
+            chosen = target_of([*members[number], admins[(number + 1) % len(admins)]])
             start.wait()
             try:
                 apply_bulk(secured_app, action, chosen, by=admins[number])

@@ -93,10 +93,10 @@ def test_the_last_administrators_are_not_taken_away(
         secured_app.create_user("admin", password=PASSWORD),
         secured_app.create_user("admin"),
     ]
-    everybody = target_of([*users, secured_app.admin.user])
+    all_users = target_of([*users, secured_app.admin.user])
     before = all_rows(database)
     with secured_app.app.app_context():
-        for chosen in (everybody, matching()):
+        for chosen in (all_users, matching()):
             with pytest.raises(Conflict, match="administrator"):
                 services().bulk.apply(action, chosen, SYSTEM, role="viewer")
         assert all_rows(database) == before

@@ -79,7 +79,7 @@ class Walk:
             yield name, {"Authorization": f"Bearer {token['token']}"}
         for name, cookie in self.cookies.items():
             yield f"session of {name}", {"Cookie": f"{SESSION_COOKIE}={cookie}"}
-        yield "nobody", {}
+        yield "anonymous", {}
 
     def go(self, *, again: bool = False) -> set[int]:
         """Everywhere, as everybody, twice: the first may put into the cache what others get. Returns the statuses.
@@ -93,7 +93,7 @@ class Walk:
                 contexts = [] if again else CONTEXTS[:1]
             else:
                 contexts = CONTEXTS[:3] if again else CONTEXTS
-            for number, context in enumerate(contexts if name != "nobody" else contexts[:1]):
+            for number, context in enumerate(contexts if name != "anonymous" else contexts[:1]):
                 headers = {**credential, **context.get("headers", {})}
                 wanted = self.pair.uncached(path, **{**context, "headers": headers})
                 for _ in range(2):
@@ -182,7 +182,7 @@ def require_hits(walk: Walk) -> None:
     lists = {name for name, endpoint in walk.hits if endpoint == "users.list_users"}
     assert lists == walk.tokens.keys() - {"bob", "bea", "member of ada", "member of root"}
     assert {name for name, endpoint in walk.hits if endpoint == "users.get"} == lists | {"bob"}
-    # Whoever has a lower role than their user may not act as the user.
+    # A token with a lower role than its user may not act as the user.
     own = walk.tokens.keys() - {"viewer of ada", "member of ada", "member of root"}
     assert {name for name, endpoint in walk.hits if endpoint == "me.get"} == own
 
@@ -204,7 +204,7 @@ def test_two_tokens_of_one_role_share_a_response_and_actors_of_other_roles_do_no
     walk: Walk, database: psycopg.Connection[Any]
 ) -> None:
     path = f"/api/users/{walk.users['bob']['id']}"
-    # Everybody's token is known before.
+    # Each token is cached before.
     for token in walk.tokens.values():
         walk.pair.cached("/api/session", token["token"])
     old = walk.pair.cached(path, walk.tokens["root"]["token"]).body
@@ -217,17 +217,17 @@ def test_two_tokens_of_one_role_share_a_response_and_actors_of_other_roles_do_no
         assert walk.pair.cached(path, walk.tokens[name]["token"]).status[:3] == "403"
 
 
-def test_nothing_from_an_open_service_is_served_when_it_is_secured(pair: CachePair) -> None:
-    """While everybody may do everything, a token decides nothing."""
-    nobody = UserClient(pair.app, {}, {})
-    bob = nobody.create_user(username="bob")
-    token = nobody.post("/tokens", {"name": "t", "user_id": bob["id"], "role": "member"}).json["token"]
-    other = nobody.create_user(username="other")
+def test_no_response_from_setup_mode_is_served_when_the_service_is_secured(pair: CachePair) -> None:
+    """In setup mode, responses do not depend on the token."""
+    anonymous = UserClient(pair.app, {}, {})
+    bob = anonymous.create_user(username="bob")
+    token = anonymous.post("/tokens", {"name": "t", "user_id": bob["id"], "role": "member"}).json["token"]
+    other = anonymous.create_user(username="other")
     paths = ["/api/users", f"/api/users/{other['id']}", f"/api/users/{bob['id']}", "/api/me"]
     for path in paths:
         assert not pair.is_hit(path, token)
     assert [pair.cached(path, token).status[:3] for path in paths] == ["200"] * 4
-    nobody.create_user(username="root", role="admin", password=PASSWORD)
+    anonymous.create_user(username="root", role="admin", password=PASSWORD)
     for _ in range(2):
         assert [pair.cached(path, token).status[:3] for path in paths] == ["403", "403", "200", "200"]
 

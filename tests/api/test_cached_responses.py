@@ -162,12 +162,12 @@ def test_in_a_service_without_administrator_cached_responses_are_the_same(
     empty: Callable[[], None],  # noqa: ARG001 - called for its effect
     public: bool,
 ) -> None:
-    """Open to all on this machine; closed to others from the start, and then tokens count."""
+    """In setup mode requests of this machine are accepted. A service published wider is secured from the start."""
     maker = make_app()
-    nobody = UserClient(maker, {}, {})
-    user, viewer = nobody.create_user(username="bob"), nobody.create_user(username="vera", role="viewer")
+    anonymous = UserClient(maker, {}, {})
+    user, viewer = anonymous.create_user(username="bob"), anonymous.create_user(username="vera", role="viewer")
     body = {"name": "t", "user_id": viewer["id"], "role": "viewer"}
-    token = nobody.post("/tokens", body).json["token"]
+    token = anonymous.post("/tokens", body).json["token"]
     address = {"published_address": "0.0.0.0"} if public else {}  # noqa: S104 - nothing listens
     app = make_app(**address)
     grant_lease(app)
@@ -177,7 +177,7 @@ def test_in_a_service_without_administrator_cached_responses_are_the_same(
             require_same(pair, path, one)
             require_same(pair, path, one, headers={"Host": "elsewhere.example"})
         assert pair.is_hit(path, token) == public
-    # A token is of no account in an open service, whose guests may do all.
+    # Setup mode ignores tokens, because a request without credentials may do all.
     assert pair.uncached("/api/tokens", token).status[:3] == ("403" if public else "200")
 
 

@@ -54,7 +54,9 @@ def history(browser: Any) -> list[dict[str, Any]]:
     return browser.get(f"/api/users/{me}/history").json
 
 
-def test_the_first_administrator_closes_the_service(app: Flask, api: ApiClient, flask: Callable[..., Result]) -> None:
+def test_creating_the_first_administrator_secures_the_service(
+    app: Flask, api: ApiClient, flask: Callable[..., Result]
+) -> None:
     assert api.get("/users").status_code == 200
     done = ada(flask, "--name", "Ada Lovelace", "--username", "ada")
     assert re.match(
@@ -69,8 +71,8 @@ def test_the_first_administrator_closes_the_service(app: Flask, api: ApiClient, 
     assert history(browser)[-1]["actor"] == "flask users create"
 
 
-def test_a_second_user_closes_nothing(flask: Callable[..., Result], api: ApiClient) -> None:
-    assert "closed" not in ada(flask, role="member").output
+def test_only_the_first_administrator_secures_the_service(flask: Callable[..., Result], api: ApiClient) -> None:
+    assert "secured" not in ada(flask, role="member").output
     assert api.get("/users").status_code == 200
     more = flask("users", "create", "--username", "root", "--role", "admin", "--password-stdin", stdin=PASSWORD)
     assert "secured" in more.output
@@ -316,7 +318,7 @@ def test_without_redis_no_unlock_is_reported(make_app: Callable[..., Flask], fla
     assert "is changed" in done.stdout
 
 
-def test_the_doctor_says_whether_the_service_is_open(flask: Callable[..., Result]) -> None:
+def test_the_doctor_reports_setup_mode(flask: Callable[..., Result]) -> None:
     found = finding(flask("doctor"), "access")
     assert "warning" in found
     assert "setup mode: anyone who can reach 127.0.0.1 may do everything" in found

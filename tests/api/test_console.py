@@ -218,13 +218,13 @@ def test_a_token_is_shown_once_works_and_is_revoked(app: Flask, admin: FlaskClie
     made = send(admin, "/api-tokens", name="ci", role="viewer", days="90")
     (secret,) = re.findall(r'value="(fsa_\w+)"', made.text)
     bearer = {"Authorization": f"Bearer {secret}"}
-    stranger = app.test_client()
-    assert stranger.get("/api/users", headers=bearer).status_code == 200
+    anonymous = app.test_client()
+    assert anonymous.get("/api/users", headers=bearer).status_code == 200
     page = admin.get("/api-tokens").text
     assert secret not in page
     (revoke,) = re.findall(r'action="(/api-tokens/[^"]+/revoke)"', page)
     assert send(admin, revoke).location == "/api-tokens"
-    assert stranger.get("/api/users", headers=bearer).status_code == 401
+    assert anonymous.get("/api/users", headers=bearer).status_code == 401
 
 
 @pytest.mark.parametrize(("name", "role"), [("", "viewer"), ("ci", "king"), ("\x07", "viewer")])

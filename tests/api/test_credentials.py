@@ -108,16 +108,16 @@ def test_a_scheme_that_is_not_ours_lets_no_other_page_in(secured_app: SecuredApp
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_in_an_open_service_it_lets_no_other_page_in_either(
+def test_setup_mode_refuses_a_foreign_page_with_any_authorization_scheme(
     make_app: Callable[..., Flask],
     empty: Callable[[], None],  # noqa: ARG001 - called for its effect
     scheme: str,
 ) -> None:
-    """There nobody needs a credential at all."""
-    nobody = UserClient(make_app(), {"Authorization": scheme}, {})
-    forged = nobody.post("/users", {"username": "forged"}, headers={"Origin": "http://evil.example"})
+    """Setup mode requires no credential."""
+    anonymous = UserClient(make_app(), {"Authorization": scheme}, {})
+    forged = anonymous.post("/users", {"username": "forged"}, headers={"Origin": "http://evil.example"})
     assert forged.status_code == HTTPStatus.FORBIDDEN
-    assert nobody.post("/users", {"username": "own"}).status_code == HTTPStatus.CREATED
+    assert anonymous.post("/users", {"username": "own"}).status_code == HTTPStatus.CREATED
 
 
 @pytest.mark.parametrize(

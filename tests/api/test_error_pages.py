@@ -91,9 +91,9 @@ def test_the_exercises_addresses_are_json_and_their_errors_pages(admin: FlaskCli
     require_page(admin.get("/users?xyzzy=1", headers=BROWSER), 400)
     require_page(admin.get("/users?limit=x", headers=BROWSER), 422)
     require_page(admin.delete("/users", headers={**BROWSER, **SAME_ORIGIN}), 405)
-    stranger = app.test_client()
-    assert stranger.get("/users?limit=3", headers=BROWSER).location == "/sign-in?next=%2Fusers%3Flimit%3D3"
-    assert stranger.get("/users").mimetype == "application/problem+json"
+    anonymous = app.test_client()
+    assert anonymous.get("/users?limit=3", headers=BROWSER).location == "/sign-in?next=%2Fusers%3Flimit%3D3"
+    assert anonymous.get("/users").mimetype == "application/problem+json"
 
 
 def test_what_the_role_does_not_allow_is_a_page(sign_in: Callable[[str], FlaskClient]) -> None:
@@ -111,7 +111,7 @@ def test_a_form_of_another_site_is_refused_with_a_page(admin: FlaskClient, app: 
 
 
 def test_a_host_that_is_not_local_is_refused_with_a_page(api: ApiClient) -> None:
-    """403 of a service that is open."""
+    """403 in setup mode."""
     for path in ("/", "/people", "/nowhere"):
         require_page(api.flask_client.get(path, headers={**BROWSER, "Host": "evil.example"}), 403)
 

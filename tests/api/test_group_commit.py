@@ -160,8 +160,8 @@ def test_a_write_that_waits_for_a_lock_delays_no_other_write(
 ) -> None:
     users = [api.create_user() for _ in range(4)]
     locked, *others = users
-    with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
-        somebody.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
+    with psycopg.connect(database.info.dsn, password=database.info.password) as other:
+        other.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
         with together(len(users), ApiClient(app)):
             begun = [
                 begin(lambda one=one: ApiClient(app).patch(f"/users/{one['id']}", {"name": "New"})) for one in users
@@ -170,7 +170,7 @@ def test_a_write_that_waits_for_a_lock_delays_no_other_write(
         # Nor who comes later.
         assert api.patch(f"/users/{others[0]['id']}", {"name": "Newer"}).status_code == 200
         assert not begun[0].done()
-        somebody.rollback()
+        other.rollback()
         assert begun[0].result(10).json["name"] == "New"
 
 
@@ -179,8 +179,8 @@ def test_a_write_that_waits_for_an_identifier_delays_no_other_write(
 ) -> None:
     """Another transaction has inserted a user of this name, and is still open."""
     like, names = api.create_user(username="like"), ("x", "Ada", "y")
-    with psycopg.connect(database.info.dsn, password=database.info.password) as somebody:
-        somebody.execute(
+    with psycopg.connect(database.info.dsn, password=database.info.password) as other:
+        other.execute(
             "INSERT INTO users (username, username_key, name, name_key, search_vector)"
             " SELECT 'ada', 'ada', name, name_key, search_vector FROM users WHERE id = %s",
             [like["id"]],
@@ -189,7 +189,7 @@ def test_a_write_that_waits_for_an_identifier_delays_no_other_write(
             begun = [begin(lambda name=name: ApiClient(app).post("/users", {"username": name})) for name in names]
         assert [begun[at].result(10).status_code for at in (0, 2)] == [201, 201]
         assert not begun[1].done()
-        somebody.commit()
+        other.commit()
         assert begun[1].result(10).status_code == 409
 
 

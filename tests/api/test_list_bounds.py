@@ -38,7 +38,7 @@ def test_cached_responses_and_the_console_know_the_rule(secured_app: SecuredApp)
 def test_a_list_that_takes_too_long_is_given_up(
     secured_app: SecuredApp, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    # A service that is open asks for an administrator first.
+    # In setup mode, the console asks for an administrator first.
     api = secured_app.token_client(secured_app.admin.user)
     # Less than any wait for a lock.
     monkeypatch.setattr(bounds, "STATEMENT_TIMEOUT_S", 0.5)

@@ -60,15 +60,15 @@ def changed_between(api: ApiClient, sort: str, change: Callable[[int], None]) ->
 
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if "updated" not in sort])
 def test_inserts_and_deletes_between_pages_shift_no_user(api: ApiClient, sort: str) -> None:
-    guests: list[str] = []
+    created: list[str] = []
 
     def change(step: int) -> None:
         if step > 12:
             return
         for letter in "az":
             name = f"{letter}{step}"
-            guests.append(api.create_user(username=name, email=f"{name}@example.org")["id"])
-        api.delete(f"/users/{guests.pop(0)}")
+            created.append(api.create_user(username=name, email=f"{name}@example.org")["id"])
+        api.delete(f"/users/{created.pop(0)}")
 
     lasting, seen = changed_between(api, sort, change)
     assert len(seen) == len(set(seen)), "somebody came twice"

@@ -175,9 +175,9 @@ def test_administrators_find_the_way_to_adminer(
 
 def test_an_anonymous_visitor_sees_no_protected_content(make_app: Callable[..., Flask], admin: FlaskClient) -> None:
     assert admin.get("/overview").status_code == 200
-    stranger = make_app(adminer_url="http://localhost:8080").test_client()
-    assert stranger.get("/people").status_code == 302
-    for page in (stranger.get("/sign-in"), send(stranger, "/sign-in", username="x", password="y")):
+    anonymous = make_app(adminer_url="http://localhost:8080").test_client()
+    assert anonymous.get("/people").status_code == 302
+    for page in (anonymous.get("/sign-in"), send(anonymous, "/sign-in", username="x", password="y")):
         assert "Adminer" not in page.text
         assert "/people" not in page.text.partition("<main")[2]
         assert "has full access" not in page.text

@@ -113,13 +113,13 @@ def test_walks_list_each_lasting_user_once(service: Service, app: Flask, api: Ap
     stop = threading.Event()
 
     def come_and_go() -> None:
-        client, guests, number = ApiClient(app), [], 0
+        client, created, number = ApiClient(app), [], 0
         while not stop.is_set():
             number += 1
-            name = f"{'amz'[number % 3]}{number:05}-guest"
-            guests.append(client.create_user(username=name, email=f"{name}@example.org")["id"])
-            if len(guests) > 10:
-                client.delete(f"/users/{guests.pop(number % 10)}")
+            name = f"{'amz'[number % 3]}{number:05}-new"
+            created.append(client.create_user(username=name, email=f"{name}@example.org")["id"])
+            if len(created) > 10:
+                client.delete(f"/users/{created.pop(number % 10)}")
 
     thread = threading.Thread(target=come_and_go)
     thread.start()

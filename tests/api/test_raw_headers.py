@@ -21,7 +21,7 @@ _NUMBERS = itertools.count(1)
 
 
 class Site:
-    """A closed service behind a proxy on this machine, with an administrator's cookie and token."""
+    """A secured service behind a proxy on this machine, with an administrator's cookie and token."""
 
     def __init__(self, service: Service) -> None:
         self.port = service.port

@@ -223,17 +223,17 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
     first = secured_app.admin.user
     for _ in range(4):
         admins = [first, *(secured_app.create_user("admin", password=PASSWORD) for _ in range(4))]
-        people = [secured_app.token_client(admin) for admin in admins]
-        start = threading.Barrier(len(people))
-        chosen = list(ways.values()) if how == "mixed" else [ways[how]] * len(people)
+        clients = [secured_app.token_client(admin) for admin in admins]
+        start = threading.Barrier(len(clients))
+        chosen = list(ways.values()) if how == "mixed" else [ways[how]] * len(clients)
 
         def remove(
-            number: int, people: Any = people, admins: Any = admins, start: Any = start, chosen: Any = chosen
+            number: int, clients: Any = clients, admins: Any = admins, start: Any = start, chosen: Any = chosen
         ) -> None:
             start.wait()
-            chosen[number](people[number], f"/users/{admins[(number + 1) % len(admins)]['id']}")
+            chosen[number](clients[number], f"/users/{admins[(number + 1) % len(admins)]['id']}")
 
-        threads = [threading.Thread(target=remove, args=(number,)) for number in range(len(people))]
+        threads = [threading.Thread(target=remove, args=(number,)) for number in range(len(clients))]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -247,7 +247,7 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
 
 
 def test_concurrent_first_visitors_leave_the_service_secured(app: Flask, api: ApiClient) -> None:
-    """While it was open each of them might do anything, so who comes first matters less than that it ends."""
+    """Several requests may succeed: in setup mode each may do anything. After them, the service is secured."""
     statuses, start = [], threading.Barrier(4)
 
     def visit(number: int) -> None:

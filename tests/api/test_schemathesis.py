@@ -23,7 +23,7 @@ ADMIN = {"email": "root@example.org", "password": PASSWORD}
 def test_the_service_keeps_every_promise_of_its_openapi(
     serve: Callable[..., Service], new_database: str, tmp_path: Path
 ) -> None:
-    """With an administrator's token, since the contract is that of a closed service."""
+    """With an administrator's token, because the contract is that of a secured service."""
     admin = {f"ADMIN_{name.upper()}": value for name, value in ADMIN.items()}
     service = serve(DATABASE_URL=new_database, LOG_LEVEL="warning", WORKERS="1", WRITE_RATE_PER_MINUTE="0", **admin)
     token = token_of(service)

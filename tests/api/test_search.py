@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.api_client import ApiClient
 
-PEOPLE = [
+USERS = [
     {"username": "ada", "name": "Ada Lovelace", "email": "ada@example.org"},
     {"username": "emile", "name": "Émile Zola", "email": "zola@lettres.example"},
     {"username": "soren", "name": "Søren Kierkegaard"},
@@ -65,7 +65,7 @@ SEARCHES = [
 
 @pytest.fixture
 def client(api: ApiClient) -> ApiClient:
-    for user in PEOPLE:
+    for user in USERS:
         api.create_user(**user)
     return api
 
@@ -77,7 +77,7 @@ def test_every_word_is_the_beginning_of_some_word_of_a_user(client: ApiClient) -
 
 @pytest.mark.parametrize("q", ["", " ", "-", "@ . !", "'", "\u0301", "&|!():*<->"])
 def test_a_search_without_a_word_finds_all_users(client: ApiClient, q: str) -> None:
-    assert len(client.walk(q=q)) == len(PEOPLE)
+    assert len(client.walk(q=q)) == len(USERS)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_counts_are_given_when_they_are_preferred(client: ApiClient) -> None:
     assert "X-Total-Count" not in client.get("/users").headers
     for prefer in ("count=exact", 'count="exact"', "respond-async, count=exact; x=y", "COUNT=exact"):
         response = client.get("/users?limit=3", headers={"Prefer": prefer})
-        assert response.headers["X-Total-Count"] == str(len(PEOPLE)), prefer
+        assert response.headers["X-Total-Count"] == str(len(USERS)), prefer
         assert response.headers["Preference-Applied"] == "count=exact"
     for prefer in ("count=planned", "count", "", "return=minimal"):
         assert "X-Total-Count" not in client.get("/users", headers={"Prefer": prefer}).headers
@@ -253,11 +253,11 @@ def test_an_exact_count_follows_filters_and_changes_not_pages(client: ApiClient)
     assert count(deleted="true") == 0
     (ada,) = client.list_users(q="lovelace")
     client.delete(f"/users/{ada['id']}")
-    assert (count(q="example"), count(deleted="true"), count()) == (1, 1, len(PEOPLE) - 1)
+    assert (count(q="example"), count(deleted="true"), count()) == (1, 1, len(USERS) - 1)
 
 
 def test_an_estimated_count_comes_from_the_statistics(client: ApiClient, database: psycopg.Connection[Any]) -> None:
     database.execute("ANALYZE users")
     response = client.get("/users", headers={"Prefer": "count=estimated"})
     assert response.headers["Preference-Applied"] == "count=estimated"
-    assert int(response.headers["X-Total-Count"]) == len(PEOPLE)
+    assert int(response.headers["X-Total-Count"]) == len(USERS)

@@ -196,7 +196,7 @@ def test_two_credentials_at_once_are_refused(secured_app: SecuredApp) -> None:
     assert secured_app.anonymous.get("/me", headers={**token, "Cookie": "theme=dark"}).status_code == 200
 
 
-def test_a_bad_cookie_is_dropped_and_no_more_while_the_service_is_open(app: Flask, api: ApiClient) -> None:
+def test_in_setup_mode_a_bad_cookie_is_dropped_and_refuses_nothing(app: Flask, api: ApiClient) -> None:
     visitor = UserClient(app, {"Cookie": f"{SESSION_COOKIE}=nonsense"}, {})
     for response in (visitor.get("/users"), visitor.post("/users", {"username": "new"})):
         assert response.status_code in (200, 201)

@@ -93,11 +93,11 @@ def test_one_session_is_ended_and_the_others_stay(secured_app: SecuredApp) -> No
 
 
 def test_ending_all_sessions_ends_the_current_one_and_no_other_users(secured_app: SecuredApp) -> None:
-    user, stranger = secured_app.create_user(), secured_app.session_client(secured_app.create_user())
+    user, other = secured_app.create_user(), secured_app.session_client(secured_app.create_user())
     mine = [secured_app.session_client(user) for _ in range(3)]
     assert mine[0].delete("/me/sessions").status_code == 204
     assert [client.get("/me").status_code for client in mine] == [401] * 3
-    assert stranger.get("/me").status_code == 200
+    assert other.get("/me").status_code == 200
     assert secured_app.admin.get(f"/users/{user['id']}/sessions").json == []
     assert secured_app.admin.delete(f"/users/{user['id']}/sessions").status_code == 204
 

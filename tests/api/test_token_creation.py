@@ -70,14 +70,14 @@ def test_a_token_is_for_oneself_unless_told_otherwise(secured_app: SecuredApp) -
     assert admin.post("/tokens", {"name": "x", "role": "admin"}).json["user_id"] == secured_app.admin.id
 
 
-def test_while_the_service_is_open_a_token_needs_a_user(api: ApiClient) -> None:
+def test_in_setup_mode_a_token_needs_a_user(api: ApiClient) -> None:
     response = api.post("/tokens", {"name": "x", "role": "member"})
     assert response.status_code == 422
     assert error_fields(response) == {"user_id"}
     user = api.create_user()
     made = api.post("/tokens", {"name": "x", "role": "member", "user_id": user["id"]})
     assert made.status_code == 201
-    # It says who one is; nobody needs it yet.
+    # It identifies the user; setup mode requires no token yet.
     me = api.get("/session", headers={"Authorization": f"Bearer {made.json['token']}"}).json
     assert (me["kind"], me["user"]["id"]) == ("token", user["id"])
 

@@ -163,7 +163,7 @@ def test_forms_in_both_encodings(rounds: Rounds, desk: Desk) -> None:
     paths = [b"/people/new", b"/people/bulk", b"/api-tokens", b"/password", desk.page, b"/language", b"/sign-in"]
 
     def check(form: dict[str, str]) -> None:
-        # A role that nobody has, so the first of the two requests changes nothing.
+        # A role that does not exist, so the first of the two requests changes nothing.
         form = {**form, "role": "king"}
         builder = EnvironBuilder(method="POST", data=form, content_type="multipart/form-data")
         parts = builder.get_environ()

@@ -21,7 +21,7 @@ ORIGIN = (b"origin", b"http://localhost")
 _NUMBERS = itertools.count(1)
 
 
-class Door:
+class Owner:
     """A user, and the secrets of a session and of a token."""
 
     def __init__(self, site: SecuredApp) -> None:
@@ -36,49 +36,49 @@ class Door:
 
 
 @pytest.fixture
-def door(new_site: Callable[[], SecuredApp], no_errors_logged: None) -> Door:  # noqa: ARG001 - it watches the log
-    return Door(new_site())
+def owner(new_site: Callable[[], SecuredApp], no_errors_logged: None) -> Owner:  # noqa: ARG001 - it watches the log
+    return Owner(new_site())
 
 
-def test_cookies(rounds: Rounds, door: Door) -> None:
+def test_cookies(rounds: Rounds, owner: Owner) -> None:
     """Only the secret signs in, whatever other cookies are around it, and no other cookie hides it."""
-    own = f"fsa_session={door.cookie}"
+    own = f"fsa_session={owner.cookie}"
     junk = damaged(st.sampled_from([own, "a=b", 'x="y', "fsa_language=fr", "fsa_session=", "fsa_session", "é=ÿ"]))
 
     def check(parts: list[str]) -> None:
         raw = "; ".join(parts).encode("latin-1", "replace")
         values = [part.strip(" \t") for part in raw.decode("latin-1").split(";")]
         sessions = [value for value in values if value.split("=")[0].strip() == "fsa_session"]
-        is_own = any(value in (own, f'fsa_session="{door.cookie}"') for value in sessions[:8])
+        is_own = any(value in (own, f'fsa_session="{owner.cookie}"') for value in sessions[:8])
         for path in (b"/api/me", b"/api/users", b"/profile", b"/api/session"):
-            answer = door.send("GET", path, [(b"cookie", raw)])
-            is_in = answer.status_code == 200 or answer.headers.get("Location") == f"/people/{door.id}"
+            answer = owner.send("GET", path, [(b"cookie", raw)])
+            is_in = answer.status_code == 200 or answer.headers.get("Location") == f"/people/{owner.id}"
             assert is_in or not is_own or len(sessions) > 8, answer.data
-            assert is_own or door.cookie in raw.decode("latin-1") or not is_in
-        page = door.send("GET", b"/sign-in", [(b"cookie", raw)])
+            assert is_own or owner.cookie in raw.decode("latin-1") or not is_in
+        page = owner.send("GET", b"/sign-in", [(b"cookie", raw)])
         assert page.status_code == 200
 
     lists = st.lists(junk, max_size=4)
     fuzz(rounds, check, lists | st.builds(lambda before, after: [*before, own, *after], lists, lists))
 
 
-def test_tokens(rounds: Rounds, door: Door) -> None:
+def test_tokens(rounds: Rounds, owner: Owner) -> None:
     """A damaged token never authenticates, on a read or on a write, cached or not."""
-    right = f"Bearer {door.token}"
-    assert door.send("GET", b"/api/me", [(b"authorization", right.encode())]).status_code == 200
+    right = f"Bearer {owner.token}"
+    assert owner.send("GET", b"/api/me", [(b"authorization", right.encode())]).status_code == 200
 
     def check(raw: bytes) -> None:
         scheme, _, secret = raw.partition(b" ")
-        is_right = scheme.lower() == b"bearer" and secret.strip() == door.token.encode()
+        is_right = scheme.lower() == b"bearer" and secret.strip() == owner.token.encode()
         for _ in range(2):
-            answer = door.send("GET", door.path, [(b"authorization", raw)])
+            answer = owner.send("GET", owner.path, [(b"authorization", raw)])
             assert answer.status_code == (200 if is_right else 401), raw
-        write = door.send("PATCH", door.path, [(b"authorization", raw), JSON], b"{}")
+        write = owner.send("PATCH", owner.path, [(b"authorization", raw), JSON], b"{}")
         # A write without a valid credential may also lack a proof of its origin.
         assert write.status_code == 200 if is_right else write.status_code in (401, 403), raw
 
     words = st.sampled_from(
-        [right, right.lower(), right.replace(" ", "  "), f"BEARER {door.token}", f"Basic {door.token}"]
+        [right, right.lower(), right.replace(" ", "  "), f"BEARER {owner.token}", f"Basic {owner.token}"]
     )
     fuzz(rounds, check, header(words))
 
@@ -93,14 +93,14 @@ def tags_of(raw: str) -> list[tuple[bool, str]] | None:
     return [(weak != "", value) for weak, value in re.findall(r'(W/)?"([^"]*)"', raw)]
 
 
-def test_conditions(rounds: Rounds, door: Door) -> None:
+def test_conditions(rounds: Rounds, owner: Owner) -> None:
     """If-Match compares strongly, If-None-Match weakly; a write happens only if the condition holds."""
 
     def check(raw: bytes) -> None:
         tags = [(False, "1"), (True, "1")] if raw == b"*" else tags_of(raw.decode("latin-1"))
-        patch = door.by_token("PATCH", door.path, [(b"if-match", raw), JSON], b"{}").status_code
-        read = door.by_token("GET", door.path, [(b"if-none-match", raw)]).status_code
-        put = door.by_token("PUT", b"/api/users/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b", [(b"if-match", raw), JSON],
+        patch = owner.by_token("PATCH", owner.path, [(b"if-match", raw), JSON], b"{}").status_code
+        read = owner.by_token("GET", owner.path, [(b"if-none-match", raw)]).status_code
+        put = owner.by_token("PUT", b"/api/users/019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b", [(b"if-match", raw), JSON],
                             b'{"username": "new"}').status_code  # fmt: skip
         assert patch in (200, 412)
         assert read in (200, 304)
@@ -115,7 +115,7 @@ def test_conditions(rounds: Rounds, door: Door) -> None:
     fuzz(rounds, check, mostly(lists.map(str.encode), st.just(b"*") | header(lists)))
 
 
-def test_idempotency_keys(rounds: Rounds, door: Door) -> None:
+def test_idempotency_keys(rounds: Rounds, owner: Owner) -> None:
     """A key of 1 to 255 printable characters creates one user. Any other is refused, and creates none."""
 
     def check(raw: bytes) -> None:
@@ -123,19 +123,19 @@ def test_idempotency_keys(rounds: Rounds, door: Door) -> None:
         # No other example may have the key.
         body, unique = orjson.dumps({"username": name}), b"%09d" % next(_NUMBERS)
         key = unique + raw[9:] if len(raw) > 9 else unique + raw
-        answers = [door.by_token("POST", b"/api/users", [(b"idempotency-key", key), JSON], body) for _ in range(2)]
+        answers = [owner.by_token("POST", b"/api/users", [(b"idempotency-key", key), JSON], body) for _ in range(2)]
         if re.fullmatch(rb"[ -~]{1,255}", key):
             assert [answer.status_code for answer in answers] == [201, 201]
             assert answers[0].data == answers[1].data
         else:
             assert [answer.status_code for answer in answers] == [400, 400]
-            found = door.by_token("GET", b"/api/users?username=" + name.encode())
+            found = owner.by_token("GET", b"/api/users?username=" + name.encode())
             assert orjson.loads(found.data) == []
 
     fuzz(rounds, check, header(st.sampled_from(["a", "two words", '"quoted"', "x" * 245, "x" * 255, "y" * 256])), 25)
 
 
-def test_languages(rounds: Rounds, door: Door) -> None:
+def test_languages(rounds: Rounds, owner: Owner) -> None:
     """A page is in the language that the browser prefers, or in English."""
     ranges = st.tuples(
         st.sampled_from(["en", "fr", "de", "*;q=0.1"]), st.sampled_from(["", "0.9", "0.5", "0.001", "0"])
@@ -145,7 +145,7 @@ def test_languages(rounds: Rounds, door: Door) -> None:
         raw = (
             value if isinstance(value, bytes) else ", ".join(f"{tag};q={q}" if q else tag for tag, q in value).encode()
         )
-        page = door.send("GET", b"/sign-in", [(b"accept-language", raw)])
+        page = owner.send("GET", b"/sign-in", [(b"accept-language", raw)])
         assert page.status_code == 200
         found = re.search(r'<html lang="(\w+)"', page.get_data(as_text=True))
         assert found is not None
@@ -185,7 +185,7 @@ def client_of(hops: list[str]) -> str:
 GOOD_HOSTS = (b"users.example", b"users.example:8443", b"[::1]:80", b"a.example, b.example", b"a@b")
 
 
-def test_forwarded_headers(rounds: Rounds, door: Door) -> None:
+def test_forwarded_headers(rounds: Rounds, owner: Owner) -> None:
     """A trusted proxy names the client. The claims of a client change nothing. Links stay well formed."""
 
     def check(value: tuple[list[str], bytes, bytes, bytes]) -> None:
@@ -194,14 +194,14 @@ def test_forwarded_headers(rounds: Rounds, door: Door) -> None:
                   (b"x-forwarded-host", host), (b"forwarded", forwarded)]  # fmt: skip
         for client, headers in (("127.0.0.1", claims), ("198.51.100.7", claims), ("127.0.0.1", claims[3:])):
             body = b'{"name": "%d"}' % next(_NUMBERS)
-            write = door.by_token("PATCH", door.path, [*headers, JSON], body, client)
+            write = owner.by_token("PATCH", owner.path, [*headers, JSON], body, client)
             if write.status_code == 400 and client == "127.0.0.1":
                 assert host not in GOOD_HOSTS
                 continue
             assert write.status_code == 200
-            entry = orjson.loads(door.by_token("GET", door.path + b"/history?limit=1").data)[0]
+            entry = orjson.loads(owner.by_token("GET", owner.path + b"/history?limit=1").data)[0]
             ipaddress.ip_address(entry["address"])
-            link = door.by_token("GET", b"/api/users?limit=1", headers, client=client).headers["Link"]
+            link = owner.by_token("GET", b"/api/users?limit=1", headers, client=client).headers["Link"]
             assert re.match(r'<https?://[\w.:\[\]-]+/api/users\?limit=1>; rel="first"', link), link
             if client != "127.0.0.1":
                 assert entry["address"] == client
@@ -226,29 +226,29 @@ VALUES = ["text/html", "fr;q=0.5", "gzip", "count=exact", "same-origin", "http:/
           "http://localhost/people?q=a", "form#search", "bytes=0-1", "application/json; charset=utf-16"]  # fmt: skip
 
 
-def test_every_header(rounds: Rounds, door: Door) -> None:
+def test_every_header(rounds: Rounds, owner: Owner) -> None:
     """No header makes an error of the service, at a page, at the API, on a read or on a write."""
-    cookie = (b"cookie", f"fsa_session={door.cookie}".encode())
+    cookie = (b"cookie", f"fsa_session={owner.cookie}".encode())
     form = (b"content-type", b"application/x-www-form-urlencoded")
 
     def check(value: dict[bytes, bytes]) -> None:
         headers = list(value.items())
-        for path in (b"/api/users?limit=2", door.path, b"/people", b"/sign-in", b"/nowhere", b"/api/health"):
-            door.send("GET", path, [cookie, *headers])
-            door.by_token("GET", path, headers)
-        door.send("POST", b"/language", [form, *headers], b"language=fr&next=/people")
-        door.by_token("POST", b"/api/users", [JSON, *headers], b'{"username": ""}')
+        for path in (b"/api/users?limit=2", owner.path, b"/people", b"/sign-in", b"/nowhere", b"/api/health"):
+            owner.send("GET", path, [cookie, *headers])
+            owner.by_token("GET", path, headers)
+        owner.send("POST", b"/language", [form, *headers], b"language=fr&next=/people")
+        owner.by_token("POST", b"/api/users", [JSON, *headers], b'{"username": ""}')
 
     # Granian checks Content-Length itself.
     names = st.sampled_from([name.encode() for name in HEADERS if name != "content-length"])
     fuzz(rounds, check, st.dictionaries(names, header(st.sampled_from(VALUES)), min_size=1, max_size=3), examples=40)
 
 
-def test_request_ids(rounds: Rounds, door: Door) -> None:
+def test_request_ids(rounds: Rounds, owner: Owner) -> None:
     """A sane request id comes back, and any other is replaced."""
 
     def check(raw: bytes) -> None:
-        shown = door.send("GET", b"/api/health/live", [(b"x-request-id", raw)]).headers["X-Request-ID"]
+        shown = owner.send("GET", b"/api/health/live", [(b"x-request-id", raw)]).headers["X-Request-ID"]
         assert re.fullmatch(r"[A-Za-z0-9._:/+=-]{1,128}", shown)
         if shown != raw.decode("latin-1"):
             assert not re.fullmatch(rb"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", raw)

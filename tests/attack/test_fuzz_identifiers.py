@@ -48,7 +48,7 @@ EMAILS = st.builds(lambda local, domain, at: f"{local}{at}{domain}", LOCALS, DOM
 
 
 def test_identifiers(rounds: Rounds, site: Api) -> None:
-    """A name that is taken is found, is taken for every field, and signs nobody else in; any other is refused."""
+    """A name that is taken is found, is taken for every field, and signs in only its user; any other is refused."""
 
     def check(text: str) -> None:
         made = [site.token("POST", b"/api/users", [JSON_TYPE], orjson.dumps(fields))

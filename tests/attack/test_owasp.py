@@ -88,7 +88,7 @@ def test_api2_broken_authentication(secured_app: SecuredApp, bob: UserClient, wi
 
 
 def test_api3_broken_object_property_level_authorization(secured_app: SecuredApp, bob: UserClient) -> None:
-    """API3: no property is written that the user may not write, and none is shown that nobody may read."""
+    """API3: no property is written that the user may not write, and none is shown that no user may read."""
     before = bob.get("/me").json
     for field, value in {"role": "admin", "active": False, "attributes": {"plan": "pro"}, "username": "root2"}.items():
         assert bob.patch("/me", {field: value, "name": "B"}).status_code in (200, 403)

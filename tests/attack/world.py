@@ -18,7 +18,7 @@ from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 TABLES = ("users", "history", "tokens", "idempotency_keys")
 """Triggers write the table `identifiers`."""
-NOBODY = Credential("nobody", None, None, is_token=False)
+ANONYMOUS = Credential("anonymous", None, None, is_token=False)
 _DIGESTS = sql.SQL(" UNION ALL ").join(
     sql.SQL("SELECT coalesce(md5(string_agg(md5({row}), '' ORDER BY md5({row}))), '') FROM {table}").format(
         table=sql.Identifier(table),
@@ -53,7 +53,7 @@ class World:
         self._redis.flushall()
         self.secured_app = SecuredApp(app)
         self.users = {role: self._create(role, role) for role in LADDER}
-        self.agents = [Agent(NOBODY, {}, self._create("nobody", "member")), *self._valid(), *self._over()]
+        self.agents = [Agent(ANONYMOUS, {}, self._create("anonymous", "member")), *self._valid(), *self._over()]
         self.targets = self._make_targets()
         self.client = app.test_client(use_cookies=False)
         self._save()

@@ -11,25 +11,25 @@ from tests.support.secured_app import SecuredApp
 
 
 @pytest.fixture
-def people(secured: SecuredApp) -> list[str]:
+def names(secured: SecuredApp) -> list[str]:
     names = ["Ann", "Bea", "Cem"]
     for name in names:
         secured.create_user(name=name, username=name.lower())
     return names
 
 
-def test_slash_searches_arrows_move_and_enter_opens(page: Page, people: list[str]) -> None:
+def test_slash_searches_arrows_move_and_enter_opens(page: Page, names: list[str]) -> None:
     page.goto("/people?sort=name&role=member")
     page.keyboard.press("/")
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.press("ArrowDown")
-    expect(steps.user_link(page, people[0])).to_be_focused()
+    expect(steps.user_link(page, names[0])).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
-    expect(steps.user_link(page, people[1])).to_be_focused()
+    expect(steps.user_link(page, names[1])).to_be_focused()
     page.keyboard.press("Enter")
-    expect(steps.heading(page)).to_have_text(people[1])
+    expect(steps.heading(page)).to_have_text(names[1])
     page.keyboard.press("/")
     expect(steps.heading(page)).to_have_text("Users")
     expect(page.get_by_role("searchbox")).to_be_focused()
@@ -47,22 +47,22 @@ def test_shortcuts_work_on_every_page_and_respect_roles(page: Page, secured: Sec
     expect(viewer.get_by_role("searchbox")).to_be_focused()
 
 
-def test_n_opens_the_new_user_form_except_in_a_field(page: Page, people: list[str]) -> None:
+def test_n_opens_the_new_user_form_except_in_a_field(page: Page, names: list[str]) -> None:
     page.goto("/people")
     page.keyboard.press("/")
     page.keyboard.type("ann")
     expect(page.get_by_role("searchbox")).to_have_value("ann")
-    expect(steps.user_link(page, people[0])).to_be_visible()
+    expect(steps.user_link(page, names[0])).to_be_visible()
     page.get_by_role("heading", level=1).click()
     page.keyboard.press("n")
     expect(steps.heading(page)).to_have_text("New user")
 
 
-def test_x_selects_a_user_and_tab_reaches_the_actions(page: Page, people: list[str], secured: SecuredApp) -> None:
+def test_x_selects_a_user_and_tab_reaches_the_actions(page: Page, names: list[str], secured: SecuredApp) -> None:
     page.goto("/people?sort=name&role=member")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("x")
-    expect(page.get_by_role("checkbox", name=f"Select {people[0]}")).to_be_checked()
+    expect(page.get_by_role("checkbox", name=f"Select {names[0]}")).to_be_checked()
     for heading, key in (("Users", "Shift+Tab"), ("Deactivate 1 user?", "Tab")):
         expect(steps.heading(page)).to_have_text(heading)
         button = page.get_by_role("button", name="Deactivate", exact=True)
@@ -74,7 +74,7 @@ def test_x_selects_a_user_and_tab_reaches_the_actions(page: Page, people: list[s
         expect(button).to_be_focused()
         page.keyboard.press("Enter")
     expect(steps.notice(page)).to_contain_text("1 user updated")
-    assert [user["name"] for user in secured.admin.list_users(active="false")] == [people[0]]
+    assert [user["name"] for user in secured.admin.list_users(active="false")] == [names[0]]
 
 
 def test_arrows_change_the_page(page: Page, secured: SecuredApp) -> None:

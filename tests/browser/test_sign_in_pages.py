@@ -14,16 +14,16 @@ NEW = "another long password"
 
 @pytest.mark.usefixtures("setup_mode")
 def test_the_first_visitor_creates_the_administrator_and_ends_setup_mode(visit: Visitors) -> None:
-    page, stranger = visit(), visit()
-    stranger.goto("/people")
-    expect(steps.heading(stranger)).to_have_text("Users")
+    page, anonymous = visit(), visit()
+    anonymous.goto("/people")
+    expect(steps.heading(anonymous)).to_have_text("Users")
     page.goto("/")
     steps.create_first_admin(page, name="Grace Hopper", email="grace@example.org", password=PASSWORD)
     expect(steps.heading(page)).to_have_text("Dashboard")
     expect(page.get_by_role("link", name="Grace Hopper")).to_be_visible()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-    stranger.goto("/people")
-    expect(steps.heading(stranger)).to_have_text("Sign in")
+    anonymous.goto("/people")
+    expect(steps.heading(anonymous)).to_have_text("Sign in")
 
 
 @pytest.mark.usefixtures("setup_mode")

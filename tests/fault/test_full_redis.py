@@ -67,7 +67,7 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
 ) -> None:
     """Whatever the pages' time to live."""
     user = secured_app.create_user(username="ada", password=PASSWORD)
-    people = [secured_app.session_client(secured_app.create_user()) for _ in range(30)]
+    clients = [secured_app.session_client(secured_app.create_user()) for _ in range(30)]
     assert [_guess(secured_app) for _ in range(4)] == [401] * 4
     services = services_of(secured_app.app)
     settings = load_settings({}, redis_url=small_redis.url, redis_timeout_ms=500, cache_ttl_s=ttl_s)
@@ -84,8 +84,8 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
         for other in range(2000):
             counts.increment([FixedWindow(f"fsa:limit:other:{other}:86400", 5, 86400)])
             pages.get_or_compute(f"page:{number + other}", lambda: secrets.token_bytes(20_000))
-    assert all(client.get("/me").status_code == 200 for client in people)
-    assert all(client.patch("/me", {"name": "Bob"}).status_code == 200 for client in people)
+    assert all(client.get("/me").status_code == 200 for client in clients)
+    assert all(client.patch("/me", {"name": "Bob"}).status_code == 200 for client in clients)
     assert _guess(secured_app) == 401
     assert _guess(secured_app) == 429, "none of the five guesses was forgotten"
     assert secured_app.session_client(user).get("/me").status_code == 200

@@ -59,14 +59,14 @@ def test_without_redis_sessions_are_503_and_tokens_go_on(secured_app: SecuredApp
 
 
 def test_without_redis_setup_mode_does_not_return(secured_app: SecuredApp, own_redis: Redis) -> None:
-    stranger = secured_app.cookie_client("x" * 43 + "." + "0" * 32)
+    forged = secured_app.cookie_client("x" * 43 + "." + "0" * 32)
     own_redis.kill()
     front = services_of(secured_app.app).admins
     assert front.is_secured()
     for _ in range(3):
         assert secured_app.anonymous.get("/users").status_code == 401
         assert secured_app.anonymous.post("/users", {"username": "new"}).status_code == 401
-        assert stranger.get("/users").status_code == 503
+        assert forged.get("/users").status_code == 503
         assert secured_app.cookie_client("nonsense").get("/users").status_code == 401
         assert secured_app.bearer_client("fsa_nonsense").get("/users").status_code == 401
         assert secured_app.anonymous.get("/health").status_code == 200
@@ -74,11 +74,11 @@ def test_without_redis_setup_mode_does_not_return(secured_app: SecuredApp, own_r
 
 def test_what_ended_while_redis_was_away_stays_ended(secured_app: SecuredApp, own_redis: Redis) -> None:
     users = [secured_app.create_user(password=PASSWORD) for _ in range(3)]
-    people, program = (
+    clients, program = (
         [secured_app.session_client(user) for user in users],
         secured_app.token_client(secured_app.admin.user),
     )
-    for client in people:
+    for client in clients:
         assert client.get("/me").status_code == 200
     own_redis.kill()
     paths = [f"/users/{user['id']}" for user in users]
@@ -86,8 +86,8 @@ def test_what_ended_while_redis_was_away_stays_ended(secured_app: SecuredApp, ow
     assert program.patch(paths[1], {"active": False}).status_code == 200
     assert program.delete(paths[2]).status_code == 204
     own_redis.start()
-    wait_until(lambda: people[0].get("/me").status_code != 503, seconds=15)
-    assert [client.get("/me").status_code for client in people] == [401] * 3
+    wait_until(lambda: clients[0].get("/me").status_code != 503, seconds=15)
+    assert [client.get("/me").status_code for client in clients] == [401] * 3
 
 
 def test_what_was_revoked_while_redis_was_away_stays_revoked(secured_app: SecuredApp, own_redis: Redis) -> None:

@@ -142,7 +142,7 @@ def test_published_wider_without_an_administrator_it_refuses_to_start(
         assert word in refused["cause"]
 
 
-def test_with_an_administrator_from_settings_it_starts_and_is_closed(
+def test_with_an_administrator_from_settings_it_starts_secured(
     new_database: str, serve: Callable[..., Service]
 ) -> None:
     admin = {"ADMIN_EMAIL": "ada@example.org", "ADMIN_PASSWORD": "correct horse battery"}

@@ -15,25 +15,25 @@ from tests.journal.token_clients import Writer
 
 USES = 6
 REMEMBERED = 30
-GUEST_LASTS = 20
+CREDENTIALS_PER_USER = 20
 """How many credentials a user has before another user is created: sign-ins to one account are limited."""
 
 
 class CredentialClient(Writer):
-    """Begins a credential of a guest, uses it on both hosts, ends it, and uses it again."""
+    """Begins a credential of a new user, uses it on both hosts, ends it, and uses it again."""
 
     rate = 3.0
     hang_up_share = 0.02
 
     def __init__(self, name: str, cluster: Cluster, journal: Journal, seed: str) -> None:
         super().__init__(name, cluster, journal, seed, [])
-        self.guest, self.left = "", 0
+        self.user_id, self.left = "", 0
         self.ended: list[tuple[str, dict[str, str]]] = []
 
     def step(self) -> None:
-        if self.left == 0 or not self.guest:
-            self.guest, self.left = self.create_guest(), GUEST_LASTS
-        begun = self.begin() if self.guest else None
+        if self.left == 0 or not self.user_id:
+            self.user_id, self.left = self.create_user(), CREDENTIALS_PER_USER
+        begun = self.begin() if self.user_id else None
         if begun is None:
             self.stop.wait(0.3)
             return
@@ -48,7 +48,7 @@ class CredentialClient(Writer):
         for old in self.random.sample(self.ended, min(4, len(self.ended))):
             self.use(*old)
 
-    def create_guest(self) -> str:
+    def create_user(self) -> str:
         operation = self.operation("create")
         answer = self.settled(operation, {"username": operation.marker, "password": PASSWORD})
         user_id = answer.json["id"] if answer.status == 201 else ""
@@ -69,14 +69,14 @@ class CredentialClient(Writer):
         """End it in a random way, until that is acknowledged. Then its user can have another one."""
         way = self.random.choice(self.ways(name, credential))
         is_ended = way().status in (200, 204, 401, 404)
-        path = f"/api/users/{self.guest}"
+        path = f"/api/users/{self.user_id}"
         for repair in (("POST", f"{path}/restore", None), ("PATCH", path, {"active": True})):
-            self.settle("set", self.guest, *repair)
+            self.settle("set", self.user_id, *repair)
         return is_ended
 
     def ways(self, name: str, credential: dict[str, str]) -> list[Callable[[], Answer]]:  # noqa: ARG002 - others need it
         """The ways to end it; each returns its last answer."""
-        path = f"/api/users/{self.guest}"
+        path = f"/api/users/{self.user_id}"
         return [
             lambda: self.settle("end", name, "PATCH", path, {"active": False}),
             lambda: self.settle("end", name, "DELETE", path),
@@ -88,7 +88,7 @@ class TokenEnder(CredentialClient):
 
     def begin(self) -> tuple[str, dict[str, str]] | None:
         operation = self.operation("begin")
-        body = {"name": "short", "user_id": self.guest, "role": "member"}
+        body = {"name": "short", "user_id": self.user_id, "role": "member"}
         answer = self.send(operation, "POST", "/api/tokens", body)
         name = f"token {answer.json['id']}" if answer.status == 201 else ""
         self.record(operation, answer, target=name)
@@ -130,7 +130,7 @@ class SessionEnder(CredentialClient):
         return (name, {"Authorization": "none", "Cookie": cookie_of(answer)}) if name else None
 
     def ways(self, name: str, credential: dict[str, str]) -> list[Callable[[], Answer]]:
-        path = f"/api/users/{self.guest}"
+        path = f"/api/users/{self.user_id}"
         return [
             *super().ways(name, credential),
             lambda: self.sign_out(name, credential),

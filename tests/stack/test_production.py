@@ -54,7 +54,7 @@ def test_passwords_are_neither_in_settings_nor_in_arguments(production: Stack) -
         assert _REDIS not in arguments
 
 
-def test_it_is_closed_from_the_first_request_on(production: Stack) -> None:
+def test_it_is_secured_from_the_first_request_on(production: Stack) -> None:
     assert production.get("/api/users", headers={"Cookie": ""}).status == 401
     assert production.get("/api/session").json["user"]["email"] == "ada@example.org"
 

@@ -1,4 +1,4 @@
-"""Who gets in: the first administrator in each way, and sessions and tokens with Redis stopped and started."""
+"""Access: each way to create the first administrator, and sessions and tokens while Redis is stopped."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -27,18 +27,18 @@ print(connection.getresponse().status)
 
 
 @pytest.fixture(scope="module")
-def closed(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
+def secured(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
     """A stack that other machines reach, with an administrator from its settings, signed in."""
     quoted = _PASSWORD.replace("'", "\\'")
     settings = {"ADMIN_EMAIL": _EMAIL, "ADMIN_PASSWORD": f"'{quoted}'"}
-    stack = make_stack("closed", PUBLISHED_ADDRESS="0.0.0.0", **settings)  # noqa: S104 - that is what is tested
+    stack = make_stack("secured", PUBLISHED_ADDRESS="0.0.0.0", **settings)  # noqa: S104 - that is what is tested
     stack.up("web")
     stack.sign_in(_EMAIL, _PASSWORD)
     yield stack
     stack.remove()
 
 
-def as_nobody(stack: Stack, method: str = "GET", path: str = "/api/users") -> Response:
+def anonymous_request(stack: Stack, method: str = "GET", path: str = "/api/users") -> Response:
     """A request without any credential."""
     kept, stack.credential = stack.credential, {}
     try:
@@ -55,77 +55,77 @@ def token(stack: Stack, name: str, role: str = "editor") -> dict[str, str]:
     return {"Authorization": f"Bearer {secret.strip()}"}
 
 
-def test_the_administrator_of_the_settings_signs_in_and_nobody_else_gets_in(closed: Stack) -> None:
-    assert closed.get("/api/session").json["user"]["role"] == "admin"
-    assert closed.make("made-by-ada")["version"] == 1
+def test_the_administrator_of_the_settings_signs_in_and_other_requests_are_refused(secured: Stack) -> None:
+    assert secured.get("/api/session").json["user"]["role"] == "admin"
+    assert secured.make("made-by-ada")["version"] == 1
     for path in ("/api/users", "/users", "/api/me", "/api/tokens", "/api/session"):
-        answer = as_nobody(closed, path=path)
+        answer = anonymous_request(secured, path=path)
         assert answer.status == 401, path
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     for path in ("/api/health", "/api/health/ready", "/api/openapi.json"):
-        assert as_nobody(closed, path=path).status == 200
-    assert closed.health("web") == "healthy"
+        assert anonymous_request(secured, path=path).status == 200
+    assert secured.health("web") == "healthy"
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(closed: Stack) -> None:
-    cookie = closed.sign_in(_EMAIL, _PASSWORD).headers["Set-Cookie"]
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(secured: Stack) -> None:
+    cookie = secured.sign_in(_EMAIL, _PASSWORD).headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
-    other = closed.request("POST", "/api/users", {"username": "eve"}, {"Origin": "https://evil.example"})
+    other = secured.request("POST", "/api/users", {"username": "eve"}, {"Origin": "https://evil.example"})
     assert other.status == 403
 
 
-def test_neither_password_nor_token_is_logged(closed: Stack) -> None:
-    bearer = token(closed, "logged")
-    kept, closed.credential = closed.credential, bearer
+def test_neither_password_nor_token_is_logged(secured: Stack) -> None:
+    bearer = token(secured, "logged")
+    kept, secured.credential = secured.credential, bearer
     try:
-        assert closed.get("/api/users").status == 200
-        assert closed.request("POST", "/api/session", {"email": _EMAIL, "password": "wrong-password"}).status == 401
+        assert secured.get("/api/users").status == 200
+        assert secured.request("POST", "/api/session", {"email": _EMAIL, "password": "wrong-password"}).status == 401
     finally:
-        closed.credential = kept
+        secured.credential = kept
     for service in ("web", "db", "cache"):
-        log = closed.log(service)
+        log = secured.log(service)
         assert _PASSWORD not in log
         assert "wrong-password" not in log
         assert "fsa_" not in log
         assert _EMAIL not in log
 
 
-def test_without_redis_sessions_wait_tokens_go_on_and_nothing_opens(closed: Stack) -> None:
-    bearer, session = token(closed, "outage"), closed.credential
-    assert closed.get("/api/session").json["kind"] == "session"
-    closed("stop", "cache")
+def test_without_redis_sessions_wait_tokens_go_on_and_setup_mode_does_not_return(secured: Stack) -> None:
+    bearer, session = token(secured, "outage"), secured.credential
+    assert secured.get("/api/session").json["kind"] == "session"
+    secured("stop", "cache")
     try:
         for method, path in (("GET", "/api/users"), ("GET", "/api/session"), ("POST", "/api/users")):
-            answer = closed.request(method, path, {"username": "late"} if method == "POST" else None)
+            answer = secured.request(method, path, {"username": "late"} if method == "POST" else None)
             assert answer.status == 503
             assert "session" in answer.json["detail"].lower()
             assert int(answer.headers["Retry-After"]) >= 1
         for _ in range(20):
-            assert as_nobody(closed).status == 401
-            assert as_nobody(closed, "POST").status == 401
-        forged = closed.request("GET", "/api/users", headers={"Cookie": f"fsa_session={'A' * 43}"})
+            assert anonymous_request(secured).status == 401
+            assert anonymous_request(secured, "POST").status == 401
+        forged = secured.request("GET", "/api/users", headers={"Cookie": f"fsa_session={'A' * 43}"})
         assert forged.status in (401, 503)
-        closed.credential = bearer
-        assert closed.get("/api/session").json["kind"] == "token"
-        assert closed.make("made-without-redis")["version"] == 1
-        assert closed.get("/api/users").status == 200
-        closed.credential = {"Authorization": bearer["Authorization"][:-1]}
-        assert closed.get("/api/users").status == 401
-        closed.credential = {}
-        again = closed.request("POST", "/api/session", {"email": _EMAIL, "password": _PASSWORD})
+        secured.credential = bearer
+        assert secured.get("/api/session").json["kind"] == "token"
+        assert secured.make("made-without-redis")["version"] == 1
+        assert secured.get("/api/users").status == 200
+        secured.credential = {"Authorization": bearer["Authorization"][:-1]}
+        assert secured.get("/api/users").status == 401
+        secured.credential = {}
+        again = secured.request("POST", "/api/session", {"email": _EMAIL, "password": _PASSWORD})
         assert again.status == 503
         assert "Set-Cookie" not in again.headers
-        assert closed.get("/api/health").json["status"] == "degraded"
-        assert closed.get("/api/health/ready").status == 200
+        assert secured.get("/api/health").json["status"] == "degraded"
+        assert secured.get("/api/health/ready").status == 200
     finally:
-        closed.credential = session
-        closed("start", "cache")
-    closed.wait_for_health("ok")
+        secured.credential = session
+        secured("start", "cache")
+    secured.wait_for_health("ok")
     # This Redis keeps nothing over a restart: who was signed in signs in again.
-    wait_until(lambda: closed.get("/api/session").status == 401, "an ended session is 401")
-    wait_until(lambda: signs_in(closed), "one can sign in again")
-    wait_until(lambda: all_served(closed), "each process reads sessions again")
+    wait_until(lambda: secured.get("/api/session").status == 401, "an ended session is 401")
+    wait_until(lambda: signs_in(secured), "one can sign in again")
+    wait_until(lambda: all_served(secured), "each process reads sessions again")
 
 
 def all_served(stack: Stack) -> bool:
@@ -143,37 +143,37 @@ def signs_in(stack: Stack) -> bool:
     return True
 
 
-def test_who_forgot_the_password_is_let_in_from_the_machine(closed: Stack) -> None:
-    old = closed.credential
+def test_a_command_replaces_a_forgotten_password(secured: Stack) -> None:
+    old = secured.credential
     again = "another $long 'sentence"
     words = ("exec", "-T", "web", "flask", "users", "password", _EMAIL, "--password-stdin")
     try:
-        closed(*words, input=f"{again}\n")
-        assert closed.get("/api/session").status == 401
-        closed.sign_in(_EMAIL, again)
-        assert closed.get("/api/users").status == 200
-        assert closed.request("GET", "/api/users", headers=old).status == 401
+        secured(*words, input=f"{again}\n")
+        assert secured.get("/api/session").status == 401
+        secured.sign_in(_EMAIL, again)
+        assert secured.get("/api/users").status == 200
+        assert secured.request("GET", "/api/users", headers=old).status == 401
     finally:
-        closed(*words, input=f"{_PASSWORD}\n")
-        closed.sign_in(_EMAIL, _PASSWORD)
+        secured(*words, input=f"{_PASSWORD}\n")
+        secured.sign_in(_EMAIL, _PASSWORD)
 
 
-def test_a_revoked_token_is_refused_at_once(closed: Stack) -> None:
-    bearer, kept = token(closed, "revoked"), closed.credential
-    row = next(line for line in closed("exec", "-T", "web", "flask", "tokens", "list").stdout.splitlines()[1:])
+def test_a_revoked_token_is_refused_at_once(secured: Stack) -> None:
+    bearer, kept = token(secured, "revoked"), secured.credential
+    row = next(line for line in secured("exec", "-T", "web", "flask", "tokens", "list").stdout.splitlines()[1:])
     try:
-        closed.credential = bearer
-        assert closed.get("/api/users").status == 200
-        closed("exec", "-T", "web", "flask", "tokens", "revoke", row.split()[0])
-        assert [closed.get("/api/users").status for _ in range(20)] == [401] * 20
+        secured.credential = bearer
+        assert secured.get("/api/users").status == 200
+        secured("exec", "-T", "web", "flask", "tokens", "revoke", row.split()[0])
+        assert [secured.get("/api/users").status for _ in range(20)] == [401] * 20
     finally:
-        closed.credential = kept
+        secured.credential = kept
 
 
-def test_the_first_administrator_of_the_command_line_closes_the_running_service_at_once(
+def test_the_first_administrator_of_the_command_line_secures_the_running_service_at_once(
     new_stack: Callable[..., Stack],
 ) -> None:
-    stack = new_stack("opened")
+    stack = new_stack("setup")
     stack.up("web")
     assert [stack.get("/api/users").status for _ in range(20)] == [200] * 20
     words = ("--role", "admin", "--email", _EMAIL, "--password-stdin")
@@ -190,17 +190,17 @@ def test_the_first_administrator_of_the_command_line_closes_the_running_service_
     assert [stack.get("/api/users").status for _ in range(20)] == [401] * 20
 
 
-def test_the_first_administrator_of_the_page_closes_other_replicas_within_seconds(
+def test_the_first_administrator_of_the_page_secures_other_replicas_within_seconds(
     new_stack: Callable[..., Stack],
 ) -> None:
-    stack = new_stack("closing", HERE / "twins.yml")
+    stack = new_stack("securing", HERE / "twins.yml")
     stack.up("--scale", "web=2", "web")
     assert [listed_by(stack, replica) for replica in (1, 2)] == ["200", "200"]
     stack("exec", "-T", "--index", "1", "web", "python", "-c", _FIRST, _EMAIL, _PASSWORD)
     assert listed_by(stack, 1) == "401"
-    wait_until(lambda: listed_by(stack, 2) == "401", "the other replica is closed", seconds=5)
+    wait_until(lambda: listed_by(stack, 2) == "401", "the other replica is secured", seconds=5)
 
 
 def listed_by(stack: Stack, replica: int) -> str:
-    """The status with which one replica answers to nobody."""
+    """The status with which one replica answers a request without credentials."""
     return stack("exec", "-T", "--index", str(replica), "web", "python", "-c", _LIST).stdout.strip()

@@ -12,7 +12,7 @@ from app.db.migrate import prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-from rig.people import People
+from rig.generated_users import GeneratedUsers
 from seed import fill
 
 
@@ -24,6 +24,6 @@ def seeded_database(count: int, server_url: str) -> Iterator[str]:
         connection.execute("CREATE DATABASE seeded")
         url = server_url.replace("/usersdb", "/seeded")
         prepare(load_settings({}, database_url=url))
-        fill(url, People(count))
+        fill(url, GeneratedUsers(count))
         yield url
         connection.execute("DROP DATABASE seeded WITH (FORCE)")

@@ -148,16 +148,16 @@ def _read(hosts: TwoHosts, client: Client, record: Record, stop: threading.Event
 
 def _end_tokens(_: TwoHosts, client: Client, record: Record, stop: threading.Event) -> None:
     """Create and use a token, end it in one of three ways, and record how long it remains valid."""
-    guest = client.write(0, "POST", "/api/users", {"username": "guest"})[0]["id"]
-    path = f"/api/users/{guest}"
+    member = client.write(0, "POST", "/api/users", {"username": "token-user"})[0]["id"]
+    path = f"/api/users/{member}"
     for number in itertools.count():
         thing, host = f"token {number}", _host()
-        body = {"name": "short", "user_id": guest, "role": "member"}
+        body = {"name": "short", "user_id": member, "role": "member"}
         made = client.write(_host(), "POST", "/api/tokens", body)[0]
         for _ in range(12):
             if not _try_token(client, record, made["token"], thing):
                 record.faults.append(f"{thing} is not good")
-        _, by_standing, by_trash = ways = [
+        _, deactivation, deletion = ways = [
             ("DELETE", f"/api/tokens/{made['id']}", None),
             ("PATCH", path, {"active": False}),
             ("DELETE", path, None),
@@ -167,9 +167,9 @@ def _end_tokens(_: TwoHosts, client: Client, record: Record, stop: threading.Eve
         record.writes.append(Write(sent, answered, host, thing, 1))
         while time.monotonic() < answered + 2 * LEASE_S:
             _try_token(client, record, made["token"], thing)
-        if way is by_standing:
+        if way is deactivation:
             client.write(_host(), "PATCH", path, {"active": True})
-        elif way is by_trash:
+        elif way is deletion:
             client.write(_host(), "POST", f"{path}/restore")
         if stop.is_set():
             return

@@ -124,7 +124,7 @@ def test_in_setup_mode_no_actor_owns_a_record() -> None:
 
 
 @pytest.mark.parametrize("actor", [SETUP_ACTOR, system_actor("flask users create")])
-def test_no_rule_is_for_the_open_service_and_for_commands(actor: Actor) -> None:
+def test_setup_mode_and_commands_are_not_restricted(actor: Actor) -> None:
     assert all(actor.may(role) for role in ROLES)
     assert all(may(actor.require_create, role) for role in ROLES)
     assert all(may(actor.require_change, OTHER, role, FIELDS) for role in ROLES)

@@ -61,7 +61,7 @@ _ROLES = {"member": 90, "viewer": 8, "editor": 1.95, "admin": 0.05}
 
 
 @dataclass(frozen=True)
-class People:
+class GeneratedUsers:
     """`count` users in the order of their creation. The same count and seed give the same users."""
 
     count: int
