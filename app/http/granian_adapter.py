@@ -56,7 +56,7 @@ _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
 _HEALTH_PATHS, _HEALTH_THREADS = ("/api/health", "/health"), 8
 _TARGET_S = 0.25
-"""An overloaded worker admits as many requests as it completes in this time."""
+"""An overloaded worker has as many requests in flight as it completes in this time."""
 _MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
 _JOINED_BY = {"HTTP_COOKIE": "; "}
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
@@ -105,13 +105,9 @@ class AsgiApp:
     """
 
     def __init__(
-        self,
-        wsgi_app: WsgiApp,
-        response_cache: ResponseCache,
-        settings: Settings,
-        body_timeout_s: float = BODY_TIMEOUT_S,
+        self, wsgi_app: WsgiApp, cache: ResponseCache, settings: Settings, body_timeout_s: float = BODY_TIMEOUT_S
     ) -> None:
-        self._response_cache = response_cache
+        self._response_cache = cache
         self._trusted_proxies = settings.trusted_proxies
         self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
         self._threads = RequestThreads(wsgi_app, settings.threads)
@@ -161,7 +157,8 @@ class AsgiApp:
 class RequestThreads:
     """The threads that run the application, and the admission of requests to them.
 
-    By Little's law, requests take _TARGET_S if as many are in flight as are completed in _TARGET_S: that is the limit.
+    By Little's law, requests take _TARGET_S if as many are in flight as are completed in _TARGET_S. That is the limit
+    while more are in flight, and while requests are refused.
     """
 
     def __init__(self, wsgi_app: WsgiApp, count: int) -> None:
