@@ -23,7 +23,7 @@ LEASE_S = 0.1
 """How long after a change by another host, or by SQL, an older value may be used."""
 _INTERVAL_S = 0.03
 _IDLE_AFTER_NS = 30 * 10**9
-"""After this time without a read of a cache, polling stops."""
+"""After this time without a read of a cache or a write, polling stops."""
 _MAX_SLEEP_S = 60.0
 """The longest sleep, so that no firewall or pooler closes the idle connection."""
 _MAX_GAP_NS = 10 * 10**9
