@@ -58,7 +58,8 @@ class Host:
         return f"http://{self.service.address}:{self.service.port}"
 
     def start(self, *, ready: bool = True) -> None:
-        """Start the service, always on the same port."""
+        """Start the service, always on the same port. Processes of an earlier start are killed."""
+        self.network.kill_processes()
         self.logs.append(self._folder / f"host-{self.index}-{next(self._starts)}.log")
         self.service = Service(
             self.logs[-1],

@@ -3,8 +3,10 @@
 For root on Linux. Elsewhere all hosts are on 127.0.0.1, and no host can be cut off.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from typing import Self
 
@@ -50,7 +52,15 @@ class Network:
 
     def __exit__(self, *_: object) -> None:
         if self.is_separate:
+            self.kill_processes()
+            _ip(f"link del {self._link}")
             _ip(f"netns del {self._name}")
+
+    def kill_processes(self) -> None:
+        """Kill all processes in this network, also stopped ones, as the end of a container does."""
+        for pid in _ip(f"netns pids {self._name}").split() if self.is_separate else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     def cut_off(self, role: str) -> None:
         """Lose all packets of the host to `role`. Connections stay open."""
@@ -61,6 +71,7 @@ class Network:
         _ip(f"-n {self._name} neigh del {self.address(role)} dev eth0")
 
 
-def _ip(command: str) -> None:
+def _ip(command: str) -> str:
     done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {command}: {done.stderr}"
+    return done.stdout

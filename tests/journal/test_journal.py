@@ -37,7 +37,7 @@ SEEDS = os.environ.setdefault("JOURNAL_SEEDS", os.environ.get("SEED") or f"{FIXE
 def test_no_promise_is_broken_by_random_faults(tmp_path: Path, seed: str) -> None:
     print(f"\nseed {seed}; repeat with: make test-fault MINUTES={MINUTES:g} SEED={seed}")  # noqa: T201 - shown by -s
     steps, journal, violations = run_schedule(tmp_path / "first", seed, None)
-    print(table(journal, violations, seed))  # noqa: T201 - as above
+    print(table(journal, violations, seed), *violations, sep="\n")  # noqa: T201 - as above
     if MINUTES and "FAULTS" not in os.environ:
         write_table(journal, violations, seed)
     if violations and MINUTES:
