@@ -60,7 +60,7 @@ def run(script: Callable[..., Script], tmp_path: Path) -> Callable[..., Script]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_until_told_to_stop_and_leaves_nothing(
+def test_make_run_serves_until_it_is_stopped_and_leaves_no_process(
     tmp_path: Path, run: Callable[..., Script], number: signal.Signals
 ) -> None:
     port = str(free_port())
@@ -102,13 +102,13 @@ def test_a_taken_port_is_named_with_the_way_out(run: Callable[..., Script]) -> N
 
 
 @pytest.mark.parametrize("port", ["zero", "0", "-1", "65536", "\u0665\u0660\u0660\u0660"])
-def test_a_port_that_is_none_is_refused(run: Callable[..., Script], port: str) -> None:
+def test_an_invalid_port_is_refused(run: Callable[..., Script], port: str) -> None:
     refused = run(port=port)
     assert "must be a number from 1 to 65535" in refused.rest()
     assert refused.process.returncode == 1
 
 
-def test_a_second_run_says_that_one_is_there(run: Callable[..., Script]) -> None:
+def test_a_second_run_reports_the_running_one(run: Callable[..., Script]) -> None:
     first = run()
     first.line_with("Ready")
     second = run()
@@ -118,7 +118,9 @@ def test_a_second_run_says_that_one_is_there(run: Callable[..., Script]) -> None
     assert first.end(signal.SIGINT) == 0
 
 
-def test_a_service_that_dies_takes_the_rest_along_with_its_code(tmp_path: Path, run: Callable[..., Script]) -> None:
+def test_when_the_service_exits_make_run_stops_the_servers_and_returns_its_exit_code(
+    tmp_path: Path, run: Callable[..., Script]
+) -> None:
     ended = run(service="raise SystemExit(7)")
     assert "The service ended by itself with code 7" in ended.rest()
     assert ended.process.returncode == 7
@@ -150,7 +152,7 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_starts(tmp_path: Path, run
     assert again.end(signal.SIGINT) == 0
 
 
-def test_demo_goes_to_the_stack_that_runs(run: Callable[..., Script]) -> None:
+def test_demo_uses_the_running_stack(run: Callable[..., Script]) -> None:
     running = run()
     url = running.line_with("given").split()[1]
     running.line_with("Ready")
@@ -171,13 +173,13 @@ def test_demo_alone_starts_the_servers_and_stops_them(tmp_path: Path, run: Calla
     wait_until_none_is_left(tmp_path)
 
 
-def test_demo_ends_with_the_code_of_what_failed(run: Callable[..., Script]) -> None:
+def test_demo_returns_the_exit_code_of_the_failed_command(run: Callable[..., Script]) -> None:
     demo = run("--demo", "3", flask="raise SystemExit(5)")
     demo.rest()
     assert demo.process.returncode == 5
 
 
-def test_a_command_goes_to_the_stack_that_runs_and_has_standard_output_to_itself(
+def test_a_command_uses_the_running_stack_and_prints_only_its_own_output(
     tmp_path: Path, run: Callable[..., Script]
 ) -> None:
     running = run()

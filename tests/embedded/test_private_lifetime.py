@@ -60,7 +60,7 @@ def test_a_parent_that_forgets_to_stop_leaves_no_process(tmp_path: Path, script:
     wait_until_none_is_left(tmp_path)
 
 
-def test_what_was_left_over_is_replaced_and_its_data_kept(tmp_path: Path, script: Callable[..., Script]) -> None:
+def test_leftover_servers_are_replaced_and_their_data_is_kept(tmp_path: Path, script: Callable[..., Script]) -> None:
     # As where the kernel has no death signal: 0 asks for none.
     unleash = """
 from functools import partial

@@ -98,7 +98,7 @@ def test_a_version_that_is_not_bundled_is_refused(tmp_path: Path) -> None:
         Postgres(tmp_path / "data", 15)
 
 
-def test_one_folder_of_data_has_one_user(tmp_path: Path) -> None:
+def test_a_data_folder_is_used_by_one_process(tmp_path: Path) -> None:
     with Postgres(tmp_path / "data", settings=FAST) as server:
         with pytest.raises(AlreadyInUse, match=f"process {os.getpid()}"):
             Postgres(tmp_path / "data", settings=FAST).start()
@@ -106,7 +106,7 @@ def test_one_folder_of_data_has_one_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stranger", [os.getpid(), 1, 4_000_000], ids=["alive", "init", "gone"])
-def test_the_process_file_of_a_power_cut_does_not_hinder(tmp_path: Path, stranger: int) -> None:
+def test_a_stale_pid_file_does_not_prevent_the_start(tmp_path: Path, stranger: int) -> None:
     server = Postgres(tmp_path / "data", settings=FAST)
     server.start()
     file = tmp_path / "data" / "postmaster.pid"
@@ -118,7 +118,7 @@ def test_the_process_file_of_a_power_cut_does_not_hinder(tmp_path: Path, strange
     assert psutil.pid_exists(os.getpid())
 
 
-def test_a_first_start_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+def test_an_interrupted_first_start_is_repeated(tmp_path: Path) -> None:
     with Postgres(tmp_path / "data", settings=FAST):
         pass
     shutil.move(tmp_path / "data", tmp_path / "data.new")
@@ -156,7 +156,7 @@ def test_an_ordinary_user_runs_it_as_himself(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_below_sudo_a_users_data_stays_his(tmp_path: Path) -> None:
+def test_below_sudo_the_data_keeps_its_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, 1234, 1234)
     with Postgres(tmp_path / "data", settings=FAST) as server:
         assert psutil.Process(server.pid).uids().effective == 1234
@@ -165,7 +165,7 @@ def test_below_sudo_a_users_data_stays_his(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_roots_data_is_handed_over_where_namespaces_are_forbidden(tmp_path: Path) -> None:
+def test_without_namespaces_the_data_of_root_gets_another_owner(tmp_path: Path) -> None:
     with Postgres(tmp_path / "data", settings=FAST) as server:
         run(server, "CREATE TABLE kept AS SELECT 1 AS number")
     with Postgres(tmp_path / "data", settings=FAST, runs_as=NOBODY) as server:

@@ -13,7 +13,7 @@ def client(server: Redis) -> redis.Redis:
     return redis.Redis.from_url(server.url, socket_timeout=0.5, socket_connect_timeout=0.5)
 
 
-def test_it_is_a_cache_with_a_limit_and_without_a_disk(tmp_path: Path) -> None:
+def test_the_private_redis_has_a_memory_limit_and_no_persistence(tmp_path: Path) -> None:
     with Redis(tmp_path / "redis") as server, client(server) as connection:
         settings = connection.config_get("*")
         assert settings["maxmemory"] == str(128 * 1024 * 1024)
@@ -24,7 +24,7 @@ def test_it_is_a_cache_with_a_limit_and_without_a_disk(tmp_path: Path) -> None:
         assert connection.info()["redis_version"] >= "6.2"
 
 
-def test_its_password_is_needed_and_in_no_command_line(tmp_path: Path) -> None:
+def test_the_private_redis_requires_a_password_that_is_in_no_command_line(tmp_path: Path) -> None:
     with Redis(tmp_path / "redis") as server:
         assert (tmp_path / "redis" / "redis.conf").stat().st_mode & 0o777 == 0o600
         with redis.Redis(port=server.port) as guest, pytest.raises(redis.AuthenticationError):
@@ -33,7 +33,7 @@ def test_its_password_is_needed_and_in_no_command_line(tmp_path: Path) -> None:
         assert server.password not in " ".join(process.cmdline())
 
 
-def test_after_restart_and_kill_it_is_empty_on_the_same_port(tmp_path: Path) -> None:
+def test_after_restart_and_kill_the_private_redis_is_empty_on_the_same_port(tmp_path: Path) -> None:
     with Redis(tmp_path / "redis") as server:
         url = server.url
         for end in (server.restart, server.kill):
@@ -57,7 +57,7 @@ def test_a_paused_server_lets_clients_hang_until_it_is_resumed(tmp_path: Path) -
         assert connection.ping()
 
 
-def test_a_redis_on_the_path_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_on_the_path_that_is_too_old_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = tmp_path / "redis-server"
     fake.write_text("#!/bin/sh\necho 'Redis server v=5.0.14 sha=00000000:0 bits=64'\n")
     fake.chmod(0o755)

@@ -70,7 +70,7 @@ def wait_for_poller(app: Flask) -> None:
 def test_cached_reads_need_no_database(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient, make_app: Callable[..., Flask]
 ) -> None:
-    """One user and a page in memory, and what was expensive in Redis for all hosts."""
+    """A user and a page are cached in memory, and expensive answers in Redis for all hosts."""
     user = api.create_user()
     paths = [f"/users/{user['id']}", "/users", "/users?q=user"]
     wait_for_poller(app_with_caches)
@@ -114,7 +114,7 @@ def test_cheap_pages_are_not_cached_in_redis(
 def test_pages_without_statistics_are_treated_as_expensive(
     monkeypatch: pytest.MonkeyPatch, servers: Stack, app_with_caches: Flask, api: UserClient
 ) -> None:
-    """As in a table that was filled a moment ago."""
+    """Such as a table that was filled a moment ago."""
     monkeypatch.setattr(bounds, "MAX_UNCACHED_ROWS", 1_000)
     monkeypatch.setattr(PlannerStats, "snapshot", lambda _: Statistics())
     api.create_user(name="Zebedee")
@@ -128,7 +128,7 @@ def test_pages_without_statistics_are_treated_as_expensive(
 def test_concurrent_reads_of_one_user_are_at_most_two_selects(
     monkeypatch: pytest.MonkeyPatch, app_with_caches: Flask, api: UserClient
 ) -> None:
-    """One for who comes first, and one for all who come meanwhile."""
+    """One SELECT for the first request, and one for all requests that arrive meanwhile."""
     user, calls, original = api.create_user(), [], Database.execute
 
     def slowly(database: Database, statement: str, *values: object, **options: Any) -> Any:
@@ -146,10 +146,10 @@ def test_concurrent_reads_of_one_user_are_at_most_two_selects(
     assert app_with_caches is not None
 
 
-def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
+def test_a_reader_that_paused_after_its_select_caches_no_stale_value(
     monkeypatch: pytest.MonkeyPatch, api: UserClient
 ) -> None:
-    """The read began before the write and ends after it: its answer may be old, the next one may not."""
+    """The read begins before the write and ends after it: its response may be old, the next one may not."""
     user = api.create_user(name="old")
     path = f"/users/{user['id']}"
     targets = [path, "/users", "/users?role=member"]
@@ -179,9 +179,7 @@ def test_a_reader_that_paused_after_its_select_spoils_neither_user_nor_page(
             assert [shown["name"] for shown in api.list_users(**filters) if shown["id"] == user["id"]] == ["new"]
 
 
-def test_no_read_is_older_than_a_write_that_was_answered_before(
-    servers: Stack, app_with_caches: Flask, api: UserClient
-) -> None:
+def test_no_read_is_older_than_an_answered_write(servers: Stack, app_with_caches: Flask, api: UserClient) -> None:
     """Random reads and writes by threads: single users, pages, filtered pages."""
     ids = [api.create_user(username=f"u{number}")["id"] for number in range(4)]
     answered = dict.fromkeys(ids, 1)
@@ -249,7 +247,7 @@ def test_values_in_redis_expire_after_cache_ttl_s(servers: Stack, app_with_cache
 @pytest.mark.parametrize(
     ("settings", "kept"), [({}, {"memory", "redis"}), ({"cache_ttl_s": 0}, set()), ({"cache_memory_mib": 0}, {"redis"})]
 )
-def test_disabled_caches_read_each_time(
+def test_with_disabled_caches_each_request_reads_the_database(
     make_app: Callable[..., Flask],
     servers: Stack,
     empty: Callable[[], None],  # noqa: ARG001

@@ -45,7 +45,7 @@ def one(connection: psycopg.Connection[Any], statement: str) -> Any:
     return found
 
 
-def test_old_rows_get_a_constant_and_are_not_written_anew(
+def test_old_rows_get_a_default_without_a_rewrite_of_the_table(
     old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     file = one(old_database, "SELECT pg_relation_filenode('history')")
@@ -59,9 +59,7 @@ def test_old_rows_get_a_constant_and_are_not_written_anew(
     assert one(old_database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
 
 
-def test_the_way_back_leaves_what_the_release_before_knows(
-    old_database: psycopg.Connection[Any], new_database: str
-) -> None:
+def test_a_downgrade_restores_the_previous_schema(old_database: psycopg.Connection[Any], new_database: str) -> None:
     migrate(new_database)
     old_database.execute("TRUNCATE users CASCADE")
     assert one(old_database, "SELECT count(*) FROM history WHERE user_id IS NULL") == 2
@@ -75,7 +73,7 @@ def test_the_way_back_leaves_what_the_release_before_knows(
     migrate(new_database)
 
 
-def test_others_who_wait_to_migrate_do_not_keep_the_index_from_being_built(
+def test_processes_that_wait_to_migrate_do_not_block_the_index_build(
     old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     """The build waits for all transactions, so they may have none."""
@@ -93,7 +91,7 @@ def test_others_who_wait_to_migrate_do_not_keep_the_index_from_being_built(
     assert one(old_database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'history_by_xid'::regclass")
 
 
-def test_an_index_that_an_interrupted_build_left_is_built_again(
+def test_an_invalid_index_of_an_interrupted_build_is_rebuilt(
     old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     flask_db(new_database, "upgrade", "0008")
@@ -129,7 +127,7 @@ def _invalidate(connection: psycopg.Connection[Any]) -> None:
     connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'history_by_xid'::regclass")
 
 
-def test_xids_of_another_cluster_are_reset_by_hand_and_not_by_a_start(
+def test_xids_of_another_cluster_are_reset_by_a_command_and_not_by_a_start(
     old_database: psycopg.Connection[Any], new_database: str
 ) -> None:
     migrate(new_database)

@@ -116,7 +116,7 @@ def pollers_of(service: Service) -> list[psutil.Process]:
 
 
 def shown_after(reader: Reader, name: str, began: float) -> None:
-    """All that begins later than the promise is new."""
+    """All reads that begin later than the bound return the new value."""
     time.sleep(max(0.0, began + LEASE_S - time.monotonic()))
     assert reader.names() == {name}
 
@@ -135,7 +135,7 @@ SQL = {
 
 
 @pytest.mark.parametrize("kind", SQL)
-def test_what_is_changed_by_sql_is_read_on_every_host_within_the_promise(
+def test_a_change_by_sql_is_read_on_every_host_within_the_bound(
     hosts: TwoHosts, sql_: psycopg.Connection[Any], kind: str
 ) -> None:
     readers = [Reader(hosts, host) for host in (0, 1)]
@@ -156,7 +156,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("kind", ENDS)
-def test_a_right_that_ends_by_sql_ends_on_every_host_within_the_promise(
+def test_a_permission_revoked_by_sql_ends_on_every_host_within_the_bound(
     hosts: TwoHosts, sql_: psycopg.Connection[Any], kind: str
 ) -> None:
     readers, (statement, status) = [Reader(hosts, host) for host in (0, 1)], ENDS[kind]
@@ -168,7 +168,7 @@ def test_a_right_that_ends_by_sql_ends_on_every_host_within_the_promise(
         assert {reader.get("/api/me", hosts.tokens[0]).status for _ in range(TRIES)} == {status}
 
 
-def test_a_transaction_that_is_open_for_long_is_neither_lost_nor_in_the_way(
+def test_a_long_transaction_is_not_missed_and_blocks_no_cache(
     hosts: TwoHosts, sql_: psycopg.Connection[Any], postgres: Postgres
 ) -> None:
     reader = Reader(hosts, 1)
@@ -183,7 +183,7 @@ def test_a_transaction_that_is_open_for_long_is_neither_lost_nor_in_the_way(
     shown_after(reader, "Slow", began)
 
 
-def test_a_write_through_one_host_is_read_there_at_once_and_elsewhere_within_the_promise(hosts: TwoHosts) -> None:
+def test_a_write_is_read_on_its_host_at_once_and_on_others_within_the_bound(hosts: TwoHosts) -> None:
     readers, path = [Reader(hosts, host) for host in (0, 1)], f"/api/users/{hosts.user_ids[0]}"
     headers = {"Authorization": f"Bearer {hosts.admin_token}"}
     for number in range(5):
@@ -237,7 +237,7 @@ def test_without_a_poller_caches_are_bypassed_until_it_is_replaced(
     assert reader.names() == before
 
 
-def test_a_write_whose_worker_was_killed_before_it_said_so_is_healed_within_the_promise(
+def test_a_write_whose_worker_was_killed_before_the_invalidation_is_read_within_the_bound(
     hosts: TwoHosts, sql_: psycopg.Connection[Any]
 ) -> None:
     """A statement waits for a lock; its worker is killed; PostgreSQL goes on and commits all the same."""
@@ -286,7 +286,7 @@ def accepts_connections(postgres: Postgres) -> bool:
     return True
 
 
-def test_after_a_crash_recovery_nothing_from_before_is_used(
+def test_after_a_crash_recovery_no_older_cached_value_is_used(
     hosts: TwoHosts, sql_: psycopg.Connection[Any], postgres: Postgres
 ) -> None:
     """A backend that is killed takes the server down, which recovers; what was not on disk yet is lost."""
@@ -308,7 +308,7 @@ def test_after_a_crash_recovery_nothing_from_before_is_used(
     shown_after(reader, "After", time.monotonic())
 
 
-def test_a_redis_that_was_restored_from_an_old_dump_gives_nothing_out_of_date(
+def test_a_redis_restored_from_an_old_dump_returns_no_stale_value(
     hosts: TwoHosts, redis_server: Redis, sql_: psycopg.Connection[Any]
 ) -> None:
     readers = [Reader(hosts, host) for host in (0, 1)]

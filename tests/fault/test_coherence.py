@@ -98,7 +98,7 @@ def test_no_read_is_older_than_promised_while_redis_is_killed_hangs_and_comes_ba
 
 
 def require_coherent(record: Record, kind: str) -> None:
-    """Nothing is older than the promise."""
+    """No read is older than the bound."""
     lags = list(record.lags())
     longest = max((lag for lag, _ in lags), default=0.0)
     print(  # noqa: T201 - shown by -rP
@@ -112,7 +112,7 @@ def require_coherent(record: Record, kind: str) -> None:
 
 
 def transactions(database: psycopg.Connection[Any]) -> int:
-    """All that there ever were in this database, of processes that ended or said so."""
+    """The number of transactions in this database since its creation."""
     database.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
     sql = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     return database.execute(sql).fetchone()[0]

@@ -48,7 +48,9 @@ def names(connection: psycopg.Connection[Any]) -> set[str]:
     return {name for (name,) in found}
 
 
-def test_rows_keep_their_values_there_and_back(old_database: psycopg.Connection[Any], new_database: str) -> None:
+def test_rows_keep_their_values_through_upgrade_and_downgrade(
+    old_database: psycopg.Connection[Any], new_database: str
+) -> None:
     before = [rows(old_database, "users"), rows(old_database, "history")]
     old_names = names(old_database)
     flask_db(new_database, "upgrade", "0011")
@@ -67,7 +69,7 @@ def test_models_and_migrations_agree(new_database: str) -> None:
     assert "No new upgrade operations detected" in flask_db(new_database, "check")
 
 
-def test_the_service_finds_and_shows_what_the_release_before_wrote(
+def test_the_service_finds_and_shows_users_of_the_previous_release(
     old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
 ) -> None:
     service = serve(DATABASE_URL=new_database)

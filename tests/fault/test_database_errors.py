@@ -73,7 +73,7 @@ def test_a_lost_connection_opens_the_breaker(
 
 @pytest.mark.parametrize("way", ["prepared", "connection", "transaction"])
 @pytest.mark.parametrize("sqlstate", [*BAD_DATA, *BUSY, *OURS, "23502", "23503", "23505", "23514"])
-def test_what_one_request_caused_stops_no_other(
+def test_an_error_of_one_request_does_not_open_the_breaker(
     own_app: Flask, monkeypatch: pytest.MonkeyPatch, sqlstate: str, way: str
 ) -> None:
     opened: list[BaseException] = []
@@ -92,7 +92,7 @@ def test_what_one_request_caused_stops_no_other(
 
 
 @pytest.mark.parametrize(("sql", "value"), STATEMENTS.values(), ids=STATEMENTS)
-def test_a_value_that_postgres_refuses_is_a_fault_of_the_request(own_app: Flask, sql: str, value: str) -> None:
+def test_a_value_that_postgres_refuses_is_a_client_error(own_app: Flask, sql: str, value: str) -> None:
     error = failure(own_app, sql, value)
     assert isinstance(error, BadRequest)
     assert "range" in str(error)
@@ -118,7 +118,7 @@ def test_a_server_that_can_not_be_reached_opens_the_breaker(
     assert not is_up(app)
 
 
-def test_a_session_that_postgres_ended_opens_the_breaker_only_until_another_one_is_there(own_app: Flask) -> None:
+def test_a_connection_that_postgres_ended_opens_the_breaker_until_it_is_replaced(own_app: Flask) -> None:
     error = failure(own_app, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert isinstance(error, Unavailable)
     wait_until(lambda: is_up(own_app))

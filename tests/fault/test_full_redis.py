@@ -62,10 +62,10 @@ def _evicted(client: redis.Redis) -> int:
 
 
 @pytest.mark.parametrize("ttl_s", [1, 60, 86400])
-def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
+def test_a_full_redis_evicts_cached_answers_but_no_sessions_and_no_counters(
     secured_app: SecuredApp, small_redis: Redis, ttl_s: int
 ) -> None:
-    """Whatever the pages' time to live."""
+    """For any time to live of the cached pages."""
     user = secured_app.create_user(username="ada", password=PASSWORD)
     clients = [secured_app.session_client(secured_app.create_user()) for _ in range(30)]
     assert [_guess(secured_app) for _ in range(4)] == [401] * 4
@@ -91,8 +91,8 @@ def test_cached_answers_make_room_and_neither_sessions_nor_counts_do(
     assert secured_app.session_client(user).get("/me").status_code == 200
 
 
-def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(secured_app: SecuredApp) -> None:
-    """Guesses are counted in the process then; a new session is refused, those that are there go on."""
+def test_a_redis_full_of_sessions_still_limits_guesses_and_serves_other_requests(secured_app: SecuredApp) -> None:
+    """Guesses are counted in the process. New sessions are refused, existing ones work."""
     secured_app.create_user(username="ada", password=PASSWORD)
     client = secured_app.session_client(secured_app.create_user())
     store = SessionStore(services_of(secured_app.app).settings)
@@ -116,7 +116,7 @@ def test_a_redis_full_of_sessions_lets_no_guess_through_and_all_else_works(secur
     assert secured_app.anonymous.get("/health").json["status"] == "ok", "no breaker opened"
 
 
-def test_counts_end_with_their_windows_and_leave_nothing_behind(small_redis: Redis) -> None:
+def test_counters_expire_with_their_windows(small_redis: Redis) -> None:
     """Without a TTL, too."""
     with redis.Redis.from_url(small_redis.url) as client:
         counts = RedisCounters(client)
@@ -130,8 +130,8 @@ def test_counts_end_with_their_windows_and_leave_nothing_behind(small_redis: Red
         assert client.dbsize() <= 3
 
 
-def test_of_too_many_counters_those_that_end_first_are_deleted(small_redis: Redis) -> None:
-    """So that a flood of guesses can't fill Redis."""
+def test_above_the_maximum_the_counters_that_expire_first_are_deleted(small_redis: Redis) -> None:
+    """Otherwise a flood of guesses could fill Redis."""
     with redis.Redis.from_url(small_redis.url) as client:
         counts = RedisCounters(client, max_counters=100)
         counts.increment([FixedWindow("fsa:limit:long:86400", 5, 86400)])

@@ -79,7 +79,7 @@ def test_identifiers_of_earlier_releases_become_canonical(
     assert put(old_database, "ada@example.com", "ada@example.net", search_vector="search_vector")
 
 
-def test_all_who_collide_are_listed_and_nothing_is_changed(
+def test_all_collisions_are_listed_and_no_row_is_changed(
     old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
 ) -> None:
     same = [
@@ -114,7 +114,7 @@ def test_all_who_collide_are_listed_and_nothing_is_changed(
     assert serve(DATABASE_URL=new_database).get("/api/health/ready").status == 200
 
 
-def test_the_start_says_who_collides_and_ends(
+def test_the_start_reports_collisions_and_ends(
     old_database: psycopg.Connection[Any], new_database: str, serve: Callable[..., Service]
 ) -> None:
     users = [put(old_database, "anna", ANNA), put(old_database, "anne", OTHER)]
@@ -125,7 +125,9 @@ def test_the_start_says_who_collides_and_ends(
     assert "Traceback" not in service.text
 
 
-def test_more_users_than_one_batch_and_back(old_database: psycopg.Connection[Any], new_database: str) -> None:
+def test_users_of_several_batches_are_migrated_up_and_down(
+    old_database: psycopg.Connection[Any], new_database: str
+) -> None:
     old_database.execute(
         "INSERT INTO users (username, username_key, email, email_key, name, name_key, words)"
         " SELECT u, u, e, e, '', '', '' FROM (SELECT 'user' || n AS u, 'user' || n || '@bücher.example' AS e"

@@ -40,7 +40,7 @@ def _wakes(service: Service) -> int:
 def test_an_idle_service_wakes_at_most_once_a_second(
     serve: Callable[..., Service], servers: Stack, database: psycopg.Connection[Any], new_database: str
 ) -> None:
-    """It asks neither Redis nor PostgreSQL for anything."""
+    """It sends no query to Redis or PostgreSQL."""
     service, name = serve(DATABASE_URL=new_database, WORKERS="2"), new_database.rpartition("/")[2]
     headers = first_administrator(service)
     path = "/api/me"
@@ -73,7 +73,7 @@ def test_an_idle_service_wakes_at_most_once_a_second(
 
 
 def _is_kept(service: Service, path: str, headers: dict[str, str], own: psycopg.Connection[Any]) -> bool:
-    """Whether some worker answers from its cache, as a change shows that nobody is told of, and that is undone."""
+    """Whether a worker responds from its cache. An internal change by SQL shows this, and is undone."""
     before = [service.get(path, headers=headers).json["name"] for _ in range(8)]
     own.execute("BEGIN; SET LOCAL fullstack_app.internal = 'yes'; UPDATE users SET name = name || '?'; COMMIT")
     after = [service.get(path, headers=headers).json["name"] for _ in range(4)]

@@ -39,10 +39,8 @@ def test_pending_lexemes_are_merged_into_the_index(
     assert [user["username"] for user in api.get("/users?q=bob").json] == ["bob"]
 
 
-def test_what_fails_is_tried_again_and_ends_nothing(
-    app: Flask, api: ApiClient, database: psycopg.Connection[Any]
-) -> None:
-    """PostgreSQL is away at first."""
+def test_a_failed_cleanup_is_repeated(app: Flask, api: ApiClient, database: psycopg.Connection[Any]) -> None:
+    """PostgreSQL is unavailable at first."""
     tries: list[int] = []
 
     def connect() -> psycopg.Connection[Any]:
@@ -67,7 +65,7 @@ def test_a_service_cleans_after_its_writes(
     database: psycopg.Connection[Any],
     settings: dict[str, str],
 ) -> None:
-    """Also if nobody reads, and without a cache."""
+    """Also without reads, and without a cache."""
     del empty
     service = serve(WORKERS="1", **settings)
     headers = first_administrator(service)

@@ -94,10 +94,10 @@ def test_twenty_writers_of_one_locked_row_delay_no_other_request(
     assert write(service, path, 0).status < 300, "nobody holds it any more"
 
 
-def test_writers_of_many_locked_rows_leave_the_reads_alone(
+def test_writers_of_many_locked_rows_delay_no_reads(
     servers: Any, service: Service, users: list[dict[str, Any]]
 ) -> None:
-    """As by an UPDATE of all users: each writer waits for another row."""
+    """As after an UPDATE of all users: each writer waits for a different row."""
     made = [service.post("/api/users", {"username": f"locked-{number}"}).json for number in range(WRITERS)]
     with ThreadPoolExecutor(WRITERS) as pool, locked(servers.postgres.url, "UPDATE users SET name = name || '!'"):
         writers = [pool.submit(service, "DELETE", f"/api/users/{user['id']}") for user in made]
@@ -135,7 +135,7 @@ def test_many_requests_with_one_idempotency_key_delay_no_other_request(
 def test_many_requests_for_one_identifier_delay_no_other_request(
     servers: Any, service: Service, users: list[dict[str, Any]]
 ) -> None:
-    """Somebody inserts it by SQL, and has not committed yet."""
+    """A transaction by SQL inserts it, and has not committed yet."""
     columns = "INSERT INTO users (username, username_key, email, email_key, name, name_key, search_vector)"
     values = "VALUES ('x', 'x', 'x@corp.example', 'x@corp.example', 'x', 'x', '')"
     with ThreadPoolExecutor(WRITERS) as pool, locked(servers.postgres.url, f"{columns} {values}"):
@@ -152,7 +152,7 @@ def test_many_requests_for_one_identifier_delay_no_other_request(
 
 
 def test_a_token_whose_row_is_locked_is_accepted(servers: Any, service: Service, users: list[dict[str, Any]]) -> None:
-    """Only the note of its last use would wait."""
+    """Only the update of its last use would wait."""
     draft = {"name": "a program", "role": "member", "user_id": users[0]["id"]}
     token = service.post("/api/tokens", draft).json
     with locked(servers.postgres.url, "SELECT FROM tokens WHERE id = %s FOR UPDATE", token["id"]):

@@ -100,12 +100,12 @@ def test_cached_values_never_exceed_the_memory_limit(kind: Callable[[int], tuple
     assert 0.4 * 4 * MIB < taken <= 1.05 * 4 * MIB, f"{number} entries: {taken / MIB:.2f} MiB of 4"
 
 
-def test_answers_to_long_query_strings_are_not_kept(
+def test_responses_to_long_query_strings_are_not_cached(
     app: Flask,
     empty: Callable[[], None],  # noqa: ARG001 - it is called for its effect
     database: psycopg.Connection[Any],
 ) -> None:
-    """Over 1 kB. What is kept, is shown by a change that nobody tells the application of."""
+    """Longer than 1 kB. An internal change by SQL shows which responses are cached."""
     secured_app = SecuredApp(app)
     grant_lease(app)
     client, names = secured_app.token_client(secured_app.admin.user), []
@@ -125,8 +125,8 @@ def test_answers_to_long_query_strings_are_not_kept(
     assert names == ["Old", "New", "New"]
 
 
-def test_a_worker_stays_within_its_memory_whatever_is_asked(serve: Callable[..., Service]) -> None:
-    """By what the process really takes."""
+def test_a_worker_stays_within_its_memory_limit_for_any_requests(serve: Callable[..., Service]) -> None:
+    """By the resident memory of the process."""
     service = serve(WORKERS="1", CACHE_MEMORY_MIB="8")
     root = service.post("/api/users", {"username": "root", "role": "admin"}).json
     body = {"name": "test", "user_id": root["id"], "role": "admin"}

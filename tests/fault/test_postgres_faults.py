@@ -64,7 +64,7 @@ def mend(postgres: Postgres) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
-def test_without_postgres_every_route_says_503_in_time_and_then_serves_again(
+def test_without_postgres_every_route_is_503_in_time_and_recovers(
     client: ApiClient, postgres: Postgres, kind: str
 ) -> None:
     user = client.create_user()
@@ -98,9 +98,7 @@ def test_without_postgres_every_route_says_503_in_time_and_then_serves_again(
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed"])
-def test_health_answers_in_time_and_live_says_that_the_process_lives(
-    client: ApiClient, postgres: Postgres, kind: str
-) -> None:
+def test_health_responds_in_time_and_live_stays_200(client: ApiClient, postgres: Postgres, kind: str) -> None:
     assert client.get("/health").json["status"] == "ok"
     break_it(kind, postgres)
     for _ in range(2):
@@ -165,7 +163,7 @@ def test_many_requests_at_once_end_in_time_when_postgres_goes(client: ApiClient,
     assert slowest[0] < BOUND_S + CONNECT_S
 
 
-def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(client: ApiClient, postgres: Postgres) -> None:
+def test_after_an_unnoticed_restart_at_most_one_response_is_503(client: ApiClient, postgres: Postgres) -> None:
     user = client.create_user()
     for _ in range(3):
         postgres.restart()
@@ -173,7 +171,7 @@ def test_after_a_restart_that_nobody_noticed_at_most_one_answer_is_503(client: A
         wait_until(lambda: client.get(f"/users/{user['id']}").status_code == 200, seconds=3)
 
 
-def test_a_write_that_was_answered_survives_the_death_of_postgres(client: ApiClient, postgres: Postgres) -> None:
+def test_an_answered_write_survives_a_kill_of_postgres(client: ApiClient, postgres: Postgres) -> None:
     made: list[str] = []
     stop = threading.Event()
 
@@ -201,9 +199,7 @@ def test_a_write_that_was_answered_survives_the_death_of_postgres(client: ApiCli
     assert set(made) <= {user["id"] for user in client.walk(limit=200)}
 
 
-def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(
-    client: ApiClient, postgres: Postgres
-) -> None:
+def test_a_lock_timeout_is_503_and_affects_no_other_request(client: ApiClient, postgres: Postgres) -> None:
     user, other = client.create_user(), client.create_user()
     with psycopg.connect(postgres.url) as holder:
         holder.execute("SELECT * FROM users WHERE id = %s FOR UPDATE", (user["id"],))
@@ -216,7 +212,7 @@ def test_a_lock_that_is_held_too_long_gives_503_and_takes_nothing_else_down(
     assert client.patch(f"/users/{user['id']}", {"name": "x"}).status_code == 200
 
 
-def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[..., Flask], postgres: Postgres) -> None:
+def test_an_exhausted_pool_gives_503_and_recovers(make_app: Callable[..., Flask], postgres: Postgres) -> None:
     app = make_app(database_url=postgres.url, database_timeout_s=TIMEOUT_S, database_pool_size=1, cache_ttl_s=0)
     client = ApiClient(app)
     user = client.create_user()
@@ -227,7 +223,7 @@ def test_a_pool_that_is_used_up_gives_503_and_comes_back(make_app: Callable[...,
     assert client.get(f"/users/{user['id']}").status_code == 200
 
 
-def test_the_database_that_refuses_writes_gives_503(client: ApiClient, postgres: Postgres) -> None:
+def test_a_read_only_database_gives_503_for_writes(client: ApiClient, postgres: Postgres) -> None:
     user = client.create_user()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -257,7 +253,7 @@ def test_a_service_of_two_workers_serves_again_after_postgres_was_killed(
     service.wait_for(lambda: all(service.get(f"/api/users/{made['id']}").status == 200 for _ in range(6)))
 
 
-def test_connections_that_are_cut_before_their_use_give_503(client: ApiClient) -> None:
+def test_connections_cut_before_their_use_give_503(client: ApiClient) -> None:
     """The pool opens new ones three times, and then gives up. The journal of tests/journal found a 500."""
     user_id = client.create_user()["id"]
 

@@ -70,7 +70,7 @@ def many_at_once(count: int, ask: Callable[[int], Any]) -> list[Any]:
 
 @pytest.mark.parametrize("kind", DROPS)
 @pytest.mark.parametrize("path", ["/health/ready", "/health"])
-def test_the_first_health_check_finds_postgres_again(
+def test_the_first_health_check_reconnects_to_postgres(
     secured_app: SecuredApp, postgres: Postgres, kind: str, path: str
 ) -> None:
     for _ in range(3):
@@ -80,10 +80,10 @@ def test_the_first_health_check_finds_postgres_again(
         assert response.status_code == 200, response.text
 
 
-def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
+def test_a_health_check_replaces_a_connection_that_no_longer_responds(
     make_app: Callable[..., Flask], postgres: Postgres
 ) -> None:
-    """As by a firewall that has forgotten it: what is sent is never answered, and a new connection works."""
+    """As with a firewall that dropped its state: the old connection gets no response, and a new connection works."""
     with Proxy(postgres.port) as proxy, Proxy(postgres.port) as other:
         url = postgres.url.replace(f":{postgres.port}/", f":{proxy.port}/")
         app = make_app(database_url=f"{url}?hostaddr=127.0.0.1", cache_ttl_s=0, log_level="error")
@@ -96,7 +96,7 @@ def test_a_health_check_gives_up_a_connection_that_was_cut_off_without_a_word(
 
 
 @pytest.mark.parametrize("kind", DROPS)
-def test_the_first_requests_after_it_are_answered_reads_and_writes_alike(
+def test_the_first_reads_and_writes_after_a_restart_succeed(
     secured_app: SecuredApp, postgres: Postgres, kind: str
 ) -> None:
     user = secured_app.create_user("editor", password=PASSWORD)
@@ -133,10 +133,10 @@ def test_a_service_of_two_workers_is_ready_and_serves_as_soon_as_postgres_does(
         assert set(found) == {200}
 
 
-def test_what_was_refused_while_postgres_was_away_is_served_as_soon_as_it_is_ready(
+def test_requests_refused_during_an_outage_succeed_once_the_service_is_ready(
     secured_app: SecuredApp, postgres: Postgres
 ) -> None:
-    """Whoever sees it ready sends requests: the circuit breaker does not wait for its next probe."""
+    """Clients send requests once it is ready, so the circuit breaker does not wait for its next probe."""
     user = secured_app.create_user()
     program = secured_app.token_client(secured_app.admin.user)
     assert secured_app.anonymous.get("/health/ready").status_code == 200

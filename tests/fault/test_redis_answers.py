@@ -87,7 +87,7 @@ def test_computed_values_are_shared_by_all_hosts(pair: list[Host]) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"\n\n", b"x" * 200_000, b"x" * 2_000_000])
-def test_any_value_comes_back_whole_or_is_computed_again(pair: list[Host], value: bytes) -> None:
+def test_any_value_is_returned_unchanged_or_computed_again(pair: list[Host], value: bytes) -> None:
     for host in (*pair, *pair):
         assert host.get(lambda: value) == value
 
@@ -113,7 +113,7 @@ def test_a_host_uses_older_answers_until_it_sees_the_change(pair: list[Host]) ->
     assert other.get(must_not_run) == b"new", "what is newer than it has heard of is good, too"
 
 
-def test_a_change_by_this_host_counts_before_the_poller_has_heard_of_it(pair: list[Host]) -> None:
+def test_a_change_by_this_host_counts_before_the_poller_sees_it(pair: list[Host]) -> None:
     host = pair[0]
     host.get(lambda: b"old")
     host.generations.invalidate(USERS)
@@ -125,7 +125,7 @@ def test_a_change_by_this_host_counts_before_the_poller_has_heard_of_it(pair: li
     assert host.get(must_not_run) == b"newer"
 
 
-def test_an_open_transaction_does_not_turn_redis_off_and_is_not_lost(pair: list[Host]) -> None:
+def test_an_open_transaction_does_not_disable_redis_and_is_not_missed(pair: list[Host]) -> None:
     host = pair[0]
     host.ask(105, 101, in_progress=(100,))
     host.ask(105, in_progress=(100,))
@@ -140,7 +140,7 @@ def test_an_open_transaction_does_not_turn_redis_off_and_is_not_lost(pair: list[
     assert host.get(must_not_run) == b"with 100"
 
 
-def test_an_answer_of_before_all_that_is_remembered_is_not_used(pair: list[Host]) -> None:
+def test_an_answer_older_than_all_known_changes_is_not_used(pair: list[Host]) -> None:
     host = pair[0]
     host.get(lambda: b"old")
     host.known.publish(PollResult(clock_ns(), "i", Snapshot(200, 200, ()), (150,), 149))
@@ -149,7 +149,7 @@ def test_an_answer_of_before_all_that_is_remembered_is_not_used(pair: list[Host]
 
 
 def test_after_a_crash_recovery_nothing_from_before_is_found(pair: list[Host]) -> None:
-    """Transactions that were lost, whose ids are given again, may be in it."""
+    """It may include lost transactions, whose ids are assigned again."""
     host = pair[0]
     host.get(lambda: b"lost")
     host.incarnation = "after the crash"
@@ -157,9 +157,7 @@ def test_after_a_crash_recovery_nothing_from_before_is_found(pair: list[Host]) -
     assert host.get(lambda: b"new") == b"new"
 
 
-def test_a_redis_that_was_restored_from_an_old_dump_gives_nothing_out_of_date(
-    pair: list[Host], own_redis: Redis
-) -> None:
+def test_a_redis_restored_from_an_old_dump_returns_no_stale_value(pair: list[Host], own_redis: Redis) -> None:
     host = pair[0]
     host.get(lambda: b"old")
     with redis.Redis.from_url(own_redis.url) as client:
@@ -242,7 +240,7 @@ def test_concurrent_requests_do_not_wait_for_a_failed_computation(pair: list[Hos
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
-def test_without_redis_everything_is_computed_and_when_it_is_back_it_is_used(
+def test_without_redis_values_are_computed_and_redis_is_used_again_after_it_returns(
     pair: list[Host], own_redis: Redis, kind: str
 ) -> None:
     host = pair[0]
@@ -268,7 +266,7 @@ def test_a_redis_answer_expires_after_its_ttl(pair: list[Host], own_redis: Redis
         assert 50 < client.ttl(key) <= 60
 
 
-def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(stack: ExitStack, own_redis: Redis) -> None:
+def test_a_busy_process_does_not_mark_redis_as_unavailable(stack: ExitStack, own_redis: Redis) -> None:
     host, over = Host(stack, own_redis, timeout_s=0.1, direct=True), threading.Event()
     host.get(lambda: b"kept")
 
@@ -294,7 +292,7 @@ def test_a_process_that_is_busy_itself_does_not_lose_redis_for_it(stack: ExitSta
     assert slowest > 0.02, "nothing was as slow as it had to be to show anything"
 
 
-def test_without_a_cache_in_memory_there_are_answers_in_redis(
+def test_redis_answers_work_without_the_local_cache(
     serve: Callable[..., Service], new_database: str, own_redis: Redis
 ) -> None:
     service = serve(DATABASE_URL=new_database, REDIS_URL=own_redis.url, WORKERS="1", CACHE_MEMORY_MIB="0")

@@ -52,7 +52,7 @@ def clients(
 
 
 @pytest.mark.parametrize("kind", [*OUTAGES, "slow", "very slow"])
-def test_every_request_is_still_right_and_in_time(
+def test_every_response_is_correct_and_in_time_during_a_redis_fault(
     own_redis: Redis, proxy: Proxy, clients: list[ApiClient], kind: str
 ) -> None:
     user = clients[0].create_user()
@@ -99,7 +99,7 @@ def test_health_says_degraded_in_time_and_ok_when_it_is_back(
 
 
 @pytest.mark.parametrize("kind", ["mute", "hangs up"])
-def test_redis_is_not_asked_again_and_again(
+def test_requests_do_not_retry_an_unavailable_redis(
     proxy: Proxy, own_redis: Redis, clients: list[ApiClient], kind: str
 ) -> None:
     user = clients[0].create_user()
@@ -126,10 +126,10 @@ def test_emptied_redis_is_filled_again(own_redis: Redis, clients: list[ApiClient
 
 
 @pytest.mark.parametrize("kind", ["hung", "killed", "hangs up"])
-def test_nothing_stale_is_served_when_redis_comes_back_with_old_data(
+def test_no_stale_response_is_served_when_redis_returns_with_old_data(
     own_redis: Redis, proxy: Proxy, clients: list[ApiClient], kind: str
 ) -> None:
-    """Written by one process during the outage, read by another the moment that Redis is back."""
+    """One process writes during the outage, another reads as soon as Redis is back."""
     writer, reader = clients
     user = writer.create_user()
     path = f"/users/{user['id']}"
@@ -146,12 +146,12 @@ def test_nothing_stale_is_served_when_redis_comes_back_with_old_data(
             assert client.list_users()[0]["name"] == f"n{number}"
 
 
-def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
+def test_no_stale_response_is_served_when_redis_restarts_with_older_data(
     make_app: Callable[..., Flask],
     tmp_path: Path,
     empty: Callable[[], None],  # noqa: ARG001
 ) -> None:
-    """It forgot the last write, and began anew between two requests, so that none of them failed."""
+    """Redis lost the last write and restarted between two requests, so no request failed."""
     with Redis(tmp_path / "snapshots") as server:
         client = ApiClient(make_app(redis_url=server.url, log_level="error"))
         path = f"/users/{client.create_user(name='old')['id']}"
@@ -168,7 +168,7 @@ def test_nothing_stale_is_served_when_redis_begins_anew_with_older_data(
             assert client.list_users(active="true")[0]["name"] == f"n{number}"
 
 
-def test_reads_and_writes_go_on_right_while_redis_comes_and_goes(
+def test_reads_and_writes_stay_correct_while_redis_restarts_repeatedly(
     own_redis: Redis, proxy: Proxy, clients: list[ApiClient]
 ) -> None:
     user_id = clients[0].create_user()["id"]
@@ -215,7 +215,7 @@ def test_a_service_starts_and_serves_without_redis(serve: Callable[..., Service]
         service("DELETE", f"/api/users/{made.json['id']}?purge=true")
 
 
-def test_two_workers_serve_nothing_stale_during_a_redis_outage(
+def test_two_workers_serve_no_stale_response_during_a_redis_outage(
     serve: Callable[..., Service],
     own_redis: Redis,
     empty: Callable[[], None],  # noqa: ARG001
@@ -236,7 +236,7 @@ def test_two_workers_serve_nothing_stale_during_a_redis_outage(
     assert slowest < BOUND_S
 
 
-def test_a_wrong_password_of_redis_costs_the_cache_and_no_request(
+def test_with_a_wrong_redis_password_requests_succeed_without_the_cache(
     make_app: Callable[..., Flask], own_redis: Redis
 ) -> None:
     client = ApiClient(make_app(redis_url=f"redis://:wrong@127.0.0.1:{own_redis.port}/0", log_level="error"))
@@ -247,7 +247,7 @@ def test_a_wrong_password_of_redis_costs_the_cache_and_no_request(
 @pytest.mark.parametrize(
     "url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid:6379/0", "unix:///nowhere/redis.sock"]
 )
-def test_a_redis_that_is_nowhere_costs_the_cache_and_no_request(make_app: Callable[..., Flask], url: str) -> None:
+def test_with_an_unreachable_redis_requests_succeed_without_the_cache(make_app: Callable[..., Flask], url: str) -> None:
     client = ApiClient(make_app(redis_url=url, log_level="error"))
     began = time.monotonic()
     assert client.get("/users").status_code == 200
@@ -256,7 +256,7 @@ def test_a_redis_that_is_nowhere_costs_the_cache_and_no_request(make_app: Callab
 
 
 def test_the_doctor_waits_longer_for_redis_than_a_request_does(clients: list[ApiClient], proxy: Proxy) -> None:
-    """A busy machine is slow to make the first connection; that is nothing to call a doctor's finding."""
+    """On a busy machine the first connection is slow, which is not a finding."""
     cli = clients[0].app.test_cli_runner()
     proxy.delay_s = 0.1
     doctor = cli.invoke(args=["doctor"])

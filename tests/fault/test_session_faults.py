@@ -27,7 +27,7 @@ def secured_app(make_app: Callable[..., Flask], own_redis: Redis, empty: Callabl
     return SecuredApp(make_app(redis_url=own_redis.url, log_level="error"))
 
 
-def test_without_redis_sessions_are_503_and_tokens_go_on(secured_app: SecuredApp, own_redis: Redis) -> None:
+def test_without_redis_sessions_are_503_and_tokens_work(secured_app: SecuredApp, own_redis: Redis) -> None:
     user = secured_app.create_user("editor", password=PASSWORD)
     browser, program, fresh = (
         secured_app.session_client(user),
@@ -72,7 +72,7 @@ def test_without_redis_setup_mode_does_not_return(secured_app: SecuredApp, own_r
         assert secured_app.anonymous.get("/health").status_code == 200
 
 
-def test_what_ended_while_redis_was_away_stays_ended(secured_app: SecuredApp, own_redis: Redis) -> None:
+def test_sessions_ended_during_a_redis_outage_stay_ended(secured_app: SecuredApp, own_redis: Redis) -> None:
     users = [secured_app.create_user(password=PASSWORD) for _ in range(3)]
     clients, program = (
         [secured_app.session_client(user) for user in users],
@@ -90,7 +90,7 @@ def test_what_ended_while_redis_was_away_stays_ended(secured_app: SecuredApp, ow
     assert [client.get("/me").status_code for client in clients] == [401] * 3
 
 
-def test_what_was_revoked_while_redis_was_away_stays_revoked(secured_app: SecuredApp, own_redis: Redis) -> None:
+def test_tokens_revoked_during_a_redis_outage_stay_revoked(secured_app: SecuredApp, own_redis: Redis) -> None:
     user = secured_app.create_user("editor")
     token, program = secured_app.token(user), secured_app.token_client(secured_app.admin.user)
     lowered = secured_app.token_client(user)

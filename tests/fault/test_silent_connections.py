@@ -11,7 +11,7 @@ _LATE_S = 30.0
 
 
 def test_a_connection_without_a_request_ends(serve: Callable[..., Service]) -> None:
-    """Of some 2,000 each of which sent nothing, none ever ended, and from then on the service answered nobody."""
+    """Regression: 2,000 connections without a request never ended, and the service stopped responding."""
     service = serve(WORKERS="1")
     head = f"GET /api/health/live HTTP/1.1\r\nHost: localhost:{service.port}\r\n".encode()
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -34,7 +34,7 @@ class SecuredService:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """Nobody's, and everybody's."""
+        """Headers of no credential, and of each credential."""
         return "", f"Authorization: Bearer {self.token}\r\n", f"Cookie: {self.cookie}\r\nOrigin: {self.origin}\r\n"
 
     @property
@@ -106,7 +106,7 @@ def writes(app: Flask) -> list[tuple[str, str]]:
     )
 
 
-def test_stalled_bodies_of_no_route_stop_anything(secured_service: SecuredService, app: Flask) -> None:
+def test_stalled_bodies_block_no_other_request(secured_service: SecuredService, app: Flask) -> None:
     """200 requests each without credential, by token and by session, to every route with a body."""
     port, routes = secured_service.service.port, writes(app)
     assert len(routes) > 30

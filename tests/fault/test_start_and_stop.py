@@ -27,7 +27,7 @@ def ask(url: str, statement: str) -> list[tuple]:
         return connection.execute(statement.encode()).fetchall()
 
 
-def test_without_a_database_it_waits_says_so_and_gives_up_with_the_cause(serve: Callable[..., Service]) -> None:
+def test_without_a_database_the_start_waits_and_then_fails_with_the_cause(serve: Callable[..., Service]) -> None:
     url = f"postgresql://ada:hunter2@127.0.0.1:{free_port()}/usersdb"
     service = serve(ready=False, DATABASE_URL=url, DATABASE_WAIT_S="2")
     service.wait_for(lambda: service.get("/api/health/live").status == 200)
@@ -115,7 +115,9 @@ def test_a_wrong_setting_ends_the_start_with_its_name(serve: Callable[..., Servi
     assert "Traceback" not in service.text
 
 
-def test_a_database_user_who_may_not_make_tables_is_told_so(new_database: str, serve: Callable[..., Service]) -> None:
+def test_a_database_role_that_may_not_create_tables_is_reported(
+    new_database: str, serve: Callable[..., Service]
+) -> None:
     with psycopg.connect(new_database, autocommit=True) as connection:
         connection.execute("CREATE ROLE guest LOGIN PASSWORD 'hunter2'")
         try:
@@ -132,7 +134,7 @@ def test_a_database_user_who_may_not_make_tables_is_told_so(new_database: str, s
 
 
 @pytest.mark.parametrize("name", ["LISTEN_ADDRESS", "PUBLISHED_ADDRESS"])
-def test_published_wider_without_an_administrator_it_refuses_to_start(
+def test_a_public_service_without_an_administrator_refuses_to_start(
     new_database: str, serve: Callable[..., Service], name: str
 ) -> None:
     service = serve(ready=False, DATABASE_URL=new_database, **{name: "0.0.0.0"})
@@ -166,7 +168,7 @@ def test_a_wrong_first_administrator_ends_the_start_with_the_setting(
     assert "short" not in refused["cause"]
 
 
-def test_a_second_service_on_the_port_gives_up_and_leaves_the_first_alone(serve: Callable[..., Service]) -> None:
+def test_a_second_service_on_the_port_fails_and_the_first_continues(serve: Callable[..., Service]) -> None:
     first = serve(DRAIN_DELAY_S="1")
     second = serve(ready=False, PORT=str(first.port))
     while second.process.poll() is None:
@@ -182,7 +184,7 @@ def test_a_second_service_on_the_port_gives_up_and_leaves_the_first_alone(serve:
     assert first.process.wait(10) == 0
 
 
-def test_sigterm_says_not_ready_first_and_ends_in_time(serve: Callable[..., Service]) -> None:
+def test_after_sigterm_the_service_reports_not_ready_and_ends_in_time(serve: Callable[..., Service]) -> None:
     service = serve(DRAIN_DELAY_S="1")
     service.process.send_signal(signal.SIGTERM)
     began = time.monotonic()
@@ -208,7 +210,7 @@ def test_an_idle_service_stops_with_exit_code_0(serve: Callable[..., Service], n
 def test_a_service_stopped_before_it_serves_kills_no_other_process(
     serve: Callable[..., Service], delay_s: float
 ) -> None:
-    """Whenever the signal comes: while a worker is forked, makes itself ready, or begins to listen."""
+    """The signal arrives while a worker is forked, gets ready, or begins to listen."""
     service = serve(ready=False, DRAIN_DELAY_S="0", WORKERS="4")
     launcher = psutil.Process(service.process.pid)
     service.wait_for(launcher.children)
@@ -233,7 +235,7 @@ def test_a_killed_launcher_leaves_no_process_that_waits_for_the_database(serve: 
 
 
 def test_under_load_no_request_is_cut(serve: Callable[..., Service]) -> None:
-    """Clients come as from a balancer: each request on a new connection, until ready says no."""
+    """Clients act like a load balancer: each request on a new connection, until the service is not ready."""
     service = serve(DRAIN_DELAY_S="1", WORKERS="2")
     turned_away, faults, served = threading.Event(), [], [0]
 

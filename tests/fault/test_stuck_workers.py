@@ -18,7 +18,7 @@ from tests.support.service_process import Service
 
 
 def test_a_process_that_is_forked_while_a_thread_logs_can_log() -> None:
-    """The lock of a stream is one that a worker needs, too."""
+    """A worker needs the lock of the log stream."""
     program = """
 import threading, time, structlog
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ os._exit(0)
 
 
 def _workers(service: Service) -> list[psutil.Process]:
-    """The children of the launcher that listen on its port."""
+    """The child processes of the launcher that listen on its port."""
     found = []
     for child in psutil.Process(service.process.pid).children():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -56,7 +56,7 @@ def _workers(service: Service) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("which", ["a worker", "the change poller"])
 def test_a_process_that_hangs_is_replaced(serve: Callable[..., Service], which: str) -> None:
-    """Whatever it is that it hangs in; also if it is the one whose turn it is to write."""
+    """For any place where it hangs; also if it is the leader that executes writes."""
     service = serve(WORKERS="2")
     children, workers = psutil.Process(service.process.pid).children(), _workers(service)
     assert len(workers) == 2
@@ -100,7 +100,7 @@ class _Writer:
 
 
 def _change_by_sql(database_url: str, stop: threading.Event) -> None:
-    """As another host that writes very much: each statement changes more users than are heard of one by one."""
+    """Like another host with many writes: each statement changes more users than the poller reads one by one."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO users (username, username_key, name, name_key, search_vector)"
@@ -111,7 +111,7 @@ def _change_by_sql(database_url: str, stop: threading.Event) -> None:
 
 
 def test_a_paused_service_kills_no_worker_when_resumed(serve: Callable[..., Service]) -> None:
-    """As by `docker pause`: nobody could prove anything meanwhile."""
+    """As with `docker pause`: no worker can send a heartbeat meanwhile."""
     service = serve(WORKERS="2")
     service.wait_for(lambda: service.get("/api/users").status == 200)
     launcher = psutil.Process(service.process.pid)

@@ -93,7 +93,7 @@ def test_an_error_reaches_each_waiting_caller_and_no_later_one(table: Table) -> 
 
 
 def test_no_caller_gets_the_result_of_a_query_that_began_before_its_call() -> None:
-    """A number only grows; who asks after it was n gets no less than n."""
+    """The value only increases. A look-up that begins after the value was n returns at least n."""
     truth = [0]
 
     def look_up(keys: Sequence[str]) -> Mapping[str, int]:

@@ -20,18 +20,18 @@ QUERIES = st.builds(
 
 
 @given(QUERIES, QUERIES)
-def test_two_questions_share_a_page_only_if_they_are_the_same(one: ListQuery, other: ListQuery) -> None:
+def test_only_equal_list_queries_share_a_page_key(one: ListQuery, other: ListQuery) -> None:
     assert (digest(one) == digest(other)) == (one == other)
 
 
 @given(QUERIES, QUERIES)
-def test_two_questions_share_a_count_only_if_their_filters_are_the_same(one: ListQuery, other: ListQuery) -> None:
+def test_only_queries_with_equal_filters_share_a_count_key(one: ListQuery, other: ListQuery) -> None:
     whole = {"limit": 50, "sort": "created_at", "cursor": None}
     same = one.model_copy(update=whole) == other.model_copy(update=whole)
     assert (digest(one, ignored=PAGE_PARAMETERS) == digest(other, ignored=PAGE_PARAMETERS)) == same
 
 
 @given(QUERIES)
-def test_the_order_in_which_attributes_are_asked_does_not_matter(query: ListQuery) -> None:
+def test_the_order_of_attribute_filters_does_not_change_the_key(query: ListQuery) -> None:
     turned = query.model_copy(update={"attributes": dict(reversed(query.attributes.items()))})
     assert digest(turned) == digest(query)

@@ -26,7 +26,7 @@ def test_the_circuit_is_closed_until_a_failure(breakers: list[CircuitBreaker]) -
     assert probes == []
 
 
-def test_a_failure_takes_it_down_until_a_probe_succeeds(breakers: list[CircuitBreaker]) -> None:
+def test_a_failure_opens_the_circuit_until_a_probe_succeeds(breakers: list[CircuitBreaker]) -> None:
     back, probed = threading.Event(), threading.Event()
 
     def probe() -> None:
@@ -44,7 +44,7 @@ def test_a_failure_takes_it_down_until_a_probe_succeeds(breakers: list[CircuitBr
     wait_until(lambda: breaker.up)
 
 
-def test_probing_is_done_by_one_thread_that_is_not_the_callers(breakers: list[CircuitBreaker]) -> None:
+def test_one_background_thread_probes(breakers: list[CircuitBreaker]) -> None:
     probing: list[int] = []
     go_on = threading.Event()
 

@@ -48,19 +48,19 @@ def test_the_defaults_are_those_of_the_exercise() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_a_wrong_setting_is_named_and_refused(name: str, value: str) -> None:
+def test_an_invalid_setting_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name) as raised:
         load_settings({name: value})
     assert "hunter2" not in str(raised.value)
 
 
-def test_every_setting_with_a_rule_is_among_the_wrong_ones() -> None:
+def test_every_setting_with_a_rule_has_an_invalid_example() -> None:
     without_rule = {"redis_host", "redis_password", "allowed_hosts", "published_address", "listen_address"}
     without_rule |= {"postgres_user", "postgres_password", "postgres_db", "self_editable_attributes"}
     assert {name.lower() for name in WRONG} == Settings.model_fields.keys() - without_rule
 
 
-def test_all_wrong_settings_are_named_at_once() -> None:
+def test_all_invalid_settings_are_named_together() -> None:
     with pytest.raises(SettingsError) as raised:
         load_settings({"PORT": "x", "THREADS": "0", "DATABASE_URL": "mysql://u:hunter2@db/x"})
     for name in ("PORT", "THREADS", "DATABASE_URL"):
@@ -87,7 +87,7 @@ def test_every_setting_is_also_read_from_a_file(name: str, tmp_path: Path) -> No
     assert load_settings({f"{name}_FILE": str(file), **other}) == load_settings({name: value, **other})
 
 
-def test_both_a_variable_and_its_file_are_refused(tmp_path: Path) -> None:
+def test_a_setting_given_by_variable_and_by_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("hunter2")
     with pytest.raises(SettingsError, match="REDIS_PASSWORD and REDIS_PASSWORD_FILE") as raised:
@@ -125,7 +125,7 @@ def test_the_old_name_of_a_setting_is_refused_with_the_new_one(old: str, new: st
     assert load_settings({old: ""}) == load_settings({})
 
 
-def test_a_value_that_is_only_white_space_does_not_end_in_nonsense() -> None:
+def test_a_setting_of_only_white_space_is_refused() -> None:
     with pytest.raises(SettingsError, match="REDIS_HOST"):
         load_settings({"REDIS_HOST": "   "})
 
@@ -140,13 +140,13 @@ def test_a_value_that_is_only_white_space_does_not_end_in_nonsense() -> None:
         "postgresql+asyncpg://u:p@h:5432/d",
     ],
 )
-def test_a_database_url_is_taken_whatever_its_driver(url: str) -> None:
+def test_a_database_url_with_any_driver_is_accepted(url: str) -> None:
     assert load_settings({"DATABASE_URL": url}).database_url == "postgresql://u:p@h:5432/d"
 
 
 @pytest.mark.parametrize("link", ["tcp://10.0.0.1:6380", "tcp://[fd00::1]:6380", " tcp://redis:6380 "])
 @pytest.mark.parametrize("name", ["REDIS_PORT", "PORT"])
-def test_a_port_is_read_from_what_kubernetes_sets_for_a_service(name: str, link: str) -> None:
+def test_a_kubernetes_service_url_is_accepted_as_redis_port(name: str, link: str) -> None:
     """Beside a service named `redis` each container gets REDIS_PORT=tcp://10.0.0.1:6379."""
     assert getattr(load_settings({name: link}), name.lower()) == 6380
     for wrong in ("tcp://10.0.0.1", "tcp://10.0.0.1:0", "tcp://10.0.0.1:65536", "http://10.0.0.1:6380", "tcp://:x"):
@@ -163,11 +163,11 @@ def test_a_port_is_read_from_what_kubernetes_sets_for_a_service(name: str, link:
         ({"REDIS_URL": "rediss://u:p@h:1/2", "REDIS_HOST": "other"}, "rediss://u:p@h:1/2"),
     ],
 )
-def test_redis_is_found_by_its_parts_or_by_its_url(environ: dict[str, str], address: str) -> None:
+def test_redis_is_configured_by_parts_or_by_url(environ: dict[str, str], address: str) -> None:
     assert load_settings(environ).redis_address == address
 
 
-def test_listening_wide_is_public_unless_it_is_published_on_loopback() -> None:
+def test_a_service_that_listens_on_all_addresses_is_public_unless_published_on_loopback() -> None:
     assert load_settings({"LISTEN_ADDRESS": "0.0.0.0"}).is_public
     assert load_settings({"PUBLISHED_ADDRESS": "192.168.1.2"}).is_public
     assert not load_settings({"LISTEN_ADDRESS": "0.0.0.0", "PUBLISHED_ADDRESS": "127.0.0.1"}).is_public
@@ -175,14 +175,14 @@ def test_listening_wide_is_public_unless_it_is_published_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "LOCALHOST"])
-def test_loopback_is_what_only_this_machine_reaches(address: str) -> None:
+def test_loopback_addresses_are_recognized(address: str) -> None:
     assert is_loopback(address)
 
 
 @pytest.mark.parametrize(
     "address", ["", "0.0.0.0", "::", "10.0.0.1", "8.8.8.8", "localhost.evil.com", "127.0.0.1.nip.io"]
 )
-def test_all_else_is_not_loopback(address: str) -> None:
+def test_other_addresses_are_not_loopback(address: str) -> None:
     assert not is_loopback(address)
 
 
@@ -191,7 +191,7 @@ def test_a_url_is_shown_without_its_password() -> None:
     assert shown == "postgresql://ada@db:5432/usersdb"
 
 
-def test_settings_can_not_be_changed_once_made() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings({}).port = 1  # type: ignore[misc]
 

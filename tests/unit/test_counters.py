@@ -39,7 +39,7 @@ def test_an_attempt_refused_by_one_window_does_not_count_in_later_windows(clock:
     assert counts.increment([MINUTE, HOUR]) == (HOUR, 4, 3540)
 
 
-def test_a_window_begins_with_the_first_and_ends_whatever_comes(clock: Clock) -> None:
+def test_a_window_begins_with_the_first_increment_and_has_a_fixed_length(clock: Clock) -> None:
     counts, resets = InMemoryCounters(), []
     for _ in range(4):
         resets.append(counts.increment([MINUTE]).remaining_s)
@@ -57,7 +57,7 @@ def test_a_reset_counter_starts_a_new_window(clock: Clock) -> None:
     assert counts.increment([HOUR]).value == 3
 
 
-def test_of_too_many_counters_the_least_recently_used_is_dropped(clock: Clock) -> None:
+def test_the_least_recently_used_counter_is_dropped_above_the_maximum(clock: Clock) -> None:
     counts = InMemoryCounters(max_counters=3)
     windows = [FixedWindow(name, 9, 60 if name == "a" else 120) for name in "abcd"]
     for window in windows[:3]:

@@ -98,8 +98,8 @@ def test_any_other_host_name_is_refused_in_setup_mode(host: str) -> None:
         "\uff4cocalhost",
     ],
 )
-def test_a_host_header_that_is_not_well_formed_is_no_local_name(host: str) -> None:
-    """A URL parser finds a local name where the Host header holds another one."""
+def test_a_malformed_host_header_is_not_a_local_name(host: str) -> None:
+    """A URL parser would find a local name in a Host header that names another host."""
     assert parse_host(host) is None
     with pytest.raises(Forbidden):
         check_host(host, frozenset({"users.example.org"}))
@@ -115,7 +115,7 @@ def test_a_host_header_that_is_not_well_formed_is_no_local_name(host: str) -> No
         ("[2001:DB8::1]:65535", ("2001:db8::1", 65535)),
     ],
 )
-def test_a_host_header_has_a_name_and_perhaps_a_port(host: str, parts: tuple[str, int | None]) -> None:
+def test_a_host_header_is_parsed_into_name_and_optional_port(host: str, parts: tuple[str, int | None]) -> None:
     assert parse_host(host) == parts
 
 
@@ -136,7 +136,7 @@ def test_a_host_name_from_the_settings_is_accepted() -> None:
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:5000"},
     ],
 )
-def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -> None:
+def test_pages_of_the_service_and_programs_may_write(headers: dict[str, str]) -> None:
     check_origin("http", "localhost:5000", headers)
 
 
@@ -157,7 +157,7 @@ def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.com"},
     ],
 )
-def test_a_page_of_another_site_may_not_change_anything(headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_may_not_write(headers: dict[str, str]) -> None:
     with pytest.raises(Forbidden):
         check_origin("http", "localhost:5000", headers)
 
@@ -178,7 +178,7 @@ def test_a_page_of_another_site_may_not_change_anything(headers: dict[str, str])
     ],
 )
 def test_an_origin_is_scheme_host_and_effective_port(scheme: str, host: str, origin: str) -> None:
-    """A port that goes without saying was refused when only one side said it."""
+    """Regression: a default port that only one side named was refused."""
     check_origin(scheme, host, {"Origin": origin})
     assert is_same_origin(scheme, host, {"Origin": origin})
 
@@ -205,7 +205,7 @@ def test_an_origin_is_scheme_host_and_effective_port(scheme: str, host: str, ori
         ("http", ":80", "http://:80"),
     ],
 )
-def test_anything_else_is_another_origin(scheme: str, host: str, origin: str) -> None:
+def test_a_different_scheme_host_or_port_is_another_origin(scheme: str, host: str, origin: str) -> None:
     """Plain http is another origin for a request that came by https; so is another port."""
     with pytest.raises(Forbidden):
         check_origin(scheme, host, {"Origin": origin})

@@ -15,7 +15,7 @@ CURSOR = encode("users:name:live", Keyset("müller", "0198c0de-0000-7000-8000-00
 
 
 @given(KEYS, st.uuids().map(str), st.booleans())
-def test_a_keyset_comes_back_as_it_was(key: str | int, row_id: str, backwards: bool) -> None:
+def test_a_decoded_cursor_equals_the_encoded_keyset(key: str | int, row_id: str, backwards: bool) -> None:
     keyset = Keyset(key, row_id, backwards)
     assert decode("a", encode("a", keyset), repr) == keyset
 

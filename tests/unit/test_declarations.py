@@ -16,7 +16,7 @@ COMPOSE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 WRITABLE = set(User.model_fields) - set(READ_ONLY)
 
 
-def test_a_user_as_given_has_every_public_column() -> None:
+def test_the_user_schema_has_every_public_column() -> None:
     columns = set(models.User.__table__.columns.keys())
     assert set(User.model_fields) == columns - PRIVATE
     assert columns >= PRIVATE
@@ -32,13 +32,13 @@ def test_the_json_of_a_user_has_every_public_column() -> None:
     assert living == [name for name in User.model_fields if name != "deleted_at"]
 
 
-def test_what_can_be_written_is_what_is_given_but_for_read_only_fields_and_the_password() -> None:
+def test_writable_fields_are_the_public_fields_without_read_only_fields_and_with_the_password() -> None:
     assert set(UserDraft.model_fields) == WRITABLE | {"password"}
     proven = WRITABLE | {"password", "current_password"}
     assert set(UserReplacement.model_fields) == set(UserPatch.model_fields) == proven
 
 
-def test_the_history_tells_of_every_field_that_can_be_written() -> None:
+def test_the_history_records_every_writable_field() -> None:
     changes = rows.diff({}, {**dict.fromkeys(WRITABLE, "new"), "attributes": {"key": "new"}})
     assert {change["field"].partition(".")[0] for change in changes} == WRITABLE
 
@@ -50,20 +50,20 @@ def test_the_dictionary_of_the_exercise_has_every_public_field() -> None:
     assert user.to_dict().keys() == User.model_fields.keys() - {"deleted_at"}
 
 
-def test_every_sort_has_its_key_and_its_indexes() -> None:
+def test_every_sort_has_a_key_and_indexes() -> None:
     offered = typing.get_args(ListQuery.model_fields["sort"].annotation)
     assert set(offered) == set(SORTS) == {sign + sort for sign in ("", "-") for sort in SORT_KEYS}
     indexes = {index.name for index in models.User.__table__.indexes}
     assert {f"users_{half}_by_{sort}" for half in ("live", "trash") for sort in SORT_KEYS} <= indexes
 
 
-def test_roles_are_the_same_everywhere() -> None:
+def test_all_declarations_list_the_same_roles() -> None:
     assert tuple(UserDraft.model_json_schema()["$defs"]["Role"]["enum"]) == ROLES
     (check,) = [c for c in models.User.__table__.constraints if c.name == "users_role_check"]
     assert all(f"'{role}'" in str(check.sqltext) for role in ROLES)
 
 
-def test_the_stack_passes_every_setting_on_but_those_that_it_decides() -> None:
+def test_the_compose_file_passes_every_setting_that_it_does_not_set() -> None:
     decided = {"redis_url", "redis_port", "listen_address", "port"}
     web = COMPOSE.read_text().partition("\n  web:\n")[2].partition("\n  db:\n")[0]
     passed = {name.lower() for name in re.findall(r"^ {6}([A-Z_]+):", web, re.MULTILINE)}

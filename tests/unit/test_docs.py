@@ -32,7 +32,7 @@ def cell(text: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_has_its_line_with_its_default(name: str) -> None:
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
     _, default, meaning = cell(OPERATIONS, name.upper())
     assert meaning
     expected = Settings.model_fields[name].default
@@ -44,7 +44,7 @@ def test_every_setting_has_its_line_with_its_default(name: str) -> None:
     assert shown == str(expected) or float(shown) == float(expected), "the default is another one"
 
 
-def test_no_setting_is_made_up() -> None:
+def test_no_unknown_setting_is_documented() -> None:
     named = set(re.findall(r"^\| `([A-Z][A-Z_]+)` \|", OPERATIONS, re.MULTILINE))
     assert named == {name.upper() for name in Settings.model_fields}
 
@@ -93,7 +93,7 @@ def test_every_command_is_documented(app: Flask) -> None:
 @pytest.mark.parametrize(
     "page", [*sorted(DOCS.glob("*.md")), *sorted(DOCS.parent.glob("*.md"))], ids=lambda path: path.name
 )
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+def test_every_link_to_a_file_has_a_target(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
 

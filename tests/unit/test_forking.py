@@ -3,11 +3,11 @@
 from tests.support.app_processes import LINKS, output_of
 
 
-def test_an_application_that_was_made_has_no_connection_and_no_thread() -> None:
+def test_a_created_application_has_no_connection_and_no_thread() -> None:
     assert output_of(LINKS) == "[] 1"
 
 
-def test_a_server_loads_nothing_that_only_commands_and_migrations_need() -> None:
+def test_a_server_imports_no_module_of_commands_and_migrations() -> None:
     program = "print([name for name in ('alembic', 'faker', 'flask_migrate', 'mako') if name in sys.modules])"
     assert output_of(program) == "[]"
 
@@ -17,7 +17,7 @@ def test_all_commands_are_listed() -> None:
     assert output_of(program) == "['db', 'doctor', 'openapi', 'tokens', 'users'] True"
 
 
-def test_forked_processes_make_ids_and_secrets_of_their_own() -> None:
+def test_forked_processes_create_different_ids_and_secrets() -> None:
     program = """
 import secrets
 from uuid_utils.compat import uuid7

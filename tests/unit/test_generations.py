@@ -59,14 +59,14 @@ def test_everything_is_invalidated_at_once(generations: Generations) -> None:
     assert generations.may_be_used(generations.slots_of(KEYS), clock_ns())
 
 
-def test_a_value_whose_reading_began_at_the_moment_of_the_invalidation_is_not_valid(generations: Generations) -> None:
+def test_a_value_read_at_the_time_of_an_invalidation_is_not_valid(generations: Generations) -> None:
     generations.invalidate(["users"])
     slots = generations.slots_of(["users"])
     assert not generations.may_be_used(slots, generations.latest(slots))
 
 
 @pytest.mark.parametrize("count", [0, 1, 1100, 2 * SLOTS])
-def test_any_number_of_keys_is_invalidated(generations: Generations, count: int) -> None:
+def test_many_keys_are_invalidated_together(generations: Generations, count: int) -> None:
     began, keys = clock_ns(), [f"user:{number}" for number in range(count)]
     generations.invalidate(keys)
     for key in {*keys[:1], *keys[500:501], *keys[-1:]}:
@@ -74,7 +74,7 @@ def test_any_number_of_keys_is_invalidated(generations: Generations, count: int)
     assert generations.may_be_used(generations.slots_of([]), began)
 
 
-def test_another_process_invalidates_for_this_one(generations: Generations) -> None:
+def test_an_invalidation_by_another_process_counts_in_this_process(generations: Generations) -> None:
     began = clock_ns()
     assert in_child(1, generations, lambda: generations.invalidate(["user:1"])) == 0
     assert not generations.may_be_used(generations.slots_of(["user:1"]), began)
@@ -83,8 +83,8 @@ def test_another_process_invalidates_for_this_one(generations: Generations) -> N
     assert not generations.may_be_used(generations.slots_of(["user:2"]), began)
 
 
-def test_a_successor_goes_on_with_the_row_of_a_process_that_was_killed(generations: Generations) -> None:
-    """A row that was emptied would make old values valid again."""
+def test_a_new_process_continues_the_row_of_a_killed_process(generations: Generations) -> None:
+    """Otherwise an empty row would make old values valid again."""
     began = clock_ns()
     assert in_child(1, generations, lambda: generations.invalidate(["user:1"])) == 0
     assert in_child(1, generations, lambda: generations.invalidate(["user:2"])) == 0
@@ -136,7 +136,7 @@ def test_a_generation_never_goes_back(generations: Generations) -> None:
     assert last
 
 
-def test_without_a_lease_nothing_may_be_used() -> None:
+def test_without_a_lease_no_value_is_valid() -> None:
     with closing(Generations()) as generations:
         slots = generations.slots_of(["users"])
         assert not generations.may_be_used(slots, clock_ns()), "nobody has heard yet what others have changed"
@@ -148,7 +148,7 @@ def test_without_a_lease_nothing_may_be_used() -> None:
         assert not generations.has_lease()
 
 
-def test_the_lease_is_one_for_all_processes(generations: Generations) -> None:
+def test_all_processes_share_one_lease(generations: Generations) -> None:
     assert in_child(0, generations, lambda: generations.prolong_lease(0)) == 0
     assert not generations.has_lease()
 
@@ -182,7 +182,7 @@ def test_a_reader_wakes_a_sleeping_poller_once(generations: Generations) -> None
 
 
 @pytest.mark.parametrize("keys", [["users"], ["user:1", "users"], [f"user:{number}" for number in range(100)]])
-def test_slots_are_the_same_in_all_processes_and_none_is_that_of_everything(keys: list[str]) -> None:
+def test_a_key_has_the_same_slot_in_all_processes_but_never_the_global_slot(keys: list[str]) -> None:
     with closing(Generations()) as one, closing(Generations(4)) as other:
         assert one.slots_of(keys) == other.slots_of(keys)
         everything, *own = one.slots_of(keys)
@@ -191,7 +191,7 @@ def test_slots_are_the_same_in_all_processes_and_none_is_that_of_everything(keys
         assert max(own) < SLOTS
 
 
-def test_all_slots_are_used_alike() -> None:
+def test_keys_are_distributed_evenly_over_the_slots() -> None:
     with closing(Generations()) as generations:
         found = {generations.slots_of([f"user:{number}"])[1] for number in range(SLOTS)}
     # By chance, 63 % of them are met.

@@ -52,7 +52,7 @@ class Closing:
 
 
 @pytest.mark.parametrize("body", [[], [b"one"], [b"one", b"two"], Closing([b"one", b"two"])], ids=type)
-def test_all_kinds_of_bodies_are_sent(body: Iterable[bytes]) -> None:
+def test_every_kind_of_wsgi_body_is_sent(body: Iterable[bytes]) -> None:
     def app(_: dict[str, Any], start_response: Any) -> Any:
         start_response("201 CREATED", [("Content-Type", "text/plain")])
         return body
@@ -66,7 +66,7 @@ def test_all_kinds_of_bodies_are_sent(body: Iterable[bytes]) -> None:
     assert getattr(body, "closed", True)
 
 
-def test_it_is_wsgi_without_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wsgi_environ_does_not_contain_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SECRET", "x")
     seen: dict[str, Any] = {}
 
@@ -90,7 +90,7 @@ def test_it_is_wsgi_without_the_environment_of_the_process(monkeypatch: pytest.M
         assert seen[name] == value
 
 
-def test_a_body_of_unknown_length_has_one_when_it_is_there() -> None:
+def test_a_received_chunked_body_has_a_content_length() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [])
         return [environ["CONTENT_LENGTH"].encode(), environ["wsgi.input"].read()]
@@ -130,7 +130,7 @@ def test_an_exception_in_one_thread_affects_no_other_request() -> None:
 
 
 def test_a_cached_response_is_sent_from_the_event_loop_and_all_else_from_a_thread() -> None:
-    """Nothing waits for a free thread that needs neither PostgreSQL nor Redis."""
+    """A cached response needs no thread, because it needs neither PostgreSQL nor Redis."""
     in_loop: list[bool] = []
 
     def app(_: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -156,7 +156,7 @@ def runs_an_event_loop() -> bool:
 
 
 def test_behind_a_trusted_proxy_slots_are_counted_per_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever fills the share of an address takes nothing from others who come through the same proxy."""
+    """A client that uses all slots of its address does not affect other clients of the same proxy."""
     monkeypatch.setattr(request_bodies, "TIMEOUT_WITHOUT_SLOT_S", 0.05)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

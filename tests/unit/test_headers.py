@@ -9,8 +9,8 @@ TRUSTED = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarde
 
 
 @pytest.mark.parametrize("name", [*TRUSTED, "Authorization", "Cookie", "Content-Type", "Content-Length", "If-Match"])
-def test_a_name_with_an_underscore_is_none_of_ours(name: str) -> None:
-    """It would be the same variable as the name with dashes."""
+def test_a_header_with_an_underscore_is_dropped(name: str) -> None:
+    """WSGI would give it the same variable as the name with dashes."""
     variable = name.upper().replace("-", "_")
     variable = variable if variable.startswith("CONTENT_") else f"HTTP_{variable}"
     good, forged = (name.lower().encode(), b"good"), (name.lower().replace("-", "_").encode(), b"forged")
@@ -20,7 +20,7 @@ def test_a_name_with_an_underscore_is_none_of_ours(name: str) -> None:
     assert environ_headers([half]) == ({} if "-" in name else {variable: "forged"})
 
 
-def test_bytes_are_unchanged() -> None:
+def test_each_byte_of_a_header_becomes_one_character() -> None:
     """PEP 3333 has each byte as one character."""
     every = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
     assert environ_headers([(b"x-any", every)])["HTTP_X_ANY"].encode("latin-1") == every
@@ -57,13 +57,13 @@ def test_repeated_headers_become_one() -> None:
         "$Version=1",
     ],
 )
-def test_other_cookies_make_no_difference(others: str) -> None:
-    """Whatever stands beside the session, before it or behind."""
+def test_the_session_cookie_is_found_beside_other_cookies(others: str) -> None:
+    """Other cookies may precede or follow the session cookie."""
     for header in (f"{others}; s=good", f"s=good; {others}", f"{others};s=good;{others}", f' {others} ; s = "good" '):
         assert cookie_values({"HTTP_COOKIE": header}, "s") == ["good"], header
     assert cookie_values({"HTTP_COOKIE": others}, "s") == []
 
 
-def test_all_of_one_name_come_in_order() -> None:
+def test_all_values_of_a_repeated_cookie_are_returned_in_order() -> None:
     assert cookie_values({"HTTP_COOKIE": "s=1; x=0; s=2; s; s="}, "s") == ["1", "2", "", ""]
     assert cookie_values({}, "s") == []

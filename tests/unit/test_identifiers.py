@@ -27,11 +27,11 @@ EMAILS = st.builds("{}@{}".format, st.text(st.characters(codec="utf-8"), max_siz
 @example("\u0345\u0301")
 @example("\ufdfa" * 254)
 @example("\ufdfa" * 100 + "@" + "ß" * 254)
-def test_the_canonical_form_is_its_own_canonical_form(text: str) -> None:
+def test_canonicalization_is_idempotent(text: str) -> None:
     assert canonical(canonical(text)) == canonical(text)
 
 
-def test_the_canonical_form_of_every_character_is_its_own() -> None:
+def test_canonicalization_of_every_character_is_idempotent() -> None:
     assert [c for c in EVERY_CHARACTER if canonical(canonical(c)) != canonical(c)] == []
 
 
@@ -71,7 +71,7 @@ def test_composition_and_case_do_not_matter(text: str) -> None:
         ("straße@example.org", "STRASSE@example.org"),
     ],
 )
-def test_spellings_of_one_identifier_are_one(one: str, other: str) -> None:
+def test_spellings_of_one_identifier_have_one_canonical_form(one: str, other: str) -> None:
     assert canonical(one) == canonical(other)
 
 
@@ -88,7 +88,7 @@ def test_spellings_of_one_identifier_are_one(one: str, other: str) -> None:
         ("bücher.example", "xn--bcher-kva.example"),
     ],
 )
-def test_different_identifiers_are_two(one: str, other: str) -> None:
+def test_different_identifiers_have_different_canonical_forms(one: str, other: str) -> None:
     assert canonical(one) != canonical(other)
 
 
@@ -96,7 +96,7 @@ def test_different_identifiers_are_two(one: str, other: str) -> None:
 @example("a@xn--bcher-kva.example")
 @example("a@BÜCHER。example")
 @example("a@1.xn--4dbc")
-def test_all_spellings_of_an_address_that_the_validator_knows_are_one(text: str) -> None:
+def test_all_spellings_that_the_email_validator_accepts_have_one_canonical_form(text: str) -> None:
     try:
         address = validate_email(text, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError:
@@ -120,5 +120,5 @@ def test_the_longest_identifier_of_any_character_fits_into_an_index() -> None:
     assert max(len(canonical(name).encode()) for name in names) <= BTREE_BYTES - 40
 
 
-def test_long_identifiers_that_differ_at_their_end_are_two() -> None:
+def test_long_identifiers_that_differ_at_the_end_have_different_keys() -> None:
     assert canonical("\ufdfa" * 253 + "a") != canonical("\ufdfa" * 253 + "b")

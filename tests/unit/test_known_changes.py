@@ -32,7 +32,7 @@ def sees(snapshot: Snapshot, xid: int) -> bool:
 
 
 @given(snapshots(), XIDS)
-def test_a_snapshot_sees_what_was_over(snapshot: Snapshot, xid: int) -> None:
+def test_a_snapshot_includes_exactly_the_ended_transactions(snapshot: Snapshot, xid: int) -> None:
     assert snapshot.sees(xid) == sees(snapshot, xid)
     text = f"{snapshot.xmin}:{snapshot.xmax}:{','.join(map(str, snapshot.in_progress))}"
     assert Snapshot.parse(text) == snapshot
@@ -42,7 +42,7 @@ def test_a_snapshot_sees_what_was_over(snapshot: Snapshot, xid: int) -> None:
 @example(Snapshot(10, 20, (10, 15)), [12], set(), 9)
 @example(Snapshot(10, 20, (10, 15)), [15], set(), 9)
 @example(Snapshot(10, 20, (10, 15)), [], set(), 10)
-def test_a_poll_result_accepts_only_what_includes_every_change_that_was_heard(
+def test_a_poll_result_accepts_only_snapshots_that_include_every_known_change(
     read_at: Snapshot, xids: list[int], forgotten: set[int], floor: int
 ) -> None:
     """`forgotten`: heard, too, but only remembered as being at most `floor`."""
@@ -72,11 +72,11 @@ def poll_result(xids: tuple[int, ...] = (), snapshot: Snapshot = EMPTY) -> PollR
     return PollResult(clock_ns(), "1/2/3", snapshot, xids, 7)
 
 
-def test_nothing_is_known_before_the_poller_has_asked(known: KnownChanges) -> None:
+def test_there_is_no_poll_result_before_the_first_poll(known: KnownChanges) -> None:
     assert known.last_poll(["users"]) is None
 
 
-def test_what_the_poller_publishes_every_process_reads(known: KnownChanges) -> None:
+def test_every_process_reads_a_published_poll_result(known: KnownChanges) -> None:
     published = poll_result((8, 9), Snapshot(10, 20, (10, 15)))
     child = FORK.Process(target=known.publish, args=(published,))
     child.start()
@@ -103,7 +103,7 @@ def test_a_change_by_this_host_must_first_be_seen_by_the_poller(known: KnownChan
     assert known.last_poll(["users"]) is not None
 
 
-def test_the_largest_poll_result_has_room(known: KnownChanges) -> None:
+def test_the_largest_poll_result_fits(known: KnownChanges) -> None:
     greatest = 2**63
     in_progress = tuple(range(greatest - 40_000, greatest))
     known.publish(

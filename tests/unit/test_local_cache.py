@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"x" * 100_000, ((("a", "b"),), b"body", None)])
-def test_a_computed_value_is_cached_completely(cache: LocalCache, value: object) -> None:
+def test_a_cached_value_equals_the_computed_value(cache: LocalCache, value: object) -> None:
     assert get_or_compute(cache, "k", KEYS, lambda: value) == value
     assert get_or_compute(cache, "k", KEYS, must_not_run) == value
     assert cache.get("k") == value
@@ -84,7 +84,7 @@ def test_without_a_lease_nothing_is_found(generations: Generations, cache: Local
 
 
 def test_a_lease_granted_during_a_look_up_returns_no_stale_value() -> None:
-    """It was over, and is given anew with what was heard meanwhile, between two steps of a reader."""
+    """The lease ends and is granted again, with the changes of the meantime, between two steps of a reader."""
 
     class Racing(Generations):
         def has_lease(self) -> bool:
@@ -129,15 +129,15 @@ def test_the_cache_never_exceeds_its_maximum_size(generations: Generations) -> N
     assert cache.get(999) == bytes(1000)
 
 
-def test_keys_count_too(generations: Generations) -> None:
-    """A small answer to a long question."""
+def test_keys_count_toward_the_size(generations: Generations) -> None:
+    """A small value with a long key."""
     cache = LocalCache(generations, 100_000, 60)
     for number in range(1000):
         cache.put((number, "x" * 5000), b"[]", KEYS, clock_ns())
     assert sum(cache.get((number, "x" * 5000)) is not None for number in range(1000)) < 100_000 / 5000
 
 
-def test_a_value_that_replaces_another_takes_its_place(generations: Generations) -> None:
+def test_a_replaced_value_frees_its_size(generations: Generations) -> None:
     cache = LocalCache(generations, 100_000, 60)
     for number in range(10):
         cache.put(number, b"kept", KEYS, clock_ns())
@@ -146,7 +146,7 @@ def test_a_value_that_replaces_another_takes_its_place(generations: Generations)
     assert kept(cache, 10) == list(range(10))
 
 
-def test_the_least_recently_used_goes_first(generations: Generations) -> None:
+def test_the_least_recently_used_value_is_evicted_first(generations: Generations) -> None:
     cache, room = LocalCache(generations, 20_000, 60), 0
     while len(kept(cache, room)) == room:
         cache.put(room, bytes(1000), KEYS, clock_ns())
@@ -161,7 +161,7 @@ def test_the_least_recently_used_goes_first(generations: Generations) -> None:
     assert cache.get(1) is None
 
 
-def test_a_value_that_is_a_great_share_of_all_is_not_kept(generations: Generations) -> None:
+def test_a_value_that_needs_a_large_share_of_the_cache_is_not_cached(generations: Generations) -> None:
     cache = LocalCache(generations, 100_000, 60)
     cache.put("small", b"x", KEYS, clock_ns())
     cache.put("great", bytes(13_000), KEYS, clock_ns())

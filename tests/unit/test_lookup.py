@@ -50,7 +50,7 @@ def test_a_unique_key_is_expected_to_have_one_user_whatever_the_other_filters_ar
     assert plan(email="ada@example.com", role="member").expected_rows == 1
 
 
-def test_a_scan_fills_a_page_only_if_enough_users_match() -> None:
+def test_a_scan_is_expected_to_fill_a_page_only_if_enough_users_match() -> None:
     query = UserQuery(ListQuery(sort="name", limit=50))
     few, many = (Lookup([], {}, expected_rows) for expected_rows in (10_000, 100_000))
     assert not fills_a_page(query, LARGE, few)

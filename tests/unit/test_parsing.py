@@ -20,13 +20,13 @@ JSON = st.recursive(
 
 
 @given(JSON, st.booleans())
-def test_json_comes_through_unchanged(document: object, ascii_only: bool) -> None:
+def test_valid_json_is_parsed_unchanged(document: object, ascii_only: bool) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
     assert parse_json(body) == document
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_json_or_malformed_and_nothing_else(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused_as_malformed(body: bytes) -> None:
     with contextlib.suppress(BadRequest):
         json.dumps(parse_json(body))
 
@@ -69,7 +69,7 @@ def test_any_bytes_are_json_or_malformed_and_nothing_else(body: bytes) -> None:
     ],
     ids=lambda value: repr(value[:24]),
 )
-def test_what_is_no_strict_json_is_refused_with_its_reason(body: bytes, word: str) -> None:
+def test_invalid_json_is_refused_with_the_reason(body: bytes, word: str) -> None:
     with pytest.raises(BadRequest, match=word.replace("+", r"\+")) as raised:
         parse_json(body)
     assert len(str(raised.value)) < 200
@@ -79,11 +79,11 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
     assert parse_json(b'"\\ud83d\\ude00"') == "\U0001f600"
 
 
-def test_as_many_levels_as_the_rules_could_want_are_read() -> None:
+def test_the_maximum_depth_is_accepted() -> None:
     assert parse_json(b"[" * 64 + b"]" * 64)
 
 
-def test_many_brackets_side_by_side_are_not_deep() -> None:
+def test_many_adjacent_brackets_do_not_count_as_depth() -> None:
     assert len(parse_json(b"[" + b",".join([b"[]"] * 1000) + b"]")) == 1000
 
 

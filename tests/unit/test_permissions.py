@@ -26,14 +26,14 @@ def may(call, *args) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_may_do_all_that_the_one_before_may(role: str) -> None:
+def test_each_role_has_all_permissions_of_lower_roles(role: str) -> None:
     assert [least for least in ROLES if signed_in(role).may(least)] == list(ROLES[: ROLES.index(role) + 1])
 
 
 @pytest.mark.parametrize(
     ("role", "below"), [("member", ()), ("viewer", ()), ("editor", ("member", "viewer")), ("admin", ROLES)]
 )
-def test_only_users_of_a_lower_role_are_made_and_touched(role: str, below: tuple[str, ...]) -> None:
+def test_an_actor_creates_and_changes_only_users_of_lower_roles(role: str, below: tuple[str, ...]) -> None:
     actor = signed_in(role)
     assert tuple(other for other in ROLES if may(actor.require_create, other)) == below
     if role in ("editor", "admin"):
@@ -47,15 +47,15 @@ def test_only_administrators_and_unrestricted_actors_may_purge() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_of_the_own_record_only_own_fields_may_be_changed(role: str) -> None:
+def test_a_user_changes_only_the_own_fields_of_the_own_record(role: str) -> None:
     changed = {field for field in FIELDS if may(signed_in(role).require_change, SELF, role, [field])}
     assert changed == (set(FIELDS) if role == "admin" else OWN_FIELDS)
     assert {"name", "email", "password"} == OWN_FIELDS
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_of_the_own_attributes_only_those_that_a_setting_names_may_be_changed(role: str) -> None:
-    """Members could change all of their own attributes."""
+def test_a_user_changes_only_own_attributes_named_in_the_settings(role: str) -> None:
+    """Regression: members could change all of their own attributes."""
     named = ("city", "a.b")
     fields = (
         "attributes.city",
@@ -71,8 +71,8 @@ def test_of_the_own_attributes_only_those_that_a_setting_names_may_be_changed(ro
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("age_s", [0, 290, 300, 3600])
-def test_how_one_signs_in_is_changed_only_soon_after_giving_the_password(role: str, age_s: int) -> None:
-    """A session was as good as the password."""
+def test_a_session_changes_sign_in_fields_only_soon_after_sign_in(role: str, age_s: int) -> None:
+    """Regression: a session was enough, without the password."""
     actor = Actor("session", SELF, role, authenticated_at=time.time() - age_s)
     for field in ("email", "password", *(["username"] if role == "admin" else [])):
         assert may(actor.require_change, SELF, role, ["name", field]) == (age_s < 300), field
@@ -105,7 +105,7 @@ def test_other_users_are_changed_only_by_higher_roles(role: str, other: str, cha
     assert may(actor.require_change, OTHER, other, []) == bool(changed)
 
 
-def test_a_refusal_names_every_field_that_it_is_about() -> None:
+def test_a_refusal_names_every_refused_field() -> None:
     with pytest.raises(Forbidden, match="active, role, username"):
         signed_in("member").require_change(SELF, "member", ["name", "role", "username", "active"])
 
@@ -130,7 +130,7 @@ def test_setup_mode_and_commands_are_not_restricted(actor: Actor) -> None:
     assert all(may(actor.require_change, OTHER, role, FIELDS) for role in ROLES)
 
 
-def test_the_history_names_an_actor_by_ids_alone() -> None:
+def test_the_history_identifies_an_actor_only_by_ids() -> None:
     assert SETUP_ACTOR.label is None
     assert system_actor("flask users create").label == "flask users create"
     assert Actor("session", SELF, "member", "digest-of-a-cookie").label == f"user:{SELF}"

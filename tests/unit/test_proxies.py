@@ -74,7 +74,7 @@ def test_the_client_is_the_nearest_address_that_is_no_trusted_proxy(chain: str, 
     ("proto", "scheme"),
     [("https", "https"), ("http", "http"), ("http, https", "https"), ("ftp", "http"), ("", "http"), ("HTTPS", "https")],
 )
-def test_the_scheme_is_what_the_nearest_proxy_says(proto: str, scheme: str) -> None:
+def test_the_scheme_is_taken_from_the_nearest_proxy(proto: str, scheme: str) -> None:
     assert seen("10.0.0.1", "10.0.0.1", {"X-Forwarded-Proto": proto})[1] == scheme
 
 
@@ -119,7 +119,7 @@ def test_the_scheme_is_that_of_the_client(proto: str, chain: str, scheme: str) -
     assert seen("10.0.0.0/8", "10.0.0.1", headers)[1] == scheme
 
 
-def test_the_host_is_that_which_the_client_asked_for() -> None:
+def test_the_host_is_the_one_that_the_client_requested() -> None:
     """Each proxy may add the name by which it was asked."""
     headers = {"X-Forwarded-For": "203.0.113.9, 10.0.0.2", "X-Forwarded-Host": "users.example, inner.example"}
     assert seen("10.0.0.0/8", "10.0.0.1", headers)[2] == "users.example"
@@ -147,7 +147,7 @@ def test_the_host_is_that_which_the_client_asked_for() -> None:
         ("", ("10.0.0.1", "http", "localhost")),
     ],
 )  # fmt: skip
-def test_forwarded_is_read_as_rfc_7239_has_it(header: str, found: tuple[str, str, str]) -> None:
+def test_forwarded_is_parsed_according_to_rfc_7239(header: str, found: tuple[str, str, str]) -> None:
     """`Forwarded` says the same as the three X-Forwarded-* together."""
     assert seen("10.0.0.0/8", "10.0.0.1", {"Forwarded": header}) == found
     assert seen("", "10.0.0.1", {"Forwarded": header}) == ("10.0.0.1", "http", "localhost")
@@ -155,7 +155,7 @@ def test_forwarded_is_read_as_rfc_7239_has_it(header: str, found: tuple[str, str
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"])
-def test_forwarded_does_not_count_beside_x_forwarded(name: str) -> None:
+def test_forwarded_is_ignored_beside_x_forwarded(name: str) -> None:
     """A proxy that sets X-Forwarded-* passes on what a client sends as Forwarded."""
     headers = {name: CLAIMS[name], "Forwarded": "for=192.0.2.66;proto=https;host=evil.example"}
     assert seen("10.0.0.0/8", "10.0.0.1", headers) == seen("10.0.0.0/8", "10.0.0.1", {name: CLAIMS[name]})

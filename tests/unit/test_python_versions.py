@@ -30,16 +30,16 @@ def test_the_tools_check_for_the_oldest_python() -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "Makefile", "docs/exercice.md"])
-def test_a_reader_is_told_of_the_oldest_python(name: str) -> None:
+def test_the_docs_name_the_oldest_python(name: str) -> None:
     assert re.findall(r"Python (\d+\.\d+) (?:or newer|ou plus récent)", (ROOT / name).read_text()) == [OLDEST_NAME]
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/exercice.md"])
-def test_a_reader_is_told_of_the_python_of_the_image(name: str) -> None:
+def test_the_docs_name_the_python_of_the_image(name: str) -> None:
     assert set(re.findall(r"python:(\d+\.\d+)-slim", (ROOT / name).read_text())) == {image()}
 
 
-def test_the_tests_are_tried_on_the_oldest_python_and_on_that_of_the_image() -> None:
+def test_ci_tests_the_oldest_python_and_the_python_of_the_image() -> None:
     printed = subprocess.run(
         [sys.executable, ROOT / "tests/fresh", "--help"], capture_output=True, text=True, check=True
     )

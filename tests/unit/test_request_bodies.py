@@ -45,7 +45,7 @@ def stalled(bodies: RequestBodies, count: int, address: str = "a") -> list[Await
         ([(0, b"1" * 50_000), (0.3, b"11")], False),
     ],
 )
-def test_a_body_arrives_in_time_or_is_408(parts: list[tuple[float, bytes]], arrives: bool) -> None:
+def test_a_late_body_is_408(parts: list[tuple[float, bytes]], arrives: bool) -> None:
     bodies = RequestBodies(max_bytes=100_000, timeout_s=0.2)
     length = sum(len(part) for _, part in parts) or 10
     reading = bodies.read(Client(*parts), length if arrives else max(10, length), "a")
@@ -57,7 +57,7 @@ def test_a_body_arrives_in_time_or_is_408(parts: list[tuple[float, bytes]], arri
 
 
 @pytest.mark.parametrize("length", [None, 11])
-def test_a_body_is_as_large_as_allowed(length: int | None) -> None:
+def test_a_body_up_to_the_maximum_size_is_accepted(length: int | None) -> None:
     bodies = RequestBodies(max_bytes=10)
     with pytest.raises(RequestEntityTooLarge):
         run(bodies.read(Client((0, b"1" * 6), (0, b"1" * 5)), length, "a"))

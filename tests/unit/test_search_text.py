@@ -85,7 +85,7 @@ def test_composed_and_decomposed_text_folds_alike(text: str) -> None:
         ("𠮷野", ["𠮷", "野"]),
     ],
 )
-def test_words_end_at_what_is_no_letter_or_digit(text: str, found: list[str]) -> None:
+def test_words_end_at_characters_other_than_letters_and_digits(text: str, found: list[str]) -> None:
     assert search_text.tokenize(text) == found
 
 
@@ -117,19 +117,19 @@ def test_splitting_gives_only_letters_and_digits_that_fold_to_themselves(text: s
 
 @given(st.text(st.characters(codec="ascii")))
 @example("a" * 3000 + "\x00B_7")
-def test_plain_text_has_the_words_that_any_text_has(text: str) -> None:
-    """A letter that is not ASCII folds the text by another way."""
+def test_ascii_text_has_the_same_words_as_other_text(text: str) -> None:
+    """Text with a letter that is not ASCII is folded by other code."""
     assert search_text.tokenize(f"{text} ж") == [*search_text.tokenize(text), "ж"]
 
 
 @given(ANY_TEXT, ANY_TEXT)
-def test_words_on_both_sides_of_a_space_are_found_alone(one: str, other: str) -> None:
+def test_a_space_separates_words(one: str, other: str) -> None:
     assert search_text.tokenize(f"{one} {other}") == search_text.tokenize(one) + search_text.tokenize(other)
 
 
 @given(ANY_WORDS, st.integers(1, 254))
 def test_a_prefix_of_a_word_finds_it(text: str, length: int) -> None:
-    """What a person typed so far matches the word in the end: the folded prefix is a prefix of the folded word."""
+    """The folded prefix of a word is a prefix of the folded word, so search while typing finds the word."""
     folded = search_text.fold(text)
     found = search_text.tokenize(folded[:length])
     whole = search_text.tokenize(folded)
@@ -178,6 +178,6 @@ def test_an_object_or_array_has_no_tag(value: object) -> None:
     assert lexemes(attributes={"city": value}) == lexemes()
 
 
-def test_tags_keep_key_and_value_apart() -> None:
+def test_tags_separate_key_and_value() -> None:
     assert search_text.attribute_tag("a", "b:c") != search_text.attribute_tag("a:b", "c")
     assert search_text.attribute_tag("a", '","') != search_text.attribute_tag('a","', "")

@@ -25,7 +25,7 @@ def test_a_secret_loses_one_final_line_end_and_nothing_else(name: str, secret: s
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_of_several_line_ends_one_is_cut(name: str, tmp_path: Path) -> None:
+def test_only_one_of_several_final_line_ends_is_removed(name: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     for text, left in (("a\n\n", "a\n"), ("a\r\n\r\n", "a\r\n"), ("\na", "\na")):
         file.write_bytes(text.encode())
@@ -52,7 +52,7 @@ def test_a_file_in_another_encoding_is_refused_by_its_name(encoding: str, tmp_pa
 
 @pytest.mark.parametrize("name", sorted({field.upper() for field in Settings.model_fields} - set(SECRETS)))
 @pytest.mark.parametrize("around", [" {}", "{} ", "{}\r", "\t{}\r\n", "{}\n"])
-def test_all_other_settings_lose_what_is_around_them(name: str, around: str, tmp_path: Path) -> None:
+def test_other_settings_lose_surrounding_white_space(name: str, around: str, tmp_path: Path) -> None:
     values = {
         "DATABASE_URL": "postgresql://u:p@h/d",
         "REDIS_URL": "redis://h",
@@ -72,7 +72,7 @@ def test_all_other_settings_lose_what_is_around_them(name: str, around: str, tmp
     assert load_settings({f"{name}_FILE": str(file), **other}) == plain
 
 
-def test_the_password_inside_of_a_url_keeps_its_blanks() -> None:
+def test_the_password_in_a_url_keeps_its_blanks() -> None:
     settings = load_settings({"DATABASE_URL": " postgresql://u: p w @h/d\r\n"})
     assert settings.database_parameters["password"] == " p w "
     assert load_settings({"REDIS_URL": " redis://: p w @h/1 "}).redis_url == "redis://:%20p%20w%20@h/1"

@@ -29,7 +29,7 @@ def flights(generations: Generations) -> SingleFlight:
     return SingleFlight(generations)
 
 
-def test_a_single_caller_computes_and_nothing_is_kept(flights: SingleFlight) -> None:
+def test_a_single_caller_computes_and_the_result_is_not_cached(flights: SingleFlight) -> None:
     value = object()
     assert flights.share("k", KEYS, lambda: value) is value
     assert flights.share("k", KEYS, lambda: b"another") == b"another"
@@ -62,7 +62,7 @@ def test_a_read_after_a_write_does_not_join_an_older_computation(
 
 
 def test_without_a_lease_computations_are_not_shared(flights: SingleFlight, generations: Generations) -> None:
-    """Another host may have written, and been heard by nobody here."""
+    """Another host may have written, and this host does not know of the change."""
     with slow_reader(lambda key, compute: flights.share(key, KEYS, compute)):
         generations.prolong_lease(0)
         assert flights.share("k", KEYS, lambda: b"new") == b"new"

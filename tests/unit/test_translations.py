@@ -67,7 +67,7 @@ def texts(catalog: Catalog) -> dict[str, Any]:
     return {str(message.id): message.string for message in catalog if message.id}
 
 
-def test_the_catalog_holds_what_code_and_templates_say(tmp_path: Path, french: Catalog) -> None:
+def test_the_catalog_has_every_sentence_of_code_and_templates(tmp_path: Path, french: Catalog) -> None:
     assert ids(french) == ids(gathered(tmp_path)), "run make words"
 
 
@@ -87,7 +87,7 @@ def test_a_translation_keeps_the_values_of_its_sentence(french: Catalog) -> None
                 assert sorted(re.findall(places, one)) == sorted(re.findall(places, other)), one
 
 
-def test_what_is_compiled_is_what_was_written(french: Catalog) -> None:
+def test_the_compiled_catalog_equals_its_source(french: Catalog) -> None:
     compiled = read_mo(io.BytesIO(FRENCH.with_suffix(".mo").read_bytes()))
     fresh = io.BytesIO()
     write_mo(fresh, french)
@@ -109,7 +109,7 @@ def refusals() -> set[str]:
     return {*kinds - operators, "FieldError", "RuleError"}
 
 
-def test_what_translators_get_is_a_literal_with_the_values_that_are_given() -> None:
+def test_every_translatable_message_is_a_literal_with_matching_values() -> None:
     """No f-string either: of these Babel finds other texts in other releases of Python."""
     for path, call in calls_of(set(MARKERS)):
         texts = call.args[: MARKERS[call.func.id]]
@@ -124,8 +124,8 @@ def test_what_translators_get_is_a_literal_with_the_values_that_are_given() -> N
             assert places == {keyword.arg for keyword in call.keywords}, (path, call.lineno)
 
 
-def test_what_is_refused_is_said_in_a_sentence_that_translators_know() -> None:
-    """Nothing is raised with a text of its own, and no message is made past N_, but from the texts of libraries."""
+def test_every_refusal_has_a_translatable_message() -> None:
+    """Each error has a message that is marked with N_, or the text of a library."""
     for path, call in calls_of(refusals()):
         said = [argument for place, argument in enumerate(call.args) if place != FIELDS.get(call.func.id)]
         assert not any(isinstance(argument, ast.Constant | ast.JoinedStr) for argument in said), (path, call.lineno)
@@ -148,7 +148,7 @@ def wrong(model: type[BaseModel], values: dict[str, Any]) -> list[FieldError]:
     return []
 
 
-def test_every_fault_of_a_value_is_known_to_the_translators(french: Catalog) -> None:
+def test_every_validation_message_is_translatable(french: Catalog) -> None:
     field_errors = [
         field_error
         for model in MODELS
@@ -163,7 +163,7 @@ def test_every_fault_of_a_value_is_known_to_the_translators(french: Catalog) -> 
 
 
 @pytest.mark.parametrize("body", NO_JSON)
-def test_every_fault_of_json_is_known_to_the_translators(french: Catalog, body: bytes) -> None:
+def test_every_json_error_message_is_translatable(french: Catalog, body: bytes) -> None:
     with pytest.raises(BadRequest) as caught:
         parse_json(body)
     assert {message.template for message in messages_of(caught.value.message)} <= ids(french)
@@ -223,7 +223,7 @@ def refused(do: Any, *values: Any) -> Message:
         ),
     ],
 )
-def test_a_sentence_of_a_service_is_said_in_french(
+def test_an_error_message_is_translated_to_french(
     app: Flask, do: Any, values: list[Any], english: str, french: str
 ) -> None:
     message = refused(do, *values)
@@ -234,6 +234,6 @@ def test_a_sentence_of_a_service_is_said_in_french(
         assert translate(message) == english
 
 
-def test_a_text_that_translators_do_not_know_stays_as_it_is(app: Flask) -> None:
+def test_an_unknown_text_is_not_translated(app: Flask) -> None:
     with app.test_request_context(headers={"Accept-Language": "fr"}):
         assert translate(Message("something new and strange (5), 100 %")) == "something new and strange (5), 100 %"
