@@ -180,7 +180,7 @@ def tester(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> RouteT
 
 @of_each_line
 @pytest.mark.parametrize("kind", ["session", "token"])
-def test_the_table_says_who_may_do_what(tester: RouteTester, line: Line, kind: str) -> None:
+def test_each_role_has_the_permissions_of_the_table(tester: RouteTester, line: Line, kind: str) -> None:
     enter = tester.secured_app.session_client if kind == "session" else tester.secured_app.token_client
     found = {"none": tester.ask(line, tester.secured_app.anonymous, tester.create_user("member"))}
     for column in ("self", "member", "viewer", "editor", "admin"):
@@ -194,8 +194,8 @@ def test_the_table_says_who_may_do_what(tester: RouteTester, line: Line, kind: s
 
 
 @of_each_line
-def test_a_credential_that_is_over_counts_for_nothing(tester: RouteTester, line: Line) -> None:
-    """Even when it was an administrator's."""
+def test_an_invalid_credential_has_no_permission(tester: RouteTester, line: Line) -> None:
+    """Even the former credential of an administrator."""
     over = ("expired token", "revoked token", "forged token", "inactive token")
     over += ("revoked session", "forged session", "inactive session")
     found = {state: tester.ask(line, spoilt(tester, state), tester.create_user("member")) for state in over}

@@ -46,7 +46,7 @@ def test_a_user_demoted_during_the_upload_cannot_revert_it(secured_app: SecuredA
         assert secured_app.admin.get(f"/users/{bob['id']}").json["role"] == "member"
 
 
-def test_a_form_that_was_on_its_way_changes_nothing_either(secured_app: SecuredApp) -> None:
+def test_a_user_demoted_during_the_upload_of_a_form_changes_no_user(secured_app: SecuredApp) -> None:
     bob, ada = secured_app.create_user("admin", username="bob"), secured_app.create_user("viewer", username="ada")
     form = b"name=Ada&has_role=1&role=admin&version=1"
     response = request(
@@ -61,7 +61,7 @@ def test_a_form_that_was_on_its_way_changes_nothing_either(secured_app: SecuredA
     assert secured_app.admin.get(f"/users/{ada['id']}").json["role"] == "viewer"
 
 
-def test_a_session_that_ended_while_the_body_was_on_its_way_sets_no_password(secured_app: SecuredApp) -> None:
+def test_a_session_that_ended_during_the_upload_sets_no_password(secured_app: SecuredApp) -> None:
     vic = secured_app.create_user(username="vic", password=PASSWORD)
     thief = secured_app.session_client(vic)
     new = {"password": "the password of the victim"}
@@ -85,7 +85,7 @@ def test_a_request_begun_in_setup_mode_creates_no_user_after_setup(api: ApiClien
     assert (found, response.status_code) == ([201], 401)
 
 
-def test_a_new_role_met_by_a_slow_body_does_not_sign_out(secured_app: SecuredApp) -> None:
+def test_a_change_of_role_during_an_upload_does_not_end_the_session(secured_app: SecuredApp) -> None:
     bob = secured_app.create_user("viewer", username="bob")
     client: UserClient = secured_app.session_client(bob)
     secured_app.admin.patch(f"/users/{bob['id']}", {"role": "editor"})
@@ -110,7 +110,7 @@ def test_a_stale_check_for_administrators_does_not_restore_setup_mode(api: ApiCl
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n\\evil.example"])
-def test_signing_in_leads_nowhere_else(secured_app: SecuredApp, target: str) -> None:
+def test_sign_in_redirects_to_no_other_site(secured_app: SecuredApp, target: str) -> None:
     secured_app.create_user(username="vic", password=PASSWORD)
     form = {"username": "vic", "password": PASSWORD, "next": target}
     response = secured_app.anonymous.flask_client.post("/sign-in", data=form)
@@ -118,7 +118,7 @@ def test_signing_in_leads_nowhere_else(secured_app: SecuredApp, target: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/api/session", "/sign-in"])
-def test_bodies_that_never_end_leave_threads_to_others(serve: Callable[..., Service], path: str) -> None:
+def test_endless_bodies_leave_threads_for_other_requests(serve: Callable[..., Service], path: str) -> None:
     service = serve(WORKERS="1", THREADS="8")
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n%s"
     kind = ("application/json", "{") if path == "/api/session" else ("application/x-www-form-urlencoded", "a")
@@ -138,8 +138,8 @@ def test_the_own_record_is_not_stored_by_browsers(secured_app: SecuredApp) -> No
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_a_network_of_ipv6_can_not_lock_an_account_out(secured_app: SecuredApp) -> None:
-    """Whoever has one address has 2^64 of them."""
+def test_an_ipv6_network_cannot_lock_an_account(secured_app: SecuredApp) -> None:
+    """A client with one IPv6 address usually has 2^64 of them."""
     secured_app.create_user(username="vic", password=PASSWORD)
     wrong = {"username": "vic", "password": "not the password"}
     tried = [secured_app.sign_in(wrong, f"2001:db8::{number:x}").status_code for number in range(8)]
@@ -167,9 +167,7 @@ def test_knowing_the_old_password_does_not_overwrite_a_reset(secured_app: Secure
     assert secured_app.sign_in({"username": "vic", **reset}).status_code == 201
 
 
-def test_a_sign_in_of_a_user_who_is_purged_meanwhile_leaves_no_address(
-    secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sign_in_during_a_purge_stores_no_address(secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was 404, and the history of the purged user had the address of the sign-in. Found by tests/attack."""
     vic, create = secured_app.create_user(username="vic", password=PASSWORD), Sessions.create
 
@@ -202,8 +200,8 @@ def test_a_sign_in_of_a_user_who_is_purged_meanwhile_leaves_no_address(
         [True, "ID", False, False],
     ],
 )
-def test_a_cursor_that_somebody_made_is_refused(secured_app: SecuredApp, payload: Any) -> None:
-    """Its check can be computed by anybody."""
+def test_a_cursor_that_the_service_did_not_create_is_refused(secured_app: SecuredApp, payload: Any) -> None:
+    """A client can compute the checksum of a cursor."""
     made = orjson.dumps(
         [secured_app.admin.id if part == "ID" else part for part in payload] if payload != 7 else payload
     )
@@ -217,8 +215,8 @@ def test_a_cursor_that_somebody_made_is_refused(secured_app: SecuredApp, payload
         assert response.status_code in (200, 400)
 
 
-def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None:
-    """It may be of the password, when a % in it stands for itself."""
+def test_an_invalid_database_url_is_not_logged() -> None:
+    """The invalid part may belong to the password, when it has an unescaped %."""
     url = "postgresql://somebody:s3cret%zz@127.0.0.1:1/usersdb"
     with pytest.raises(SettingsError, match="DATABASE_URL") as refused:
         wait_for_database(load_settings({}, database_url=url))
@@ -228,7 +226,7 @@ def test_what_can_not_be_read_of_the_url_of_the_database_is_not_logged() -> None
 def test_a_deactivation_on_a_host_without_redis_refuses_writes_elsewhere(
     secured_app: SecuredApp, make_app: Callable[..., Flask]
 ) -> None:
-    """Another host, which could not tell the cache."""
+    """The other host deactivates the user but cannot reach the cache."""
     lonely = make_app(redis_url="redis://127.0.0.1:1/0")
     bob = secured_app.create_user("editor", username="bob")
     program, browser = secured_app.token_client(bob), secured_app.session_client(bob)

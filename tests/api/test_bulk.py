@@ -61,7 +61,7 @@ def test_every_bulk_action_changes_exactly_the_selected_users(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_history_reads_as_that_of_the_single_command(secured_app: SecuredApp, action: Action) -> None:
+def test_a_bulk_command_records_the_same_history_as_the_single_command(secured_app: SecuredApp, action: Action) -> None:
     single, many = pair = create_users_for(secured_app, action, 2)
     if action == "role":
         apply_bulk(secured_app, "role", target_of(pair), role="editor")
@@ -117,7 +117,7 @@ def test_a_user_purged_meanwhile_counts_as_unchanged(secured_app: SecuredApp) ->
     assert secured_app.admin.get(f"/users/{here['id']}").json["version"] == 2
 
 
-def test_a_delete_is_undone_by_its_moment_and_nothing_else_is(
+def test_undo_by_timestamp_restores_only_the_users_of_that_delete(
     secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     users, others = create_users(secured_app), create_users(secured_app)
@@ -150,7 +150,7 @@ def test_a_bulk_action_by_query_applies_to_all_matching_users(secured_app: Secur
     }
 
 
-def test_any_filter_chooses(secured_app: SecuredApp) -> None:
+def test_a_bulk_action_accepts_every_filter(secured_app: SecuredApp) -> None:
     one, *_ = users = create_users(secured_app, 3, attributes={"team": "red"})
     create_users(secured_app, 2, attributes={"team": "blue"})
     assert apply_bulk(secured_app, "role", matching(attributes={"team": "red"})).changed == 3
@@ -183,7 +183,7 @@ def test_lists_and_counts_use_the_new_tags(secured_app: SecuredApp) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_no_application_answers_with_what_was_before(
+def test_no_host_serves_stale_users_after_a_bulk_action(
     secured_app: SecuredApp, make_app: Callable[..., Flask], action: Action
 ) -> None:
     users = create_users_for(secured_app, action)
@@ -209,7 +209,7 @@ def test_no_application_answers_with_what_was_before(
     assert before[0][3:] != after[0][3:]
 
 
-def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(secured_app: SecuredApp) -> None:
+def test_cached_answers_are_invalidated_when_the_result_of_the_commit_is_lost(secured_app: SecuredApp) -> None:
     users = create_users(secured_app)
     path = f"/users/{users[0]['id']}"
     secured_app.admin.get(path)
@@ -232,7 +232,9 @@ def test_an_answer_is_forgotten_also_when_that_of_the_commit_is_lost(secured_app
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete"])
-def test_sessions_and_tokens_end(secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action) -> None:
+def test_a_bulk_action_ends_sessions_and_tokens(
+    secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
+) -> None:
     users, other = create_users(secured_app), secured_app.create_user()
     inside = [
         client
@@ -252,7 +254,7 @@ def test_sessions_and_tokens_end(secured_app: SecuredApp, database: psycopg.Conn
     assert [entry["changes"][0]["old"]["name"] for entry in revoked] == ["a program"] * 2
 
 
-def test_a_new_role_counts_from_the_next_request(secured_app: SecuredApp) -> None:
+def test_a_role_set_by_a_bulk_action_applies_from_the_next_request(secured_app: SecuredApp) -> None:
     users = create_users(secured_app, 2, "editor")
     tokens = [secured_app.token_client(user) for user in users]
     assert [client.get("/session").json["role"] for client in tokens] == ["editor"] * 2

@@ -38,7 +38,7 @@ def undo_of(browser: FlaskClient, response: TestResponse) -> dict[str, str]:
     return {name: hidden_value(f"<main{undo}", name) for name in ("deleted_at", "query")}
 
 
-def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient, users: list[str]) -> None:
+def test_selected_users_are_deactivated_and_the_list_keeps_its_page(admin: FlaskClient, users: list[str]) -> None:
     done = many(admin, "deactivate", users[:2], query="q=bob&sort=-name")
     assert (done.status_code, done.location) == (303, "/people?q=bob&sort=-name&done=deactivate&n=2")
     assert "2 users updated." in admin.get(done.location).text
@@ -47,12 +47,12 @@ def test_some_are_deactivated_and_the_list_stays_where_it_was(admin: FlaskClient
     assert named(admin, "active=false") == ["bob1"]
 
 
-def test_some_get_a_role(admin: FlaskClient, users: list[str]) -> None:
+def test_selected_users_get_a_role(admin: FlaskClient, users: list[str]) -> None:
     assert many(admin, "role", users[:3], role="editor").status_code == 303
     assert named(admin, "role=editor") == ["bob0", "bob1", "bob2"]
 
 
-def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, users: list[str]) -> None:
+def test_a_bulk_delete_is_undone_from_the_next_page(admin: FlaskClient, users: list[str]) -> None:
     send(admin, f"/people/{users[4]}/delete")
     done = many(admin, "delete", users[:3])
     assert "3 users moved to the trash." in admin.get(done.location).text
@@ -63,7 +63,9 @@ def test_deleting_many_is_undone_by_the_page_after_it(admin: FlaskClient, users:
 
 
 @pytest.mark.parametrize("action", ["activate", "deactivate", "role", "delete", "restore"])
-def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, users: list[str], action: str) -> None:
+def test_a_bulk_action_on_selected_users_asks_to_confirm_their_number(
+    admin: FlaskClient, users: list[str], action: str
+) -> None:
     """A change of many asks first, with the number, also when only some of a page were picked."""
     if action == "restore":
         many(admin, "delete", users)
@@ -83,7 +85,7 @@ def test_those_who_are_picked_are_confirmed_by_their_number(admin: FlaskClient, 
     assert re.search(r"<h1>[^<]*\b1 user\b", one.text)
 
 
-def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskClient, users: list[str]) -> None:
+def test_when_a_selected_user_is_gone_no_user_is_changed(admin: FlaskClient, users: list[str]) -> None:
     send(admin, f"/people/{users[0]}/delete")
     refused = many(admin, "deactivate", users[:3])
     assert refused.status_code == 409
@@ -91,7 +93,7 @@ def test_when_one_of_the_picked_is_gone_the_others_are_left_alone(admin: FlaskCl
 
 
 @pytest.mark.parametrize("chosen", ["picked", "all"])
-def test_undo_returns_to_the_search_that_the_change_began_in(admin: FlaskClient, users: list[str], chosen: str) -> None:
+def test_undo_returns_to_the_same_search(admin: FlaskClient, users: list[str], chosen: str) -> None:
     """Undoing a change of many leads back to the same search."""
     query = "q=bob&role=member&sort=-name"
     if chosen == "picked":
@@ -103,7 +105,7 @@ def test_undo_returns_to_the_search_that_the_change_began_in(admin: FlaskClient,
     assert (undone.status_code, undone.location) == (303, f"/people?{query}&done=undone&n={number}")
 
 
-def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, users: list[str]) -> None:
+def test_a_bulk_action_on_all_matching_users_shows_their_number_first(admin: FlaskClient, users: list[str]) -> None:
     asked = many(admin, "deactivate", query="q=bob&role=member", all="1")
     assert asked.status_code == 200
     assert "Deactivate 5 users?" in asked.text
@@ -115,7 +117,7 @@ def test_all_that_match_are_counted_and_confirmed_first(admin: FlaskClient, user
     assert len(named(admin, "active=false")) == len(users)
 
 
-def test_all_that_match_by_another_number_than_confirmed_are_left_alone(admin: FlaskClient, users: list[str]) -> None:
+def test_when_the_number_of_matching_users_changed_no_user_is_changed(admin: FlaskClient, users: list[str]) -> None:
     fields = {"all": "1", "expected": str(len(users)), "query": "q=bob"}
     create_user_page(admin, username="bob9", name="Bob 9")
     refused = many(admin, "delete", **fields)
@@ -136,7 +138,7 @@ def test_one_forbidden_user_fails_the_whole_bulk_command(
     assert many(editor, "role", users, role="viewer").status_code == 403
 
 
-def test_oneself_is_never_among_them(admin: FlaskClient, users: list[str]) -> None:
+def test_a_bulk_action_never_includes_the_signed_in_user(admin: FlaskClient, users: list[str]) -> None:
     (root,) = (user["id"] for user in admin.get("/api/users?role=admin").json)
     for action, form in (("delete", {}), ("deactivate", {}), ("role", {"role": "member"})):
         refused = many(admin, action, [*users, root], **form)

@@ -56,7 +56,7 @@ def test_administrators_who_remove_each_other_at_once_leave_one(
         secured_app.admin = secured_app.session_client(next(one for one in admins if one["id"] == left[0][0]))
 
 
-def test_two_opposite_calls_at_once_end_one_after_the_other(
+def test_concurrent_opposite_bulk_actions_run_one_after_the_other(
     secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     users = create_users(secured_app, 40)
@@ -80,7 +80,7 @@ def test_two_opposite_calls_at_once_end_one_after_the_other(
     require_consistent(database)
 
 
-def test_deleting_and_restoring_at_once_end_one_after_the_other(
+def test_concurrent_deletes_and_restores_run_one_after_the_other(
     secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     users = create_users(secured_app, 40)
@@ -127,7 +127,7 @@ def test_single_changes_at_the_same_time_are_kept(secured_app: SecuredApp, datab
     require_consistent(database)
 
 
-def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
+def test_a_bulk_action_uses_the_current_users_after_waiting_for_locks(
     secured_app: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
     """Somebody holds three rows when the call comes; then one no longer fits, one has another name, one is purged."""
@@ -152,7 +152,7 @@ def test_who_changed_while_a_call_waited_is_taken_as_they_are_now(
     assert purged["id"] not in found
 
 
-def test_a_call_that_waits_for_a_row_too_long_changes_nothing(
+def test_a_bulk_action_that_exceeds_the_lock_timeout_changes_no_user(
     make_app: Callable[..., Flask], secured_app: SecuredApp, servers: Any, database: psycopg.Connection[Any]
 ) -> None:
     users = create_users(secured_app)

@@ -60,8 +60,8 @@ def test_a_user_who_may_not_change_others_changes_no_user(secured_app: SecuredAp
     )
 
 
-def test_an_editor_may_not_touch_an_equal_who_is_so_already(secured_app: SecuredApp) -> None:
-    """As with a patch that changes nothing."""
+def test_an_editor_is_refused_for_an_equal_even_without_a_change(secured_app: SecuredApp) -> None:
+    """As for a patch that changes nothing."""
     editor, other = create_users(secured_app, 2, "editor")
     bulk_refusal(Forbidden, secured_app, "activate", target_of([other]), by=editor)
 
@@ -85,7 +85,7 @@ def test_a_bulk_command_never_changes_its_actor(
 
 
 @pytest.mark.parametrize("action", ["deactivate", "delete", "role"])
-def test_the_last_administrators_are_not_taken_away(
+def test_a_bulk_command_keeps_at_least_one_administrator(
     secured_app: SecuredApp, database: psycopg.Connection[Any], action: Action
 ) -> None:
     users = [
@@ -103,7 +103,7 @@ def test_the_last_administrators_are_not_taken_away(
         assert services().bulk.apply(action, target_of(users), SYSTEM, role="viewer").changed == 5
 
 
-def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
+def test_the_maximum_number_of_users_is_changed_in_time_and_more_are_refused(
     secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
     """With the statement timeout and the pool that are the defaults."""
@@ -133,7 +133,7 @@ def test_more_than_the_most_are_refused_and_the_most_are_changed_in_time(
 
 
 @pytest.mark.parametrize("how", ["ids", "query"])
-def test_another_number_than_expected_is_refused(
+def test_a_number_of_users_other_than_expected_is_refused(
     secured_app: SecuredApp, database: psycopg.Connection[Any], how: str
 ) -> None:
     users = create_users(secured_app)
@@ -148,7 +148,7 @@ def test_another_number_than_expected_is_refused(
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
-def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
+def test_restoring_a_taken_name_is_refused_with_the_users_concerned(
     secured_app: SecuredApp, database: psycopg.Connection[Any], field: str
 ) -> None:
     users = create_users(secured_app)
@@ -165,7 +165,7 @@ def test_restoring_a_name_that_is_used_now_is_refused_and_says_whose(
     assert apply_bulk(secured_app, "restore", BulkTarget(deleted_at=moment)).changed == 3
 
 
-def test_two_in_the_trash_who_share_a_name_are_not_restored_both(secured_app: SecuredApp) -> None:
+def test_two_deleted_users_with_one_name_are_not_both_restored(secured_app: SecuredApp) -> None:
     users = []
     for _ in range(2):
         users.append(secured_app.create_user(username="ada"))
@@ -191,11 +191,11 @@ def test_a_query_selects_no_users_of_the_other_partition(secured_app: SecuredApp
         {"query": ListQuery(), "deleted_at": datetime.now(UTC)},
     ],
 )
-def test_users_are_chosen_in_exactly_one_way(given: dict[str, Any]) -> None:
+def test_users_are_selected_either_by_ids_or_by_query(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationFailed):
         BulkTarget(**given)
 
 
-def test_a_role_has_to_be_given(secured_app: SecuredApp) -> None:
+def test_the_role_action_requires_a_role(secured_app: SecuredApp) -> None:
     with pytest.raises(ValidationFailed):
         apply_bulk(secured_app, "role", matching(), role=None)

@@ -232,7 +232,7 @@ def test_no_response_from_setup_mode_is_served_when_the_service_is_secured(pair:
         assert [pair.cached(path, token).status[:3] for path in paths] == ["403", "403", "200", "200"]
 
 
-def test_what_goes_past_the_cache_by_its_size_or_its_kind_is_not_cut_or_mixed_up(walk: Walk) -> None:
+def test_large_responses_head_requests_and_similar_addresses_are_served_correctly(walk: Walk) -> None:
     """A large response, a HEAD, and addresses that differ in a blank or an escape."""
     token = walk.tokens["root"]["token"]
     large = walk.secured_app.create_user(username="large", attributes={"text": "x" * 16_000})

@@ -129,7 +129,7 @@ def test_the_end_of_a_right_counts_at_the_next_request(pair: CachePair, own_secu
     assert pair.cached("/api/me", token["token"]).status[:3] == ("200" if end == "lowered" else "401")
 
 
-def test_a_role_that_was_raised_is_whole_at_the_next_request(pair: CachePair, own_secured_app: SecuredApp) -> None:
+def test_a_raised_role_applies_at_the_next_request(pair: CachePair, own_secured_app: SecuredApp) -> None:
     """A token of a viewer who becomes an editor stays a viewer's, and may act for its user no more."""
     user = own_secured_app.create_user("viewer", username="vera")
     token = own_secured_app.token(user)["token"]
@@ -140,7 +140,7 @@ def test_a_role_that_was_raised_is_whole_at_the_next_request(pair: CachePair, ow
     assert pair.is_hit("/api/me", token)
 
 
-def test_a_token_is_over_when_its_time_has_come(pair: CachePair, own_secured_app: SecuredApp) -> None:
+def test_a_token_is_refused_after_its_expiry(pair: CachePair, own_secured_app: SecuredApp) -> None:
     ends_at = datetime.now(UTC) + timedelta(seconds=1.5)
     token = own_secured_app.token(own_secured_app.create_user("viewer"), expires_at=ends_at.isoformat())["token"]
     assert pair.is_hit("/api/users", token)

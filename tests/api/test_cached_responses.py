@@ -140,14 +140,16 @@ def test_the_authorization_header_is_read_the_same_way(
         require_same(pair, path, headers=headers)
 
 
-def test_a_header_that_no_server_should_give_is_refused(pair: CachePair, sample_users: SampleUsers) -> None:
+def test_a_header_beyond_latin_1_is_refused(pair: CachePair, sample_users: SampleUsers) -> None:
     """PEP 3333 wants Latin-1; some pass on what they read as UTF-8."""
     path = f"/api/users/{sample_users.ids['bob']}"
     assert require_same(pair, path, environ_overrides={"HTTP_AUTHORIZATION": "Bearer 田中"}).status[:3] == "401"
 
 
-def test_bytes_that_are_no_text_do_no_harm(serve: Callable[..., Service], sample_users: SampleUsers) -> None:
-    """What the real server makes of them."""
+def test_authorization_bytes_that_are_not_text_are_refused(
+    serve: Callable[..., Service], sample_users: SampleUsers
+) -> None:
+    """On the real server."""
     service = serve(LOG_LEVEL="warning", WORKERS="1")
     path, good = f"/api/users/{sample_users.ids['bob']}", f"Bearer {sample_users.tokens['ada']}".encode()
     for value in (b"Bearer \xff\xfe", "Bearer 田中".encode(), good + "é".encode(), good + b"\xe9"):
@@ -181,7 +183,7 @@ def test_in_a_service_without_administrator_cached_responses_are_the_same(
     assert pair.uncached("/api/tokens", token).status[:3] == ("403" if public else "200")
 
 
-def test_behind_a_trusted_proxy_links_are_those_of_who_asks(
+def test_behind_a_trusted_proxy_links_have_the_host_of_the_request(
     make_app: Callable[..., Flask], own_secured_app: SecuredApp, sample_users: SampleUsers
 ) -> None:
     app = make_app(trusted_proxies="10.0.0.0/8")

@@ -129,10 +129,10 @@ def test_a_bulk_change_is_one_entry_for_each_user(
 
 
 @pytest.mark.usefixtures("without_refusal_delay")
-def test_what_no_cached_answer_depends_on_has_no_transaction(
+def test_an_entry_that_no_cached_answer_depends_on_has_no_xid(
     secured_app: SecuredApp, database: psycopg.Connection[Any]
 ) -> None:
-    """Strangers must not be able to empty caches by wrong passwords."""
+    """Otherwise failed sign-ins could invalidate caches."""
     user = secured_app.create_user("editor", username="bob", password=PASSWORD)
     own = secured_app.session_client(user)
     entry = last_history_id(database)
@@ -147,7 +147,9 @@ def test_what_no_cached_answer_depends_on_has_no_transaction(
     assert set(xids(database, entry)) == {3}
 
 
-def test_the_use_of_a_token_is_no_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+def test_the_use_of_a_token_creates_no_history_entry(
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
     program = secured_app.token_client(secured_app.create_user("editor"))
     entry = last_history_id(database)
     assert program.get("/users").status_code == 200
@@ -155,7 +157,9 @@ def test_the_use_of_a_token_is_no_entry(secured_app: SecuredApp, database: psyco
     assert history_since(database, entry=entry) == []
 
 
-def test_what_is_undone_leaves_no_entry(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+def test_a_rolled_back_change_creates_no_history_entry(
+    secured_app: SecuredApp, database: psycopg.Connection[Any]
+) -> None:
     secured_app.create_user(username="taken")
     user, entry = secured_app.create_user(username="bob"), last_history_id(database)
     assert secured_app.admin.put(f"/users/{user['id']}", {"username": "taken"}).status_code == 409

@@ -97,7 +97,7 @@ def test_only_the_first_administrator_secures_the_service(flask: Callable[..., R
         (("--email", "ADA@example.org"), PASSWORD, "Another user has this"),
     ],
 )
-def test_a_user_who_can_not_be_made_is_told_why(
+def test_create_reports_why_a_user_is_refused(
     flask: Callable[..., Result], words: tuple[str, ...], stdin: str, sentence: str
 ) -> None:
     ada(flask)
@@ -201,7 +201,7 @@ def test_a_locked_user_is_unlocked(app: Flask, flask: Callable[..., Result]) -> 
         ("tokens", "create", "--name", "ci", "--role", "viewer", "--user", "nobody"),
     ],
 )
-def test_a_user_who_is_not_there_is_named(flask: Callable[..., Result], words: tuple[str, ...]) -> None:
+def test_an_unknown_user_is_named_in_the_error(flask: Callable[..., Result], words: tuple[str, ...]) -> None:
     done = flask(*words, stdin=PASSWORD)
     assert done.exit_code == 1
     assert done.stderr == "Error: There is no user with the username or email nobody.\n"
@@ -216,7 +216,7 @@ def test_a_user_who_is_not_there_is_named(flask: Callable[..., Result], words: t
     ],
 )
 @pytest.mark.parametrize("meets", ["email", "id"])
-def test_a_name_that_fits_several_users_is_refused(
+def test_an_ambiguous_name_is_refused(
     api: ApiClient, flask: Callable[..., Result], words: tuple[str, ...], meets: str
 ) -> None:
     """`flask users password NAME` changed another user when the name was ambiguous."""
@@ -237,7 +237,7 @@ def test_a_name_that_fits_several_users_is_refused(
 
 @pytest.mark.parametrize("field", ["username", "email", "id"])
 def test_a_user_is_named_by_username_email_or_id(api: ApiClient, flask: Callable[..., Result], field: str) -> None:
-    """Who is listed as one of several can be named by the id."""
+    """The id selects one of several users with the same name."""
     users = [
         api.create_user(username="boss", email="boss@corp.example"),
         api.create_user(username="corp", email="c@corp.example"),
@@ -247,9 +247,7 @@ def test_a_user_is_named_by_username_email_or_id(api: ApiClient, flask: Callable
     assert [api.get(f"/users/{user['id']}").json["version"] for user in users] == [2, 1]
 
 
-def test_the_secret_of_a_new_token_is_all_there_is_on_standard_output(
-    api: ApiClient, flask: Callable[..., Result]
-) -> None:
+def test_a_new_token_prints_only_its_secret_on_standard_output(api: ApiClient, flask: Callable[..., Result]) -> None:
     ada(flask)
     words = ("--name", "ci", "--role", "viewer", "--user", "ada@example.org", "--expires-in", "90d")
     done = flask("tokens", "create", *words)
@@ -283,7 +281,7 @@ def test_tokens_are_listed_without_their_secrets_and_revoked(api: ApiClient, fla
 
 
 @pytest.mark.parametrize("text", ["90", "0d", "-1d", "1y", "99999d", "soon", "", "٣d"])
-def test_what_is_no_time_from_now_is_refused(flask: Callable[..., Result], text: str) -> None:
+def test_an_invalid_token_lifetime_is_refused(flask: Callable[..., Result], text: str) -> None:
     words = ("--name", "ci", "--role", "viewer", "--user", "ada", f"--expires-in={text}")
     done = flask("tokens", "create", *words)
     assert done.exit_code == 2
@@ -297,7 +295,7 @@ def test_a_token_is_never_above_its_user(flask: Callable[..., Result]) -> None:
     assert "role: must not be higher than the role of the user, viewer" in done.stderr
 
 
-def test_without_a_database_a_command_says_so(make_app: Callable[..., Flask]) -> None:
+def test_without_a_database_a_command_reports_the_outage(make_app: Callable[..., Flask]) -> None:
     away = make_app(database_url="postgresql://me:secret@127.0.0.1:1/none")
     done = away.test_cli_runner().invoke(args=["tokens", "list"])
     assert done.exit_code == 1

@@ -16,7 +16,7 @@ from tests.support.engines import statements_of
 from tests.support.rows import history_rows, serialized_user
 
 
-def test_changes_of_different_fields_at_once_all_arrive(
+def test_concurrent_changes_of_different_fields_are_all_kept(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     path, rounds = f"/users/{api.create_user(username='ada')['id']}", 12
@@ -80,7 +80,7 @@ def test_a_write_that_repeatedly_conflicts_locks_the_row(
     monkeypatch: pytest.MonkeyPatch,
     losses: int,
 ) -> None:
-    """Somebody else is faster after each look, so many times."""
+    """Another writer changes the user after each of so many reads."""
     user_id = uuid.UUID(api.create_user()["id"])
     left = [losses]
 
@@ -104,7 +104,7 @@ def test_a_write_that_repeatedly_conflicts_locks_the_row(
 
 
 @pytest.mark.parametrize("condition", ["If-Match", "none"])
-def test_if_match_is_asked_again_after_each_loss(
+def test_if_match_is_checked_again_after_each_conflict(
     api: ApiClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
     user = api.create_user()

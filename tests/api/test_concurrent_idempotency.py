@@ -24,7 +24,7 @@ def test_of_concurrent_posts_with_one_key_one_creates_a_user(app: Flask, databas
     assert database.execute("SELECT count(*) FROM history").fetchone() == (15,)
 
 
-def test_an_old_key_is_taken_anew_by_one_of_those_who_come_at_once(
+def test_one_of_concurrent_requests_reuses_an_expired_key(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     key = {"Idempotency-Key": "k"}
@@ -43,7 +43,9 @@ def test_an_old_key_is_taken_anew_by_one_of_those_who_come_at_once(
 
 
 @pytest.mark.usefixtures("api")
-def test_those_who_take_old_keys_anew_do_not_hinder_each_other(app: Flask, database: psycopg.Connection[Any]) -> None:
+def test_requests_that_reuse_expired_keys_do_not_block_each_other(
+    app: Flask, database: psycopg.Connection[Any]
+) -> None:
     """Each also sweeps out what is old: the keys of the others."""
     calls = [
         lambda n=n, number=number: ApiClient(app).post(
@@ -58,10 +60,10 @@ def test_those_who_take_old_keys_anew_do_not_hinder_each_other(app: Flask, datab
         database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
 
 
-def test_an_old_key_that_somebody_else_has_in_hand_is_not_waited_for(
+def test_a_locked_expired_key_is_not_waited_for(
     api: ApiClient, servers: Stack, database: psycopg.Connection[Any]
 ) -> None:
-    """Two who swept out each other's would wait for each other: 503 after a second, or five."""
+    """Two requests that delete each other's keys would wait for each other: 503 after one or five seconds."""
     for number in range(3):
         api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")

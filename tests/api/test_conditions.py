@@ -20,14 +20,14 @@ def path(api: ApiClient) -> str:
 
 
 @pytest.mark.parametrize("tag", [*CURRENT, 'W/"2"', 'W/"1", W/"2"'])
-def test_reading_what_one_has_is_304_without_a_body(api: ApiClient, path: str, tag: str) -> None:
+def test_get_with_a_matching_if_none_match_is_304_without_a_body(api: ApiClient, path: str, tag: str) -> None:
     response = api.get(path, headers={"If-None-Match": tag})
     assert response.status_code == 304
     assert response.headers["ETag"] == '"2"'
 
 
 @pytest.mark.parametrize("tag", [*OTHER, 'W/"1"'])
-def test_reading_what_changed_gives_it(api: ApiClient, path: str, tag: str) -> None:
+def test_get_with_an_outdated_if_none_match_returns_the_user(api: ApiClient, path: str, tag: str) -> None:
     response = api.get(path, headers={"If-None-Match": tag})
     assert response.status_code == 200
     assert response.json["version"] == 2
@@ -35,16 +35,14 @@ def test_reading_what_changed_gives_it(api: ApiClient, path: str, tag: str) -> N
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("tag", CURRENT)
-def test_a_write_goes_on_while_the_version_is_the_one_that_was_read(
-    api: ApiClient, path: str, method: str, tag: str
-) -> None:
+def test_a_write_with_the_current_etag_succeeds(api: ApiClient, path: str, method: str, tag: str) -> None:
     body = {} if method == "DELETE" else {"json": {"username": "third"}}
     assert api(method, path, headers={"If-Match": tag}, **body).status_code in (200, 204)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("tag", [*OTHER, 'W/"2"', "", "garbage"])
-def test_a_write_on_another_version_is_412_and_changes_nothing(
+def test_a_write_with_an_outdated_etag_is_412_and_changes_nothing(
     api: ApiClient, path: str, method: str, tag: str
 ) -> None:
     before = api.get(path).json
@@ -89,7 +87,7 @@ def test_no_change_keeps_the_etag_and_any_change_makes_a_new_one(api: ApiClient,
     assert api.post(f"{path}/restore").headers["ETag"] == '"5"'
 
 
-def test_an_old_etag_never_comes_to_life_again(api: ApiClient, path: str) -> None:
+def test_an_old_etag_never_matches_again(api: ApiClient, path: str) -> None:
     api.delete(f"{path}?purge=true")
     made = api.put(path, {"username": "somebody-else"})
     assert made.status_code == 201

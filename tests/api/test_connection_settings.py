@@ -35,7 +35,7 @@ PROGRAMS = {
 }
 
 
-def test_any_password_of_postgres_opens_it_apart_from_the_url_or_escaped_in_it(servers: Stack) -> None:
+def test_any_postgres_password_works_as_a_setting_or_escaped_in_the_url(servers: Stack) -> None:
     url = urlsplit(servers.postgres.url)
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE odd LOGIN")
@@ -56,7 +56,7 @@ def test_any_password_of_postgres_opens_it_apart_from_the_url_or_escaped_in_it(s
 
 
 @pytest.mark.parametrize("name", ["a b", "o'dd", 'o"dd', "a=b", "postgresql://x", "пользователь", "%41", "a/b@c"])
-def test_users_and_databases_have_any_name(servers: Stack, name: str) -> None:
+def test_roles_and_databases_may_have_any_name(servers: Stack, name: str) -> None:
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(name)))
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(name)))
@@ -71,7 +71,7 @@ def test_users_and_databases_have_any_name(servers: Stack, name: str) -> None:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
-def test_any_password_of_redis_opens_it(servers: Stack) -> None:
+def test_any_redis_password_works(servers: Stack) -> None:
     try:
         with redis.Redis.from_url(servers.redis.url) as client:
             for password in odd_passwords(60):

@@ -102,7 +102,7 @@ def test_a_conflicting_save_shows_both_versions(admin: FlaskClient) -> None:
     ("field", "value"),
     [("email", "nobody"), ("attributes", '{"a":'), ("attributes", "[]"), ("username", "a b"), ("password", "s3cret?")],
 )
-def test_a_faulty_field_is_named_and_what_was_typed_stays(admin: FlaskClient, field: str, value: str) -> None:
+def test_an_invalid_field_is_named_and_keeps_its_input(admin: FlaskClient, field: str, value: str) -> None:
     typed = {"name": "Typed Name", "username": "bob", "role": "member", "active": "on", "attributes": "{}"}
     for path in ("/people/new", create_user_page(admin, name="Carol", username="carol")):
         versioned = {} if path.endswith("new") else {"version": version_of(admin, path), "has_username": "1"}
@@ -113,7 +113,7 @@ def test_a_faulty_field_is_named_and_what_was_typed_stays(admin: FlaskClient, fi
         assert "s3cret?" not in response.text
 
 
-def test_a_taken_name_is_said_at_its_field(admin: FlaskClient) -> None:
+def test_a_taken_name_is_reported_at_its_field(admin: FlaskClient) -> None:
     response = send(admin, "/people/new", email="ada@example.org", role="member", active="on")
     assert response.status_code == 422
     assert "Is taken by another user" in response.text
@@ -191,7 +191,7 @@ def test_a_page_of_another_site_changes_nothing(admin: FlaskClient) -> None:
     assert admin.get(path).status_code == 200
 
 
-def test_while_nobody_has_to_sign_in_everybody_is_told_so(app: Flask, api: ApiClient) -> None:
+def test_in_setup_mode_the_console_shows_a_warning(app: Flask, api: ApiClient) -> None:
     api.create_user(name="Bob")
     page = app.test_client().get("/people")
     assert page.status_code == 200

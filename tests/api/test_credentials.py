@@ -35,7 +35,7 @@ SCHEMES = [
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_no_other_cookie_ends_a_session(secured_app: SecuredApp, foreign: str) -> None:
-    """Cookies of other applications, and of other hosts under our own name, are sent to us as well."""
+    """Browsers also send cookies of other applications, and cookies of the same name of other hosts."""
     good = f"{SESSION_COOKIE}={secured_app.session_cookie(secured_app.create_user('editor'))}"
     for cookie in (f"{foreign}; {good}", f"{good}; {foreign}", f"{foreign}; {good}; {foreign}"):
         client = UserClient(secured_app.app, {"Cookie": cookie, **SAME_ORIGIN}, {})
@@ -47,7 +47,7 @@ def test_no_other_cookie_ends_a_session(secured_app: SecuredApp, foreign: str) -
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_a_browser_with_any_cookie_can_sign_in_and_out(secured_app: SecuredApp, foreign: str) -> None:
-    """It was led from the sign-in page to the sign-in page for ever."""
+    """Regression: such a browser was redirected from the sign-in page to the sign-in page without end."""
     secured_app.create_user(username="ada", password="correct horse battery")
     browser = secured_app.app.test_client(use_cookies=False)
     headers = {"Cookie": foreign, **SAME_ORIGIN}
@@ -62,7 +62,7 @@ def test_a_browser_with_any_cookie_can_sign_in_and_out(secured_app: SecuredApp, 
 
 
 def test_signing_in_ends_every_session_that_the_request_came_with(secured_app: SecuredApp) -> None:
-    """The first cookie of our name need not be the session."""
+    """The first cookie with the name of the session may be another one."""
     user = secured_app.create_user(username="ada", password="correct horse battery")
     earlier = secured_app.session_cookie(user)
     body = {"username": "ada", "password": "correct horse battery"}
@@ -74,14 +74,14 @@ def test_signing_in_ends_every_session_that_the_request_came_with(secured_app: S
 
 
 def test_the_language_is_kept_beside_any_cookie(secured_app: SecuredApp) -> None:
-    """The other cookie that we read."""
+    """The language is the other cookie of the service."""
     browser = secured_app.app.test_client(use_cookies=False)
     for cookie in ("theme=gr\xfcn; fsa_language=fr", 'a="; fsa_language=fr', "fsa_language=xx; fsa_language=fr"):
         assert '<html lang="fr">' in browser.get("/sign-in", headers={"Cookie": cookie}).text
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_scheme_that_is_not_ours_is_ignored(secured_app: SecuredApp, scheme: str) -> None:
+def test_an_unknown_authorization_scheme_is_ignored(secured_app: SecuredApp, scheme: str) -> None:
     """A proxy in front may want its own credential; the cookie decides, and without one there is none."""
     foreign = {"Authorization": scheme}
     client = secured_app.session_client(secured_app.create_user("editor"))
@@ -98,8 +98,10 @@ def test_a_scheme_that_is_not_ours_is_ignored(secured_app: SecuredApp, scheme: s
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_scheme_that_is_not_ours_lets_no_other_page_in(secured_app: SecuredApp, scheme: str) -> None:
-    """Browsers send Basic by themselves, so it proves nothing about who asks."""
+def test_an_unknown_authorization_scheme_does_not_disable_the_origin_check(
+    secured_app: SecuredApp, scheme: str
+) -> None:
+    """Browsers send Basic on their own, so it does not prove the origin of a request."""
     user = secured_app.create_user("editor")
     for origin in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}):
         headers = {"Cookie": f"{SESSION_COOKIE}={secured_app.session_cookie(user)}", "Authorization": scheme, **origin}
@@ -133,7 +135,7 @@ def test_setup_mode_refuses_a_foreign_page_with_any_authorization_scheme(
         ("users.example", "https://users.example:8443", "https", 403),
     ],
 )
-def test_a_browser_may_change_things_from_its_own_origin(
+def test_a_browser_may_write_from_the_origin_of_the_service(
     make_app: Callable[..., Flask], secured_app: SecuredApp, host: str, origin: str, proto: str, status: int
 ) -> None:
     """By session, and signing in as well; directly, and behind a proxy that says `https,http`."""

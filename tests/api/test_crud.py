@@ -170,11 +170,11 @@ def test_put_creates_under_the_id_that_the_client_chose(api: ApiClient) -> None:
     assert api.put(f"/users/{user_id.upper()}", {"username": "ada"}).status_code == 200
 
 
-def test_put_under_what_is_no_id_is_404(api: ApiClient) -> None:
+def test_put_with_an_invalid_id_is_404(api: ApiClient) -> None:
     assert api.put("/users/nobody", {"username": "ada"}).status_code == 404
 
 
-def test_put_replaces_all_and_what_is_left_out_takes_its_default(api: ApiClient) -> None:
+def test_put_replaces_all_fields_and_resets_omitted_ones(api: ApiClient) -> None:
     user = api.create_user(email="ada@example.org", name="Ada", role="admin", active=False, attributes={"a": 1})
     response = api.put(f"/users/{user['id']}", {"username": "ada"})
     assert response.status_code == 200
@@ -186,7 +186,7 @@ def test_put_replaces_all_and_what_is_left_out_takes_its_default(api: ApiClient)
     assert new["updated_at"] > user["updated_at"]
 
 
-def test_what_get_gave_can_be_sent_back_with_put_and_changes_nothing(api: ApiClient) -> None:
+def test_put_of_an_unchanged_get_response_changes_nothing(api: ApiClient) -> None:
     made = api.create_user(
         email="ada@example.org", name="Ada", attributes={"x": [1, 2.0, None], "s": "ä"}, password="p" * 10
     )
@@ -216,7 +216,7 @@ def test_patch_takes_both_media_types(api: ApiClient, kind: str) -> None:
     assert response.json["name"] == "Ada"
 
 
-def test_null_in_a_patch_gives_the_default_back(api: ApiClient) -> None:
+def test_null_in_a_patch_restores_the_default(api: ApiClient) -> None:
     user = api.create_user(
         username="ada", email="a@example.org", name="Ada", role="admin", active=False, attributes={"a": 1}
     )
@@ -253,7 +253,7 @@ def test_a_patch_that_changes_nothing_makes_no_version(api: ApiClient, body: dic
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
-def test_one_and_true_and_one_point_zero_are_three_attributes(api: ApiClient) -> None:
+def test_attribute_values_1_true_and_1_0_are_different(api: ApiClient) -> None:
     user = api.create_user(attributes={"x": 1})
     for version, value in enumerate((True, 1.0, 1), start=2):
         new = api.patch(f"/users/{user['id']}", {"attributes": {"x": value}}).json

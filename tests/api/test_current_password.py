@@ -31,7 +31,9 @@ def change(client: UserClient, way: str, fields: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fields", CHANGES, ids=str)
 @pytest.mark.parametrize("role", ROLES)
-def test_it_takes_the_current_password(secured_app: SecuredApp, role: str, fields: dict[str, Any], way: str) -> None:
+def test_a_change_of_sign_in_fields_requires_the_current_password(
+    secured_app: SecuredApp, role: str, fields: dict[str, Any], way: str
+) -> None:
     user = ada(secured_app, role)
     client = secured_app.session_client(user, OLD_S)
     for given in ({}, {"current_password": None}, {"current_password": "not the password"}, {"current_password": ""}):
@@ -45,7 +47,7 @@ def test_it_takes_the_current_password(secured_app: SecuredApp, role: str, field
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_administrators_own_username_takes_it_too(secured_app: SecuredApp, way: str) -> None:
+def test_an_administrator_needs_the_current_password_for_the_own_username(secured_app: SecuredApp, way: str) -> None:
     client = secured_app.session_client(ada(secured_app, "admin"), OLD_S)
     assert error_fields(change(client, way, {"username": "boss"})) == {"current_password"}
     assert change(client, way, {"username": "boss", "current_password": PASSWORD}).json["username"] == "boss"
@@ -62,7 +64,7 @@ def test_soon_after_sign_in_no_password_is_required(secured_app: SecuredApp, fie
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_no_sign_in_field_takes_no_password(secured_app: SecuredApp, way: str) -> None:
+def test_other_fields_require_no_password(secured_app: SecuredApp, way: str) -> None:
     user = ada(secured_app)
     client = secured_app.session_client(user, OLD_S)
     for fields in (
@@ -75,7 +77,7 @@ def test_what_is_no_sign_in_field_takes_no_password(secured_app: SecuredApp, way
         assert change(client, way, fields).status_code == 200, fields
 
 
-def test_what_others_are_given_takes_no_password(secured_app: SecuredApp) -> None:
+def test_changes_of_other_users_require_no_password(secured_app: SecuredApp) -> None:
     user = ada(secured_app)
     for role in ("editor", "admin"):
         client = secured_app.session_client(secured_app.create_user(role), OLD_S)
@@ -83,7 +85,7 @@ def test_what_others_are_given_takes_no_password(secured_app: SecuredApp) -> Non
             assert client.patch(f"/users/{user['id']}", fields).status_code == 200
 
 
-def test_a_new_id_of_a_session_is_no_sign_in(secured_app: SecuredApp) -> None:
+def test_a_new_session_id_does_not_count_as_a_sign_in(secured_app: SecuredApp) -> None:
     user = ada(secured_app)
     client = secured_app.session_client(user, OLD_S)
     secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
@@ -93,7 +95,7 @@ def test_a_new_id_of_a_session_is_no_sign_in(secured_app: SecuredApp) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_guesses_of_it_are_counted(secured_app: SecuredApp, way: str) -> None:
+def test_wrong_current_passwords_are_counted(secured_app: SecuredApp, way: str) -> None:
     user = ada(secured_app)
     client = secured_app.session_client(user, OLD_S)
     guess = {"email": "new@example.org", "current_password": "not the password"}
@@ -166,7 +168,7 @@ def test_knowing_the_old_password_does_not_overwrite_a_reset(
     assert secured_app.admin.get(f"/users/{user['id']}").json["email"] == "ada@example.org"
 
 
-def test_it_is_neither_kept_nor_shown(secured_app: SecuredApp) -> None:
+def test_the_current_password_is_neither_stored_nor_returned(secured_app: SecuredApp) -> None:
     user = ada(secured_app)
     client = secured_app.session_client(user, OLD_S)
     response = client.patch("/me", {"email": "new@example.org", "current_password": PASSWORD})
@@ -177,7 +179,7 @@ def test_it_is_neither_kept_nor_shown(secured_app: SecuredApp) -> None:
     ]
 
 
-def test_it_is_declared_where_it_counts_and_nowhere_else(secured_app: SecuredApp) -> None:
+def test_only_the_concerned_operations_declare_the_current_password(secured_app: SecuredApp) -> None:
     schemas = secured_app.anonymous.get("/openapi.json").json["components"]["schemas"]
     for name in ("UserPatch", "UserReplacement", "PasswordChange"):
         assert schemas[name]["properties"]["current_password"]["writeOnly"] is True
@@ -246,7 +248,7 @@ def test_in_setup_mode_no_current_password_is_required(api: Any) -> None:
         assert api.put(f"/users/{user['id']}", {**user, **fields}).status_code == 200
 
 
-def test_a_session_that_ended_does_not_keep_it_in_the_form(sign_in: Callable[[str], Any]) -> None:
+def test_a_form_of_an_ended_session_does_not_keep_the_current_password(sign_in: Callable[[str], Any]) -> None:
     member = sign_in("member")
     own = member.get("/profile").location
     form = {"name": "Typed", "version": version_of(member, own), "current_password": PASSWORD}

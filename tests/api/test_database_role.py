@@ -79,7 +79,7 @@ def limited_owner(servers: Stack) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_the_role_can_not_make_or_end(as_role: psycopg.Connection[Any], what: str) -> None:
+def test_the_role_may_not_create_or_drop_objects(as_role: psycopg.Connection[Any], what: str) -> None:
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidAuthorizationSpecification)):
         as_role.execute(FORBIDDEN[what])
 
@@ -121,7 +121,7 @@ def open_functions(database: psycopg.Connection[Any]) -> list[Any]:
     ).fetchall()
 
 
-def test_no_more_than_the_service_itself_needs_is_there_for_everybody(database: psycopg.Connection[Any]) -> None:
+def test_no_other_function_is_executable_by_all_roles(database: psycopg.Connection[Any]) -> None:
     assert open_functions(database) == []
 
 
@@ -180,7 +180,7 @@ def test_a_new_password_of_the_owner_is_a_new_one_of_the_role(new_database: str,
             connection.execute(f"DROP ROLE {name}")
 
 
-def test_a_database_of_before_gets_the_role_at_the_next_start(
+def test_a_database_of_an_earlier_release_gets_the_role_at_the_next_start(
     new_database: str, serve: Callable[..., Service], run_flask: Callable[..., Any]
 ) -> None:
     """Everything in it belongs to postgres, and it was migrated by a release that knew no role."""
@@ -205,7 +205,7 @@ def test_an_owner_who_may_make_roles_is_enough(
         connection.execute(f"DROP OWNED BY {role}")
 
 
-def test_an_owner_who_may_not_make_roles_does_the_work_itself_and_is_told_once(
+def test_without_the_right_to_create_roles_the_service_uses_the_owner_and_warns_once(
     limited_owner: Callable[[str], str], serve: Callable[..., Service], run_flask: Callable[..., Any]
 ) -> None:
     url = limited_owner("NOCREATEROLE")
@@ -221,7 +221,7 @@ def test_an_owner_who_may_not_make_roles_does_the_work_itself_and_is_told_once(
     assert "the owner of the tables" in doctor.stdout
 
 
-def test_a_role_that_somebody_else_made_is_granted_what_it_needs(
+def test_an_existing_role_is_granted_what_it_needs(
     limited_owner: Callable[[str], str], make_app: Callable[..., Flask], database: psycopg.Connection[Any]
 ) -> None:
     url = limited_owner("NOCREATEROLE")
@@ -236,11 +236,11 @@ def test_a_role_that_somebody_else_made_is_granted_what_it_needs(
 
 
 def test_without_a_password_of_the_owner_no_role_is_made() -> None:
-    """Anybody could work it out."""
+    """Otherwise any client could compute its password."""
     assert load_settings({"DATABASE_URL": "postgresql://postgres@h/d"}).role_conninfo is None
 
 
-def test_a_role_that_may_more_is_left_alone(servers: Stack) -> None:
+def test_a_role_with_more_rights_is_not_changed(servers: Stack) -> None:
     name = f"strong_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'own' CREATEDB")
@@ -286,7 +286,7 @@ def test_a_backup_is_restored_where_the_role_is_not_there_yet(
             connection.execute(f"DROP ROLE {role}")
 
 
-def test_what_only_an_owner_may_do_is_done_for_the_role(
+def test_functions_of_the_owner_do_what_the_role_may_not(
     api: ApiClient, as_role: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     database.execute("SELECT gin_clean_pending_list('users_by_search_vector')")

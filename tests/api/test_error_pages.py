@@ -46,7 +46,7 @@ def require_page(response: TestResponse, status: int, sentence: str = "") -> Non
 
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Flask, path: str) -> None:
-    """It was JSON, for who is signed in and for strangers."""
+    """With a session and without. Regression: it was JSON."""
     for browser in (admin, app.test_client()):
         require_page(browser.get(path, headers=BROWSER), 404, "This page does not exist.")
         require_page(browser.get(path, headers=FRENCH), 404, "Cette page n")
@@ -58,8 +58,8 @@ def test_an_unknown_address_is_a_page_for_a_browser(admin: FlaskClient, app: Fla
     "accept", [None, "*/*", "application/json", "application/problem+json, text/html;q=0.9", "image/png"]
 )
 @pytest.mark.parametrize("path", UNKNOWN)
-def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | None) -> None:
-    """Only who prefers HTML gets it."""
+def test_a_program_gets_problem_details(api: ApiClient, path: str, accept: str | None) -> None:
+    """Only a client that prefers HTML gets HTML."""
     response = api.flask_client.get(path, headers={"Accept": accept} if accept else {})
     assert (response.status_code, response.mimetype) == (404, "application/problem+json")
 
@@ -67,7 +67,7 @@ def test_for_a_program_it_is_a_problem(api: ApiClient, path: str, accept: str | 
 @pytest.mark.parametrize(
     "path", ["/api", "/api/", "/api/nowhere", "/api/users/x", "/api/users?x=1", "/api/docs/nowhere"]
 )
-def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) -> None:
+def test_below_api_errors_are_always_problem_details(admin: FlaskClient, path: str) -> None:
     """The contract has no HTML in the API."""
     response = admin.get(path, headers=BROWSER)
     assert response.status_code in (400, 404)
@@ -76,7 +76,7 @@ def test_below_api_it_is_a_problem_for_everybody(admin: FlaskClient, path: str) 
 
 @pytest.mark.parametrize("path", ["/sign-out", "/language", "/first"])
 def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path: str) -> None:
-    """Whoever reloads what a form was sent to asks with GET: 405."""
+    """A reload of the address of a form sends GET, which is 405."""
     response = admin.get(path, headers=BROWSER)
     require_page(response, 405, "This address has no page.")
     assert "POST" in response.headers["Allow"]
@@ -85,7 +85,7 @@ def test_an_address_of_forms_is_a_page_with_a_way_back(admin: FlaskClient, path:
 
 
 def test_the_exercises_addresses_are_json_and_their_errors_pages(admin: FlaskClient, app: Flask) -> None:
-    """`/users` in a browser is the list as JSON; whoever is not signed in is led to where that is done."""
+    """`/users` in a browser is the list as JSON. Without a session it redirects to sign-in."""
     assert admin.get("/users", headers=BROWSER).mimetype == "application/json"
     require_page(admin.get("/users/x", headers=BROWSER), 404)
     require_page(admin.get("/users?xyzzy=1", headers=BROWSER), 400)
@@ -171,7 +171,7 @@ def test_a_service_that_starts_is_a_page_that_says_when_to_come_back(api: ApiCli
         ("q=%00", "This address is not valid.", "est pas valide."),
     ],
 )
-def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, english: str, french: str) -> None:
+def test_a_page_explains_an_invalid_list_query(admin: FlaskClient, query: str, english: str, french: str) -> None:
     """It was the text of a validator, and English in French pages."""
     for headers, sentence in ((BROWSER, english), (FRENCH, french)):
         require_page(admin.get(f"/people?{query}", headers=headers), 422, sentence)
@@ -179,7 +179,7 @@ def test_a_bad_query_of_a_list_is_told_in_words(admin: FlaskClient, query: str, 
     assert english in part.text.replace("&#39;", "'")
 
 
-def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: ApiClient) -> None:
+def test_a_page_explains_an_invalid_history_query(admin: FlaskClient, api: ApiClient) -> None:
     """The history of a user has pages, too."""
     path = f"/people/{admin.get('/api/me').json['id']}"
     require_page(admin.get(f"{path}?before=nonsense", headers=BROWSER), 400, "This address has invalid parameters")
@@ -203,8 +203,8 @@ def test_a_bad_query_of_another_page_is_told_in_words(admin: FlaskClient, api: A
     ],
     ids=json.dumps,
 )
-def test_a_bad_form_is_told_in_words(admin: FlaskClient, form: dict[str, str]) -> None:
-    """`id: nobody is picked`, and worse."""
+def test_a_page_explains_an_invalid_form(admin: FlaskClient, form: dict[str, str]) -> None:
+    """Regression: a page showed `id: nobody is picked`, and worse."""
     form = {name: value.encode("utf-8", "surrogateescape") for name, value in form.items()}  # type: ignore[misc]
     response = send(admin, "/people/bulk", **form)
     require_page(response, response.status_code)
@@ -212,13 +212,13 @@ def test_a_bad_form_is_told_in_words(admin: FlaskClient, form: dict[str, str]) -
     assert all(f"{name}: " not in response.text for name in form)
 
 
-def test_a_form_that_is_too_large_is_told_in_words(admin: FlaskClient) -> None:
+def test_a_page_explains_that_a_form_is_too_large(admin: FlaskClient) -> None:
     """Werkzeug's sentence stood there."""
     response = send(admin, "/people/new", name="x" * (2**20 + 1))
     require_page(response, 413, "The form is too large.")
 
 
-def test_too_many_writes_are_told_with_the_time_to_wait(
+def test_a_page_explains_the_write_limit_with_the_time_to_wait(
     make_app: Callable[..., Flask], secured_app: SecuredApp
 ) -> None:
     """Pages had no Retry-After."""

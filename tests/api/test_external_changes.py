@@ -125,14 +125,14 @@ def test_a_patch_without_effect_is_no_change(api: ApiClient, database: psycopg.C
     assert api.get(f"/users/{user['id']}").headers["ETag"] == '"1"'
 
 
-def test_a_changed_id_concerns_both(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_a_change_of_an_id_is_recorded_for_both_ids(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user, new_id, before = api.create_user(username="ada"), str(uuid.uuid4()), last_history_id(database)
     database.execute("UPDATE users SET id = %s", [new_id])
     assert {row[:2] for row in history_since(database, entry=before)} == {(user["id"], "purged"), (new_id, "created")}
     assert changed_fields(newest_entry(api, new_id))["username"] == (None, "ada")
 
 
-def test_a_copy_is_told_user_by_user(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_copy_records_one_entry_for_each_user(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     ids = sorted(str(uuid.uuid4()) for _ in range(3))
     with database.cursor().copy(f"COPY users {COLUMNS} FROM STDIN") as copy:
         for user_id in ids:
@@ -141,7 +141,7 @@ def test_a_copy_is_told_user_by_user(api: ApiClient, database: psycopg.Connectio
     assert newest_entry(api, ids[0])["version"] == 1
 
 
-def test_an_upsert_tells_who_is_new_and_who_is_changed(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_an_upsert_records_created_and_changed_users(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user, new_id, before = api.create_user(username="ada"), str(uuid.uuid4()), last_history_id(database)
     database.execute(
         f"INSERT INTO users {COLUMNS} VALUES (%s, 'ada', 'ada', 'New', 'new', ''), (%s, 'bob', 'bob', '', '', '')"
@@ -152,7 +152,7 @@ def test_an_upsert_tells_who_is_new_and_who_is_changed(api: ApiClient, database:
     assert changed_fields(newest_entry(api, user["id"])) == {"name": ("ada", "New")}
 
 
-def test_a_merge_tells_all_that_it_does(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_merge_records_every_action(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     users, new_id = {name: api.create_user(username=name)["id"] for name in ("ada", "bob")}, str(uuid.uuid4())
     before = last_history_id(database)
     database.execute(
@@ -175,7 +175,7 @@ def test_the_console_names_the_role(admin: FlaskClient, database: psycopg.Connec
 # Tokens
 
 
-def test_tokens_are_told_under_their_owners(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
+def test_token_changes_are_recorded_for_their_users(secured_app: SecuredApp, database: psycopg.Connection[Any]) -> None:
     ada, bob = secured_app.create_user("editor", username="ada"), secured_app.create_user("editor", username="bob")
     token, before = secured_app.token(ada), last_history_id(database)
     shown = {name: token[name] for name in ("id", "name", "role")}

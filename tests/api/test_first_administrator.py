@@ -166,7 +166,7 @@ def test_nothing_makes_another_one_while_the_page_makes_the_first(
 def test_a_command_makes_as_many_as_it_is_told_to(
     two_apps: tuple[Flask, Flask], ids: dict[str, str], database: psycopg.Connection[Any], locked: Any
 ) -> None:
-    """Whoever may use the command line of the machine need not be the first."""
+    """A command may create any number of administrators."""
     assert raced(two_apps, ids, database, locked, (page, command)) == (True, True)
     assert administrators(database) == 2
 

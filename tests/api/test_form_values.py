@@ -45,7 +45,7 @@ def test_a_new_user_by_the_form_is_the_one_that_the_api_makes(admin: FlaskClient
 
 
 @pytest.mark.parametrize("edited", [*FIELDS, "role", "active", "password"])
-def test_an_edit_changes_only_its_field(admin: FlaskClient, edited: str) -> None:
+def test_a_saved_form_changes_only_the_edited_field(admin: FlaskClient, edited: str) -> None:
     to = {"attributes": '{"a": 1}', "role": "viewer", "active": "", "password": PASSWORD, "email": "new@example.org"}
     for values in users(25):
         before = admin.post("/api/users", json=values, headers=SAME_ORIGIN).json
@@ -61,9 +61,7 @@ def test_an_edit_changes_only_its_field(admin: FlaskClient, edited: str) -> None
         assert admin.delete(f"/api/users/{before['id']}?purge=true", headers=SAME_ORIGIN).status_code == 204
 
 
-def test_what_an_earlier_release_or_sql_left_is_no_obstacle(
-    admin: FlaskClient, database: psycopg.Connection[Any]
-) -> None:
+def test_an_invalid_stored_value_does_not_prevent_a_save(admin: FlaskClient, database: psycopg.Connection[Any]) -> None:
     """A value that breaks today's rules stays as it is while another field is edited."""
     path = create_user_page(admin, name="Bob", username="bob")
     odd = {"name": "tab\there", "username": "two words", "email": "no address"}

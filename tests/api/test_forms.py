@@ -21,7 +21,7 @@ from tests.support.console_client import (
 EVERYTHING = {"name": "New Name", "email": "new@example.org", "username": "newbob", "role": "viewer", "active": ""}
 
 
-def test_what_only_they_changed_is_merged_and_only_what_both_changed_is_asked(admin: FlaskClient) -> None:
+def test_a_concurrent_save_is_merged_except_for_fields_that_both_changed(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, name="Mine")
     send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
@@ -177,7 +177,7 @@ def test_a_token_form_whose_session_ended_is_filled_again(
     assert admin.get("/api/tokens").json == []
 
 
-def test_a_draft_never_does_anything(admin: FlaskClient) -> None:
+def test_a_draft_is_shown_and_never_submitted(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     for action in ("delete", "restore", "purge", "unlock"):
         response = send(admin, f"{path}/{action}", draft="a=b", confirmed="1")

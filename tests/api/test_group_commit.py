@@ -229,7 +229,7 @@ LOST = {
 @pytest.mark.parametrize(
     "way", ["POST", "POST once", "PATCH", "PATCH unknown", "PATCH of the role", "PATCH of oneself"]
 )
-def test_a_right_that_was_lost_unheard_writes_nothing(
+def test_a_permission_revoked_on_another_host_writes_nothing(
     own_secured_app: SecuredApp, database: psycopg.Connection[Any], lost: str, way: str
 ) -> None:
     """Another host ended the right, and this host has not seen the change yet."""

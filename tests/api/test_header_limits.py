@@ -18,7 +18,7 @@ def service(serve_all: Callable[..., Service]) -> Service:
 
 @pytest.mark.parametrize(("extra", "statuses"), [(0, {422}), (1, {414})])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_request_line_has_its_length(service: Service, method: str, extra: int, statuses: set[int]) -> None:
+def test_a_request_line_is_limited_in_length(service: Service, method: str, extra: int, statuses: set[int]) -> None:
     """A line that fits is read, and a search of that length is refused by the rule of its parameter."""
     path = "/api/users?q=" if method == "GET" else "/api/session?"
     line = len(f"{method} {path} HTTP/1.1")
@@ -30,7 +30,7 @@ def test_a_request_line_has_its_length(service: Service, method: str, extra: int
 
 @pytest.mark.parametrize(("extra", "status"), [(0, 200), (1, 431)])
 @pytest.mark.parametrize("count", [1, 8, 60])
-def test_headers_have_their_size_in_sum(service: Service, count: int, extra: int, status: int) -> None:
+def test_headers_are_limited_in_total_size(service: Service, count: int, extra: int, status: int) -> None:
     """One long header, or many short ones."""
     own = f"host: 127.0.0.1:{service.port}\r\n" + "accept-encoding: identity\r\n"
     left = HEADERS - len(own) - len("x-00: \r\n") * count
@@ -44,7 +44,7 @@ def test_headers_have_their_size_in_sum(service: Service, count: int, extra: int
 
 
 @pytest.mark.parametrize("kilobytes", [70, 300])
-def test_what_is_far_too_long_is_refused_by_the_server_itself(service: Service, kilobytes: int) -> None:
+def test_the_server_refuses_far_longer_headers(service: Service, kilobytes: int) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
         head = b"GET /api/users HTTP/1.1\r\nHost: localhost\r\nX: "
         with contextlib.suppress(ConnectionError):

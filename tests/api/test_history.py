@@ -13,7 +13,7 @@ def changes(entry: dict) -> dict[str, tuple]:
     return {change["field"]: (change["old"], change["new"]) for change in entry["changes"]}
 
 
-def test_each_change_is_told_field_by_field_newest_first(api: ApiClient) -> None:
+def test_each_change_is_listed_with_its_fields_newest_first(api: ApiClient) -> None:
     user = api.create_user(username="ada", attributes={"team": "x", "n": 1})
     path = f"/users/{user['id']}"
     api.patch(path, {"name": "Ada L.", "attributes": {"team": "y", "n": None, "new": [1]}})
@@ -37,7 +37,7 @@ def test_each_change_is_told_field_by_field_newest_first(api: ApiClient) -> None
     assert created["attributes.team"] == (None, "x")
 
 
-def test_an_entry_says_from_where(api: ApiClient) -> None:
+def test_an_entry_has_address_and_user_agent(api: ApiClient) -> None:
     headers = {"User-Agent": "Mozilla/\u00e9 (x)", "X-Request-ID": "my-request-1"}
     user = api.post("/users", {"username": "ada"}, headers=headers).json
     (entry,) = entries(api, user["id"])
@@ -98,7 +98,7 @@ def test_pages_give_every_entry_once(api: ApiClient, limit: int) -> None:
     assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
-def test_a_page_goes_on_where_it_was_when_a_change_comes_between(api: ApiClient) -> None:
+def test_a_change_between_two_pages_shifts_no_entry(api: ApiClient) -> None:
     user = api.create_user()
     path = f"/users/{user['id']}"
     for number in range(3):

@@ -28,7 +28,7 @@ def test_a_change_by_sql_has_a_new_version_and_tag(api: ApiClient, database: psy
     assert api.patch(path, {"name": "x"}, headers={"If-Match": '"3"'}).status_code == 200
 
 
-def test_who_raises_the_version_is_left_alone(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_a_version_raised_by_sql_is_not_raised_again(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     user = api.create_user(username="ada")
     database.execute("UPDATE users SET name = 'New', version = version + 1, updated_at = '2026-01-01T00:00:00Z'")
     row = database.execute("SELECT version, updated_at = '2026-01-01T00:00:00Z' FROM users").fetchone()
@@ -67,7 +67,7 @@ def test_the_internal_mark_ends_with_its_transaction(api: ApiClient, database: p
     assert history_since(database, entry=before) == [(user["id"], "changed", sql_actor(database))]
 
 
-def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_told(
+def test_a_change_by_a_foreign_trigger_inside_a_statement_of_the_service_is_recorded(
     api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     other = api.create_user(username="other")
@@ -85,7 +85,7 @@ def test_what_a_foreign_trigger_changes_within_a_statement_of_the_service_is_tol
     assert len(api.get(f"/users/{user['id']}/history").json) == 1
 
 
-def test_no_search_path_leads_elsewhere(
+def test_triggers_use_the_right_objects_with_any_search_path(
     api: ApiClient, analyst: psycopg.Connection[Any], database: psycopg.Connection[Any]
 ) -> None:
     user, schema = api.create_user(username="ada"), f"evil_{uuid.uuid4().hex[:8]}"

@@ -36,7 +36,7 @@ def test_the_order_of_the_fields_does_not_matter(api: ApiClient) -> None:
     assert api.post("/users", turned, headers=KEY).data == first.data
 
 
-def test_it_is_the_first_answer_even_if_the_user_changed_or_went(api: ApiClient) -> None:
+def test_the_first_response_is_repeated_after_the_user_changed_or_was_deleted(api: ApiClient) -> None:
     first = api.post("/users", ADA, headers=KEY)
     api.patch(f"/users/{first.json['id']}", {"name": "Countess"})
     assert api.post("/users", ADA, headers=KEY).data == first.data
@@ -62,7 +62,7 @@ def test_the_same_key_with_another_body_is_422(api: ApiClient, other: dict[str, 
     assert len(api.list_users()) == 1
 
 
-def test_another_password_is_another_body(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_a_body_with_another_password_counts_as_another_body(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     body = {**ADA, "password": "correct horse"}
     first = api.post("/users", body, headers=KEY)
     assert api.post("/users", {**body, "password": "battery staple"}, headers=KEY).status_code == 422
@@ -72,7 +72,7 @@ def test_another_password_is_another_body(api: ApiClient, database: psycopg.Conn
     assert "correct horse" not in kept
 
 
-def test_what_is_left_of_a_key_is_the_answer_and_who_it_is_about(
+def test_a_stored_key_has_the_response_and_the_user_id(
     app: Flask, api: ApiClient, database: psycopg.Connection[Any]
 ) -> None:
     body = {"username": "ada", "name": 'Adä "\\ 田中', "password": "correct horse battery"}
@@ -106,7 +106,7 @@ def test_a_key_is_forgotten_after_24_hours(api: ApiClient, database: psycopg.Con
     assert api.post("/users", {"username": "bob"}, headers=KEY).data == again.data
 
 
-def test_old_keys_are_swept_out(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_old_keys_are_deleted(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     for number in range(5):
         api.post("/users", {"username": f"u{number}"}, headers={"Idempotency-Key": f"k{number}"})
     database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
@@ -114,9 +114,7 @@ def test_old_keys_are_swept_out(api: ApiClient, database: psycopg.Connection[Any
     assert database.execute("SELECT key FROM idempotency_keys").fetchall() == [(f"open {KEY['Idempotency-Key']}",)]
 
 
-def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(
-    api: ApiClient, database: psycopg.Connection[Any]
-) -> None:
+def test_old_keys_are_deleted_in_batches_oldest_first(api: ApiClient, database: psycopg.Connection[Any]) -> None:
     database.execute(
         "INSERT INTO idempotency_keys (key, fingerprint, user_id, body, created_at)"
         " SELECT 'old' || n, '', gen_random_uuid(), '', now() - interval '25 hours' - n * interval '1 minute'"
@@ -130,12 +128,12 @@ def test_a_few_old_keys_are_swept_out_at_a_time_the_oldest_first(
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9", "a\tb"])
-def test_a_key_that_is_no_key_is_400(api: ApiClient, key: str) -> None:
+def test_an_invalid_idempotency_key_is_400(api: ApiClient, key: str) -> None:
     assert api.post("/users", ADA, headers={"Idempotency-Key": key}).status_code == 400
     assert api.list_users() == []
 
 
-def test_two_keys_make_two_users(api: ApiClient) -> None:
+def test_two_keys_create_two_users(api: ApiClient) -> None:
     api.post("/users", {"username": "a"}, headers={"Idempotency-Key": "k"})
     api.post("/users", {"username": "b"}, headers={"Idempotency-Key": "K"})
     assert len(api.list_users()) == 2
@@ -164,7 +162,7 @@ def test_an_idempotency_key_belongs_to_its_sender(secured_app: SecuredApp) -> No
 
 
 def test_idempotency_keys_of_setup_mode_are_not_shared_with_users(api: ApiClient) -> None:
-    """The keys of all guests are one client's, and no one else's."""
+    """In setup mode all clients share one set of keys, apart from those of users."""
     made = api.post("/users", ADA, headers=KEY)
     assert api.post("/users", ADA, headers=KEY).data == made.data
     secured_app = SecuredApp(api.app)

@@ -37,10 +37,10 @@ def flask(app: Flask, api: ApiClient) -> Callable[..., Result]:  # noqa: ARG001 
 
 @pairs
 @WRITES
-def test_no_write_gives_two_users_one_identifier(
+def test_no_write_gives_one_identifier_to_two_users(
     api: ApiClient, write: Write, field: str, one: str, other: str
 ) -> None:
-    """Spellings of one identifier are one."""
+    """All spellings of an identifier count as the same identifier."""
     first = api.create_user(**{"username": "first", field: one})
     assert first[field] == one
     second = api.create_user(username="second")
@@ -52,7 +52,7 @@ def test_no_write_gives_two_users_one_identifier(
 
 
 @pairs
-def test_a_user_may_spell_its_own_identifier_otherwise(api: ApiClient, field: str, one: str, other: str) -> None:
+def test_a_user_may_change_the_spelling_of_the_own_identifier(api: ApiClient, field: str, one: str, other: str) -> None:
     """What is shown is as it was sent."""
     user = api.create_user(**{"username": "own", field: one})
     changed = api.patch(f"/users/{user['id']}", {field: other})
@@ -63,7 +63,7 @@ def test_a_user_may_spell_its_own_identifier_otherwise(api: ApiClient, field: st
 def test_filters_and_commands_find_every_spelling(
     api: ApiClient, flask: Callable[..., Result], field: str, one: str, other: str
 ) -> None:
-    """Spellings of one identifier are one."""
+    """All spellings of an identifier count as the same identifier."""
     user = api.create_user(**{"username": "own", field: one})
     api.create_user(username="someone", email="else@bucher.example")
     for spelling in (one, other):
@@ -77,7 +77,7 @@ def test_filters_and_commands_find_every_spelling(
 @pairs
 @pytest.mark.usefixtures("without_refusal_delay")
 def test_every_spelling_signs_in(secured_app: SecuredApp, field: str, one: str, other: str) -> None:
-    """Spellings of one identifier are one."""
+    """All spellings of an identifier count as the same identifier."""
     user = secured_app.create_user(**{"username": "own", "password": PASSWORD, field: one})
     for spelling in (one, other):
         for offered in {field, "username"}:
@@ -89,7 +89,7 @@ def test_every_spelling_signs_in(secured_app: SecuredApp, field: str, one: str, 
 def test_the_console_and_commands_refuse_another_spelling(
     admin: FlaskClient, flask: Callable[..., Result], field: str, one: str, other: str
 ) -> None:
-    """Spellings of one identifier are one."""
+    """All spellings of an identifier count as the same identifier."""
     fields = {"name": "Anna", "role": "member", "active": "on", "attributes": "{}"}
     assert send(admin, "/people/new", **{"username": "first", field: one, **fields}).status_code == 303
     response = send(admin, "/people/new", **{"username": "second", field: other, **fields})
@@ -105,7 +105,7 @@ def test_the_console_and_commands_refuse_another_spelling(
 def test_a_bulk_restore_gives_no_two_users_one_identifier(
     secured_app: SecuredApp, field: str, one: str, other: str
 ) -> None:
-    """Spellings of one identifier are one."""
+    """All spellings of an identifier count as the same identifier."""
     users = []
     for number, spelling in enumerate((one, other)):
         users.append(secured_app.create_user(**{"username": f"user{number}", field: spelling}))
@@ -117,7 +117,7 @@ def test_a_bulk_restore_gives_no_two_users_one_identifier(
 
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
 def test_no_spelling_of_an_own_identifier_is_a_password(api: ApiClient, spelling: str) -> None:
-    """Spellings of one identifier are one."""
+    """All spellings of an identifier count as the same identifier."""
     response = api.post("/users", {"username": "anna", "email": ANNA, "password": spelling})
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, "password")
 
@@ -126,7 +126,7 @@ def test_no_spelling_of_an_own_identifier_is_a_password(api: ApiClient, spelling
 def test_the_administrator_of_the_settings_is_the_user_who_has_the_mailbox(
     make_app: Callable[..., Flask], api: ApiClient, spelling: str
 ) -> None:
-    """ADMIN_EMAIL in another spelling makes nobody new."""
+    """ADMIN_EMAIL in another spelling creates no user."""
     anna = api.create_user(email=ANNA, username="anna")
     with make_app(admin_email=spelling, admin_password=PASSWORD).app_context():
         services().bootstrap_admin.create_from_settings()

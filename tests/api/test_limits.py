@@ -43,7 +43,9 @@ def end_windows(servers: Stack) -> Callable[[int], None]:
     return end
 
 
-def test_delays_grow_and_the_answer_says_how_long(secured_app: SecuredApp, end_windows: Callable[[int], None]) -> None:
+def test_delays_grow_and_the_response_has_the_time_to_wait(
+    secured_app: SecuredApp, end_windows: Callable[[int], None]
+) -> None:
     secured_app.create_user(**ADA)
 
     def guess_five_times() -> None:
@@ -131,7 +133,7 @@ def test_failed_sign_ins_from_one_address_lock_out_no_other_address(secured_app:
     assert secured_app.sign_in(RIGHT, THERE).status_code == 201
 
 
-def test_the_password_forgives_the_guesses_before_it(secured_app: SecuredApp) -> None:
+def test_a_correct_password_resets_the_failures(secured_app: SecuredApp) -> None:
     secured_app.create_user(**ADA)
     for _ in range(3):
         assert [secured_app.sign_in(WRONG, HERE).status_code for _ in range(4)] == [401] * 4
@@ -153,7 +155,9 @@ def test_one_address_that_tries_many_names_is_slowed_down(secured_app: SecuredAp
 
 
 @pytest.mark.parametrize("login", [{"username": "ada"}, {"username": "ADA@example.org"}, {"email": "ada@EXAMPLE.org"}])
-def test_an_administrator_unlocks_however_the_name_was_written(secured_app: SecuredApp, login: dict[str, str]) -> None:
+def test_an_administrator_unlocks_a_user_for_all_spellings_of_the_name(
+    secured_app: SecuredApp, login: dict[str, str]
+) -> None:
     user = secured_app.create_user(**ADA)
     for _ in range(6):
         secured_app.sign_in({**login, "password": "wrong"}, HERE)
@@ -184,7 +188,7 @@ def test_limits_are_counted_for_all_processes_together(make_app: Callable[..., F
     assert statuses == [401] * 5 + [429] * 3
 
 
-def test_redis_does_not_tell_who_was_guessed_from_where(secured_app: SecuredApp, servers: Stack) -> None:
+def test_redis_keys_of_limits_contain_no_names_and_addresses(secured_app: SecuredApp, servers: Stack) -> None:
     secured_app.sign_in({"username": "kassandra", "password": "wrong"}, HERE)
     with redis.Redis.from_url(servers.redis.url) as client:
         keys = b" ".join(client.scan_iter(count=1000))
@@ -196,7 +200,7 @@ def test_redis_does_not_tell_who_was_guessed_from_where(secured_app: SecuredApp,
 def test_an_attempt_refused_by_a_short_window_does_not_count_in_longer_ones(
     secured_app: SecuredApp, servers: Stack
 ) -> None:
-    """Else who goes on guessing for a minute would be kept out for a day."""
+    """Otherwise a client that guesses for a minute would be locked for a day."""
     secured_app.create_user(**ADA)
     for _ in range(12):
         secured_app.sign_in(WRONG, HERE)
@@ -218,7 +222,7 @@ def test_an_attempt_refused_by_a_short_window_does_not_count_in_longer_ones(
     }
 
 
-def test_a_fiftieth_of_the_writes_of_a_minute_is_counted_in_one_round_trip(
+def test_a_fiftieth_of_the_write_limit_is_reserved_in_one_round_trip(
     secured_app: SecuredApp, commands: list[str]
 ) -> None:
     program = secured_app.token_client(secured_app.create_user())
@@ -231,7 +235,7 @@ def test_a_fiftieth_of_the_writes_of_a_minute_is_counted_in_one_round_trip(
     assert asked == [["EVAL"], *[[]] * 11] * 2 + [["EVAL"]]
 
 
-def test_processes_that_count_in_steps_let_in_as_many_as_may_and_never_one_more(
+def test_processes_with_reserved_quotas_admit_exactly_the_write_limit(
     make_app: Callable[..., Flask], secured_app: SecuredApp
 ) -> None:
     headers = secured_app.token_client(secured_app.create_user()).headers
@@ -244,7 +248,7 @@ def test_processes_that_count_in_steps_let_in_as_many_as_may_and_never_one_more(
 
 
 def test_without_redis_a_process_counts_by_itself(make_app: Callable[..., Flask], secured_app: SecuredApp) -> None:
-    """Nobody can sign in then, but a token can still write; it can't change a password, nor guess one."""
+    """Sign-in is unavailable without Redis. Tokens can write, but cannot change a password."""
     user = secured_app.create_user(**ADA)
     headers = secured_app.token_client(user).headers
     app = make_app(redis_url=f"redis://127.0.0.1:{free_port()}/0", write_rate_per_minute=20, log_level="error")
@@ -297,7 +301,7 @@ def answer_of(connection: socket.socket) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_a_client_can_not_choose_its_address_when_the_proxy_adds_a_line(behind_proxy: Service) -> None:
+def test_a_client_cannot_forge_its_address_when_the_proxy_adds_a_header_line(behind_proxy: Service) -> None:
     """Some proxies add to the client's X-Forwarded-For, others add a second one."""
     body = b'{"email": "ada@example.org", "password": "%s"}' % PASSWORD.encode()
     for headers in (

@@ -57,7 +57,7 @@ def test_every_line_is_json_when_json_is_asked_for(serve: Callable[..., Service]
         assert json.loads(line)["event"]
 
 
-def test_a_level_keeps_what_is_below_it_out(serve: Callable[..., Service]) -> None:
+def test_lines_below_the_log_level_are_not_logged(serve: Callable[..., Service]) -> None:
     # A Redis that a busy machine makes slow would be worth a warning.
     service = serve(LOG_FORMAT="json", LOG_LEVEL="warning", REDIS_TIMEOUT_MS="1000")
     service.get("/api/users")
@@ -65,7 +65,7 @@ def test_a_level_keeps_what_is_below_it_out(serve: Callable[..., Service]) -> No
     assert service.text == ""
 
 
-def test_text_is_for_people(serve: Callable[..., Service]) -> None:
+def test_the_text_format_is_readable(serve: Callable[..., Service]) -> None:
     service = serve(LOG_FORMAT="text")
     service.get("/api/users")
     service.wait_for(lambda: "request" in service.text)

@@ -43,7 +43,7 @@ def test_only_a_field_that_both_changed_is_asked_about(admin: FlaskClient, mine:
     assert user["attributes"].get("plan") == plan
 
 
-def test_what_only_one_changed_is_not_asked_beside_what_both_changed(admin: FlaskClient) -> None:
+def test_a_merge_asks_only_about_fields_that_both_changed(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, name="Mine", role="viewer")
     send(admin, path, **form_of(admin, path, name="Theirs", email="theirs@example.org"))
@@ -77,7 +77,7 @@ def test_a_password_is_never_merged_unseen(admin: FlaskClient) -> None:
     assert version_of(admin, path) == "2"
 
 
-def test_a_value_that_is_gone_is_offered_as_such(admin: FlaskClient) -> None:
+def test_a_merge_offers_the_removal_of_a_value(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob", email="bob@example.org")
     mine = form_of(admin, path, email="mine@example.org")
     send(admin, path, **form_of(admin, path, email=""))

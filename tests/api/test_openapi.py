@@ -99,7 +99,7 @@ def test_it_says_what_needs_a_credential_and_which(document: dict[str, Any]) -> 
                 assert {"401", "403"} <= operation["responses"].keys(), (method, path)
 
 
-def test_what_sign_in_gives_is_what_its_schemas_say(secured_app: SecuredApp) -> None:
+def test_responses_of_sign_in_match_their_schemas(secured_app: SecuredApp) -> None:
     document = secured_app.anonymous.get("/openapi.json").json
     user = secured_app.create_user()
     made = secured_app.token(user)
@@ -115,7 +115,7 @@ def test_what_sign_in_gives_is_what_its_schemas_say(secured_app: SecuredApp) -> 
         assert jsonschema_rs.validator_for(schema).is_valid(instance), name
 
 
-def test_what_the_service_gives_is_what_its_schemas_say(api: ApiClient, document: dict[str, Any]) -> None:
+def test_responses_match_their_schemas(api: ApiClient, document: dict[str, Any]) -> None:
     user = api.create_user(email="a@example.org", attributes={"deep": [None, {"x": 1.5}]}, password="p" * 10)
     api.patch(f"/users/{user['id']}", {"name": "Ada", "attributes": {"n": 1}})
     gone = api.create_user(username="gone")
@@ -132,7 +132,7 @@ def test_what_the_service_gives_is_what_its_schemas_say(api: ApiClient, document
         assert jsonschema_rs.validator_for(schema).is_valid(instance), name
 
 
-def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
+def test_each_example_matches_its_schema(document: dict[str, Any]) -> None:
     """Every object of the API has an example, and the service's own schema takes it."""
     schemas = document["components"]["schemas"]
     parts = {"CheckReport", "FieldChange", "FieldError", "Role", "UserList", "HistoryList", "SessionList", "TokenList"}
@@ -183,7 +183,7 @@ def test_the_headers_of_answers_are_those_that_are_declared(secured_app: Secured
         assert all("Retry-After" in responses[status]["headers"] for status in {"429", "503"} & responses.keys())
 
 
-def test_what_the_page_fills_in_for_a_body_is_taken(api: ApiClient, document: dict[str, Any]) -> None:
+def test_the_example_bodies_of_the_page_are_accepted(api: ApiClient, document: dict[str, Any]) -> None:
     examples = {name: document["components"]["schemas"][name]["example"] for name in ("UserDraft", "UserPatch")}
     made = api.post("/users", examples["UserDraft"])
     assert made.status_code == 201

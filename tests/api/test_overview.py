@@ -110,7 +110,7 @@ def number(text: str) -> int:
     return int("".join(filter(str.isdigit, text)))
 
 
-def test_of_many_there_are_estimates_that_are_shown_as_such(browser_of_many: FlaskClient) -> None:
+def test_counts_of_many_users_are_marked_as_estimates(browser_of_many: FlaskClient) -> None:
     found = figures(browser_of_many)
     assert found["trash"] == "40"
     for label, count in (("all", MANY + 1 - TRASHED), ("inactive", INACTIVE)):
@@ -123,7 +123,7 @@ def test_of_many_there_are_estimates_that_are_shown_as_such(browser_of_many: Fla
     assert len([bar for bar in bars if number(bar or "0") > 500]) == pytest.approx(20, abs=2)
 
 
-def test_french_has_the_same_sign(browser_of_many: FlaskClient) -> None:
+def test_estimates_are_marked_in_french_too(browser_of_many: FlaskClient) -> None:
     page = browser_of_many.get("/overview", headers={"Accept-Language": "fr"}).text
     assert re.search(r"<dd><a[^>]*>~2\d[\s\u202f\xa0]\d{3}</a>", page), page
 
@@ -156,7 +156,7 @@ def test_outdated_statistics_do_not_cause_a_full_count(
     assert max(read, default=0) <= 101
 
 
-def test_what_is_counted_is_exact_up_to_the_bound(
+def test_counts_are_exact_up_to_the_bound(
     app: Flask, admin: FlaskClient, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(database, 400)

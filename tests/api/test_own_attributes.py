@@ -66,7 +66,9 @@ def test_no_own_attribute_is_changed_by_default(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["member", "viewer", "editor"])
-def test_what_the_setting_names_is_ones_own(own_attributes_app: SecuredApp, role: str, way: str) -> None:
+def test_users_change_the_own_attributes_that_the_setting_names(
+    own_attributes_app: SecuredApp, role: str, way: str
+) -> None:
     user = own_attributes_app.create_user(
         role, attributes={key: value for key, value in HAS.items() if value is not None}
     )
@@ -86,10 +88,10 @@ def test_what_the_setting_names_is_ones_own(own_attributes_app: SecuredApp, role
         }
 
 
-def test_who_administers_a_user_changes_its_attributes(
+def test_editors_and_administrators_change_attributes_of_other_users(
     secured_app: SecuredApp, make_client: Callable[[dict[str, Any]], UserClient]
 ) -> None:
-    """Editors those of a lower role, administrators everybody's, also their own."""
+    """Editors change users of a lower role, administrators all users and themselves."""
     for role, other in (("editor", "member"), ("editor", "viewer"), ("admin", "editor"), ("admin", "admin")):
         user = secured_app.create_user(other)
         response = make_client(secured_app.create_user(role)).patch(

@@ -20,7 +20,7 @@ def assets_of(page: str) -> list[str]:
     return sorted(set(re.findall(r'(?:src|href)="(/assets/[^"]+)"', page)))
 
 
-def test_assets_are_kept_for_good_and_packed(admin: FlaskClient) -> None:
+def test_assets_are_cached_permanently_and_compressed(admin: FlaskClient) -> None:
     paths = assets_of(admin.get("/people").text)
     assert [path.rpartition("/")[2] for path in sorted(paths, key=lambda path: path[-6:])]
     for path in paths:
@@ -32,7 +32,7 @@ def test_assets_are_kept_for_good_and_packed(admin: FlaskClient) -> None:
         assert "Content-Encoding" not in plain.headers
 
 
-def test_an_asset_of_another_release_is_not_kept(admin: FlaskClient) -> None:
+def test_an_asset_of_another_release_is_not_cached(admin: FlaskClient) -> None:
     response = admin.get("/assets/000000000000/console.css")
     assert response.status_code == 200
     assert response.headers["Cache-Control"] == "no-store"
@@ -63,7 +63,7 @@ def test_every_page_forbids_what_it_does_not_need(admin: FlaskClient, path: str)
     assert "Strict-Transport-Security" not in headers
 
 
-def test_under_https_browsers_are_told_to_stay_there(admin: FlaskClient) -> None:
+def test_under_https_pages_have_strict_transport_security(admin: FlaskClient) -> None:
     response = admin.get("/sign-in", base_url="https://localhost")
     assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
 
@@ -83,7 +83,7 @@ def test_the_language_is_what_the_browser_prefers(admin: FlaskClient) -> None:
     assert '<html lang="en">' in admin.get("/people", headers={"Accept-Language": "ja"}).text
 
 
-def test_the_switch_keeps_a_language_and_leads_back(admin: FlaskClient) -> None:
+def test_the_language_switch_stores_the_language_and_returns_to_the_page(admin: FlaskClient) -> None:
     response = send(admin, "/language", language="fr", next="/people?q=ada")
     assert (response.status_code, response.location) == (303, "/people?q=ada")
     assert "Nom, identifiant ou e-mail" in admin.get("/people").text
@@ -92,14 +92,14 @@ def test_the_switch_keeps_a_language_and_leads_back(admin: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("language", "target"), [("xx", "/people"), ("fr", "//evil.example"), ("fr", "https://evil")])
-def test_the_switch_knows_no_other_language_and_no_other_site(app: Flask, language: str, target: str) -> None:
+def test_the_language_switch_refuses_other_languages_and_other_sites(app: Flask, language: str, target: str) -> None:
     browser = app.test_client()
     response = send(browser, "/language", language=language, next=target)
     assert response.location == (target if target == "/people" else "/")
     assert (browser.get_cookie("fsa_language") is None) == (language == "xx")
 
 
-def test_a_fault_is_said_in_french_at_its_field(admin: FlaskClient) -> None:
+def test_a_field_error_is_shown_in_french(admin: FlaskClient) -> None:
     form = {"name": "Bob", "email": "nobody", "role": "member", "attributes": '{"a":', "password": "kurz"}
     page = admin.post("/people/new", data=form, headers={**SAME_ORIGIN, **FRENCH}).text.replace("\u00a0", " ")
     assert "N’est pas une adresse e-mail : une adresse doit avoir un @." in page
@@ -112,7 +112,7 @@ def test_the_api_stays_english(admin: FlaskClient) -> None:
     assert response.json["errors"][0]["message"].startswith("is not an email address")
 
 
-def test_a_script_gets_the_list_alone(admin: FlaskClient) -> None:
+def test_a_script_gets_only_the_list(admin: FlaskClient) -> None:
     create_user_page(admin, name="Bob", username="bob")
     response = admin.get("/people?q=bob&role=&active=", headers={**PARTIAL, "HX-Source": "form#search"})
     assert "<html" not in response.text
@@ -131,7 +131,7 @@ def test_a_script_without_a_session_is_led_to_sign_in_and_back_to_its_page(app: 
     assert response.text == ""
 
 
-def test_what_is_wrong_with_a_list_takes_its_place(sign_in: Callable[[str], FlaskClient]) -> None:
+def test_an_error_of_a_list_replaces_the_list(sign_in: Callable[[str], FlaskClient]) -> None:
     response = sign_in("member").get("/people", headers=PARTIAL)
     assert response.status_code == 403
     assert response.text.startswith('<div id="list"')
@@ -185,13 +185,13 @@ def test_an_anonymous_visitor_sees_no_protected_content(make_app: Callable[..., 
 
 @pytest.mark.parametrize("place", ["http://[", "", "//evil.example/x", "http://localhost/\\evil"])
 @pytest.mark.usefixtures("admin")
-def test_a_script_that_says_nonsense_of_its_page_is_led_to_the_first(app: Flask, place: str) -> None:
+def test_a_script_with_an_invalid_page_header_is_redirected_to_the_first_page(app: Flask, place: str) -> None:
     response = app.test_client().get("/people", headers={**PARTIAL, "HX-Current-URL": place})
     assert response.status_code == 401
     assert response.headers["HX-Redirect"] in ("/sign-in?next=%2F", "/sign-in?next=%2Fx")
 
 
-def test_while_nobody_has_to_sign_in_every_page_says_so_and_how_to_end_it(app: Flask, api: ApiClient) -> None:
+def test_in_setup_mode_every_page_shows_a_warning_with_the_way_out(app: Flask, api: ApiClient) -> None:
     api.create_user(name="Bob")
     for path in ("/people", "/overview", "/people/new"):
         page = app.test_client().get(path).text

@@ -70,7 +70,7 @@ def test_a_password_is_the_same_however_a_keyboard_writes_it(secured_app: Secure
     assert secured_app.sign_in({"username": "ada", "password": typed}).status_code == 201
 
 
-def test_its_length_counts_after_it_was_made_normal(secured_app: SecuredApp) -> None:
+def test_the_length_of_a_password_counts_after_normalization(secured_app: SecuredApp) -> None:
     assert secured_app.admin.post("/users", {"username": "short", "password": "é" * 9}).status_code == 422
     decomposed = unicodedata.normalize("NFD", "é" * 9)
     assert secured_app.admin.post("/users", {"username": "short", "password": decomposed}).status_code == 422
@@ -150,7 +150,7 @@ def test_a_common_password_is_refused(secured_app: SecuredApp, password: str) ->
 @pytest.mark.parametrize(
     "password", ["ada-lovelace", "ADA-LOVELACE", "countess.of@lovelace.org", "Countess.Of", "Ａda King 1815"]
 )
-def test_ones_own_name_is_no_password(secured_app: SecuredApp, password: str) -> None:
+def test_the_own_names_are_refused_as_a_password(secured_app: SecuredApp, password: str) -> None:
     own = {"username": "ada-lovelace", "email": "countess.of@lovelace.org", "name": "Ada King 1815"}
     response = secured_app.admin.post("/users", {**own, "password": password})
     assert (response.status_code, error_fields(response)) == (422, {"password"})

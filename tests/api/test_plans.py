@@ -239,7 +239,7 @@ def test_no_list_request_scans_the_table(planner: Planner) -> None:
 
 
 def test_a_prepared_statement_looks_up_or_walks_in_order_whatever_the_values_are(planner: Planner) -> None:
-    """Else PostgreSQL could take for all values the way that is right for some."""
+    """Otherwise PostgreSQL could use for all values the plan that fits some."""
     for query in grid(300):
         planner.statements(query)
     assert len(planner.prepared) > 20

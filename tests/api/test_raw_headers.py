@@ -184,7 +184,7 @@ def test_a_foreign_cookie_in_the_same_header_ends_no_session(site: Site) -> None
 
 
 def test_a_browser_with_such_a_cookie_can_sign_in(site: Site) -> None:
-    """It was led from page to page without end."""
+    """Regression: the browser was redirected from page to page without end."""
     form = f"username=ada%40example.org&password={PASSWORD.replace(' ', '+')}&next=%2Foverview".encode()
     own = [b"Origin: http://127.0.0.1", b"Content-Type: application/x-www-form-urlencoded"]
     foreign = b"Cookie: theme=gr\xfcn; fsa_session=" + BYTES

@@ -51,7 +51,7 @@ def test_users_cannot_change_their_own_protected_fields(
     assert secured_app.admin.get(f"/users/{user['id']}").json == user
 
 
-def test_what_may_not_be_set_is_ignored_where_get_gives_it(
+def test_read_only_fields_in_a_body_of_the_own_record_are_ignored(
     secured_app: SecuredApp, make_client: Callable[..., UserClient]
 ) -> None:
     user = secured_app.create_user(name="Ada")
@@ -67,7 +67,7 @@ def test_what_may_not_be_set_is_ignored_where_get_gives_it(
         assert (shown["id"], shown["version"], shown["created_at"]) == (user["id"], 2 + number, user["created_at"])
 
 
-def test_a_member_who_sends_back_what_get_gave_replaces_the_own_record(
+def test_a_member_may_put_the_unchanged_own_record(
     secured_app: SecuredApp, make_client: Callable[..., UserClient]
 ) -> None:
     user = secured_app.create_user("viewer", email="ada@example.org", attributes={"a": 1})
@@ -88,7 +88,7 @@ def test_a_put_with_defaults_is_held_to_the_same_rules(secured_app: SecuredApp, 
     assert secured_app.session_client(user).put(f"/users/{user['id']}", fields).status_code == status
 
 
-def test_an_inactive_default_does_not_wake_anybody(secured_app: SecuredApp) -> None:
+def test_a_put_without_active_is_held_to_the_permission_to_activate(secured_app: SecuredApp) -> None:
     """PUT without `active` would make an inactive viewer active; an editor may do that to a viewer, not to an equal."""
     asleep = secured_app.create_user("editor", username="asleep", active=False)
     editor = secured_app.session_client(secured_app.create_user("editor"))
@@ -140,7 +140,7 @@ def test_an_editor_changes_no_user_of_the_same_or_a_higher_role(
     assert [entry["action"] for entry in entries(secured_app, other)] == ["deleted", "created"]
 
 
-def test_an_editor_hands_out_no_role(secured_app: SecuredApp, make_client: Callable[..., UserClient]) -> None:
+def test_an_editor_assigns_no_role(secured_app: SecuredApp, make_client: Callable[..., UserClient]) -> None:
     user, editor = secured_app.create_user(), make_client(secured_app.create_user("editor"))
     for role in ("viewer", "editor", "admin"):
         assert editor.patch(f"/users/{user['id']}", {"role": role}).status_code == 403
@@ -319,7 +319,7 @@ def test_signing_out_and_ending_sessions_are_in_the_history(secured_app: Secured
     ]
 
 
-def test_nothing_in_a_history_outlives_a_purge(secured_app: SecuredApp) -> None:
+def test_a_purge_removes_personal_data_from_every_history(secured_app: SecuredApp) -> None:
     user = secured_app.create_user(username="ada", password=PASSWORD)
     secured_app.sign_in({"username": "ada", "password": "wrong"}, "192.0.2.66", **{"User-Agent": "Robot/1"})
     secured_app.token(user)

@@ -97,7 +97,7 @@ def test_a_search_without_a_word_finds_all_users(client: ApiClient, q: str) -> N
         "%(words)s",
     ],
 )
-def test_what_is_special_elsewhere_is_nothing_special_here(client: ApiClient, q: str) -> None:
+def test_special_characters_of_query_languages_are_accepted(client: ApiClient, q: str) -> None:
     assert client.get("/users", query_string={"q": q}).status_code == 200
 
 

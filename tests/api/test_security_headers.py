@@ -53,7 +53,7 @@ def require_safe(response: TestResponse) -> None:
     ("method", "path", "status", "kind"), [one[1:] for one in ANSWERS], ids=[one[0] for one in ANSWERS]
 )
 @pytest.mark.parametrize("by", ["session", "token"])
-def test_every_kind_of_answer_has_them(
+def test_every_kind_of_response_has_security_headers(
     secured_app: SecuredApp, by: str, method: str, path: str, status: int, kind: str
 ) -> None:
     user = secured_app.create_user("admin")
@@ -78,7 +78,7 @@ def test_anonymous_responses_have_security_headers(secured_app: SecuredApp, path
         response.close()
 
 
-def test_an_error_that_nobody_foresaw_has_them(secured_app: SecuredApp, make_app: Callable[..., Flask]) -> None:
+def test_an_unexpected_error_has_security_headers(secured_app: SecuredApp, make_app: Callable[..., Flask]) -> None:
     app = make_app()
     app.add_url_rule("/broken", "broken", lambda: 1 / 0)
     app.config["PROPAGATE_EXCEPTIONS"] = False
@@ -87,7 +87,7 @@ def test_an_error_that_nobody_foresaw_has_them(secured_app: SecuredApp, make_app
 
 
 @pytest.mark.parametrize("path", ["/api/docs", SWAGGER, "/api/users", "/sign-in", "/profile", "/nowhere"])
-def test_by_https_browsers_are_told_to_stay_there(secured_app: SecuredApp, path: str) -> None:
+def test_https_responses_have_strict_transport_security(secured_app: SecuredApp, path: str) -> None:
     for scheme, expected in (("https", ["max-age=31536000"]), ("http", [])):
         response = secured_app.admin.flask_client.get(
             path, headers=secured_app.admin.headers, base_url=f"{scheme}://localhost"

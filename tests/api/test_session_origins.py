@@ -70,7 +70,7 @@ def test_a_token_needs_no_origin_and_works_from_any(secured_app: SecuredApp) -> 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 def test_a_page_of_another_site_cannot_sign_a_user_in(secured_app: SecuredApp, headers: dict[str, str]) -> None:
-    """Else it could make somebody use its own account unawares."""
+    """Otherwise it could sign a user in to an account of the attacker."""
     secured_app.create_user(**ADA)
     response = secured_app.sign_in({"username": "ada", "password": PASSWORD}, **headers)
     assert response.status_code == 403

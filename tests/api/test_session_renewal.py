@@ -29,7 +29,7 @@ def _cookie(response: TestResponse) -> str | None:
 def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_session_goes_on(
     secured_app: SecuredApp, kind: str
 ) -> None:
-    """Not one copy for each request, and no 401 that drops the cookie."""
+    """Not one session for each request, and no 401 that drops the cookie."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     for role in ("viewer", "member", "editor"):
@@ -48,7 +48,7 @@ def test_parallel_requests_after_a_change_of_role_are_all_answered_and_one_sessi
 
 
 def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(secured_app: SecuredApp) -> None:
-    """Nothing of it lives on."""
+    """The old and the new session end."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
@@ -59,8 +59,8 @@ def test_signing_out_of_a_renewed_session_ends_it_whichever_cookie_is_sent(secur
     assert secured_app.admin.get(f"/users/{user['id']}/sessions").json == []
 
 
-def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(secured_app: SecuredApp, servers: Stack) -> None:
-    """It is there for a minute at the most."""
+def test_redis_does_not_store_the_renewed_session_in_plain_text(secured_app: SecuredApp, servers: Stack) -> None:
+    """The entry of the old cookie expires after a minute."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     secured_app.admin.patch(f"/users/{user['id']}", {"role": "viewer"})
@@ -77,7 +77,7 @@ def test_what_the_old_cookie_leads_to_can_not_be_read_in_redis(secured_app: Secu
 
 
 def test_a_lost_session_renewal_is_repeated_by_the_next_request(secured_app: SecuredApp) -> None:
-    """As when the browser goes to another page before the answer is there."""
+    """As when the browser opens another page before the response arrives."""
     user = secured_app.create_user()
     old = secured_app.session_cookie(user)
     for role in ("viewer", "editor", "member"):

@@ -137,7 +137,7 @@ def test_a_session_that_ended_cannot_be_ended_again(secured_app: SecuredApp, end
     assert secured_app.admin.get(f"{path}/history").json == history
 
 
-def test_sessions_of_nobody_are_not_found(secured_app: SecuredApp) -> None:
+def test_sessions_of_an_unknown_user_are_404(secured_app: SecuredApp) -> None:
     for user_id in (str(uuid.uuid4()), "nobody"):
         assert secured_app.admin.get(f"/users/{user_id}/sessions").status_code == 404
         assert secured_app.admin.delete(f"/users/{user_id}/sessions").status_code == 404
@@ -190,7 +190,7 @@ def test_limits_are_settings(make_app: Callable[..., Flask], secured_app: Secure
             services().sessions.resume(secret, AuditContext())
 
 
-def test_being_seen_is_written_at_most_once_a_minute(secured_app: SecuredApp, clock: Clock) -> None:
+def test_the_last_use_of_a_session_is_written_at_most_once_a_minute(secured_app: SecuredApp, clock: Clock) -> None:
     client = secured_app.session_client(secured_app.create_user())
     seen = [client.get("/me/sessions").json[0]["last_seen_at"]]
     for ahead_s in (30, 59, 62, 90):
@@ -199,7 +199,7 @@ def test_being_seen_is_written_at_most_once_a_minute(secured_app: SecuredApp, cl
     assert seen[0] == seen[1] == seen[2] < seen[3] == seen[4]
 
 
-def test_what_is_over_is_swept_out_of_redis(secured_app: SecuredApp, servers: Stack, clock: Clock) -> None:
+def test_ended_sessions_are_deleted_from_redis(secured_app: SecuredApp, servers: Stack, clock: Clock) -> None:
     user = secured_app.create_user()
     clock.ahead_s = -15 * DAY_S
     for _ in range(5):
@@ -234,7 +234,7 @@ def with_and_without_redis_deletes(request: pytest.FixtureRequest, monkeypatch: 
 
 @pytest.mark.usefixtures("with_and_without_redis_deletes")
 @pytest.mark.parametrize("how", ["password", "own password", "no password", "deactivated", "deleted", "purged"])
-def test_what_ends_all_sessions_ends_them_at_once(secured_app: SecuredApp, how: str) -> None:
+def test_every_change_that_ends_all_sessions_ends_them_at_once(secured_app: SecuredApp, how: str) -> None:
     user = secured_app.create_user(password=PASSWORD)
     mine, path = [secured_app.session_client(user) for _ in range(3)], f"/users/{user['id']}"
     assert [client.get("/me").status_code for client in mine] == [200] * 3
@@ -265,7 +265,7 @@ def test_what_ends_all_sessions_ends_them_at_once(secured_app: SecuredApp, how: 
 def test_a_session_that_was_not_used_since_does_not_open_the_record_of_the_next_user(
     secured_app: SecuredApp, purges: int
 ) -> None:
-    """A new user may take the id of one who was purged."""
+    """A new user may have the id of a purged user."""
     user = secured_app.create_user()
     path, client = f"/users/{user['id']}", secured_app.session_client(user)
     for _ in range(purges):

@@ -10,7 +10,7 @@ from tests.support.api_client import ApiClient
 FIRST = {"name": "Ada", "email": "ada@example.org", "password": "correct horse battery"}
 
 
-def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(app: Flask, api: ApiClient) -> None:
+def test_the_first_visitor_is_offered_the_setup_page(app: Flask, api: ApiClient) -> None:
     browser = app.test_client()
     page = browser.get("/")
     assert page.status_code == 200
@@ -25,7 +25,7 @@ def test_a_browser_that_comes_first_is_offered_to_make_the_first_administrator(a
     assert api.get("/users").status_code == 401
 
 
-def test_once_there_is_an_administrator_that_page_is_gone(app: Flask, api: ApiClient) -> None:
+def test_the_setup_page_is_gone_after_the_first_administrator(app: Flask, api: ApiClient) -> None:
     browser = app.test_client()
     browser.post("/first", data=FIRST)
     assert browser.get("/").location == "/overview"

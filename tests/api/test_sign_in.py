@@ -99,7 +99,7 @@ def test_the_password_of_an_unknown_user_is_compared_with_a_hash_of_todays_param
 
 @pytest.mark.parametrize("username", ["ada\0", "ada\0x", "ada@example.org\0", "\0"])
 def test_a_username_with_u0000_signs_no_user_in(secured_app: SecuredApp, username: str) -> None:
-    """Else guesses would be counted for one name and tried on another."""
+    """Otherwise guesses would be counted for one name and tried on another."""
     secured_app.create_user(**ADA)
     assert secured_app.sign_in({"username": username, "password": PASSWORD}).status_code == 400
     response = secured_app.anonymous.flask_client.post("/sign-in", data={"username": username, "password": PASSWORD})

@@ -41,9 +41,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("value", [*REFUSED, *NO_STRINGS], ids=str)
-def test_a_time_that_nobody_can_keep_is_refused_by_its_field_and_stops_nobody(
-    secured_app: SecuredApp, value: Any
-) -> None:
+def test_a_time_outside_the_range_of_postgresql_is_refused_by_its_field(secured_app: SecuredApp, value: Any) -> None:
     """The breaker stays closed: the next request is answered."""
     response = secured_app.admin.post("/tokens", {"name": "a program", "role": "member", "expires_at": value})
     assert response.status_code == 422, response.text
@@ -102,7 +100,7 @@ def test_the_undo_of_a_form_takes_the_same_times(admin: FlaskClient, value: str)
     assert admin.get("/people").status_code == 200
 
 
-def test_a_form_makes_no_token_for_ever_of_a_time_that_it_does_not_offer(admin: FlaskClient) -> None:
+def test_a_form_refuses_a_token_lifetime_that_it_does_not_offer(admin: FlaskClient) -> None:
     response = send(admin, "/api-tokens", name="a program", role="viewer", days="1e9")
     assert response.status_code == 422
     assert admin.get("/api/tokens").json == []

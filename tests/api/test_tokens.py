@@ -235,7 +235,7 @@ def test_a_token_ends_with_its_user_and_does_not_come_back(
     assert [token for token in secured_app.admin.get("/tokens").json if token["user_id"] == user["id"]] == []
 
 
-def test_a_token_falls_with_its_users_role_and_rises_no_higher_than_its_own(
+def test_the_role_of_a_token_is_limited_by_its_user_and_by_itself(
     secured_app: SecuredApp, warm: Callable[..., ApiClient]
 ) -> None:
     user = secured_app.create_user("editor")
@@ -316,7 +316,9 @@ def test_last_use_is_written_at_most_once_a_minute(
     assert last_used() > first
 
 
-def test_a_use_that_can_not_be_noted_is_no_failure(secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_succeeds_when_the_token_use_cannot_be_recorded(
+    secured_app: SecuredApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = secured_app.token_client(secured_app.create_user())
 
     execute, refused = Database.execute, []

@@ -41,13 +41,13 @@ def test_the_trash_links_to_a_page_with_all_that_is_known(admin: FlaskClient, pa
     assert f'action="{path}/purge"' in page
 
 
-def test_it_can_only_be_read_restored_or_purged(admin: FlaskClient, path: str) -> None:
+def test_a_deleted_user_can_only_be_read_restored_or_purged(admin: FlaskClient, path: str) -> None:
     main = shown(admin, path).partition("<main")[2].partition("</main>")[0]
     assert set(re.findall(r'action="([^"]+)"', main)) == {f"{path}/restore", f"{path}/purge"}
     assert re.findall(r"<(?:input|textarea|select)", main) == []
 
 
-def test_each_role_is_offered_what_it_may_do(
+def test_the_page_of_a_deleted_user_offers_only_permitted_actions(
     admin: FlaskClient, path: str, sign_in: Callable[[str], FlaskClient]
 ) -> None:
     browsers = {role: sign_in(role) for role in ("viewer", "editor")}
@@ -88,7 +88,7 @@ def test_a_restore_whose_name_is_taken_says_so_on_the_page(admin: FlaskClient, p
     assert f'action="{path}/purge"' in refused.text
 
 
-def test_purging_names_whom_it_removes(admin: FlaskClient, path: str) -> None:
+def test_the_confirmation_of_a_purge_names_the_user(admin: FlaskClient, path: str) -> None:
     asked = send(admin, f"{path}/purge").text
     assert re.search(r"<h1>Permanently delete Bob Deleted\?</h1>", asked)
     assert "bob@example.org" in asked
@@ -96,7 +96,7 @@ def test_purging_names_whom_it_removes(admin: FlaskClient, path: str) -> None:
     assert admin.get(path).status_code == 404
 
 
-def test_older_activity_of_who_is_in_the_trash_can_be_read(admin: FlaskClient) -> None:
+def test_older_activity_of_a_deleted_user_can_be_read(admin: FlaskClient) -> None:
     path = create_user_page(admin, name="Bob", username="bob")
     for number in range(25):
         send(admin, path, **form_of(admin, path, name=f"Bob {number}"))

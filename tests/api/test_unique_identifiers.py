@@ -35,7 +35,7 @@ def test_the_settings_name_no_administrator_by_another_users_username(
 
 @WRITES
 @pytest.mark.parametrize("spelling", ["boss@corp.example", "Boss@ｃorp。example", "boss＠corp.example"])
-def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelling: str) -> None:
+def test_a_username_equal_to_an_email_is_refused(api: ApiClient, write: Write, spelling: str) -> None:
     """Usernames and emails share one name space."""
     api.create_user(username="boss", email="boss@corp.example")
     member = api.create_user(username="member")
@@ -44,7 +44,7 @@ def test_no_username_is_another_users_email(api: ApiClient, write: Write, spelli
 
 @WRITES
 @pytest.mark.parametrize("spelling", [ANNA, *SPELLINGS])
-def test_no_email_is_another_users_username(api: ApiClient, write: Write, spelling: str) -> None:
+def test_an_email_equal_to_a_username_is_refused(api: ApiClient, write: Write, spelling: str) -> None:
     """Usernames and emails share one name space."""
     api.create_user(username=ANNA, email="another@corp.example")
     member = api.create_user(username="member")
@@ -85,7 +85,7 @@ def test_a_bulk_restore_holds_usernames_against_emails(secured_app: SecuredApp) 
 
 @pytest.mark.usefixtures("without_refusal_delay")
 def test_a_username_equal_to_the_email_of_another_user_is_refused(secured_app: SecuredApp) -> None:
-    """What an editor could do to an administrator."""
+    """Otherwise an editor could take over the sign-in name of an administrator."""
     boss = secured_app.create_user("admin", username="boss", email="boss@corp.example", password=PASSWORD)
     editor = secured_app.session_client(secured_app.create_user("editor"))
     response = editor.post("/users", {"username": "boss@corp.example", "password": "another long password"})
@@ -145,7 +145,9 @@ def test_sql_from_outside_is_held_to_one_name_space(
     api.create_user(username="boss@corp.example@corp.example")
 
 
-def test_sql_from_outside_may_move_and_empty_users(api: ApiClient, database: psycopg.Connection[Any]) -> None:
+def test_identifiers_follow_ids_changed_and_users_removed_by_sql(
+    api: ApiClient, database: psycopg.Connection[Any]
+) -> None:
     """The name space follows what is written past the service."""
     user = api.create_user(email="own@corp.example")
     new_id = str(uuid.uuid4())

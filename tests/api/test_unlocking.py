@@ -42,7 +42,7 @@ def is_offered(browser: FlaskClient, path: str) -> bool:
 
 
 @pytest.mark.parametrize("login", ["bob", "BOB", "bob@example.org"])
-def test_it_is_offered_once_the_next_attempt_would_be_refused(
+def test_unlock_is_offered_once_the_next_attempt_would_be_refused(
     admin: FlaskClient, bob: str, guess: Callable[..., list[int]], login: str
 ) -> None:
     other = create_user_page(admin, name="Eve", username="eve", password=PASSWORD)
@@ -76,7 +76,7 @@ def test_guesses_from_many_addresses_lock_too(admin: FlaskClient, bob: str, gues
     assert not is_offered(admin, bob)
 
 
-def test_looking_counts_nothing(admin: FlaskClient, bob: str, guess: Callable[..., list[int]]) -> None:
+def test_viewing_the_page_counts_no_attempt(admin: FlaskClient, bob: str, guess: Callable[..., list[int]]) -> None:
     guess(4)
     for _ in range(10):
         assert not is_offered(admin, bob)
@@ -93,7 +93,7 @@ def test_an_administrator_whose_own_name_is_guessed_can_unlock_it(
     assert not is_offered(admin, own)
 
 
-def test_only_administrators_are_told(
+def test_only_administrators_see_that_a_user_is_locked(
     bob: str, guess: Callable[..., list[int]], sign_in: Callable[[str], FlaskClient]
 ) -> None:
     guess(5)
