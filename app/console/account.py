@@ -1,6 +1,7 @@
 """Sign-in and sign-out, and the account of the signed-in user."""
 
 from http import HTTPStatus
+from typing import Any
 
 from flask import Response, redirect, request, url_for
 from flask_babel import gettext
@@ -9,7 +10,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import PasswordChange, SignIn
 from app.console.drafts import DRAFT, is_own_form
-from app.console.error_pages import console_blueprint
+from app.console.error_pages import console_blueprint, with_error
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render
@@ -18,7 +19,6 @@ from app.errors import N_, Forbidden, RateLimited, Unauthorized, Unavailable, Va
 from app.http.access import actor, audit_context, drop_cookie, keep_cookie, session
 from app.http.access import sign_in as begin_session
 from app.http.parsing import validated
-from app.http.problems import STATUSES, headers_of
 from app.http.services import services
 
 blueprint = console_blueprint("console_account")
@@ -36,22 +36,18 @@ def sign_in() -> WerkzeugResponse:
     target = local(request.form.get("next", "/"))
     draft = request.form.get(DRAFT) if is_own_form() else None
     form = {"username": request.form.get("username", "").strip()}
+    values: dict[str, Any] = {"form": form, "target": target, "draft": draft}
     try:
         begin_session(SignIn(username=form["username"], password=request.form.get("password", "")))
     except ValidationError:
         errors = {"form": gettext("Enter your username or email and your password.")}
-        status, headers = HTTPStatus.UNPROCESSABLE_ENTITY, {}
+        return render("sign_in.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
     except (Unauthorized, RateLimited, Unavailable) as error:
-        errors = {"form": translate(error.message)}
-        status, headers = STATUSES[type(error)], headers_of(error)
-    else:
-        if draft is None:
-            return redirect(target, HTTPStatus.SEE_OTHER)
-        # The form of this page sends the draft to `target`. A redirect with 307 would send the password, too.
-        return render("resume_draft.html", target=target, draft=draft)
-    response = render("sign_in.html", status, form=form, errors=errors, target=target, draft=draft)
-    response.headers.update(headers)
-    return response
+        return with_error(render("sign_in.html", errors={"form": translate(error.message)}, **values), error)
+    if draft is None:
+        return redirect(target, HTTPStatus.SEE_OTHER)
+    # The form of this page sends the draft to `target`. A redirect with 307 would send the password, too.
+    return render("resume_draft.html", target=target, draft=draft)
 
 
 @blueprint.post("/sign-out")
@@ -89,6 +85,6 @@ def change_password() -> WerkzeugResponse:
         change = validated(PasswordChange, {name: request.form.get(name, "") for name in PasswordChange.model_fields})
         services().users.set_own_password(user_id, change, audit_context())
     except (ValidationFailed, Forbidden, VersionConflict, RateLimited) as error:
-        return render("password.html", HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_by_field(error))
+        return with_error(render("password.html", errors=errors_by_field(error)), error)
     keep_cookie(services().sessions.create_after_reset(user_id, audit_context())[0])
     return redirect(url_for("console_user.show", user_id=user_id, done="password"), HTTPStatus.SEE_OTHER)

@@ -52,6 +52,13 @@ def domain_error_page(error: DomainError) -> WerkzeugResponse:
     return _render_error(error, STATUSES[type(error)], summarize(error))
 
 
+def with_error(response: Response, error: DomainError) -> Response:
+    """`response`, which shows a form with `error`, with the status and the headers of the error."""
+    response.status_code = STATUSES[type(error)]
+    response.headers.update(headers_of(error))
+    return response
+
+
 def http_error_page(error: HTTPException) -> Response:
     """The page for an error of Flask or werkzeug, such as an unknown address or a form that is too large."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR

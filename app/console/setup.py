@@ -6,7 +6,7 @@ from flask import redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import SignIn
-from app.console.error_pages import console_blueprint
+from app.console.error_pages import console_blueprint, with_error
 from app.console.messages import errors_by_field
 from app.console.rendering import render
 from app.errors import N_, AlreadyTaken, Conflict, FieldError, NotFound, ValidationFailed
@@ -38,7 +38,7 @@ def create_first_admin() -> WerkzeugResponse:
     try:
         services().bootstrap_admin.create(_validate(form), audit_context())
     except (ValidationFailed, AlreadyTaken) as error:
-        return render("setup.html", HTTPStatus.UNPROCESSABLE_ENTITY, form=form, errors=errors_by_field(error))
+        return with_error(render("setup.html", form=form, errors=errors_by_field(error)), error)
     except Conflict:
         # Another process created one.
         return redirect(url_for(".show"), HTTPStatus.SEE_OTHER)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.auth.schemas import TokenDraft
 from app.console.drafts import sent_draft
-from app.console.error_pages import console_blueprint
+from app.console.error_pages import console_blueprint, with_error
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import render
@@ -36,7 +36,7 @@ _LIFETIMES = {"30": N_("30 days"), "90": N_("90 days"), "365": N_("1 year"), "":
 def index() -> Response:
     """All tokens, and the form for a new one. The query parameter `user_id` names its user; default: the actor."""
     form = {**_EMPTY_FORM, "user_id": request.args.get("user_id", "")}
-    return _render_tokens(services().tokens.get_list(), form, {}, HTTPStatus.OK)
+    return _render_tokens(services().tokens.get_list(), form, {})
 
 
 @blueprint.post("/api-tokens")
@@ -47,7 +47,7 @@ def create() -> Response:
     form = {name: sent.get(name, "") for name in _FIELDS}
     tokens = services().tokens.get_list()
     if draft is not None:
-        return _render_tokens(tokens, form, {}, HTTPStatus.OK)
+        return _render_tokens(tokens, form, {})
     try:
         values = {"name": form["name"], "role": form["role"], "expires_at": _expires_at(form["days"])}
         new_token = validated(TokenDraft, {**values, "user_id": form["user_id"] or None})
@@ -56,7 +56,7 @@ def create() -> Response:
             return _render_tokens(tokens, form, {"form": error}, HTTPStatus.CONFLICT)
         created = services().tokens.create(new_token, audit_context())
     except (ValidationFailed, Forbidden) as error:
-        return _render_tokens(tokens, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        return with_error(_render_tokens(tokens, form, errors_by_field(error)), error)
     next_form = {**_EMPTY_FORM, "user_id": form["user_id"]}
     return _render_tokens([created, *tokens], next_form, {}, HTTPStatus.CREATED, created)
 
@@ -69,7 +69,11 @@ def revoke(token_id: str) -> WerkzeugResponse:
 
 
 def _render_tokens(
-    tokens: list[_Token], form: dict[str, str], errors: Mapping[str, str], status: int, created: _Token | None = None
+    tokens: list[_Token],
+    form: dict[str, str],
+    errors: Mapping[str, str],
+    status: int = HTTPStatus.OK,
+    created: _Token | None = None,
 ) -> Response:
     user_id = user_id_of(form["user_id"]) if form["user_id"] else None
     is_other_user = user_id is not None and user_id != actor().user_id

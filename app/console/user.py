@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app import errors
 from app.console import user_form
-from app.console.error_pages import console_blueprint
+from app.console.error_pages import console_blueprint, with_error
 from app.console.i18n import translate
 from app.console.messages import errors_by_field
 from app.console.rendering import is_fragment, render
@@ -20,13 +20,13 @@ from app.console.user_form import Form
 from app.console.user_page import activity, render_new_user, render_trashed_user, render_user
 from app.http.access import actor, audit_context
 from app.http.parsing import user_id_of
-from app.http.problems import STATUSES, headers_of
 from app.http.services import services
 from app.types import Precondition
 
 _MAX_ATTEMPTS = 3
 """Attempts to save a form while other requests change other fields of the same user."""
-_FORM_ERRORS = (errors.ValidationFailed, errors.BadRequest, errors.AlreadyTaken, errors.Forbidden, errors.Conflict)
+_FORM_ERRORS = (errors.ValidationFailed, errors.AlreadyTaken, errors.Forbidden, errors.Conflict, errors.RateLimited)
+"""Errors that the form shows. An error page shows any other."""
 
 blueprint = console_blueprint("console_user")
 
@@ -48,12 +48,11 @@ def create() -> WerkzeugResponse:
         user = user_form.new_user(form)
         key = f"console:{form['key']}" if form["key"] else None
         _, user_id, _ = services().users.create(user, audit_context(), key)
-    except errors.IdempotencyKeyReused:
-        error = gettext("This form already created a user. To create another user, review the form and send it again.")
-        form = {**form, "key": str(uuid.uuid4())}
-        return render_new_user(form, {"form": error}, HTTPStatus.UNPROCESSABLE_ENTITY)
+    except errors.IdempotencyKeyReused as error:
+        sent = gettext("This form already created a user. To create another user, review the form and send it again.")
+        return with_error(render_new_user({**form, "key": str(uuid.uuid4())}, {"form": sent}), error)
     except _FORM_ERRORS as error:
-        return render_new_user(form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        return with_error(render_new_user(form, errors_by_field(error)), error)
     return redirect(url_for(".show", user_id=user_id, done="created"), HTTPStatus.SEE_OTHER)
 
 
@@ -86,12 +85,8 @@ def update(user_id: str) -> WerkzeugResponse:
     form = user_form.apply_choices({**saved, **user_form.sent_form()})
     try:
         return _save(found_id, user, form)
-    except (errors.Forbidden, errors.RateLimited) as error:
-        response = render_user(found_id, user, form, errors_by_field(error), STATUSES[type(error)])
-        response.headers.update(headers_of(error))
-        return response
     except _FORM_ERRORS as error:
-        return render_user(found_id, user, form, errors_by_field(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        return with_error(render_user(found_id, user, form, errors_by_field(error)), error)
 
 
 @blueprint.post("/people/<user_id>/delete")

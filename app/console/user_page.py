@@ -18,11 +18,9 @@ _ENTRIES = 20
 """Entries of a page of the activity."""
 
 
-def render_new_user(
-    form: Form, errors: Mapping[str, str], status: int = HTTPStatus.OK, *, is_draft: bool = False
-) -> Response:
+def render_new_user(form: Form, errors: Mapping[str, str], *, is_draft: bool = False) -> Response:
     """The form for a new user."""
-    return render("user_form.html", status, user=None, form=form, errors=errors, conflicts={}, is_draft=is_draft)
+    return render("user_form.html", user=None, form=form, errors=errors, conflicts={}, is_draft=is_draft)
 
 
 def render_user(

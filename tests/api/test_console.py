@@ -115,7 +115,7 @@ def test_an_invalid_field_is_named_and_keeps_its_input(admin: FlaskClient, field
 
 def test_a_taken_name_is_reported_at_its_field(admin: FlaskClient) -> None:
     response = send(admin, "/people/new", email="ada@example.org", role="member", active="on")
-    assert response.status_code == 422
+    assert response.status_code == 409
     assert "Is taken by another user" in response.text
 
 
@@ -177,7 +177,7 @@ def test_a_new_password_ends_other_sessions_and_keeps_this_one(app: Flask, admin
     other = app.test_client()
     send(other, "/sign-in", username="ada@example.org", password=PASSWORD)
     wrong = send(admin, "/password", current_password="something else", new_password="another long password")
-    assert wrong.status_code == 422
+    assert wrong.status_code == 403
     right = send(admin, "/password", current_password=PASSWORD, new_password="another long password")
     assert right.status_code == 303
     assert admin.get("/people").status_code == 200

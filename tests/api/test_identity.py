@@ -93,7 +93,7 @@ def test_the_console_and_commands_refuse_another_spelling(
     fields = {"name": "Anna", "role": "member", "active": "on", "attributes": "{}"}
     assert send(admin, "/people/new", **{"username": "first", field: one, **fields}).status_code == 303
     response = send(admin, "/people/new", **{"username": "second", field: other, **fields})
-    assert response.status_code == 422
+    assert response.status_code == 409
     assert "Is taken by another user" in response.text
     words = {"--username": "second", f"--{field}": other}
     done = flask("users", "create", *itertools.chain(*words.items()), "--password-stdin", stdin=PASSWORD)

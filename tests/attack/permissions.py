@@ -10,7 +10,6 @@ has one status. Words of the second column, joined by commas:
     self                            a token with a lower role than its user may not: it does not act as its user
     session                         tokens may not
     led                             a user who may not is led to another page
-    form                            the form shows why the user may not
     others                          for the own record, the status is that of `own` instead of a refusal
 
 Targets: the user of the request (own), a member, an administrator, a member in the trash, a purged user, and an id
@@ -70,7 +69,7 @@ POST   /sign-in                                  anyone         303
 POST   /sign-out                                 member         303
 GET    /profile                                  member         302
 GET    /password                                 member         200
-POST   /password                                 member,self,session,form 303
+POST   /password                                 member,self,session      303
 GET    /overview                                 viewer,led     200
 GET    /overview/health                          anyone         200
 GET    /api-tokens                               admin          200
@@ -90,9 +89,6 @@ POST   /people/{user_id}/sessions/{session_id}/end admin,own    303 303    303  
 """
 MISSING = """{method} {path} is in no line. Add one to tests/attack/permissions.py: method, path, who may, and the
 status of a permitted request for each target; and its body to tests/attack/bodies.py if it needs one."""
-
-_INSTEAD = {"led": 302, "form": 422}
-"""The words for a refusal that is no 403."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ class Line:
         if self.allows(credential, target):
             return self.statuses[target]
         if credential.role is not None:
-            return next((status for word, status in _INSTEAD.items() if word in self.who), 403)
+            return 302 if "led" in self.who else 403
         # A browser that is signed out is led to the sign-in page.
         return 302 if self.method == "GET" and not self.path.startswith("/api/") else 401
 
