@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 from redis.connection import AbstractConnection
@@ -135,3 +136,13 @@ def sample_users(own_secured_app: SecuredApp, database: psycopg.Connection[Any])
     # One token was made to expire by SQL, and no poller tells this application.
     services_of(own_secured_app.app).generations.invalidate()
     return made
+
+
+@pytest.fixture
+def flask(app: Flask, api: ApiClient) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
+    """Run `flask WORDS`."""
+
+    def run(*words: str, stdin: str | None = None) -> Result:
+        return app.test_cli_runner().invoke(args=list(words), input=stdin, catch_exceptions=False)
+
+    return run

@@ -1,4 +1,4 @@
-"""The commands `flask users`, `flask tokens` and `flask doctor`."""
+"""The commands `flask users` and `flask tokens`."""
 
 import os
 import pty
@@ -17,29 +17,11 @@ from flask import Flask
 
 from embedded import Stack
 from tests.support.api_client import ApiClient
+from tests.support.command_calls import PASSWORD, ada
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSWORD = "correct horse battery"
 OTHER = "staple and another horse"
 ORIGIN = {"Origin": "http://localhost"}
-
-
-@pytest.fixture
-def flask(app: Flask, api: ApiClient) -> Callable[..., Result]:  # noqa: ARG001 - on empty tables
-    """Run `flask WORDS`."""
-
-    def run(*words: str, stdin: str | None = None) -> Result:
-        return app.test_cli_runner().invoke(args=list(words), input=stdin, catch_exceptions=False)
-
-    return run
-
-
-def ada(flask: Callable[..., Result], *words: str, role: str = "admin") -> Result:
-    """Make Ada."""
-    given = ("--email", "ada@example.org", "--role", role, "--password-stdin", *words)
-    done = flask("users", "create", *given, stdin=f"{PASSWORD}\n")
-    assert done.exit_code == 0, done.output
-    return done
 
 
 def sign_in(app: Flask, password: str = PASSWORD, email: str = "ada@example.org") -> tuple[int, Any]:
@@ -295,16 +277,6 @@ def test_a_token_is_never_above_its_user(flask: Callable[..., Result]) -> None:
     assert "role: must not be higher than the role of the user, viewer" in done.stderr
 
 
-def test_without_a_database_a_command_reports_the_outage(make_app: Callable[..., Flask]) -> None:
-    away = make_app(database_url="postgresql://me:secret@127.0.0.1:1/none")
-    done = away.test_cli_runner().invoke(args=["tokens", "list"])
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: The database is unavailable")
-    doctor = away.test_cli_runner().invoke(args=["doctor"])
-    assert doctor.exit_code == 1
-    assert "secret" not in doctor.output
-
-
 def test_without_redis_no_unlock_is_reported(make_app: Callable[..., Flask], flask: Callable[..., Result]) -> None:
     ada(flask)
     lone = make_app(redis_url="redis://127.0.0.1:1/0").test_cli_runner()
@@ -314,44 +286,6 @@ def test_without_redis_no_unlock_is_reported(make_app: Callable[..., Flask], fla
     done = lone.invoke(args=["users", "password", "ada@example.org", "--password-stdin"], input=OTHER)
     assert done.exit_code == 1
     assert "is changed" in done.stdout
-
-
-def test_the_doctor_reports_setup_mode(flask: Callable[..., Result]) -> None:
-    found = finding(flask("doctor"), "access")
-    assert "warning" in found
-    assert "setup mode: anyone who can reach 127.0.0.1 may do everything" in found
-    ada(flask)
-    found = finding(flask("doctor"), "access")
-    assert "ok" in found
-    assert "secured: 1 administrator can sign in" in found
-
-
-def test_the_doctor_fails_a_public_service_without_an_administrator(
-    make_app: Callable[..., Flask], flask: Callable[..., Result]
-) -> None:
-    public = make_app(published_address="0.0.0.0").test_cli_runner()  # noqa: S104 - nothing listens
-    done = public.invoke(args=["doctor"])
-    assert done.exit_code == 1
-    assert "failed   published on 0.0.0.0 without an administrator" in done.output
-    ada(flask)
-    done = public.invoke(args=["doctor"])
-    assert done.exit_code == 0
-    assert "without TRUSTED_PROXIES: passwords and cookies are sent unencrypted" in done.output
-
-
-def test_the_doctor_warns_of_unsafe_settings(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADMIN_EMAIL", "ada@example.org")
-    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
-    doubtful = make_app(trusted_proxies="0.0.0.0/0", write_rate_per_minute=0, cache_ttl_s=0, log_level="debug")
-    output = doubtful.test_cli_runner().invoke(args=["doctor"]).output
-    for name in ("TRUSTED_PROXIES", "WRITE_RATE_PER_MINUTE", "CACHE_TTL_S", "LOG_LEVEL", "ADMIN_PASSWORD"):
-        assert re.search(rf"^settings +warning  {name}", output, re.MULTILINE), output
-    assert PASSWORD not in output
-
-
-def finding(doctor: Result, name: str) -> str:
-    """A line of the doctor's."""
-    return next(line for line in doctor.output.splitlines() if line.startswith(name))
 
 
 def test_every_command_of_ours_has_help_with_an_example(flask: Callable[..., Result]) -> None:
