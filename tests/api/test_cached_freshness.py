@@ -159,7 +159,7 @@ def test_a_change_without_effect_shows_the_change_of_another_host(
     paths = [f"/api/users/{user['id']}", "/api/users"]
     for path in paths:
         assert pair.is_hit(path, token)
-    # Of which nobody tells this one.
+    # This host is not informed of the change.
     elsewhere = UserClient(make_app(), {"Authorization": f"Bearer {token}"}, {})
     done = elsewhere.patch(f"/users/{user['id']}", {"name": "New"})
     assert b'"version":1' in pair.cached(paths[0], token).body, "it was told, and this test shows nothing"

@@ -24,7 +24,7 @@ def page(app: Flask, _: dict[str, str]) -> Any:
     form = {"email": "page@example.org", "name": "Page", "password": PASSWORD}
     response = app.test_client().post("/first", data=form, headers=SAME_ORIGIN)
     assert response.status_code == 303, response.text
-    # Whoever was too late is shown the way to sign in, who was not has signed in.
+    # The later request is redirected to sign-in, the first one is signed in.
     return "Set-Cookie" in response.headers
 
 

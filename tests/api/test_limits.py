@@ -77,7 +77,7 @@ def test_fifty_failed_sign_ins_lock_for_a_day(secured_app: SecuredApp, end_windo
         refusals.append(secured_app.sign_in(WRONG, HERE))
     assert [response.status_code for response in refusals] == [401] * 50 + [429] * 10
     assert HOUR_S < int(refusals[-1].headers["Retry-After"]) <= DAY_S
-    # Nobody else is kept out by that.
+    # Other users are not locked.
     assert secured_app.sign_in(RIGHT, THERE).status_code == 201
     assert secured_app.sign_in({"username": "root", "password": PASSWORD}, HERE).status_code in (201, 429)
     assert secured_app.admin.post(f"/users/{user['id']}/unlock").status_code == 204

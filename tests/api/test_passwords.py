@@ -185,7 +185,7 @@ def test_a_hash_of_other_parameters_is_replaced_at_sign_in(
     assert fresh.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert secured_app.sign_in({"username": "ada", "password": PASSWORD}).status_code == 201
     assert kept() == fresh
-    # It is the same password still: nobody is signed out, nothing has changed.
+    # The password is the same: no session ends, and the user is not changed.
     assert other.get("/me").json == user
 
 

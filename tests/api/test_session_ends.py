@@ -36,7 +36,7 @@ def test_every_change_that_ends_all_sessions_ends_them_at_once(secured_app: Secu
         case _:
             secured_app.admin.delete(path if how == "deleted" else f"{path}?purge=true")
     assert [client.get("/me").status_code for client in mine] == [401] * 3
-    # Whatever is undone, nobody is signed in again by that.
+    # Undoing the change signs no user in again.
     if how == "deactivated":
         secured_app.admin.patch(path, {"active": True})
     elif how == "deleted":

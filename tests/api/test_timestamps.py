@@ -95,7 +95,7 @@ def test_cursors_at_the_edges_of_the_calendar_lead_through_the_whole_list(
 @pytest.mark.parametrize("value", [*REFUSED, "2026-01-01T00:00:00+99:99"], ids=str)
 def test_the_undo_of_a_form_takes_the_same_times(admin: FlaskClient, value: str) -> None:
     response = send(admin, "/people/bulk", action="restore", deleted_at=value)
-    # An empty field counts as left out, and nobody was picked.
+    # An empty field counts as left out, and no user is selected.
     assert response.status_code == 422, response.text
     assert admin.get("/people").status_code == 200
 

@@ -231,7 +231,7 @@ def test_without_a_poller_caches_are_bypassed_until_it_is_replaced(
     wait_until(lambda: [one.pid for one in pollers_of(service)] not in ([], [poller.pid]), seconds=40)
     print(f"replaced after {time.monotonic() - began:.1f} s")  # noqa: T201 - shown by -rP
     time.sleep(1)
-    # The new one has the lease: what is kept is shown, as a change says that nobody is told of.
+    # The new poller has the lease: an internal change by SQL shows that caches are used.
     before = reader.names()
     sql_.execute("SET fullstack_app.internal = 'yes'; UPDATE users SET name = 'Unheard' WHERE username = 'person0'")
     assert reader.names() == before

@@ -173,7 +173,7 @@ def test_a_read_is_recorded_and_wakes_the_poller(generations: Generations) -> No
 
 def test_a_reader_wakes_a_sleeping_poller_once(generations: Generations) -> None:
     generations.prolong_lease(0)
-    # Nobody sleeps, so nothing is left for the next sleep.
+    # No thread sleeps, so no wake-up is left for the next sleep.
     assert not generations.has_lease()
     for _ in range(2):
         began = time.monotonic()

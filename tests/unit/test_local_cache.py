@@ -67,7 +67,7 @@ def test_a_slow_computation_does_not_replace_a_newer_value(generations: Generati
     with slow_reader(lambda key, compute: get_or_compute(cache, key, KEYS, compute)):
         generations.invalidate(KEYS)
         assert get_or_compute(cache, "k", KEYS, lambda: b"new") == b"new"
-    # The slow one may have put its own in that place, but nobody gets it.
+    # The slow reader may have stored its value, but no reader gets it.
     assert cache.get("k") in (None, b"new")
     assert get_or_compute(cache, "k", KEYS, lambda: b"new") == b"new"
 

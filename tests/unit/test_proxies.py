@@ -135,7 +135,7 @@ def test_the_host_is_the_one_that_the_client_requested() -> None:
         ('for="[2001:db8::7]:4711";proto=https', ("2001:db8::7", "https", "localhost")),
         ("for=203.0.113.9;proto=https;host=a.example, for=10.0.0.2;proto=http;host=b.example",
          ("203.0.113.9", "https", "a.example")),
-        # Whoever is no trusted proxy may claim anything before that.
+        # An address that is no trusted proxy may have sent any values before that.
         ("for=192.0.2.1;proto=https;host=evil.example, for=203.0.113.9", ("203.0.113.9", "http", "localhost")),
         ("for=unknown;proto=https, for=10.0.0.2", ("10.0.0.2", "https", "localhost")),
         ("for=_hidden;proto=https", ("10.0.0.1", "https", "localhost")),
