@@ -129,10 +129,6 @@ class PasswordRequired(Forbidden):
 class Unavailable(DomainError):
     """A service that the request depends on is unavailable. A later retry may succeed."""
 
-    def __init__(self, message: Message, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
 
 class Busy(Unavailable):
     """A lock was not released in time. Nothing was changed."""

@@ -69,7 +69,7 @@ def headers_of(error: errors.DomainError | HTTPException) -> dict[str, str]:
         return {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     if isinstance(error, errors.RateLimited):
         return {"Retry-After": str(error.quota.reset_s), **quota_headers(error.quota)}
-    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
+    return {"Retry-After": "1"} if isinstance(error, errors.Unavailable) else {}
 
 
 def domain_problem(error: errors.DomainError) -> Response:

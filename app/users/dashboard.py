@@ -15,15 +15,15 @@ from app.search.pages import Count, UserPages
 from app.search.planner import PlannerStats
 
 DAYS = 30
-COUNTED = 5_000
+MAX_COUNTED = 5_000
 """Users that are counted, about 1 ms. A larger number is PostgreSQL's estimate as of the last ANALYZE."""
-SCATTERED = 1_000
+MAX_COUNTED_SCATTERED = 1_000
 """The same limit for users that are scattered over a large table, about 3 ms."""
 _DAY = timedelta(days=1)
 _SIGN_UPS_KEY = "sign-ups-per-day"
 _PER_DAY = text(
-    "SELECT created_at::date AS day, count(*) AS made FROM (SELECT created_at FROM users WHERE deleted_at IS NULL"
-    " AND created_at >= :since ORDER BY created_at DESC LIMIT :most) AS newest GROUP BY day"
+    "SELECT created_at::date AS day, count(*) AS sign_ups FROM (SELECT created_at FROM users WHERE deleted_at IS NULL"
+    " AND created_at >= :since ORDER BY created_at DESC LIMIT :limit) AS newest GROUP BY day"
 )
 
 
@@ -50,10 +50,10 @@ class Dashboard:
 
     def figures(self) -> Figures:
         """The figures, cached, counted or estimated. Raises: Unavailable"""
-        active_users = self._pages.count_or_estimate(ListQuery(), COUNTED)
-        deleted_users = self._pages.count_or_estimate(ListQuery(deleted=True), COUNTED)
-        most = COUNTED if active_users.is_exact else SCATTERED
-        inactive = self._pages.count_or_estimate(ListQuery(active=False), most)
+        active_users = self._pages.count_or_estimate(ListQuery(), MAX_COUNTED)
+        deleted_users = self._pages.count_or_estimate(ListQuery(deleted=True), MAX_COUNTED)
+        limit = MAX_COUNTED if active_users.is_exact else MAX_COUNTED_SCATTERED
+        inactive = self._pages.count_or_estimate(ListQuery(active=False), limit)
         try:
             sessions = Count(self._sessions.store.count())
         except Unavailable:
@@ -72,9 +72,9 @@ class Dashboard:
         first = midnight - (DAYS - 1) * _DAY
         stats = self._planner.snapshot()
         active_rows = stats.partition_rows(deleted=False)
-        if active_users.is_exact or stats.created_share(first, None) * active_rows <= COUNTED:
+        if active_users.is_exact or stats.created_share(first, None) * active_rows <= MAX_COUNTED:
             counted = self._count_per_day(first)
-            is_exact = sum(counted.values()) <= COUNTED
+            is_exact = sum(counted.values()) <= MAX_COUNTED
             if is_exact or not stats.total:
                 # Before the first ANALYZE there are no statistics to estimate from.
                 return orjson.dumps([is_exact, counted])
@@ -83,10 +83,10 @@ class Dashboard:
         return orjson.dumps([False, estimated])
 
     def _count_per_day(self, since: datetime) -> dict[str, int]:
-        """The number of new users by date, counted among the COUNTED + 1 newest."""
+        """The number of new users by date, counted among the MAX_COUNTED + 1 newest."""
         # SET LOCAL needs a transaction. With outdated statistics PostgreSQL would sort the whole table.
         with self._database.transaction() as connection:
             connection.execute(text("SET LOCAL enable_bitmapscan = off"))
             connection.execute(text("SET LOCAL enable_sort = off"))
-            rows = connection.execute(_PER_DAY, {"since": since, "most": COUNTED + 1})
-            return {row.day.isoformat(): row.made for row in rows}
+            rows = connection.execute(_PER_DAY, {"since": since, "limit": MAX_COUNTED + 1})
+            return {row.day.isoformat(): row.sign_ups for row in rows}

@@ -19,7 +19,7 @@ GET_DELETED_USER = (
 _KEY_COLUMNS = ("username_key", "email_key", "name_key")
 _FAST_FIELDS = [field.name for field in USER_FIELDS if field.fast_write]
 
-_DRAFT_COLUMNS = ", ".join(
+_PENDING_COLUMNS = ", ".join(
     [
         "id uuid",
         *(f"{field.name} {field.sql_type}" for field in USER_FIELDS),
@@ -43,13 +43,13 @@ _VALID_TOKEN = f"""
         ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
 
 
-# drafts: a JSON array of the users to write. expected_json: the JSON that an update is based on; NULL for a new user.
-# Users whose writer has an invalid token are left out.
-_DRAFT = f"""
-WITH draft AS MATERIALIZED (
+# pending_writes: a JSON array of the users to write. expected_json: the JSON that an update is based on; NULL for a new
+# user. Users whose writer has an invalid token are left out.
+_PENDING = f"""
+WITH pending AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS search_vector
   FROM (SELECT set_config('lock_timeout', %(lock_timeout)s, true), {MARK_INTERNAL_CHANGE}) AS transaction_settings,
-    json_to_recordset(%(drafts)s::json) AS d({_DRAFT_COLUMNS})
+    json_to_recordset(%(pending_writes)s::json) AS d({_PENDING_COLUMNS})
   WHERE token IS NULL OR EXISTS ({_VALID_TOKEN})
 )"""
 _INSERTED_COLUMNS = ", ".join(["id", *FIELD_NAMES, *_KEY_COLUMNS, "password_hash", "search_vector"])
@@ -58,7 +58,7 @@ _INSERTED_COLUMNS = ", ".join(["id", *FIELD_NAMES, *_KEY_COLUMNS, "password_hash
 def _created(where: str) -> str:
     return f"""
 created AS (
-  INSERT INTO users ({_INSERTED_COLUMNS}, session_epoch) SELECT {_INSERTED_COLUMNS}, 1 FROM draft WHERE {where}
+  INSERT INTO users ({_INSERTED_COLUMNS}, session_epoch) SELECT {_INSERTED_COLUMNS}, 1 FROM pending WHERE {where}
   RETURNING *
 )"""
 
@@ -68,8 +68,8 @@ _UPDATED = f"""
 updated AS (
   UPDATE users AS u SET {", ".join(f"{name} = d.{name}" for name in (*_FAST_FIELDS, *_KEY_COLUMNS, "search_vector"))},
     version = u.version + 1, updated_at = greatest(now(), u.updated_at)
-  FROM draft AS d
-  WHERE u.id = ANY(ARRAY(SELECT id FROM draft WHERE expected_json IS NOT NULL)) AND u.id = d.id
+  FROM pending AS d
+  WHERE u.id = ANY(ARRAY(SELECT id FROM pending WHERE expected_json IS NOT NULL)) AND u.id = d.id
     AND deleted_at IS NULL AND {user_json()} = d.expected_json
   RETURNING u.*
 )"""
@@ -77,11 +77,11 @@ _RECORD_AND_RETURN = f"""
 recorded AS (
   INSERT INTO history ({ENTRY_COLUMNS})
   SELECT u.id, u.version, CASE WHEN is_new THEN 'created' ELSE 'changed' END, actor, address, agent, request_id, changes
-  FROM written AS u JOIN draft USING (id)
+  FROM written AS u JOIN pending USING (id)
 )
 SELECT u.id, u.version, {user_json()} FROM written AS u"""
 
-WRITE_USERS = f"""{_DRAFT}, {_created("expected_json IS NULL")}, {_UPDATED},
+WRITE_USERS = f"""{_PENDING}, {_created("expected_json IS NULL")}, {_UPDATED},
 written AS (SELECT *, true AS is_new FROM created UNION ALL SELECT *, false FROM updated), {_RECORD_AND_RETURN}"""
 """Creates users, updates fields that are not security-sensitive, and writes the history.
 
@@ -91,11 +91,11 @@ users whose writer has an invalid token.
 
 # Two requests with one key: the second waits for the first, finds its key and creates nothing. SKIP LOCKED: two
 # requests that sweep the same old keys must not wait for each other.
-CREATE_USER_IDEMPOTENTLY = f"""{_DRAFT},
+CREATE_USER_IDEMPOTENTLY = f"""{_PENDING},
 stored AS (
   INSERT INTO idempotency_keys AS k (key, fingerprint, password_hash, user_id, body, created_at)
   SELECT %(key)s, %(fingerprint)s, u.password_hash, u.id, convert_to({user_json()}, 'UTF8'), now()
-  FROM (SELECT *, 1 AS version, now() AS created_at, now() AS updated_at FROM draft) AS u
+  FROM (SELECT *, 1 AS version, now() AS created_at, now() AS updated_at FROM pending) AS u
   ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, password_hash = excluded.password_hash,
     user_id = excluded.user_id, body = excluded.body, created_at = excluded.created_at
     WHERE k.created_at < now() - %(ttl)s

@@ -83,7 +83,7 @@ class PendingWrite:
     """One user to create or update.
 
     changes: the history entry. expected_json: the JSON that an update is based on; None: the user is new.
-    row: the columns of a draft (users.sql). contention_key: writes with the same key may wait for each other.
+    row: its columns in the statement (users.sql). contention_key: writes with the same key may wait for each other.
     must_run_alone: the batch of this write was rolled back.
     """
 
@@ -133,7 +133,7 @@ class UserWrites:
         if request is None and not is_admin:
             return self.write(pending)
         # An Idempotency-Key has a statement of its own, and an administrator needs the lock of check_promotion.
-        sql, parameters = WRITE_USERS, {"drafts": Json([pending.row]), "lock_timeout": _SINGLE_LOCK_TIMEOUT}
+        sql, parameters = WRITE_USERS, {"pending_writes": Json([pending.row]), "lock_timeout": _SINGLE_LOCK_TIMEOUT}
         if request is not None:
             stored = {"key": request.key, "fingerprint": request.fingerprint, "ttl": request.ttl}
             sql, parameters = CREATE_USER_IDEMPOTENTLY, parameters | stored
@@ -187,7 +187,7 @@ class UserWrites:
 
         Raises: AlreadyTaken, Busy, Unavailable
         """
-        drafts = Json([write.row for write in writes.values()])
+        parameters = {"pending_writes": Json([write.row for write in writes.values()]), "lock_timeout": lock_timeout}
         with self._transactions.invalidating(writes):
-            written = self._database.execute(WRITE_USERS, {"drafts": drafts, "lock_timeout": lock_timeout}).fetchall()
+            written = self._database.execute(WRITE_USERS, parameters).fetchall()
         return {writes[user_id]: Document(version, body.encode()) for user_id, version, body in written}

@@ -104,7 +104,7 @@ def test_u0000_in_any_value_of_a_new_user_is_refused(
     }  # fmt: skip
     row[column] = ["ada", "\0"] if column == "lexemes" else "a\0"
     with app.app_context(), pytest.raises(BadRequest):
-        services().database.execute(WRITE_USERS, {"drafts": Json([row]), "lock_timeout": "0"})
+        services().database.execute(WRITE_USERS, {"pending_writes": Json([row]), "lock_timeout": "0"})
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert api.create_user(username="ada")["version"] == 1
 
