@@ -1,7 +1,7 @@
 """The prepared statements of authentication and of the audit log."""
 
 from app.db.expressions import MARK_INTERNAL_CHANGE
-from app.models import NO_XID
+from app.models import NO_XID, ROLES
 
 ENTRY_COLUMNS = "user_id, version, action, actor, address, agent, request_id, changes"
 
@@ -11,10 +11,16 @@ FIND_TOKEN = (
 )
 """By digest: id, role and expiry (seconds since 1970, or NULL) of the token; id and role of its user."""
 
-RECHECK_TOKEN = (
-    f"SELECT t.role, u.role {_FROM_TOKENS} t.id = %(token_id)s AND (t.expires_at > now() OR t.expires_at IS NULL)"
-)
+_UNEXPIRED = "(t.expires_at > now() OR t.expires_at IS NULL)"
+RECHECK_TOKEN = f"SELECT t.role, u.role {_FROM_TOKENS} t.id = %(token_id)s AND {_UNEXPIRED}"
 """By id: the roles of a valid token and of its user."""
+
+_IS_FULL_SCOPE = " >= ".join(f"array_position('{{{','.join(ROLES)}}}', {role})" for role in ("t.role", "u.role"))
+SELECT_VALID_TOKEN = (
+    f"SELECT {_FROM_TOKENS} t.id = d.token AND {_UNEXPIRED} AND ({_IS_FULL_SCOPE}) = d.token_full_scope"
+    " AND d.token_role = CASE WHEN d.token_full_scope THEN u.role ELSE t.role END"
+)
+"""A subquery: a row, if the columns of auth.tokens.token_guard in `d` are those of a valid token."""
 
 # SKIP LOCKED: no request waits for a locked token. Its next request records the use.
 TOUCH_TOKEN = (

@@ -104,7 +104,7 @@ class Tokens:
         if row is None:
             raise Unauthorized(_UNKNOWN)
         role, user_role = row
-        current_role = min(role, user_role, key=ROLES.index)
+        current_role = _effective_role(role, user_role)
         if (current_role, current_role == user_role) != (actor.role, actor.full_scope):
             raise Unavailable(N_("The role of this API token has just changed. Try again shortly."))
 
@@ -165,7 +165,7 @@ class Tokens:
         if row is None:
             raise Unauthorized(_UNKNOWN)
         token_id, role, expires_at, user_id, user_role = row
-        current_role = min(role, user_role, key=ROLES.index)
+        current_role = _effective_role(role, user_role)
         actor = Actor("token", user_id, current_role, str(token_id), full_scope=current_role == user_role)
         token = TokenInfo(actor, math.inf if expires_at is None else expires_at)
         self._cache.put(digest, token, [user_key(user_id)], began_ns)
@@ -185,6 +185,11 @@ def revoke_all(connection: Connection, versions: Mapping[uuid.UUID, int], audit_
     rows = connection.execute(delete(_tokens).where(is_any_of(_tokens.c.user_id, versions)).returning(_tokens)).all()
     entries = [(row.user_id, versions[row.user_id], [_change(old=row)]) for row in rows]
     audit_log.record_all(connection, audit_context, "token_revoked", entries)
+
+
+def _effective_role(token_role: Role, user_role: Role) -> Role:
+    """The lower one. auth.sql.SELECT_VALID_TOKEN compares with it."""
+    return min(token_role, user_role, key=ROLES.index)
 
 
 def _require_valid(draft: TokenDraft, actor: Actor) -> uuid.UUID:

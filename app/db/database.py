@@ -14,6 +14,7 @@ from sqlalchemy import exc as sql_errors
 
 from app.config import Settings
 from app.db import database_role
+from app.db.database_role import CONNECT_TIMEOUT_S
 from app.db.error_translation import is_connection_error, translate
 from app.db.expressions import MARK_INTERNAL_CHANGE
 from app.db.write_slots import WriteSlots
@@ -34,7 +35,6 @@ _SESSION_SETTINGS = {
     "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
     "idle_in_transaction_session_timeout": "60s",
 }
-_CONNECT_TIMEOUT_S = 3
 _GRACE_S = 0.5
 _MAX_PREPARED = 200
 """Prepared statements of one connection. Each takes about 30 kB in PostgreSQL."""
@@ -64,7 +64,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
                 if self.cancel_after_s is None or error.sqlstate is not None or self.closed:
                     raise
                 # PostgreSQL then answers that the statement was cancelled.
-                self.cancel_safe(timeout=_CONNECT_TIMEOUT_S)
+                self.cancel_safe(timeout=CONNECT_TIMEOUT_S)
                 return super().wait(gen, interval, self.deadline_s)
         except psycopg.OperationalError as error:
             if error.sqlstate is None:
@@ -187,7 +187,7 @@ def connect(conninfo: str, timeout_s: float, *, autocommit: bool = False) -> Dea
     connection = DeadlineConnection.connect(
         conninfo,
         autocommit=autocommit,
-        connect_timeout=_CONNECT_TIMEOUT_S,
+        connect_timeout=CONNECT_TIMEOUT_S,
         application_name="fullstack-app",
         # So that the system closes an idle connection that a firewall has dropped.
         keepalives_idle=30,

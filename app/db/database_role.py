@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 # The advisory lock of this setup, so that replicas that start at the same time wait for each other.
 _LOCK = 5_000_23_29_2026
-_CONNECT_TIMEOUT_S = 3
+CONNECT_TIMEOUT_S = 3
 _FUNCTIONS = ("gin_clean_pending_list_of_users()", "mark_internal_change()")
 _TRIGGER_FUNCTIONS = ("record_external_user_change()", "record_external_token_change()")
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
@@ -52,7 +52,7 @@ def set_up(settings: Settings) -> bool:
     """
     is_owner = settings.database_role == settings.database_parameters.get("user")
     try:
-        with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as owner:
+        with psycopg.connect(settings.database_conninfo, connect_timeout=CONNECT_TIMEOUT_S) as owner:
             # Until the connection is closed.
             owner.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             _revoke(owner)
@@ -62,7 +62,7 @@ def set_up(settings: Settings) -> bool:
             owner.commit()
             _create(owner, settings)
             _grant(owner, settings.database_role)
-        psycopg.connect(settings.role_conninfo or "", connect_timeout=_CONNECT_TIMEOUT_S).close()
+        psycopg.connect(settings.role_conninfo or "", connect_timeout=CONNECT_TIMEOUT_S).close()
     except (psycopg.Error, _Unusable) as error:
         log.warning("works_as_owner", role=settings.database_role, cause=first_line(error))
         return False
@@ -74,7 +74,7 @@ def can_log_in(settings: Settings) -> bool:
     if settings.role_conninfo is None:
         return False
     try:
-        psycopg.connect(settings.role_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
+        psycopg.connect(settings.role_conninfo, connect_timeout=CONNECT_TIMEOUT_S).close()
     except psycopg.OperationalError:
         return False
     return True

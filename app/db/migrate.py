@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.db import database_role
+from app.db.database_role import CONNECT_TIMEOUT_S
 from app.db.error_translation import first_line
 from app.errors import StartError
 from app.models import NO_XID
@@ -21,7 +22,6 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _LOG_INTERVAL_S = 3.0
-_CONNECT_TIMEOUT_S = 3
 
 _INDEX = "history_by_xid"
 _BATCH = 10_000
@@ -54,7 +54,7 @@ def wait_for_database(settings: Settings) -> None:
     deadline, log_at = time.monotonic() + settings.database_wait_s, 0.0
     while True:
         try:
-            psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S).close()
+            psycopg.connect(settings.database_conninfo, connect_timeout=CONNECT_TIMEOUT_S).close()
         except psycopg.OperationalError as error:
             now, cause = time.monotonic(), first_line(error)
             if now > deadline:
@@ -78,7 +78,7 @@ def revisions(settings: Settings) -> tuple[str | None, str]:
     """
     scripts = ScriptDirectory.from_config(_alembic(settings))
     newest = scripts.get_current_head() or ""
-    with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+    with psycopg.connect(settings.database_conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         exists = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if exists == (True,) else None
     found: str | None = row[0] if row else None
@@ -120,7 +120,7 @@ def _migrate(settings: Settings) -> None:
 
 def _require_index(settings: Settings) -> None:
     """Require the index that the change poller uses. Raises: StartError, psycopg.Error"""
-    with psycopg.connect(settings.database_conninfo, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+    with psycopg.connect(settings.database_conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         is_usable = connection.execute(_IS_USABLE, [_INDEX]).fetchone() == (True,)
     if not is_usable:
         raise StartError(

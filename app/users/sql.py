@@ -3,9 +3,9 @@
 The same reads and writes exist in SQLAlchemy for rarer requests. tests/api/test_statements_*.py compare the two.
 """
 
-from app.auth.sql import ENTRY_COLUMNS
+from app.auth.sql import ENTRY_COLUMNS, SELECT_VALID_TOKEN
 from app.db.expressions import MARK_INTERNAL_CHANGE
-from app.models import FIELD_NAMES, ROLES, USER_FIELDS, user_json
+from app.models import FIELD_NAMES, USER_FIELDS, user_json
 
 _SELECT_ACTIVE = f"SELECT u.id, u.version, {user_json()} FROM users AS u WHERE deleted_at IS NULL AND"
 # The subquery hides the number of ids from the planner, which would plan anew for each number.
@@ -31,18 +31,6 @@ _PENDING_COLUMNS = ", ".join(
 )
 
 
-def _rank(role: str) -> str:
-    return f"array_position('{{{','.join(ROLES)}}}', {role})"
-
-
-# The cached authentication of the writer must still hold: a valid token with the same effective role.
-_VALID_TOKEN = f"""
-    SELECT FROM tokens AS t JOIN users AS o ON o.id = t.user_id
-    WHERE t.id = d.token AND o.deleted_at IS NULL AND o.active AND (t.expires_at > now() OR t.expires_at IS NULL)
-      AND CASE WHEN d.token_full_scope THEN o.role = d.token_role AND {_rank("t.role")} >= {_rank("o.role")}
-        ELSE t.role = d.token_role AND {_rank("t.role")} < {_rank("o.role")} END"""
-
-
 # pending_writes: a JSON array of the users to write. expected_json: the JSON that an update is based on; NULL for a new
 # user. Users whose writer has an invalid token are left out.
 _PENDING = f"""
@@ -50,7 +38,7 @@ WITH pending AS MATERIALIZED (
   SELECT d.*, array_to_tsvector(d.lexemes) AS search_vector
   FROM (SELECT set_config('lock_timeout', %(lock_timeout)s, true), {MARK_INTERNAL_CHANGE}) AS transaction_settings,
     json_to_recordset(%(pending_writes)s::json) AS d({_PENDING_COLUMNS})
-  WHERE token IS NULL OR EXISTS ({_VALID_TOKEN})
+  WHERE token IS NULL OR EXISTS ({SELECT_VALID_TOKEN})
 )"""
 _INSERTED_COLUMNS = ", ".join(["id", *FIELD_NAMES, *_KEY_COLUMNS, "password_hash", "search_vector"])
 
