@@ -31,7 +31,7 @@ class Measure:
 
 
 MEASURES = (
-    *(Measure(f"memory of {name}, MB", 2, 0.03, settling=2) for name in PROCESSES),
+    # Not PSS, in which a library counts more when an unrelated program that uses it ends.
     *(Measure(f"resident memory of {name}, MB", 2, 0.03, settling=2) for name in PROCESSES),
     *(Measure(f"file descriptors of {name}", 4) for name in PROCESSES),
     *(Measure(f"threads of {name}", 2) for name in PROCESSES),
@@ -40,7 +40,7 @@ MEASURES = (
     Measure("transactions that are idle", 1),
     Measure("oldest transaction, s", 5),
     Measure("oldest snapshot, transactions", 200),
-    Measure("locks", 10),
+    Measure("locks", 60),  # a write has about 20, for some milliseconds
     Measure("temporary files of PostgreSQL", 0),
     Measure("dead rows", 1000, 0.5),
     *(Measure(f"rows of {name}", 10, 0.05) for name in TABLES if name != "history"),

@@ -86,11 +86,10 @@ class Sampler:
         found = {}
         for name, process in self._site.processes.items():
             if process.is_running():
-                found[f"memory of {name}, MB"] = memory(process.pid, "Pss") / MB
                 found[f"resident memory of {name}, MB"] = process.memory_info().rss / MB
                 found[f"file descriptors of {name}"] = process.num_fds()
                 found[f"threads of {name}"] = process.num_threads()
-        backends = [memory(child.pid, "Anonymous") for child in self._postmaster.children()]
+        backends = [private_memory(child.pid) for child in self._postmaster.children()]
         found["private memory of PostgreSQL, MB"] = sum(backends) / MB
         return found
 
@@ -152,10 +151,10 @@ class Sampler:
         return self._database.execute(statement).fetchone()
 
 
-def memory(pid: int, kind: str) -> int:
-    """Memory of a process in bytes by a line of smaps_rollup; 0 if it has ended. Pss divides what processes share."""
+def private_memory(pid: int) -> int:
+    """Memory of a process in bytes, without files and shared buffers; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{kind}:"))
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
