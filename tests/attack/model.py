@@ -89,10 +89,26 @@ class Model:
         others = (user for user_id, user in self.live.items() if user_id != own_id)
         return {409} if any(identifiers(whole) & identifiers(user) for user in others) else set()
 
-    def refuses_removal(self, user_id: str) -> set[int]:
-        """Whether a user is the last administrator who can sign in."""
+    def refuses_removal(self, *user_ids: str) -> set[int]:
+        """Whether no administrator who can sign in would be left."""
         admins = {key for key, user in self.live.items() if user["role"] == "admin" and user["active"]}
-        return {409} if {key for key in admins if self.passwords[key] is not None} == {user_id} else set()
+        return {409} if {key for key in admins if self.passwords[key] is not None} <= set(user_ids) else set()
+
+    def refuses_bulk(
+        self, who: Credential, action: str, chosen: list[User], changing: list[User], new: User
+    ) -> set[int]:
+        """Whether a credential may change users at once. changing: those that do not have the new values already."""
+        ids = [user["id"] for user in changing]
+        found = {403} if "role" in new and self.role_of(who) != "admin" else set()
+        found |= {409} if who.user_id in ids else set()
+        for user in chosen:
+            if user in changing or not self.owns(who, user["id"]):
+                found |= self.refuses_over(who, user["role"])
+        if action == "restore":
+            taken = [name for user in [*self.live.values(), *changing] for name in identifiers(user)]
+            return found | ({409} if len(taken) != len(set(taken)) else set())
+        stays = new.get("active") or new.get("role") == "admin"
+        return found | (set() if stays else self.refuses_removal(*ids))
 
     def refuses_version(self, tag: str, user: User | None) -> set[int]:
         """Whether the condition of a request fails: If-Match, If-None-Match. See `condition`."""

@@ -7,16 +7,16 @@ import hypothesis.strategies as st
 import psycopg
 from hypothesis.stateful import rule
 
+from tests.attack.bulk_rules import Bulk
 from tests.attack.fuzz_users import PASSWORDS, WHO, WHOM, WORDS, Pick
 from tests.attack.fuzzing import fuzz_machine
 from tests.attack.model import ROLES, Credential, fits, ordered, same
 from tests.attack.rounds import Rounds
-from tests.attack.write_rules import Writes
 from tests.support.api_client import SORTS
 from tests.support.secured_app import SecuredApp, cookie_of
 
 
-class Credentials(Writes):
+class Credentials(Bulk):
     """Requests for sessions, tokens and passwords."""
 
     @rule(by=WHO, of=WHOM, role=st.sampled_from(ROLES))
