@@ -7,23 +7,29 @@ import hypothesis.strategies as st
 
 MARK = "zqx"
 """A name that no page uses, so a page that contains it as markup was injected."""
-TEXTS = [
-    f"<{MARK}>",
-    f"'\"><{MARK} on{MARK}=1><script>{MARK}()</script>",
-    f"</textarea></title></script></style><{MARK}>",
-    f'" on{MARK}="1" autofocus onfocus="{MARK}()" x="',
-    f"' on{MARK}='1' x='",
+ADDRESSES = [
     f"javascript:{MARK}()",
     f"JaVaScRiPt:{MARK}()//",
     f"data:text/html,<{MARK}>",
     f"//{MARK}.example/",
     f"/\\{MARK}.example",
     f"https://{MARK}.example",
+]
+"""Addresses that no page may lead to."""
+MARKUP = f"'\"></textarea></title></script></style><{MARK}/on{MARK}=1><script>{MARK}()</script>"
+"""Becomes markup wherever a page does not escape it, also in a username, which has no spaces."""
+LONG = "W" * 5000
+TEXTS = [
+    f"<{MARK}>",
+    MARKUP,
+    f'" on{MARK}="1" autofocus onfocus="{MARK}()" x="',
+    f"' on{MARK}='1' x='",
+    *ADDRESSES,
     "{{191*193}}", "${191*193}", "<%= 191*193 %>", "#{191*193}", "%(name)s %s %d {0} {name}",
     "' OR '1'='1' --", "'; DROP TABLE users; --", "\\'; SELECT pg_sleep(9) --", "%' AND 1=1 --", "$1 :x ?",
     f"x\r\nX-{MARK}: 1\r\n\r\n<{MARK}>", f"x%0d%0aX-{MARK}:%201", f"x\nSet-Cookie: {MARK}=1",
     "\u202e\u2066evil\u2069\u202c", "\u200b\u200d\ufeff", "\x01\x1f\x7f\x85\u2028", "\ufffd\uffff\U0010ffff",
-    "👩‍👩‍👧‍👦🏳️‍🌈", "\U0001d57f\U0001d58a", "e\u0301" * 40, "a" + "\u0335" * 60, "ﷺ" * 50, "W" * 5000, "x " * 3000,
+    "👩‍👩‍👧‍👦🏳️‍🌈", "\U0001d57f\U0001d58a", "e\u0301" * 40, "a" + "\u0335" * 60, "ﷺ" * 50, LONG, "x " * 3000,
     "0", "-1", "1e999",
     "9" * 400, "null", "true", "[]", "{}", "[[[[[[[[[[", '{"a":' * 50,
     "\\u0000", "\\ud800", "../../etc/passwd", "%00", "%",

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 import pytest
 
-from tests.attack.hostile import MARK, TEXTS
+from tests.attack.hostile import ADDRESSES, MARK, MARKUP, TEXTS
 from tests.attack.pages import Form, read_page
 from tests.attack.raw_client import RawClient
 from tests.attack.rounds import Rounds
@@ -129,8 +129,8 @@ def test_fields(rounds: Rounds, console: Console) -> None:
 
 def attack(rounds: Rounds, console: Console, path: str, number: int) -> None:
     """Send a form once for each of its fields with hostile values, and follow to the page that shows them."""
-    for name in dict.fromkeys(name for name, _ in forms_of(console, path)[number].fields):
-        for text in rounds.chance.sample(TEXTS, 3):
+    for name, value in dict(forms_of(console, path)[number].fields).items():
+        for text in ADDRESSES if value.startswith("/") else [MARKUP, *rounds.chance.sample(TEXTS, 2)]:
             form = forms_of(console, path)[number]
             values = {**dict(form.fields), **filled(form), name: text}
             answer = console.post(form, values)

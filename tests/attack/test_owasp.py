@@ -10,12 +10,16 @@ import pytest
 import redis
 from flask import Flask
 
+from app.cache.generations import USERS_KEY
 from app.config import Settings
+from app.http.services import services_of
 from embedded import Stack
 from tests.attack.authorization import routes
 from tests.support.api_client import ApiClient, links
 from tests.support.concurrency import at_once
+from tests.support.pollers import polling
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient, cookie_of
+from tests.support.waiting import wait_until
 
 SECRET_FIELDS = ("password", "hash", "secret", "_key", "epoch", "vector", "argon2")
 
@@ -273,13 +277,17 @@ def test_api10_unsafe_consumption_of_apis(secured_app: SecuredApp, servers: Stac
     """API10: values from Redis and headers of proxies are not trusted: they cannot run code or forge an address."""
     hostile = b"cos\nsystem\n(S'false'\ntR."
     search = "/users?q=bob&sort=name"
-    expected = secured_app.admin.get(search).json
-    with redis.Redis.from_url(servers.redis.url) as client:
-        for key in client.scan_iter("*"):
-            kept = key.startswith(b"fsa:session") or client.type(key) != b"string"
-            if not kept:
-                client.set(key, hostile)
-    assert secured_app.admin.get(search).json == expected
+    with polling(secured_app.app), redis.Redis.from_url(servers.redis.url) as client:
+        # Answers are only kept once the poller knows all changes.
+        known_changes = services_of(secured_app.app).known_changes
+        wait_until(lambda: known_changes.last_poll([USERS_KEY]))
+        expected = secured_app.admin.get(search).json
+        answers = list(client.scan_iter("fsa:answer:*"))
+        assert answers
+        for key in answers:
+            client.set(key, hostile)
+        # The same list by another URL, which the response cache does not know.
+        assert secured_app.admin.get(f"{search}&limit=50").json == expected
     forged = {"X-Forwarded-For": "203.0.113.66", "Forwarded": "for=203.0.113.66", "X-Real-IP": "203.0.113.66"}
     assert bob.patch("/me", {"name": "Bob"}, headers=forged).status_code == 200
     newest = secured_app.admin.get(f"/users/{bob.id}/history").json[0]

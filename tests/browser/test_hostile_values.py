@@ -8,7 +8,7 @@ from accessibility import require_no_overflow
 from playwright.sync_api import Page, expect
 from visitors import NARROW, Visitors
 
-from tests.attack.hostile import MARK, TEXTS
+from tests.attack.hostile import LONG, MARK, MARKUP, TEXTS
 from tests.support.secured_app import PASSWORD, SecuredApp
 
 _WATCH = f"""
@@ -87,20 +87,18 @@ def test_a_value_that_is_refused_is_shown_as_text(watched: Page) -> None:
 def test_a_value_of_an_address_is_shown_as_text(watched: Page, visit: Visitors, path: str) -> None:
     visit.allow("status of 4")
     names = ["q", "role", "sort", "filters", "undo", "next", "attributes.x", "user_id", "self"]
-    for first in range(0, len(TEXTS), len(names)):
-        texts = TEXTS[first : first + len(names)]
-        query = {
-            "done": "deleted",
-            **dict(zip(names, (text[:500] for text in texts), strict=False)),
-            texts[0][:50]: "x",
-        }
-        watched.goto(f"{path}?{urlencode(query)}")
+    chunks = [TEXTS[first : first + len(names)] for first in range(0, len(TEXTS), len(names))]
+    for texts in [*chunks, [MARKUP] * len(names), [LONG] * len(names)]:
+        # The message about an unknown parameter quotes the first one.
+        query = {texts[0][:50]: "x", **dict(zip(names, (text[:500] for text in texts), strict=False))}
+        watched.goto(f"{path}?{urlencode({'done': 'deleted', **query})}")
         require_harmless(watched)
 
 
 def test_a_token_and_a_history_show_values_as_text(watched: Page, secured: SecuredApp) -> None:
     user = secured.create_user("viewer", username="someone", password=PASSWORD)
-    for text in TEXTS:
+    # The page of a user shows the newest entries, so markup comes last.
+    for text in reversed(TEXTS):
         body = {"name": text, "role": "viewer", "user_id": user["id"]}
         if secured.admin.post("/tokens", body).status_code == 201:
             agent = text.encode("latin-1", "replace").decode("latin-1")
