@@ -205,7 +205,7 @@ def test_no_header_value_gives_a_5xx(app: Flask, api: ApiClient, name: str, valu
         assert response.status_code < 500, (method, path, response.text)
 
 
-@pytest.mark.parametrize("host", ["evil.com", "10.0.0.1:5000", "", "localhost.evil.com"])
+@pytest.mark.parametrize("host", ["evil.com", "10.0.0.1:5000", "localhost.evil.com"])
 def test_a_foreign_host_is_403(api_or_root: ApiClient, host: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         response = api_or_root(method, "/users", headers={"Host": host}, json={} if method == "POST" else None)

@@ -16,6 +16,9 @@ from embedded import Stack
 from tests.support.app_processes import output_of
 from tests.support.service_process import Service
 
+# Setup mode, whatever ran before.
+pytestmark = pytest.mark.usefixtures("empty")
+
 
 def test_a_process_that_is_forked_while_a_thread_logs_can_log() -> None:
     """A worker needs the lock of the log stream."""
