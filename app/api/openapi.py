@@ -12,8 +12,8 @@ from app.http.access import NO_RULE, RULES
 from app.http.parsing import SESSION_COOKIE
 from app.schemas import NO_NUL
 
-_SCHEMA = "#/components/schemas/{model}"
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": _SCHEMA.format(model="Problem")}}}
+_SCHEMA_REF = "#/components/schemas/{model}"
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": _SCHEMA_REF.format(model="Problem")}}}
 _CREDENTIALS = {
     "token": {
         "type": "http",
@@ -60,7 +60,7 @@ _HEADERS_BY_STATUS = {
     "429": ("Retry-After", *_QUOTA),
     "503": ("Retry-After",),
 }
-_USER = {"application/json": {"schema": {"$ref": _SCHEMA.format(model="User")}}}
+_USER = {"application/json": {"schema": {"$ref": _SCHEMA_REF.format(model="User")}}}
 """The content of a response that also has an ETag."""
 _HEADERS_BY_OPERATION = {
     ("listUsers", "200"): ("Link", "X-Total-Count", "Preference-Applied"),
@@ -85,7 +85,7 @@ def openapi_document() -> dict[str, Any]:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
     components["schemas"].pop("ValidationErrorModel", None)
-    problem = Problem.model_json_schema(ref_template=_SCHEMA)
+    problem = Problem.model_json_schema(ref_template=_SCHEMA_REF)
     components["schemas"].update(problem.pop("$defs"), Problem=problem)
     components["securitySchemes"] = _CREDENTIALS
     components["headers"] = {

@@ -58,6 +58,7 @@ _HEALTH_PATHS, _HEALTH_THREADS = ("/api/health", "/health"), 8
 _TARGET_S = 0.25
 """An overloaded worker has as many requests in flight as it completes in this time."""
 _MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
+"""Limits of a worker: without overload, and at least. Requests that wait for a lock of PostgreSQL count, too."""
 _JOINED_BY = {"HTTP_COOKIE": "; "}
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _ENVIRON: dict[str, Any] = {
@@ -168,7 +169,7 @@ class RequestThreads:
         self._limit, self._in_flight, self._completed, self._refused, self._since_s = _MAX_IN_FLIGHT, 0, 0, 0, 0.0
 
     async def run(self, environ: dict[str, Any]) -> RawResponse:
-        """The response of the application; 503 above the limit. Health checks have own threads and no limit."""
+        """The response of the application; 503 above the limit. Health checks have their own threads, and no limit."""
         loop = asyncio.get_running_loop()
         if environ["PATH_INFO"].startswith(_HEALTH_PATHS):
             return await loop.run_in_executor(self._health_pool, _run, self._wsgi_app, environ)

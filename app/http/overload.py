@@ -3,12 +3,11 @@
 from typing import Any
 
 from app.http.request_log import request_id_of
-from app.http.response_headers import OTHER_POLICY
+from app.http.response_headers import HSTS, OTHER_POLICY, SECURITY_HEADERS
 
-_HEADERS = (
-    *((b"Retry-After", b"1"), (b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff")),
-    *((b"Referrer-Policy", b"same-origin"), (b"Content-Security-Policy", OTHER_POLICY.encode())),
-)
+_HEADERS = (("Retry-After", "1"), ("Cache-Control", "no-store"), ("Content-Security-Policy", OTHER_POLICY))
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in (*_HEADERS, *SECURITY_HEADERS)]
+_RAW_HSTS = (HSTS[0].encode(), HSTS[1].encode())
 _MESSAGE = b"The service is too busy. Try again shortly."
 _PROBLEM = b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"%b","instance":"%b"}'
 _PAGE = b"<!doctype html><title>Temporarily unavailable</title><p>%b (%b)"
@@ -22,5 +21,5 @@ def overload_response(environ: dict[str, Any]) -> tuple[int, list[tuple[bytes, b
     content_type = b"text/html; charset=utf-8" if is_page else b"application/problem+json"
     body = (_PAGE if is_page else _PROBLEM) % (_MESSAGE, request_id)
     own = ((b"Content-Type", content_type), (b"Content-Length", b"%d" % len(body)), (b"X-Request-ID", request_id))
-    hsts = [(b"Strict-Transport-Security", b"max-age=31536000")] if environ["wsgi.url_scheme"] == "https" else []
-    return 503, [*_HEADERS, *own, *hsts], body
+    hsts = [_RAW_HSTS] if environ["wsgi.url_scheme"] == "https" else []
+    return 503, [*_RAW_HEADERS, *own, *hsts], body

@@ -19,6 +19,9 @@ PAGE_POLICY = (
 SWAGGER_POLICY = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 """Swagger UI has icons in its style sheet."""
 OTHER_POLICY = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"))
+HSTS = ("Strict-Transport-Security", "max-age=31536000")
+"""Only in responses over https (RFC 6797)."""
 
 
 def install_response_headers(app: Flask) -> None:
@@ -45,11 +48,11 @@ def _add_headers(response: Response) -> Response:
     if response.is_sequence and not response.get_data():
         # Flask's default for an empty response such as 204 is text/html.
         headers.pop("Content-Type", None)
-    headers.add("X-Content-Type-Options", "nosniff")
-    headers.add("Referrer-Policy", "same-origin")
+    for name, value in SECURITY_HEADERS:
+        headers.add(name, value)
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if response.mimetype == "text/html" else OTHER_POLICY)
     if request.is_secure:
-        headers.add("Strict-Transport-Security", "max-age=31536000")
+        headers.add(*HSTS)
     return response
 
 
