@@ -1,7 +1,5 @@
 """Clients that use no host: SQL from outside the service, and the command line."""
 
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -11,7 +9,7 @@ import psycopg
 from tests.journal.cluster import PASSWORD, Cluster
 from tests.journal.http_client import RepeatingClient
 from tests.journal.operations import Journal, Operation
-from tests.support.service_process import ROOT, clean_environment
+from tests.support.service_process import run_program
 
 COMMAND_S = 40.0
 
@@ -46,22 +44,9 @@ class CommandClient(RepeatingClient):
 
     def step(self) -> None:
         operation = outside(self.operation("create"))
-        env = {
-            "FLASK_APP": "app",
-            "DATABASE_URL": self.cluster.postgres.url,
-            "REDIS_URL": self.cluster.redis.url,
-            "DATABASE_WAIT_S": "1",
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "users", "create", "--username", str(operation.marker), "--password-stdin"],
-            cwd=ROOT,
-            env={**clean_environment(), **env},
-            input=PASSWORD,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_S,
-        )
+        command = ("-m", "flask", "users", "create", "--username", str(operation.marker), "--password-stdin")
+        env = {"DATABASE_URL": self.cluster.postgres.url, "REDIS_URL": self.cluster.redis.url}
+        done = run_program(*command, stdin=PASSWORD, timeout_s=COMMAND_S, **env)
         if done.returncode == 0:
             end(self.journal, operation, "ok", target=done.stdout.strip().rstrip(".").rpartition(" ")[2])
         else:

@@ -1,16 +1,11 @@
 """Clients that do not use HTTP for their changes: SQL from outside the service, and the command line."""
 
-import subprocess
-import sys
-
 import psycopg
 
 from tests.soak.client import Client
 from tests.soak.site import PASSWORD
 from tests.support.external_sql import insert_users
-from tests.support.service_process import ROOT, clean_environment
-
-COMMAND_S = 60.0
+from tests.support.service_process import run_program
 
 
 class SqlClient(Client):
@@ -43,22 +38,8 @@ class CommandClient(Client):
 
     def command(self, *arguments: str) -> str:
         """Run a flask command. Returns what it prints."""
-        env = {
-            "FLASK_APP": "app",
-            "DATABASE_URL": self.site.servers.postgres.url,
-            "REDIS_URL": self.site.servers.redis.url,
-            "DATABASE_WAIT_S": "5",
-            "LOG_LEVEL": "warning",
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", *arguments],
-            cwd=ROOT,
-            env={**clean_environment(), **env},
-            input=PASSWORD,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_S,
-        )
+        servers = self.site.servers
+        env = {"DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url, "LOG_LEVEL": "warning"}
+        done = run_program("-m", "flask", *arguments, stdin=PASSWORD, **env, DATABASE_WAIT_S="5")
         assert done.returncode == 0, done.stderr[-500:]
         return done.stdout.strip()

@@ -136,17 +136,20 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in SERVER_VARIABLES}
 
 
-def run_program(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run_program(
+    *command: str, stdin: str | None = None, timeout_s: float = 60, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments, in the folder of the repository."""
     own = {"FLASK_APP": "app", "DATABASE_WAIT_S": "1", "LOG_FORMAT": "text"}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
         env={**clean_environment(), **own, **env},
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=timeout_s,
     )
 
 
