@@ -15,7 +15,7 @@ from embedded import FAST, Postgres, Redis
 from tests.journal.network import Network
 from tests.journal.small_disk import small_disk
 from tests.journal.wall_clock import WallClock
-from tests.support.service_process import ROOT, Service
+from tests.support.service_process import ROOT, Service, administrator_token
 from tests.support.tcp_proxy import Proxy
 
 ADMIN_EMAIL, PASSWORD = "first@example.org", "correct horse battery"
@@ -113,12 +113,7 @@ class Cluster:
 
     def set_up(self) -> None:
         """Sign in as the first administrator, and create another one with a token."""
-        first, origin = self.hosts[0].service, {"Origin": self.hosts[0].origin}
-        signed_in = first.post("/api/session", {"email": ADMIN_EMAIL, "password": PASSWORD}, headers=origin)
-        cookie = {"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0], **origin}
-        root = first.post("/api/users", {"username": "root", "role": "admin"}, headers=cookie).json
-        body = {"name": "journal", "user_id": root["id"], "role": "admin"}
-        self.token = first.post("/api/tokens", body, headers=cookie).json["token"]
+        self.token = administrator_token(self.hosts[0].service, ADMIN_EMAIL, PASSWORD)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON of the answer of the first host to a request of the administrator, outside the journal."""

@@ -10,7 +10,7 @@ import psutil
 
 from embedded import Stack, stack
 from tests.soak.growth import warm_up_s
-from tests.support.service_process import Service
+from tests.support.service_process import Service, administrator_token
 
 ADMIN_EMAIL, PASSWORD = "first@example.org", "correct horse battery"
 WORKERS = 2
@@ -51,12 +51,7 @@ class Site:
 
     def set_up(self) -> None:
         """Sign in as the first administrator, and create another one with a token."""
-        origin = {"Origin": self.origin}
-        signed_in = self.service.post("/api/session", {"email": ADMIN_EMAIL, "password": PASSWORD}, headers=origin)
-        cookie = {"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0], **origin}
-        root = self.service.post("/api/users", {"username": "root", "role": "admin"}, headers=cookie).json
-        body = {"name": "soak", "user_id": root["id"], "role": "admin"}
-        self.token = self.service.post("/api/tokens", body, headers=cookie).json["token"]
+        self.token = administrator_token(self.service, ADMIN_EMAIL, PASSWORD)
         self.processes = self._named_processes()
 
     def request(self, method: str, path: str, body: Any = None) -> Any:

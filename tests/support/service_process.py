@@ -131,6 +131,17 @@ def first_administrator(service: Service) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def administrator_token(service: Service, email: str, password: str) -> str:
+    """Sign in as an administrator, and create another one. Returns a token of the latter, who cannot sign in."""
+    origin = {"Origin": f"http://{service.address}:{service.port}"}
+    signed_in = service.post("/api/session", {"email": email, "password": password}, headers=origin)
+    cookie = {"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0], **origin}
+    root = service.post("/api/users", {"username": "root", "role": "admin"}, headers=cookie).json
+    body = {"name": "test", "user_id": root["id"], "role": "admin"}
+    token: str = service.post("/api/tokens", body, headers=cookie).json["token"]
+    return token
+
+
 def clean_environment() -> dict[str, str]:
     """The environment of the tests, without SERVER_VARIABLES."""
     return {name: value for name, value in os.environ.items() if name not in SERVER_VARIABLES}
