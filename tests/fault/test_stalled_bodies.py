@@ -55,9 +55,7 @@ class SecuredService:
 
     def _require(self, status: int, *request: Any) -> None:
         until = time.monotonic() + 5
-        while (response := self.service(*request, timeout=5)).status == 503 and time.monotonic() < until:
-            time.sleep(int(response.headers["Retry-After"]))
-        assert response.status == status
+        assert self.service.send_until_admitted(*request).status == status
         assert time.monotonic() < until
 
 

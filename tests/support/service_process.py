@@ -98,6 +98,13 @@ class Service:
     def post(self, path: str, body: Any, **kwargs: Any) -> Response:
         return self("POST", path, body, **kwargs)
 
+    def send_until_admitted(self, *request: Any, seconds: float = 5) -> Response:
+        """Send a request; after a 503, again when Retry-After says so. Returns the last response."""
+        until = time.monotonic() + seconds
+        while (response := self(*request, timeout=seconds)).status == 503 and time.monotonic() < until:
+            time.sleep(int(response.headers["Retry-After"]))
+        return response
+
     @property
     def text(self) -> str:
         """The complete log."""
