@@ -78,7 +78,8 @@ def test_an_unavailable_server_is_probed_at_growing_intervals(breakers: list[Cir
     time.sleep(1)
     assert 2 <= len(probes) <= 6
     pauses = [later - earlier for earlier, later in itertools.pairwise(probes)]
-    assert pauses == sorted(pauses)
+    # A busy machine makes a pause longer, never shorter.
+    assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.4), strict=False))
 
 
 def test_a_closed_breaker_stops_probing(breakers: list[CircuitBreaker]) -> None:
