@@ -55,7 +55,7 @@ _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
 _HEALTH_PATHS, _HEALTH_THREADS = ("/api/health", "/health"), 8
-_TARGET_S = 0.25
+_TARGET_S = 0.2
 """An overloaded worker has as many requests in flight as it completes in this time."""
 _MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
 """Limits of a worker: without overload, and at least. Requests that wait for a lock of PostgreSQL count, too."""
@@ -159,7 +159,7 @@ class RequestThreads:
     """The threads that run the application, and the admission of requests to them.
 
     By Little's law, requests take _TARGET_S if as many are in flight as are completed in _TARGET_S. That is the limit
-    while more are in flight, and while requests are refused.
+    when more were in flight twice in a row, and while requests are refused.
     """
 
     def __init__(self, wsgi_app: WsgiApp, count: int) -> None:
@@ -167,6 +167,7 @@ class RequestThreads:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="request")
         self._health_pool = ThreadPoolExecutor(_HEALTH_THREADS, thread_name_prefix="health")
         self._limit, self._in_flight, self._completed, self._refused, self._since_s = _MAX_IN_FLIGHT, 0, 0, 0, 0.0
+        self._is_behind = False
 
     async def run(self, environ: dict[str, Any]) -> RawResponse:
         """The response of the application; 503 above the limit. Health checks have their own threads, and no limit."""
@@ -176,7 +177,8 @@ class RequestThreads:
         if loop.time() - self._since_s >= _TARGET_S:
             if self._refused:
                 log.warning("overloaded", refused=self._refused, limit=self._limit)
-            is_overloaded = self._refused or self._in_flight > self._completed
+            was_behind, self._is_behind = self._is_behind, self._in_flight > self._completed
+            is_overloaded = self._refused or (was_behind and self._is_behind)
             self._limit = max(_ALWAYS_ADMITTED, self._completed) if is_overloaded else _MAX_IN_FLIGHT
             self._since_s, self._completed, self._refused = loop.time(), 0, 0
         if self._in_flight >= self._limit:

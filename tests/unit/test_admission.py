@@ -16,6 +16,7 @@ from tests.unit.test_granian_adapter import PLAIN, serving
 
 MANY = 500
 SOON_S = 1.0
+BURST, PAUSE_S = 50, 0.3
 
 
 class Waiting:
@@ -63,6 +64,37 @@ def test_requests_above_the_limit_are_refused_at_once() -> None:
         admitted = [response for response in await asyncio.gather(*tasks) if response.status_code == 200]
         assert len(admitted) == MANY - len(refused)
         assert (await get(adapter, "/users")).status_code == 200
+
+    run(main())
+
+
+def test_one_pause_refuses_no_burst() -> None:
+    app = Waiting()
+    adapter = serving(app)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
+        await asyncio.sleep(PAUSE_S)
+        tasks += [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
+        await asyncio.sleep(0)
+        app.goes_on.set()
+        assert {response.status_code for response in await asyncio.gather(*tasks)} == {200}
+
+    run(main())
+
+
+def test_a_second_pause_is_overload() -> None:
+    app = Waiting()
+    adapter = serving(app)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
+        for _ in range(2):
+            await asyncio.sleep(PAUSE_S)
+            tasks.append(asyncio.create_task(get(adapter, "/users")))
+        assert (await tasks[-1]).status_code == 503
+        app.goes_on.set()
+        assert [response.status_code for response in await asyncio.gather(*tasks)] == [200] * (BURST + 1) + [503]
 
     run(main())
 
