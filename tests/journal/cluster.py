@@ -1,6 +1,7 @@
 """The service on two hosts, with a PostgreSQL and a Redis of its own. Faults break its parts."""
 
 import contextlib
+import http.client
 import itertools
 import signal
 import time
@@ -57,7 +58,7 @@ class Host:
     def origin(self) -> str:
         return f"http://{self.service.address}:{self.service.port}"
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self) -> None:
         """Start the service, always on the same port. Processes of an earlier start are killed."""
         self.network.kill_processes()
         self.logs.append(self._folder / f"host-{self.index}-{next(self._starts)}.log")
@@ -69,8 +70,21 @@ class Host:
             root=self.root,
         )
         self.env["PORT"] = str(self.service.port)
-        if ready:
-            self.service.wait_ready(START_S)
+
+    def restart(self) -> None:
+        """Start until the service is ready, again if it ends, as an engine of containers does.
+
+        While another fault lasts it may not be ready after START_S. The probe judges that.
+        """
+        self.start()
+        wait_until(self._is_ready, START_S)
+
+    def _is_ready(self) -> bool:
+        if self.service.process.poll() is not None:
+            self.start()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.service.get("/api/health/ready", timeout=2).status == 200
+        return False
 
     def use_clock(self, clock: WallClock) -> None:
         """Let the next start use this clock."""
@@ -140,7 +154,7 @@ def running_cluster(folder: Path, disk_mb: int = 400) -> Iterator[Cluster]:
         if WallClock.is_possible():
             hosts[1].use_clock(WallClock(folder))
         for host in hosts:
-            host.start(ready=False)
+            host.start()
             stack.callback(_kill, host)
         for host in hosts:
             host.service.wait_ready(START_S)

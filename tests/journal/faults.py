@@ -92,7 +92,7 @@ def launcher_killed(_: Cluster, host: Host, __: Random) -> Iterator[None]:
     signal_all([host.launcher()], signal.SIGKILL)
     yield
     host.service.kill()
-    host.start()
+    host.restart()
 
 
 @fault("launcher hung")
@@ -108,7 +108,7 @@ def launcher_hung(_: Cluster, host: Host, random: Random) -> Iterator[None]:
 def host_restarted(_: Cluster, host: Host, __: Random) -> Iterator[None]:
     host.service.end()
     yield
-    host.start()
+    host.restart()
 
 
 @fault("host paused")

@@ -49,7 +49,7 @@ def rolling_update(cluster: Cluster, _: Host, __: Random) -> Iterator[None]:
 def _update(host: Host, root: Path) -> None:
     host.service.end()
     host.root = root
-    host.start()
+    host.restart()
 
 
 def new_release(cluster: Cluster) -> Path:
