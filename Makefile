@@ -15,9 +15,9 @@ shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -l
 audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-fault test-overload test-soak test-attack audit check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock bench screenshots
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
 	@$(ready) && $(local)
 demo: ## add 1,000 realistic users to the data of `make run` (COUNT=)
@@ -33,6 +33,9 @@ coverage: test ## make test, then how much of app/ ran in the processes of the t
 test-stack: JOBS = 2
 test-stack: ## the tests of the compose stack, on a real engine
 	@$(ready) && exec .venv/bin/python -m pytest -ra $(parallel) tests/stack
+test-production: JOBS = 1
+test-production: ## the tests of the overlays for production, on a real engine
+	@$(ready) && exec .venv/bin/python -m pytest -ra $(parallel) tests/production
 test-fault: MINUTES ?= 30
 test-fault: ## break the parts of two hosts at random while clients keep a journal (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra -s tests/journal

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,25 @@ class Stack:
     def wait_for_health(self, status: str) -> None:
         """Wait until /api/health says so."""
         wait_until(lambda: self.get("/api/health").json["status"] == status, f"/api/health says {status}")
+
+
+@contextmanager
+def projects(prefix: str, new_folder: Callable[[str], Path]) -> Iterator[Callable[..., Stack]]:
+    """Make projects; leftovers of an earlier run go first, and all go at the end. Each worker has names of its own."""
+    made: list[Stack] = []
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
+
+    def make(kind: str, *files: Path, root: Path = ROOT, **settings: str) -> Stack:
+        stack = Stack(f"{prefix}-{worker}-{kind}", new_folder(kind), *files, root=root, **settings)
+        stack.remove()
+        made.append(stack)
+        return stack
+
+    try:
+        yield make
+    finally:
+        for stack in made:
+            stack.remove()
 
 
 def why_not() -> str:

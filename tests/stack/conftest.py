@@ -4,19 +4,16 @@ Each worker of pytest-xdist has projects of its own.
 """
 
 import fcntl
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 import pytest
-from compose import ROOT, Stack, why_not
+from compose import Stack, projects, why_not
 
 _NAME = "fullstack-app-test"
 _SHORT = Path(__file__).with_name("short.yml")
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "one")
 _LOCK = pytest.StashKey[TextIO]()
 
 
@@ -47,33 +44,17 @@ def engine() -> None:
         pytest.skip(f"the tests of the stack need Docker and Compose: {reason}")
 
 
-@contextmanager
-def _maker(folders: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
-    """Make projects; leftovers of an earlier run go first, and all go at the end."""
-    made: list[Stack] = []
-
-    def make(kind: str, *files: Path, root: Path = ROOT, **settings: str) -> Stack:
-        stack = Stack(f"{_NAME}-{_WORKER}-{kind}", folders.mktemp(kind), *files, root=root, **settings)
-        stack.remove()
-        made.append(stack)
-        return stack
-
-    yield make
-    for stack in made:
-        stack.remove()
-
-
 @pytest.fixture(scope="session")
 def make_stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001
     """Make projects for several tests."""
-    with _maker(tmp_path_factory) as make:
+    with projects(_NAME, tmp_path_factory.mktemp) as make:
         yield make
 
 
 @pytest.fixture
 def new_stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:  # noqa: ARG001
     """Make projects that end with the test: what runs longer takes the time of others, and a network each."""
-    with _maker(tmp_path_factory) as make:
+    with projects(_NAME, tmp_path_factory.mktemp) as make:
         yield make
 
 
