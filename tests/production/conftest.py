@@ -12,6 +12,7 @@ from typing import TextIO
 import pytest
 
 from tests.stack.compose import Stack, projects, why_not
+from tests.stack.production_stack import ProductionStack, build_caddy
 
 _NAME = "fullstack-app-production"
 _LOCK = pytest.StashKey[TextIO]()
@@ -42,6 +43,21 @@ def engine() -> None:
     """An engine; without one, these tests are skipped."""
     if reason := why_not():
         pytest.skip(f"the tests of production need Docker and Compose: {reason}")
+
+
+@pytest.fixture(scope="session")
+def caddy_image(engine: None) -> None:  # noqa: ARG001
+    """The image that stands in for the one of Caddy."""
+    build_caddy()
+
+
+@pytest.fixture(scope="session")
+def production(make_stack: Callable[..., Stack], caddy_image: None) -> ProductionStack:  # noqa: ARG001
+    """The stack with docker-compose.prod.yml that most tests use: started from nothing, without a signed-in user."""
+    stack = make_stack("main", of=ProductionStack)
+    assert isinstance(stack, ProductionStack)
+    stack.up()
+    return stack
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ class Stack:
 
     def beside(self, **settings: str) -> "Stack":
         """The same project with further settings, for one command."""
-        return Stack(self.name, self._folder / "beside", *self._files, root=self.root, **self.settings | settings)
+        return type(self)(self.name, self._folder / "beside", *self._files, root=self.root, **self.settings | settings)
 
     # --- containers -------------------------------------------------------------------------
 
@@ -143,23 +143,32 @@ class Stack:
         Who has signed in sends that credential along, unless `headers` has another.
         """
         headers = self.credential | dict(headers)
-        connection = http.client.HTTPConnection("localhost", int(self.settings["WEB_PORT"]), timeout=timeout)
+        connection = self.connection(timeout)
         try:
             return ask(connection, method, path, body, headers)
         finally:
             connection.close()
+
+    def connection(self, timeout: float = 15) -> http.client.HTTPConnection:
+        """A connection to the service."""
+        return http.client.HTTPConnection("localhost", int(self.settings["WEB_PORT"]), timeout=timeout)
+
+    @property
+    def origin(self) -> str:
+        """The origin of the service, as a browser sends it."""
+        return f"http://localhost:{self.settings['WEB_PORT']}"
 
     def get(self, path: str, **kwargs: Any) -> Response:
         return self.request("GET", path, **kwargs)
 
     def sign_in(self, email: str, password: str) -> Response:
         """Begin a session, and go on with it."""
-        body, origin = {"email": email, "password": password}, f"http://localhost:{self.settings['WEB_PORT']}"
+        body, origin = {"email": email, "password": password}, {"Origin": self.origin}
         self.credential = {}
-        answer = self.request("POST", "/api/session", body, {"Origin": origin})
+        answer = self.request("POST", "/api/session", body, origin)
         assert answer.status == 201, answer.body
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
-        self.credential = {"Cookie": cookie, "Origin": origin}
+        self.credential = {"Cookie": cookie, **origin}
         return answer
 
     def make(self, username: str, **fields: Any) -> dict[str, Any]:
@@ -183,8 +192,8 @@ def projects(prefix: str, new_folder: Callable[[str], Path]) -> Iterator[Callabl
     made: list[Stack] = []
     worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
 
-    def make(kind: str, *files: Path, root: Path = ROOT, **settings: str) -> Stack:
-        stack = Stack(f"{prefix}-{worker}-{kind}", new_folder(kind), *files, root=root, **settings)
+    def make(kind: str, *files: Path, root: Path = ROOT, of: type[Stack] = Stack, **settings: str) -> Stack:
+        stack = of(f"{prefix}-{worker}-{kind}", new_folder(kind), *files, root=root, **settings)
         stack.remove()
         made.append(stack)
         return stack

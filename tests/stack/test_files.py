@@ -24,7 +24,10 @@ def config(*words: str) -> dict[str, Any]:
 
 def production(folder: Path) -> dict[str, Any]:
     env = folder / "env"
-    env.write_text("POSTGRES_PASSWORD=one\nREDIS_PASSWORD=two\nADMIN_EMAIL=a@example.org\nADMIN_PASSWORD=three\n")
+    env.write_text(
+        "POSTGRES_PASSWORD=one\nREDIS_PASSWORD=two\nADMIN_EMAIL=a@example.org\nADMIN_PASSWORD=three\n"
+        "SITE_ADDRESS=users.example.org\nDATABASE_URL=postgresql://me:four@db/five\n"
+    )
     files = ("-f", "docker-compose.yml", "-f", "docker-compose.prod.yml")
     return config("docker", "compose", "--env-file", str(env), "--profile", "*", *files)
 
@@ -90,12 +93,14 @@ def test_the_old_name_of_a_setting_reaches_the_service_which_refuses_it(name: st
         load_settings({name: "0.0.0.0"})  # noqa: S104 - it is refused
 
 
-def test_production_publishes_web_on_loopback_alone_and_has_adminer_behind_a_profile(tmp_path: Path) -> None:
+def test_production_publishes_caddy_alone_and_has_adminer_behind_a_profile(tmp_path: Path) -> None:
     services = production(tmp_path)["services"]
     assert services["adminer"]["profiles"] == ["admin"]
     always = {name: service.get("ports", []) for name, service in services.items() if not service.get("profiles")}
-    assert {name for name, ports in always.items() if ports} == {"web"}
-    assert {port["host_ip"] for port in always["web"]} == {"127.0.0.1"}
+    assert {name for name, ports in always.items() if ports} == {"caddy"}
+    published = {(port["published"], port["target"], port["protocol"]) for port in always["caddy"]}
+    assert published == {("80", 80, "tcp"), ("443", 443, "tcp"), ("443", 443, "udp")}
+    assert {port["host_ip"] for port in services["adminer"]["ports"]} == {"127.0.0.1"}
 
 
 def test_production_has_its_passwords_in_files_alone(tmp_path: Path) -> None:
@@ -104,8 +109,12 @@ def test_production_has_its_passwords_in_files_alone(tmp_path: Path) -> None:
         assert not {"DATABASE_URL", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "ADMIN_PASSWORD"} & environment.keys()
 
 
-def test_production_wants_a_first_administrator() -> None:
+@pytest.mark.parametrize("missing", ["ADMIN_EMAIL", "SITE_ADDRESS"])
+def test_production_names_a_missing_variable(missing: str, tmp_path: Path) -> None:
+    given = {"ADMIN_EMAIL": "a@example.org", "SITE_ADDRESS": "users.example.org"}
+    env = tmp_path / "env"
+    env.write_text("".join(f"{name}={value}\n" for name, value in given.items() if name != missing))
     files = ("-f", "docker-compose.yml", "-f", "docker-compose.prod.yml")
-    refused = run("docker", "compose", "--env-file", "/dev/null", *files, "config", check=False)
+    refused = run("docker", "compose", "--env-file", str(env), *files, "config", check=False)
     assert refused.returncode != 0
-    assert "ADMIN_EMAIL" in refused.stderr
+    assert f"required variable {missing} is missing" in refused.stderr
