@@ -54,7 +54,7 @@ def caddy_image(engine: None) -> None:  # noqa: ARG001
 @pytest.fixture(scope="session")
 def production(make_stack: Callable[..., Stack], caddy_image: None) -> ProductionStack:  # noqa: ARG001
     """The stack with docker-compose.prod.yml that most tests use: started from nothing, without a signed-in user."""
-    stack = make_stack("main", of=ProductionStack)
+    stack = make_stack("main", of=ProductionStack, WRITE_RATE_PER_MINUTE="0")
     assert isinstance(stack, ProductionStack)
     stack.up()
     return stack

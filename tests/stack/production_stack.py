@@ -8,6 +8,8 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,13 @@ class ProductionStack(Stack):
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
     ) -> Response:
         return super().request(method, path, body, {"Host": SITE} | dict(headers), timeout)
+
+    def raw(self, method: str, path: str, headers: Mapping[str, str] = {}) -> tuple[int, Message, bytes]:
+        """Status, headers and body of a response, as they are sent; it may be compressed."""
+        with closing(self.connection()) as connection:
+            connection.request(method, path, None, {"Host": SITE} | dict(headers))
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
 
     def wait_served(self) -> None:
         """Wait until Caddy has its certificate, and sends requests to a ready replica."""

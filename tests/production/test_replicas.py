@@ -1,0 +1,91 @@
+"""Two replicas behind Caddy: one that ends, restarts or is replaced costs no request."""
+
+import time
+
+import pytest
+from load import create_token, load
+
+from tests.stack.compose import run, wait_until
+from tests.stack.production_stack import REPLICAS, ProductionStack, kill_process
+
+
+@pytest.fixture(scope="module")
+def token(production: ProductionStack) -> str:
+    return create_token(production, "replicas")
+
+
+@pytest.fixture(autouse=True)
+def whole(production: ProductionStack) -> None:
+    """Each test begins with both replicas, and Caddy sends requests to both."""
+    for replica in REPLICAS:
+        production.wait_for_check(replica, "healthy")
+    wait_until(lambda: all(answers(production, replica) for replica in REPLICAS), "both replicas answer")
+
+
+def answers(stack: ProductionStack, replica: str) -> bool:
+    """Whether Caddy sends requests to the replica, which logs them."""
+    asked = [stack.get("/api/health/live").headers["X-Request-ID"] for _ in range(4)]
+    return any(request_id in stack.log(replica) for request_id in asked)
+
+
+@pytest.mark.parametrize("replica", REPLICAS)
+def test_killing_a_replica_loses_no_request(production: ProductionStack, token: str, replica: str) -> None:
+    restarts = production.inspect(replica)["RestartCount"]
+    with load(production, token, with_keys=True) as clients:
+        kill_process(production, replica)
+        wait_until(lambda: production.inspect(replica)["RestartCount"] > restarts, "the engine restarts it")
+        clients.wait_for_more()
+        production.wait_for_check(replica, "healthy")
+        wait_until(lambda: answers(production, replica), "Caddy sends requests to it again")
+
+
+def test_restarting_one_replica_after_the_other_loses_no_request(production: ProductionStack, token: str) -> None:
+    with load(production, token, with_keys=False) as clients:
+        for replica in REPLICAS:
+            production("restart", replica)
+            production("up", "-d", "--wait", replica)
+            clients.wait_for_more()
+            wait_until(lambda one=replica: answers(production, one), "Caddy sends requests to it again")
+
+
+def test_replacing_one_replica_after_the_other_loses_no_request(production: ProductionStack, token: str) -> None:
+    changed = production.beside(DATABASE_WAIT_S="61")
+    containers = {service: production.container(service) for service in (*REPLICAS, "db", "cache", "caddy")}
+    with load(production, token, with_keys=False) as clients:
+        for replica in REPLICAS:
+            changed("up", "-d", "--wait", replica)
+            assert production.container(replica) != containers[replica]
+            clients.wait_for_more()
+            wait_until(lambda one=replica: answers(production, one), "Caddy sends requests to it again")
+    for service in ("db", "cache", "caddy"):
+        assert production.container(service) == containers[service]
+    # The next start of the whole stack replaces nothing.
+    containers = {replica: production.container(replica) for replica in REPLICAS}
+    changed("up", "-d", "--wait")
+    assert {replica: production.container(replica) for replica in REPLICAS} == containers
+
+
+def test_a_replica_that_hangs_gets_no_more_requests(production: ProductionStack, token: str) -> None:
+    run("docker", "pause", production.container("web2"))
+    try:
+        began = time.monotonic()
+        wait_until(lambda: production.get("/api/health", timeout=5).status == 200, "the other replica answers")
+        headers = {"Authorization": f"Bearer {token}"}
+        wait_until(lambda: all(production.get("/api/users", headers=headers, timeout=1) for _ in range(20)), "it alone")
+        assert time.monotonic() - began < 30
+    finally:
+        run("docker", "unpause", production.container("web2"))
+
+
+def test_without_postgresql_the_service_itself_says_so(production: ProductionStack) -> None:
+    production("stop", "db")
+    try:
+        for replica in REPLICAS:
+            production.wait_for_check(replica, "unhealthy")
+        answer = production.get("/api/health")
+        assert (answer.status, answer.json["status"]) == (503, "down")
+        assert answer.headers["Retry-After"]
+        assert production.get("/api/health/live").status == 200
+    finally:
+        production("start", "db")
+    wait_until(lambda: production.get("/api/health/ready").status == 200, "it is ready again")
