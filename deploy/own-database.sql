@@ -48,7 +48,11 @@ WHERE namespace::regnamespace::text !~ '^(pg_|information_schema$)'
     AND NOT EXISTS (
         SELECT FROM pg_depend AS d
         WHERE d.classid = own.class AND d.objid = own.id
-            AND (d.deptype = 'e' OR (d.deptype IN ('a', 'i') AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0))
+            AND (
+                d.deptype = 'e'
+                OR (d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass
+                    AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0)
+            )
     );
 SELECT format('ALTER %s OWNER TO %I', statement, :'owner') FROM owned \gexec
 COMMIT;
