@@ -13,6 +13,8 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from app.connection_settings import ConnectionSettings, check_port
 from app.errors import SettingsError
 
+CONNECT_TIMEOUT_S = 3
+"""Time-out of a new connection to PostgreSQL, in seconds. It is no setting."""
 _KUBERNETES_PORT = re.compile(r"\s*(?:tcp|udp)://\S+:(\d+)/?\s*", re.ASCII)
 _MEMORY_SHARE, _MAX_MEMORY_MIB = 16, 65536
 _RENAMED = {

@@ -215,6 +215,7 @@ class Token(Base):
 
 
 users = table_of(User)
+NOT_IN_TRASH = users.c.deleted_at.is_(None)
 
 
 class UserField(NamedTuple):

@@ -19,12 +19,11 @@ from app.auth.sql import FIND_LOGIN, FIND_LOGIN_BY_EMAIL
 from app.db.database import Database
 from app.errors import N_, Busy, FieldError, Forbidden, NotFound, PasswordRequired, RateLimited, Unauthorized
 from app.identifiers import canonical
-from app.models import users
+from app.models import NOT_IN_TRASH, users
 from app.types import Precondition, Role
 
 Result = TypeVar("Result")
 
-_ACTIVE = users.c.deleted_at.is_(None)
 REFUSAL_S = 0.15
 """The duration of every refused sign-in: longer than it takes to record one."""
 _WRONG = N_("The username, email or password is incorrect.")
@@ -107,7 +106,7 @@ class Login:
         """
         failure_keys = self._rate_limits.count_sign_in(user_id.hex, audit_context.address)
         with self._database.connection() as connection:
-            statement = select(users.c.version, users.c.password_hash).where(users.c.id == user_id, _ACTIVE)
+            statement = select(users.c.version, users.c.password_hash).where(users.c.id == user_id, NOT_IN_TRASH)
             user = connection.execute(statement).one_or_none()
         if user is None or not passwords.verify(password, user.password_hash):
             if user is not None:
@@ -127,7 +126,7 @@ class Login:
     def unlock(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """Reset the failed attempts of a user, from every address. Raises: NotFound, Unavailable"""
         with self._database.connection() as connection:
-            found = connection.scalar(select(users.c.id).where(users.c.id == user_id, _ACTIVE))
+            found = connection.scalar(select(users.c.id).where(users.c.id == user_id, NOT_IN_TRASH))
             addresses = audit_log.addresses_of_failed_sign_ins(connection, user_id)
         if found is None:
             raise NotFound(N_("There is no such user."))

@@ -26,7 +26,7 @@ from app.cache.local import LocalCache
 from app.db.database import Database
 from app.db.expressions import is_any_of
 from app.errors import N_, FieldError, Forbidden, NotFound, Unauthorized, Unavailable, ValidationFailed
-from app.models import ROLES, Token, table_of, users
+from app.models import NOT_IN_TRASH, ROLES, Token, table_of, users
 from app.types import ROLE_NAMES, Role, format_timestamp
 
 PREFIX = "fsa_"
@@ -38,7 +38,6 @@ _DIGITS = string.digits + string.ascii_letters
 _TOUCH_INTERVAL_S = 60.0
 _MAX_TRACKED = 10_000
 _UNKNOWN = N_("This API token is unknown. It may have been revoked.")
-_ACTIVE = users.c.deleted_at.is_(None)
 _tokens = table_of(Token)
 
 
@@ -208,7 +207,7 @@ def _require_valid(draft: TokenDraft, actor: Actor) -> uuid.UUID:
 def _lock_user(connection: Connection, user_id: uuid.UUID, token_role: Role) -> Row[Any]:
     """Lock the user of a new token with this role. Raises: ValidationFailed"""
     statement = select(users.c.id, users.c.username, users.c.version, users.c.role, users.c.active)
-    user = connection.execute(statement.where(users.c.id == user_id, _ACTIVE).with_for_update()).one_or_none()
+    user = connection.execute(statement.where(users.c.id == user_id, NOT_IN_TRASH).with_for_update()).one_or_none()
     if user is None or not user.active:
         raise ValidationFailed([FieldError("user_id", N_("must be the id of an active user"))])
     user_role = cast("Role", user.role)

@@ -12,9 +12,8 @@ from psycopg.types.json import set_json_dumps
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy import exc as sql_errors
 
-from app.config import Settings
+from app.config import CONNECT_TIMEOUT_S, Settings
 from app.db import database_role
-from app.db.database_role import CONNECT_TIMEOUT_S
 from app.db.error_translation import is_connection_error, translate
 from app.db.expressions import MARK_INTERNAL_CHANGE
 from app.db.write_slots import WriteSlots

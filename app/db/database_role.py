@@ -11,7 +11,7 @@ import structlog
 from psycopg import sql
 from sqlalchemy import Connection, text
 
-from app.config import Settings
+from app.config import CONNECT_TIMEOUT_S, Settings
 from app.db.error_translation import first_line
 from app.models import Base
 
@@ -19,7 +19,6 @@ log = structlog.get_logger(__name__)
 
 # The advisory lock of this setup, so that replicas that start at the same time wait for each other.
 _LOCK = 5_000_23_29_2026
-CONNECT_TIMEOUT_S = 3
 _FUNCTIONS = ("gin_clean_pending_list_of_users()", "mark_internal_change()")
 _TRIGGER_FUNCTIONS = ("record_external_user_change()", "record_external_token_change()")
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE"

@@ -11,9 +11,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from app.config import Settings
+from app.config import CONNECT_TIMEOUT_S, Settings
 from app.db import database_role
-from app.db.database_role import CONNECT_TIMEOUT_S
 from app.db.error_translation import first_line
 from app.errors import StartError
 from app.models import NO_XID
