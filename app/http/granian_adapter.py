@@ -54,7 +54,8 @@ _HEADER_OVERHEAD_BYTES = 4
 _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
-_HEALTH_PATHS, _HEALTH_THREADS = ("/api/health", "/health"), 8
+_HEALTH_PATHS = {f"{api}/health{kind}" for api in ("", "/api") for kind in ("", "/live", "/ready")}
+_HEALTH_THREADS = 8
 _TARGET_S = 0.2
 """An overloaded worker has as many requests in flight as it completes in this time."""
 _MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
@@ -172,7 +173,7 @@ class RequestThreads:
     async def run(self, environ: dict[str, Any]) -> RawResponse:
         """The response of the application; 503 above the limit. Health checks have their own threads, and no limit."""
         loop = asyncio.get_running_loop()
-        if environ["PATH_INFO"].startswith(_HEALTH_PATHS):
+        if environ["PATH_INFO"] in _HEALTH_PATHS:
             return await loop.run_in_executor(self._health_pool, _run, self._wsgi_app, environ)
         if loop.time() - self._since_s >= _TARGET_S:
             if self._refused:
