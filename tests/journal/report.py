@@ -1,22 +1,17 @@
 """The table of docs/reliability.md: for each fault what was lost, and how long the service was unavailable."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tests.journal.operations import FaultRecord, Journal, Operation
 from tests.journal.state_rules import SLOW_S, is_unavailable
 from tests.journal.timeline import Violation
-from tests.support.results import PAGE, day_and_commit, write_results
+from tests.support.results import day_and_commit
 
 COUNTED = {"lost": ("missing",), "doubled": ("doubled",), "stale": ("stale", "ended")}
 SERVICES = {"tokens": ("token",), "sessions and console": ("session", "console")}
-
-
-def write_table(journal: Journal, violations: Sequence[Violation], seed: str, page: Path = PAGE) -> None:
-    """Replace the table of the page by that of this run."""
-    write_results("table of faults", table(journal, violations, seed), page)
 
 
 def table(journal: Journal, violations: Sequence[Violation], seed: str) -> str:
@@ -49,12 +44,10 @@ def unavailable_seconds(
 ) -> list[float]:
     """For each fault, how long no request of these interfaces succeeded on the host on which that took longest."""
     totals = []
+    ordered = sorted((one for one in operations if one.interface in interfaces), key=lambda one: one.began)
     for fault, until in zip(faults, [*(fault.began for fault in faults[1:]), float("inf")], strict=True):
-        mine = [
-            replace(one, ended=min(one.ended, until))
-            for one in operations
-            if one.interface in interfaces and fault.began <= one.began < until
-        ]
+        first, last = (bisect_left(ordered, time, key=lambda one: one.began) for time in (fault.began, until))
+        mine = [replace(one, ended=min(one.ended, until)) for one in ordered[first:last]]
         totals.append(max(_without_success([one for one in mine if one.host == host]) for host in (0, 1)))
     return totals
 

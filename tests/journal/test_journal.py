@@ -16,10 +16,11 @@ from tests.journal import network, small_disk, wall_clock
 from tests.journal.checker import check
 from tests.journal.cluster import Cluster, running_cluster
 from tests.journal.operations import Journal, write_tables
-from tests.journal.report import table, write_table
+from tests.journal.report import table
 from tests.journal.run import run
 from tests.journal.schedule import FAULTS, Step, as_code, random_schedule, shrink
 from tests.journal.timeline import Violation
+from tests.support.results import write_results
 
 FIXED_SEED, SHORT_S = 20, 25.0
 MINUTES = float(os.environ.get("MINUTES") or 0)
@@ -37,9 +38,10 @@ SEEDS = os.environ.setdefault("JOURNAL_SEEDS", os.environ.get("SEED") or f"{FIXE
 def test_no_promise_is_broken_by_random_faults(tmp_path: Path, seed: str) -> None:
     print(f"\nseed {seed}; repeat with: make test-fault MINUTES={MINUTES:g} SEED={seed}")  # noqa: T201 - shown by -s
     steps, journal, violations = run_schedule(tmp_path / "first", seed, None)
-    print(table(journal, violations, seed), *violations, sep="\n")  # noqa: T201 - as above
+    results = table(journal, violations, seed)
+    print(results, *violations, sep="\n")  # noqa: T201 - as above
     if MINUTES and "FAULTS" not in os.environ:
-        write_table(journal, violations, seed)
+        write_results("table of faults", results)
     if violations and MINUTES:
         steps = shrink(suspects(steps, journal, violations), functools.partial(fails, tmp_path, seed), SHRINK_RUNS)
     assert violations == [], f"the violations are in {tmp_path}; a schedule to keep as a test:\n{as_code(steps)}"
