@@ -54,8 +54,9 @@ def unavailable_seconds(
 
 def _without_success(operations: list[Operation]) -> float:
     """The seconds from each request that failed, or was slow, to the next answer of one that succeeded."""
-    total, failed_at, answered_at = 0.0, None, operations[0].began if operations else 0.0
-    for one in sorted(operations, key=lambda one: one.ended):
+    ordered = sorted(operations, key=lambda one: one.ended)
+    total, failed_at, answered_at = 0.0, None, ordered[0].began if ordered else 0.0
+    for one in ordered:
         if is_unavailable(one):
             failed_at = one.began if failed_at is None else failed_at
         elif one.outcome != "unknown":
