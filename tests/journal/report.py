@@ -47,16 +47,19 @@ def unavailable_seconds(
     ordered = sorted((one for one in operations if one.interface in interfaces), key=lambda one: one.began)
     for fault, until in zip(faults, [*(fault.began for fault in faults[1:]), float("inf")], strict=True):
         first, last = (bisect_left(ordered, time, key=lambda one: one.began) for time in (fault.began, until))
-        mine = [replace(one, ended=min(one.ended, until)) for one in ordered[first:last]]
+        by_end = sorted(ordered[first:last], key=lambda one: one.ended)
+        mine = [replace(one, ended=min(one.ended, until)) for one in by_end]
         totals.append(max(_without_success([one for one in mine if one.host == host]) for host in (0, 1)))
     return totals
 
 
 def _without_success(operations: list[Operation]) -> float:
-    """The seconds from each request that failed, or was slow, to the next answer of one that succeeded."""
-    ordered = sorted(operations, key=lambda one: one.ended)
-    total, failed_at, answered_at = 0.0, None, ordered[0].began if ordered else 0.0
-    for one in ordered:
+    """The seconds from each request that failed, or was slow, to the next answer of one that succeeded.
+
+    operations: in the order of their ends.
+    """
+    total, failed_at, answered_at = 0.0, None, operations[0].began if operations else 0.0
+    for one in operations:
         if is_unavailable(one):
             failed_at = one.began if failed_at is None else failed_at
         elif one.outcome != "unknown":
