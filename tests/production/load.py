@@ -85,5 +85,6 @@ def load(stack: ProductionStack, token: str, *, with_keys: bool) -> Iterator[Loa
             clients.stop()
         for each in running:
             each.result(60)
-    assert clients.unexpected == []
-    assert int(stack.sql("SELECT count(*) FROM users")) == before + len(clients.created)
+    assert not clients.unexpected, clients.unexpected[:5]
+    there = int(stack.sql("SELECT count(*) FROM users"))
+    assert there == before + len(clients.created), f"{before} + {len(clients.created)} users, and {there} are there"

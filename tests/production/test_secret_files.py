@@ -22,7 +22,7 @@ def check(folder: Path) -> tuple[int, list[str]]:
 def write(folder: Path, name: str, content: bytes) -> None:
     (folder / name).unlink(missing_ok=True)
     (folder / name).write_bytes(content)
-    (folder / name).chmod(0o444)
+    (folder / name).chmod(0o644)
 
 
 def test_good_secrets_are_accepted(tmp_path: Path) -> None:

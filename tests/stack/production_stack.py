@@ -44,11 +44,11 @@ def build_caddy() -> None:
 
 
 def write_secrets(folder: Path, secrets: dict[str, str] = SECRETS, form: str = "{}\n") -> Path:
-    """Write the files of the secrets into a new folder as the docs say: mode 0444 in a folder with 0700."""
+    """Write the files of the secrets into a new folder as the docs say: mode 0644 in a folder with 0700."""
     folder.mkdir(mode=0o700)
     for name, value in secrets.items():
         (folder / name).write_bytes(form.format(value).encode())
-        (folder / name).chmod(0o444)
+        (folder / name).chmod(0o644)
     return folder
 
 
