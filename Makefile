@@ -15,7 +15,7 @@ shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -l
 audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock pin release bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -56,5 +56,9 @@ words: ## gather the sentences of the console for its translators, and compile w
 	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(lock) -U app/requirements.in -o app/requirements.txt && $(lock) -U -c app/requirements.txt requirements-dev.in -o requirements-dev.txt && $(lock) -U -c app/requirements.txt bench/references/requirements.in -o bench/references/requirements.txt
+pin: ## write the digests of the images of production into images.env; asks the registries (POSTGRES_IMAGE=, ...)
+	@$(ready) && exec .venv/bin/python deploy/pin.py
+release: ## build the image of a release with labels, its SBOM and its licences into dist/ (IMAGE=, PYTHON_IMAGE=, SOURCE=)
+	@$(ready) && exec .venv/bin/python deploy/release.py
 screenshots: ## take the pictures of docs/images anew, in the Chromium of this machine
 	@$(ready) && PYTHONPATH=. exec .venv/bin/python tests/browser/screenshots.py

@@ -30,7 +30,12 @@ SECRETS = {
 }
 REPLICAS = ("web", "web2")
 # The names of the exercise: for these the engine of the tests has images.
-_IMAGES = {"POSTGRES_IMAGE": "postgres:16", "REDIS_IMAGE": "redis:8-alpine", "ADMINER_IMAGE": "adminer"}
+_IMAGES = {
+    "POSTGRES_IMAGE": "postgres:16",
+    "REDIS_IMAGE": "redis:8-alpine",
+    "ADMINER_IMAGE": "adminer",
+    "PYTHON_IMAGE": "python:3.13-slim",
+}
 
 
 def build_caddy() -> None:
