@@ -63,7 +63,7 @@ def new_subnet() -> str:
 
 
 class ProductionStack(Stack):
-    """A project of docker-compose.yml and docker-compose.prod.yml. Requests go to Caddy, as SITE."""
+    """A project of docker-compose.yml and docker-compose.prod.yml. Requests go to Caddy, as its site."""
 
     def __init__(self, name: str, folder: Path, *files: Path, root: Path = ROOT, **settings: str) -> None:
         folder.mkdir(exist_ok=True)
@@ -85,6 +85,7 @@ class ProductionStack(Stack):
         overlay = root / OVERLAY.name
         others = [file for file in files if file != overlay]
         super().__init__(name, folder, overlay, *others, root=root, **defaults | settings)
+        self.site = self.settings["SITE_ADDRESS"]
         self._folder_of_tls = folder
         self._tls: ssl.SSLContext | None = None
 
@@ -99,14 +100,14 @@ class ProductionStack(Stack):
 
     @property
     def origin(self) -> str:
-        return f"https://{SITE}"
+        return f"https://{self.site}"
 
     @property
     def https_port(self) -> int:
         return int(self.settings["HTTPS_PORT"])
 
     def authority(self) -> Path:
-        """The certificate of the authority that issued the certificate of SITE."""
+        """The certificate of the authority that issued the certificate of the site."""
         path = self._folder_of_tls / f"{self.name}.crt"
         root = "cat /data/caddy/pki/authorities/local/root.crt"
         path.write_text(self.sh("caddy", root).stdout)
@@ -119,17 +120,17 @@ class ProductionStack(Stack):
         return self._tls
 
     def connection(self, timeout: float = 15) -> http.client.HTTPConnection:
-        return SiteConnection(self.https_port, self.tls(), timeout)
+        return SiteConnection(self.https_port, self.tls(), timeout, self.site)
 
     def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, timeout: float = 15
     ) -> Response:
-        return super().request(method, path, body, {"Host": SITE} | dict(headers), timeout)
+        return super().request(method, path, body, {"Host": self.site} | dict(headers), timeout)
 
     def raw(self, method: str, path: str, headers: Mapping[str, str] = {}) -> tuple[int, Message, bytes]:
         """Status, headers and body of a response, as they are sent; it may be compressed."""
         with closing(self.connection()) as connection:
-            connection.request(method, path, None, {"Host": SITE} | dict(headers))
+            connection.request(method, path, None, {"Host": self.site} | dict(headers))
             response = connection.getresponse()
             return response.status, response.headers, response.read()
 
@@ -141,16 +142,16 @@ class ProductionStack(Stack):
 
 
 class SiteConnection(http.client.HTTPSConnection):
-    """A connection to Caddy on this machine, for which the client has looked up SITE."""
+    """A connection to Caddy on this machine, for which the client has looked up the site."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext, timeout: float) -> None:
-        super().__init__(SITE, port, timeout=timeout, context=tls)
+    def __init__(self, port: int, tls: ssl.SSLContext, timeout: float, site: str = SITE) -> None:
+        super().__init__(site, port, timeout=timeout, context=tls)
         self._context_of_site = tls
 
     def connect(self) -> None:
         plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = self._context_of_site.wrap_socket(plain, server_hostname=SITE)
+        self.sock = self._context_of_site.wrap_socket(plain, server_hostname=self.host)
 
 
 def kill_process(stack: Stack, service: str) -> None:
