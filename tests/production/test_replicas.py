@@ -1,12 +1,14 @@
 """Two replicas behind Caddy: one that ends, restarts or is replaced costs no request."""
 
+import shlex
 import time
 
 import pytest
 from load import create_token, load
 
 from tests.stack.compose import run, wait_until
-from tests.stack.production_stack import REPLICAS, ProductionStack, kill_process
+from tests.stack.production_stack import REPLICAS, ProductionStack, kill_processes
+from tests.support.markdown import blocks
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def answers(stack: ProductionStack, replica: str) -> bool:
 def test_killing_a_replica_loses_no_request(production: ProductionStack, token: str, replica: str) -> None:
     restarts = production.inspect(replica)["RestartCount"]
     with load(production, token, with_keys=True) as clients:
-        kill_process(production, replica)
+        kill_processes(production, replica)
         wait_until(lambda: production.inspect(replica)["RestartCount"] > restarts, "the engine restarts it")
         clients.wait_for_more()
         production.wait_for_check(replica, "healthy")
@@ -63,6 +65,16 @@ def test_replacing_one_replica_after_the_other_loses_no_request(production: Prod
     containers = {replica: production.container(replica) for replica in REPLICAS}
     changed("up", "-d", "--wait")
     assert {replica: production.container(replica) for replica in REPLICAS} == containers
+
+
+def test_loading_the_caddyfile_anew_loses_no_request(production: ProductionStack, token: str) -> None:
+    (command,) = [block.text for block in blocks("docs/operations.md") if "caddy reload" in block.text]
+    words = shlex.split(command)
+    assert words[:3] == ["docker", "compose", "exec"]
+    with load(production, token, with_keys=False) as clients:
+        # Without --force, Caddy would not load the same file again.
+        production(*words[2:], "--force")
+        clients.wait_for_more()
 
 
 def test_a_replica_that_hangs_gets_no_more_requests(production: ProductionStack, token: str) -> None:

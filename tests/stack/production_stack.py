@@ -1,7 +1,6 @@
 """The stack with docker-compose.prod.yml: its secrets, its certificates, and requests over https through Caddy."""
 
 import http.client
-import os
 import random
 import shutil
 import socket
@@ -154,6 +153,7 @@ class SiteConnection(http.client.HTTPSConnection):
         self.sock = self._context_of_site.wrap_socket(plain, server_hostname=self.host)
 
 
-def kill_process(stack: Stack, service: str) -> None:
-    """Kill the first process of a container, as the kernel does without memory. The engine restarts the container."""
-    os.kill(stack.inspect(service)["State"]["Pid"], 9)
+def kill_processes(stack: Stack, service: str) -> None:
+    """Kill all processes of a service, as the kernel does without memory. The engine restarts the container."""
+    # It kills its own shell, too.
+    stack.sh(service, "kill -9 -1", check=False)
