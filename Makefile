@@ -15,7 +15,7 @@ shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -l
 audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock pin release bench screenshots
+.PHONY: help run demo flask test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock pin release restore bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -48,6 +48,9 @@ test-soak: ## a steady load for two hours: nothing grows (MINUTES=0 is the short
 test-attack: MINUTES ?= 30
 test-attack: ## attack the service: each role on each route, HTTP, races, fuzzing (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra $(parallel) tests/attack
+restore: COMPOSE ?= docker compose
+restore: ## restore a backup on a machine without data: the newest state, or that of a time (AT=2026-11-30T10:00:00Z)
+	@$(COMPOSE) rm -fs cache && exec $(COMPOSE) run --rm --build restore restore $(AT) $(if $(TIMELINE),--timeline $(TIMELINE))
 audit: ## look for known vulnerabilities of the pinned packages; asks the package index
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(audit) -r app/requirements.txt -r requirements-dev.txt
 bench: ## measure what the docs claim

@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "images.env"
-_IMAGE = re.compile(r"\$\{(?!WEB_)([A-Z_]+_IMAGE):-([^}@]+)\}")
-"""WEB_IMAGE is built here."""
+_IMAGE = re.compile(r"\$\{(?!WEB_|BACKUP_)([A-Z_]+_IMAGE):-([^}@]+)\}")
+"""WEB_IMAGE and BACKUP_IMAGE are built here."""
 _HEADER = "# Written by `make pin`. To use it: export COMPOSE_ENV_FILES=.env,images.env\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PATIENCE_S = 60

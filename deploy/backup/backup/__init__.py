@@ -1,0 +1,1 @@
+"""Encrypted backups of PostgreSQL: full backups, WAL, their verification and their restore."""

@@ -1,0 +1,241 @@
+"""The archive: encrypted files in the folder of one database system, and which of them are still needed."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from backup.errors import Failed, Refused
+from backup.programs import Command, pipeline
+from backup.settings import Settings
+
+SUFFIX = ".zst.age"
+PARTIAL = ".partial"
+SEGMENT = re.compile(r"[0-9A-F]{24}")
+HISTORY = re.compile(r"([0-9A-F]{8})\.history")
+_EVENTS = "events.json"
+
+
+@dataclass(frozen=True)
+class FullBackup:
+    """One full backup. Times are ISO 8601 in UTC, positions are those of PostgreSQL (LSN)."""
+
+    id: str
+    system_id: str
+    timeline: int
+    started_at: str
+    finished_at: str
+    start_lsn: str
+    stop_lsn: str
+    first_segment: str
+    segment_bytes: int
+    bytes: int
+    server: str
+
+    @property
+    def finished(self) -> datetime:
+        """When the backup was complete. An earlier moment can't be restored from it."""
+        return datetime.fromisoformat(self.finished_at)
+
+
+class Archive:
+    """The backups of one database system, in files of zstd in age."""
+
+    def __init__(self, settings: Settings, system_id: str) -> None:
+        self.settings, self.system_id = settings, system_id
+        self.folder = settings.archive / system_id
+        self.full, self.wal = self.folder / "full", self.folder / "wal"
+        self.changed: set[Path] = set()
+        """Files that were written since the copy in S3 was sent."""
+
+    def create(self) -> None:
+        """Create its folders, and delete what was not finished."""
+        for folder in (self.full, self.wal):
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(".new-*"):
+                left.unlink()
+
+    # --- files -------------------------------------------------------------------------------
+
+    def put(self, path: Path, *producers: Command, stdin: IO[bytes] | None = None, env: Any = None) -> str:
+        """Write the output of `producers`, or else stdin, to `path`, which appears when it is complete and on disk.
+
+        Returns the standard error of the first producer. Raises: Failed
+        """
+        new = path.with_name(f".new-{path.name}")
+        try:
+            with new.open("wb") as file:
+                encrypt: Command = ["age", "--encrypt", "--recipient", self._recipient()]
+                said = pipeline(*producers, ["zstd", "-q", "-c"], encrypt, stdin=stdin, stdout=file, env=env)
+                os.fsync(file.fileno())
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        _sync(path.parent)
+        self.changed.add(path)
+        return said
+
+    def put_file(self, source: Path, path: Path) -> None:
+        """Write a copy of the file `source` to `path`. Raises: Failed"""
+        with source.open("rb") as file:
+            self.put(path, stdin=file)
+
+    def open_with(self, path: Path, *consumers: Command) -> None:
+        """Decrypt `path` into the programs `consumers`. Raises: Failed"""
+        decrypt: Command = ["age", "--decrypt", "--identity", self.settings.key, path]
+        pipeline(decrypt, ["zstd", "-q", "-d", "-c"], *consumers)
+
+    def _recipient(self) -> str:
+        identity = self.settings.identities()[0]
+        done = subprocess.run(["age-keygen", "-y"], input=identity, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed("age-keygen: the first key of the secret backup_key is damaged")
+        return done.stdout.strip()
+
+    # --- what it has -------------------------------------------------------------------------
+
+    def backups(self) -> list[FullBackup]:
+        """The complete full backups, oldest first."""
+        found = [FullBackup(**json.loads(path.read_text())) for path in self.full.glob("*.json")]
+        return sorted(found, key=lambda backup: backup.id)
+
+    def file_of(self, backup: FullBackup) -> Path:
+        """The file of a full backup."""
+        return self.full / f"{backup.id}.tar{SUFFIX}"
+
+    def add(self, backup: FullBackup) -> None:
+        """Make a full backup, whose file is there, part of the archive."""
+        new = self.full / f".new-{backup.id}.json"
+        new.write_text(json.dumps(asdict(backup), indent=1))
+        new.replace(self.full / f"{backup.id}.json")
+        _sync(self.full)
+
+    def segments(self) -> list[str]:
+        """The names of the archived WAL segments, complete or not."""
+        return sorted({match[0] for path in self.wal.iterdir() if (match := SEGMENT.match(path.name))})
+
+    def missing_segment(self) -> str | None:
+        """The first segment that is missing after the newest full backup, so that nothing later can be restored."""
+        backups = self.backups()
+        if not backups:
+            return None
+        first, size = backups[-1].first_segment, backups[-1].segment_bytes
+        later = [name for name in self.segments() if name[:8] == first[:8] and name >= first]
+        expected = first
+        for name in later:
+            if name != expected:
+                return expected
+            expected = next_segment(expected, size)
+        return None
+
+    def timelines(self) -> dict[int, str]:
+        """The timelines whose history files are in the archive, by number."""
+        found = (HISTORY.match(path.name) for path in self.wal.iterdir())
+        return {int(match[1], 16): match[0] for match in found if match}
+
+    # --- events since the backups --------------------------------------------------------------
+
+    def read_events(self) -> dict[str, Any]:
+        """What `events` has written; empty at first. Raises: Failed"""
+        path = self.folder / f"{_EVENTS}{SUFFIX}"
+        if not path.exists():
+            return {}
+        copy = self.settings.work / _EVENTS
+        try:
+            self.open_with(path, ["tee", copy])
+            return dict(json.loads(copy.read_text()))
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def set_events_aside(self) -> None:
+        """Rename the events, which can't be read, so that new ones can be written."""
+        path = self.folder / f"{_EVENTS}{SUFFIX}"
+        path.replace(path.with_name(f"unreadable-{path.stat().st_mtime_ns}-{path.name}"))
+
+    def write_events(self, events: dict[str, Any]) -> None:
+        """Replace the events. Raises: Failed"""
+        copy = self.settings.work / f".new-{_EVENTS}"
+        copy.write_text(json.dumps(events))
+        self.put_file(copy, self.folder / f"{_EVENTS}{SUFFIX}")
+        copy.unlink()
+
+    # --- retention ---------------------------------------------------------------------------
+
+    def prune(self, keep: int, proven: str | None) -> list[Path]:
+        """Delete full backups but the newest `keep` and the newest proven one, and WAL that none of them needs.
+
+        Returns the deleted files.
+        """
+        backups = self.backups()
+        kept = [backup for backup in backups if backup in backups[-keep:] or backup.id == proven]
+        deleted = [
+            path
+            for backup in backups
+            if backup not in kept
+            for path in (self.full / f"{backup.id}.json", self.file_of(backup))
+        ]
+        if kept:
+            deleted += self._unneeded_wal(min(kept, key=lambda backup: backup.first_segment[8:]))
+        for path in deleted:
+            path.unlink(missing_ok=True)
+        return deleted
+
+    def _unneeded_wal(self, oldest: FullBackup) -> list[Path]:
+        # Without the timeline: positions increase over all timelines.
+        return [
+            path
+            for path in self.wal.iterdir()
+            if (match := SEGMENT.match(path.name)) and match[0][8:] < oldest.first_segment[8:]
+        ]
+
+
+def next_segment(name: str, segment_bytes: int) -> str:
+    """The name of the segment after this one."""
+    per_file = 2**32 // segment_bytes
+    number = int(name[8:16], 16) * per_file + int(name[16:], 16) + 1
+    return f"{name[:8]}{number // per_file:08X}{number % per_file:08X}"
+
+
+def find_archive(settings: Settings) -> Archive:
+    """The archive to restore: that of BACKUP_SYSTEM, or else the only one. Raises: Refused"""
+    names = [path.name for path in settings.archive.iterdir() if (path / "full").is_dir()]
+    wanted = os.environ.get("BACKUP_SYSTEM")
+    found = [name for name in names if wanted in {name, None, ""}]
+    if not found:
+        raise Refused(f"There are no backups in {settings.archive}")
+    if len(found) > 1:
+        raise Refused(f"There are backups of several databases: set BACKUP_SYSTEM to one of {', '.join(sorted(found))}")
+    return Archive(settings, found[0])
+
+
+@contextlib.contextmanager
+def only_one(file: Path) -> Iterator[None]:
+    """Wait until no other process holds `file`, and hold it."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(file: Path) -> bool:
+    """Whether a process holds `file`."""
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

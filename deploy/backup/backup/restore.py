@@ -1,0 +1,94 @@
+"""Restores a backup into the empty volume of the database, to the newest state or to a moment."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from backup import aftercare
+from backup.archive import find_archive
+from backup.copies import copy_of
+from backup.errors import Refused
+from backup.server import Target, choose, restored
+from backup.settings import Settings
+from backup.status import log, now
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was restored, and what an administrator has to look at."""
+
+    backup_id: str
+    moment: str | None
+    newest_history: Any
+    purged_again: list[str]
+    returning: dict[str, Any]
+
+    def text(self) -> str:
+        """The report for a person."""
+        lines = [
+            f"Restored the backup {self.backup_id} and the WAL after it, to {self.moment or 'the newest state'}.",
+            f"The newest entry of the history: {json.dumps(self.newest_history)}",
+            "All sessions have ended.",
+            f"Purged again, because they were purged after this state: {', '.join(self.purged_again) or 'none'}",
+        ]
+        for name, heading in (
+            ("tokens", "Tokens that were revoked after this state, and are valid again (flask tokens revoke ID)"),
+            ("passwords", "Users whose password was changed after this state: the former password is valid again"),
+            ("deactivated", "Users who were deactivated after this state, and are active again"),
+            ("deleted", "Users who were moved to the trash after this state, and are back"),
+            ("roles", "Users whose role was changed after this state: they have the former role"),
+        ):
+            lines.append(f"{heading}:")
+            lines += [f"  {_line(item)}" for item in self.returning[name]] or ["  none"]
+        return "\n".join(lines)
+
+
+def restore(settings: Settings, folder: Path, target: Target) -> Report:
+    """Restore into `folder`, which is empty. Raises: Refused, Failed"""
+    if any(folder.iterdir()):
+        raise Refused("The volume of the database is not empty. See docs/operations.md, Restore")
+    superuser_password, role_password = settings.password("postgres_password"), settings.password()
+    copy_of(settings).fetch()
+    archive = find_archive(settings)
+    backup = choose(archive, target)
+    moment = target.moment.isoformat() if target.moment else None
+    events = archive.read_events().get("events", [])
+    log("restore_started", backup=backup.id, moment=moment)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    with restored(archive, backup, folder, target) as server:
+        database = server.database
+        newest = database.json(
+            "SELECT row_to_json(h) FROM (SELECT id, created_at, action FROM history ORDER BY id DESC LIMIT 1) AS h"
+        )
+        later = aftercare.forgotten(database, events)
+        report = Report(
+            backup_id=backup.id,
+            moment=moment,
+            newest_history=newest,
+            purged_again=aftercare.repeat_purges(database, later),
+            returning=aftercare.returning(database, later),
+        )
+        aftercare.end_sessions(database)
+        aftercare.set_password(database, settings.superuser, superuser_password)
+        aftercare.set_password(database, settings.role, role_password)
+    log("restore_finished", backup=backup.id, at=now())
+    return report
+
+
+def moment_of(text: str) -> datetime | None:
+    """The moment of an argument; None for an empty one. Raises: Refused"""
+    if not text.strip():
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise Refused(f"{text!r} is no time: write it as 2026-11-30T10:00:00Z") from error
+    if moment.tzinfo is None:
+        raise Refused(f"{text!r} has no time zone: write it as 2026-11-30T10:00:00Z or 2026-11-30T11:00:00+01:00")
+    return moment
+
+
+def _line(item: dict[str, Any]) -> str:
+    return "  ".join(str(item[name]) for name in ("id", "username", "name", "role") if name in item)

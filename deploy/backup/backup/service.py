@@ -1,0 +1,167 @@
+"""The service: streams WAL into the archive, and takes and proves full backups on schedule."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backup import copies
+from backup.archive import Archive, is_held
+from backup.errors import Failed
+from backup.events import Events
+from backup.programs import live_database
+from backup.settings import Settings
+from backup.status import Status, log, now
+from backup.wal import Receiver, WalArchiver, identify
+
+_RETRY = timedelta(minutes=10)
+_WAIT_S = 1.0
+_HAS_TABLES = "SELECT to_json(to_regclass('history') IS NOT NULL)"
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The archive of the database that was found."""
+
+    archive: Archive
+    timeline: int
+    archiver: WalArchiver
+    events: Events
+
+
+class Service:
+    """One process. A full backup is taken by another one (`backup now`), so that WAL is copied meanwhile."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._stopping = settings, threading.Event()
+        self._status, self._database, self._copy = (
+            Status(settings.status),
+            live_database(settings),
+            copies.copy_of(settings),
+        )
+        self._receiver = Receiver(settings, self._database)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._tried_at: datetime | None = None
+        self._is_due = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        self._status.write(service={"started_at": now()}, same_disk=self._is_same_disk())
+        opened = self._connect()
+        while opened and not self._stopping.is_set():
+            try:
+                if not self._receiver.is_running:
+                    # The database was unavailable, and may be another one now.
+                    opened = self._open(opened)
+                    self._is_due |= self._receiver.start()
+                self._archive_wal(opened)
+                self._start_full(opened)
+            except (Failed, OSError) as error:
+                self._report(str(error))
+            self._stopping.wait(self._settings.archive_s)
+        self._stop(opened)
+
+    def _connect(self) -> _Opened | None:
+        """Wait for the database and its tables. None: the service stops."""
+        while not self._stopping.is_set():
+            try:
+                if self._database.json(_HAS_TABLES):
+                    return self._open()
+                self._report("The database has no tables of the service yet")
+            except Failed as error:
+                self._report(str(error))
+            self._stopping.wait(_WAIT_S)
+        return None
+
+    def _open(self, before: _Opened | None = None) -> _Opened:
+        """The archive of the database; `before` if it is the same. Raises: Failed"""
+        system_id, timeline = identify(self._database)
+        if before and (before.archive.system_id, before.timeline) == (system_id, timeline):
+            return before
+        archive = Archive(self._settings, system_id)
+        archive.create()
+        marker, present = self._settings.work / "timeline", f"{system_id} {timeline}"
+        self._settings.spool.mkdir(exist_ok=True)
+        if marker.exists() and marker.read_text() != present:
+            # Another database, or one that was restored: its WAL is another.
+            self._receiver.clear()
+            self._is_due = True
+        marker.write_text(present)
+        return _Opened(archive, timeline, WalArchiver(archive), Events(archive, timeline))
+
+    def _archive_wal(self, opened: _Opened) -> None:
+        """Copy what was received since the last time. Raises: Failed"""
+        position = self._receiver.position()
+        opened.archiver.copy(position["written_lsn"])
+        events, missing = opened.events.poll(self._database), opened.archive.missing_segment()
+        self._is_due |= missing is not None
+        error = f"The segment {missing} of WAL is missing, so a full backup is due" if missing else None
+        # None: pg_receivewal has not said yet what it has.
+        archived = {"archived_lsn": position["written_lsn"], "archived_at": now()} if position["written_lsn"] else {}
+        slot, system_id = self._receiver.slot(), opened.archive.system_id
+        self._status.change(
+            lambda status: {
+                **status,
+                "slot": slot,
+                "events": events,
+                "system_id": system_id,
+                "wal": {**status.get("wal", {}), **position, **archived, "error": error},
+            }
+        )
+        self._send(opened.archive)
+
+    def _send(self, archive: Archive) -> None:
+        """Send the changed files to S3. What fails is sent again the next time."""
+        if copies.report(self._status, self._copy, lambda: self._copy.send(sorted(archive.changed))):
+            archive.changed.clear()
+
+    def _start_full(self, opened: _Opened) -> None:
+        """Start a full backup if it is due and none is being taken."""
+        if self._child:
+            if self._child.poll() is None:
+                return
+            self._child = None
+            opened.events.prune()
+        moment = datetime.now(UTC)
+        if self._tried_at and moment < self._tried_at + _RETRY:
+            return
+        if (self._is_due or self._is_needed(opened.archive, moment)) and not is_held(self._settings.lock):
+            self._tried_at, self._is_due = moment, False
+            self._child = subprocess.Popen([sys.executable, "-m", "backup", "now"])
+
+    def _is_needed(self, archive: Archive, moment: datetime) -> bool:
+        backups = archive.backups()
+        if not backups or backups[-1].finished < moment - timedelta(hours=self._settings.interval_h):
+            return True
+        verification = self._status.read().get("verification") or {}
+        return not (verification.get("proven") and verification.get("backup_id") == backups[-1].id)
+
+    def _report(self, problem: str) -> None:
+        def change(status: dict[str, Any]) -> dict[str, Any]:
+            wal = status.get("wal", {})
+            if wal.get("error") != problem:
+                log("problem", reason=problem)
+            return {**status, "wal": {**wal, "error": problem}}
+
+        self._status.change(change)
+
+    def _is_same_disk(self) -> bool:
+        """Whether the archive is on the disk of Docker's volumes, which has the database, too."""
+        return self._settings.archive.stat().st_dev == self._settings.work.stat().st_dev
+
+    def _stop(self, opened: _Opened | None) -> None:
+        """Archive what was received last, and end the processes."""
+        self._receiver.stop()
+        if opened:
+            with contextlib.suppress(Failed, OSError):
+                opened.archiver.copy(None)
+                self._send(opened.archive)
+        if self._child and self._child.poll() is None:
+            self._child.terminate()
+            self._child.wait()
