@@ -18,9 +18,10 @@ _FORMER = "the former words of bert"
 
 @dataclass
 class Lost:
-    """A machine that is gone: what it had, and a moment between two changes."""
+    """A machine that is gone: what it had, a moment between two changes, and its end."""
 
     moment: str
+    end: str
     ids: dict[str, str]
     token: dict[str, str]
     cookie: dict[str, str]
@@ -41,13 +42,19 @@ def lost(
     ids = {name: stack.make(name, email=f"{name}@example.org", password=_FORMER, role="editor")["id"] for name in names}
     created = stack.request("POST", "/api/tokens", {"name": "ci", "role": "viewer", "user_id": ids["bert"]})
     assert created.status == 201
-    moment = stack.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    moment = _now(stack)
     _change(stack, ids, created.json["id"])
+    end = _now(stack)
     assert backup(stack, "flush").returncode == 0
     cookie = dict(stack.credential)
     secrets, archive = Path(stack.settings["SECRETS_DIR"]), Path(stack.settings["BACKUP_DIR"])
     remove(stack)
-    return Lost(moment, ids, created.json, cookie, secrets, archive)
+    return Lost(moment, end, ids, created.json, cookie, secrets, archive)
+
+
+def _now(stack: Stack) -> str:
+    """The time by the clock of the database."""
+    return stack.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
 
 
 def _change(stack: Stack, ids: dict[str, str], token_id: str) -> None:
@@ -157,6 +164,16 @@ def test_a_restored_database_is_backed_up_and_restored_again_on_the_same_machine
     left = stack.sh("cache", 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" redis-cli exists left-over')
     assert left.stdout.strip() == "0"
     assert wait_proven(stack)["verification"]["proven"] is True
+
+
+def test_a_state_that_a_restore_has_given_up_can_be_restored(machine: tuple[ProductionStack, str], lost: Lost) -> None:
+    stack, _ = machine
+    wanted = ("run", "--rm", "restore", "restore", "--into", "/work/other", lost.end)
+    # The newest timeline left the first one at an earlier moment.
+    printed = stack(*wanted, "--timeline", "1").stdout
+    newest = json.loads(printed.split("The newest entry of the history: ", 1)[1].splitlines()[0])
+    assert newest["action"] == "created"
+    assert "Purged again, because they were purged after this state: none\n" in printed
 
 
 def test_a_restore_never_replaces_data(machine: tuple[ProductionStack, str]) -> None:

@@ -147,7 +147,7 @@ class Archive:
         path = self.folder / f"{_EVENTS}{SUFFIX}"
         if not path.exists():
             return {}
-        copy = self.settings.work / _EVENTS
+        copy = self.settings.own_file("events")
         try:
             self.open_with(path, ["tee", copy])
             return dict(json.loads(copy.read_text()))
@@ -161,7 +161,7 @@ class Archive:
 
     def write_events(self, events: dict[str, Any]) -> None:
         """Replace the events. Raises: Failed"""
-        copy = self.settings.work / f".new-{_EVENTS}"
+        copy = self.settings.own_file("new-events")
         copy.write_text(json.dumps(events))
         self.put_file(copy, self.folder / f"{_EVENTS}{SUFFIX}")
         copy.unlink()

@@ -46,7 +46,8 @@ class Report:
 
 
 def restore(settings: Settings, folder: Path, target: Target) -> Report:
-    """Restore into `folder`, which is empty. Raises: Refused, Failed"""
+    """Restore into `folder`, which is empty or is created. Raises: Refused, Failed"""
+    folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise Refused("The volume of the database is not empty. See docs/operations.md, Restore")
     superuser_password, role_password = settings.password("postgres_password"), settings.password()

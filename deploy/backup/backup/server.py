@@ -1,6 +1,5 @@
 """Restores a full backup into a folder, and runs a server there that replays the WAL and then accepts queries."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -47,7 +46,7 @@ def _on_timeline(archive: Archive, backups: list[FullBackup], timeline: int | No
     wanted = timeline or max([*timelines, *(backup.timeline for backup in archive.backups())], default=1)
     earlier: dict[int, str] = {}
     if wanted in timelines:
-        copy = archive.settings.work / timelines[wanted]
+        copy = archive.settings.own_file("history")
         archive.open_with(archive.wal / f"{timelines[wanted]}{SUFFIX}", ["tee", copy])
         earlier = branches(copy.read_text())
         copy.unlink()
@@ -145,7 +144,7 @@ class Server:
 @contextmanager
 def restored(archive: Archive, backup: FullBackup, folder: Path, target: Target) -> Iterator[Server]:
     """A server with the state of `target`, which ends with the context. Raises: Failed"""
-    run = archive.settings.work / f"run-{os.getpid()}"
+    run = archive.settings.own_file("run")
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(mode=0o700)
     server = Server(archive, folder, run, target)

@@ -1,6 +1,7 @@
 """The service: streams WAL into the archive, and takes and proves full backups on schedule."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,9 @@ class Service:
         """Serve until SIGTERM."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
+        for left in self._settings.work.glob("own-*"):
+            shutil.rmtree(left, ignore_errors=True)
+            left.unlink(missing_ok=True)
         self._status.write(service={"started_at": now()}, same_disk=self._is_same_disk())
         opened = self._connect()
         while opened and not self._stopping.is_set():

@@ -1,6 +1,7 @@
 """Settings from the environment, and the files with secrets."""
 
 import os
+import socket
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,10 @@ class Settings:
     def spool(self) -> Path:
         """Where pg_receivewal writes, unencrypted, until the archive has it."""
         return self.work / "spool"
+
+    def own_file(self, name: str) -> Path:
+        """A path in `work` that only this process uses: several containers have this volume."""
+        return self.work / f"own-{socket.gethostname()}-{os.getpid()}-{name}"
 
     @property
     def lock(self) -> Path:
