@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def backup(stack: Stack, *words: str, **kwargs: Any) -> Any:
     return stack("exec", "-T", "backup", "backup", *words, **kwargs)
 
 
-def clone(folder: Path, stack: Stack) -> Path:
+def clone(folder: Path, stack: Stack, without: Collection[str] = ()) -> Path:
     """A copy of this repository with the settings of `stack` in its .env, as an operator has it on a machine."""
     names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.split("\0")
     for name in filter(None, names):
@@ -102,7 +102,8 @@ def clone(folder: Path, stack: Stack) -> Path:
         "COMPOSE_PROJECT_NAME": stack.name,
         "COMPOSE_FILE": "docker-compose.yml:docker-compose.prod.yml",
     }
-    (folder / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    lines = [f"{key}={value}\n" for key, value in settings.items() if key not in without]
+    (folder / ".env").write_text("".join(lines))
     return folder
 
 

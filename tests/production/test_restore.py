@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from backup_stack import backup, clone, commands, remove, start, status, wait_proven
+from backup_stack import backup, clone, commands, remove, status, wait_proven
 
 from tests.stack.compose import Stack, run
-from tests.stack.production_stack import ADMIN, SECRETS, ProductionStack
+from tests.stack.production_stack import ADMIN, SECRETS, ProductionStack, write_secrets
 
 _EXAMPLE = "2026-11-30T10:00:00Z"
 _FORMER = "the former words of bert"
@@ -35,7 +35,15 @@ def lost(
     caddy_image: None,  # noqa: ARG001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Lost:
-    stack = start(make_stack, "lost", tmp_path_factory.mktemp("lost"))
+    folder = tmp_path_factory.mktemp("lost")
+    secrets = write_secrets(folder / "secrets")
+    archive = tmp_path_factory.mktemp("archive")
+    stack = _machine(make_stack, "lost", folder, secrets, archive)
+    clone(folder, stack, without=("BACKUP_DIR", "COMPOSE_PROFILES"))
+    # A stack that runs without backups gets them by the commands of the docs.
+    _type(stack, "docker compose up -d --wait")
+    _type(stack, commands("## Backups").replace("/mnt/backups", str(archive)))
+    stack.wait_served()
     wait_proven(stack)
     stack.sign_in(ADMIN, SECRETS["admin_password"])
     names = ("anna", "bert", "carl", "dora")
@@ -47,9 +55,26 @@ def lost(
     end = _now(stack)
     assert backup(stack, "flush").returncode == 0
     cookie = dict(stack.credential)
-    secrets, archive = Path(stack.settings["SECRETS_DIR"]), Path(stack.settings["BACKUP_DIR"])
     remove(stack)
     return Lost(moment, end, ids, created.json, cookie, secrets, archive)
+
+
+def _machine(
+    make_stack: Callable[..., Stack], kind: str, folder: Path, secrets: Path, archive: Path
+) -> ProductionStack:
+    """A project of a repository in `folder`."""
+    stack = make_stack(
+        kind,
+        root=folder,
+        of=ProductionStack,
+        SECRETS_DIR=str(secrets),
+        BACKUP_DIR=str(archive),
+        COMPOSE_PROFILES="backup",
+        BACKUP_IMAGE=f"fullstack-app-production-{kind}-backup",
+        BACKUP_ARCHIVE_S="1",
+    )
+    assert isinstance(stack, ProductionStack)
+    return stack
 
 
 def _now(stack: Stack) -> str:
@@ -76,17 +101,7 @@ def machine(
 ) -> Iterator[tuple[ProductionStack, str]]:
     """Another machine after the commands of the docs, and what the restore printed."""
     folder = tmp_path_factory.mktemp("machine")
-    stack = make_stack(
-        "machine",
-        root=folder,
-        of=ProductionStack,
-        SECRETS_DIR=str(lost.secrets),
-        BACKUP_DIR=str(lost.archive),
-        COMPOSE_PROFILES="backup",
-        BACKUP_IMAGE="fullstack-app-production-machine-backup",
-        BACKUP_ARCHIVE_S="1",
-    )
-    assert isinstance(stack, ProductionStack)
+    stack = _machine(make_stack, "machine", folder, lost.secrets, lost.archive)
     clone(folder, stack)
     printed = _type(stack, commands("### On an empty machine").replace(_EXAMPLE, lost.moment))
     stack.wait_served()
