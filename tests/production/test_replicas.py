@@ -101,3 +101,13 @@ def test_without_postgresql_the_service_itself_says_so(production: ProductionSta
     finally:
         production("start", "db")
     wait_until(lambda: production.get("/api/health/ready").status == 200, "it is ready again")
+
+
+def test_without_a_replica_caddy_answers_at_once(production: ProductionStack) -> None:
+    production("stop", *REPLICAS)
+    try:
+        began = time.monotonic()
+        assert production.raw("GET", "/api/users")[0] == 503
+        assert time.monotonic() - began < 5
+    finally:
+        production("start", *REPLICAS)
