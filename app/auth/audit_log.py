@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, insert, select, text
 from app.auth.permissions import AuditContext
 from app.auth.sql import WRITE_AUDIT_EVENT
 from app.db.database import Database
+from app.errors import N_, Unavailable
 from app.models import HistoryEntry, table_of
 
 _history = table_of(HistoryEntry)
@@ -31,11 +32,13 @@ def record(
 
 
 def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> None:
-    """Write the entry of an event that changes no user, in its own transaction. Raises: Unavailable
+    """Write the entry of an event that changes no user, in its own transaction.
 
-    No effect for a purged user, of whom the history keeps no addresses.
+    Raises: Unavailable, also if the user is being purged or was, because the history keeps no addresses of purged users
     """
-    database.execute(WRITE_AUDIT_EVENT, {"user_id": user_id, "action": action, **audit_context.columns})
+    values = {"user_id": user_id, "action": action, **audit_context.columns}
+    if not database.execute(WRITE_AUDIT_EVENT, values).rowcount:
+        raise Unavailable(N_("A concurrent request changed data that this request depends on. Try again shortly."))
 
 
 def await_events(connection: Connection, user_id: uuid.UUID) -> None:

@@ -1,11 +1,16 @@
 """Changes that end sessions: of a password, of a user, and of Redis."""
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
 import pytest
 import redis
 
 from app.auth.session_store import SessionStore
 from embedded import Stack
 from tests.support.secured_app import PASSWORD, SAME_ORIGIN, SecuredApp, UserClient, cookie_of
+from tests.support.waiting import wait_until
 
 NEW = "another horse battery"
 
@@ -99,3 +104,21 @@ def test_an_emptied_redis_ends_all_sessions_and_does_not_start_setup_mode(
     assert cookie_of(response) == ""
     assert secured_app.anonymous.get("/users").status_code == 401
     assert secured_app.sign_in({"username": "root", "password": PASSWORD}, **SAME_ORIGIN).status_code == 201
+
+
+def test_an_event_during_a_purge_is_refused_not_lost(
+    secured_app: SecuredApp, database: psycopg.Connection[Any], servers: Stack
+) -> None:
+    user = secured_app.create_user(password=PASSWORD)
+    path = f"/users/{user['id']}"
+    secured_app.session_client(user)
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE history%'"
+    with ThreadPoolExecutor() as thread:
+        with psycopg.connect(servers.postgres.url) as other:
+            other.execute("SELECT FROM history WHERE user_id = %s FOR UPDATE", [user["id"]])
+            purged = thread.submit(secured_app.admin.delete, f"{path}?purge=true")
+            wait_until(lambda: database.execute(waits).rowcount)
+            refused = secured_app.admin.delete(f"{path}/sessions")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert purged.result().status_code == 204
+    assert secured_app.admin.delete(f"{path}/sessions").status_code == 404

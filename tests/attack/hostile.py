@@ -25,7 +25,7 @@ TEXTS = [
     f'" on{MARK}="1" autofocus onfocus="{MARK}()" x="',
     f"' on{MARK}='1' x='",
     *ADDRESSES,
-    "{{191*193}}", "${191*193}", "<%= 191*193 %>", "#{191*193}", "%(name)s %s %d {0} {name}",
+    "{{987659*876551}}", "${987659*876551}", "<%= 987659*876551 %>", "#{987659*876551}", "%(name)s %s %d {0} {name}",
     "' OR '1'='1' --", "'; DROP TABLE users; --", "\\'; SELECT pg_sleep(9) --", "%' AND 1=1 --", "$1 :x ?",
     f"x\r\nX-{MARK}: 1\r\n\r\n<{MARK}>", f"x%0d%0aX-{MARK}:%201", f"x\nSet-Cookie: {MARK}=1",
     "\u202e\u2066evil\u2069\u202c", "\u200b\u200d\ufeff", "\x01\x1f\x7f\x85\u2028", "\ufffd\uffff\U0010ffff",

@@ -8,8 +8,8 @@ from tests.attack.hostile import MARK
 
 _ADDRESSES = ("href", "src", "action", "formaction", "data", "hx-get", "hx-post")
 _ALLOWED = ("/", "#", "http://localhost")
-_COMPUTED = "36863"
-"""191*193, if a template was evaluated."""
+_COMPUTED = "865733484109"
+"""987659*876551, if a template was evaluated."""
 
 
 @dataclass

@@ -16,7 +16,8 @@ from tests.support.service_process import Service
 from tests.support.waiting import wait_until
 
 SECOND, OTHER = (get(mark, "Connection: close") for mark in ("second", "other"))
-_NUMBERS = itertools.count()
+_NUMBERS = itertools.cycle(range(10_000))
+"""Four digits, as the marks have them: another length would not be the Content-Length."""
 
 
 @dataclass(frozen=True)
