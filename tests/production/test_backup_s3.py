@@ -66,15 +66,23 @@ def test_a_copy_in_s3_is_enough_to_restore(stack: ProductionStack) -> None:
     wait_until(lambda: files <= {name.removeprefix("of-users/") for name in _copies()}, "all files are sent")
     assert status(stack)["copy"]["error"] is None
 
+    # Without S3, WAL is archived all the same, and sent later.
+    run("docker", "network", "disconnect", _SERVER, _SERVER)
+    stack.make("without-s3")
+    backup(stack, "flush")
+    wait_until(lambda: status(stack)["copy"]["error"], "the status tells of S3")
+    assert status(stack)["wal"]["error"] is None
+    run("docker", "network", "connect", "--alias", "s3", _SERVER, _SERVER)
+    wait_until(lambda: status(stack)["copy"]["error"] is None, "S3 has the rest")
+
     # Old backups are deleted there, too.
     first = backup(stack, "list").stdout.split()[0]
     assert backup(stack, "now").returncode == 0
     assert not [name for name in _copies() if f"/full/{first}" in name]
     stack.make("in-the-copy-later")
     backup(stack, "flush")
-    wait_until(lambda: status(stack)["wal"]["archived_at"] <= status(stack)["copy"]["sent_at"], "the rest is sent")
 
-    # The disk of the database and the archive are gone.
+    # A stop sends the rest. The disk of the database and the archive are gone.
     stack("down")
     run("docker", "volume", "rm", *(f"{stack.name}_{name}" for name in ("pgdata", "backup_work", "backup_status")))
     shutil.rmtree(archive)
@@ -84,4 +92,4 @@ def test_a_copy_in_s3_is_enough_to_restore(stack: ProductionStack) -> None:
     stack.up()
     stack.sign_in(ADMIN, SECRETS["admin_password"])
     users = {user["username"] for user in stack.get("/api/users?limit=50").json}
-    assert {"in-the-copy", "in-the-copy-later"} <= users
+    assert {"in-the-copy", "without-s3", "in-the-copy-later"} <= users

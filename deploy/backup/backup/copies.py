@@ -5,6 +5,7 @@ The bucket, the endpoint and the region are settings; the secret backup_s3 has t
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from backup.errors import Failed, Refused
 from backup.programs import Command, pipeline
 from backup.settings import Settings
 from backup.status import Status, now
+
+_PATIENCE = ("--contimeout", "10s", "--timeout", "60s", "--low-level-retries", "2", "--retries", "1")
 
 
 class Copy:
@@ -67,7 +70,7 @@ class Copy:
         return f"copy:{self._bucket}" if path == self._archive else f"copy:{self._bucket}/{name}"
 
     def _run(self, *words: str | Path) -> None:
-        command: Command = ["rclone", "--log-level", "ERROR", "--retries", "2", *words]
+        command: Command = ["rclone", "--log-level", "ERROR", *_PATIENCE, *words]
         pipeline(command, env=self._env)
 
 
@@ -109,3 +112,32 @@ def report(status: Status, copy: Copy, action: Callable[[], None]) -> bool:
     if copy.is_there:
         status.write(copy={"sent_at": now(), "error": None})
     return True
+
+
+class Sender:
+    """Sends files in the background, so that a slow S3 does not delay the archive."""
+
+    def __init__(self, status: Status, copy: Copy) -> None:
+        self._status, self._copy = status, copy
+        self._thread: threading.Thread | None = None
+        self._failed: list[Path] = []
+
+    def send(self, changed: set[Path]) -> None:
+        """Send the files, and those that could not be sent before. Without effect while others are being sent."""
+        if self._thread and self._thread.is_alive():
+            return
+        files = sorted({*changed, *self._failed})
+        changed.clear()
+        if self._copy.is_there and files:
+            self._failed = files
+            self._thread = threading.Thread(target=self._send, args=(files,), daemon=True)
+            self._thread.start()
+
+    def finish(self, patience_s: float) -> None:
+        """Wait until nothing is being sent."""
+        if self._thread:
+            self._thread.join(patience_s)
+
+    def _send(self, files: list[Path]) -> None:
+        if report(self._status, self._copy, lambda: self._copy.send(files)):
+            self._failed = []

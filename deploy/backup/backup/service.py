@@ -21,6 +21,7 @@ from backup.wal import Receiver, WalArchiver, identify
 
 _RETRY = timedelta(minutes=10)
 _WAIT_S = 1.0
+_LAST_SEND_S = 8.0
 _HAS_TABLES = "SELECT to_json(to_regclass('history') IS NOT NULL)"
 
 
@@ -39,11 +40,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._stopping = settings, threading.Event()
-        self._status, self._database, self._copy = (
-            Status(settings.status),
-            live_database(settings),
-            copies.copy_of(settings),
-        )
+        self._status, self._database = Status(settings.status), live_database(settings)
+        self._sender = copies.Sender(self._status, copies.copy_of(settings))
         self._receiver = Receiver(settings, self._database)
         self._child: subprocess.Popen[bytes] | None = None
         self._tried_at: datetime | None = None
@@ -118,12 +116,7 @@ class Service:
                 "wal": {**status.get("wal", {}), **position, **archived, "error": error},
             }
         )
-        self._send(opened.archive)
-
-    def _send(self, archive: Archive) -> None:
-        """Send the changed files to S3. What fails is sent again the next time."""
-        if copies.report(self._status, self._copy, lambda: self._copy.send(sorted(archive.changed))):
-            archive.changed.clear()
+        self._sender.send(opened.archive.changed)
 
     def _start_full(self, opened: _Opened) -> None:
         """Start a full backup if it is due and none is being taken."""
@@ -165,7 +158,9 @@ class Service:
         if opened:
             with contextlib.suppress(Failed, OSError):
                 opened.archiver.copy(None)
-                self._send(opened.archive)
+                self._sender.finish(_LAST_SEND_S)
+                self._sender.send(opened.archive.changed)
+                self._sender.finish(_LAST_SEND_S)
         if self._child and self._child.poll() is None:
             self._child.terminate()
             self._child.wait()
