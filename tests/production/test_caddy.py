@@ -223,6 +223,14 @@ def test_containers_have_no_more_rights_than_they_need(production: ProductionSta
         assert (host["CapAdd"] or []) == added.get(service, []), service
 
 
+def test_only_the_data_and_the_certificates_are_in_volumes(production: ProductionStack) -> None:
+    volumes = run("docker", "volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={production.name}")
+    assert set(volumes.stdout.split()) == {f"{production.name}_pgdata", f"{production.name}_caddy_data"}
+    for service in ("caddy", *REPLICAS, "db", "cache", "check-secrets", "own-database"):
+        mounted = {mount["Name"] for mount in production.inspect(service)["Mounts"] if mount["Type"] == "volume"}
+        assert mounted <= set(volumes.stdout.split()), service
+
+
 def test_the_lines_of_caddy_contain_no_request(production: ProductionStack) -> None:
     # Caddy itself ends the second request, whose client sends no complete body, and the third one has another Host.
     production.raw("GET", "/api/users?q=ada.lovelace%40example.org")

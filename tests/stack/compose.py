@@ -86,10 +86,11 @@ class Stack:
         """Leave no container, network, volume or image of it behind, also not of another version of the file."""
         self("unpause", check=False)
         ours = f"label=com.docker.compose.project={self.name}"
-        for kind, listed in (("container", "-aq"), ("network", "-q"), ("volume", "-q")):
+        removals = (("container", "-aq", "-fv"), ("network", "-q", "-f"), ("volume", "-q", "-f"))
+        for kind, listed, forced in removals:
             names = run("docker", kind, "ls", listed, "--filter", ours).stdout.split()
             if names:
-                run("docker", kind, "rm", "-f", *names)
+                run("docker", kind, "rm", forced, *names)
         run("docker", "image", "rm", "-f", f"{self.name}-web", check=False)
 
     def beside(self, **settings: str) -> "Stack":
