@@ -73,6 +73,11 @@ def status(stack: Stack) -> dict[str, Any]:
     return json.loads(run("docker", *words, stack.settings["BACKUP_IMAGE"], "/status/backup.json").stdout)
 
 
+def files(archive: Path) -> list[Path]:
+    """The files of an archive, without those that are being written."""
+    return [path for path in archive.rglob("*") if path.is_file() and not path.name.startswith(".new-")]
+
+
 def wait_proven(stack: Stack, seconds: float = 120) -> dict[str, Any]:
     """Wait until the newest full backup is proven. Returns the status."""
 

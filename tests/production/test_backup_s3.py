@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from backup_stack import backup, new_archive, remove, start, status, wait_proven
+from backup_stack import backup, files, new_archive, remove, start, status, wait_proven
 
 from tests.stack.compose import ROOT, Stack, run, wait_until
 from tests.stack.production_stack import ADMIN, SECRETS, ProductionStack
@@ -62,8 +62,8 @@ def test_a_copy_in_s3_is_enough_to_restore(stack: ProductionStack) -> None:
     stack.make("in-the-copy")
     backup(stack, "flush")
     archive = Path(stack.settings["BACKUP_DIR"])
-    files = {str(path.relative_to(archive)) for path in archive.rglob("*") if path.is_file()}
-    wait_until(lambda: files <= {name.removeprefix("of-users/") for name in _copies()}, "all files are sent")
+    names = {str(path.relative_to(archive)) for path in files(archive)}
+    wait_until(lambda: names <= {name.removeprefix("of-users/") for name in _copies()}, "all files are sent")
     assert status(stack)["copy"]["error"] is None
 
     # Without S3, WAL is archived all the same, and sent later.
