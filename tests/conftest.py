@@ -10,10 +10,8 @@ from typing import Any
 
 import psycopg
 import pytest
-import redis
 from flask import Flask
 from psycopg import sql
-from sqlalchemy import text
 
 from app import create_app
 from app.auth import login
@@ -24,7 +22,7 @@ from embedded import Stack, stack
 from tests.support import skipped
 from tests.support.api_client import ApiClient
 from tests.support.asgi import use_adapter
-from tests.support.empty_tables import empty_tables
+from tests.support.empty_tables import Cleaner
 from tests.support.engines import engine_of
 from tests.support.leases import grant_lease
 from tests.support.secured_app import SecuredApp
@@ -32,8 +30,6 @@ from tests.support.service_process import Service
 
 BEGAN_S = pytest.StashKey[float]()
 POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
-INTERNAL = "-c fullstack_app.internal=yes"
-"""Connection options that mark changes as internal, so the triggers do not record them in the history."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -103,24 +99,28 @@ def app(make_app: Callable[..., Flask]) -> Flask:
     return made
 
 
+@pytest.fixture(scope="session")
+def cleaner(servers: Stack) -> Iterator[Cleaner]:
+    """Empties the tables and Redis between tests. To connect each time would take longer than most tests."""
+    made = Cleaner(servers)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def empty(servers: Stack, app: Flask) -> Iterator[Callable[[], None]]:
+def empty(cleaner: Cleaner, app: Flask) -> Iterator[Callable[[], None]]:
     """Empty tables, Redis and caches, and return to setup mode; now, and at each call."""
     services = services_of(app)
 
     def clear() -> None:
-        with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as connection:
-            empty_tables(connection)
-        with redis.Redis.from_url(servers.redis.url) as client:
-            client.flushall()
+        cleaner.empty()
         services.generations.invalidate()
         services.state.is_secured = False
 
     clear()
     yield clear
     # A remaining administrator would end the setup mode of services that later tests start.
-    with services.database.transaction() as connection:
-        connection.execute(text("DELETE FROM users WHERE role = 'admin'"))
+    cleaner.execute("DELETE FROM users WHERE role = 'admin'")
 
 
 @pytest.fixture

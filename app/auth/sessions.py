@@ -116,9 +116,11 @@ class Sessions:
 
     def revoke_all(self, user_id: uuid.UUID, audit_context: AuditContext) -> None:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
+        has_ended = self.store.delete_all(user_id)
+        # Afterwards, because a purge deletes the sessions, too.
         if self._status(user_id, uncached=True).role is None:
             raise NotFound(N_("There is no such user."))
-        if self.store.delete_all(user_id):
+        if has_ended:
             audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
 
     def delete_of_purged_user(self, user_id: uuid.UUID) -> None:

@@ -15,7 +15,7 @@ from embedded import Stack
 from tests.attack.race_actions import ACTIONS, Races, Target
 from tests.attack.rounds import Rounds
 from tests.support.concurrency import at_once
-from tests.support.empty_tables import empty_tables
+from tests.support.empty_tables import INTERNAL, empty_tables
 from tests.support.secured_app import PASSWORD
 from tests.support.service_process import Service, first_administrator
 
@@ -32,8 +32,7 @@ Result = tuple[int, int, tuple[object, ...]]
 
 @pytest.fixture(scope="module")
 def races(serve_all: Callable[..., Service], servers: Stack) -> Iterator[Races]:
-    options = "-c fullstack_app.internal=yes"
-    with psycopg.connect(servers.postgres.url, autocommit=True, options=options) as database:
+    with psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL) as database:
         with redis.Redis.from_url(servers.redis.url) as client:
             client.flushall()
         empty_tables(database)

@@ -13,7 +13,7 @@ from psycopg import sql
 from app.http.services import services_of
 from embedded import Stack
 from tests.attack.permissions import LADDER, Credential
-from tests.support.empty_tables import empty_tables
+from tests.support.empty_tables import INTERNAL, empty_tables
 from tests.support.secured_app import PASSWORD, SecuredApp, UserClient
 
 TABLES = ("users", "history", "tokens", "idempotency_keys")
@@ -46,8 +46,7 @@ class World:
     def __init__(self, app: Flask, servers: Stack) -> None:
         self.app = app
         # The option marks changes as internal, so that triggers do not record them in the history.
-        options = "-c fullstack_app.internal=yes"
-        self._database = psycopg.connect(servers.postgres.url, autocommit=True, options=options)
+        self._database = psycopg.connect(servers.postgres.url, autocommit=True, options=INTERNAL)
         self._redis = redis.Redis.from_url(servers.redis.url)
         empty_tables(self._database)
         self._redis.flushall()
