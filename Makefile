@@ -9,7 +9,8 @@ local = exec .venv/bin/python -m embedded.run --postgres $(POSTGRES) --data "$(D
 lock = .venv/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 # A file is run by one worker, which shares its fixtures; the long ones come first.
-parallel = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+DIST ?= loadfile
+parallel = -n $(JOBS) --dist $(DIST) --no-loadscope-reorder
 # Shell scripts, by their first line.
 shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -lE '^\#!.*sh$$'); else echo "left out: shellcheck is not installed (Debian: apt-get install shellcheck)"; fi
 audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
@@ -46,6 +47,8 @@ test-soak: MINUTES ?= 120
 test-soak: ## a steady load for two hours: nothing grows (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra -s tests/soak
 test-attack: MINUTES ?= 30
+# In a long run, tests of one file take long: idle workers take some of them.
+test-attack: DIST = $(if $(filter 0,$(MINUTES)),loadfile,worksteal)
 test-attack: ## attack the service: each role on each route, HTTP, races, fuzzing (MINUTES=0 is the short run, SEED=)
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra $(parallel) tests/attack
 restore: COMPOSE ?= docker compose
