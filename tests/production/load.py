@@ -22,13 +22,14 @@ def create_token(stack: ProductionStack, name: str, service: str = "web") -> str
 
 
 class Load:
-    """Each client uses one connection to Caddy. It reads, then creates a user.
+    """Each client reads, then creates a user, and so on.
 
     with_keys: whether each POST has an Idempotency-Key, with which a client may repeat it.
+    keep_alive: whether a client uses its connection to Caddy for further requests.
     """
 
-    def __init__(self, stack: ProductionStack, token: str, *, with_keys: bool) -> None:
-        self._stack, self._token, self._with_keys = stack, token, with_keys
+    def __init__(self, stack: ProductionStack, token: str, *, with_keys: bool, keep_alive: bool) -> None:
+        self._stack, self._token, self._with_keys, self._keep_alive = stack, token, with_keys, keep_alive
         self._over = threading.Event()
         self.created: list[str] = []
         self.unexpected: list[object] = []
@@ -68,12 +69,14 @@ class Load:
             self.unexpected.append((method, response.status, content[:300]))
         elif method == "POST":
             self.created.append(json.loads(content)["id"])
+        if not self._keep_alive:
+            connection.close()
 
 
 @contextmanager
-def load(stack: ProductionStack, token: str, *, with_keys: bool) -> Iterator[Load]:
+def load(stack: ProductionStack, token: str, *, with_keys: bool, keep_alive: bool = True) -> Iterator[Load]:
     """Run the clients, and check that each request got its response, and that no user is lost or there twice."""
-    clients = Load(stack, token, with_keys=with_keys)
+    clients = Load(stack, token, with_keys=with_keys, keep_alive=keep_alive)
     before = int(stack.sql("SELECT count(*) FROM users"))
     with ThreadPoolExecutor(_CLIENTS) as pool:
         running = [pool.submit(clients.run, client) for client in range(_CLIENTS)]
