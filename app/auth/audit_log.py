@@ -31,14 +31,17 @@ def record(
     record_all(connection, audit_context, action, [(user_id, version, changes or [])])
 
 
-def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> None:
+def record_event(database: Database, audit_context: AuditContext, user_id: uuid.UUID, action: str) -> bool:
     """Write the entry of an event that changes no user, in its own transaction.
 
-    Raises: Unavailable, also if the user is being purged or was, because the history keeps no addresses of purged users
+    Returns False without effect for a purged user, of whom the history keeps no addresses. Raises: Unavailable, also
+    while the user is being purged.
     """
     values = {"user_id": user_id, "action": action, **audit_context.columns}
-    if not database.execute(WRITE_AUDIT_EVENT, values).rowcount:
+    row = database.execute(WRITE_AUDIT_EVENT, values).fetchone()
+    if row == (False,):
         raise Unavailable(N_("A concurrent request changed data that this request depends on. Try again shortly."))
+    return row is not None
 
 
 def await_events(connection: Connection, user_id: uuid.UUID) -> None:

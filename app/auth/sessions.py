@@ -118,10 +118,11 @@ class Sessions:
         """End all sessions of a user. Raises: NotFound, Unavailable"""
         has_ended = self.store.delete_all(user_id)
         # Afterwards, because a purge deletes the sessions, too.
-        if self._status(user_id, uncached=True).role is None:
+        is_found = self._status(user_id, uncached=True).role is not None
+        if is_found and has_ended:
+            is_found = audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
+        if not is_found:
             raise NotFound(N_("There is no such user."))
-        if has_ended:
-            audit_log.record_event(self._database, audit_context, user_id, "sessions_ended")
 
     def delete_of_purged_user(self, user_id: uuid.UUID) -> None:
         """Delete the records of a purged user from Redis. They are invalid already, so an unavailable Redis is fine."""

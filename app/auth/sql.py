@@ -43,8 +43,9 @@ FIND_LOGIN_BY_EMAIL = f"{_SELECT_LOGIN} email_key = %(key)s"
 
 # Not a lock of the row, because other SQL that locks it should not delay a sign-in.
 WRITE_AUDIT_EVENT = (
-    f"INSERT INTO history ({ENTRY_COLUMNS}, xid) SELECT id, version, %(action)s, %(actor)s,"
-    f" %(address)s, %(agent)s, %(request_id)s, '[]', '{NO_XID}' FROM users WHERE id = %(user_id)s"
-    " AND pg_try_advisory_xact_lock_shared(hashtextextended(id::text, 0))"
+    "WITH found AS MATERIALIZED (SELECT id, version, pg_try_advisory_xact_lock_shared(hashtextextended(id::text, 0))"
+    " AS is_kept FROM users WHERE id = %(user_id)s), "
+    f"written AS (INSERT INTO history ({ENTRY_COLUMNS}, xid) SELECT id, version, %(action)s, %(actor)s,"
+    f" %(address)s, %(agent)s, %(request_id)s, '[]', '{NO_XID}' FROM found WHERE is_kept) SELECT is_kept FROM found"
 )
-"""Inserts a history entry of an event that changes no user; none of a user who is being purged, or was."""
+"""Inserts a history entry of an event that changes no user. Its row: false while the user is being purged."""
