@@ -183,7 +183,7 @@ def test_a_restored_database_is_backed_up_and_restored_again_on_the_same_machine
 
 def test_a_state_that_a_restore_has_given_up_can_be_restored(machine: tuple[ProductionStack, str], lost: Lost) -> None:
     stack, _ = machine
-    wanted = ("run", "--rm", "restore", "restore", "--into", "/work/other", lost.end)
+    wanted = ("run", "--rm", "restore", "restore", "--into", "/var/lib/backup/other", lost.end)
     # The newest timeline left the first one at an earlier moment.
     printed = stack(*wanted, "--timeline", "1").stdout
     newest = json.loads(printed.split("The newest entry of the history: ", 1)[1].splitlines()[0])

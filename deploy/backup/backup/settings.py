@@ -28,7 +28,7 @@ class Settings:
     """
 
     archive: Path = Path("/backups")
-    work: Path = Path("/work")
+    work: Path = Path("/var/lib/backup")
     status: Path = Path("/status/backup.json")
     secrets: Path = Path("/run/secrets")
     slot: str = "backup"
