@@ -59,7 +59,9 @@ _HEALTH_THREADS = 8
 _TARGET_S = 0.2
 """An overloaded worker has as many requests in flight as it completes in this time."""
 _MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
-"""Limits of a worker: without overload, and at least. Requests that wait for a lock of PostgreSQL count, too."""
+"""Limits of a worker: at most, and at least. Requests that wait for a lock of PostgreSQL count, too."""
+_GROWTH_PER_S = 120
+"""How fast the limit grows after an overload. Refused clients must not all be admitted when they come back."""
 _JOINED_BY = {"HTTP_COOKIE": "; "}
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _ENVIRON: dict[str, Any] = {
@@ -160,7 +162,7 @@ class RequestThreads:
     """The threads that run the application, and the admission of requests to them.
 
     By Little's law, requests take _TARGET_S if as many are in flight as are completed in _TARGET_S. That is the limit
-    when more were in flight twice in a row, and while requests are refused.
+    when more were in flight twice in a row, and while requests are refused. Then it grows.
     """
 
     def __init__(self, wsgi_app: WsgiApp, count: int) -> None:
@@ -175,12 +177,13 @@ class RequestThreads:
         loop = asyncio.get_running_loop()
         if environ["PATH_INFO"] in _HEALTH_PATHS:
             return await loop.run_in_executor(self._health_pool, _run, self._wsgi_app, environ)
-        if loop.time() - self._since_s >= _TARGET_S:
+        if (elapsed_s := loop.time() - self._since_s) >= _TARGET_S:
             if self._refused:
                 log.warning("overloaded", refused=self._refused, limit=self._limit)
             was_behind, self._is_behind = self._is_behind, self._in_flight > self._completed
             is_overloaded = self._refused or (was_behind and self._is_behind)
-            self._limit = max(_ALWAYS_ADMITTED, self._completed) if is_overloaded else _MAX_IN_FLIGHT
+            grown = self._limit + int(_GROWTH_PER_S * elapsed_s)
+            self._limit = min(_MAX_IN_FLIGHT, max(_ALWAYS_ADMITTED, self._completed) if is_overloaded else grown)
             self._since_s, self._completed, self._refused = loop.time(), 0, 0
         if self._in_flight >= self._limit:
             self._refused += 1

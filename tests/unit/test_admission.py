@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.unit.test_granian_adapter import PLAIN, serving
 MANY = 500
 SOON_S = 1.0
 BURST, PAUSE_S = 50, 0.3
+CROWD, CALM_S = 200, 2.5
 
 
 class Waiting:
@@ -28,6 +30,18 @@ class Waiting:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if "health" not in environ["PATH_INFO"]:
             self.goes_on.wait(20)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"done"]
+
+
+class Metered:
+    """A WSGI application that answers as many requests as the test permits."""
+
+    def __init__(self) -> None:
+        self.permits = threading.Semaphore(0)
+
+    def __call__(self, _: dict[str, Any], start_response: Any) -> list[bytes]:
+        self.permits.acquire(timeout=20)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"done"]
 
@@ -95,6 +109,32 @@ def test_a_second_pause_is_overload() -> None:
         assert (await tasks[-1]).status_code == 503
         app.goes_on.set()
         assert [response.status_code for response in await asyncio.gather(*tasks)] == [200] * (BURST + 1) + [503]
+
+    run(main())
+
+
+def test_after_an_overload_the_limit_grows_step_by_step() -> None:
+    app = Metered()
+    adapter = serving(app)
+
+    async def statuses() -> Counter[int]:
+        responses = await asyncio.gather(*[get(adapter, "/users") for _ in range(CROWD)])
+        return Counter(response.status_code for response in responses)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
+        for finished in (1, 20, 20):
+            app.permits.release(finished)
+            await asyncio.sleep(PAUSE_S)
+            tasks.append(asyncio.create_task(get(adapter, "/users")))
+        app.permits.release(3 * CROWD)
+        assert 503 in {response.status_code for response in await asyncio.gather(*tasks)}
+        await asyncio.sleep(PAUSE_S)
+        assert 0 < (await statuses())[503] < CROWD
+        await asyncio.sleep(PAUSE_S)
+        await get(adapter, "/users")
+        await asyncio.sleep(CALM_S)
+        assert await statuses() == {200: CROWD}
 
     run(main())
 
