@@ -58,8 +58,8 @@ _HEALTH_PATHS = {f"{api}/health{kind}" for api in ("", "/api") for kind in ("", 
 _HEALTH_THREADS = 8
 _TARGET_S = 0.2
 """An overloaded worker has as many requests in flight as it completes in this time."""
-_MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 256, 24
-"""Limits of a worker: at most, and at least. Requests that wait for a lock of PostgreSQL count, too."""
+_MAX_IN_FLIGHT, _ALWAYS_ADMITTED = 128, 24
+"""Limits of a worker: without overload, and at least. Requests that wait for a lock of PostgreSQL count, too."""
 _GROWTH_PER_S = 120
 """How fast the limit grows after an overload. Refused clients must not all be admitted when they come back."""
 _JOINED_BY = {"HTTP_COOKIE": "; "}
@@ -182,8 +182,8 @@ class RequestThreads:
                 log.warning("overloaded", refused=self._refused, limit=self._limit)
             was_behind, self._is_behind = self._is_behind, self._in_flight > self._completed
             is_overloaded = self._refused or (was_behind and self._is_behind)
-            grown = self._limit + int(_GROWTH_PER_S * elapsed_s)
-            self._limit = min(_MAX_IN_FLIGHT, max(_ALWAYS_ADMITTED, self._completed) if is_overloaded else grown)
+            grown = min(_MAX_IN_FLIGHT, self._limit + int(_GROWTH_PER_S * elapsed_s))
+            self._limit = max(_ALWAYS_ADMITTED, self._completed) if is_overloaded else grown
             self._since_s, self._completed, self._refused = loop.time(), 0, 0
         if self._in_flight >= self._limit:
             self._refused += 1
