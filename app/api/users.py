@@ -68,8 +68,7 @@ def list_users(query: ListQuery, header: ListHeader) -> Response:
     Keyset pages: follow `Link: <...>; rel="next"` until it is missing. A page may have fewer users than `limit`
     and still have a next page. Each additional parameter `attributes.<key>=<text>` is an exact filter.
     """
-    page = services().user_pages.page(query)
-    response = _page_response(page)
+    response = _page_response(services().user_pages.page(query))
     preferred = _count_preference(header.prefer)
     if preferred:
         user_pages = services().user_pages
