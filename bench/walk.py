@@ -17,8 +17,9 @@ from rig.code_size import code_lines, longest_files, longest_functions
 from rig.report import conditions, table
 from rig.walking import Walk, walker
 
-_MOST_LINES = 7565
-"""85 % of the 8,900 lines that app/ had at commit a9430ac, before the architecture was changed."""
+_MOST_LINES = 8565
+"""85 % of the 8,900 lines of commit a9430ac, before the architecture was changed, which commit b83ff23 kept; and 1,000
+for what production needs: metrics, traces, the access log, retention, the checks of `flask doctor --production`."""
 _LONGEST_FUNCTION, _LONGEST_FILE = 40, 300
 _SHOWN = 5
 
