@@ -18,7 +18,7 @@ from tests.unit.test_granian_adapter import PLAIN, serving
 MANY = 500
 SOON_S = 1.0
 BURST, PAUSE_S = 50, 0.3
-CROWD, CALM_S = 200, 2.5
+CROWD, CALM_S = 120, 2.5
 
 
 class Waiting:
