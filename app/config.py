@@ -88,6 +88,8 @@ class Settings(ConnectionSettings):
     """How long the start waits for PostgreSQL, in seconds."""
     drain_delay_s: float = Field(default=1.0, ge=0, le=8)
     """How long /api/health/ready is 503 before the server stops, in seconds."""
+    backup_status_file: str = ""
+    """File in which the service `backup` writes the state of the backups; empty: their state is unknown."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
     log_format: Literal["auto", "json", "text"] = "auto"

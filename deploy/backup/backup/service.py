@@ -54,7 +54,8 @@ class Service:
         for left in self._settings.work.glob("own-*"):
             shutil.rmtree(left, ignore_errors=True)
             left.unlink(missing_ok=True)
-        self._status.write(service={"started_at": now()}, same_disk=self._is_same_disk())
+        schedule = {"interval_h": self._settings.interval_h, "archive_s": self._settings.archive_s}
+        self._status.write(service={"started_at": now()}, same_disk=self._is_same_disk(), **schedule)
         opened = self._connect()
         while opened and not self._stopping.is_set():
             try:
