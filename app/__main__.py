@@ -7,6 +7,7 @@ more connections, and finishes the present requests.
 The launcher creates the application once, and forks all processes with it.
 """
 
+import contextlib
 import gc
 import importlib
 import math
@@ -130,8 +131,12 @@ def _check_port(settings: Settings) -> None:
 
 def _work(app: Flask, row: int) -> None:
     """Serve requests until SIGTERM."""
-    services_of(app).generations.use_row(row)
-    serve(app)
+    services = services_of(app)
+    services.generations.use_row(row)
+    with contextlib.ExitStack() as exits:
+        if services.settings.otel_exporter_otlp_endpoint:
+            exits.enter_context(importlib.import_module("app.http.tracing").exporting())
+        serve(app)
 
 
 def _poll(app: Flask) -> None:

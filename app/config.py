@@ -90,6 +90,8 @@ class Settings(ConnectionSettings):
     """How long /api/health/ready is 503 before the server stops, in seconds."""
     backup_status_file: str = ""
     """File in which the service `backup` writes the state of the backups; empty: their state is unknown."""
+    otel_exporter_otlp_endpoint: str = ""
+    """URL of an OpenTelemetry collector (OTLP over HTTP), to which traces are sent. Empty: there are no traces."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
     log_format: Literal["auto", "json", "text"] = "auto"

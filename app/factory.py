@@ -1,5 +1,6 @@
 """create_app(): builds every part of an application and puts them together."""
 
+import importlib
 from typing import Any
 
 from flask_openapi3 import Info, License, OpenAPI, Server
@@ -112,13 +113,17 @@ def create_app(**overrides: Any) -> OpenAPI:
     """
     with settings_refused():
         settings = load_settings(**overrides)
-    configure_logs(settings.log_level, settings.log_format)
+    # OpenTelemetry is imported only where it is used.
+    tracing = importlib.import_module("app.http.tracing") if settings.otel_exporter_otlp_endpoint else None
+    configure_logs(settings.log_level, settings.log_format, *([tracing.add_trace_id] if tracing else []))
     app = _flask_app(settings)
     db.init_app(app)
     with app.app_context():
         services = app.extensions[EXTENSION] = Services(settings, db.engine)
     # The first before a view, and the last after it. Flask calls the functions of after_request in reverse order.
     install_request_log(app)
+    if tracing:
+        tracing.install_tracing(app)
     app.after_request(services.response_cache.store)
     install_response_headers(app)
     install_proxies(app, settings.trusted_proxies)

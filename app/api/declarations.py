@@ -57,6 +57,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str = Field(description="the request id")
+    trace_id: str | None = Field(default=None, description="the id of the trace, if the request is traced")
     errors: list[FieldError] | None = Field(default=None, description="every bad field at once")
 
 

@@ -29,7 +29,7 @@ class RequestContext:
     began_ns: its start (cache.generations.clock_ns). actor: who makes the request. session: of the actor, if there is
     one. cookie: the secret of a session cookie to set; "" deletes the cookie. quota: the rate limit that the request
     counts against. route: the URL rule. is_owner: the actor is let in as the owner of the record, not by role.
-    cache_policy: set by a view whose response may be cached.
+    cache_policy: set by a view whose response may be cached. trace_id: of a sampled trace (W3C Trace Context).
     """
 
     request_id: str
@@ -41,6 +41,7 @@ class RequestContext:
     route: str | None = None
     is_owner: bool = False
     cache_policy: CachePolicy | None = None
+    trace_id: str | None = None
 
 
 CURRENT: ContextVar[RequestContext] = ContextVar("current request")

@@ -51,6 +51,8 @@ def problem(
         "detail": detail,
         "instance": context().request_id,
     }
+    if context().trace_id:
+        body["trace_id"] = context().trace_id
     if field_errors:
         body["errors"] = field_errors
     response = Response(orjson.dumps(body), status, headers, content_type="application/problem+json")

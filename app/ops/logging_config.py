@@ -12,15 +12,17 @@ import structlog
 _STDERR = 2
 
 
-def configure_logs(level: str, log_format: str) -> None:
+def configure_logs(level: str, log_format: str, *processors: Any) -> None:
     """Configure structlog and the logging module of Python alike.
 
-    level: debug, info, warning or error. log_format: json, text or auto (text on a terminal).
+    level: debug, info, warning or error. log_format: json, text or auto (text on a terminal). processors: of structlog;
+    they add to each event.
     """
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        *processors,
     ]
     renderer: list[Any] = (
         # Other formatters show the variables of each function, and so passwords.
