@@ -79,6 +79,10 @@ class Settings(ConnectionSettings):
     """Worker processes; 0: one per core, at most 2."""
     threads: int = Field(default=64, ge=1, le=1024)
     """Threads of each worker."""
+    replicas: int = Field(default=1, ge=1, le=1000)
+    """Replicas of the service that use the same PostgreSQL."""
+    site_address: str = ""
+    """Host name at which clients reach the service with HTTPS; `flask doctor --production` checks it."""
 
     max_body_bytes: int = Field(default=2**20, ge=1024, le=2**30)
     """Maximum size of a request body, in bytes."""
