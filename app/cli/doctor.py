@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 import psycopg
 from flask.cli import with_appcontext
+from sqlalchemy.exc import ProgrammingError
 
 from app.cli.production_checks import Finding, production_findings
 from app.config import Settings
@@ -38,6 +39,7 @@ def doctor(*, production: bool) -> None:
         _role(settings, unsafe),
         _access(settings, unsafe),
         *_backups(settings, unsafe),
+        *_retention(settings),
         *(production_findings(settings) if production else ()),
         *_settings(settings, unsafe),
     ]
@@ -113,6 +115,24 @@ def _backups(settings: Settings, unsafe: str) -> Iterator[Finding]:
     if not status.failures:
         proven, archived = (f"{at:%Y-%m-%d %H:%M} UTC" for at in (status.proven_at, status.archived_at))
         yield Finding("backups", "ok", f"proven at {proven}; changes until {archived} can be restored")
+
+
+def _retention(settings: Settings) -> Iterator[Finding]:
+    """Report what is deleted because of its age."""
+    limits = {
+        "history": ("history entries", settings.history_days, "HISTORY_DAYS"),
+        "trash": ("users in the trash", settings.trash_days, "TRASH_DAYS"),
+    }
+    try:
+        records = services().retention.records()
+    except (Unavailable, ProgrammingError):
+        # Other checks have failed.
+        return
+    for kind, (what, days, name) in limits.items():
+        explanation = f"{what} are deleted after {days} days" if days else f"{what} are kept for ever ({name}=0)"
+        if record := records.get(kind):
+            explanation += f"; {record.deleted:,} deleted until {record.deleted_at:%Y-%m-%d %H:%M} UTC"
+        yield Finding("retention", "ok", explanation)
 
 
 def _settings(settings: Settings, unsafe: str) -> list[Finding]:

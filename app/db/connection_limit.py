@@ -11,6 +11,8 @@ log = structlog.get_logger(__name__)
 
 _BACKGROUND = 2
 """Connections of each replica beside those of the workers: the change poller and the index cleaner."""
+_RETENTION = 2
+"""Further ones if it deletes what is old: one for the lock, and one to purge."""
 # reserved_connections is new in PostgreSQL 16.
 _LIMITS = (
     "SELECT max(setting::int) FILTER (WHERE name = 'max_connections'),"
@@ -36,8 +38,9 @@ def connection_limit(settings: Settings) -> ConnectionLimit:
         accepted, reserved = connection.execute(_LIMITS).fetchone() or (0, 0)
     replicas, workers, available = settings.replicas + 1, settings.worker_count, accepted - reserved
     # The pool, and the connection of health checks.
-    needed = replicas * (workers * (settings.database_pool_size + 1) + _BACKGROUND)
-    fitting = (available // replicas - _BACKGROUND) // workers - 1
+    background = _BACKGROUND + (_RETENTION if settings.history_days or settings.trash_days else 0)
+    needed = replicas * (workers * (settings.database_pool_size + 1) + background)
+    fitting = (available // replicas - background) // workers - 1
     smaller = f"set DATABASE_POOL_SIZE to {fitting} or less" if fitting > 0 else "use fewer WORKERS"
     return ConnectionLimit(needed, available, f"{smaller}, or set max_connections to {needed + reserved} or more")
 
