@@ -1,5 +1,6 @@
 """The further checks of `flask doctor --production`."""
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -44,11 +45,10 @@ def _proxies(settings: Settings) -> Iterator[str]:
     if not settings.trusted_proxies:
         yield f"TRUSTED_PROXIES is empty, so all clients have the address of the proxy: {how}"
     for network in settings.trusted_proxies:
-        is_local = network.is_loopback
         is_of_docker = network.version == _DOCKER.version and network.overlaps(_DOCKER)
         if is_of_docker and network.prefixlen < _FIXED_PREFIX:
             yield f"TRUSTED_PROXIES has {network}, addresses of other containers, which could forge theirs: {how}"
-        elif network.prefixlen < _WIDE_PREFIXES[network.version] and not is_local:
+        elif network.prefixlen < _WIDE_PREFIXES[network.version] and not network.is_loopback:
             yield f"TRUSTED_PROXIES has {network}, so too many machines could forge their address: {how}"
 
 
@@ -107,13 +107,9 @@ def _connections(settings: Settings) -> Iterator[str]:
 def _plain_connections(settings: Settings) -> Iterator[str]:
     """Connections without encryption to hosts that are no containers of the same network, nor this machine."""
     host = settings.database_parameters.get("host", "")
-    if _is_remote(host):
-        try:
-            _, is_encrypted = inspect_owner(settings)
-        except psycopg.Error:
-            # Reported by another check.
-            is_encrypted = True
-        if not is_encrypted:
+    # An error is reported by another check.
+    with contextlib.suppress(psycopg.Error):
+        if _is_remote(host) and not inspect_owner(settings)[1]:
             yield f"the connection to PostgreSQL at {host} is not encrypted: add ?sslmode=verify-full to DATABASE_URL"
     redis = urlsplit(settings.redis_address)
     if redis.scheme == "redis" and _is_remote(redis.hostname or ""):

@@ -50,9 +50,5 @@ def warn_of_too_many_connections(settings: Settings) -> None:
     limit = connection_limit(settings)
     if limit.needed > limit.available:
         log.warning(
-            "too_many_connections",
-            **limit._asdict(),
-            replicas=settings.replicas,
-            workers=settings.worker_count,
-            pool_size=settings.database_pool_size,
+            "too_many_connections", **limit._asdict(), replicas=settings.replicas, workers=settings.worker_count
         )
