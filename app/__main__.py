@@ -140,7 +140,7 @@ def _work(app: Flask, row: int) -> None:
 
 
 def _poll(app: Flask) -> None:
-    """Run the change poller."""
+    """Run the change poller, the index cleaner and the retention."""
     services = services_of(app)
     services.generations.use_row(POLLER_ROW)
     while services.state.phase == Phase.STARTING:
@@ -148,6 +148,7 @@ def _poll(app: Flask) -> None:
         time.sleep(_START_POLL_S)
     cleaner = IndexCleaner(services.database.connect)
     cleaner.start()
+    services.retention.start()
     ChangePoller(
         services.database.connect,
         services.generations,

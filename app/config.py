@@ -72,6 +72,10 @@ class Settings(ConnectionSettings):
     """Hours after which an unused session ends."""
     session_max_days: float = Field(default=14.0, gt=0, le=3650)
     """Days after which any session ends."""
+    history_days: int = Field(default=0, ge=0, le=36500)
+    """Days after which entries of the history are deleted; 0: never."""
+    trash_days: int = Field(default=0, ge=0, le=36500)
+    """Days after which users in the trash are purged; 0: never."""
     write_rate_per_minute: int = Field(default=600, ge=0, le=10**9)
     """Writes of one credential per minute; 0: no limit."""
 
@@ -79,6 +83,10 @@ class Settings(ConnectionSettings):
     """Worker processes; 0: one per core, at most 2."""
     threads: int = Field(default=64, ge=1, le=1024)
     """Threads of each worker."""
+    replicas: int = Field(default=1, ge=1, le=1000)
+    """Replicas of the service that use the same PostgreSQL."""
+    site_address: str = ""
+    """Host name at which clients reach the service with HTTPS; `flask doctor --production` checks it."""
 
     max_body_bytes: int = Field(default=2**20, ge=1024, le=2**30)
     """Maximum size of a request body, in bytes."""

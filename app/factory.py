@@ -43,6 +43,7 @@ from app.users.commands import UserCommands
 from app.users.dashboard import Dashboard
 from app.users.history import History
 from app.users.reads import UserReads
+from app.users.retention import Retention
 from app.users.writes import UserTransactions, UserWrites
 from app.version import VERSION
 
@@ -90,6 +91,7 @@ class Services:
         )
         self.bulk = BulkCommands(transactions)
         self.history = History(self.database)
+        self.retention = Retention(self.database, self.users, settings)
         self.dashboard = Dashboard(self.database, self.user_pages, planner_stats, self.sessions, self.redis_answers)
         self.bootstrap_admin = BootstrapAdmin(self.database, self.admins, self.users, settings)
         self.response_cache = ResponseCache(self.local_cache, self.state, self.tokens)

@@ -178,6 +178,20 @@ class HistoryEntry(Base):
     xid: Mapped[str] = mapped_column(XID8, server_default=text("pg_current_xact_id()"))
 
 
+class RetentionRecord(Base):
+    """What was deleted because it was old: history entries (kind `history`) or users in the trash (`trash`).
+
+    deleted: their number. deleted_before: nothing of the kind is missing that is younger. deleted_at: the last time.
+    """
+
+    __tablename__ = "retention"
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    deleted: Mapped[int] = mapped_column(BigInteger)
+    deleted_before: Mapped[datetime] = mapped_column(TIMESTAMPTZ)
+    deleted_at: Mapped[datetime] = mapped_column(TIMESTAMPTZ, server_default=func.now())
+
+
 class IdempotencyKey(Base):
     """The response to a POST with an Idempotency-Key. A repeated request receives it again."""
 

@@ -158,7 +158,8 @@ def restore(path: UserPath, header: WriteHeader) -> Response:
 def list_history(path: UserPath, query: HistoryQuery) -> Response:
     """List the history of a user
 
-    Newest first. Deleted users have a history, too. The history of a purged user has no values.
+    Newest first. Deleted users have a history, too. The history of a purged user has no values. If the service has
+    HISTORY_DAYS, older entries are deleted: the oldest entry is then not `created`.
     """
     return _page_response(services().history.page(path.user_id, query.limit, query.cursor))
 

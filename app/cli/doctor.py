@@ -2,34 +2,47 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 import click
 import psycopg
 from flask.cli import with_appcontext
+from sqlalchemy.exc import ProgrammingError
 
+from app.cli.production_checks import Finding, production_findings
 from app.config import Settings
 from app.connection_settings import without_password
 from app.db import database_role
 from app.db.migrate import revisions
 from app.errors import StartError, Unavailable
 from app.http.services import services
+from app.ops.backup_status import read_backup_status
 from app.ops.health import Checker
-
-Finding = tuple[str, str, str]
-"""The name of a check, its result (ok, warning or failed), and an explanation."""
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @click.command("doctor")
+@click.option("--production", is_flag=True, help="Also check what a production system needs.")
 @with_appcontext
-def doctor() -> None:
-    """Check the database, the cache, the migrations, the access and the settings.
+def doctor(*, production: bool) -> None:
+    """Check the database, the cache, the migrations, the access, the backups and the settings.
 
-    Exits with status 1 if a check fails. Example: docker compose exec web flask doctor
+    Exits with status 1 if a check fails. Example: docker compose exec web flask doctor --production
     """
     settings = services().settings
-    findings = [*_services(settings), _migrations(settings), _role(settings), _access(settings), *_settings(settings)]
+    # What is unsafe, but good enough for a development machine.
+    unsafe = "failed" if production else "warning"
+    findings = [
+        *_services(settings),
+        _migrations(settings),
+        _role(settings, unsafe),
+        _access(settings, unsafe),
+        *_backups(settings, unsafe),
+        *_retention(settings),
+        *(production_findings(settings) if production else ()),
+        *_settings(settings, unsafe),
+    ]
     width = max(len(name) for name, _, _ in findings)
     for name, result, explanation in findings:
         click.echo(f"{name:<{width}}  {click.style(f'{result:<7}', fg=_COLOURS[result])}  {explanation}")
@@ -41,9 +54,9 @@ def _services(settings: Settings) -> list[Finding]:
     checks = {"database": services().health.database.check(), "cache": Checker(services().redis.ping).check()}
     addresses = {"database": settings.database_address, "cache": without_password(settings.redis_address)}
     return [
-        (name, "ok", f"{addresses[name]} responds in {check.latency_ms} ms")
+        Finding(name, "ok", f"{addresses[name]} responds in {check.latency_ms} ms")
         if check.status == "ok"
-        else (name, "failed", f"{addresses[name]} does not respond ({check.error})")
+        else Finding(name, "failed", f"{addresses[name]} does not respond ({check.error})")
         for name, check in checks.items()
     ]
 
@@ -52,51 +65,86 @@ def _migrations(settings: Settings) -> Finding:
     try:
         found, newest = revisions(settings)
     except (StartError, psycopg.Error) as error:
-        return "migrations", "failed", str(error).strip().splitlines()[0]
+        return Finding("migrations", "failed", str(error).strip().splitlines()[0])
     if found != newest:
         how = "run flask db upgrade"
-        return "migrations", "failed", f"the database has the revision {found or 'none'}, not {newest}: {how}"
-    return "migrations", "ok", f"the database has the newest revision, {newest}"
+        return Finding("migrations", "failed", f"the database has the revision {found or 'none'}, not {newest}: {how}")
+    return Finding("migrations", "ok", f"the database has the newest revision, {newest}")
 
 
-def _role(settings: Settings) -> Finding:
+def _role(settings: Settings, unsafe: str) -> Finding:
     """Check that the service has only the rights in PostgreSQL that it needs."""
     try:
         with services().database.connection() as connection:
             name, is_superuser, is_owner = database_role.current(connection)
     except Unavailable as error:
-        return "role", "failed", f"the rights of the service in PostgreSQL are unknown: {error}"
+        return Finding("role", "failed", f"the rights of the service in PostgreSQL are unknown: {error}")
     if not is_superuser and not is_owner:
-        return "role", "ok", f"works as {name}, which can only read and write rows"
+        return Finding("role", "ok", f"works as {name}, which can only read and write rows")
     what = "a superuser" if is_superuser else "the owner of the tables"
     how = f"start the service, or run flask db upgrade: both create the role {settings.database_role} or say why not"
-    return "role", "warning", f"works as {name}, {what}: {how}"
+    return Finding("role", unsafe, f"works as {name}, {what}: {how}")
 
 
-def _access(settings: Settings) -> Finding:
+def _access(settings: Settings, unsafe: str) -> Finding:
     """Check that the service is secured and an administrator can sign in."""
     place = settings.published_address or settings.listen_address
     try:
         found = services().admins.count()
     except Unavailable as error:
-        return "access", "failed", f"the number of administrators is unknown: {error}"
+        return Finding("access", "failed", f"the number of administrators is unknown: {error}")
     if found:
-        return "access", "ok", f"secured: {found} administrator{'s' if found > 1 else ''} can sign in"
+        return Finding("access", "ok", f"secured: {found} administrator{'s' if found > 1 else ''} can sign in")
     how = "`flask users create --role admin` creates an administrator"
     if settings.is_public:
         what = f"published on {place} without an administrator, so the service does not start"
-        return "access", "failed", f"{what}: {how}"
-    return "access", "warning", f"setup mode: anyone who can reach {place} may do everything, until {how}"
+        return Finding("access", "failed", f"{what}: {how}")
+    return Finding("access", unsafe, f"setup mode: anyone who can reach {place} may do everything, until {how}")
 
 
-def _settings(settings: Settings) -> list[Finding]:
-    warnings = {
+def _backups(settings: Settings, unsafe: str) -> Iterator[Finding]:
+    """Report what the service `backup` says of itself."""
+    status = read_backup_status(settings.backup_status_file)
+    if status is None:
+        if unsafe == "failed":
+            how = "make sure that another program backs up PostgreSQL"
+            yield Finding("backups", "warning", f"unknown, because BACKUP_STATUS_FILE is not set: {how}")
+        return
+    yield from (Finding("backups", unsafe, str(failure)) for failure in status.failures)
+    yield from (Finding("backups", "warning", str(warning)) for warning in status.warnings)
+    if not status.failures:
+        proven, archived = (f"{at:%Y-%m-%d %H:%M} UTC" for at in (status.proven_at, status.archived_at))
+        yield Finding("backups", "ok", f"proven at {proven}; changes until {archived} can be restored")
+
+
+def _retention(settings: Settings) -> Iterator[Finding]:
+    """Report what is deleted because of its age."""
+    limits = {
+        "history": ("history entries", settings.history_days, "HISTORY_DAYS"),
+        "trash": ("users in the trash", settings.trash_days, "TRASH_DAYS"),
+    }
+    try:
+        records = services().retention.records()
+    except (Unavailable, ProgrammingError):
+        # Other checks have failed.
+        return
+    for kind, (what, days, name) in limits.items():
+        explanation = f"{what} are deleted after {days} days" if days else f"{what} are kept for ever ({name}=0)"
+        if record := records.get(kind):
+            explanation += f"; {record.deleted:,} deleted until {record.deleted_at:%Y-%m-%d %H:%M} UTC"
+        yield Finding("retention", "ok", explanation)
+
+
+def _settings(settings: Settings, unsafe: str) -> list[Finding]:
+    doubtful = {
+        "CACHE_TTL_S=0 disables the cache": not settings.cache_ttl_s,
+        "WRITE_RATE_PER_MINUTE=0 sets no limit for writes": not settings.write_rate_per_minute,
+    }
+    dangerous = {
         "PostgreSQL has the public password of the exercise: use it only on a development machine": (
             settings.database_parameters.get("password") == "password"
         ),
-        "CACHE_TTL_S=0 disables the cache": not settings.cache_ttl_s,
         "LOG_LEVEL=debug logs more than a production system should store": settings.log_level == "debug",
-        "WRITE_RATE_PER_MINUTE=0 sets no limit for writes": not settings.write_rate_per_minute,
         "ADMIN_PASSWORD is in the environment, where `docker inspect` shows it: use ADMIN_PASSWORD_FILE, or remove"
         " it once an administrator exists": bool(os.environ.get("ADMIN_PASSWORD")),
         "TRUSTED_PROXIES contains every address, so any client can forge its address": any(
@@ -106,4 +154,7 @@ def _settings(settings: Settings) -> list[Finding]:
         " proxy terminates HTTPS, and then TRUSTED_PROXIES must contain it": settings.is_public
         and not settings.trusted_proxies,
     }
-    return [("settings", "warning", explanation) for explanation, holds in warnings.items() if holds]
+    return [
+        *(Finding("settings", "warning", explanation) for explanation, holds in doubtful.items() if holds),
+        *(Finding("settings", unsafe, explanation) for explanation, holds in dangerous.items() if holds),
+    ]

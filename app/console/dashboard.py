@@ -1,4 +1,4 @@
-"""The dashboard: numbers of users and sessions, sign-ups per day, and the health of the service."""
+"""The dashboard: numbers of users and sessions, sign-ups per day, backups, and the health of the service."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from app.console.error_pages import console_blueprint
 from app.console.rendering import render
 from app.http.access import actor
 from app.http.services import services
+from app.ops.backup_status import read_backup_status
 from app.ops.service_state import Phase
 
 blueprint = console_blueprint("console_dashboard")
@@ -19,7 +20,9 @@ def show() -> WerkzeugResponse:
     """The dashboard. Members may not see it and are redirected to their profile."""
     if not actor().may("viewer"):
         return redirect(url_for("console_account.profile"))
-    return render("dashboard.html", figures=services().dashboard.figures(), **_health())
+    path = services().settings.backup_status_file if actor().may("admin") else ""
+    backups = read_backup_status(path)
+    return render("dashboard.html", figures=services().dashboard.figures(), backups=backups, **_health())
 
 
 @blueprint.get("/overview/health")

@@ -20,6 +20,7 @@ blueprint = Blueprint("console_language", __name__)
 def install_languages(app: Flask) -> None:
     """Enable translations in the templates of `app`. The API is always English."""
     Babel(app, default_translation_directories="console/translations", locale_selector=_select_language)
+    app.jinja_env.filters["translate"] = translate
 
 
 def translate(message: Message) -> str:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.console.user_form import Form
 from app.errors import N_, NotFound, Unavailable
 from app.http.access import actor, session
 from app.http.services import services
+from app.types import format_timestamp
 
 _ENTRIES = 20
 """Entries of a page of the activity."""
@@ -54,7 +56,7 @@ def render_user(
         tokens=services().tokens.get_list(user_id) if current_actor.may("admin") else [],
         done=request.args.get("done"),
         **_sessions(user_id),
-        **(activity(user_id) if current_actor.may("viewer") else {"entries": [], "older": None, "authors": {}}),
+        **(activity(user_id) if current_actor.may("viewer") else {"entries": [], "pruned_before": None}),
     )
 
 
@@ -67,7 +69,8 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
         raise NotFound(N_("There is no such user."))
     user = orjson.loads(services().user_reads.get_deleted(user_id).body)
     deleted_by = services().history.latest_actor(user_id, "deleted")
-    current_actor, values = actor(), activity(user_id)
+    current_actor, values, trash_days = actor(), activity(user_id), services().settings.trash_days
+    purge_at = datetime.fromisoformat(user["deleted_at"]) + timedelta(days=trash_days) if trash_days else None
     values["authors"] |= services().history.names_of_actors([deleted_by])
     return render(
         "trashed_user.html",
@@ -76,6 +79,7 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
         user_id=user_id,
         attributes=orjson.dumps(user["attributes"], option=orjson.OPT_INDENT_2).decode(),
         deleted_by=deleted_by,
+        purge_at=purge_at and format_timestamp(purge_at),
         errors={"form": error} if error else {},
         may_restore=current_actor.may("editor") and current_actor.may_change(user_id, user["role"]),
         **values,
@@ -83,11 +87,17 @@ def render_trashed_user(user_id: uuid.UUID, error: str | None = None) -> Respons
 
 
 def activity(user_id: uuid.UUID) -> dict[str, Any]:
-    """The values of `_activity.html`. Raises: NotFound, BadRequest (invalid cursor)"""
+    """The values of `_activity.html`. Raises: NotFound, BadRequest (invalid cursor)
+
+    pruned_before: if older entries were deleted because of their age, a time after which none was deleted.
+    """
     page = services().history.page(user_id, _ENTRIES, request.args.get("before"))
     entries = orjson.loads(page.body)
     authors = services().history.names_of_actors(entry["actor"] for entry in entries)
-    return {"entries": entries, "older": page.next_cursor, "authors": authors}
+    is_complete = page.next_cursor or (entries and entries[-1]["action"] == "created")
+    record = None if is_complete else services().retention.records().get("history")
+    pruned_before = record and format_timestamp(record.deleted_before)
+    return {"entries": entries, "older": page.next_cursor, "authors": authors, "pruned_before": pruned_before}
 
 
 def _sessions(user_id: uuid.UUID) -> dict[str, Any]:

@@ -85,6 +85,13 @@ def current(connection: Connection) -> tuple[str, bool, bool]:
     return found.name, found.is_superuser, found.is_owner
 
 
+def inspect_owner(settings: Settings) -> tuple[bool, bool]:
+    """Whether the user of DATABASE_URL is a superuser, and whether its connection has TLS. Raises: psycopg.Error"""
+    with psycopg.connect(settings.database_conninfo, connect_timeout=CONNECT_TIMEOUT_S) as owner:
+        is_superuser = _holds(owner, "rolsuper FROM pg_roles WHERE rolname = %s", owner.info.user)
+        return is_superuser, owner.pgconn.ssl_in_use
+
+
 def _create(owner: psycopg.Connection[Any], settings: Settings) -> None:
     """Create the role, or set its password if it can't log in. PostgreSQL receives only the SCRAM verifier.
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import CONNECT_TIMEOUT_S, Settings
 from app.db import database_role
+from app.db.connection_limit import warn_of_too_many_connections
 from app.db.error_translation import first_line
 from app.errors import StartError
 from app.models import NO_XID
@@ -40,6 +41,7 @@ def prepare(settings: Settings) -> bool:
     try:
         _migrate(settings)
         _require_index(settings)
+        warn_of_too_many_connections(settings)
     except (psycopg.Error, DBAPIError) as error:
         cause = first_line(error.orig if isinstance(error, DBAPIError) and error.orig else error)
         raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None

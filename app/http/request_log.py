@@ -15,7 +15,7 @@ from app.http.context import CURRENT, RequestContext, context
 log = structlog.get_logger("app.request")
 
 _FAILURE = 500
-"""From this status on, a request is logged as a warning, except a health check."""
+"""From this status on, a request is logged as a warning. A health check is logged one level lower: info, or debug."""
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
 
 
@@ -34,8 +34,9 @@ def request_id_of(environ: Mapping[str, Any]) -> str:
 
 def log_request(method: str, route: str | None, status: int, began_ns: int, request_id: str) -> None:
     """Log a request. began_ns: when it began (clock_ns)."""
+    level = logging.WARNING if status >= _FAILURE else logging.INFO
     log.log(
-        logging.WARNING if status >= _FAILURE and "/health" not in (route or "") else logging.INFO,
+        level - logging.DEBUG if "/health" in (route or "") else level,
         "request",
         method=method,
         route=route,

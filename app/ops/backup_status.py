@@ -44,13 +44,14 @@ def read_backup_status(path: str) -> BackupStatus | None:
     except FileNotFoundError:
         return BackupStatus(failures=(N_("There are no backups: the service backup has never run."),))
     except OSError as error:
-        return BackupStatus(failures=(N_("The status of the backups can't be read (%(error)s).", error=_name(error)),))
+        name = error.__class__.__name__
+        return BackupStatus(failures=(N_("The status of the backups can't be read (%(error)s).", error=name),))
     except ValidationError:
         return BackupStatus(failures=(N_("The status of the backups is damaged."),))
     now = datetime.now(UTC)
     return BackupStatus(
-        full_at=found.full.finished_at if found.full else None,
-        proven_at=found.last_proven.finished_at if found.last_proven else None,
+        full_at=found.full.finished_at,
+        proven_at=found.last_proven.finished_at,
         archived_at=found.wal.archived_at,
         failures=tuple(_failures(found, now)),
         warnings=(N_("The backups are on the disk of the database, and would be lost with it."),)
@@ -59,43 +60,30 @@ def read_backup_status(path: str) -> BackupStatus | None:
     )
 
 
-class _Wal(BaseModel):
+class _Section(BaseModel):
+    """The used fields of all sections."""
+
     archived_at: AwareDatetime | None = None
-    error: str | None = None
-
-
-class _Full(BaseModel):
-    finished_at: AwareDatetime
-
-
-class _Failure(BaseModel):
-    reason: str
-
-
-class _Verification(BaseModel):
-    proven: bool
-    finished_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
+    proven: bool = False
     reason: str | None = None
-
-
-class _Copy(BaseModel):
     error: str | None = None
 
 
 class _File(BaseModel):
-    """The fields that are used. Those of the first full backup are missing before it."""
+    """The used sections. Most are missing before the first full backup."""
 
     format: Literal[1]
     written_at: AwareDatetime
     same_disk: bool = False
     interval_h: int = 24
     archive_s: int = 5
-    wal: _Wal = _Wal()
-    full: _Full | None = None
-    failure: _Failure | None = None
-    verification: _Verification | None = None
-    last_proven: _Verification | None = None
-    second_copy: _Copy | None = Field(default=None, alias="copy")
+    wal: _Section = _Section()
+    full: _Section = _Section()
+    last_proven: _Section = _Section()
+    failure: _Section | None = None
+    verification: _Section | None = None
+    second_copy: _Section | None = Field(default=None, alias="copy")
 
 
 def _failures(found: _File, now: datetime) -> Iterator[Message]:
@@ -110,20 +98,17 @@ def _failures(found: _File, now: datetime) -> Iterator[Message]:
         yield N_("Changes have not been backed up for more than a minute.")
     if found.failure:
         yield N_("The last full backup failed: %(reason)s.", reason=_reason(found.failure.reason))
+    oldest = now - timedelta(hours=found.interval_h) - _DELAY
     if found.verification and not found.verification.proven:
         yield N_("The last full backup is not proven: %(reason)s.", reason=_reason(found.verification.reason))
-    elif found.last_proven is None:
+    elif found.last_proven.finished_at is None:
         yield N_("No full backup has been proven yet.")
-    elif found.last_proven.finished_at < (oldest := now - timedelta(hours=found.interval_h) - _DELAY):
+    elif found.last_proven.finished_at < oldest:
         yield N_("The last proven backup is too old, of %(time)s.", time=_time(found.last_proven.finished_at))
-    elif found.full and found.full.finished_at < oldest:
+    elif found.full.finished_at and found.full.finished_at < oldest:
         yield N_("The last full backup is too old, of %(time)s.", time=_time(found.full.finished_at))
     if found.second_copy and found.second_copy.error:
         yield N_("The copy in S3 failed: %(reason)s.", reason=_reason(found.second_copy.error))
-
-
-def _name(error: OSError) -> str:
-    return error.__class__.__name__
 
 
 def _reason(text: str | None) -> str:

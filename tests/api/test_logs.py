@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.wrappers import Response
 
 from app.search.pages import UserPages
+from embedded.ports import free_port
 from tests.support.asgi import request
 from tests.support.service_process import Service
 
@@ -63,6 +64,26 @@ def test_lines_below_the_log_level_are_not_logged(serve: Callable[..., Service])
     service.get("/api/users")
     assert service.end() == 0
     assert service.text == ""
+
+
+def test_successful_health_checks_are_only_logged_for_debugging(serve: Callable[..., Service]) -> None:
+    service = serve(LOG_FORMAT="json")
+    assert service.get("/api/health/ready").status == 200
+    service.get("/api/users")
+    service.end()
+    requests = [event for event in service.events if event["event"] == "request"]
+    assert "/api/users" in [event["route"] for event in requests]
+    assert [event for event in requests if "/health" in event["route"] and event["status"] == 200] == []
+    for level in ("info", "debug"):
+        url = f"postgresql://ada@127.0.0.1:{free_port()}/usersdb"
+        unready = serve(ready=False, LOG_FORMAT="json", LOG_LEVEL=level, DATABASE_URL=url)
+        unready.wait_for(lambda service=unready: service.get("/api/health/live").status == 200)
+        assert unready.get("/api/health/ready").status == 503
+        unready.end()
+        found = [(event["status"], event["level"]) for event in unready.events if "/health" in event.get("route", "")]
+        assert (503, "info") in found
+        assert ((200, "debug") in found) == (level == "debug")
+        assert (200, "info") not in found
 
 
 def test_the_text_format_is_readable(serve: Callable[..., Service]) -> None:

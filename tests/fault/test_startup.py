@@ -70,6 +70,20 @@ def test_an_empty_database_is_migrated_before_the_first_request(
     assert "migrat" not in again.text
 
 
+def test_the_start_warns_of_more_connections_than_postgresql_accepts(
+    new_database: str, serve: Callable[..., Service]
+) -> None:
+    given = {"DATABASE_URL": new_database, "WORKERS": "2", "DATABASE_POOL_SIZE": "10"}
+    enough = serve(**given, REPLICAS="3")
+    assert "too_many_connections" not in enough.text
+    enough.end()
+    service = serve(**given, REPLICAS="4")
+    (warning,) = [event for event in service.events if event["event"] == "too_many_connections"]
+    assert warning["level"] == "warning"
+    assert (warning["needed"], warning["available"], warning["replicas"]) == (120, 97, 4)
+    assert warning["advice"] == "set DATABASE_POOL_SIZE to 7 or less, or set max_connections to 123 or more"
+
+
 def test_several_launchers_at_once_migrate_once(new_database: str, serve: Callable[..., Service]) -> None:
     services = [serve(ready=False, DATABASE_URL=new_database, WORKERS="1") for _ in range(4)]
     for service in services:

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from monitoring_images import IMAGES as _MONITORING
 
 from tests.stack.compose import ENVIRON, ROOT, run
 
 _IMAGE = "fullstack-app-production-release"
+_FILES = tuple(part for name in ("", ".prod", ".monitoring") for part in ("-f", f"docker-compose{name}.yml"))
 _MANIFEST = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}'
 _DIGEST = f"sha256:{hashlib.sha256(_MANIFEST).hexdigest()}"
 
@@ -84,10 +86,11 @@ def test_digests_are_written_where_a_registry_answers(clone: Path) -> None:
             "CADDY_IMAGE": f"{here}/caddy:2.11.7-alpine",
             "ADMINER_IMAGE": f"{here}/adminer:5.4.2",
             "PYTHON_IMAGE": f"{here}/python:3.13.16-slim",
+            **{name: f"{here}/{name.lower()}:1" for name in (*_MONITORING, "GRAFANA_IMAGE")},
         }
         done = make(clone, "pin", **images)
     assert done.returncode != 0
-    for variable in ("CADDY_IMAGE", "ADMINER_IMAGE", "PYTHON_IMAGE"):
+    for variable in images.keys() - {"POSTGRES_IMAGE", "REDIS_IMAGE"}:
         assert f"{variable}: no digest for {images[variable]}: " in done.stderr
     lines = (clone / "images.env").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == [
@@ -110,16 +113,16 @@ def test_digests_are_written_where_a_registry_answers(clone: Path) -> None:
 
 
 def test_each_image_of_production_has_an_exact_version_and_a_variable() -> None:
-    env = {"SITE_ADDRESS": "users.example.org", "ADMIN_EMAIL": "a@example.org"}
+    env = {"SITE_ADDRESS": "users.example.org", "ADMIN_EMAIL": "a@example.org", "ALERT_RECEIVER": "webhook"}
     variables = ("POSTGRES_IMAGE", "REDIS_IMAGE", "ADMINER_IMAGE", "CADDY_IMAGE", "WEB_IMAGE", "BACKUP_IMAGE")
+    variables += (*_MONITORING, "GRAFANA_IMAGE")
     built = {"fullstack-app-web", "fullstack-app-backup"}
-    assert all(re.search(r":\d+(\.\d+)+(-\w+)?$", image) for image in images_of(env) - built)
+    assert all(re.search(r":v?\d+(\.\d+)+(-\w+)?$", image) for image in images_of(env) - built)
     assert images_of(env | {name: f"{name.lower()}:1" for name in variables}) == {f"{n.lower()}:1" for n in variables}
 
 
 def images_of(environ: dict[str, str]) -> set[str]:
-    files = ("-f", "docker-compose.yml", "-f", "docker-compose.prod.yml")
-    words = ("docker", "compose", "--env-file", "/dev/null", "--profile", "*", *files, "config", "--images")
+    words = ("docker", "compose", "--env-file", "/dev/null", "--profile", "*", *_FILES, "config", "--images")
     done = subprocess.run(words, cwd=ROOT, env=ENVIRON | environ, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 

@@ -27,12 +27,17 @@ class Servers(NamedTuple):
     network: str
     certificates: Path
 
-    def start(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the image of the service, or its start, for at most 30 s. Returns its output."""
+    def start(self, *words: str, bundle: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the image of the service, or its start, for at most 30 s. Returns its output.
+
+        bundle: a file of the certificates that replaces the authorities of the image.
+        """
         urls = {"DATABASE_URL": database(), "REDIS_URL": cache()}
         settings = urls | {"DATABASE_WAIT_S": "3", "WORKERS": "1", "PUBLISHED_ADDRESS": "127.0.0.1"} | environ
         options = [part for name, value in settings.items() for part in ("-e", f"{name}={value}")]
-        volume = ("-v", f"{self.certificates}:/certs:ro")
+        volume = ["-v", f"{self.certificates}:/certs:ro"]
+        if bundle:
+            volume += ["-v", f"{self.certificates / bundle}:/etc/ssl/certs/ca-certificates.crt:ro"]
         command = ("docker", "run", "--rm", "--network", self.network, *volume, *options, _IMAGE)
         return run(*command, "timeout", "-s", "TERM", "30", *words, check=False)
 
@@ -145,10 +150,11 @@ def test_the_start_is_refused_and_says_why(servers: Servers, url: str, cause: st
 
 
 def test_the_authorities_of_the_system_are_those_of_the_image(servers: Servers) -> None:
-    trusted = {"DATABASE_URL": database(authority="system"), "SSL_CERT_FILE": _AUTHORITY}
-    assert '"serving"' in servers.log_of_start(**trusted)
-    other_name = {"DATABASE_URL": database("other-db.test", authority="system"), "SSL_CERT_FILE": _AUTHORITY}
-    assert "does not match host name" in servers.log_of_start(**other_name)
+    bundle = "authority.crt"
+    assert '"serving"' in servers.log_of_start(DATABASE_URL=database(authority="system"), bundle=bundle)
+    other_name = database("other-db.test", authority="system")
+    assert "does not match host name" in servers.log_of_start(DATABASE_URL=other_name, bundle=bundle)
+    assert '"serving"' in servers.log_of_start(DATABASE_URL=database(authority="system"), SSL_CERT_FILE=_AUTHORITY)
 
 
 @pytest.mark.parametrize(

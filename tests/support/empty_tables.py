@@ -19,12 +19,13 @@ DO $$ BEGIN
         SELECT FROM pg_class WHERE oid = ANY ('{users, history, idempotency_keys, tokens}'::regclass[])
         AND (reltuples >= 0 OR pg_table_size(oid) > 65536)
     ) THEN
-        TRUNCATE users, history, idempotency_keys, tokens;
+        TRUNCATE users, history, idempotency_keys, tokens, retention;
     ELSE
         DELETE FROM tokens;
         DELETE FROM idempotency_keys;
         DELETE FROM users;
         DELETE FROM history;
+        DELETE FROM retention;
     END IF;
 END $$
 """

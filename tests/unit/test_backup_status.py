@@ -45,7 +45,7 @@ def test_good_backups_have_no_failures(tmp_path: Path) -> None:
             "full backup failed: pg_basebackup: gone.",
         ),
         ({"verification": _NOT_PROVEN}, "not proven: The table users differs."),
-        ({"verification": None, "last_proven": None, "full": None}, "No full backup has been proven yet"),
+        ({"verification": None, "last_proven": {}, "full": {}}, "No full backup has been proven yet"),
         ({"last_proven": _OLD}, "The last proven backup is too old"),
         ({"full": {"id": "a", "finished_at": ago(hours=27)}}, "The last full backup is too old"),
         ({"copy": {"sent_at": ago(hours=1), "error": "403"}}, "The copy in S3 failed: 403."),

@@ -35,6 +35,8 @@ WRONG = {
     "ADMIN_PASSWORD": ["a password that stands alone"],
     "SESSION_IDLE_H": ["0", "-1", "8761", "a day"],
     "SESSION_MAX_DAYS": ["0", "3651", "for ever"],
+    "HISTORY_DAYS": ["-1", "a year", "36501"],
+    "TRASH_DAYS": ["-1", "1.5"],
     "WRITE_RATE_PER_MINUTE": ["-1", "many"],
 }
 

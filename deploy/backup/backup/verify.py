@@ -1,7 +1,8 @@
 """Proves a full backup: restores it with all WAL since then, and compares the result with the database.
 
 The database goes on while it is compared. So users with a change in the history of the database that the restored one
-does not have are left out on both sides. All other rows must be equal.
+does not have are left out on both sides. So are entries of the history that are old enough for the service to have
+deleted them meanwhile (HISTORY_DAYS). All other rows must be equal.
 """
 
 import shutil
@@ -29,6 +30,7 @@ WITH changed AS (SELECT * FROM ({changed}) AS c),
 SELECT json_build_object(
   'everything', EXISTS (SELECT FROM changed WHERE user_id IS NULL),
   'changed', (SELECT coalesce(json_agg(user_id), '[]') FROM excluded),
+  'kept_since', ({kept_since}),
   'tables', json_build_object({tables}))
 """
 _TABLE = """
@@ -36,6 +38,10 @@ _TABLE = """
     'rows', count(*), 'checksum', coalesce(sum(hashtextextended({row}, 0)::numeric), 0)::text)
   FROM {table} AS t WHERE NOT EXISTS (SELECT FROM excluded AS e WHERE e.user_id = t.{column}) {condition})
 """
+# The service deletes entries from before this time, and writes it down in the same transaction.
+_HAS_RETENTION = "SELECT to_json(to_regclass('retention') IS NOT NULL)"
+_KEPT_SINCE = "SELECT deleted_before FROM retention WHERE kind = 'history'"
+_IS_KEPT = "AND t.created_at >= coalesce(({kept_since}), '-infinity')"
 _ROWS = {
     "tokens": "(t.id, t.user_id, t.name, t.role, t.digest, t.created_at, t.expires_at)::text",
 }
@@ -57,7 +63,7 @@ def prove(archive: Archive, backup: FullBackup, database: Database, status: Stat
         newest = database.json(_NEWEST)
         await_archive(database, status)
         with restored(archive, backup, folder, Target()) as server:
-            result |= _compare(database, server.database, newest)
+            result |= compare(database, server.database, newest)
         result["proven"] = True
     except (NotProven, Failed) as error:
         result["reason"] = str(error)
@@ -78,23 +84,24 @@ def await_archive(database: Database, status: Status) -> None:
         time.sleep(_POLL_S)
 
 
-def _compare(live: Database, scratch: Database, newest: dict[str, Any] | None) -> dict[str, Any]:
+def compare(live: Database, scratch: Database, newest: dict[str, Any] | None) -> dict[str, Any]:
     """Compare. Raises: NotProven, Failed"""
-    if (
-        newest
-        and scratch.json("SELECT row_to_json(h) FROM history AS h WHERE id = :'id'", id=str(newest["id"])) is None
-    ):
+    if newest and _lacks(scratch, newest) and not _lacks(live, newest):
         raise NotProven(f"The entry {newest['id']} of the history, the newest before the restore, is not restored")
     since = str(scratch.json(_SINCE, margin=f"{MARGIN.total_seconds()} s"))
     ids = ",".join(map(str, scratch.json(_IDS, since=since)))
     known = {"since": since, "ids": ids}
-    expected = live.json(_figures(_LIVE_CHANGED.format(**known), _LIVE_CONDITION.format(**known)))
+    kept_since = _KEPT_SINCE if live.json(_HAS_RETENTION) else "SELECT NULL::timestamptz"
+    condition = f"{_LIVE_CONDITION.format(**known)} {_IS_KEPT.format(kept_since=kept_since)}"
+    expected = live.json(_figures(_LIVE_CHANGED.format(**known), condition, kept_since))
     if expected["everything"]:
         raise NotProven(
             "One statement changed all users while the backup was verified. The next verification repeats it"
         )
     changed = ",".join(expected["changed"])
-    found = scratch.json(_figures(f"SELECT unnest('{{{changed}}}'::uuid[]) AS user_id", ""))
+    kept_since = f"SELECT '{expected['kept_since'] or '-infinity'}'::timestamptz"
+    condition = _IS_KEPT.format(kept_since=kept_since)
+    found = scratch.json(_figures(f"SELECT unnest('{{{changed}}}'::uuid[]) AS user_id", condition, kept_since))
     for table, figures in expected["tables"].items():
         if found["tables"][table] != figures:
             raise NotProven(f"The table {table} differs: {found['tables'][table]} restored, {figures} in the database")
@@ -105,7 +112,11 @@ def _compare(live: Database, scratch: Database, newest: dict[str, Any] | None) -
     }
 
 
-def _figures(changed: str, history_condition: str) -> str:
+def _lacks(database: Database, entry: dict[str, Any]) -> bool:
+    return database.json("SELECT row_to_json(h) FROM history AS h WHERE id = :'id'", id=str(entry["id"])) is None
+
+
+def _figures(changed: str, history_condition: str, kept_since: str) -> str:
     tables = [
         _TABLE.format(
             table=table,
@@ -115,4 +126,4 @@ def _figures(changed: str, history_condition: str) -> str:
         )
         for table, column in TABLES.items()
     ]
-    return _FIGURES.format(changed=changed, tables=",".join(tables))
+    return _FIGURES.format(changed=changed, kept_since=kept_since, tables=",".join(tables))
