@@ -20,7 +20,7 @@ PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
 NOT_SAMPLED = {"traceparent": f"00-{TRACE[::-1]}-00f067aa0ba902b7-00"}
 NOBODY = "0199a0e2-0000-7000-8000-000000000000"
 ADA = {"name": "Ada Lovelace", "username": "ada-secret", "email": "ada-secret@example.com"}
-PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
+PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
