@@ -64,7 +64,7 @@ class SpanExport(BatchSpanProcessor):
 def install_tracing(app: Flask) -> None:
     """Trace the requests of `app`, and the statements and commands of this process. Nothing is exported yet."""
     for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+        os.environ[name] = os.environ.get(name) or value
     FlaskInstrumentor().instrument_app(app, excluded_urls=_HEALTH_CHECKS, enable_commenter=False)  # type: ignore[no-untyped-call]
     PsycopgInstrumentor().instrument()
     RedisInstrumentor().instrument()
@@ -74,7 +74,7 @@ def install_tracing(app: Flask) -> None:
 @contextlib.contextmanager
 def exporting() -> Iterator[None]:
     """Export the spans of this process, which has been forked already, inside the block. It starts a thread."""
-    sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ParentBased(TraceIdRatioBased(_SAMPLED))
+    sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else ParentBased(TraceIdRatioBased(_SAMPLED))
     resource = Resource.create({SERVICE_VERSION: VERSION})
     # The process ends without the functions of atexit.
     provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
