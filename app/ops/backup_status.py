@@ -14,6 +14,7 @@ _SILENCE = timedelta(minutes=1)
 """How long after its time the file was not written, or WAL was not archived."""
 _DELAY = timedelta(hours=2)
 """How long after its time a full backup, or its proof, is too old."""
+_MAX_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _failures(found: _File, now: datetime) -> Iterator[Message]:
 
 
 def _reason(text: str | None) -> str:
-    return (text or "?").strip().rstrip(".")
+    return " ".join((text or "?").split())[:_MAX_CHARACTERS].rstrip(".")
 
 
 def _time(moment: datetime) -> str:

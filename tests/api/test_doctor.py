@@ -53,6 +53,10 @@ def test_without_a_database_a_command_reports_the_outage(make_app: Callable[...,
     done = away.test_cli_runner().invoke(args=["tokens", "list"])
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: The database is unavailable")
-    doctor = away.test_cli_runner().invoke(args=["doctor"])
-    assert doctor.exit_code == 1
-    assert "secret" not in doctor.output
+    for option in ([], ["--production"]):
+        doctor = away.test_cli_runner().invoke(args=["doctor", *option])
+        assert doctor.exit_code == 1
+        assert "secret@" not in doctor.output
+        assert "me:secret" not in doctor.output
+        assert "Traceback" not in doctor.output
+        assert not isinstance(doctor.exception, Exception)

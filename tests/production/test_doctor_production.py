@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from backup_stack import ROLE_PASSWORD, new_archive, new_key, remove, wait_proven
 
-from tests.stack.compose import Stack
+from tests.stack.compose import Stack, run
 from tests.stack.production_stack import REPLICAS, SECRETS, ProductionStack, write_secrets
+from tests.support.markdown import blocks
 
 _SECRETS = {**SECRETS, "redis_password": "r \"e' d$is of the tests", "backup_password": ROLE_PASSWORD}
 _OK = {
@@ -69,6 +70,14 @@ def test_with_a_proven_backup_nothing_fails(stack: ProductionStack) -> None:
         code, found, text = doctor(stack, replica)
         assert (code, found) == (0, {"ok": {*_OK, "backups"}, "warning": {"backups"}, "failed": set()}), text
     assert "The backups are on the disk of the database" in text
+
+
+def test_the_command_of_the_docs_trusts_the_authority_of_caddy(stack: ProductionStack) -> None:
+    (block,) = [one.text for one in blocks("docs/operations.md") if "cat >/tmp/authority.crt" in one.text]
+    files = "docker-compose.yml:docker-compose.prod.yml"
+    environ = {**stack.settings, "COMPOSE_PROJECT_NAME": stack.name, "COMPOSE_FILE": files}
+    done = run("env", *(f"{name}={value}" for name, value in environ.items()), "bash", "-euo", "pipefail", "-c", block)
+    assert "the certificate is valid" in done.stdout
 
 
 def test_a_default_secret_fails(stack: ProductionStack) -> None:

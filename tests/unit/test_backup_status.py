@@ -56,6 +56,13 @@ def test_a_failure_is_named(tmp_path: Path, sections: dict[str, Any], expected: 
     assert expected in str(failure)
 
 
+def test_a_reason_is_one_line_of_bounded_length(tmp_path: Path) -> None:
+    reason = {"reason": "pg_basebackup: error:\n  too many words" + " again" * 500 + "\n"}
+    (failure,) = read(tmp_path / "status", failure=reason).failures
+    assert "error: too many words again again" in str(failure)
+    assert len(str(failure)) < 350
+
+
 def test_the_schedule_of_the_service_decides_what_is_old(tmp_path: Path) -> None:
     assert read(tmp_path / "status", last_proven=_OLD, interval_h=168).failures == ()
     slow = {"archived_at": ago(minutes=3), "error": None}
