@@ -26,7 +26,7 @@ from tests.support.empty_tables import Cleaner
 from tests.support.engines import engine_of
 from tests.support.leases import grant_lease
 from tests.support.secured_app import SecuredApp
-from tests.support.service_process import Service
+from tests.support.service_process import ROOT, Service
 
 BEGAN_S = pytest.StashKey[float]()
 POSTGRES = int(os.environ.get("TEST_POSTGRES", "18"))
@@ -168,9 +168,9 @@ def new_database(servers: Stack) -> Iterator[str]:
 def _starter(servers: Stack, folder: Path) -> Iterator[Callable[..., Service]]:
     made: list[Service] = []
 
-    def start(*, ready: bool = True, **env: str) -> Service:
+    def start(*, ready: bool = True, root: Path = ROOT, **env: str) -> Service:
         defaults = {"DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url}
-        made.append(Service(folder / f"service-{len(made)}.log", {**defaults, **env}))
+        made.append(Service(folder / f"service-{len(made)}.log", {**defaults, **env}, root=root))
         if ready:
             made[-1].wait_ready()
         return made[-1]

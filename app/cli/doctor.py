@@ -63,9 +63,12 @@ def _services(settings: Settings) -> list[Finding]:
 
 def _migrations(settings: Settings) -> Finding:
     try:
-        found, newest = revisions(settings)
+        found, newest, is_newer = revisions(settings)
     except (StartError, psycopg.Error) as error:
         return Finding("migrations", "failed", str(error).strip().splitlines()[0])
+    if is_newer:
+        what = f"the database has the revision {found} of a newer release, which this one (newest: {newest}) can use"
+        return Finding("migrations", "ok", what)
     if found != newest:
         how = "run flask db upgrade"
         return Finding("migrations", "failed", f"the database has the revision {found or 'none'}, not {newest}: {how}")

@@ -1,7 +1,8 @@
-"""Prepares the database: waits for PostgreSQL, refuses a newer database, migrates under a lock, checks the history."""
+"""Prepares the database: waits for PostgreSQL, refuses an unknown schema, migrates under a lock, checks the history."""
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import structlog
@@ -25,11 +26,24 @@ _LOG_INTERVAL_S = 3.0
 
 _INDEX = "history_by_xid"
 _BATCH = 10_000
+# Databases of revisions before 0013 have no column compatible_from.
+_REVISION = "SELECT version_num, to_jsonb(v) ->> 'compatible_from' FROM alembic_version AS v"
 _IS_USABLE = "SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)), false)"
 _RESET = (
     "UPDATE history SET xid = %(none)s WHERE id IN (SELECT id FROM history"
     " WHERE xid > '3' AND xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT %(batch)s)"
 )
+
+
+class Revisions(NamedTuple):
+    """found: the revision of the database; None: it is empty. newest: that of this release.
+
+    is_newer: a newer release has migrated the database, and says that this one can use it.
+    """
+
+    found: str | None
+    newest: str
+    is_newer: bool = False
 
 
 def prepare(settings: Settings) -> bool:
@@ -72,23 +86,25 @@ def wait_for_database(settings: Settings) -> None:
             return
 
 
-def revisions(settings: Settings) -> tuple[str | None, str]:
-    """The revision of the database (None: it is empty) and the newest revision of this release.
+def revisions(settings: Settings) -> Revisions:
+    """Compare the database with this release.
 
-    Raises: StartError, if a newer release has migrated the database; psycopg.Error
+    Raises: StartError, if a newer release has migrated the database so that this one can't use it; psycopg.Error
     """
     scripts = ScriptDirectory.from_config(_alembic(settings))
     newest = scripts.get_current_head() or ""
     with psycopg.connect(settings.database_conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         exists = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if exists == (True,) else None
-    found: str | None = row[0] if row else None
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+        row = connection.execute(_REVISION).fetchone() if exists == (True,) else None
+    found, compatible_from = row or (None, None)
+    known = {script.revision for script in scripts.walk_revisions()}
+    is_newer = found is not None and found not in known
+    if is_newer and compatible_from not in known:
         raise StartError(
             f"The database is at revision {found}, which this release (newest: {newest}) does not know:"
             " a newer release has migrated it. Run that release, or restore a backup from before."
         )
-    return found, newest
+    return Revisions(found, newest, is_newer)
 
 
 def reset_future_xids(conninfo: str) -> int:
@@ -110,8 +126,10 @@ def reset_future_xids(conninfo: str) -> int:
 
 def _migrate(settings: Settings) -> None:
     """Raises: StartError, psycopg.Error, DBAPIError, CommandError"""
-    found, newest = revisions(settings)
-    if found == newest:
+    found, newest, is_newer = revisions(settings)
+    if is_newer:
+        log.info("newer_schema", found=found, newest=newest)
+    if is_newer or found == newest:
         return
     began = time.monotonic()
     log.info("migrating", found=found, newest=newest)
@@ -132,6 +150,6 @@ def _require_index(settings: Settings) -> None:
 
 
 def _alembic(settings: Settings) -> Config:
-    config = Config(attributes={"conninfo": settings.database_conninfo})
+    config = Config(attributes={"conninfo": settings.database_conninfo, "wait_s": settings.database_wait_s})
     config.set_main_option("script_location", str(MIGRATIONS))
     return config

@@ -4,9 +4,11 @@ import functools
 import time
 
 import psycopg
+import structlog
 from alembic import context
 from alembic.util import CommandError
 from flask import has_app_context
+from psycopg import errors
 from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
@@ -16,9 +18,15 @@ from app.db.migrate import reset_future_xids
 from app.http.services import services
 from app.models import Base
 
+log = structlog.get_logger(__name__)
+
 # The advisory lock of migrations, so that replicas that start at the same time wait for each other.
 _LOCK = 5_000_16_08_2026
 _LOCK_POLL_S = 0.1
+# While a statement waits for the lock of a table, all requests that use the table wait behind it. They give up after
+# database.LOCK_TIMEOUT_MS.
+_LOCK_TIMEOUT = "500ms"
+_RETRY_S = 1.0
 
 
 def _conninfo() -> str:
@@ -36,12 +44,7 @@ def _run() -> None:
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
     with _connected(engine) as connection:
         _lock(connection)
-        # Each revision has its own transaction, except those that build an index concurrently.
-        context.configure(
-            connection=connection, target_metadata=Base.metadata, compare_type=True, transaction_per_migration=True
-        )
-        with context.begin_transaction():
-            context.run_migrations()
+        _migrate(connection)
     if "conninfo" not in context.config.attributes:
         # With `flask db`. The start does it itself.
         services().state.is_role_available = database_role.set_up(services().settings)
@@ -55,6 +58,31 @@ def _lock(connection: Connection) -> None:
         connection.rollback()
         time.sleep(_LOCK_POLL_S)
     connection.commit()
+
+
+def _migrate(connection: Connection) -> None:
+    """Run the migrations. Repeat a revision that does not get a lock, until DATABASE_WAIT_S. Raises: DBAPIError"""
+    wait_s = context.config.attributes.get("wait_s")
+    deadline = time.monotonic() + (services().settings.database_wait_s if wait_s is None else wait_s)
+    while True:
+        connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
+        connection.commit()
+        # Each revision has its own transaction, except those that build an index concurrently.
+        context.configure(
+            connection=connection, target_metadata=Base.metadata, compare_type=True, transaction_per_migration=True
+        )
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        except DBAPIError as error:
+            is_locked = isinstance(error.orig, (errors.LockNotAvailable, errors.DeadlockDetected))
+            if not is_locked or time.monotonic() > deadline:
+                raise
+            log.warning("migration_waits_for_lock", error=first_line(error.orig or error))
+            connection.rollback()
+            time.sleep(_RETRY_S)
+        else:
+            return
 
 
 def _connected(engine: Engine) -> Connection:

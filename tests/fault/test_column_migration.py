@@ -30,8 +30,8 @@ def old_database(new_database: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def migrate(url: str) -> None:
-    prepare(load_settings({}, database_url=url))
+def migrate(url: str, **settings: object) -> None:
+    prepare(load_settings({}, database_url=url, **settings))
 
 
 def rows(connection: psycopg.Connection[Any], table: str) -> list[tuple[Any, ...]]:
@@ -91,7 +91,7 @@ def test_a_long_transaction_stops_the_start_instead_of_all_statements(
     with psycopg.connect(new_database) as reader:
         reader.execute("SELECT count(*) FROM users")
         with pytest.raises(StartError, match="lock timeout"):
-            migrate(new_database)
+            migrate(new_database, database_wait_s=2)
     assert "users.words" in names(old_database)
     migrate(new_database)
     assert "users.search_vector" in names(old_database)

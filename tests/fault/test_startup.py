@@ -99,7 +99,7 @@ def test_a_database_of_a_newer_release_is_refused_and_left_alone(
 ) -> None:
     serve(DATABASE_URL=new_database).end()
     with psycopg.connect(new_database) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = '9999', compatible_from = '9998'")
     service = serve(ready=False, DATABASE_URL=new_database)
     assert service.process.wait(6) == 1
     (refused,) = [event for event in service.events if event["event"] == "start_refused"]

@@ -2,7 +2,7 @@
 which can be repeated when the build was interrupted.
 """
 
-from alembic import op
+from app.migrations.concurrent_indexes import create_index, drop_index
 
 revision = "0009"
 down_revision = "0008"
@@ -11,12 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.get_context().autocommit_block():
-        # What an interrupted build left is invalid.
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS history_by_xid")
-        op.execute("CREATE INDEX CONCURRENTLY history_by_xid ON history (xid) WHERE xid > '3'")
+    create_index("history_by_xid", "history (xid) WHERE xid > '3'")
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS history_by_xid")
+    drop_index("history_by_xid")

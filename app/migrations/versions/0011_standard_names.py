@@ -18,7 +18,6 @@ _INDEXES = (
 
 
 def upgrade() -> None:
-    _set_lock_timeout()
     for table, old, new in _COLUMNS:
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
     for old, new in _INDEXES:
@@ -27,17 +26,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    _set_lock_timeout()
     for old, new in _INDEXES:
         op.execute(f"ALTER INDEX {new} RENAME TO {old}")
     for table, old, new in _COLUMNS:
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {new} TO {old}")
     _replace_clean_up("users_by_words")
-
-
-def _set_lock_timeout() -> None:
-    """Renaming takes milliseconds. While it waits for a long transaction, all other statements wait behind it."""
-    op.execute("SET LOCAL lock_timeout = '5s'")
 
 
 def _replace_clean_up(index: str) -> None:

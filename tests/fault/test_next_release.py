@@ -1,0 +1,194 @@
+"""Migrations while requests go on, and releases that serve on the schema of the next one."""
+
+# ruff: noqa: S608 - constants
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic.script import ScriptDirectory
+
+from app.config import load_settings
+from app.db.migrate import MIGRATIONS, prepare
+from tests.support.service_process import ROOT, Service, first_administrator
+from tests.support.waiting import wait_until
+
+PRESENT = ScriptDirectory(str(MIGRATIONS)).get_current_head() or ""
+EXPANDED, CONTRACTED = f"{int(PRESENT) + 1:04d}", f"{int(PRESENT) + 2:04d}"
+REVISION = '''"""A revision of a test."""
+
+from alembic import op
+from app.migrations.concurrent_indexes import create_index, drop_index
+
+revision, down_revision = "{revision}", "{before}"
+branch_labels = depends_on = None
+
+
+def upgrade() -> None:
+    {upgrade}
+
+
+def downgrade() -> None:
+    pass
+'''
+ADD_COLUMN = 'op.execute("ALTER TABLE users ADD COLUMN phone text")'
+ADD_INDEX = """create_index("users_by_session_epoch", "users (session_epoch)")"""
+BUILDING = """
+SELECT count(*) FROM pg_stat_activity WHERE query ~ '^CREATE INDEX CONCURRENTLY users_by_session_epoch'
+AND clock_timestamp() - query_start > interval '1 s'
+"""
+REMOVE = (
+    'op.execute("ALTER TABLE users DROP COLUMN phone")\n'
+    f"""    op.execute("UPDATE alembic_version SET compatible_from = '{EXPANDED}'")"""
+)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Callable[..., Path]:
+    """Copy the present release with further revisions (their bodies). Returns its folder."""
+
+    def copy(name: str, *bodies: str) -> Path:
+        root = tmp_path / name
+        shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
+        for number, body in enumerate(bodies, int(PRESENT)):
+            text = REVISION.format(revision=f"{number + 1:04d}", before=f"{number:04d}", upgrade=body)
+            (root / "app" / "migrations" / "versions" / f"{number + 1:04d}_test.py").write_text(text)
+        return root
+
+    return copy
+
+
+@pytest.fixture
+def start(serve: Callable[..., Service], new_database: str) -> Callable[..., Service]:
+    """Start a release on the database of this test."""
+
+    def start(root: Path = ROOT, **settings: object) -> Service:
+        return serve(DATABASE_URL=new_database, WORKERS="1", WRITE_RATE_PER_MINUTE="0", root=root, **settings)
+
+    return start
+
+
+def revision(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+    return str(found)
+
+
+@contextmanager
+def requests_of(service: Service, headers: dict[str, str]) -> Iterator[list[tuple[int, float]]]:
+    """Read and write inside the block. Yields the statuses and seconds."""
+    ends, answers = threading.Event(), []
+
+    def request() -> None:
+        number = 0
+        while not ends.wait(0.02):
+            number += 1
+            created = service.post("/api/users", {"username": f"load-{number}"}, headers=headers)
+            read = service.get("/api/users?sort=-created_at", headers={**headers, "Cache-Control": "no-cache"})
+            answers.extend((response.status, response.seconds) for response in (created, read))
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        ends.set()
+        thread.join()
+
+
+def test_a_release_serves_on_the_schema_of_the_next_one_and_back(
+    start: Callable[..., Service], release: Callable[..., Path], new_database: str
+) -> None:
+    present = start()
+    headers = first_administrator(present)
+    following = release("next", ADD_COLUMN, ADD_INDEX)
+    with requests_of(present, headers) as answers:
+        second = start(following)
+        assert revision(new_database) == CONTRACTED
+        second.end()
+        # A container that is replaced, or starts again, during the update or after it was undone.
+        restarted = start()
+        user = restarted.post("/api/users", {"username": "ada"}, headers=headers)
+        assert user.status == 201
+        assert restarted.get(f"/api/users/{user.json['id']}/history", headers=headers).status == 200
+        restarted.end()
+        third = start(following)
+        assert third.get(f"/api/users/{user.json['id']}", headers=headers).json == user.json
+    assert {status for status, _ in answers} == {200, 201}
+    (event,) = [event for event in restarted.events if event["event"] == "newer_schema"]
+    assert (event["found"], event["newest"]) == (CONTRACTED, PRESENT)
+    assert not [event for event in restarted.events if event["level"] == "error"]
+
+
+def test_a_release_refuses_a_schema_that_lacks_what_it_uses(
+    start: Callable[..., Service], release: Callable[..., Path], new_database: str
+) -> None:
+    start(release("contracted", ADD_COLUMN, REMOVE)).end()
+    refused = start(ready=False)
+    assert refused.process.wait(20) == 1
+    (event,) = [event for event in refused.events if event["event"] == "start_refused"]
+    assert f"is at revision {CONTRACTED}, which this release (newest: {PRESENT}) does not know" in event["cause"]
+    # The release between the two does without what was removed.
+    between = start(release("expanded", ADD_COLUMN))
+    assert between.get("/api/users").status == 200
+    assert revision(new_database) == CONTRACTED
+
+
+def test_requests_do_not_wait_for_a_migration_that_waits_for_a_lock(
+    start: Callable[..., Service], release: Callable[..., Path], new_database: str
+) -> None:
+    present = start()
+    headers = first_administrator(present)
+    with psycopg.connect(new_database) as long, requests_of(present, headers) as answers:
+        long.execute("SELECT count(*) FROM users")
+        second = start(release("next", ADD_COLUMN), ready=False)
+        wait_until(lambda: second.text.count("migration_waits_for_lock") == 2, 30)
+        assert revision(new_database) == PRESENT
+        long.commit()
+        second.wait_ready()
+    assert revision(new_database) == EXPANDED
+    assert {status for status, _ in answers} == {200, 201}
+    # 0.5 s is the time-out of the lock; the rest is for a busy machine.
+    assert max(seconds for _, seconds in answers) < 1.4
+
+
+def test_an_index_is_built_while_a_transaction_is_open(
+    start: Callable[..., Service], release: Callable[..., Path], new_database: str
+) -> None:
+    """It waits for the transaction, longer than the time-out of a lock, and no request waits for it."""
+    present = start()
+    headers = first_administrator(present)
+    with (
+        psycopg.connect(new_database) as long,
+        psycopg.connect(new_database, autocommit=True) as observer,
+        requests_of(present, headers) as answers,
+    ):
+        long.execute("UPDATE users SET name = 'Root'")
+        second = start(release("next", ADD_INDEX), ready=False)
+        wait_until(lambda: observer.execute(BUILDING).fetchone() == (1,), 30)
+        long.commit()
+        second.wait_ready()
+    assert "migration_waits_for_lock" not in second.text
+    assert {status for status, _ in answers} == {200, 201}
+    with psycopg.connect(new_database) as connection:
+        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_by_session_epoch'::regclass"
+        assert connection.execute(valid).fetchone() == (True,)
+
+
+def test_new_revisions_build_indexes_concurrently() -> None:
+    for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions():
+        if script.revision > "0013":
+            text = Path(script.path).read_text()
+            assert "op.create_index(" not in text, f"{script.path}: use app.migrations.concurrent_indexes"
+            assert "CREATE INDEX" not in text, f"{script.path}: use app.migrations.concurrent_indexes"
+
+
+def test_each_release_can_use_the_schema_that_it_makes(new_database: str) -> None:
+    prepare(load_settings({}, database_url=new_database))
+    with psycopg.connect(new_database) as connection:
+        (compatible_from,) = connection.execute("SELECT compatible_from FROM alembic_version").fetchone() or ("",)
+    assert compatible_from in {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
