@@ -8,6 +8,7 @@ The launcher creates the application once, and forks all processes with it.
 """
 
 import contextlib
+import functools
 import gc
 import importlib
 import math
@@ -25,11 +26,15 @@ from app.cache.generations import POLLER_ROW
 from app.config import Settings
 from app.db.index_cleaner import IndexCleaner
 from app.errors import DomainError, OperatorError, SettingsError, StartError
+from app.extensions import db
 from app.factory import create_app
 from app.http.granian_adapter import serve
 from app.http.services import services, services_of
+from app.ops.backup_status import read_backup_status
+from app.ops.metrics import Metrics
 from app.ops.service_state import Phase
 from app.ops.supervisor import SupervisedProcess, Supervisor, depend_on_launcher
+from app.routes import interface_of
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +56,7 @@ class Launcher:
             SupervisedProcess(f"worker-{row}", self._state, row, _work, app, row)
             for row in range(POLLER_ROW + 1, POLLER_ROW + 1 + self._settings.worker_count)
         ]
-        self._supervisor = Supervisor([poller, *workers])
+        self._supervisor = Supervisor([poller, *workers, *_metrics_process(app)])
         self._preparing = multiprocessing.Process(target=_prepare, args=(app,), name="prepare")
         self._stop_at_s = math.inf
         self._stop_within_s = _STOP_AT_ONCE_S
@@ -59,7 +64,8 @@ class Launcher:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Returns the exit status. Raises: StartError, if the port is in use"""
-        _check_port(self._settings)
+        for name in ("port", "metrics_port") if self._settings.metrics_port else ("port",):
+            _check_port(self._settings, name)
         self._state.phase = Phase.STARTING
         self._supervisor.start()
         self._preparing.start()
@@ -117,16 +123,19 @@ def main() -> int:
     return exit_code
 
 
-def _check_port(settings: Settings) -> None:
-    """Refuse a port that is in use. Granian would share it, and get only some requests. Raises: StartError"""
+def _check_port(settings: Settings, name: str) -> None:
+    """Refuse the port of the setting `name` if it is in use. Granian would share it, and get only some requests.
+
+    Raises: StartError
+    """
     family = socket.AF_INET6 if ":" in settings.listen_address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.listen_address, settings.port))
+            probe.bind((settings.listen_address, getattr(settings, name)))
         except OSError as error:
-            address = f"{settings.listen_address}, port {settings.port} (LISTEN_ADDRESS, PORT)"
-            raise StartError(f"can't listen on {address}: {error.strerror}") from None
+            place = f"{settings.listen_address}, port {getattr(settings, name)} (LISTEN_ADDRESS, {name.upper()})"
+            raise StartError(f"can't listen on {place}: {error.strerror}") from None
 
 
 def _work(app: Flask, row: int) -> None:
@@ -155,6 +164,35 @@ def _poll(app: Flask) -> None:
         services.known_changes,
         cleaner.request,
     ).run()
+
+
+def _metrics_process(app: Flask) -> list[SupervisedProcess]:
+    """The process that serves metrics, after all parts were connected to them; none without METRICS_PORT."""
+    services = services_of(app)
+    if not services.settings.metrics_port:
+        return []
+    row = POLLER_ROW + 1 + services.settings.worker_count
+    names = ["change_poller", *(f"worker-{worker}" for worker in range(POLLER_ROW + 1, row)), "metrics"]
+    rules = (
+        (interface_of(rule), method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods or ()
+    )
+    stores = (services.redis_answers, services.sessions.store, services.rate_limits)
+    breakers = [services.database.breaker.name, *(store.breaker.name for store in stores)]
+    with app.app_context():
+        metrics = Metrics(rules, names, breakers, db.engine)
+    metrics.connect()
+    return [SupervisedProcess("metrics", services.state, row, _serve_metrics, app, metrics)]
+
+
+def _serve_metrics(app: Flask, metrics: Metrics) -> None:
+    """Serve metrics until SIGTERM."""
+    # Only this process needs prometheus_client and Alembic.
+    server, migrate = map(importlib.import_module, ("app.ops.metrics_server", "app.db.migrate"))
+    services = services_of(app)
+    revisions = services.database.revision, migrate.newest_revision(services.settings)
+    backups = functools.partial(read_backup_status, services.settings.backup_status_file)
+    reads = server.Reads(services.known_changes.lag_s, services.sessions.store.count, *revisions, backups)
+    server.serve(services.settings, metrics, services.health, reads)
 
 
 def _prepare(app: Flask) -> None:

@@ -53,6 +53,8 @@ class Settings(ConnectionSettings):
     """Address that the server listens on."""
     port: int = Field(default=5000, ge=1, le=65535)
     """Port that the server listens on."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port of LISTEN_ADDRESS that serves metrics for Prometheus; 0: none."""
     published_address: str = ""
     """Address at which clients reach the service, if it is not LISTEN_ADDRESS."""
     allowed_hosts: _Names = frozenset()
@@ -105,7 +107,7 @@ class Settings(ConnectionSettings):
     log_format: Literal["auto", "json", "text"] = "auto"
     """Format of a log line; auto: text on a terminal, else json."""
 
-    @field_validator("redis_port", "port", mode="before")
+    @field_validator("redis_port", "port", "metrics_port", mode="before")
     @classmethod
     def _read_port(cls, value: object) -> object:
         """Accept tcp://host:port: Kubernetes sets NAME_PORT to it in the containers beside a service NAME."""
@@ -129,6 +131,12 @@ class Settings(ConnectionSettings):
     def _check_first_administrator(self) -> Self:
         if bool(self.admin_email) != bool(self.admin_password):
             raise SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD (or ADMIN_PASSWORD_FILE) go together: set both.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics_port(self) -> Self:
+        if self.metrics_port == self.port:
+            raise SettingsError("METRICS_PORT and PORT are the same: each needs a port of its own.")
         return self
 
     @property

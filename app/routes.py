@@ -1,6 +1,7 @@
 """The route table: every blueprint. The JSON routes are served under /api and, for the exercise, at the root."""
 
 from flask_openapi3 import OpenAPI
+from werkzeug.routing import Rule
 
 from app.api import docs, health, me, session, sessions, tokens, users
 from app.console import account, assets, dashboard, i18n, setup, user
@@ -9,6 +10,14 @@ from app.console import users as console_users
 
 API = (users, session, sessions, tokens, me, health)
 PAGES = (docs, assets, i18n, setup, account, console_users, user, dashboard, console_tokens)
+
+
+def interface_of(rule: Rule) -> str:
+    """The interface that a rule of the URL map belongs to: health, api or console."""
+    name = rule.endpoint.partition(".")[0].removeprefix("root_")
+    if name == health.blueprint.name:
+        return "health"
+    return "api" if name in {resource.blueprint.name for resource in API} else "console"
 
 
 def register_routes(app: OpenAPI) -> None:

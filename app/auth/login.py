@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import select, update
 
+from app import signals
 from app.auth import audit_log, passwords
 from app.auth.permissions import Actor, AuditContext
 from app.auth.rate_limits import RateLimits
@@ -59,6 +60,8 @@ class Login:
             failure_keys = self._count_attempt(found, credentials, audit_context)
             user = self._authenticate(found, credentials, audit_context)
         except (Unauthorized, RateLimited) as error:
+            for receive in signals.sign_in_ended:
+                receive("refused" if isinstance(error, Unauthorized) else "limited")
             if isinstance(error, Unauthorized) or error.is_new_lock:
                 # Recording the failure of an existing user takes some ms, so every refusal waits for a fixed time.
                 time.sleep(max(0.0, started + REFUSAL_S - time.monotonic()))
@@ -71,6 +74,8 @@ class Login:
         )
         own_context = replace(audit_context, actor=Actor("session", user.id, user.role))
         audit_log.record_event(self._database, own_context, user.id, "signed_in")
+        for receive in signals.sign_in_ended:
+            receive("succeeded")
         return cookie_and_session
 
     def run_with_password(

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
+from app import signals
 from app.auth.counters import FixedWindow, InMemoryCounters, RedisCounters
 from app.cache.redis_client import RedisStore
 from app.config import Settings
@@ -74,6 +75,8 @@ class RateLimits(RedisStore):
             message = N_("Too many sign-in attempts. Try again later, or ask an administrator to unlock the account.")
             _, limit, window_s = count.window
             quota = Quota("sign-in", limit, window_s, 0, math.ceil(count.remaining_s))
+            for receive in signals.rate_limited:
+                receive(quota.name)
             raise RateLimited(message, quota, is_new_lock=is_new)
         return [window.key for window in of_failures]
 
@@ -115,6 +118,8 @@ class RateLimits(RedisStore):
         reset_s = max(1, math.ceil(reserved.ends_at - time.monotonic()))
         quota = Quota("writes", limit, _MINUTE_S, max(0, limit - number), reset_s)
         if number > limit:
+            for receive in signals.rate_limited:
+                receive(quota.name)
             raise RateLimited(N_("This credential may make %(limit)s writes per minute.", limit=limit), quota)
         return quota
 

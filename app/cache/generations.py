@@ -119,6 +119,16 @@ class Generations:
         """The time since the last read of a cache, or the last write."""
         return max(0, clock_ns() - self._numbers[_LAST_READ])
 
+    @property
+    def is_lease_held(self) -> bool:
+        """Whether there is a lease. Other than has_lease, this does not count as a read of a cache."""
+        return clock_ns() < self._numbers[_LEASE]
+
+    @property
+    def poller_sleeps(self) -> bool:
+        """Whether the poller sleeps, because no process uses a cache."""
+        return bool(self._numbers[_POLLER_SLEEPS])
+
     def sleep(self, timeout_s: float) -> None:
         """Sleep until a read of a cache, a write, or for `timeout_s`. For the poller, which has ended the lease."""
         self._numbers[_POLLER_SLEEPS] = 1

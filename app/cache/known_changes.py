@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from app.cache.generations import Generations
+from app.cache.generations import Generations, clock_ns
 
 _MEMORY_BYTES = 1 << 20
 """Enough for 40,000 open transactions: each takes a connection to PostgreSQL."""
@@ -64,6 +64,7 @@ class KnownChanges:
         self._generations = generations
         self._memory = mmap.mmap(-1, _MEMORY_BYTES)
         self._numbers = memoryview(self._memory)[:_HEAD_BYTES].cast("Q")
+        self._created_ns = clock_ns()
         self._last: tuple[int, PollResult] | None = None
 
     def publish(self, poll: PollResult) -> None:
@@ -84,6 +85,12 @@ class KnownChanges:
         changed_ns = self._generations.latest(self._generations.slots_of(keys), by_poller=False)
         # The poller has found the changes that this host made before the poll began.
         return poll if poll is not None and changed_ns < poll.began_ns else None
+
+    def lag_s(self) -> float:
+        """The time since the last poll, or else since the start; 0 while the poller sleeps."""
+        poll = self._read()
+        since_ns = self._created_ns if poll is None else poll.began_ns
+        return 0.0 if self._generations.poller_sleeps else max(0, clock_ns() - since_ns) / 1e9
 
     def close(self) -> None:
         """Release the memory in this process."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from app import signals
 from app.cache.generations import Generations, Slots, clock_ns
 
 _OVERHEAD_BYTES = 820
@@ -35,12 +36,19 @@ class LocalCache:
         """The value of `key`. None: there is no valid value."""
         with self._lock:
             found = self._entries.get(key)
-        if found is None:
-            return None
-        _, value, slots, began_ns, expires_ns = found
-        if not self._generations.may_be_used(slots, began_ns) or clock_ns() >= expires_ns:
-            return None
+        value = None
+        if found is not None:
+            _, cached, slots, began_ns, expires_ns = found
+            if self._generations.may_be_used(slots, began_ns) and clock_ns() < expires_ns:
+                value = cached
+        for receive in signals.cache_read:
+            receive("local", "hit" if value is not None else "miss" if self.is_usable else "bypass")
         return value
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether values may be used now."""
+        return self._max_bytes > 0 and self._generations.is_lease_held
 
     def put(self, key: Hashable, value: object, depends_on: Iterable[str], began_ns: int) -> None:
         """Cache a value whose reading began at `began_ns` (clock_ns).

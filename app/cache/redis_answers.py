@@ -12,6 +12,7 @@ from typing import cast
 
 import orjson
 
+from app import signals
 from app.cache.generations import USERS_KEY, Generations
 from app.cache.known_changes import KnownChanges, Snapshot
 from app.cache.redis_client import RedisStore
@@ -38,26 +39,31 @@ class RedisAnswers(RedisStore):
         Raises: the errors of `compute`
         """
         if not self._ttl_s:
+            for receive in signals.cache_read:
+                receive("redis", "bypass")
             return compute()
         # The poll is read within the flight. An earlier poll may lack a change that precedes a joining request.
         return self._flights.share(key, [USERS_KEY], functools.partial(self._get_or_compute, key, compute))
 
     def _get_or_compute(self, key: str, compute: Callable[[], bytes]) -> bytes:
         poll = self._known.last_poll([USERS_KEY])
-        if poll is None:
-            return compute()
-        name = f"{_PREFIX}{poll.incarnation}:{key}"
-        cached: bytes | None = None
-        with contextlib.suppress(Unavailable), self._redis() as redis:
-            cached = cast("bytes | None", redis.get(name))
-        if cached is not None:
-            read_at, _, answer = cached.partition(b"\n")
-            # A damaged value is computed again.
+        name = "" if poll is None else f"{_PREFIX}{poll.incarnation}:{key}"
+        answer, result = None, "bypass"
+        if poll is not None:
+            cached = b""
+            with contextlib.suppress(Unavailable), self._redis() as redis:
+                cached, result = cast("bytes | None", redis.get(name)) or b"", "miss"
+            read_at, _, stored = cached.partition(b"\n")
+            # A missing or damaged value is computed.
             with contextlib.suppress(ValueError, TypeError):
                 if poll.accepts(Snapshot(*orjson.loads(read_at))):
-                    return answer
+                    answer, result = stored, "hit"
+        for receive in signals.cache_read:
+            receive("redis", result)
+        if answer is not None:
+            return answer
         answer = compute()
-        if len(answer) <= _MAX_VALUE_BYTES:
+        if poll is not None and len(answer) <= _MAX_VALUE_BYTES:
             with contextlib.suppress(Unavailable), self._redis() as redis:
                 redis.set(name, orjson.dumps([*poll.snapshot]) + b"\n" + answer, ex=self._ttl_s)
         return answer

@@ -13,6 +13,8 @@ _BACKGROUND = 2
 """Connections of each replica beside those of the workers: the change poller and the index cleaner."""
 _RETENTION = 2
 """Further ones if it deletes what is old: one for the lock, and one to purge."""
+_METRICS = 2
+"""Further ones with METRICS_PORT: one to check PostgreSQL, and one to read its revision."""
 # reserved_connections is new in PostgreSQL 16.
 _LIMITS = (
     "SELECT max(setting::int) FILTER (WHERE name = 'max_connections'),"
@@ -39,6 +41,7 @@ def connection_limit(settings: Settings) -> ConnectionLimit:
     replicas, workers, available = settings.replicas + 1, settings.worker_count, accepted - reserved
     # The pool, and the connection of health checks.
     background = _BACKGROUND + (_RETENTION if settings.history_days or settings.trash_days else 0)
+    background += _METRICS if settings.metrics_port else 0
     needed = replicas * (workers * (settings.database_pool_size + 1) + background)
     fitting = (available // replicas - background) // workers - 1
     smaller = f"set DATABASE_POOL_SIZE to {fitting} or less" if fitting > 0 else "use fewer WORKERS"

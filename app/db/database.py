@@ -12,12 +12,13 @@ from psycopg.types.json import set_json_dumps
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy import exc as sql_errors
 
+from app import signals
 from app.config import CONNECT_TIMEOUT_S, Settings
 from app.db import database_role
-from app.db.error_translation import is_connection_error, translate
+from app.db.error_translation import ConstraintViolation, is_connection_error, translate
 from app.db.expressions import MARK_INTERNAL_CHANGE
 from app.db.write_slots import WriteSlots
-from app.errors import N_, Unavailable
+from app.errors import N_, Busy, Unavailable
 from app.ops.circuit_breaker import CircuitBreaker
 from app.ops.service_state import Phase, ServiceState
 
@@ -34,6 +35,8 @@ _SESSION_SETTINGS = {
     "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
     "idle_in_transaction_session_timeout": "60s",
 }
+_FAILURES: dict[type, str] = {Unavailable: "unavailable", Busy: "busy", ConstraintViolation: "constraint"}
+"""The errors of PostgreSQL that a signal tells, and their kinds."""
 _GRACE_S = 0.5
 _MAX_PREPARED = 200
 """Prepared statements of one connection. Each takes about 30 kB in PostgreSQL."""
@@ -103,7 +106,8 @@ class Database:
         connection. The caller writes the history of the transaction, not the triggers.
         Raises: Busy, ConstraintViolation, Unavailable
         """
-        with self.write_slots.slot(key), self._translating_errors(), self._engine.begin() as connection:
+        translating = self._translating_errors(is_read=False)
+        with self.write_slots.slot(key), translating, self._engine.begin() as connection:
             connection.exec_driver_sql(f"SELECT {MARK_INTERNAL_CHANGE}")
             yield connection
 
@@ -124,6 +128,11 @@ class Database:
                 return connection.execute(sql, parameters, prepare=prepare)
             finally:
                 connection.cancel_after_s = None
+
+    def revision(self) -> str:
+        """The revision of the database; empty, if no release has migrated it. Raises: Unavailable"""
+        row = self.execute("SELECT version_num FROM alembic_version", {}, prepare=False, timeout_s=_PROBE_S).fetchone()
+        return row[0] if row else ""
 
     def connect(self, timeout_s: float = _BACKGROUND_S, deadline_s: float | None = None) -> DeadlineConnection:
         """Open a connection outside of the pool, in autocommit mode.
@@ -152,29 +161,39 @@ class Database:
             connection.execute("SELECT 1")
 
     @contextlib.contextmanager
-    def _translating_errors(self) -> Iterator[None]:
-        """Raise Unavailable while the circuit breaker is open. Translate errors of PostgreSQL."""
+    def _translating_errors(self, *, is_read: bool = True) -> Iterator[None]:
+        """Raise Unavailable while the circuit breaker is open. Translate errors of PostgreSQL.
+
+        is_read: an error of the caller rolls nothing back.
+        """
         if not self.breaker.up:
-            raise Unavailable(N_("The database is unavailable. Try again shortly."))
+            raise _signalled(Unavailable(N_("The database is unavailable. Try again shortly.")))
+        result = "committed" if is_read else "rolled_back"
         try:
             yield
-        except sql_errors.TimeoutError as error:
-            raise Unavailable(N_("The service is too busy. Try again shortly.")) from error
-        except sql_errors.InvalidRequestError as error:
-            # The pool gives up when each connection that it opens is closed before its use.
-            if str(error) != "This connection is closed":
-                raise
-            raise Unavailable(N_("The database is unavailable. Try again shortly.")) from error
-        except (sql_errors.DBAPIError, psycopg.Error) as error:
-            cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
-            if not isinstance(cause, psycopg.Error):
-                raise
-            if is_connection_error(cause):
-                self.breaker.failed(cause)
-            translated = translate(cause)
+            result = "committed"
+        except (sql_errors.SQLAlchemyError, psycopg.Error) as error:
+            result, translated = "rolled_back", self._translate(error)
             if translated is None:
                 raise
-            raise translated from error
+            raise _signalled(translated) from error
+        finally:
+            for receive in signals.transaction_ended:
+                receive(result)
+
+    def _translate(self, error: sql_errors.SQLAlchemyError | psycopg.Error) -> Exception | None:
+        """The domain error. None: the statement is wrong, which is a bug."""
+        if isinstance(error, sql_errors.TimeoutError):
+            return Unavailable(N_("The service is too busy. Try again shortly."))
+        if isinstance(error, sql_errors.InvalidRequestError) and str(error) == "This connection is closed":
+            # The pool gives up when each connection that it opens is closed before its use.
+            return Unavailable(N_("The database is unavailable. Try again shortly."))
+        cause = error.orig if isinstance(error, sql_errors.DBAPIError) else error
+        if not isinstance(cause, psycopg.Error):
+            return None
+        if is_connection_error(cause):
+            self.breaker.failed(cause)
+        return translate(cause)
 
 
 def connect(conninfo: str, timeout_s: float, *, autocommit: bool = False) -> DeadlineConnection:
@@ -200,6 +219,13 @@ def connect(conninfo: str, timeout_s: float, *, autocommit: bool = False) -> Dea
     connection.prepared_max = _MAX_PREPARED
     connection.deadline_s = timeout_s + _GRACE_S
     return connection
+
+
+def _signalled(error: Exception) -> Exception:
+    """`error`, after the signal of its kind."""
+    for receive in signals.database_failed if type(error) in _FAILURES else ():
+        receive(_FAILURES[type(error)])
+    return error
 
 
 def _invalidate_if_closed(connection: DeadlineConnection, *_: object) -> None:

@@ -107,6 +107,11 @@ def revisions(settings: Settings) -> Revisions:
     return Revisions(found, newest, is_newer)
 
 
+def newest_revision(settings: Settings) -> str:
+    """The newest revision of this release."""
+    return ScriptDirectory.from_config(_alembic(settings)).get_current_head() or ""
+
+
 def reset_future_xids(conninfo: str) -> int:
     """Set xids to NO_XID that are in the future, after a dump of another cluster was restored.
 

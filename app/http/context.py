@@ -10,6 +10,8 @@ from app.errors import Quota
 
 REQUEST_ERROR = "app.request_error"
 """Key of an environ: an error that was found before Flask, such as a body that is too large or too slow."""
+ROUTE = "app.route"
+"""Key of an environ: the route that answered."""
 
 
 class CachePolicy(NamedTuple):

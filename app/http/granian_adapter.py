@@ -23,11 +23,12 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
+from app import signals
 from app.auth.rate_limits import network_key
 from app.cache.generations import clock_ns
 from app.config import Settings
 from app.errors import N_, BadRequest, Unavailable
-from app.http.context import REQUEST_ERROR
+from app.http.context import REQUEST_ERROR, ROUTE
 from app.http.overload import overload_response
 from app.http.proxies import apply_forwarded_headers
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
@@ -136,6 +137,7 @@ class AsgiApp:
             environ[REQUEST_ERROR] = error
         if found is not None:
             request_id = request_id_of(environ)
+            environ[ROUTE] = found.route
             log_request("GET", found.route, HTTPStatus.OK, began_ns, request_id)
             headers = [*found.headers, (b"X-Request-ID", request_id.encode())]
             status, body = 200, found.body
@@ -144,6 +146,9 @@ class AsgiApp:
         if REQUEST_ERROR in environ:
             # The rest of an unread body may still be sent.
             headers.append((b"Connection", b"close"))
+        for finished in signals.request_finished:
+            method, path, route = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get(ROUTE)
+            finished(method, path, route, status, clock_ns() - began_ns, found is not None)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -187,13 +192,19 @@ class RequestThreads:
             self._since_s, self._completed, self._refused = loop.time(), 0, 0
         if self._in_flight >= self._limit:
             self._refused += 1
+            for refused in signals.request_overloaded:
+                refused()
             return overload_response(environ)
         self._in_flight += 1
+        for receive in signals.in_flight_changed:
+            receive(self._in_flight)
         try:
             return await loop.run_in_executor(self._pool, _run, self._wsgi_app, environ)
         finally:
             self._in_flight -= 1
             self._completed += 1
+            for receive in signals.in_flight_changed:
+                receive(self._in_flight)
 
 
 def wsgi_environ(scope: Scope) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import structlog
 from flask import Flask, Response, request
 
 from app.cache.generations import clock_ns
-from app.http.context import CURRENT, RequestContext, context
+from app.http.context import CURRENT, ROUTE, RequestContext, context
 
 log = structlog.get_logger("app.request")
 
@@ -52,6 +52,7 @@ def _begin() -> None:
 
 def _finish(response: Response) -> Response:
     current = context()
+    request.environ[ROUTE] = current.route
     log_request(request.method, current.route, response.status_code, current.began_ns, current.request_id)
     response.headers.add("X-Request-ID", current.request_id)
     return response

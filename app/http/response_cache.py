@@ -5,10 +5,11 @@ response shows, or of the credential of the request, invalidates it.
 """
 
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from flask import Response, request
 
+from app import signals
 from app.auth.tokens import Tokens
 from app.cache.local import LocalCache
 from app.http.context import CachePolicy, context
@@ -56,16 +57,17 @@ class ResponseCache:
 
     def get(self, environ: dict[str, Any]) -> CachedResponse | None:
         """The cached and valid response to a request, if there is one."""
-        url = _cacheable_url(environ)
-        if url is None or not self._state.is_secured:
-            return None
-        actor = self._tokens.cached_actor(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
-        if actor is None:
-            return None
-        found: CachedResponse | None = self._cache.get((actor.role, *url))
-        if found is None:
-            found = self._cache.get((actor.role, actor.user_id, *url))
-        return found
+        url, found, actor = _cacheable_url(environ), None, None
+        if url is not None and self._state.is_secured:
+            actor = self._tokens.cached_actor(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
+        if url is not None and actor is not None:
+            found = self._cache.get((actor.role, *url))
+            if found is None:
+                found = self._cache.get((actor.role, actor.user_id, *url))
+        for receive in signals.cache_read:
+            is_bypass = found is None and (url is None or not self._state.is_secured or not self._cache.is_usable)
+            receive("response", "bypass" if is_bypass else "miss" if found is None else "hit")
+        return cast("CachedResponse | None", found)
 
     def store(self, response: Response) -> Response:
         """Cache the response of the current request if its view allows it. For Flask's after_request."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import structlog
 
+from app import signals
+
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.05
@@ -37,6 +39,8 @@ class CircuitBreaker:
             self.up = False
             self._failures += 1
             self._failed_at_s = time.monotonic()
+            for receive in signals.breaker_changed:
+                receive(self.name, not self.up)
         log.warning("server_unavailable", server=self.name, error=error.__class__.__name__)
         name, failure = f"probe-{self.name}", self._failures
         threading.Thread(target=self._keep_probing, args=(failure,), name=name, daemon=True).start()
@@ -47,6 +51,8 @@ class CircuitBreaker:
             if self.up:
                 return
             self.up = True
+            for receive in signals.breaker_changed:
+                receive(self.name, not self.up)
         log.info("server_available", server=self.name, unavailable_s=round(time.monotonic() - self._failed_at_s, 3))
 
     def close(self) -> None:

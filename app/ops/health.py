@@ -58,7 +58,7 @@ class Health:
     """The checks of one application.
 
     connect: opens a connection to PostgreSQL. Its arguments: the time-out of statements, and when it closes itself.
-    ping_cache: uses the connections and time-outs of the cache. database: the check of PostgreSQL.
+    ping_cache: uses the connections and time-outs of the cache. database, cache: the checks.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Health:
         self._connection: psycopg.Connection[Any] | None = None
         self._is_as_role = False
         self.database = Checker(self._ping_database)
-        self._cache = Checker(ping_cache)
+        self.cache = Checker(ping_cache)
 
     def report(self) -> tuple[str, dict[str, CheckReport]]:
         """The status and the checks. The status is ok, degraded (without Redis) or down (without PostgreSQL)."""
-        checks = {"database": self.database.check(), "cache": self._cache.check()}
+        checks = {"database": self.database.check(), "cache": self.cache.check()}
         if checks["database"].status == "down":
             return "down", checks
         return ("ok" if checks["cache"].status == "ok" else "degraded"), checks
@@ -91,7 +91,7 @@ class Health:
     def close(self) -> None:
         """Stop all checks."""
         self.database.close()
-        self._cache.close()
+        self.cache.close()
         if self._connection is not None:
             self._connection.close()
 

@@ -6,7 +6,7 @@ import mmap
 from typing import ClassVar
 
 MAX_PROCESSES = 260
-"""More than the maximum of WORKERS, and the change poller."""
+"""More than the maximum of WORKERS, the change poller and the process that serves metrics."""
 
 
 class Phase(enum.IntEnum):

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from app import signals
 from app.ops.service_state import ServiceState
 
 log = structlog.get_logger(__name__)
@@ -57,11 +58,15 @@ class SupervisedProcess:
         exit_code = self.process.exitcode
         if exit_code is not None and time.monotonic() - self._started_s >= _RESTART_PAUSE_S:
             log.warning("process_ended", process=self.name, exit_code=exit_code)
+            for receive in signals.process_restarted:
+                receive(self.name)
             self.start()
 
     def _run(self) -> None:
         """The main function of the new process."""
         depend_on_launcher()
+        for receive in signals.process_started:
+            receive(self._index)
         threading.Thread(target=self._send_heartbeats, name="heartbeats", daemon=True).start()
         self._target(*self._args)
 

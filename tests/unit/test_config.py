@@ -21,6 +21,7 @@ WRONG = {
     "CACHE_TTL_S": ["-1", "86401", "a minute"],
     "CACHE_MEMORY_MIB": ["-1", "65537", "64MiB"],
     "PORT": ["0", "65536", "web"],
+    "METRICS_PORT": ["-1", "65536", "web", "5000"],
     "WORKERS": ["-1", "257", "all"],
     "THREADS": ["0", "1025", "x"],
     "MAX_BODY_BYTES": ["0", "1023", "1MiB"],
