@@ -104,6 +104,8 @@ class Settings(ConnectionSettings):
     """URL of an OpenTelemetry collector (OTLP over HTTP), to which traces are sent. Empty: there are no traces."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
+    log_addresses: bool = False
+    """Whether the log line of a request has the address of the client."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """Format of a log line; auto: text on a terminal, else json."""
 

@@ -12,6 +12,8 @@ REQUEST_ERROR = "app.request_error"
 """Key of an environ: an error that was found before Flask, such as a body that is too large or too slow."""
 ROUTE = "app.route"
 """Key of an environ: the route that answered."""
+ACTOR = "app.actor"
+"""Key of an environ: who gets a cached response."""
 
 
 class CachePolicy(NamedTuple):
@@ -32,6 +34,7 @@ class RequestContext:
     one. cookie: the secret of a session cookie to set; "" deletes the cookie. quota: the rate limit that the request
     counts against. route: the URL rule. is_owner: the actor is let in as the owner of the record, not by role.
     cache_policy: set by a view whose response may be cached. trace_id: of a sampled trace (W3C Trace Context).
+    is_address_logged: LOG_ADDRESSES.
     """
 
     request_id: str
@@ -44,6 +47,7 @@ class RequestContext:
     is_owner: bool = False
     cache_policy: CachePolicy | None = None
     trace_id: str | None = None
+    is_address_logged: bool = False
 
 
 CURRENT: ContextVar[RequestContext] = ContextVar("current request")

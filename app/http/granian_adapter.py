@@ -28,7 +28,7 @@ from app.auth.rate_limits import network_key
 from app.cache.generations import clock_ns
 from app.config import Settings
 from app.errors import N_, BadRequest, Unavailable
-from app.http.context import REQUEST_ERROR, ROUTE
+from app.http.context import ACTOR, REQUEST_ERROR, ROUTE, RequestContext
 from app.http.overload import overload_response
 from app.http.proxies import apply_forwarded_headers
 from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
@@ -113,7 +113,7 @@ class AsgiApp:
         self, wsgi_app: WsgiApp, cache: ResponseCache, settings: Settings, body_timeout_s: float = BODY_TIMEOUT_S
     ) -> None:
         self._response_cache = cache
-        self._trusted_proxies = settings.trusted_proxies
+        self._trusted_proxies, self._is_address_logged = settings.trusted_proxies, settings.log_addresses
         self._bodies = RequestBodies(settings.max_body_bytes, body_timeout_s)
         self._threads = RequestThreads(wsgi_app, settings.threads)
 
@@ -136,10 +136,16 @@ class AsgiApp:
         except (HTTPException, Unavailable) as error:
             environ[REQUEST_ERROR] = error
         if found is not None:
-            request_id = request_id_of(environ)
+            current = RequestContext(
+                request_id_of(environ),
+                began_ns,
+                environ[ACTOR],
+                route=found.route,
+                is_address_logged=self._is_address_logged,
+            )
             environ[ROUTE] = found.route
-            log_request("GET", found.route, HTTPStatus.OK, began_ns, request_id)
-            headers = [*found.headers, (b"X-Request-ID", request_id.encode())]
+            log_request(environ, current, HTTPStatus.OK, cached=True)
+            headers = [*found.headers, (b"X-Request-ID", current.request_id.encode())]
             status, body = 200, found.body
         else:
             status, headers, body = await self._threads.run(environ)

@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 
 from app.cache.generations import clock_ns
 from app.http.context import CURRENT, ROUTE, RequestContext, context
+from app.http.services import services
 
 log = structlog.get_logger("app.request")
 
@@ -32,27 +33,33 @@ def request_id_of(environ: Mapping[str, Any]) -> str:
     return offered if _SANE.fullmatch(offered) else f"{random.getrandbits(128):032x}"
 
 
-def log_request(method: str, route: str | None, status: int, began_ns: int, request_id: str) -> None:
-    """Log a request. began_ns: when it began (clock_ns)."""
+def log_request(environ: Mapping[str, Any], current: RequestContext, status: int, *, cached: bool = False) -> None:
+    """Log a request. cached: the response cache answered."""
+    actor, route, began_ns = current.actor, current.route, current.began_ns
     level = logging.WARNING if status >= _FAILURE else logging.INFO
     log.log(
         level - logging.DEBUG if "/health" in (route or "") else level,
         "request",
-        method=method,
+        method=environ["REQUEST_METHOD"],
         route=route,
         status=status,
         ms=round((clock_ns() - began_ns) / 1e6, 2),
-        request_id=request_id,
+        request_id=current.request_id,
+        user_id=str(actor.user_id) if actor.user_id else None,
+        credential=f"{actor.kind}:{actor.credential_id}" if actor.credential_id else None,
+        cached=cached,
+        **({"address": environ.get("REMOTE_ADDR")} if current.is_address_logged else {}),
     )
 
 
 def _begin() -> None:
-    CURRENT.set(RequestContext(request_id_of(request.environ), clock_ns()))
+    is_address_logged = services().settings.log_addresses
+    CURRENT.set(RequestContext(request_id_of(request.environ), clock_ns(), is_address_logged=is_address_logged))
 
 
 def _finish(response: Response) -> Response:
     current = context()
     request.environ[ROUTE] = current.route
-    log_request(request.method, current.route, response.status_code, current.began_ns, current.request_id)
+    log_request(request.environ, current, response.status_code)
     response.headers.add("X-Request-ID", current.request_id)
     return response

@@ -12,7 +12,7 @@ from flask import Response, request
 from app import signals
 from app.auth.tokens import Tokens
 from app.cache.local import LocalCache
-from app.http.context import CachePolicy, context
+from app.http.context import ACTOR, CachePolicy, context
 from app.ops.service_state import ServiceState
 
 _UNCACHEABLE_HEADERS = frozenset(
@@ -64,6 +64,7 @@ class ResponseCache:
             found = self._cache.get((actor.role, *url))
             if found is None:
                 found = self._cache.get((actor.role, actor.user_id, *url))
+        environ[ACTOR] = actor
         for receive in signals.cache_read:
             is_bypass = found is None and (url is None or not self._state.is_secured or not self._cache.is_usable)
             receive("response", "bypass" if is_bypass else "miss" if found is None else "hit")

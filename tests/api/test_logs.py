@@ -12,9 +12,14 @@ from werkzeug.wrappers import Response
 from app.search.pages import UserPages
 from embedded.ports import free_port
 from tests.support.asgi import request
-from tests.support.service_process import Service
+from tests.support.service_process import Service, first_administrator
+from tests.support.waiting import wait_until
 
 SECRETS = ["kassandra", "troia", "Apollon", "hunter2", "q-secret", "attr-secret"]
+
+
+def _requests(service: Service) -> list[dict[str, Any]]:
+    return [event for event in service.events if event["event"] == "request"]
 
 
 def test_each_request_is_one_line_of_json_without_personal_data(
@@ -126,3 +131,35 @@ def require_trace(response: Response, log: str) -> None:
     (line,) = [event for event in map(json.loads, log.splitlines()) if event["event"] == "unforeseen"]
     assert line["request_id"] == response.headers["X-Request-ID"]
     assert "RuntimeError" in line["exception"]
+
+
+def test_a_line_has_the_ids_of_user_and_credential_and_no_address(
+    serve: Callable[..., Service], new_database: str
+) -> None:
+    service = serve(LOG_FORMAT="json", DATABASE_URL=new_database, WORKERS="1")
+    headers = first_administrator(service)
+    me = service.get("/api/me", headers=headers).json
+    (token,) = service.get("/api/tokens", headers=headers).json
+    ids = (me["id"], f"token:{token['id']}")
+    wait_until(lambda: service.get("/api/users", headers=headers).status == 200 and _requests(service)[-1]["cached"])
+    assert (_requests(service)[-1]["user_id"], _requests(service)[-1]["credential"]) == ids
+    origin = {"Origin": f"http://127.0.0.1:{service.port}"}
+    body = {"username": "root", "password": "correct horse battery"}
+    signed_in = service.post("/api/session", body, headers=origin)
+    cookie = {"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0]}
+    (session,) = service.get(f"/api/users/{me['id']}/sessions", headers=cookie).json
+    assert service.get("/api/users", headers={"Authorization": "Bearer unknown"}).status == 401
+    refused, by_session = _requests(service)[-1], _requests(service)[-2]
+    assert (by_session["user_id"], by_session["credential"]) == (me["id"], f"session:{session['id']}")
+    assert (refused["user_id"], refused["credential"], refused["cached"]) == (None, None, False)
+    assert not any("address" in line for line in _requests(service))
+    assert "127.0.0.1" not in "".join(line for line in service.text.splitlines() if '"request"' in line)
+
+
+def test_the_address_of_the_client_is_logged_when_asked_for(serve: Callable[..., Service], new_database: str) -> None:
+    settings = {"LOG_ADDRESSES": "true", "TRUSTED_PROXIES": "127.0.0.1"}
+    service = serve(LOG_FORMAT="json", DATABASE_URL=new_database, WORKERS="1", **settings)
+    headers = {**first_administrator(service), "X-Forwarded-For": "192.0.2.7"}
+    wait_until(lambda: service.get("/api/users", headers=headers).status == 200 and _requests(service)[-1]["cached"])
+    service.get("/api/nothing", headers=headers)
+    assert [line["address"] for line in _requests(service)[-2:]] == ["192.0.2.7", "192.0.2.7"]

@@ -8,9 +8,10 @@ from wsgiref.validate import validator
 import pytest
 from werkzeug.wrappers import Response
 
+from app.auth.permissions import SIGNED_OUT_ACTOR
 from app.config import load_settings
 from app.http import request_bodies
-from app.http.context import REQUEST_ERROR
+from app.http.context import ACTOR, REQUEST_ERROR
 from app.http.granian_adapter import AsgiApp
 from app.http.response_cache import CachedResponse, ResponseCache
 from tests.support.asgi import Part, exchange, exchange_async, run, scope_of
@@ -28,6 +29,7 @@ class Remembered:
     def get(self, environ: dict[str, Any]) -> CachedResponse | None:
         if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) != ("GET", "/known"):
             return None
+        environ[ACTOR] = SIGNED_OUT_ACTOR
         return CachedResponse((), b"found", None)
 
 
