@@ -61,7 +61,7 @@ def test_an_invalid_setting_is_refused_by_name(name: str, value: str) -> None:
 def test_every_setting_with_a_rule_has_an_invalid_example() -> None:
     without_rule = {"redis_host", "redis_password", "allowed_hosts", "published_address", "listen_address"}
     without_rule |= {"postgres_user", "postgres_password", "postgres_db", "self_editable_attributes"}
-    without_rule |= {"site_address", "backup_status_file"}
+    without_rule |= {"site_address", "backup_status_file", "otel_exporter_otlp_endpoint"}
     assert {name.lower() for name in WRONG} == Settings.model_fields.keys() - without_rule
 
 
