@@ -16,7 +16,7 @@ shellcheck = if command -v shellcheck >/dev/null; then shellcheck $$(git grep -l
 audit = .venv/bin/uv tool run -q pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 babel = .venv/bin/pybabel -q
 
-.PHONY: help run demo flask test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock pin release restore bench screenshots
+.PHONY: help run demo flask upgrade test coverage test-stack test-production test-fault test-overload test-soak test-attack audit check words lock pin release restore bench screenshots
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 run: ## serve on http://localhost:5000 with a private PostgreSQL and Redis (PORT=, POSTGRES=16, DATA=)
@@ -25,6 +25,8 @@ demo: ## add 1,000 realistic users to the data of `make run` (COUNT=)
 	@$(ready) && $(local) --demo $(COUNT)
 flask: ## run a command on the data of `make run`: make flask DO="users create --role admin --email ada@example.com"
 	@$(ready) && $(local) --flask $(DO)
+upgrade: ## move the data of `make run` to another version of PostgreSQL (POSTGRES=18, DATA=)
+	@$(ready) && $(local) --upgrade
 check: ## lint, format, types, import rules, shell scripts, and whether the application can be imported
 	@$(ready) && cd "$(CURDIR)" && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports && .venv/bin/python -c "import app.factory" && $(shellcheck)
 test: check ## check, then every test that needs no Docker, except test-fault, test-overload, test-soak and test-attack, in parallel (JOBS=4)

@@ -112,7 +112,8 @@ class Postgres(Server):
             raise ServerError(
                 f"{self.data_dir} holds data of PostgreSQL {found}, which version "
                 f"{self.version} cannot read. Ask for version {found} (make run "
-                f"POSTGRES={found}), or move that folder away to start with an empty one."
+                f"POSTGRES={found}), move the data to version {self.version} (make upgrade "
+                f"POSTGRES={self.version}), or move that folder away to start with an empty one."
             )
 
     def _create(self) -> None:

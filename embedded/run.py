@@ -1,4 +1,4 @@
-"""`make run`, `make demo` and `make flask`: the service, PostgreSQL and Redis without Docker."""
+"""`make run`, `make demo`, `make flask` and `make upgrade`: the service, PostgreSQL and Redis without Docker."""
 
 import argparse
 import contextlib
@@ -19,6 +19,7 @@ from embedded.redis import Redis
 from embedded.servers import Stack
 from embedded.service import Service, exit_code
 from embedded.state import Addresses, State
+from embedded.upgrade import upgrade
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = (sys.executable, "-m", "app")
@@ -68,6 +69,10 @@ def main(
         state = State(options.data)
         if options.demo is not None:
             return demo(state, options.postgres, options.demo, flask, stop)
+        if options.upgrade:
+            _lock(state)
+            upgrade(state.folder, options.postgres, say)
+            return 0
         if options.flask is not None:
             return command(state, options.postgres, [*flask, *options.flask], stop)
         return serve(state, options.postgres, service, stop)
@@ -130,6 +135,7 @@ def say(line: str) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m embedded.run", description=__doc__)
     parser.add_argument("--demo", type=int, metavar="N", help="add N users with believable names instead of serving")
+    parser.add_argument("--upgrade", action="store_true", help="move the data to the version of --postgres instead")
     parser.add_argument("--flask", nargs=argparse.REMAINDER, metavar="WORD", help="run `flask WORD ...` instead")
     parser.add_argument("--postgres", type=int, choices=sorted(PROGRAMS), default=18)
     parser.add_argument("--data", type=Path, default=ROOT / ".data", metavar="DIR", help="default: .data")

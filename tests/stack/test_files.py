@@ -45,6 +45,7 @@ def test_the_stack_has_the_services_images_ports_and_variables_of_the_exercise()
         "POSTGRES_USER": "postgres",
         "POSTGRES_PASSWORD": "password",
         "POSTGRES_DB": "usersdb",
+        "PGDATA": "/var/lib/postgresql/data",
     }
     (volume,) = services["db"]["volumes"]
     assert (volume["source"], volume["target"]) == ("pgdata", "/var/lib/postgresql/data")
