@@ -1,10 +1,12 @@
-"""Measures what metrics cost: CPU time of the worker for a request with METRICS_PORT and without.
+"""Measures what metrics and traces cost: CPU time of the worker for a request with them and without.
 
-    python bench/metrics.py           CPU per request and ratios
+    python bench/observability.py     CPU per request and ratios
 
-Two services share one PostgreSQL and one Redis. Each has one worker. They take turns, in random order. Each turn sends
-requests one after another without waiting for responses (HTTP pipelining), so that the worker is busy all the time. The
-goal is a ratio of at most 1.1 for a read that the response cache answers. The cost of a scrape is printed as well.
+The services share one PostgreSQL and one Redis. Each has one worker: one service with neither, one with METRICS_PORT,
+one with traces as by default (one request in a hundred), and one that traces each request. They take turns, in random
+order. Each turn sends requests one after another without waiting for responses (HTTP pipelining), so that the worker is
+busy all the time. The goal is a ratio of at most 1.1 for metrics and a read that the response cache answers. The cost
+of a scrape is printed as well.
 """
 
 import argparse
@@ -12,9 +14,12 @@ import random
 import socket
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -28,6 +33,7 @@ from embedded.ports import HOST, free_port
 from embedded.service import Service
 
 GOAL = 1.1
+_TRACES = ("traces", "ratio", "each traced", "ratio")
 _BATCH = 50
 _TIMEOUT_S = 30
 _SCRAPES = 20
@@ -38,14 +44,14 @@ _KINDS = {"cached read": {}, "uncached read": {"If-None-Match": '"none"'}}
 class Subject:
     """A running service with one worker, and a connection to it."""
 
-    def __init__(self, services: ExitStack, database_url: str, redis_url: str, *, has_metrics: bool) -> None:
-        self.port, self.metrics_port = free_port(), free_port() if has_metrics else 0
+    def __init__(self, services: ExitStack, database_url: str, redis_url: str, observed: Mapping[str, str]) -> None:
+        self.port, self.metrics_port = free_port(), int(observed.get("METRICS_PORT", 0))
         settings = {
             **ENVIRON,
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
             "PORT": str(self.port),
-            "METRICS_PORT": str(self.metrics_port),
+            **observed,
             "LOG_LEVEL": "warning",
             "WORKERS": "1",
             "ADMIN_EMAIL": ADMIN["email"],
@@ -112,10 +118,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, stack(Path(folder), 18) as both, ExitStack() as services:
         urls = both.postgres.url, both.redis.url
-        subjects = [Subject(services, *urls, has_metrics=has_metrics) for has_metrics in (False, True)]
+        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": services.enter_context(_collector())}
+        observed = ({}, {"METRICS_PORT": str(free_port())}, traced, {**traced, "OTEL_TRACES_SAMPLER": "always_on"})
+        subjects = [Subject(services, *urls, settings) for settings in observed]
         print(conditions(f"{options.rounds} rounds of {options.requests} requests"), flush=True)
         rows = [_row(kind, headers, subjects, options) for kind, headers in _KINDS.items()]
-        titles = ("CPU µs of the worker", "off", "on", "difference", "ratio", "goal", "")
+        titles = ("CPU µs of the worker", "off", "metrics", "ratio", "goal", "", *_TRACES)
         print(f"\n{table(titles, rows)}\n\nOne scrape: {subjects[1].scrape_ms():.1f} ms of CPU time")
     print(f"\n{conditions('at the end')}")
 
@@ -128,11 +136,34 @@ def _row(kind: str, headers: dict[str, str], subjects: Sequence[Subject], option
     for _ in range(options.rounds):
         for subject in chance.sample(subjects, len(subjects)):
             found[subject].append(subject.cpu_us(headers, options.requests))
-    off, on = (min(found[subject]) for subject in subjects)
-    ratio = on / off
+    off, metrics, some, each = (min(found[subject]) for subject in subjects)
+    ratio = metrics / off
     goal = GOAL if kind == "cached read" else None
     verdict = "" if goal is None else "PASS" if ratio <= goal else "FAIL"
-    return [kind, off, on, on - off, ratio, goal, verdict]
+    return [kind, off, metrics, ratio, goal, verdict, some, some / off, each, each / off]
+
+
+@contextmanager
+def _collector() -> Iterator[str]:
+    """A collector of traces that keeps nothing. Yields its URL."""
+    server = ThreadingHTTPServer((HOST, 0), _Discard)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{HOST}:{server.server_address[1]}"
+    server.shutdown()
+
+
+class _Discard(BaseHTTPRequestHandler):
+    """Accepts all spans."""
+
+    def do_POST(self) -> None:
+        """The method that http.server calls."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """No lines."""
 
 
 def _cpu_s(pid: int) -> float:
