@@ -69,6 +69,7 @@ def site(servers: Stack, folder: Path) -> Iterator[Site]:
         "redis_url": redis_url,
         "redis_timeout_ms": "1000",
         "log_level": "warning",
+        "trash_days": "3650",
     }
     env = {name.upper(): value for name, value in settings.items()} | {"PORT": str(free_port())}
 

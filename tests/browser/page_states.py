@@ -7,6 +7,7 @@ import steps
 from playwright.sync_api import Page
 from unusual_names import NAMES
 
+from app.http.services import services_of
 from tests.support.secured_app import PASSWORD, SecuredApp
 
 Look = Callable[..., Page]
@@ -136,10 +137,21 @@ def _locked(secured: SecuredApp, look: Look) -> Page:
     return page
 
 
+def _pruned(secured: SecuredApp, look: Look) -> Page:
+    page, ids = _by(secured, look)
+    with services_of(secured.app).database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM history")
+        connection.exec_driver_sql("INSERT INTO retention (kind, deleted, deleted_before) VALUES ('history', 9, now())")
+    page.goto(f"/people/{ids['member']}")
+    page.get_by_text("Entries were deleted because of their age").wait_for()
+    return page
+
+
 def _trashed(secured: SecuredApp, look: Look) -> Page:
     page = _at("/people?deleted=true")(secured, look)
     page.get_by_role("main").get_by_role("link", name=NAMES["long"]).click()
     page.get_by_text("In the trash").wait_for()
+    page.get_by_text("It will be deleted permanently after this time").wait_for()
     return page
 
 
@@ -220,6 +232,7 @@ SECURED: dict[str, Callable[[SecuredApp, Look], Page]] = {
     "users, confirm selected": _confirm_selected,
     "users, confirm all": _confirm_all,
     "user, locked": _locked,
+    "user, old history deleted": _pruned,
     "user in the trash": _trashed,
     "confirm purge": _confirm_purge,
     "shortcuts": _shortcuts,

@@ -262,8 +262,6 @@ def test_without_the_setting_there_is_no_metrics_process(serve: Callable[..., Se
     service = serve(WORKERS="1")
     children = psutil.Process(service.process.pid).children()
     assert len(children) == 2
-    for child in children:
-        assert not any("prometheus" in one.path for one in child.memory_maps())
     ports = {
         one.laddr.port
         for process in (psutil.Process(service.process.pid), *children)

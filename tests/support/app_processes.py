@@ -15,10 +15,10 @@ print([link for link in links if link.startswith("socket:")], len(os.listdir("/p
 """A program that prints its open sockets and its number of threads."""
 
 
-def output_of(program: str, database_url: str = "postgresql://u:p@127.0.0.1:1/d") -> str:
+def output_of(program: str, database_url: str = "postgresql://u:p@127.0.0.1:1/d", **settings: str) -> str:
     """The output of `program`, which runs in a new process after create_app()."""
     begin = "import os, sys, app\napplication = app.create_app()\n"
-    env = {**os.environ, "DATABASE_URL": database_url}
+    env = {**os.environ, "DATABASE_URL": database_url, **settings}
     command = [sys.executable, "-c", begin + program]
     done = subprocess.run(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True

@@ -1,6 +1,18 @@
 """Workers are forked from a created application: safety and size."""
 
+import pytest
+
 from tests.support.app_processes import LINKS, output_of
+
+
+@pytest.mark.parametrize("port", ["0", "9464"])
+def test_the_launcher_and_its_workers_do_not_import_the_library_of_metrics(port: str) -> None:
+    program = """
+import app.__main__
+app.__main__.Launcher(application)
+print([name for name in sys.modules if name.startswith("prometheus_client")], len(os.listdir("/proc/self/task")))
+"""
+    assert output_of(program, METRICS_PORT=port) == "[] 1"
 
 
 def test_a_created_application_has_no_connection_and_no_thread() -> None:
