@@ -59,7 +59,7 @@ restore: ## restore a backup on a machine without data: the newest state, or tha
 audit: ## look for known vulnerabilities of the pinned packages; asks the package index
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(audit) -r app/requirements.txt -r requirements-dev.txt
 bench: ## measure what the docs claim
-	@$(ready) && for script in walk.py start.py auth.py metrics.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
+	@$(ready) && for script in walk.py start.py auth.py observability.py growth.py "growth.py --grid" keystrokes.py speed.py; do .venv/bin/python bench/$$script || exit 1; done
 words: ## gather the sentences of the console for its translators, and compile what they wrote
 	@$(ready) && $(babel) extract -F app/console/translations/babel.cfg --no-location --sort-output --omit-header --width=110 -o .data/messages.pot app && $(babel) update -i .data/messages.pot -d app/console/translations --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width=110 && $(babel) compile -d app/console/translations
 lock: ## pin the newest versions that the .in files allow
