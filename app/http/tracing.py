@@ -24,19 +24,24 @@ from app.version import VERSION
 
 _SAMPLED = 0.01
 """The share of the requests that begin a trace, unless OTEL_TRACES_SAMPLER is set."""
-_DEFAULTS = {"OTEL_SERVICE_NAME": "fullstack-app", "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database"}
+_DEFAULTS = {
+    "OTEL_SERVICE_NAME": "fullstack-app",
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
+    # In seconds. The stop of a worker waits for it.
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+}
 _ATTRIBUTES = frozenset(
     {
         *("http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type"),
-        *("db.system.name", "db.namespace", "db.operation.name", "db.query.text", "server.address", "server.port"),
+        *("db.system.name", "db.namespace", "db.operation.name", "db.query.text"),
     }
 )
-"""What is exported. Other attributes, such as URLs and addresses, and messages of errors may contain personal data."""
+"""The exported attributes. Others, such as URLs, hosts and addresses, may contain personal data."""
 _HEALTH_CHECKS = r"/health(/live|/ready)?$"
 
 
 class SpanExport(BatchSpanProcessor):
-    """Exports spans in batches, by a thread. Of attributes only _ATTRIBUTES, and no events."""
+    """Exports spans in batches, by a thread: only _ATTRIBUTES, and no events and messages of errors."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Export a span later, unless it belongs to no request, as the checks of health do."""
@@ -48,8 +53,8 @@ class SpanExport(BatchSpanProcessor):
         super().on_end(
             ReadableSpan(
                 "HTTP" if has_path else span.name,
-                span.context,
-                span.parent,
+                _without_state(span.context),
+                _without_state(span.parent),
                 span.resource,
                 allowed,
                 kind=span.kind,
@@ -59,6 +64,11 @@ class SpanExport(BatchSpanProcessor):
                 instrumentation_scope=span.instrumentation_scope,
             )
         )
+
+
+def _without_state(span: trace.SpanContext | None) -> trace.SpanContext | None:
+    """Without `tracestate`, whose text comes from the client."""
+    return span and trace.SpanContext(span.trace_id, span.span_id, span.is_remote, span.trace_flags)
 
 
 def install_tracing(app: Flask) -> None:
