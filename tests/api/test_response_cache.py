@@ -166,6 +166,7 @@ def test_the_line_that_is_logged_is_the_same(
         fast, slow = log.lines
         assert 0 <= fast.pop("ms") < 1000
         assert 0 <= slow.pop("ms") < 1000
+        assert (fast.pop("cached"), slow.pop("cached")) == (is_hit, False)
         assert fast == slow
         assert slow["route"] is not None
         assert (slow["method"], slow["status"], slow["request_id"]) == ("GET", 200 if is_hit else 422, "sane")

@@ -40,6 +40,8 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
     if expected is None:
         assert shown == "derived"
         return
+    if isinstance(expected, bool):
+        expected = str(expected).lower()
     expected = ",".join(expected) if isinstance(expected, (tuple, frozenset)) else expected
     assert shown == str(expected) or float(shown) == float(expected), "the default is another one"
 
