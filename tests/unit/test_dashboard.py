@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 
-from tests.support.monitoring_files import FOLDER, OVERLAY, dashboard, queries
+from tests.support.monitoring_files import FOLDER, OPERATIONS, OVERLAY, dashboard, metrics_of, queries, rules
+
+_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
 def test_each_panel_has_an_id_a_place_and_a_query() -> None:
@@ -43,3 +45,11 @@ def test_grafana_finds_the_dashboard_where_the_overlay_puts_it() -> None:
         "./deploy/monitoring/grafana/dashboards": path,
     }
     assert f"GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH: {path}/fullstack-app.json\n" in overlay
+
+
+def test_alerts_and_dashboard_use_metrics_of_the_service_that_the_docs_list() -> None:
+    documented = set(re.findall(r"`(fullstack_app_\w+)`", OPERATIONS.read_text()))
+    used = {name for query in (*rules().values(), *(query for _, query in queries())) for name in metrics_of(query)}
+    ours = {_SUFFIX.sub("", name) for name in used if name.startswith("fullstack_app_")}
+    assert len(ours) > 15
+    assert ours <= documented
