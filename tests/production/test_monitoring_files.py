@@ -94,6 +94,17 @@ def test_without_a_receiver_the_start_is_refused(
     assert "hooks.example.org" not in done.stderr
 
 
+def test_a_password_that_the_exporter_misreads_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres_password").write_text("unused\n")
+    (tmp_path / "monitoring_password").write_text("with a 'blank'\n")
+    tmp_path.chmod(0o755)
+    mounts = ("-v", f"{FOLDER}/role:/role:ro", "-v", f"{tmp_path}:/run/secrets:ro", "-e", "POSTGRES_USER=x")
+    done = run("docker", "run", "--rm", *mounts, "--entrypoint", "bash", "postgres:16", "/role", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Refused: the secret monitoring_password must have letters, digits")
+    assert "blank" not in done.stderr
+
+
 # --- the overlay ------------------------------------------------------------------------------------------------------
 
 
