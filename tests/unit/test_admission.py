@@ -17,6 +17,7 @@ from tests.unit.test_granian_adapter import PLAIN, serving
 
 MANY = 500
 SOON_S = 1.0
+LONG_S = 20.0
 BURST, PAUSE_S = 50, 0.3
 CROWD, CALM_S = 120, 2.5
 
@@ -38,12 +39,35 @@ class Metered:
     """A WSGI application that answers as many requests as the test permits."""
 
     def __init__(self) -> None:
-        self.permits = threading.Semaphore(0)
+        self.permits, self._answered = threading.Semaphore(0), 0
 
     def __call__(self, _: dict[str, Any], start_response: Any) -> list[bytes]:
         self.permits.acquire(timeout=20)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"done"]
+
+    async def answer(self, total: int, tasks: list["asyncio.Task[Response]"]) -> None:
+        """Answer requests until `total` of the tasks have an answer of this application."""
+        self.permits.release(total - self._answered)
+        self._answered, until = total, time.monotonic() + LONG_S
+        while sum(task.done() and task.result().status_code == 200 for task in tasks) < total:
+            assert time.monotonic() < until
+            await asyncio.sleep(0)
+
+
+class Clock:
+    """The time of the running event loop, which only the test changes."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        loop.time = lambda: self.now  # type: ignore[method-assign]
+
+
+async def settled() -> None:
+    """Let all tasks run until they wait for a thread."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def get(adapter: AsgiApp, path: str, **headers: str) -> Response:
@@ -87,10 +111,12 @@ def test_one_pause_refuses_no_burst() -> None:
     adapter = serving(app)
 
     async def main() -> None:
+        clock = Clock()
         tasks = [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
-        await asyncio.sleep(PAUSE_S)
+        await settled()
+        clock.now += PAUSE_S
         tasks += [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
-        await asyncio.sleep(0)
+        await settled()
         app.goes_on.set()
         assert {response.status_code for response in await asyncio.gather(*tasks)} == {200}
 
@@ -102,9 +128,11 @@ def test_a_second_pause_is_overload() -> None:
     adapter = serving(app)
 
     async def main() -> None:
+        clock = Clock()
         tasks = [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
         for _ in range(2):
-            await asyncio.sleep(PAUSE_S)
+            await settled()
+            clock.now += PAUSE_S
             tasks.append(asyncio.create_task(get(adapter, "/users")))
         assert (await tasks[-1]).status_code == 503
         app.goes_on.set()
@@ -122,18 +150,21 @@ def test_after_an_overload_the_limit_grows_step_by_step() -> None:
         return Counter(response.status_code for response in responses)
 
     async def main() -> None:
+        clock = Clock()
         tasks = [asyncio.create_task(get(adapter, "/users")) for _ in range(BURST)]
-        for finished in (1, 20, 20):
-            app.permits.release(finished)
-            await asyncio.sleep(PAUSE_S)
+        await settled()
+        for total in (1, 21, 41):
+            await app.answer(total, tasks)
+            clock.now += PAUSE_S
             tasks.append(asyncio.create_task(get(adapter, "/users")))
+            await settled()
         app.permits.release(3 * CROWD)
         assert 503 in {response.status_code for response in await asyncio.gather(*tasks)}
-        await asyncio.sleep(PAUSE_S)
+        clock.now += PAUSE_S
         assert 0 < (await statuses())[503] < CROWD
-        await asyncio.sleep(PAUSE_S)
-        await get(adapter, "/users")
-        await asyncio.sleep(CALM_S)
+        clock.now += PAUSE_S
+        assert (await get(adapter, "/users")).status_code == 200
+        clock.now += CALM_S
         assert await statuses() == {200: CROWD}
 
     run(main())
