@@ -121,7 +121,7 @@ class Generations:
 
     @property
     def is_lease_held(self) -> bool:
-        """Whether there is a lease. Other than has_lease, this does not count as a read of a cache."""
+        """Whether there is a lease. Unlike has_lease, this does not count as a read of a cache."""
         return clock_ns() < self._numbers[_LEASE]
 
     @property

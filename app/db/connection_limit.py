@@ -11,8 +11,8 @@ log = structlog.get_logger(__name__)
 
 _BACKGROUND = 2
 """Connections of each replica beside those of the workers: the change poller and the index cleaner."""
-_RETENTION = 2
-"""Further ones if it deletes what is old: one for the lock, and one to purge."""
+_RETENTION = 1
+"""A further one if it deletes what is old."""
 _METRICS = 2
 """Further ones with METRICS_PORT: one to check PostgreSQL, and one to read its revision."""
 # reserved_connections is new in PostgreSQL 16.

@@ -1,14 +1,13 @@
 """Deletes history entries older than HISTORY_DAYS, and users longer in the trash than TRASH_DAYS, in the background.
 
 Small transactions with pauses, so that no request waits. A transaction that is interrupted deletes nothing. Of several
-hosts one deletes at a time.
+hosts one deletes entries at a time. Several may purge: the version of a user changes once.
 """
 
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,14 +17,14 @@ from sqlalchemy import Connection, Row, func, select, text
 from app.auth.permissions import AuditContext, system_actor
 from app.config import Settings
 from app.db.database import Database
-from app.errors import DomainError, NotFound, VersionConflict
+from app.errors import Busy, DomainError, NotFound, Unavailable, VersionConflict
 from app.models import NO_XID, RetentionRecord, table_of
 from app.users.commands import UserCommands
 
 log = structlog.get_logger(__name__)
 
 _LOCK = 5003
-"""The advisory lock of a transaction that deletes what is old."""
+"""The advisory lock of a transaction that deletes entries."""
 _INTERVAL_S = 60.0
 """Pause after which it looks again. Longer than the time after which a change poller begins anew (see _IS_SETTLED)."""
 _PAUSE_S = 0.25
@@ -38,7 +37,8 @@ _records = table_of(RetentionRecord)
 _EXPIRED_USERS = (
     "SELECT id, version, now() - make_interval(days => %(days)s) AS deleted_before FROM users"
     " WHERE deleted_at < now() - make_interval(days => %(days)s)"
-    f" AND updated_at < now() - make_interval(days => %(days)s) ORDER BY updated_at, id LIMIT {_USERS}"
+    " AND updated_at < now() - make_interval(days => %(days)s) AND id <> ALL (%(kept)s)"
+    f" ORDER BY updated_at, id LIMIT {_USERS}"
 )
 # Change pollers read the entries of transactions that have ended since their last poll, and the largest xid before it.
 # So an entry is deleted only if its transaction ended before `settled`, the xmin of a snapshot _INTERVAL_S ago: since
@@ -69,7 +69,7 @@ ON CONFLICT (kind) DO UPDATE SET deleted = r.deleted + excluded.deleted, deleted
 
 
 class Retention:
-    """Deletes what is old in a thread, and tells what it has deleted."""
+    """Deletes what is old in a thread, and reports how much it has deleted."""
 
     def __init__(self, database: Database, users: UserCommands, settings: Settings) -> None:
         self._database, self._users = database, users
@@ -84,14 +84,17 @@ class Retention:
     def prune(self) -> None:
         """Delete what is old now: users at the first call, and history entries from the second call on.
 
-        Calls are _INTERVAL_S apart. Raises: DomainError
+        Calls are _INTERVAL_S apart. Errors are logged. What was deleted until then stays deleted.
         """
-        if self._trash_days:
-            self._prune_trash()
-        if self._history_days:
-            settled, self._settled = self._settled, self._snapshot_xmin()
-            if settled is not None:
-                self._prune_history(settled)
+        for days, prune in ((self._trash_days, self._prune_trash), (self._history_days, self._prune_history)):
+            try:
+                if days:
+                    prune()
+            except DomainError as error:
+                # PostgreSQL is unavailable, or a lock was taken.
+                log.warning("retention_interrupted", error=str(error))
+            except Exception:
+                log.exception("retention_failed")
 
     def records(self) -> dict[str, Row[Any]]:
         """What all hosts have deleted (deleted, deleted_before, deleted_at), by `history` and `trash`.
@@ -103,38 +106,36 @@ class Retention:
 
     def _run(self) -> None:
         while True:
-            try:
-                self.prune()
-            except DomainError as error:
-                # PostgreSQL is unavailable, or a lock was taken. What was deleted until now stays deleted.
-                log.warning("retention_interrupted", error=str(error))
-            except Exception:
-                log.exception("retention_failed")
+            self.prune()
             time.sleep(_INTERVAL_S)
 
     def _prune_trash(self) -> None:
-        total, purged = 0, _USERS
-        while purged:
-            with self._step() as connection:
-                purged = self._purge_some(connection) if connection else 0
-            total += purged
-            time.sleep(_PAUSE_S if purged else 0)
+        """Purge the users, each in a transaction of its own. A user that can't be purged waits for the next run."""
+        total, kept = 0, list[uuid.UUID]()
+        while found := self._expired_users(kept):
+            remaining = [row.id for row in found if not self._purge(row.id, row.version)]
+            if purged := len(found) - len(remaining):
+                with self._database.transaction() as connection:
+                    _record(connection, "trash", purged, found[0].deleted_before)
+            total, kept = total + purged, kept + remaining
+            time.sleep(_PAUSE_S)
         if total:
             log.info("trash_pruned", users=total, days=self._trash_days)
 
-    def _purge_some(self, connection: Connection) -> int:
-        """Purge the users of one step, each in a transaction of its own. Returns their number."""
-        found = connection.exec_driver_sql(_EXPIRED_USERS, {"days": self._trash_days}).all()
-        purged = sum(self._purge(row.id, row.version) for row in found)
-        if purged:
-            _record(connection, "trash", purged, found[0].deleted_before)
-        return purged
+    def _expired_users(self, kept: list[uuid.UUID]) -> Sequence[Row[Any]]:
+        with self._database.connection() as connection:
+            return connection.exec_driver_sql(_EXPIRED_USERS, {"days": self._trash_days, "kept": kept}).all()
 
     def _purge(self, user_id: uuid.UUID, version: int) -> bool:
-        """Purge a user as an administrator does. Returns False if it has changed, for example by a restore."""
+        """Purge a user as an administrator does. Returns False if it has changed, or is locked. Raises: Unavailable"""
         try:
             self._users.purge(user_id, lambda found: found == version, _AUDIT_CONTEXT)
-        except (NotFound, VersionConflict):
+        except DomainError as error:
+            if isinstance(error, Unavailable) and not isinstance(error, Busy):
+                raise
+            # After a restore, or a purge by another host, there is nothing to do.
+            if not isinstance(error, (NotFound, VersionConflict)):
+                log.warning("user_not_purged", user_id=str(user_id), error=str(error))
             return False
         return True
 
@@ -142,11 +143,13 @@ class Retention:
         with self._database.connection() as connection:
             return str(connection.scalar(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")))
 
-    def _prune_history(self, settled: str) -> None:
-        total, after, has_old = 0, 0, True
+    def _prune_history(self) -> None:
+        settled, self._settled = self._settled, self._snapshot_xmin()
+        total, after, has_old = 0, 0, settled is not None
         while has_old:
-            with self._step() as connection:
-                if connection is None:
+            with self._database.transaction() as connection:
+                if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
+                    # Another host deletes entries.
                     break
                 parameters = {"days": self._history_days, "after": after, "settled": settled}
                 step = connection.exec_driver_sql(_DELETE_ENTRIES, parameters).one()
@@ -156,13 +159,6 @@ class Retention:
             time.sleep(_PAUSE_S if has_old else 0)
         if total:
             log.info("history_pruned", entries=total, days=self._history_days)
-
-    @contextmanager
-    def _step(self) -> Iterator[Connection | None]:
-        """A transaction in which no other host deletes what is old. None: another one does."""
-        with self._database.transaction() as connection:
-            is_alone = connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK)))
-            yield connection if is_alone else None
 
 
 def _record(connection: Connection, kind: str, deleted: int, deleted_before: datetime) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -56,6 +57,21 @@ def age_trash(database: psycopg.Connection[Any], user_id: str, days: float) -> N
             " updated_at = updated_at - make_interval(secs => %(s)s), version = version + 1 WHERE id = %(id)s",
             {"s": days * 86400, "id": user_id},
         )
+
+
+@contextmanager
+def failing(database: psycopg.Connection[Any], event: str, statement: str) -> Iterator[None]:
+    """Inside the block, run a statement of PL/pgSQL before an event, for example `INSERT ON retention`."""
+    table = event.rpartition(" ")[2]
+    database.execute(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+        f" $$ BEGIN {statement}; RETURN NEW; END $$"
+    )
+    database.execute(f"CREATE TRIGGER failing BEFORE {event} FOR EACH ROW EXECUTE FUNCTION fail()")
+    try:
+        yield
+    finally:
+        database.execute(f"DROP TRIGGER failing ON {table}; DROP FUNCTION fail()")
 
 
 def actions(api: ApiClient, user_id: str) -> list[str]:
@@ -159,20 +175,18 @@ def test_more_users_than_a_step_are_purged(
     assert database.execute("SELECT deleted FROM retention WHERE kind = 'trash'").fetchone() == (60,)
 
 
-def test_of_two_hosts_one_deletes_at_a_time(
-    pruning_app: Flask, pruned: ApiClient, database: psycopg.Connection[Any]
+def test_of_two_hosts_one_deletes_entries_at_a_time(
+    pruned: ApiClient, database: psycopg.Connection[Any], prune: Callable[[], None]
 ) -> None:
-    gone = pruned.create_user()
-    pruned.delete(f"/users/{gone['id']}")
+    user = pruned.create_user()
+    pruned.patch(f"/users/{user['id']}", {"name": "Ada"})
     age(database, HISTORY_DAYS + 1)
-    age_trash(database, gone["id"], TRASH_DAYS + 1)
     with psycopg.connect(database.info.dsn, password=database.info.password) as other:
         other.execute("SELECT pg_advisory_xact_lock(5003)")
-        services_of(pruning_app).retention.prune()
-        assert len(pruned.list_users(deleted="true")) == 1
-        assert actions(pruned, gone["id"]) == ["deleted", "created"]
-    services_of(pruning_app).retention.prune()
-    assert pruned.list_users(deleted="true") == []
+        prune()
+        assert actions(pruned, user["id"]) == ["changed", "created"]
+    prune()
+    assert actions(pruned, user["id"]) == ["changed"]
 
 
 def test_hosts_that_purge_at_the_same_time_purge_each_user_once(
@@ -190,6 +204,57 @@ def test_hosts_that_purge_at_the_same_time_purge_each_user_once(
         thread.join()
     purged = database.execute("SELECT user_id FROM history WHERE action = 'purged'").fetchall()
     assert sorted(purged) == sorted((uuid.UUID(user_id),) for user_id in ids)
+    assert database.execute("SELECT deleted FROM retention WHERE kind = 'trash'").fetchone() == (20,)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_small_pool_is_enough(
+    make_app: Callable[..., Flask], api: ApiClient, database: psycopg.Connection[Any], size: int
+) -> None:
+    app = make_app(history_days=HISTORY_DAYS, trash_days=TRASH_DAYS, database_pool_size=size)
+    gone, user = api.create_user(), api.create_user()
+    api.delete(f"/users/{gone['id']}")
+    api.patch(f"/users/{user['id']}", {"name": "Ada"})
+    age(database, HISTORY_DAYS + 1, "action = 'created'")
+    age_trash(database, gone["id"], TRASH_DAYS + 1)
+    for _ in range(2):
+        services_of(app).retention.prune()
+    assert api.list_users(deleted="true") == []
+    assert actions(api, user["id"]) == ["changed"]
+
+
+def test_a_locked_user_does_not_keep_the_others(
+    pruned: ApiClient, database: psycopg.Connection[Any], prune: Callable[[], None]
+) -> None:
+    locked, gone, user = (pruned.create_user() for _ in range(3))
+    for days, deleted in ((2, locked), (1, gone)):
+        pruned.delete(f"/users/{deleted['id']}")
+        age_trash(database, deleted["id"], TRASH_DAYS + days)
+    pruned.patch(f"/users/{user['id']}", {"name": "Ada"})
+    age(database, HISTORY_DAYS + 1, "action = 'created'")
+    with psycopg.connect(database.info.dsn, password=database.info.password) as other:
+        other.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [locked["id"]])
+        prune()
+        assert [found["id"] for found in pruned.list_users(deleted="true")] == [locked["id"]]
+        assert actions(pruned, user["id"]) == ["changed"]
+    prune()
+    assert pruned.list_users(deleted="true") == []
+    assert database.execute("SELECT deleted FROM retention WHERE kind = 'trash'").fetchone() == (2,)
+
+
+def test_the_failure_of_one_kind_does_not_keep_the_other(
+    pruned: ApiClient, database: psycopg.Connection[Any], prune: Callable[[], None]
+) -> None:
+    """PostgreSQL is too busy to purge users."""
+    gone, user = pruned.create_user(), pruned.create_user()
+    pruned.delete(f"/users/{gone['id']}")
+    age_trash(database, gone["id"], TRASH_DAYS + 1)
+    pruned.patch(f"/users/{user['id']}", {"name": "Ada"})
+    age(database, HISTORY_DAYS + 1, "action = 'created'")
+    with failing(database, "DELETE ON users", "RAISE query_canceled"):
+        prune()
+    assert [found["id"] for found in pruned.list_users(deleted="true")] == [gone["id"]]
+    assert actions(pruned, user["id"]) == ["changed"]
 
 
 def test_without_postgresql_nothing_is_half_done(
@@ -199,16 +264,8 @@ def test_without_postgresql_nothing_is_half_done(
     user = pruned.create_user()
     pruned.patch(f"/users/{user['id']}", {"name": "Ada"})
     age(database, HISTORY_DAYS + 1)
-    database.execute(
-        "CREATE FUNCTION end_connection() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
-        " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$"
-    )
-    database.execute("CREATE TRIGGER lost BEFORE INSERT ON retention FOR EACH ROW EXECUTE FUNCTION end_connection()")
-    try:
-        with pytest.raises(Exception, match="unavailable"):
-            prune()
-    finally:
-        database.execute("DROP TRIGGER lost ON retention; DROP FUNCTION end_connection()")
+    with failing(database, "INSERT ON retention", "PERFORM pg_terminate_backend(pg_backend_pid())"):
+        prune()
     wait_until(lambda: pruned.get("/users").status_code == 200)
     assert actions(pruned, user["id"]) == ["changed", "created"]
     assert database.execute("SELECT count(*) FROM retention").fetchone() == (0,)
