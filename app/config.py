@@ -124,6 +124,13 @@ class Settings(ConnectionSettings):
         check_port(value)
         return value
 
+    @field_validator("site_address")
+    @classmethod
+    def _check_host_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w.-]*", value):
+            raise ValueError("must be a host name, such as users.example.com, without https://, port and path")
+        return value
+
     @field_validator("allowed_hosts", "log_level", "log_format", mode="before")
     @classmethod
     def _lowercase(cls, value: object) -> object:

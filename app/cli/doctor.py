@@ -138,26 +138,23 @@ def _retention(settings: Settings) -> Iterator[Finding]:
         yield Finding("retention", "ok", explanation)
 
 
-def _settings(settings: Settings, unsafe: str) -> list[Finding]:
-    doubtful = {
+def _settings(settings: Settings, unsafe: str) -> Iterator[Finding]:
+    """Report unusual settings. With --production, `secrets` and `proxies` report the last four."""
+    is_public_password = settings.database_parameters.get("password") == "password"
+    prefixes = [network.prefixlen for network in settings.trusted_proxies]
+    unusual = {
         "CACHE_TTL_S=0 disables the cache": not settings.cache_ttl_s,
         "WRITE_RATE_PER_MINUTE=0 sets no limit for writes": not settings.write_rate_per_minute,
     }
-    dangerous = {
-        "PostgreSQL has the public password of the exercise: use it only on a development machine": (
-            settings.database_parameters.get("password") == "password"
-        ),
-        "LOG_LEVEL=debug logs more than a production system should store": settings.log_level == "debug",
-        "ADMIN_PASSWORD is in the environment, where `docker inspect` shows it: use ADMIN_PASSWORD_FILE, or remove"
-        " it once an administrator exists": bool(os.environ.get("ADMIN_PASSWORD")),
-        "TRUSTED_PROXIES contains every address, so any client can forge its address": any(
-            network.prefixlen == 0 for network in settings.trusted_proxies
-        ),
-        "published for other machines without TRUSTED_PROXIES: passwords and cookies are sent unencrypted, unless a"
-        " proxy terminates HTTPS, and then TRUSTED_PROXIES must contain it": settings.is_public
-        and not settings.trusted_proxies,
-    }
-    return [
-        *(Finding("settings", "warning", explanation) for explanation, holds in doubtful.items() if holds),
-        *(Finding("settings", unsafe, explanation) for explanation, holds in dangerous.items() if holds),
-    ]
+    if unsafe == "warning":
+        unusual |= {
+            "PostgreSQL has the public password of the exercise: use it only for development": is_public_password,
+            "ADMIN_PASSWORD is in the environment, where `docker inspect` shows it: use ADMIN_PASSWORD_FILE, or remove"
+            " it once an administrator exists": bool(os.environ.get("ADMIN_PASSWORD")),
+            "TRUSTED_PROXIES contains every address, so any client can forge its address": 0 in prefixes,
+            "published for other machines without TRUSTED_PROXIES: passwords and cookies are sent unencrypted, unless a"
+            " proxy terminates HTTPS, and then TRUSTED_PROXIES must contain it": settings.is_public and not prefixes,
+        }
+    yield from (Finding("settings", "warning", explanation) for explanation, holds in unusual.items() if holds)
+    if settings.log_level == "debug":
+        yield Finding("settings", unsafe, "LOG_LEVEL=debug logs more than a production system should store")

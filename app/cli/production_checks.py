@@ -20,7 +20,8 @@ _PROXY = "caddy"
 _DOCKER = ipaddress.ip_network("172.16.0.0/12")
 """Docker gives networks of this block, with 65,536 addresses each, to containers."""
 _FIXED_PREFIX, _WIDE_PREFIXES = 24, {4: 16, 6: 48}
-_MIN_CHARACTERS = 12
+_MIN_LENGTH, _MIN_DISTINCT = 12, 8
+"""Of a secret: characters, and different characters."""
 _DEFAULTS = frozenset({"administrator", "fullstack-app", "fullstack_app", "a few words make a good one"})
 """Defaults that are long enough. deploy/check-secrets has more."""
 
@@ -53,45 +54,44 @@ def _proxies(settings: Settings) -> Iterator[str]:
 
 
 def _owner(settings: Settings) -> Iterator[str]:
+    user = settings.database_parameters.get("user")
     try:
-        is_superuser, _ = inspect_owner(settings)
+        if inspect_owner(settings)[0]:
+            yield f"the owner of the tables, {user}, is a superuser: see docs/operations.md, The owner of the tables"
     except psycopg.Error as error:
         yield f"the rights of the owner are unknown ({error.__class__.__name__})"
-        return
-    if is_superuser:
-        user = settings.database_parameters.get("user")
-        yield f"the owner of the tables, {user}, is a superuser: see docs/operations.md, The owner of the tables"
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    redis = unquote(urlsplit(settings.redis_address).password or "")
     secrets = {
         "POSTGRES_PASSWORD": settings.database_parameters.get("password", ""),
-        "REDIS_PASSWORD": redis,
-        "ADMIN_PASSWORD": settings.admin_password,
+        "REDIS_PASSWORD": unquote(urlsplit(settings.redis_address).password or ""),
+        **({"ADMIN_PASSWORD": settings.admin_password} if settings.admin_password else {}),
     }
-    if not redis:
-        yield "Redis has no password: set one, and REDIS_PASSWORD_FILE"
+    weak = f"is a default, or has less than {_MIN_LENGTH} characters, or less than {_MIN_DISTINCT} different ones"
     for name, secret in secrets.items():
-        if secret and (len(secret) < _MIN_CHARACTERS or secret.lower() in (*_DEFAULTS, name.lower())):
-            what = f"a default, or shorter than {_MIN_CHARACTERS} characters"
-            yield f"{name} is {what}: openssl rand -hex 24 makes a good one"
-        elif secret and (exposed := [key for key, text in os.environ.items() if secret in text + unquote(text)]):
+        if not secret:
+            yield f"{name} is missing: let the server ask for a password, and set {name}_FILE"
+        elif (
+            len(secret) < _MIN_LENGTH
+            or len(set(secret)) < _MIN_DISTINCT
+            or secret.lower() in (*_DEFAULTS, name.lower())
+        ):
+            yield f"{name} {weak}: openssl rand -hex 24 makes a good one"
+        elif exposed := [key for key, text in os.environ.items() if secret in text + unquote(text)]:
             yield f"`docker inspect` shows the secret in {', '.join(exposed)}: use {name}_FILE"
 
 
 def _site(settings: Settings) -> Iterator[str]:
-    name = settings.site_address.removeprefix("https://").rstrip("/")
+    name = host = settings.site_address
     if not name:
         yield "SITE_ADDRESS is not set, so the certificate can't be checked: set it to the host name of the service"
         return
-    try:
+    # Without such a container, the name leads to another proxy.
+    with contextlib.suppress(OSError):
         socket.getaddrinfo(_PROXY, None)
-    except OSError:
-        # Another proxy, to which the name leads.
-        yield from site_problems(name, name)
-    else:
-        yield from site_problems(name, _PROXY)
+        host = _PROXY
+    yield from site_problems(name, host)
 
 
 def _connections(settings: Settings) -> Iterator[str]:

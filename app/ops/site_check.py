@@ -1,6 +1,7 @@
 """Checks what clients of the site get from the proxy: its certificate, HTTPS only, and HSTS."""
 
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -9,6 +10,8 @@ from email.message import Message
 from typing import Any
 
 _FAILED = (OSError, http.client.HTTPException, UnicodeError)
+_HSTS = re.compile(r'(?:.*;)?\s*max-age\s*=\s*"?0*[1-9]', re.IGNORECASE)
+"""It is on. max-age=0 switches it off (RFC 6797, section 6.1.1)."""
 _TIMEOUT_S = 5.0
 _DAY_S = 86400
 _LEFT_S = 14 * _DAY_S
@@ -26,8 +29,8 @@ def site_problems(name: str, host: str, https_port: int = 443, http_port: int = 
         yield f"{host}:{https_port} does not speak HTTPS ({error}). Look into the log of the proxy"
     else:
         yield from _certificate_problems(certificate)
-        if not headers.get("Strict-Transport-Security"):
-            yield "the header Strict-Transport-Security is missing: let the proxy add it"
+        if not _HSTS.match(headers.get("Strict-Transport-Security", "")):
+            yield "the header Strict-Transport-Security is missing or has no max-age above 0: let the proxy set it"
     try:
         with socket.create_connection((host, http_port), _TIMEOUT_S) as plain:
             response = _ask(plain, name)

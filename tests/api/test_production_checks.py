@@ -83,11 +83,14 @@ def test_a_superuser_as_owner_fails(doctor: Callable[..., Result]) -> None:
     assert "is a superuser" in problem
 
 
-@pytest.mark.parametrize("secret", ["password", "short", "fullstack-app", "Administrator", "admin_password"])
-def test_a_default_or_short_secret_fails_and_is_not_printed(doctor: Callable[..., Result], secret: str) -> None:
+@pytest.mark.parametrize(
+    "secret",
+    ["password", "short", "fullstack-app", "Administrator", "admin_password", "aaaaaaaaaaaaaaaa", "passwordpassword"],
+)
+def test_a_weak_secret_fails_and_is_not_printed(doctor: Callable[..., Result], secret: str) -> None:
     done = doctor(admin_email="grace@example.org", admin_password=secret)
     (problem,) = [text for text in findings(done, "secrets") if text.startswith("ADMIN_PASSWORD")]
-    assert "is a default, or shorter than 12 characters" in problem
+    assert "is a default, or has less than 12 characters, or less than 8 different ones" in problem
     if secret not in ("password", "short", "admin_password"):
         assert secret not in done.output
 
@@ -109,10 +112,48 @@ def test_a_secret_in_the_environment_fails_and_is_not_printed(
     assert _GOOD not in done.output
 
 
-def test_redis_without_a_password_fails(doctor: Callable[..., Result]) -> None:
-    without = doctor(redis_url="redis://127.0.0.1:1/0", redis_password=_GOOD)
-    assert any("Redis has no password" in problem for problem in findings(without, "secrets"))
-    assert not any("Redis has no password" in problem for problem in findings(doctor(), "secrets"))
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("POSTGRES_PASSWORD", {"database_url": "postgresql://app@127.0.0.1:1/u"}),
+        ("REDIS_PASSWORD", {"redis_url": "redis://127.0.0.1:1/0", "redis_password": _GOOD}),
+    ],
+)
+def test_a_server_without_a_password_fails(doctor: Callable[..., Result], name: str, settings: dict[str, str]) -> None:
+    assert any(f"{name} is missing" in problem for problem in findings(doctor(**settings), "secrets"))
+    assert not any("is missing" in problem for problem in findings(doctor(), "secrets"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "word"),
+    [
+        ({"trusted_proxies": "0.0.0.0/0"}, "proxies", "TRUSTED_PROXIES"),
+        ({"trusted_proxies": "::/0"}, "proxies", "TRUSTED_PROXIES"),
+        ({"published_address": "192.0.2.1", "trusted_proxies": ""}, "proxies", "TRUSTED_PROXIES"),
+        ({"database_url": "postgresql://app:password@127.0.0.1:1/u"}, "secrets", "PASSWORD"),
+        ({"admin_email": "grace@example.org", "admin_password": _GOOD}, "secrets", "ADMIN_PASSWORD"),
+        ({"log_level": "debug"}, "settings", "LOG_LEVEL"),
+    ],
+    ids=["all proxies", "all proxies of IPv6", "no proxies", "public password", "environment", "debug"],
+)
+def test_a_problem_is_reported_once(
+    doctor: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], check: str, word: str
+) -> None:
+    for name in ("admin_email", "admin_password"):
+        if name in settings:
+            monkeypatch.setenv(name.upper(), settings[name])
+    defaults = {"trusted_proxies": "10.213.77.0/28"}
+    lines = [line.split(maxsplit=2) for line in doctor(**defaults | settings).output.splitlines()]
+    assert [name for name, result, text in lines if result != "ok" and word in text.split(":")[0].upper()] == [check]
+
+
+def test_settings_that_are_only_unusual_are_warnings(doctor: Callable[..., Result]) -> None:
+    done = doctor(cache_ttl_s=0, write_rate_per_minute=0)
+    assert [text.partition("=")[0] for text in findings(done, "settings", "warning")] == [
+        "CACHE_TTL_S",
+        "WRITE_RATE_PER_MINUTE",
+    ]
+    assert findings(done, "settings") == []
 
 
 def test_a_site_without_a_name_fails(doctor: Callable[..., Result]) -> None:
@@ -122,7 +163,7 @@ def test_a_site_without_a_name_fails(doctor: Callable[..., Result]) -> None:
 def test_the_problems_of_the_site_fail(doctor: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(production_checks, "site_problems", lambda *names: asked.append(names) or ["it is old"])
-    assert findings(doctor(site_address="https://users.example.test/"), "site") == ["it is old"]
+    assert findings(doctor(site_address="users.example.test"), "site") == ["it is old"]
     assert asked[0][0] == "users.example.test"
 
 

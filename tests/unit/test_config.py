@@ -39,6 +39,12 @@ WRONG = {
     "SESSION_MAX_DAYS": ["0", "3651", "for ever"],
     "HISTORY_DAYS": ["-1", "a year", "36501"],
     "TRASH_DAYS": ["-1", "1.5"],
+    "SITE_ADDRESS": [
+        "https://users.example.org",
+        "users.example.org:443",
+        "users.example.org/",
+        "a.example, b.example",
+    ],
     "REPLICAS": ["0", "1001", "two"],
     "WRITE_RATE_PER_MINUTE": ["-1", "many"],
 }
@@ -59,10 +65,17 @@ def test_an_invalid_setting_is_refused_by_name(name: str, value: str) -> None:
     assert "hunter2" not in str(raised.value)
 
 
+def test_a_site_address_is_a_host_name() -> None:
+    for name in ("users.example.org", "b\u00fccher.example", "localhost"):
+        assert load_settings({"SITE_ADDRESS": name}).site_address == name
+    with pytest.raises(SettingsError, match=r"SITE_ADDRESS: must be a host name.*without https://"):
+        load_settings({"SITE_ADDRESS": "https://users.example.org"})
+
+
 def test_every_setting_with_a_rule_has_an_invalid_example() -> None:
     without_rule = {"redis_host", "redis_password", "allowed_hosts", "published_address", "listen_address"}
     without_rule |= {"postgres_user", "postgres_password", "postgres_db", "self_editable_attributes"}
-    without_rule |= {"site_address", "backup_status_file", "otel_exporter_otlp_endpoint"}
+    without_rule |= {"backup_status_file", "otel_exporter_otlp_endpoint"}
     assert {name.lower() for name in WRONG} == Settings.model_fields.keys() - without_rule
 
 

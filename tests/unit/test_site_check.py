@@ -114,9 +114,15 @@ def test_a_new_certificate_of_a_few_days_is_none(tmp_path: Path, monkeypatch: py
     assert problems(short) == []
 
 
-def test_a_missing_hsts_is_a_problem(trusted: Path) -> None:
-    (problem,) = problems(trusted, headers={})
-    assert "Strict-Transport-Security is missing" in problem
+@pytest.mark.parametrize("value", [None, "", "max-age=0", 'includeSubDomains; Max-Age="0"', "max-age=", "s-max-age=1"])
+def test_hsts_that_is_missing_or_off_is_a_problem(trusted: Path, value: str | None) -> None:
+    (problem,) = problems(trusted, headers={} if value is None else {"Strict-Transport-Security": value})
+    assert "Strict-Transport-Security is missing or has no max-age above 0" in problem
+
+
+@pytest.mark.parametrize("value", ["max-age=300", 'includeSubDomains ; MAX-AGE = "010";preload', ";;max-age=1"])
+def test_hsts_that_is_on_is_good(trusted: Path, value: str) -> None:
+    assert problems(trusted, headers={"Strict-Transport-Security": value}) == []
 
 
 @pytest.mark.parametrize(("status", "headers"), [(200, {}), (302, {"Location": f"http://{_SITE}/"})])
