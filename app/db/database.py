@@ -130,7 +130,13 @@ class Database:
                 connection.cancel_after_s = None
 
     def revision(self) -> str:
-        """The revision of the database; empty, if no release has migrated it. Raises: Unavailable"""
+        """The revision of the database; empty, if no release has migrated it.
+
+        Raises: Unavailable, also while the service starts
+        """
+        if self._state.phase == Phase.STARTING:
+            # DATABASE_ROLE may not be available yet, and the pool would keep a connection of the owner.
+            raise Unavailable(N_("The database is unavailable. Try again shortly."))
         row = self.execute("SELECT version_num FROM alembic_version", {}, prepare=False, timeout_s=_PROBE_S).fetchone()
         return row[0] if row else ""
 

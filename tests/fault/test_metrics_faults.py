@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -76,6 +77,29 @@ def test_counts_survive_a_restart_of_the_metrics_process(serve: Callable[..., Se
     assert requests(found) >= requests(before)
     assert found.total("process_cpu_seconds_total") >= before.total("process_cpu_seconds_total")
     assert service.end() == 0
+
+
+def test_a_scrape_during_the_start_keeps_no_connection_of_the_owner(
+    new_database: str, serve: Callable[..., Service]
+) -> None:
+    port, owner = metrics_port(), urlsplit(new_database).username
+    # A lock holds the start up: it can't read the revision.
+    serve(DATABASE_URL=new_database).end()
+    with psycopg.connect(new_database) as locking:
+        locking.execute("LOCK TABLE alembic_version")
+        service = serve(ready=False, DATABASE_URL=new_database, WORKERS="1", **port)
+        service.wait_for(lambda: scrape(port["METRICS_PORT"]).total("dependency_up", service="database") == 1)
+        found = scrape(port["METRICS_PORT"])
+        assert found.find("migration_info") == []
+        assert service.get("/api/health/ready").status == 503
+    service.wait_ready()
+    service.wait_for(lambda: scrape(port["METRICS_PORT"]).find("migration_info"))
+    with psycopg.connect(new_database) as connection:
+        roles = connection.execute(
+            "SELECT usename FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    assert (owner,) not in roles
+    assert roles
 
 
 def test_gauges_of_a_killed_worker_disappear(serve: Callable[..., Service], servers: Stack) -> None:
