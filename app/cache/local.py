@@ -32,15 +32,17 @@ class LocalCache:
         self._entries: LRUCache[Hashable, _Entry] = LRUCache(max_bytes, getsizeof=itemgetter(0))
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Any:
-        """The value of `key`. None: there is no valid value."""
-        with self._lock:
-            found = self._entries.get(key)
+    def get(self, *keys: Hashable) -> Any:
+        """The valid value of one of `keys`. None: there is none. It counts as one read."""
         value = None
-        if found is not None:
-            _, cached, slots, began_ns, expires_ns = found
-            if self._generations.may_be_used(slots, began_ns) and clock_ns() < expires_ns:
-                value = cached
+        for key in keys:
+            with self._lock:
+                found = self._entries.get(key)
+            if found is not None:
+                _, cached, slots, began_ns, expires_ns = found
+                if self._generations.may_be_used(slots, began_ns) and clock_ns() < expires_ns:
+                    value = cached
+                    break
         for receive in signals.cache_read:
             receive("local", "hit" if value is not None else "miss" if self.is_usable else "bypass")
         return value

@@ -61,9 +61,7 @@ class ResponseCache:
         if url is not None and self._state.is_secured:
             actor = self._tokens.cached_actor(environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip())
         if url is not None and actor is not None:
-            found = self._cache.get((actor.role, *url))
-            if found is None:
-                found = self._cache.get((actor.role, actor.user_id, *url))
+            found = self._cache.get((actor.role, *url), (actor.role, actor.user_id, *url))
         environ[ACTOR] = actor
         for receive in signals.cache_read:
             is_bypass = found is None and (url is None or not self._state.is_secured or not self._cache.is_usable)

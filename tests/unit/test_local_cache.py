@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from app import signals
 from app.cache import local
 from app.cache.generations import Generations, clock_ns
 from app.cache.local import LocalCache
@@ -49,6 +50,17 @@ def test_a_cached_value_equals_the_computed_value(cache: LocalCache, value: obje
 def test_an_unknown_key_is_not_found(cache: LocalCache) -> None:
     get_or_compute(cache, "k", KEYS, lambda: b"value")
     assert cache.get("other") is None
+
+
+def test_one_of_several_keys_is_found_and_counts_as_one_read(
+    cache: LocalCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[tuple[str, str]] = []
+    monkeypatch.setattr(signals, "cache_read", [lambda *read: reads.append(read)])
+    cache.put("second", b"value", KEYS, clock_ns())
+    assert cache.get("first", "second") == b"value"
+    assert cache.get("first", "third") is None
+    assert reads == [("local", "hit"), ("local", "miss")]
 
 
 def test_a_write_invalidates_its_keys_and_nothing_else(generations: Generations, cache: LocalCache) -> None:
