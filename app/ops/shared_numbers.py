@@ -16,7 +16,8 @@ class SharedNumbers:
         numbers = memoryview(mmap.mmap(-1, 8 * rows * columns)).cast("d")
         self._rows = [numbers[row * columns : (row + 1) * columns] for row in range(rows)]
         self.own = self._rows[-1]
-        self.lock = threading.Lock()
+        # The garbage collector may close a generator whose `finally` counts, in a thread that holds the lock.
+        self.lock = threading.RLock()
 
     def use_row(self, row: int) -> None:
         """Write to `row` from now on. No other process may use it."""
