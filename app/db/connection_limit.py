@@ -1,4 +1,7 @@
-"""Compares the connections that all replicas may open with those that PostgreSQL accepts."""
+"""Compares the connections that all replicas may open with those that PostgreSQL accepts.
+
+Other programs, such as postgres-exporter and the service `backup`, are not counted (docs/operations.md, Sizes).
+"""
 
 from typing import NamedTuple
 

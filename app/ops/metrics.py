@@ -1,4 +1,4 @@
-"""Counts what signals tell. The process `metrics` reads the numbers and serves them (ops.metrics_server).
+"""Receives the signals of all processes and counts them. The process `metrics` serves the numbers (ops.metrics_server).
 
 Each series has its column before the processes are forked, so labels have no other values than those that the service
 knows, and no process waits for another one.
@@ -97,7 +97,7 @@ class Metrics:
 
     def _start_process(self, row: int) -> None:
         self.numbers.use_row(row)
-        # What its predecessor counted goes on, and what it used is free.
+        # The row may have the numbers of an ended process: its counters continue, and its gauges begin at 0.
         self.numbers.own[_PID] = os.getpid()
         for column in range(_PID + 1, self._first_counter):
             self.numbers.own[column] = 0.0
@@ -143,7 +143,7 @@ _STATUS_COLUMNS = {status: column for column, status in enumerate(STATUSES)}
 def _gauges(breakers: Iterable[str]) -> list[Family]:
     return [
         Family("http_requests_in_flight", "Admitted requests that are not answered yet."),
-        Family("database_connections_in_use", "Connections of the pools that requests use."),
+        Family("database_connections_in_use", "Connections of the pools that are in use."),
         Family("circuit_breaker_open", "1: open in some process.", ("name",), [(name,) for name in breakers]),
     ]
 
@@ -152,16 +152,12 @@ def _counters(processes: Iterable[str]) -> list[Family]:
     caches = list(product(("response", "local", "redis"), ("hit", "miss", "bypass")))
     kinds = [("unavailable",), ("busy",), ("constraint",)]
     sign_ins = [("succeeded",), ("refused",), ("limited",)]
+    transactions = [("committed",), ("rolled_back",)]
     restarted = "Processes that ended and were started again."
     return [
         Family("http_requests_overloaded", "Requests that an overloaded worker refused with 503."),
         Family("cache_reads", "Reads of caches. bypass: not cacheable, or no lease.", ("cache", "result"), caches),
-        Family(
-            "database_transactions",
-            "Transactions. A read is one as well.",
-            ("result",),
-            [("committed",), ("rolled_back",)],
-        ),
+        Family("database_transactions", "Transactions. A read is one as well.", ("result",), transactions),
         Family("database_errors", "Errors of requests that PostgreSQL caused.", ("kind",), kinds),
         Family("sign_ins", "Attempts to sign in.", ("result",), sign_ins),
         Family("rate_limited", "Requests above a rate limit.", ("limit",), [("sign-in",), ("writes",)]),

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 _PREFIX = "fullstack_app_"
 _SCRAPE_S = 1.5
-"""How long a scrape waits for PostgreSQL and Redis. What is missing then is left out."""
+"""How long a scrape waits for PostgreSQL and Redis. A metric that is not known by then is left out."""
 _CLIENT_TIMEOUT_S = 5
 _BOUNDS = [*map(str, BUCKETS_S), "+Inf"]
 _STATUS_LABELS = ("interface", "method", "route", "status", "cached")
@@ -45,8 +45,8 @@ _START = "process_start_time_seconds"
 class Reads(NamedTuple):
     """What a scrape reads from other parts, which may wait or fail.
 
-    lag_s: of the change poller. sessions: how many are valid. revision: of the database. newest: of this release.
-    backups: their state, if it is known.
+    lag_s: of the change poller. sessions: how many have not expired. revision: of the database. newest: of this
+    release. backups: their state, if it is known.
     """
 
     lag_s: Callable[[], float]
@@ -60,7 +60,7 @@ class Reads(NamedTuple):
         revisions = "The revision of the database, and the newest one of this release."
         return {
             "lag": lambda: [_gauge("change_poller_lag_seconds", "Since the last poll; 0: it sleeps.", self.lag_s())],
-            "sessions": lambda: [_gauge("sessions", "Valid sessions.", self.sessions())],
+            "sessions": lambda: [_gauge("sessions", "Sessions that have not expired.", self.sessions())],
             "revision": lambda: [_gauge("migration_info", revisions, revision=self.revision(), newest=self.newest)],
             "backups": self._of_backups,
         }
@@ -69,13 +69,10 @@ class Reads(NamedTuple):
         if (status := self.backups()) is None:
             return []
         times = {"last_success": status.full_at, "last_proof": status.proven_at, "archived_until": status.archived_at}
+        known = {name: at.timestamp() for name, at in times.items() if at}
         return [
             _gauge("backup_failed", "1: the backups need to be repaired.", float(bool(status.failures))),
-            *(
-                _gauge(f"backup_{name}_timestamp_seconds", "A time.", at.timestamp())
-                for name, at in times.items()
-                if at
-            ),
+            *(_gauge(f"backup_{name}_timestamp_seconds", "A time.", at_s) for name, at_s in known.items()),
         ]
 
 
@@ -145,10 +142,10 @@ class _ServiceCollector(Collector):
         yield durations
 
     def _scraped(self) -> Iterator[Metric]:
-        """What other servers say. One that has not answered in time is down."""
+        """The metrics that PostgreSQL and Redis give, and the other reads. A server that is late counts as down."""
         with self._lock:
             for name, read in (*self._checks.items(), *self._parts.items()):
-                # What still waits, for an earlier scrape, is not started again.
+                # A read of an earlier scrape that still waits is not started again.
                 if name not in self._futures or self._futures[name].done():
                     self._futures[name] = self._pool.submit(read)
             futures = dict(self._futures)
@@ -175,9 +172,8 @@ class _ServiceCollector(Collector):
         self._cpu_s = max(self._cpu_s, cpu_s + sum(values.get(_CPU, 0.0) for values in found))
         yield CounterMetricFamily(_CPU, "CPU time of the launcher and its processes, also of ended ones.", self._cpu_s)
         for name in (_MEMORY, _FILES):
-            yield GaugeMetricFamily(
-                name, "Of the launcher and its processes.", sum(one.get(name, 0.0) for one in found)
-            )
+            total = sum(one.get(name, 0.0) for one in found)
+            yield GaugeMetricFamily(name, "Of the launcher and its processes.", total)
         yield GaugeMetricFamily(_START, "Start of the launcher, in seconds since 1970.", found[0][_START])
 
 
