@@ -24,8 +24,9 @@ log = structlog.get_logger(__name__)
 _LOCK = 5_000_16_08_2026
 _LOCK_POLL_S = 0.1
 # While a statement waits for the lock of a table, all requests that use the table wait behind it. They give up after
-# database.LOCK_TIMEOUT_MS.
-_LOCK_TIMEOUT = "500ms"
+# database.LOCK_TIMEOUT_MS, so this is less. It is more than deadlock_timeout (1 s by default), after which PostgreSQL
+# cancels an autovacuum that holds the lock.
+_LOCK_TIMEOUT = "1200ms"
 _RETRY_S = 1.0
 
 
