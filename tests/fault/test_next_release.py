@@ -2,7 +2,9 @@
 
 # ruff: noqa: S608 - constants
 
+import ast
 import itertools
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -48,6 +50,12 @@ SLOW_AUTOVACUUM = (
     " autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0"
 )
 VACUUMING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%public.history%'"
+# `ALTER TABLE users DROP phone` removes a column, too.
+REMOVAL = re.compile(
+    r"\bdrop_(?!index\b|constraint\b)|\brename_table\b|\bnew_column_name\b|\bRENAME\b"
+    r"|\bDROP\s(?!\s*(INDEX|CONSTRAINT|TRIGGER|FUNCTION|DEFAULT|NOT)\b)",
+    re.IGNORECASE,
+)
 REMOVE = (
     'op.execute("ALTER TABLE users DROP COLUMN phone")\n'
     f"""    op.execute("UPDATE alembic_version SET compatible_from = '{EXPANDED}'")"""
@@ -219,6 +227,44 @@ def test_new_revisions_build_indexes_concurrently() -> None:
             text = Path(script.path).read_text()
             assert "op.create_index(" not in text, f"{script.path}: use app.migrations.concurrent_indexes"
             assert "CREATE INDEX" not in text, f"{script.path}: use app.migrations.concurrent_indexes"
+
+
+def lacks_compatible_from(source: str) -> bool:
+    """Whether a revision removes or renames a table or a column, and does not set compatible_from."""
+    _docstring, *nodes = ast.parse(source).body
+    upgrade = [ast.get_source_segment(source, node) for node in nodes if getattr(node, "name", "") != "downgrade"]
+    text = "\n".join(filter(None, upgrade))
+    return bool(REMOVAL.search(text)) and not re.search(r"SET\s+compatible_from\b", text)
+
+
+def test_new_revisions_that_remove_something_set_compatible_from() -> None:
+    for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions():
+        if script.revision > "0013":
+            assert not lacks_compatible_from(Path(script.path).read_text()), f"{script.path}: see revision 0013"
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "is_found"),
+    [
+        (REMOVE, False),
+        (REMOVE.partition("\n")[0], True),
+        ('op.execute("alter table users drop phone")', True),
+        ('op.execute("DROP TABLE tokens")', True),
+        ('op.execute("ALTER TABLE users RENAME COLUMN name TO full_name")', True),
+        ('op.execute("ALTER TABLE users RENAME TO people")', True),
+        ('op.drop_column("users", "name")', True),
+        ('op.drop_table("tokens")', True),
+        ('op.rename_table("users", "people")', True),
+        ('op.alter_column("users", "name", new_column_name="full_name")', True),
+        (ADD_COLUMN, False),
+        (ADD_INDEX, False),
+        ('drop_index("users_by_session_epoch")', False),
+        ('op.execute("ALTER TABLE users DROP CONSTRAINT some_check")', False),
+    ],
+)
+def test_a_removal_without_compatible_from_is_found(upgrade: str, is_found: bool) -> None:
+    source = REVISION.format(revision=EXPANDED, before=PRESENT, upgrade=upgrade)
+    assert lacks_compatible_from(source) is is_found
 
 
 def test_each_release_can_use_the_schema_that_it_makes(new_database: str) -> None:
