@@ -59,6 +59,7 @@ def test_other_settings_lose_surrounding_white_space(name: str, around: str, tmp
         "LISTEN_ADDRESS": "127.0.0.2",
         "PUBLISHED_ADDRESS": "127.0.0.1",
         "LOG_LEVEL": "debug",
+        "LOG_ADDRESSES": "true",
         "LOG_FORMAT": "text",
         "TRUSTED_PROXIES": "10.0.0.0/8",
         "ADMINER_URL": "http://h:8080",
