@@ -223,9 +223,10 @@ def test_containers_have_no_more_rights_than_they_need(production: ProductionSta
         assert (host["CapAdd"] or []) == added.get(service, []), service
 
 
-def test_only_the_data_and_the_certificates_are_in_volumes(production: ProductionStack) -> None:
+def test_only_data_certificates_and_the_state_of_backups_are_in_volumes(production: ProductionStack) -> None:
     volumes = run("docker", "volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={production.name}")
-    assert set(volumes.stdout.split()) == {f"{production.name}_pgdata", f"{production.name}_caddy_data"}
+    names = ("pgdata", "caddy_data", "backup_status")
+    assert set(volumes.stdout.split()) == {f"{production.name}_{name}" for name in names}
     for service in ("caddy", *REPLICAS, "db", "cache", "check-secrets", "own-database"):
         mounted = {mount["Name"] for mount in production.inspect(service)["Mounts"] if mount["Type"] == "volume"}
         assert mounted <= set(volumes.stdout.split()), service

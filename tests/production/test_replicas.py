@@ -25,8 +25,8 @@ def whole(production: ProductionStack) -> None:
 
 
 def answers(stack: ProductionStack, replica: str) -> bool:
-    """Whether Caddy sends requests to the replica, which logs them."""
-    asked = [stack.get("/api/health/live").headers["X-Request-ID"] for _ in range(4)]
+    """Whether Caddy sends requests to the replica, which logs them, also those that it refuses."""
+    asked = [stack.get("/api/me").headers["X-Request-ID"] for _ in range(4)]
     return any(request_id in stack.log(replica) for request_id in asked)
 
 

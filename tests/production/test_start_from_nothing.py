@@ -63,7 +63,7 @@ def test_a_volume_with_the_default_password_is_moved_to_production(
     start = block_with("mkdir -m 700 secrets")
     before, _, up = start.partition("docker compose up")
     type_block(before, folder, environ)
-    type_block(block_with("up -d --wait db"), folder, environ)
+    type_block(block_with("-f docker-compose.yml up -d --wait db"), folder, environ)
     type_block(f"docker compose up{up}", folder, environ)
     assert isinstance(stack, ProductionStack)
     stack.wait_served()
