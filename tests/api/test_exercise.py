@@ -180,7 +180,7 @@ def test_flask_doctor_says_what_is_away_and_exits_with_1(run: Run, variable: str
 def test_flask_doctor_knows_a_database_of_a_newer_release(run: Run, new_database: str) -> None:
     run("-m", "flask", "db", "upgrade", DATABASE_URL=new_database)
     with psycopg.connect(new_database) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = '9999', compatible_from = '9999'")
     done = run("-m", "flask", "doctor", DATABASE_URL=new_database)
     assert done.returncode == 1
     assert "9999" in done.stdout

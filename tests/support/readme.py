@@ -36,4 +36,4 @@ def check(printed: list[str]) -> None:
     text = "\n".join(printed)
     for expected in ("Ada Lovelace", '"role":"editor"', '"action":"changed"', '"version":4', '"kind":"session"'):
         assert expected in text, text
-    assert "401" not in text
+    assert '"status":401' not in text
