@@ -35,7 +35,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(serve_all: Callable[..., Service], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    service = serve_all(WORKERS="1")
+    # So that health checks are logged.
+    service = serve_all(WORKERS="1", LOG_LEVEL="debug")
     if proxy.program() is None:
         yield Site(service, {"alone": service.port})
     else:
