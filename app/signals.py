@@ -1,4 +1,4 @@
-"""Signals: what happens in this process, for observers such as metrics. Senders know no receiver.
+"""Signals: events of this process, for receivers such as metrics. Senders know no receiver.
 
 A signal is the list of its receivers, and its sender calls each of them. Without a receiver, that is a loop over an
 empty list. Receivers are appended before threads start. They raise no error.

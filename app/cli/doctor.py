@@ -31,7 +31,7 @@ def doctor(*, production: bool) -> None:
     Exits with status 1 if a check fails. Example: docker compose exec web flask doctor --production
     """
     settings = services().settings
-    # What is unsafe, but good enough for a development machine.
+    # The result of a check that a development machine need not pass.
     unsafe = "failed" if production else "warning"
     findings = [
         *_services(settings),

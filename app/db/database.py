@@ -36,7 +36,7 @@ _SESSION_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
 }
 _FAILURES: dict[type, str] = {Unavailable: "unavailable", Busy: "busy", ConstraintViolation: "constraint"}
-"""The errors of PostgreSQL that a signal tells, and their kinds."""
+"""The errors that `database_failed` reports, and their kinds."""
 _GRACE_S = 0.5
 _MAX_PREPARED = 200
 """Prepared statements of one connection. Each takes about 30 kB in PostgreSQL."""

@@ -43,7 +43,7 @@ _START = "process_start_time_seconds"
 
 
 class Reads(NamedTuple):
-    """What a scrape reads from other parts, which may wait or fail.
+    """Functions that a scrape calls. They may wait or fail.
 
     lag_s: of the change poller. sessions: how many have not expired. revision: of the database. newest: of this
     release. backups: their state, if it is known.
