@@ -34,12 +34,7 @@ def ask(stack: ProductionStack, token: str, method: str, path: str, body: object
 
 
 def test_only_ports_80_and_443_are_published(production: ProductionStack) -> None:
-    label = f"label=com.docker.compose.project={production.name}"
-    published: dict[str, set[str]] = {}
-    for name in run("docker", "ps", "-q", "--filter", label).stdout.split():
-        found = json.loads(run("docker", "inspect", name).stdout)[0]
-        ports = found["NetworkSettings"]["Ports"]
-        published[found["Config"]["Labels"]["com.docker.compose.service"]] = {port for port in ports if ports[port]}
+    published = production.published_ports()
     assert published.pop("caddy") == {"80/tcp", "443/tcp", "443/udp"}
     assert published.keys() >= {"web", "web2", "db", "cache"}
     assert not any(published.values())

@@ -179,12 +179,7 @@ def test_prometheus_reads_each_target(stack: ProductionStack) -> None:
 
 
 def test_metrics_are_not_reachable_from_outside(stack: ProductionStack) -> None:
-    label = f"label=com.docker.compose.project={stack.name}"
-    published: dict[str, set[str]] = {}
-    for name in run("docker", "ps", "-q", "--filter", label).stdout.split():
-        found = json.loads(run("docker", "inspect", name).stdout)[0]
-        ports = found["NetworkSettings"]["Ports"]
-        published[found["Config"]["Labels"]["com.docker.compose.service"]] = {port for port in ports if ports[port]}
+    published = stack.published_ports()
     assert published.pop("caddy") == {"80/tcp", "443/tcp", "443/udp"}
     assert published.keys() >= {"web", "web2", "prometheus", "alertmanager", "node-exporter"}
     assert not any(published.values())

@@ -106,6 +106,16 @@ class Stack:
         filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
         return run("docker", "ps", "-aq", *filters).stdout.strip()
 
+    def published_ports(self) -> dict[str, set[str]]:
+        """The ports of each running service that the host publishes."""
+        found: dict[str, set[str]] = {}
+        label = f"label=com.docker.compose.project={self.name}"
+        for name in run("docker", "ps", "-q", "--filter", label).stdout.split():
+            container = json.loads(run("docker", "inspect", name).stdout)[0]
+            ports = container["NetworkSettings"]["Ports"]
+            found[container["Config"]["Labels"]["com.docker.compose.service"]] = {port for port in ports if ports[port]}
+        return found
+
     def inspect(self, service: str) -> dict[str, Any]:
         return json.loads(run("docker", "inspect", self.container(service)).stdout)[0]
 
