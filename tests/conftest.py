@@ -119,8 +119,7 @@ def empty(cleaner: Cleaner, app: Flask) -> Iterator[Callable[[], None]]:
 
     clear()
     yield clear
-    # A remaining administrator would end the setup mode of services that later tests start.
-    cleaner.execute("DELETE FROM users WHERE role = 'admin'")
+    cleaner.delete_administrators()
 
 
 @pytest.fixture
@@ -164,6 +163,13 @@ def new_database(servers: Stack) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+@pytest.fixture(scope="module")
+def _without_administrators(cleaner: Cleaner) -> Iterator[None]:
+    """Delete the administrators that services of this file have created."""
+    yield
+    cleaner.delete_administrators()
+
+
 @contextmanager
 def _starter(servers: Stack, folder: Path) -> Iterator[Callable[..., Service]]:
     made: list[Service] = []
@@ -183,14 +189,22 @@ def _starter(servers: Stack, folder: Path) -> Iterator[Callable[..., Service]]:
 
 
 @pytest.fixture
-def serve(servers: Stack, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+def serve(
+    servers: Stack,
+    tmp_path: Path,
+    _without_administrators: None,  # it is used for its effect
+) -> Iterator[Callable[..., Service]]:
     """Start services (`python -m app`). They are killed after the test."""
     with _starter(servers, tmp_path) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
-def serve_all(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+def serve_all(
+    servers: Stack,
+    tmp_path_factory: pytest.TempPathFactory,
+    _without_administrators: None,  # it is used for its effect
+) -> Iterator[Callable[..., Service]]:
     """Start services for all tests of a file. They are killed after its last test."""
     with _starter(servers, tmp_path_factory.mktemp("services")) as start:
         yield start

@@ -4,7 +4,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from embedded import Stack
 from embedded.ports import free_port
 from tests.support.backup_files import write_status
+from tests.support.empty_tables import Cleaner
 from tests.support.monitoring_files import metrics_of, queries, rules
 from tests.support.scraping import Scrape, ask, metrics_port, scrape, wait_for_metrics
 from tests.support.service_process import Service, first_administrator
@@ -45,17 +46,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(serve_all: Callable[..., Service], servers: Stack) -> Iterator[Site]:
+def site(serve_all: Callable[..., Service], cleaner: Cleaner) -> Site:
     port = metrics_port()
-    with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE users, history, tokens CASCADE")
+    cleaner.empty()
     service = serve_all(
         WORKERS="2", WRITE_RATE_PER_MINUTE="100", DATABASE_POOL_SIZE="7", REDIS_TIMEOUT_MS="500", **port
     )
     wait_for_metrics(service, port["METRICS_PORT"])
-    yield Site(service, port["METRICS_PORT"], first_administrator(service))
-    with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE users, history, tokens CASCADE")
+    return Site(service, port["METRICS_PORT"], first_administrator(service))
 
 
 def test_the_documented_metrics_are_those_that_exist(site: Site) -> None:

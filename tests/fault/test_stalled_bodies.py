@@ -9,13 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 from flask import Flask
 
 from app.http.csrf import SAFE
 from tests.support.api_client import check_problem
-from tests.support.empty_tables import empty_tables
 from tests.support.service_process import Service
 
 STALLED = 200
@@ -68,15 +66,6 @@ def secured_service(serve_all: Callable[..., Service]) -> Iterator[SecuredServic
     token = service.post("/api/tokens", {"name": "t", "role": "admin"}, headers=browser).json["token"]
     yield SecuredService(service, token, cookie)
     service.end()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def delete_administrators(servers, serve_all) -> Iterator[None]:  # type: ignore[no-untyped-def] # noqa: ARG001
-    """Delete the administrators: ADMIN_EMAIL creates one only if there is none, and later tests need none."""
-    with psycopg.connect(servers.postgres.url, autocommit=True) as connection:
-        empty_tables(connection)
-        yield
-        empty_tables(connection)
 
 
 @contextlib.contextmanager
