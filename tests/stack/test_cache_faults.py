@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from compose import Stack, wait_until
+
+from tests.stack.compose import Stack, wait_until
 
 # Ten times what is promised: this machine does other things as well.
 _QUICK_S = 1.0

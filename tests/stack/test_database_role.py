@@ -2,7 +2,7 @@
 
 import re
 
-from compose import Stack
+from tests.stack.compose import Stack
 
 
 def test_web_has_sessions_of_its_own_role_alone(stack: Stack) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from compose import Stack, run, wait_until
+from tests.stack.compose import Stack, run, wait_until
 
 _WRITERS = 8
 _PATIENCE_S = 60

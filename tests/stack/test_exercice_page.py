@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compose import ENVIRON, ROOT, Stack
 
 from embedded.ports import free_port
+from tests.stack.compose import ENVIRON, ROOT, Stack
 from tests.support.markdown import blocks, console_commands
 from tests.support.shell import Shell
 

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
-from compose import ENVIRON, ROOT, SERVICES, Stack, run
+from tests.stack.compose import ENVIRON, ROOT, SERVICES, Stack, run
 
 _ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[=>])")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compose import ROOT, SERVICES, run
 
 from app.config import Settings, load_settings
 from app.errors import SettingsError
+from tests.stack.compose import ROOT, SERVICES, run
 
 OLD_NAMES = {"BIND_ADDRESS", "START_TIMEOUT_S", "WRITE_LIMIT"}
 """Settings that were renamed, which the service refuses."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from compose import Stack, wait_until
+from tests.stack.compose import Stack, wait_until
 
 # Of the server itself, which is not process 1: that is the init which the engine puts before it.
 _STOP_POSTGRES = 'kill -STOP "$(head -n 1 "$PGDATA/postmaster.pid")"'

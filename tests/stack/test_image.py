@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compose import ROOT, SERVICES, Stack, run
+
+from tests.stack.compose import ROOT, SERVICES, Stack, run
 
 _BASE = "python:3.13-slim"
 _MIB = 2**20

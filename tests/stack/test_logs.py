@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from compose import SERVICES, Stack, wait_until
+from tests.stack.compose import SERVICES, Stack, wait_until
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 

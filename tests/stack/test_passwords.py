@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from compose import Stack, run
 
+from tests.stack.compose import Stack, run
 from tests.support.odd_passwords import odd_passwords
 
 _ALL = "$ ' \" # @ / % é漢 ${HOME} $$ %zz [?]:&= \\n |*;`~!"

@@ -6,8 +6,9 @@ A byte order mark and CRLF around a secret are read alike by all services.
 from collections.abc import Callable, Iterator
 
 import pytest
-from compose import Stack
-from production_stack import ADMIN, REPLICAS, SECRETS, SITE, ProductionStack, build_caddy, write_secrets
+
+from tests.stack.compose import Stack
+from tests.stack.production_stack import ADMIN, REPLICAS, SECRETS, SITE, ProductionStack, build_caddy, write_secrets
 
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """What some editors begin a file with."""

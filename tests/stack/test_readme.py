@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from compose import ENVIRON, ROOT, Stack
-
+from tests.stack.compose import ENVIRON, ROOT, Stack
 from tests.support import readme
 from tests.support.shell import Shell
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from compose import Stack, wait_until
 
+from tests.stack.compose import Stack, wait_until
 from tests.support.service_process import Response
 
 HERE = Path(__file__).parent

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compose import SERVICES, Stack, run, wait_until
+
+from tests.stack.compose import SERVICES, Stack, run, wait_until
 
 HERE = Path(__file__).parent
 

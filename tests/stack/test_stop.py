@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from compose import Stack, wait_until
+from tests.stack.compose import Stack, wait_until
 
 _CLIENTS = 8
 

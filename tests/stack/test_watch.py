@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from compose import ENVIRON, ROOT, Stack, wait_until
+from tests.stack.compose import ENVIRON, ROOT, Stack, wait_until
 
 
 def test_a_saved_file_is_served_while_compose_watches(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
