@@ -1,6 +1,7 @@
 """Measures what metrics and traces cost: CPU time of the worker for a request with them and without.
 
-    python bench/observability.py     CPU per request and ratios
+    python bench/observability.py                      CPU per request and ratios
+    python bench/observability.py --before 1a2b3c4     also those of a release without metrics and traces
 
 The services share one PostgreSQL and one Redis. Each has one worker: one service with neither, one with METRICS_PORT,
 one with traces as by default (one request in a hundred), and one that traces each request. They take turns, in random
@@ -10,9 +11,12 @@ of a scrape is printed as well.
 """
 
 import argparse
+import io
 import random
 import socket
+import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -21,8 +25,10 @@ from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 from rig import ROOT
 from rig.api import ADMIN, await_ready, create_token, send, sign_in
 from rig.report import conditions, table
@@ -44,7 +50,9 @@ _KINDS = {"cached read": {}, "uncached read": {"If-None-Match": '"none"'}}
 class Subject:
     """A running service with one worker, and a connection to it."""
 
-    def __init__(self, services: ExitStack, database_url: str, redis_url: str, observed: Mapping[str, str]) -> None:
+    def __init__(
+        self, services: ExitStack, database_url: str, redis_url: str, observed: Mapping[str, str], root: Path = ROOT
+    ) -> None:
         self.port, self.metrics_port = free_port(), int(observed.get("METRICS_PORT", 0))
         settings = {
             **ENVIRON,
@@ -57,7 +65,7 @@ class Subject:
             "ADMIN_EMAIL": ADMIN["email"],
             "ADMIN_PASSWORD": ADMIN["password"],
         }
-        service = Service([sys.executable, "-m", "app"], self.port, settings, ROOT)
+        service = Service([sys.executable, "-m", "app"], self.port, settings, root)
         services.callback(service.stop)
         await_ready(service)
         self._service = service
@@ -115,15 +123,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=31, help="turns of each service (default: 31)")
     parser.add_argument("--requests", type=int, default=2000, help="requests of each kind in a turn (default: 2000)")
+    parser.add_argument("--before", metavar="COMMIT", help="compare also with the release of this commit")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, stack(Path(folder), 18) as both, ExitStack() as services:
         urls = both.postgres.url, both.redis.url
         traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": services.enter_context(_collector())}
         observed = ({}, {"METRICS_PORT": str(free_port())}, traced, {**traced, "OTEL_TRACES_SAMPLER": "always_on"})
         subjects = [Subject(services, *urls, settings) for settings in observed]
+        if options.before:
+            subjects.append(_release(options.before, Path(folder), services, *urls))
         print(conditions(f"{options.rounds} rounds of {options.requests} requests"), flush=True)
         rows = [_row(kind, headers, subjects, options) for kind, headers in _KINDS.items()]
-        titles = ("CPU µs of the worker", "off", "metrics", "ratio", "goal", "", *_TRACES)
+        before = (options.before, "off to it") if options.before else ()
+        titles = ("CPU µs of the worker", "off", "metrics", "ratio", "goal", "", *_TRACES, *before)
         print(f"\n{table(titles, rows)}\n\nOne scrape: {subjects[1].scrape_ms():.1f} ms of CPU time")
     print(f"\n{conditions('at the end')}")
 
@@ -136,11 +148,23 @@ def _row(kind: str, headers: dict[str, str], subjects: Sequence[Subject], option
     for _ in range(options.rounds):
         for subject in chance.sample(subjects, len(subjects)):
             found[subject].append(subject.cpu_us(headers, options.requests))
-    off, metrics, some, each = (min(found[subject]) for subject in subjects)
+    off, metrics, some, each, *before = (min(found[subject]) for subject in subjects)
     ratio = metrics / off
     goal = GOAL if kind == "cached read" else None
     verdict = "" if goal is None else "PASS" if ratio <= goal else "FAIL"
-    return [kind, off, metrics, ratio, goal, verdict, some, some / off, each, each / off]
+    compared = [value for one in before for value in (one, off / one)]
+    return [kind, off, metrics, ratio, goal, verdict, some, some / off, each, each / off, *compared]
+
+
+def _release(commit: str, folder: Path, services: ExitStack, database_url: str, redis_url: str) -> Subject:
+    """The service of another commit, on a database of its own, since the schemas differ."""
+    archive = subprocess.run(["git", "archive", commit, "app"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder / "release", filter="data")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE before")
+    url = urlsplit(database_url)._replace(path="/before").geturl()
+    return Subject(services, url, redis_url, {}, folder / "release")
 
 
 @contextmanager
