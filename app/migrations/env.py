@@ -2,6 +2,8 @@
 
 import functools
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 import structlog
@@ -70,7 +72,11 @@ def _migrate(connection: Connection) -> None:
         connection.commit()
         # Each revision has its own transaction, except those that build an index concurrently.
         context.configure(
-            connection=connection, target_metadata=Base.metadata, compare_type=True, transaction_per_migration=True
+            connection=connection,
+            target_metadata=Base.metadata,
+            include_name=_is_used,
+            compare_type=True,
+            transaction_per_migration=True,
         )
         try:
             with context.begin_transaction():
@@ -84,6 +90,12 @@ def _migrate(connection: Connection) -> None:
             time.sleep(_RETRY_S)
         else:
             return
+
+
+def _is_used(name: str | None, _kind: str, parents: Mapping[Any, str | None]) -> bool:
+    """Whether the models have the table or the column. A revision names those that no release needs: `unused`."""
+    unused = {item for script in context.script.walk_revisions() for item in getattr(script.module, "unused", ())}
+    return not {name, f"{parents.get('table_name')}.{name}"} & unused
 
 
 def _connected(engine: Engine) -> Connection:
