@@ -37,7 +37,7 @@ _CLIENT_TIMEOUT_S = 5
 _BOUNDS = [*map(str, BUCKETS_S), "+Inf"]
 _STATUS_LABELS = ("interface", "method", "route", "status", "cached")
 _ERRORS = (500, 503)
-"""Statuses that begin at 0 with the first request of a series: rate() does not see the first value of a new series."""
+"""Statuses that each route has from the start, with 0: rate() does not see the first value of a new series."""
 _CPU, _MEMORY, _FILES = "process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"
 _START = "process_start_time_seconds"
 
@@ -130,9 +130,8 @@ class _ServiceCollector(Collector):
         name = f"{_PREFIX}http_request_duration_seconds"
         durations = HistogramMetricFamily(name, documentation, labels=RequestSeries._fields)
         for series, first in self._metrics.requests.items():
-            by_status = sums[first : first + DURATIONS]
-            for status, count in zip(STATUSES, by_status, strict=True):
-                if count or (status in _ERRORS and any(by_status)):
+            for status, count in zip(STATUSES, sums[first : first + DURATIONS], strict=True):
+                if count or (status in _ERRORS and series.cached == "false"):
                     requests.add_metric((*series[:3], str(status), series.cached), count)
             end = first + DURATIONS + len(_BOUNDS)
             counts = list(accumulate(sums[first + DURATIONS : end]))
