@@ -15,6 +15,7 @@ from typing import IO, Any
 from backup.errors import Failed, Refused
 from backup.programs import Command, pipeline
 from backup.settings import Settings
+from backup.status import log
 
 SUFFIX = ".zst.age"
 PARTIAL = ".partial"
@@ -168,32 +169,29 @@ class Archive:
 
     # --- retention ---------------------------------------------------------------------------
 
-    def prune(self, keep: int, proven: str | None) -> list[Path]:
-        """Delete full backups but the newest `keep` and the newest proven one, and WAL that none of them needs.
-
-        Returns the deleted files.
-        """
+    def unneeded(self, keep: int, proven: str) -> list[Path]:
+        """Full backups but the newest `keep` and the proven one, and WAL that none of them needs."""
         backups = self.backups()
         kept = [backup for backup in backups if backup in backups[-keep:] or backup.id == proven]
-        deleted = [
+        found = [
             path
             for backup in backups
             if backup not in kept
             for path in (self.full / f"{backup.id}.json", self.file_of(backup))
         ]
-        if kept:
-            deleted += self._unneeded_wal(min(kept, key=lambda backup: backup.first_segment[8:]))
-        for path in deleted:
-            path.unlink(missing_ok=True)
-        return deleted
-
-    def _unneeded_wal(self, oldest: FullBackup) -> list[Path]:
         # Without the timeline: positions increase over all timelines.
-        return [
-            path
-            for path in self.wal.iterdir()
-            if (match := SEGMENT.match(path.name)) and match[0][8:] < oldest.first_segment[8:]
-        ]
+        oldest = min(backup.first_segment[8:] for backup in kept)
+        for segment in self.segments():
+            if segment[8:] < oldest:
+                # The copy in S3 may have both.
+                found += [self.wal / f"{segment}{SUFFIX}", self.wal / f"{segment}{PARTIAL}{SUFFIX}"]
+        return found
+
+    def delete(self, paths: list[Path]) -> None:
+        """Delete files that are there."""
+        for path in paths:
+            path.unlink(missing_ok=True)
+        log("old_files_deleted", count=len(paths))
 
 
 def next_segment(name: str, segment_bytes: int) -> str:

@@ -9,12 +9,18 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from backup.archive import PARTIAL, SUFFIX
 from backup.errors import Failed, Refused
 from backup.programs import Command, pipeline
 from backup.settings import Settings
 from backup.status import Status, now
 
-_PATIENCE = ("--contimeout", "10s", "--timeout", "60s", "--low-level-retries", "2", "--retries", "1")
+_OPTIONS = (
+    *("--contimeout", "10s", "--timeout", "60s", "--low-level-retries", "2", "--retries", "1"),
+    # A file that is replaced while it is being sent: the sent one is complete.
+    "--local-no-check-updated",
+)
+_INCOMPLETE = f"*{PARTIAL}{SUFFIX}"
 
 
 class Copy:
@@ -43,17 +49,26 @@ class Copy:
         }
 
     def send(self, paths: Iterable[Path]) -> None:
-        """Send files of the archive. Raises: Failed"""
+        """Send files of the archive, and delete those that the archive does not have any more. Raises: Failed"""
+        deleted = []
         for path in paths:
-            if path.exists():
+            try:
                 self._run("copyto", path, self._place(path))
+            except Failed:
+                # A complete segment replaces the incomplete one at any time.
+                if path.exists():
+                    raise
+                deleted.append(path)
+        self.delete(deleted)
 
     def send_all(self) -> None:
         """Send all files that the copy does not have. It deletes nothing. Raises: Failed"""
-        self._run("copy", "--exclude", ".new-*", self._archive, self._place(self._archive))
+        excluded = ("--exclude", ".new-*", "--exclude", _INCOMPLETE)
+        self._run("copy", *excluded, self._archive, self._place(self._archive))
+        self.send(self._archive.rglob(_INCOMPLETE))
 
     def delete(self, paths: Iterable[Path]) -> None:
-        """Delete files that the archive has deleted. Raises: Failed"""
+        """Delete files, if they are there. Raises: Failed"""
         names = "".join(f"{path.relative_to(self._archive)}\n" for path in paths)
         if names:
             with tempfile.NamedTemporaryFile("w") as file:
@@ -70,7 +85,7 @@ class Copy:
         return f"copy:{self._bucket}" if path == self._archive else f"copy:{self._bucket}/{name}"
 
     def _run(self, *words: str | Path) -> None:
-        command: Command = ["rclone", "--log-level", "ERROR", *_PATIENCE, *words]
+        command: Command = ["rclone", "--log-level", "ERROR", *_OPTIONS, *words]
         pipeline(command, env=self._env)
 
 
@@ -101,17 +116,26 @@ def copy_of(settings: Settings) -> Copy:
     return Copy(settings, bucket) if bucket else NoCopy()
 
 
-def report(status: Status, copy: Copy, action: Callable[[], None]) -> bool:
-    """Run an action on the copy, and write its result to the status. Returns whether it succeeded."""
+def send_all(status: Status, copy: Copy) -> bool:
+    """Send all files that the copy does not have, and end its error. Returns whether it succeeded."""
+    return report(status, copy, copy.send_all, error=None)
+
+
+def report(status: Status, copy: Copy, action: Callable[[], None], **fields: None) -> bool:
+    """Run an action on the copy, and write its result to the status, with `fields` after a success.
+
+    Returns whether it succeeded. An error stays in the status until `send_all` succeeds: another process may have
+    failed to send other files.
+    """
+    result: dict[str, str | None]
     try:
         action()
+        result = {"sent_at": now(), **fields}
     except Failed as error:
-        problem = {"error": str(error)}
-        status.change(lambda found: {**found, "copy": {**(found.get("copy") or {}), **problem}})
-        return False
+        result = {"error": str(error)}
     if copy.is_there:
-        status.write(copy={"sent_at": now(), "error": None})
-    return True
+        status.change(lambda found: {**found, "copy": {**(found.get("copy") or {}), **result}})
+    return result.get("error") is None
 
 
 class Sender:
@@ -120,24 +144,30 @@ class Sender:
     def __init__(self, status: Status, copy: Copy) -> None:
         self._status, self._copy = status, copy
         self._thread: threading.Thread | None = None
-        self._failed: list[Path] = []
+        self._is_first = True
 
     def send(self, changed: set[Path]) -> None:
-        """Send the files, and those that could not be sent before. Without effect while others are being sent."""
+        """Send the files. Without effect while others are being sent.
+
+        At first, and after an error, it sends all that the copy does not have: an earlier process may have failed to.
+        """
         if self._thread and self._thread.is_alive():
             return
-        files = sorted({*changed, *self._failed})
+        files = sorted(changed)
         changed.clear()
-        if self._copy.is_there and files:
-            self._failed = files
-            self._thread = threading.Thread(target=self._send, args=(files,), daemon=True)
+        sends_all = self._is_first or bool((self._status.read().get("copy") or {}).get("error"))
+        if self._copy.is_there and (files or sends_all):
+            self._is_first = False
+            self._thread = threading.Thread(target=self._send, args=(files, sends_all), daemon=True)
             self._thread.start()
 
-    def finish(self, patience_s: float) -> None:
+    def finish(self, timeout_s: float) -> None:
         """Wait until nothing is being sent."""
         if self._thread:
-            self._thread.join(patience_s)
+            self._thread.join(timeout_s)
 
-    def _send(self, files: list[Path]) -> None:
-        if report(self._status, self._copy, lambda: self._copy.send(files)):
-            self._failed = []
+    def _send(self, files: list[Path], sends_all: bool) -> None:
+        if sends_all:
+            send_all(self._status, self._copy)
+        else:
+            report(self._status, self._copy, lambda: self._copy.send(files))

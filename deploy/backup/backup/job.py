@@ -7,7 +7,7 @@ from backup.archive import Archive, only_one
 from backup.errors import Failed, Refused
 from backup.programs import Database, live_database
 from backup.settings import Settings
-from backup.status import Status, log, now
+from backup.status import Status, now
 from backup.wal import identify
 
 
@@ -42,10 +42,10 @@ def _prove(settings: Settings, archive: Archive, database: Database) -> bool:
     result = verify.prove(archive, backup, database, status)
     status.write(verification=result, **({"last_proven": result} if result["proven"] else {}))
     copy = copies.copy_of(settings)
-    copies.report(status, copy, copy.send_all)
-    if result["proven"]:
-        deleted = archive.prune(settings.keep, backup.id)
-        log("old_files_deleted", count=len(deleted))
-        copies.report(status, copy, lambda: copy.delete(deleted))
+    if copies.send_all(status, copy) and result["proven"]:
+        unneeded = archive.unneeded(settings.keep, backup.id)
+        # The copy first: what it could not delete is deleted the next time.
+        if copies.report(status, copy, lambda: copy.delete(unneeded)):
+            archive.delete(unneeded)
     status.write(kept=[{"id": kept.id, "finished_at": kept.finished_at} for kept in archive.backups()])
     return bool(result["proven"])

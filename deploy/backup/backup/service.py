@@ -41,7 +41,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._stopping = settings, threading.Event()
         self._status, self._database = Status(settings.status), live_database(settings)
-        self._sender = copies.Sender(self._status, copies.copy_of(settings))
+        self._copy = copies.copy_of(settings)
+        self._sender = copies.Sender(self._status, self._copy)
         self._receiver = Receiver(settings, self._database)
         self._child: subprocess.Popen[bytes] | None = None
         self._tried_at: datetime | None = None
@@ -56,6 +57,9 @@ class Service:
             left.unlink(missing_ok=True)
         schedule = {"interval_h": self._settings.interval_h, "archive_s": self._settings.archive_s}
         self._status.write(service={"started_at": now()}, same_disk=self._is_same_disk(), **schedule)
+        if not self._copy.is_there:
+            # What a former setting has left would hide that the backups are on the disk of the database.
+            self._status.write(copy=None)
         opened = self._connect()
         while opened and not self._stopping.is_set():
             try:

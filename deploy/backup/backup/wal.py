@@ -103,7 +103,10 @@ class WalArchiver:
         for path in sorted(self._spool.iterdir()):
             if SEGMENT.fullmatch(path.name) or HISTORY.fullmatch(path.name):
                 self._archive.put_file(path, self._archive.wal / f"{path.name}{SUFFIX}")
-                (self._archive.wal / f"{path.name}{PARTIAL}{SUFFIX}").unlink(missing_ok=True)
+                partial = self._archive.wal / f"{path.name}{PARTIAL}{SUFFIX}"
+                partial.unlink(missing_ok=True)
+                # The copy in S3 deletes it as well.
+                self._archive.changed.add(partial)
                 path.unlink()
         for path in self._spool.glob(f"*{PARTIAL}"):
             if (path.name, written_lsn) != self._last_partial:
