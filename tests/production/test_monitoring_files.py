@@ -15,6 +15,7 @@ from tests.support.monitoring_files import FOLDER, OVERLAY
 
 _REQUIRED = {"SITE_ADDRESS": "users.example.org", "ADMIN_EMAIL": "a@example.org", "ALERT_RECEIVER": "webhook"}
 _URL = "https://hooks.example.org/services/secret"
+_READ_SECRET = ("-v", f"{ROOT}/deploy/read-secret:/usr/local/bin/read-secret:ro")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +46,17 @@ def start(folder: Path, secret: bytes, watchdog: bytes = b"", **settings: str) -
     mounts = ("-v", f"{FOLDER}/alertmanager:/etc/alertmanager:ro", "-v", f"{folder}:/run/secrets:ro", "--tmpfs", "/tmp")  # noqa: S108
     environ = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
     script = "sh /etc/alertmanager/start check && cat /tmp/alertmanager/alertmanager.yml"
-    words = ("--network", "none", "--read-only", *mounts, *environ, "--entrypoint", "sh", IMAGES["ALERTMANAGER_IMAGE"])
+    words = (
+        "--network",
+        "none",
+        "--read-only",
+        *_READ_SECRET,
+        *mounts,
+        *environ,
+        "--entrypoint",
+        "sh",
+        IMAGES["ALERTMANAGER_IMAGE"],
+    )
     return run("docker", "run", "--rm", *words, "-c", script, check=False)
 
 
@@ -94,12 +105,15 @@ def test_without_a_receiver_the_start_is_refused(
     assert "hooks.example.org" not in done.stderr
 
 
-def test_a_password_that_the_exporter_misreads_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("password", ["with a 'blank'\n", "\N{ZERO WIDTH NO-BREAK SPACE}blank\r\n"])
+def test_a_password_that_the_exporter_misreads_is_refused(tmp_path: Path, password: str) -> None:
     (tmp_path / "postgres_password").write_text("unused\n")
-    (tmp_path / "monitoring_password").write_text("with a 'blank'\n")
+    (tmp_path / "monitoring_password").write_text(password, newline="")
     tmp_path.chmod(0o755)
     mounts = ("-v", f"{FOLDER}/role:/role:ro", "-v", f"{tmp_path}:/run/secrets:ro", "-e", "POSTGRES_USER=x")
-    done = run("docker", "run", "--rm", *mounts, "--entrypoint", "bash", "postgres:16", "/role", check=False)
+    done = run(
+        "docker", "run", "--rm", *_READ_SECRET, *mounts, "--entrypoint", "bash", "postgres:16", "/role", check=False
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("Refused: the secret monitoring_password must have letters, digits")
     assert "blank" not in done.stderr

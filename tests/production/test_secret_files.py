@@ -9,6 +9,7 @@ from tests.stack.compose import ROOT, Stack, run
 from tests.stack.production_stack import SECRETS, ProductionStack, write_secrets
 
 _SCRIPT = str(ROOT / "deploy" / "check-secrets")
+_READ = str(ROOT / "deploy" / "read-secret")
 _NAMES = tuple(SECRETS)
 
 
@@ -23,6 +24,18 @@ def write(folder: Path, name: str, content: bytes) -> None:
     (folder / name).unlink(missing_ok=True)
     (folder / name).write_bytes(content)
     (folder / name).chmod(0o644)
+
+
+@pytest.mark.parametrize("form", ["{}", "{}\n", "{}\r\n", "\N{ZERO WIDTH NO-BREAK SPACE}{}\r\n"])
+@pytest.mark.parametrize("secret", [*SECRETS.values(), " -n \\n%s* "])
+def test_a_secret_is_read_without_a_byte_order_mark_and_a_line_end(tmp_path: Path, secret: str, form: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(form.format(secret), newline="")
+    assert run("sh", _READ, str(file)).stdout == secret
+
+
+def test_a_secret_that_is_missing_is_not_empty(tmp_path: Path) -> None:
+    assert run("sh", _READ, str(tmp_path / "secret"), check=False).returncode != 0
 
 
 def test_good_secrets_are_accepted(tmp_path: Path) -> None:
