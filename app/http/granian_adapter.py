@@ -31,7 +31,7 @@ from app.errors import N_, BadRequest, Unavailable
 from app.http.context import ACTOR, REQUEST_ERROR, ROUTE, RequestContext
 from app.http.overload import overload_response
 from app.http.proxies import apply_forwarded_headers
-from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies
+from app.http.request_bodies import BODY_TIMEOUT_S, Receive, RequestBodies, discard_rest
 from app.http.request_log import log_request, request_id_of
 from app.http.response_cache import ResponseCache
 from app.http.services import services_of
@@ -54,7 +54,7 @@ _HEADER_OVERHEAD_BYTES = 4
 """Per header: the colon, a space and the end of the line."""
 _LINE_OVERHEAD_BYTES = len(" ? HTTP/1.1")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
-"""A body of these methods has no meaning (RFC 9110). If one is sent, it is not read, and the connection is closed."""
+"""A body of these methods has no meaning (RFC 9110). If one is sent, it is discarded after the response."""
 _HEALTH_PATHS = {f"{api}/health{kind}" for api in ("", "/api") for kind in ("", "/live", "/ready")}
 _HEALTH_THREADS = 8
 _TARGET_S = 0.2
@@ -136,27 +136,25 @@ class AsgiApp:
         except (HTTPException, Unavailable) as error:
             environ[REQUEST_ERROR] = error
         if found is not None:
-            current = RequestContext(
-                request_id_of(environ),
-                began_ns,
-                environ[ACTOR],
-                route=found.route,
-                is_address_logged=self._is_address_logged,
-            )
             environ[ROUTE] = found.route
+            current = RequestContext(request_id_of(environ), began_ns, environ[ACTOR], route=found.route)
+            current.is_address_logged = self._is_address_logged
             log_request(environ, current, HTTPStatus.OK, cached=True)
-            headers = [*found.headers, (b"X-Request-ID", current.request_id.encode())]
-            status, body = 200, found.body
+            status, headers, body = 200, [*found.headers, (b"X-Request-ID", current.request_id.encode())], found.body
         else:
             status, headers, body = await self._threads.run(environ)
-        if REQUEST_ERROR in environ:
-            # The rest of an unread body may still be sent.
+        # The traceback of the error refers to this frame. In a cycle, `receive` would keep the connection open.
+        is_refused = environ.pop(REQUEST_ERROR, None) is not None
+        if is_refused:
             headers.append((b"Connection", b"close"))
         for finished in signals.request_finished:
             method, path, route = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get(ROUTE)
             finished(method, path, route, status, clock_ns() - began_ns, found is not None)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        has_body = "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ
+        if has_body and (is_refused or environ["REQUEST_METHOD"] in _WITHOUT_BODY):
+            await discard_rest(receive)
 
     async def _read_body(self, receive: Receive, environ: dict[str, Any]) -> None:
         """Raises: as RequestBodies.read"""
@@ -245,8 +243,7 @@ def environ_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         if variable not in _WITHOUT_PREFIX:
             variable = f"HTTP_{variable}"
         text = value.decode("latin-1")
-        earlier = found.get(variable)
-        found[variable] = text if earlier is None else f"{earlier}{_JOINED_BY.get(variable, ',')}{text}"
+        found[variable] = f"{found[variable]}{_JOINED_BY.get(variable, ',')}{text}" if variable in found else text
     return found
 
 

@@ -118,6 +118,8 @@ async def _events(app: AsgiApp, scope: dict[str, Any], *parts: Part, ends: bool 
             if isinstance(part, bytes):
                 return {"type": "http.request", "body": part, "more_body": True}
             part()
+        if sent:
+            return {"type": "http.disconnect"}
         if not ends:
             await asyncio.sleep(3600)
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -98,3 +98,13 @@ def test_slow_bodies_of_many_addresses_do_not_block_quick_ones(monkeypatch: pyte
         assert ends.count(RequestTimeout) == 128
 
     run(scene())
+
+
+def test_the_rest_of_a_body_is_discarded_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"1", "more_body": True}
+
+    monkeypatch.setattr(module, "DISCARD_S", 0.2)
+    for receive in (forever, Client((0, b"1"))):
+        run(asyncio.wait_for(module.discard_rest(receive), 5))
