@@ -15,27 +15,26 @@ from app.config import load_settings
 from app.db.migrate import prepare
 from app.http.services import services_of
 from embedded import Stack
+from tests.support.backup_program import backup_modules
 from tests.support.engines import engine_of
 from tests.support.flask_db import flask_db
 
-PACKAGE = Path(__file__).resolve().parents[2] / "deploy" / "backup"
 NEWEST = "SELECT row_to_json(h) FROM (SELECT id, created_at, action FROM history ORDER BY id DESC LIMIT 1) AS h"
 
 
 @pytest.fixture
 def backup(servers: Stack, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """`compare` of the program of the backups, and its class of a database."""
-    monkeypatch.syspath_prepend(PACKAGE)
+    modules = backup_modules(monkeypatch, "errors", "programs", "verify")
     monkeypatch.setenv("PATH", f"{Path(servers.postgres.program('psql')).parent}:{os.environ['PATH']}")
-    from backup import errors, programs, verify  # noqa: PLC0415 - it is not installed
 
     def database(url: str) -> Any:
         parts = urlsplit(url)
         login = {"PGUSER": parts.username or "", "PGPASSWORD": parts.password or ""}
         address = {"PGHOST": parts.hostname or "", "PGPORT": str(parts.port), "PGDATABASE": parts.path[1:]}
-        return programs.Database({**login, **address})
+        return modules.programs.Database({**login, **address})
 
-    return SimpleNamespace(compare=verify.compare, database=database, NotProven=errors.NotProven)
+    return SimpleNamespace(compare=modules.verify.compare, database=database, NotProven=modules.errors.NotProven)
 
 
 @pytest.fixture

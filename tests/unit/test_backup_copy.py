@@ -1,7 +1,6 @@
 """The copy of the backups in S3 has what the archive has, also after errors. A folder stands in for S3."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +8,8 @@ from typing import Any
 
 import pytest
 
-_PACKAGE = Path(__file__).resolve().parents[2] / "deploy" / "backup"
+from tests.support.backup_program import add_program, backup_modules
+
 _FULL, _WAL, _PARTIAL = "7/full/a.tar.zst.age", "7/wal/1.zst.age", "7/wal/1.partial.zst.age"
 _BACKUP = {
     "system_id": "7",
@@ -103,16 +103,10 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.syspath_prepend(_PACKAGE)
-    from backup import archive, copies, settings, status  # noqa: PLC0415 - it is not installed
-
-    program = tmp_path / "bin" / "rclone"
-    program.parent.mkdir()
-    program.write_text(_RCLONE)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    modules = backup_modules(monkeypatch, "archive", "copies", "settings", "status")
+    add_program(tmp_path / "bin", monkeypatch, "rclone", _RCLONE)
     monkeypatch.setenv("STORE", str(tmp_path / "store"))
-    return Site(tmp_path, SimpleNamespace(archive=archive, copies=copies, settings=settings, status=status))
+    return Site(tmp_path, modules)
 
 
 def test_a_new_copy_gets_the_whole_archive_at_once(site: Site) -> None:

@@ -65,23 +65,22 @@ class Archive:
 
     # --- files -------------------------------------------------------------------------------
 
-    def put(self, path: Path, *producers: Command, stdin: IO[bytes] | None = None, env: Any = None) -> str:
+    def put(self, path: Path, *producers: Command, stdin: IO[bytes] | None = None, env: Any = None) -> None:
         """Write the output of `producers`, or else stdin, to `path`, which appears when it is complete and on disk.
 
-        Returns the standard error of the first producer. Raises: Failed
+        Raises: Failed
         """
         new = path.with_name(f".new-{path.name}")
         try:
             with new.open("wb") as file:
                 encrypt: Command = ["age", "--encrypt", "--recipient", self._recipient()]
-                said = pipeline(*producers, ["zstd", "-q", "-c"], encrypt, stdin=stdin, stdout=file, env=env)
+                pipeline(*producers, ["zstd", "-q", "-c"], encrypt, stdin=stdin, stdout=file, env=env)
                 os.fsync(file.fileno())
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
         _sync(path.parent)
         self.changed.add(path)
-        return said
 
     def put_file(self, source: Path, path: Path) -> None:
         """Write a copy of the file `source` to `path`. Raises: Failed"""
@@ -123,15 +122,19 @@ class Archive:
         return sorted({match[0] for path in self.wal.iterdir() if (match := SEGMENT.match(path.name))})
 
     def missing_segment(self) -> str | None:
-        """The first segment that is missing after the newest full backup, so that nothing later can be restored."""
+        """The first segment that is missing after the newest full backup, so that nothing later can be restored.
+
+        The last one may be incomplete: it is the segment that is being written.
+        """
         backups = self.backups()
         if not backups:
             return None
-        first, size = backups[-1].first_segment, backups[-1].segment_bytes
-        later = [name for name in self.segments() if name[:8] == first[:8] and name >= first]
-        expected = first
+        expected, size = backups[-1].first_segment, backups[-1].segment_bytes
+        files = {path.name for path in self.wal.iterdir()}
+        segments = {name[:24] for name in files if SEGMENT.match(name)}
+        later = sorted(name for name in segments if name[:8] == expected[:8] and name >= expected)
         for name in later:
-            if name != expected:
+            if name != expected or (name != later[-1] and f"{name}{SUFFIX}" not in files):
                 return expected
             expected = next_segment(expected, size)
         return None
@@ -173,12 +176,9 @@ class Archive:
         """Full backups but the newest `keep` and the proven one, and WAL that none of them needs."""
         backups = self.backups()
         kept = [backup for backup in backups if backup in backups[-keep:] or backup.id == proven]
-        found = [
-            path
-            for backup in backups
-            if backup not in kept
-            for path in (self.full / f"{backup.id}.json", self.file_of(backup))
-        ]
+        ids = {backup.id for backup in kept}
+        # Also what an interrupted backup has left.
+        found = [path for path in self.full.iterdir() if path.name.partition(".")[0] not in ids]
         # Without the timeline: positions increase over all timelines.
         oldest = min(backup.first_segment[8:] for backup in kept)
         for segment in self.segments():

@@ -18,7 +18,7 @@ def take_and_prove(settings: Settings) -> bool:
     with only_one(settings.lock):
         began = time.monotonic()
         try:
-            backup = full.take(archive, database)
+            backup = full.take(archive, database, status)
         except Failed as error:
             status.write(failure={"at": now(), "reason": str(error)})
             raise

@@ -19,11 +19,8 @@ Command = Sequence[str | Path]
 
 def pipeline(
     *commands: Command, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None, env: Any = None
-) -> str:
-    """Run programs, each reading the output of the one before. Returns what the first wrote to its standard error.
-
-    Raises: Failed, if any of them does
-    """
+) -> None:
+    """Run programs, each reading the output of the one before. Raises: Failed, if any of them does"""
     with ExitStack() as stack:
         errors = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
         processes: list[subprocess.Popen[bytes]] = []
@@ -46,7 +43,6 @@ def pipeline(
     ]
     if failed:
         raise Failed("; ".join(failed))
-    return texts[0]
 
 
 def _read(file: IO[bytes]) -> str:

@@ -17,7 +17,7 @@ from backup.events import Events
 from backup.programs import live_database
 from backup.settings import Settings
 from backup.status import Status, log, now
-from backup.wal import Receiver, WalArchiver, identify
+from backup.wal import Archived, Receiver, WalArchiver, identify
 
 _RETRY = timedelta(minutes=10)
 _WAIT_S = 1.0
@@ -32,6 +32,7 @@ class _Opened:
     archive: Archive
     timeline: int
     archiver: WalArchiver
+    archived: Archived
     events: Events
 
 
@@ -46,7 +47,6 @@ class Service:
         self._receiver = Receiver(settings, self._database)
         self._child: subprocess.Popen[bytes] | None = None
         self._tried_at: datetime | None = None
-        self._is_due = False
 
     def run(self) -> None:
         """Serve until SIGTERM."""
@@ -66,9 +66,9 @@ class Service:
                 if not self._receiver.is_running:
                     # The database was unavailable, and may be another one now.
                     opened = self._open(opened)
-                    self._is_due |= self._receiver.start()
-                self._archive_wal(opened)
-                self._start_full(opened)
+                    self._receiver.start()
+                missing = self._archive_wal(opened)
+                self._start_full(opened, is_due=missing is not None)
             except (Failed, OSError) as error:
                 self._report(str(error))
             self._stopping.wait(self._settings.archive_s)
@@ -98,19 +98,16 @@ class Service:
         if marker.exists() and marker.read_text() != present:
             # Another database, or one that was restored: its WAL is another.
             self._receiver.clear()
-            self._is_due = True
         marker.write_text(present)
-        return _Opened(archive, timeline, WalArchiver(archive), Events(archive, timeline))
+        return _Opened(archive, timeline, WalArchiver(archive), Archived(), Events(archive, timeline))
 
-    def _archive_wal(self, opened: _Opened) -> None:
-        """Copy what was received since the last time. Raises: Failed"""
-        position = self._receiver.position()
+    def _archive_wal(self, opened: _Opened) -> str | None:
+        """Copy what was received since the last time. Returns the first missing segment. Raises: Failed"""
+        asked_at, position = now(), self._receiver.position()
         opened.archiver.copy(position["written_lsn"])
+        archived = opened.archived.progress(asked_at, position["current_lsn"], position["written_lsn"])
         events, missing = opened.events.poll(self._database), opened.archive.missing_segment()
-        self._is_due |= missing is not None
         error = f"The segment {missing} of WAL is missing, so a full backup is due" if missing else None
-        # None: pg_receivewal has not said yet what it has.
-        archived = {"archived_lsn": position["written_lsn"], "archived_at": now()} if position["written_lsn"] else {}
         slot, system_id = self._receiver.slot(), opened.archive.system_id
         self._status.change(
             lambda status: {
@@ -122,9 +119,10 @@ class Service:
             }
         )
         self._sender.send(opened.archive.changed)
+        return missing
 
-    def _start_full(self, opened: _Opened) -> None:
-        """Start a full backup if it is due and none is being taken."""
+    def _start_full(self, opened: _Opened, *, is_due: bool) -> None:
+        """Start a full backup if it is due or needed, and none is being taken."""
         if self._child:
             if self._child.poll() is None:
                 return
@@ -133,13 +131,13 @@ class Service:
         moment = datetime.now(UTC)
         if self._tried_at and moment < self._tried_at + _RETRY:
             return
-        if (self._is_due or self._is_needed(opened.archive, moment)) and not is_held(self._settings.lock):
-            self._tried_at, self._is_due = moment, False
+        if (is_due or self._is_needed(opened, moment)) and not is_held(self._settings.lock):
+            self._tried_at = moment
             self._child = subprocess.Popen([sys.executable, "-m", "backup", "now"])
 
-    def _is_needed(self, archive: Archive, moment: datetime) -> bool:
-        backups = archive.backups()
-        if not backups or backups[-1].finished < moment - timedelta(hours=self._settings.interval_h):
+    def _is_needed(self, opened: _Opened, moment: datetime) -> bool:
+        backups, oldest = opened.archive.backups(), moment - timedelta(hours=self._settings.interval_h)
+        if not backups or backups[-1].finished < oldest or backups[-1].timeline != opened.timeline:
             return True
         verification = self._status.read().get("verification") or {}
         return not (verification.get("proven") and verification.get("backup_id") == backups[-1].id)

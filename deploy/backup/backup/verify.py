@@ -75,12 +75,12 @@ def prove(archive: Archive, backup: FullBackup, database: Database, status: Stat
 
 
 def await_archive(database: Database, status: Status) -> None:
-    """Wait until the archive has the WAL that the database has written by now. Raises: NotProven"""
+    """Wait until the archive has the WAL that the database has written by now. Raises: Failed"""
     target = database.json("SELECT to_json(pg_current_wal_lsn())")
     deadline = time.monotonic() + _ARCHIVE_TIMEOUT_S
     while lsn(status.read().get("wal", {}).get("archived_lsn") or "0/0") < lsn(target):
         if time.monotonic() > deadline:
-            raise NotProven(f"The archive did not receive the WAL up to {target} within {_ARCHIVE_TIMEOUT_S} s")
+            raise Failed(f"The archive did not receive the WAL up to {target} within {_ARCHIVE_TIMEOUT_S} s")
         time.sleep(_POLL_S)
 
 

@@ -53,20 +53,21 @@ class Receiver:
         """Whether pg_receivewal runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> bool:
-        """Start pg_receivewal. Returns whether earlier WAL is missing. Raises: Failed"""
+    def start(self) -> None:
+        """Start pg_receivewal. Without a slot that has its WAL, begin anew with a new slot. Raises: Failed"""
         slot = self.slot()
-        if is_lost := slot is not None and slot["wal_status"] == "lost":
+        if slot and slot["wal_status"] == "lost":
             log("slot_lost", slot=self._settings.slot)
             self._database.run("SELECT pg_drop_replication_slot(:'slot')", slot=self._settings.slot)
+            slot = None
+        if not slot:
+            # pg_receivewal would continue after the files in the spool, but the server may have deleted that WAL.
             self.clear()
-        if slot is None or is_lost:
             self._run("--create-slot", "--if-not-exists")
         spool = ["--directory", str(self._settings.spool), "--status-interval", str(_STATUS_INTERVAL_S), "--no-loop"]
         command = ["pg_receivewal", "--slot", self._settings.slot, "--no-password", *spool]
         self._process = subprocess.Popen(command, env=self._database.env)
         log("receiver_started", slot=self._settings.slot)
-        return slot is None or is_lost
 
     def stop(self) -> None:
         """Stop pg_receivewal, which first tells the server what it has."""
@@ -114,6 +115,31 @@ class WalArchiver:
                 with contextlib.suppress(FileNotFoundError):
                     self._archive.put_file(path, self._archive.wal / f"{path.name}{SUFFIX}")
                     self._last_partial = (path.name, written_lsn)
+
+
+class Archived:
+    """Up to when all changes are archived."""
+
+    def __init__(self) -> None:
+        self._next: tuple[str, int] | None = None
+
+    def progress(self, asked_at: str, current_lsn: str, archived_lsn: str | None) -> dict[str, str]:
+        """The fields of the status that have changed.
+
+        current_lsn: what the database had written at the time `asked_at`. archived_lsn: up to where it is archived;
+        None: unknown.
+        """
+        if not archived_lsn:
+            return {}
+        fields = {"archived_lsn": archived_lsn}
+        following = asked_at, lsn(current_lsn)
+        # While the database writes, the archive never has all of it. It reaches the position of an earlier call.
+        for at, position in (following, self._next or following):
+            if lsn(archived_lsn) >= position:
+                self._next = following
+                return {**fields, "archived_at": at}
+        self._next = self._next or following
+        return fields
 
 
 def lsn(text: str) -> int:

@@ -1,0 +1,75 @@
+"""What the service `backup` says about the archived WAL."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.backup_program import backup_modules
+
+_FULL = {
+    "id": "a",
+    "system_id": "7",
+    "timeline": 1,
+    "started_at": "",
+    "finished_at": "",
+    "start_lsn": "0/0",
+    "stop_lsn": "0/0",
+    "first_segment": f"{1:08X}{5:016X}",
+    "segment_bytes": 16 * 2**20,
+    "bytes": 1,
+    "server": "16",
+}
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    modules = backup_modules(monkeypatch, "archive", "settings")
+    made = modules.archive.Archive(modules.settings.Settings(archive=tmp_path), "7")
+    made.create()
+    (made.full / "a.json").write_text(json.dumps(_FULL))
+    return made
+
+
+def segment(number: int) -> str:
+    return f"{1:08X}{number:016X}"
+
+
+def write(archive: Any, *names: str) -> None:
+    for name in names:
+        (archive.wal / f"{name}.zst.age").touch()
+
+
+def test_the_segment_that_is_being_written_is_not_missing(archive: Any) -> None:
+    assert archive.missing_segment() is None
+    write(archive, segment(4), segment(5), segment(6), f"{segment(7)}.partial")
+    assert archive.missing_segment() is None
+
+
+def test_a_segment_between_others_is_missing(archive: Any) -> None:
+    write(archive, segment(5), segment(7))
+    assert archive.missing_segment() == segment(6)
+
+
+def test_an_incomplete_segment_before_others_is_missing(archive: Any) -> None:
+    """A slot that has lost its WAL is replaced by one that begins later."""
+    write(archive, segment(5), f"{segment(6)}.partial", segment(7))
+    assert archive.missing_segment() == segment(6)
+
+
+def test_wal_is_archived_up_to_the_time_at_which_the_database_had_written_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    archived = backup_modules(monkeypatch, "wal").wal.Archived()
+
+    def at(time: str, current: str, written: str | None) -> Any:
+        return archived.progress(time, current, written).get("archived_at")
+
+    assert at("10:00", "0/500", None) is None
+    assert at("10:01", "0/500", "0/500") == "10:01"
+    # While the database writes, the archive is always a little behind.
+    assert at("10:02", "0/600", "0/550") == "10:01"
+    assert at("10:03", "0/700", "0/650") == "10:02"
+    assert at("10:04", "0/800", "0/660") is None
+    assert at("10:05", "0/900", "0/670") is None
+    assert at("10:06", "1/0", "0/700") == "10:03"
+    assert at("10:07", "1/0", "1/0") == "10:07"
