@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from app.errors import N_, Message
 
 _SILENCE = timedelta(minutes=1)
-"""How long after its time the file was not written, or WAL was not archived."""
+"""How long the file was not written, or WAL was not archived."""
 _DELAY = timedelta(hours=2)
 """How long after its time a full backup, or its proof, is too old."""
 _MAX_CHARACTERS = 300
@@ -78,7 +78,6 @@ class _File(BaseModel):
     written_at: AwareDatetime
     same_disk: bool = False
     interval_h: int = 24
-    archive_s: int = 5
     wal: _Section = _Section()
     full: _Section = _Section()
     last_proven: _Section = _Section()
@@ -88,7 +87,7 @@ class _File(BaseModel):
 
 
 def _failures(found: _File, now: datetime) -> Iterator[Message]:
-    silent_since = now - timedelta(seconds=found.archive_s) - _SILENCE
+    silent_since = now - _SILENCE
     if found.written_at < silent_since:
         yield N_(
             "The service backup does not run: its status was written last at %(time)s.", time=_time(found.written_at)

@@ -18,7 +18,6 @@ def good_status(**sections: Any) -> dict[str, Any]:
         "service": {"started_at": ago(days=1)},
         "same_disk": False,
         "interval_h": 24,
-        "archive_s": 5,
         "slot": {"wal_status": "reserved", "safe_wal_size": 4_000_000_000},
         "wal": {"archived_at": ago(seconds=3), "archived_lsn": "0/5", "lag_bytes": 0, "error": None},
         "full": {"id": "b", "finished_at": ago(hours=4), "bytes": 9, "duration_s": 1.0},

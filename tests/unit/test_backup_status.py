@@ -65,8 +65,6 @@ def test_a_reason_is_one_line_of_bounded_length(tmp_path: Path) -> None:
 
 def test_the_schedule_of_the_service_decides_what_is_old(tmp_path: Path) -> None:
     assert read(tmp_path / "status", last_proven=_OLD, interval_h=168).failures == ()
-    slow = {"archived_at": ago(minutes=3), "error": None}
-    assert read(tmp_path / "status", wal=slow, written_at=ago(minutes=3), archive_s=180).failures == ()
 
 
 def test_backups_on_the_disk_of_the_database_are_a_warning(tmp_path: Path) -> None:

@@ -73,3 +73,11 @@ def test_wal_is_archived_up_to_the_time_at_which_the_database_had_written_it(mon
     assert at("10:05", "0/900", "0/670") is None
     assert at("10:06", "1/0", "0/700") == "10:03"
     assert at("10:07", "1/0", "1/0") == "10:07"
+
+
+@pytest.mark.parametrize("value", ["0", "21", "5s", "-1"])
+def test_wal_is_archived_often_enough_for_the_alerts(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = backup_modules(monkeypatch, "errors", "settings")
+    monkeypatch.setenv("BACKUP_ARCHIVE_S", value)
+    with pytest.raises(modules.errors.Refused, match="BACKUP_ARCHIVE_S must be a whole number, from 1 to 20"):
+        modules.settings.Settings()

@@ -55,8 +55,8 @@ class Service:
         for left in self._settings.work.glob("own-*"):
             shutil.rmtree(left, ignore_errors=True)
             left.unlink(missing_ok=True)
-        schedule = {"interval_h": self._settings.interval_h, "archive_s": self._settings.archive_s}
-        self._status.write(service={"started_at": now()}, same_disk=self._is_same_disk(), **schedule)
+        fields = {"same_disk": self._is_same_disk(), "interval_h": self._settings.interval_h}
+        self._status.write(service={"started_at": now()}, **fields)
         if not self._copy.is_there:
             # What a former setting has left would hide that the backups are on the disk of the database.
             self._status.write(copy=None)

@@ -10,12 +10,15 @@ from backup.errors import Refused
 
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _MIN_PASSWORD = 12
+_MAX_ARCHIVE_S = 20
+"""Others report changes that have not been archived for a minute. While the database writes, it takes two copies."""
 
 
-def _number(name: str, default: int) -> int:
+def _number(name: str, default: int, maximum: int | None = None) -> int:
     text = os.environ.get(name) or str(default)
-    if not text.isdigit() or int(text) < 1:
-        raise Refused(f"{name} must be a whole number, at least 1")
+    if not text.isdigit() or not 1 <= int(text) <= (maximum or int(text)):
+        limits = f"from 1 to {maximum}" if maximum else "at least 1"
+        raise Refused(f"{name} must be a whole number, {limits}")
     return int(text)
 
 
@@ -35,7 +38,7 @@ class Settings:
     role: str = "backup"
     interval_h: int = field(default_factory=lambda: _number("BACKUP_INTERVAL_H", 24))
     keep: int = field(default_factory=lambda: _number("BACKUP_KEEP", 7))
-    archive_s: int = field(default_factory=lambda: _number("BACKUP_ARCHIVE_S", 5))
+    archive_s: int = field(default_factory=lambda: _number("BACKUP_ARCHIVE_S", 5, _MAX_ARCHIVE_S))
     superuser: str = field(default_factory=lambda: os.environ.get("POSTGRES_USER") or "postgres")
     database: str = field(default_factory=lambda: os.environ.get("POSTGRES_DB") or "usersdb")
     host: str = field(default_factory=lambda: os.environ.get("PGHOST") or "db")
