@@ -17,16 +17,16 @@ from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.resources import SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from app.http.context import context
 from app.version import VERSION
 
-_SAMPLED = 0.01
-"""The share of the requests that begin a trace, unless OTEL_TRACES_SAMPLER is set."""
 _DEFAULTS = {
     "OTEL_SERVICE_NAME": "fullstack-app",
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
+    # A request in a hundred begins a trace.
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.01",
     # In seconds. The stop of a worker waits for it.
     "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
 }
@@ -84,10 +84,9 @@ def install_tracing(app: Flask) -> None:
 @contextlib.contextmanager
 def exporting() -> Iterator[None]:
     """Export the spans of this process, which has been forked already, inside the block. It starts a thread."""
-    sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else ParentBased(TraceIdRatioBased(_SAMPLED))
     resource = Resource.create({SERVICE_VERSION: VERSION})
     # The process ends without the functions of atexit.
-    provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(SpanExport(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     try:

@@ -135,6 +135,15 @@ def test_one_request_in_a_hundred_is_traced_by_default(
     assert 0 < len(traces.of_kind(SERVER)) < 20
 
 
+def test_the_share_of_traced_requests_can_be_set(
+    serve: Callable[..., Service], traces: Collector, new_database: str
+) -> None:
+    service = _service(serve, traces, new_database, OTEL_TRACES_SAMPLER_ARG="1")
+    assert service.get("/api/users").status == 200
+    assert service.end() == 0
+    assert [span["attributes"]["http.route"] for span in traces.of_kind(SERVER)] == ["/api/users"]
+
+
 def test_without_a_collector_the_service_works(serve: Callable[..., Service], new_database: str) -> None:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **ALWAYS}
     service = serve(DATABASE_URL=new_database, WORKERS="1", **settings)
