@@ -3,16 +3,18 @@
 import http.client
 import itertools
 import json
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Any
 
 from tests.stack.compose import wait_until
 from tests.stack.production_stack import ADMIN, SITE, ProductionStack
 
-_CLIENTS = 6
+CLIENTS = 6
 
 
 def create_token(stack: ProductionStack, name: str, service: str = "web") -> str:
@@ -26,12 +28,17 @@ class Load:
 
     with_keys: whether each POST has an Idempotency-Key, with which a client may repeat it.
     keep_alive: whether a client uses its connection to Caddy for further requests.
+    repeats: whether a client whose connection is closed without a response repeats the request, once.
     """
 
-    def __init__(self, stack: ProductionStack, token: str, *, with_keys: bool, keep_alive: bool) -> None:
-        self._stack, self._token, self._with_keys, self._keep_alive = stack, token, with_keys, keep_alive
+    def __init__(
+        self, stack: ProductionStack, token: str, *, with_keys: bool, keep_alive: bool = True, repeats: bool = False
+    ) -> None:
+        self._stack, self._token, self._with_keys = stack, token, with_keys
+        self._keep_alive, self._repeats = keep_alive, repeats
         self._over = threading.Event()
         self.created: list[str] = []
+        self.repeated: list[str] = []
         self.unexpected: list[object] = []
 
     def wait_for_more(self, count: int = 100) -> None:
@@ -57,29 +64,41 @@ class Load:
         headers = {"Host": SITE, "Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         if self._with_keys and body is not None:
             headers["Idempotency-Key"] = uuid.uuid4().hex
+        request = (method, path, None if body is None else json.dumps(body), headers)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            content = response.read()
+            try:
+                status, content = _exchange(connection, *request)
+            except (ConnectionError, ssl.SSLError) as error:
+                if not self._repeats:
+                    raise
+                self.repeated.append(f"{method}: {error!r}")
+                connection.close()
+                status, content = _exchange(connection, *request)
         except (OSError, http.client.HTTPException) as error:
             self.unexpected.append((method, repr(error)))
             connection.close()
             return
-        if response.status != expected:
-            self.unexpected.append((method, response.status, content[:300]))
+        if status != expected:
+            self.unexpected.append((method, status, content[:300]))
         elif method == "POST":
             self.created.append(json.loads(content)["id"])
         if not self._keep_alive:
             connection.close()
 
 
+def _exchange(connection: http.client.HTTPConnection, *request: Any) -> tuple[int, bytes]:
+    connection.request(*request)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
 @contextmanager
-def load(stack: ProductionStack, token: str, *, with_keys: bool, keep_alive: bool = True) -> Iterator[Load]:
+def load(stack: ProductionStack, token: str, **options: bool) -> Iterator[Load]:
     """Run the clients, and check that each request got its response, and that no user is lost or there twice."""
-    clients = Load(stack, token, with_keys=with_keys, keep_alive=keep_alive)
+    clients = Load(stack, token, **options)
     before = int(stack.sql("SELECT count(*) FROM users"))
-    with ThreadPoolExecutor(_CLIENTS) as pool:
-        running = [pool.submit(clients.run, client) for client in range(_CLIENTS)]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        running = [pool.submit(clients.run, client) for client in range(CLIENTS)]
         try:
             clients.wait_for_more()
             yield clients

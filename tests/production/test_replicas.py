@@ -4,7 +4,7 @@ import shlex
 import time
 
 import pytest
-from load import create_token, load
+from load import CLIENTS, create_token, load
 
 from tests.stack.compose import run, wait_until
 from tests.stack.production_stack import REPLICAS, ProductionStack, kill_processes
@@ -67,15 +67,18 @@ def test_replacing_one_replica_after_the_other_loses_no_request(production: Prod
     assert {replica: production.container(replica) for replica in REPLICAS} == containers
 
 
-def test_loading_the_caddyfile_anew_loses_no_request(production: ProductionStack, token: str) -> None:
-    """Caddy closes connections that are idle at that moment, as at any other time: their clients connect again."""
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_loading_the_caddyfile_anew_loses_no_request(production: ProductionStack, token: str, keep_alive: bool) -> None:
+    """Caddy closes each connection from which it has read no request at that moment, so a client repeats it."""
     (command,) = [block.text for block in blocks("docs/operations.md") if "caddy reload" in block.text]
     words = shlex.split(command)
     assert words[:3] == ["docker", "compose", "exec"]
-    with load(production, token, with_keys=False, keep_alive=False) as clients:
+    with load(production, token, with_keys=True, keep_alive=keep_alive, repeats=True) as clients:
         # Without --force, Caddy would not load the same file again.
         production(*words[2:], "--force")
         clients.wait_for_more()
+    # A client had one request at that moment.
+    assert len(clients.repeated) <= CLIENTS
 
 
 def test_a_replica_that_hangs_gets_no_more_requests(production: ProductionStack, token: str) -> None:
