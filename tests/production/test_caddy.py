@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -204,6 +205,42 @@ def test_a_body_of_the_maximum_size_passes_and_a_longer_one_is_refused_by_web(
     assert production.request("POST", "/api/users", fitting, headers).status == 201
     longer = production.request("POST", "/api/users", fitting + b" ", headers)
     assert (longer.status, longer.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        f"POST /api/users HTTP/1.1\r\nHost: {SITE}\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        f"GET /api/users HTTP/1.1\r\nHost: {SITE}\r\nContent-Length: {2**20}\r\n\r\n" + " " * 2**20,
+    ],
+    ids=["malformed chunks", "GET with a body"],
+)
+def test_an_unusual_body_stops_no_request_of_others(production: ProductionStack, token: str, sent: str) -> None:
+    """Caddy took the replica for dead, so two of them stopped the service for ten seconds."""
+    for _ in range(10):
+        with closing(production.connection()) as connection:
+            connection.connect()
+            connection.sock.sendall(sent.encode())
+            connection.sock.recv(12)
+        require_served(production, token)
+
+
+def test_a_body_over_http_2_that_is_shorter_than_announced_stops_no_request_of_others(
+    production: ProductionStack, token: str
+) -> None:
+    place = f"{SITE}:{production.https_port}"
+    words = ("--resolve", f"{place}:127.0.0.1", "--cacert", str(production.authority()), f"https://{place}/api/users")
+    for _ in range(4):
+        sent = run(
+            "curl", "-sS", "-H", "Content-Length: 9", "-d", "short", "-w", "%{http_version}", *words, check=False
+        )
+        assert sent.stdout.endswith("2"), sent
+        require_served(production, token)
+
+
+def require_served(stack: ProductionStack, token: str) -> None:
+    """Create a user, whose name is new."""
+    assert ask(stack, token, "POST", "/api/users", {"username": f"beside-{uuid.uuid4().hex}"}).status == 201
 
 
 def test_containers_have_no_more_rights_than_they_need(production: ProductionStack) -> None:

@@ -1,13 +1,16 @@
 """Two replicas behind Caddy: one that ends, restarts or is replaced costs no request."""
 
+import json
 import shlex
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from load import CLIENTS, create_token, load
 
 from tests.stack.compose import run, wait_until
-from tests.stack.production_stack import REPLICAS, ProductionStack, kill_processes
+from tests.stack.production_stack import REPLICAS, SITE, ProductionStack, kill_processes
 from tests.support.markdown import blocks
 
 
@@ -39,6 +42,43 @@ def test_killing_a_replica_loses_no_request(production: ProductionStack, token: 
         clients.wait_for_more()
         production.wait_for_check(replica, "healthy")
         wait_until(lambda: answers(production, replica), "Caddy sends requests to it again")
+
+
+def test_a_request_that_a_killed_replica_may_have_executed_is_not_repeated(
+    production: ProductionStack, token: str
+) -> None:
+    """A DELETE, which has no body. The row is locked, so a repeated one would have no response either."""
+    headers = {"Authorization": f"Bearer {token}", "Host": SITE}
+    user = production.request("POST", "/api/users", {"username": "locked"}, headers).json["id"]
+    lock = f"BEGIN; SELECT id FROM users WHERE id = '{user}' FOR UPDATE; SELECT pg_sleep(60)"  # noqa: S608 - an id
+    with ThreadPoolExecutor(1) as pool, closing(production.connection(timeout=30)) as connection:
+        try:
+            pool.submit(production.sql, lock)
+            wait_until(lambda: sessions(production, "query LIKE '%pg_sleep(60)'"), "the row is locked")
+            connection.request("DELETE", f"/api/users/{user}", headers=headers)
+            (address,) = wait_until(lambda: sessions(production, "wait_event_type = 'Lock'"), "the DELETE waits")
+            kill_processes(production, replica_at(production, address))
+            assert connection.getresponse().status == 502
+        finally:
+            production.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'")
+
+
+def sessions(stack: ProductionStack, condition: str) -> list[str]:
+    """The addresses of the clients of sessions of PostgreSQL, empty for a local one."""
+    others = f"pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}"
+    found = stack.sql(f"SELECT to_json(array(SELECT coalesce(host(client_addr), '') FROM {others}))")  # noqa: S608
+    return list(json.loads(found))
+
+
+def replica_at(stack: ProductionStack, address: str) -> str:
+    """The replica that has the address."""
+    (found,) = (
+        replica
+        for replica in REPLICAS
+        for network in stack.inspect(replica)["NetworkSettings"]["Networks"].values()
+        if network["IPAddress"] == address
+    )
+    return found
 
 
 def test_restarting_one_replica_after_the_other_loses_no_request(production: ProductionStack, token: str) -> None:
