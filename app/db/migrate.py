@@ -58,7 +58,7 @@ def prepare(settings: Settings) -> bool:
         warn_of_too_many_connections(settings)
     except (psycopg.Error, DBAPIError) as error:
         cause = first_line(error.orig if isinstance(error, DBAPIError) and error.orig else error)
-        raise StartError(f"The database could not be migrated: {cause}. Its user needs to own its tables.") from None
+        raise StartError(f"The database could not be migrated: {cause}") from None
     except CommandError as error:
         raise StartError(f"The database could not be migrated: {error}") from None
     return database_role.set_up(settings)

@@ -176,6 +176,19 @@ def test_no_request_fails_because_a_migration_waits_for_a_lock(
     assert statuses == {200, 201}
 
 
+def test_a_migration_that_gets_no_lock_in_time_is_refused_with_the_reason(
+    start: Callable[..., Service], release: Callable[..., Path], new_database: str
+) -> None:
+    start().end()
+    with psycopg.connect(new_database) as long:
+        long.execute("SELECT count(*) FROM users")
+        refused = start(release("next", ADD_COLUMN), ready=False, DATABASE_WAIT_S="1")
+        assert refused.process.wait(20) == 1
+    (event,) = [event for event in refused.events if event["event"] == "start_refused"]
+    assert event["cause"] == "The database could not be migrated: canceling statement due to lock timeout"
+    assert revision(new_database) == PRESENT
+
+
 def test_a_migration_gets_past_an_autovacuum(
     serve: Callable[..., Service], release: Callable[..., Path], servers: Stack, tmp_path: Path
 ) -> None:
