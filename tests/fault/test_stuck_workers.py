@@ -72,6 +72,7 @@ def test_a_process_that_hangs_is_replaced(serve: Callable[..., Service], which: 
         assert time.monotonic() < until, service.text
         with contextlib.suppress(OSError, http.client.HTTPException):
             service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=0.5)
+        time.sleep(0.05)
     assert [event["process"] for event in service.events if event["event"] == "process_stuck"] == [victim.pid]
     service.wait_for(lambda: len(psutil.Process(service.process.pid).children()) == len(children))
     for _ in range(20):
@@ -80,7 +81,7 @@ def test_a_process_that_hangs_is_replaced(serve: Callable[..., Service], which: 
 
 
 class _Writer:
-    """Makes users without end, each on a connection of its own, and counts the answers."""
+    """Creates up to 100 users a second, each on a connection of its own, and counts the answers."""
 
     def __init__(self, service: Service) -> None:
         self.faults: list[str] = []
@@ -88,7 +89,7 @@ class _Writer:
         self._service = service
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
+        while not stop.wait(0.01):
             try:
                 response = self._service.post("/api/users", {"username": secrets.token_hex(8)}, timeout=20)
             except TimeoutError:
