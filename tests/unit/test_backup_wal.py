@@ -32,6 +32,21 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
+def test_the_full_backups_of_all_databases_are_listed(
+    archive: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After an upgrade of PostgreSQL the archive has two."""
+    later = backup_modules(monkeypatch, "archive").archive.Archive(archive.settings, "8")
+    later.create()
+    (later.full / "b.json").write_text(json.dumps({**_FULL, "id": "b", "system_id": "8"}))
+    commands = backup_modules(monkeypatch, "__main__")
+    monkeypatch.setattr("sys.argv", ["backup", "list"])
+    monkeypatch.setattr(vars(commands)["__main__"], "Settings", lambda: archive.settings)
+    assert vars(commands)["__main__"].main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in lines] == [("a", "7"), ("b", "8")]
+
+
 def segment(number: int) -> str:
     return f"{1:08X}{number:016X}"
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup import job, restore, role, service, verify
-from backup.archive import find_archive
+from backup.archive import all_archives
 from backup.errors import Failed, NotProven, Refused
 from backup.programs import live_database
 from backup.server import Target
@@ -59,8 +59,10 @@ def _flush(settings: Settings, _: argparse.Namespace) -> None:
 
 
 def _list(settings: Settings, _: argparse.Namespace) -> None:
-    for backup in find_archive(settings).backups():
-        print(f"{backup.id}  {backup.finished_at}  {backup.bytes} bytes  timeline {backup.timeline}")
+    for archive in all_archives(settings):
+        for backup in archive.backups():
+            what = f"{backup.bytes} bytes  timeline {backup.timeline}  database {backup.system_id}"
+            print(f"{backup.id}  {backup.finished_at}  {what}")
 
 
 def _status(settings: Settings, _: argparse.Namespace) -> None:

@@ -201,16 +201,21 @@ def next_segment(name: str, segment_bytes: int) -> str:
     return f"{name[:8]}{number // per_file:08X}{number % per_file:08X}"
 
 
+def all_archives(settings: Settings) -> list[Archive]:
+    """The archives of all databases, for example of the one before an upgrade of PostgreSQL."""
+    return [Archive(settings, path.parent.name) for path in sorted(settings.archive.glob("*/full"))]
+
+
 def find_archive(settings: Settings) -> Archive:
     """The archive to restore: that of BACKUP_SYSTEM, or else the only one. Raises: Refused"""
-    names = [path.name for path in settings.archive.iterdir() if (path / "full").is_dir()]
     wanted = os.environ.get("BACKUP_SYSTEM")
-    found = [name for name in names if wanted in {name, None, ""}]
+    found = [archive for archive in all_archives(settings) if wanted in {archive.system_id, None, ""}]
     if not found:
         raise Refused(f"There are no backups in {settings.archive}")
     if len(found) > 1:
-        raise Refused(f"There are backups of several databases: set BACKUP_SYSTEM to one of {', '.join(sorted(found))}")
-    return Archive(settings, found[0])
+        names = ", ".join(archive.system_id for archive in found)
+        raise Refused(f"There are backups of several databases: set BACKUP_SYSTEM to one of {names}")
+    return found[0]
 
 
 @contextlib.contextmanager
