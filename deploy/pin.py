@@ -17,7 +17,7 @@ _IMAGE = re.compile(r"\$\{(?!WEB_|BACKUP_)([A-Z_]+_IMAGE):-([^}@]+)\}")
 """WEB_IMAGE and BACKUP_IMAGE are built here."""
 _HEADER = "# Written by `make pin`. To use it: export COMPOSE_ENV_FILES=.env,images.env\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_PATIENCE_S = 60
+_TIMEOUT_S = 60
 
 
 class NoDigestError(Exception):
@@ -58,9 +58,9 @@ def digest_of(image: str) -> str:
     """The digest that a registry has for the tag, of all platforms. Raises: NoDigestError"""
     command = ["docker", "buildx", "imagetools", "inspect", image, "--format", "{{json .Manifest}}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise NoDigestError(f"no registry answered within {_PATIENCE_S} s") from None
+        raise NoDigestError(f"no registry answered within {_TIMEOUT_S} s") from None
     if done.returncode != 0:
         raise NoDigestError((done.stderr.strip() or "no answer").splitlines()[-1])
     digest = str(json.loads(done.stdout).get("digest", ""))

@@ -1,15 +1,18 @@
 """Restores a backup into the empty volume of the database, to the newest state or to a moment."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from backup import aftercare
+from backup import post_restore
 from backup.archive import find_archive
 from backup.copies import copy_of
 from backup.errors import Refused
+from backup.events import Event
+from backup.programs import Database
 from backup.server import Target, choose, restored
 from backup.settings import Settings
 from backup.status import log, now
@@ -23,7 +26,7 @@ class Report:
     moment: str | None
     newest_history: Any
     purged_again: list[str]
-    returning: dict[str, Any]
+    valid_again: dict[str, Any]
 
     def text(self) -> str:
         """The report for a person."""
@@ -41,7 +44,7 @@ class Report:
             ("roles", "Users whose role was changed after this state: they have the former role"),
         ):
             lines.append(f"{heading}:")
-            lines += [f"  {_line(item)}" for item in self.returning[name]] or ["  none"]
+            lines += [f"  {_line(item)}" for item in self.valid_again[name]] or ["  none"]
         return "\n".join(lines)
 
 
@@ -50,7 +53,8 @@ def restore(settings: Settings, folder: Path, target: Target) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise Refused("The volume of the database is not empty. See docs/operations.md, Restore")
-    superuser_password, role_password = settings.password("postgres_password"), settings.password()
+    # Before the long work: it is needed at the end.
+    settings.password("postgres_password")
     copy_of(settings).fetch()
     archive = find_archive(settings)
     backup = choose(archive, target)
@@ -58,24 +62,44 @@ def restore(settings: Settings, folder: Path, target: Target) -> Report:
     events = archive.read_events().get("events", [])
     log("restore_started", backup=backup.id, moment=moment)
     settings.work.mkdir(parents=True, exist_ok=True)
-    with restored(archive, backup, folder, target) as server:
-        database = server.database
-        newest = database.json(
-            "SELECT row_to_json(h) FROM (SELECT id, created_at, action FROM history ORDER BY id DESC LIMIT 1) AS h"
-        )
-        later = aftercare.forgotten(database, events)
-        report = Report(
-            backup_id=backup.id,
-            moment=moment,
-            newest_history=newest,
-            purged_again=aftercare.repeat_purges(database, later),
-            returning=aftercare.returning(database, later),
-        )
-        aftercare.end_sessions(database)
-        aftercare.set_password(database, settings.superuser, superuser_password)
-        aftercare.set_password(database, settings.role, role_password)
+    try:
+        with restored(archive, backup, folder, target) as server:
+            report = _complete(settings, server.database, backup.id, moment, events)
+    except BaseException:
+        # Nobody must start what is not complete, and the restore can be repeated.
+        _empty(folder)
+        raise
     log("restore_finished", backup=backup.id, at=now())
     return report
+
+
+def _complete(
+    settings: Settings, database: Database, backup_id: str, moment: str | None, events: list[Event]
+) -> Report:
+    """Do what a restored database needs before the service may use it. Raises: Refused, Failed"""
+    newest = database.json(
+        "SELECT row_to_json(h) FROM (SELECT id, created_at, action FROM history ORDER BY id DESC LIMIT 1) AS h"
+    )
+    later = post_restore.later_events(database, events)
+    report = Report(
+        backup_id=backup_id,
+        moment=moment,
+        newest_history=newest,
+        purged_again=post_restore.repeat_purges(database, later),
+        valid_again=post_restore.valid_again(database, later),
+    )
+    post_restore.end_sessions(database)
+    post_restore.set_password(database, settings.superuser, settings.password("postgres_password"))
+    post_restore.set_password(database, settings.role, settings.password())
+    return report
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def moment_of(text: str) -> datetime | None:

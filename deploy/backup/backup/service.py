@@ -26,7 +26,7 @@ _HAS_TABLES = "SELECT to_json(to_regclass('history') IS NOT NULL)"
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _OpenArchive:
     """The archive of the database that was found."""
 
     archive: Archive
@@ -74,7 +74,7 @@ class Service:
             self._stopping.wait(self._settings.archive_s)
         self._stop(opened)
 
-    def _connect(self) -> _Opened | None:
+    def _connect(self) -> _OpenArchive | None:
         """Wait for the database and its tables. None: the service stops."""
         while not self._stopping.is_set():
             try:
@@ -86,7 +86,7 @@ class Service:
             self._stopping.wait(_WAIT_S)
         return None
 
-    def _open(self, before: _Opened | None = None) -> _Opened:
+    def _open(self, before: _OpenArchive | None = None) -> _OpenArchive:
         """The archive of the database; `before` if it is the same. Raises: Failed"""
         system_id, timeline = identify(self._database)
         if before and (before.archive.system_id, before.timeline) == (system_id, timeline):
@@ -99,9 +99,9 @@ class Service:
             # Another database, or one that was restored: its WAL is another.
             self._receiver.clear()
         marker.write_text(present)
-        return _Opened(archive, timeline, WalArchiver(archive), Archived(), Events(archive, timeline))
+        return _OpenArchive(archive, timeline, WalArchiver(archive), Archived(), Events(archive, timeline))
 
-    def _archive_wal(self, opened: _Opened) -> str | None:
+    def _archive_wal(self, opened: _OpenArchive) -> str | None:
         """Copy what was received since the last time. Returns the first missing segment. Raises: Failed"""
         asked_at, position = now(), self._receiver.position()
         opened.archiver.copy(position["written_lsn"])
@@ -121,7 +121,7 @@ class Service:
         self._sender.send(opened.archive.changed)
         return missing
 
-    def _start_full(self, opened: _Opened, *, is_due: bool) -> None:
+    def _start_full(self, opened: _OpenArchive, *, is_due: bool) -> None:
         """Start a full backup if it is due or needed, and none is being taken."""
         if self._child:
             if self._child.poll() is None:
@@ -135,7 +135,7 @@ class Service:
             self._tried_at = moment
             self._child = subprocess.Popen([sys.executable, "-m", "backup", "now"])
 
-    def _is_needed(self, opened: _Opened, moment: datetime) -> bool:
+    def _is_needed(self, opened: _OpenArchive, moment: datetime) -> bool:
         backups, oldest = opened.archive.backups(), moment - timedelta(hours=self._settings.interval_h)
         if not backups or backups[-1].finished < oldest or backups[-1].timeline != opened.timeline:
             return True
@@ -155,7 +155,7 @@ class Service:
         """Whether the archive is on the disk of Docker's volumes, which has the database, too."""
         return self._settings.archive.stat().st_dev == self._settings.work.stat().st_dev
 
-    def _stop(self, opened: _Opened | None) -> None:
+    def _stop(self, opened: _OpenArchive | None) -> None:
         """Archive what was received last, and end the processes."""
         self._receiver.stop()
         if opened:

@@ -49,7 +49,7 @@ COMMIT;
 """
 
 
-def forgotten(database: Database, events: list[Event]) -> list[Event]:
+def later_events(database: Database, events: list[Event]) -> list[Event]:
     """The events that happened after the restored state. Raises: Failed"""
     newest = database.json(_NEWEST)
     if newest is None:
@@ -78,7 +78,7 @@ def repeat_purges(database: Database, events: list[Event]) -> list[str]:
     return purged
 
 
-def returning(database: Database, events: list[Event]) -> dict[str, Any]:
+def valid_again(database: Database, events: list[Event]) -> dict[str, Any]:
     """What was withdrawn after the restored state, and works again: tokens, passwords, accounts. Raises: Failed"""
     tokens = [event["token"]["id"] for event in events if event["kind"] == "token_revoked" and event["token"]]
     found: dict[str, Any] = {"tokens": database.json(_TOKENS, ids=_array(tokens))}
