@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +72,28 @@ def test_an_incomplete_segment_before_others_is_missing(archive: Any) -> None:
     """A slot that has lost its WAL is replaced by one that begins later."""
     write(archive, segment(5), f"{segment(6)}.partial", segment(7))
     assert archive.missing_segment() == segment(6)
+
+
+def test_no_segment_is_archived_before_the_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL completes a segment, and begins the next one, while an earlier one is copied."""
+    spool, copied = tmp_path / "spool", list[str]()
+    spool.mkdir()
+    for name in (segment(1), f"{segment(2)}.partial"):
+        (spool / name).touch()
+
+    def put_file(source: Path, target: Path) -> None:
+        source.read_bytes()
+        copied.append(target.name.removesuffix(".zst.age"))
+        if source.name == segment(1):
+            (spool / f"{segment(2)}.partial").rename(spool / segment(2))
+            (spool / f"{segment(3)}.partial").touch()
+
+    settings = SimpleNamespace(spool=spool)
+    archive = SimpleNamespace(settings=settings, wal=tmp_path, changed=set(), put_file=put_file)
+    archiver = backup_modules(monkeypatch, "wal").wal.WalArchiver(archive)
+    archiver.copy("0/1")
+    archiver.copy("0/2")
+    assert copied == [segment(1), segment(2), f"{segment(3)}.partial"]
 
 
 def test_wal_is_archived_up_to_the_time_at_which_the_database_had_written_it(monkeypatch: pytest.MonkeyPatch) -> None:

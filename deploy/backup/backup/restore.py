@@ -15,7 +15,7 @@ from backup.events import Event
 from backup.programs import Database
 from backup.server import Target, choose, restored
 from backup.settings import Settings
-from backup.status import log, now
+from backup.status import log
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def restore(settings: Settings, folder: Path, target: Target) -> Report:
         # Nobody must start what is not complete, and the restore can be repeated.
         _empty(folder)
         raise
-    log("restore_finished", backup=backup.id, at=now())
+    log("restore_finished", backup=backup.id)
     return report
 
 

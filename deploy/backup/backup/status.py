@@ -21,7 +21,7 @@ def now() -> str:
 
 def log(event: str, **fields: Any) -> None:
     """Write a line of JSON to standard output."""
-    print(json.dumps({"timestamp": now(), "event": event, **fields}), flush=True)
+    print(json.dumps({"at": now(), "event": event, **fields}), flush=True)
 
 
 class Status:

@@ -101,6 +101,8 @@ class WalArchiver:
 
         written_lsn: what was written before. Raises: Failed
         """
+        # Listed before the complete ones: a segment is archived only after all segments before it.
+        incomplete = list(self._spool.glob(f"*{PARTIAL}"))
         for path in sorted(self._spool.iterdir()):
             if SEGMENT.fullmatch(path.name) or HISTORY.fullmatch(path.name):
                 self._archive.put_file(path, self._archive.wal / f"{path.name}{SUFFIX}")
@@ -109,9 +111,9 @@ class WalArchiver:
                 # The copy in S3 deletes it as well.
                 self._archive.changed.add(partial)
                 path.unlink()
-        for path in self._spool.glob(f"*{PARTIAL}"):
+        for path in incomplete:
             if (path.name, written_lsn) != self._last_partial:
-                # It may be renamed meanwhile. The next copy then has all of it.
+                # It may be complete meanwhile. The next copy then has all of it.
                 with contextlib.suppress(FileNotFoundError):
                     self._archive.put_file(path, self._archive.wal / f"{path.name}{SUFFIX}")
                     self._last_partial = (path.name, written_lsn)
