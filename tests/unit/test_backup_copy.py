@@ -142,6 +142,14 @@ def test_what_could_not_be_sent_is_sent_later(site: Site) -> None:
     assert site.error is None
 
 
+def test_an_error_of_this_machine_is_reported_as_well(site: Site) -> None:
+    def no_space() -> None:
+        raise OSError(28, "No space left on device")
+
+    assert not site.modules.copies.report(site.status, site.copy, no_space)
+    assert "No space left" in site.error
+
+
 def test_the_copy_has_no_incomplete_segment_beside_the_complete_one(site: Site) -> None:
     partial = site.write(_PARTIAL)
     site.send()

@@ -131,7 +131,7 @@ def report(status: Status, copy: Copy, action: Callable[[], None], **fields: Non
     try:
         action()
         result = {"sent_at": now(), **fields}
-    except Failed as error:
+    except (Failed, OSError) as error:
         result = {"error": str(error)}
     if copy.is_there:
         status.change(lambda found: {**found, "copy": {**(found.get("copy") or {}), **result}})

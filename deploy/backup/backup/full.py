@@ -30,7 +30,7 @@ def take(archive: Archive, database: Database, status: Status) -> FullBackup:
         archive.put(path, [*base, *options], env=database.env)
         after = database.json(_SERVER)
         await_archive(database, status)
-    except Failed:
+    except (Failed, OSError):
         path.unlink(missing_ok=True)
         raise
     backup = FullBackup(

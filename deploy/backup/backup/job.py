@@ -19,7 +19,8 @@ def take_and_prove(settings: Settings) -> bool:
         began = time.monotonic()
         try:
             backup = full.take(archive, database, status)
-        except Failed as error:
+        except (Failed, OSError) as error:
+            # OSError: the disk is full, for example.
             status.write(failure={"at": now(), "reason": str(error)})
             raise
         taken = {"id": backup.id, "finished_at": backup.finished_at, "bytes": backup.bytes}

@@ -58,14 +58,14 @@ def prove(archive: Archive, backup: FullBackup, database: Database, status: Stat
     result: dict[str, Any] = {"backup_id": backup.id, "started_at": started, "proven": False, "reason": None}
     folder = archive.settings.work / "scratch"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
     try:
+        folder.mkdir(mode=0o700)
         newest = database.json(_NEWEST)
         await_archive(database, status)
         with restored(archive, backup, folder, Target()) as server:
             result |= compare(database, server.database, newest)
         result["proven"] = True
-    except (NotProven, Failed) as error:
+    except (NotProven, Failed, OSError) as error:
         result["reason"] = str(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
