@@ -68,11 +68,14 @@ class Reads(NamedTuple):
     def _of_backups(self) -> list[Metric]:
         if (status := self.backups()) is None:
             return []
-        times = {"last_success": status.full_at, "last_proof": status.proven_at, "archived_until": status.archived_at}
-        known = {name: at.timestamp() for name, at in times.items() if at}
+        times = (
+            ("last_success", "The newest full backup.", status.full_at),
+            ("last_proof", "The newest proof that a backup can be restored.", status.proven_at),
+            ("archived_until", "All changes up to this time can be restored.", status.archived_at),
+        )
         return [
             _gauge("backup_failed", "1: the backups need to be repaired.", float(bool(status.failures))),
-            *(_gauge(f"backup_{name}_timestamp_seconds", "A time.", at_s) for name, at_s in known.items()),
+            *(_gauge(f"backup_{name}_timestamp_seconds", what, at.timestamp()) for name, what, at in times if at),
         ]
 
 
