@@ -1,8 +1,7 @@
-"""A list, kept with the backups, of what a restore to an earlier moment would undo and must not, or must tell.
+"""A list in the archive of the events that a restore to an earlier time undoes.
 
-Purges are repeated by a restore. Revoked tokens, former passwords and accounts that come back are listed by it. The
-list is read from the history, as the change poller of the service does: by transaction ids, so that no entry is missed
-whose transaction commits late.
+A restore repeats the purges, and reports tokens, passwords and accounts that are valid again. The list is read from the
+history by transaction ids, as the change poller does: so an entry whose transaction commits late is not missed.
 """
 
 from datetime import datetime, timedelta

@@ -15,7 +15,7 @@ from backup.role import verifier
 _BATCH = 500
 """Users of one statement: the triggers record up to 1,000 one by one."""
 _JUMP = 1000
-"""Versions and epochs of the given-up time must not be valid again: ETags of clients, sessions in another Redis."""
+"""So that no version and no epoch is used twice: clients may have later ETags, and another Redis later sessions."""
 _NEWEST = "SELECT to_json(max(created_at)) FROM history"
 _UNKNOWN = """
 SELECT coalesce(json_agg(e.id), '[]') FROM json_array_elements(:'events') AS x,
@@ -39,7 +39,7 @@ UPDATE history SET changes = '[]', address = NULL, agent = NULL, request_id = NU
   actor = CASE WHEN action = 'purged' THEN actor END WHERE user_id = ANY (:'ids'::uuid[]);
 COMMIT;
 """
-# Marked as a change of the service, and told by one entry for all users.
+# It is marked as a change of the service. One entry of the history without a user stands for all users.
 _END_SESSIONS = """
 BEGIN;
 SELECT mark_internal_change() \\g /dev/null
@@ -79,7 +79,7 @@ def repeat_purges(database: Database, events: list[Event]) -> list[str]:
 
 
 def valid_again(database: Database, events: list[Event]) -> dict[str, Any]:
-    """What was withdrawn after the restored state, and works again: tokens, passwords, accounts. Raises: Failed"""
+    """Tokens, passwords, accounts and roles that were withdrawn later, and are valid again. Raises: Failed"""
     tokens = [event["token"]["id"] for event in events if event["kind"] == "token_revoked" and event["token"]]
     found: dict[str, Any] = {"tokens": database.json(_TOKENS, ids=_array(tokens))}
     for name, kind in (
