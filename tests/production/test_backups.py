@@ -174,7 +174,7 @@ def test_old_backups_and_their_wal_are_deleted(stack: ProductionStack) -> None:
     assert len(status(stack)["kept"]) == 2
     assert len(list((_archive(stack) / "full").iterdir())) == 4
     oldest = json.loads((_archive(stack) / "full" / f"{_full(stack)[0]}.json").read_text())
-    wal = [path.name for path in (_archive(stack) / "wal").iterdir()]
+    wal = [path.name for path in files(_archive(stack) / "wal")]
     assert min(wal)[:24] >= oldest["first_segment"]
 
 
