@@ -55,6 +55,7 @@ test-attack: ## attack the service: each role on each route, HTTP, races, fuzzin
 	@$(ready) && MINUTES=$(MINUTES) SEED="$(SEED)" exec .venv/bin/python -m pytest -ra $(parallel) tests/attack
 restore: COMPOSE ?= docker compose
 restore: ## restore a backup on a machine without data: the newest state, or that of a time (AT=2026-11-30T10:00:00Z)
+	@! $(COMPOSE) ps -q db | grep -q . || { echo "The volume of the database is not empty: db runs. See docs/operations.md, Restore" >&2; exit 1; }
 	@$(COMPOSE) rm -fs cache && exec $(COMPOSE) run --rm --build restore restore $(AT) $(if $(TIMELINE),--timeline $(TIMELINE))
 audit: ## look for known vulnerabilities of the pinned packages; asks the package index
 	@$(ready) && .venv/bin/python -m pip install -q uv && $(audit) -r app/requirements.txt -r requirements-dev.txt
