@@ -280,6 +280,7 @@ def test_a_wrong_compatible_from_is_found(
         ("CREATE INDEX users_by_session_epoch ON users (session_epoch)", None),
     ],
 )
+@pytest.mark.usefixtures("empty")
 def test_a_change_that_breaks_the_release_before_is_found(
     database: psycopg.Connection, upgrade: str, broken: str | None
 ) -> None:
