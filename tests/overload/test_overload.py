@@ -19,7 +19,7 @@ from tests.support.results import day_and_commit, write_results
 RESULTS = "table of overload"
 MINUTES = float(os.environ.get("MINUTES") or 0)
 PUBLISHED_MINUTES = 2
-SHORT_S, SHORT_STEP_S, STEP_S = 6.0, 1.5, 3.0
+SHORT_S, SHORT_STEP_S, STEP_S = 8.0, 1.5, 3.0
 SECONDS = 60 * MINUTES / len(SCENARIOS) or SHORT_S
 TIMES, LEAST_SATURATING, MOST_SATURATING = 50, 4, 16
 GROWS = 1.1
