@@ -37,8 +37,12 @@ def log_request(environ: Mapping[str, Any], current: RequestContext, status: int
     """Log a request. cached: the response cache answered."""
     actor, route, began_ns = current.actor, current.route, current.began_ns
     level = logging.WARNING if status >= _FAILURE else logging.INFO
+    if "/health" in (route or ""):
+        level -= logging.DEBUG
+    if not log.is_enabled_for(level):
+        return
     log.log(
-        level - logging.DEBUG if "/health" in (route or "") else level,
+        level,
         "request",
         method=environ["REQUEST_METHOD"],
         route=route,
