@@ -1,6 +1,7 @@
 """The response cache: the requests that it answers without Flask, PostgreSQL and Redis."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ class Log:
     """What would be logged."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def is_enabled_for(self, level: int) -> bool:
+        return level >= logging.INFO
 
     def log(self, level: int, event: str, **values: Any) -> None:
         self.lines.append({"level": level, "event": event, **values})
