@@ -11,7 +11,7 @@ from typing import Any
 
 _FAILED = (OSError, http.client.HTTPException, UnicodeError)
 _HSTS = re.compile(r'(?:.*;)?\s*max-age\s*=\s*"?0*[1-9]', re.IGNORECASE)
-"""It is on. max-age=0 switches it off (RFC 6797, section 6.1.1)."""
+"""Matches a policy that is on. max-age=0 switches it off (RFC 6797, section 6.1.1)."""
 _TIMEOUT_S = 5.0
 _DAY_S = 86400
 _LEFT_S = 14 * _DAY_S

@@ -1,7 +1,7 @@
 """Deletes history entries older than HISTORY_DAYS, and users longer in the trash than TRASH_DAYS, in the background.
 
 Small transactions with pauses, so that no request waits. A transaction that is interrupted deletes nothing. Of several
-hosts one deletes entries at a time. Several may purge: the version of a user changes once.
+hosts one deletes entries at a time. Several may purge: a purge requires the version that the host has read.
 """
 
 import threading
